@@ -1,0 +1,83 @@
+"""
+The exceptions that a caller of `retouch` may meet: each says what happened, what follows and what to do.
+
+None of them carries a prompt, a customer's URL, a key or a secret; ids and numbers always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RetouchError(Exception):
+    """The root of all errors that Retouch raises on purpose."""
+
+
+class SettingsError(RetouchError):
+    """
+    One or more settings are wrong; nothing was started.
+
+    `faults` holds one line for each, naming the variable and what was expected.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("settings are wrong, nothing was started:\n  " + "\n  ".join(self.faults))
+
+
+class InvalidEdit(RetouchError, ValueError):
+    """
+    A request was refused at the door: nothing was enqueued, nothing was charged.
+
+    `faults` holds (field, message) pairs; a message names the value and the range that was expected.
+    """
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        self.faults = list(faults)
+        super().__init__("; ".join(f"{field}: {message}" for field, message in self.faults))
+
+
+class IdempotencyConflict(RetouchError):
+    """The same idempotency key came with another request: nothing was enqueued; use a new key for a new request."""
+
+
+class StoreUnavailable(RetouchError):
+    """
+    Redis did not answer in time: whether the last command was carried out is not known.
+
+    Enqueueing again with the same idempotency key is safe.
+    """
+
+
+class UnknownJob(RetouchError, LookupError):
+    """No job has this id: it never existed, or its retention is over."""
+
+
+class EditFailed(RetouchError):
+    """
+    The job ended without an image.
+
+    `code` is stable, `message` is for people (the endpoint's own words where it gave any), `retryable` says whether a
+    replay may help, `charges` how many POSTs may have cost money.
+    """
+
+    def __init__(self, job_id: str, code: str, message: str, retryable: bool, charges: int) -> None:
+        self.job_id, self.code, self.message = job_id, code, message
+        self.retryable, self.charges = retryable, charges
+        super().__init__(f"job {job_id} failed: {code}: {message} (possible charges: {charges})")
+
+
+class EditCancelled(RetouchError):
+    """The job was cancelled; `when` is `before_charge` or `after_charge`."""
+
+    def __init__(self, job_id: str, when: str) -> None:
+        self.job_id, self.when = job_id, when
+        super().__init__(f"job {job_id} was cancelled {when.replace('_', ' ')}")
+
+
+class ResultTimeout(RetouchError, TimeoutError):
+    """The job is not final yet: it goes on, and `result()` may be called again."""
+
+    def __init__(self, job_id: str, state: str, timeout_s: float) -> None:
+        self.job_id, self.state, self.timeout_s = job_id, state, timeout_s
+        super().__init__(f"job {job_id} is still {state} after {timeout_s:g} s; it goes on, ask again")

@@ -1,0 +1,142 @@
+"""
+Every setting of Retouch, in one typed place, read from the environment with the prefix `RETOUCH_`.
+
+`docs/settings.md` and `retouch settings` are generated from this model, so a description here is the documentation.
+Durations are float seconds (`_s`). All faults are reported at once, as one `SettingsError`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from retouch.errors import SettingsError
+
+ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
+_TRUE, _FALSE = {"1", "true", "yes", "all"}, {"", "0", "false", "no"}
+
+
+class Settings(BaseSettings):
+    """
+    The whole configuration of one process.
+
+    Values come from keyword arguments, then the environment, then the defaults below. The endpoint key is read by
+    workers alone; producers run without it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RETOUCH_", frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="The store: jobs, lanes, events, deliveries.")
+    broker_url: str = Field("", description="Celery's broker; empty means the same Redis as REDIS_URL.")
+    redis_timeout_s: float = Field(
+        2.0, gt=0, le=60, description="Longest wait for one Redis answer before a producer gets a clear error."
+    )
+    pix2pix_url: str = Field(
+        "https://stablediffusionapi.com/api/v5/pix2pix", description="Where an edit is POSTed. It costs money."
+    )
+    pix2pix_fetch_url: str = Field(
+        "https://stablediffusionapi.com/api/v3/fetch",
+        description="Where a processing edit is looked up when its answer names no fetch_result; the id is appended.",
+    )
+    pix2pix_key: SecretStr = Field(
+        SecretStr(""), description="The endpoint's API key. Lives in the worker's memory alone."
+    )
+    pix2pix_timeout_s: float = Field(120.0, ge=1, le=900, description="Total limit of one call to the endpoint.")
+    in_flight_limit: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = Field(
+        "auto", description="Requests in flight at the endpoint: a number, or auto to learn it from its 429 answers."
+    )
+    rate_per_s: float = Field(0.0, ge=0, description="Most edits dispatched per second; 0 means no limit.")
+    spam_filter_s: float = Field(
+        30.0, ge=0, le=600, description="The endpoint refuses the same body again within this time."
+    )
+    store_url: str = Field(
+        "", description="Where images are kept: file:///folder or s3://bucket/prefix; empty means var/blobs here."
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000", description="How the outside reaches the gateway; result links start with it."
+    )
+    max_attempts: int = Field(5, ge=1, le=100, description="Total runs of a job that may POST, counted from 1.")
+    backoff_base_s: float = Field(2.0, gt=0, le=3600, description="Wait before the second attempt; doubles each time.")
+    backoff_cap_s: float = Field(300.0, gt=0, le=86_400, description="Longest wait between two attempts.")
+    deadline_s: float = Field(86_400.0, gt=0, le=30 * 86_400, description="Longest life of a job, from enqueueing.")
+    max_charges: int = Field(
+        2, ge=1, le=10, description="Most POSTs of one job that may have been billed; 1 never risks paying twice."
+    )
+    price_per_call: float = Field(0.0, ge=0, description="What one charged call costs, in your currency.")
+    retention_s: float = Field(7 * 86_400.0, gt=0, description="How long a finished job and its image are kept.")
+    lease_s: float = Field(
+        15.0, ge=1, le=300, description="A worker silent for this long has lost its jobs to the others."
+    )
+    dangerous_allow_private_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Networks (comma-separated CIDR, or 'all') that user-supplied addresses may reach although they "
+        "are private. The local stack sets loopback alone.",
+    )
+    callback_tasks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Celery tasks that a job may name as its callback: comma-separated, each task or task@queue."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    flower_address: str = Field("127.0.0.1", description="Address that Flower listens on; keep it inside.")
+    flower_port: int = Field(5555, ge=0, le=65_535, description="Port that Flower listens on.")
+    flower_basic_auth: SecretStr = Field(SecretStr(""), description="user:password for Flower; empty means none.")
+    gateway_address: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    gateway_port: int = Field(8000, ge=0, le=65_535, description="Port that the gateway listens on.")
+
+    @field_validator("dangerous_allow_private_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            text = value.strip().lower()
+            if text in _TRUE | _FALSE:
+                return ALL_ADDRESSES if text in _TRUE else ()
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(str(ipaddress.ip_network(network)) for network in value)  # type: ignore[attr-defined]
+
+    @field_validator("callback_tasks", mode="before")
+    @classmethod
+    def _tasks(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Self:
+        if self.backoff_cap_s < self.backoff_base_s:
+            raise ValueError(
+                f"backoff_cap_s: expected at least backoff_base_s ({self.backoff_base_s}), got {self.backoff_cap_s}"
+            )
+        if self.lease_s < 3 * self.redis_timeout_s / 2:
+            raise ValueError(f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}")
+        return self
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, after its default."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def store(self) -> str:
+        """The blob store's URL, after its default: `var/blobs` under the working folder."""
+        return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
+
+    @classmethod
+    def load(cls, **overrides: object) -> Settings:
+        """
+        Read the environment, with keyword overrides on top.
+
+        Raises `SettingsError`, which names every wrong setting at once with what was expected; values are not shown,
+        since one of them may be a secret.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise SettingsError([_line(fault) for fault in error.errors(include_input=False)]) from None
+
+
+def _line(fault: object) -> str:
+    where, message = fault["loc"], fault["msg"]  # type: ignore[index]
+    name = f"RETOUCH_{str(where[0]).upper()}: " if where else ""
+    return name + str(message).removeprefix("Value error, ")
