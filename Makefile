@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 $(STAMP): pyproject.toml requirements.lock bootstrap.lock
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Retouch needs Python 3.11 or later, this is " + sys.version' 
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Retouch needs Python 3.11 or later, this is " + sys.version'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --require-hashes -r bootstrap.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock bootstrap.lock
@@ -17,3 +17,52 @@ $(STAMP): pyproject.toml requirements.lock bootstrap.lock
 
 .PHONY: setup
 setup: $(STAMP) ## Make the virtual environment from the locked packages
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(STAMP) ## Edit one real photograph through the whole path, and stop
+	@$(BIN)/retouch demo $(ARGS)
+
+.PHONY: up
+up: $(STAMP) ## Run the whole local stack until Ctrl-C
+	@$(BIN)/retouch up $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## Check format, lint, types and floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: check
+check: lint test ## All that CI runs: lint, then test
+
+.PHONY: fmt
+fmt: $(STAMP) ## Rewrite the code in the house format
+	$(BIN)/ruff check --select I --fix --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/python -m ops.settings_docs
+
+.PHONY: bench
+bench: $(STAMP) ## Measure against no queue and plain Celery; prints a table of ratios
+	@$(BIN)/retouch bench $(ARGS)
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
+	--python-version 3.11
+
+.PHONY: lock
+lock: $(STAMP) ## Choose package versions anew and write both locks with hashes
+	$(COMPILE) --upgrade --extra dev pyproject.toml --output-file requirements.lock
+	printf 'uv\nhatchling\neditables\n' | $(COMPILE) --upgrade - --output-file bootstrap.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and local state
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var out dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
