@@ -1,0 +1,251 @@
+"""
+Which addresses a user may make us call: the text rules at the door and the vetting of every resolved IP.
+
+A URL that a user supplies is checked twice. At the door (`fault_of`, no network) by its text, and at the moment of
+connecting (`resolve`), where one lookup is made, every answer is vetted, and the caller connects to a vetted answer:
+checking first and resolving again is how such guards are broken. `ipaddress.is_global` alone is not enough: on Python
+3.11 it calls NAT64, 6to4, multicast and the cloud metadata proxy 168.63.129.16 global.
+
+`networks` are CIDR texts (settings: `dangerous_allow_private_networks`): inside them every address and every port is
+allowed. Messages never contain the URL; an IP literal may be shown.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from retouch.errors import RetouchError
+
+MAX_URL_LENGTH = 2048
+ALLOWED_PORTS = (80, 443)
+
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?", re.IGNORECASE
+)
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+_LABEL = re.compile(r"[0-9a-z_](?:[0-9a-z_-]{0,61}[0-9a-z_])?")
+_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PRIVATE_NAMES = frozenset(
+    ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa")
+)
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LESS_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "192.0.0.0/24",  # IETF protocol assignments
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # automatic multicast tunnelling
+        "192.88.99.0/24",  # 6to4 relays
+        "192.175.48.0/24",  # AS112
+        "168.63.129.16/32",  # Azure's host agent, reachable from inside every virtual machine
+    )
+)
+_LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+_LESS_V6 = tuple(
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",  # Teredo and other protocol assignments
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: the IPv4 address inside is unvetted
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+    )
+)
+
+
+class AddressRefused(RetouchError):
+    """
+    A name resolved to an address that users may not make us call; nothing was connected.
+
+    The message names the address, never the URL or the host.
+    """
+
+
+class Url(NamedTuple):
+    """
+    The parts of a URL that passed the text rules.
+
+    `host` is lower case, an IPv6 literal without its brackets; `target` is path and query, from `/`.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+
+class SocketAddress(NamedTuple):
+    """One vetted answer of a lookup, ready for `socket.socket(family)` and `connect(sockaddr)`."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[Any, ...]
+
+
+def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLOWED_PORTS) -> str | None:
+    """
+    What is wrong with the text of a URL that a user supplied, or None: asks no name server.
+
+    A name that may be private, or a name with an unusual port, passes if `networks` allows anything at all: what it
+    resolves to is vetted when connecting.
+    """
+    parts = split(url)
+    if isinstance(parts, str):
+        return parts
+    literal = _literal(parts.host)
+    if literal is None:
+        return _fault_of_name(parts, networks, ports)
+    if within(literal, networks):
+        return None
+    if not is_public(literal):
+        return f"expected a public address, got private {literal}"
+    return _fault_of_port(parts.port, ports)
+
+
+def split(url: str) -> Url | str:
+    """
+    The parts of an http(s) URL, or the message that says why its text is refused.
+
+    Stricter than RFC 3986 on purpose: where parsers disagree about the host, guards get bypassed.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        return f"expected a URL of at most {MAX_URL_LENGTH} characters, got {len(url)}"
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "expected a URL without spaces, backslashes and control characters"
+    match = _URL.fullmatch(url)
+    if match is None:
+        return _fault_of_scheme(url)
+    authority = _AUTHORITY.fullmatch(match["authority"])
+    if authority is None:
+        return _fault_of_authority(match["authority"])
+    scheme, host = match["scheme"].lower(), authority["host"].lower().strip("[]")
+    port = int(authority["port"] or (443 if scheme == "https" else 80))
+    target = (match["path"] or "/") + (match["query"] or "")
+    return _fault_of_host(authority["host"]) or _fault_of_number(port) or Url(scheme, host, port, target)
+
+
+def vet(address: str, networks: Sequence[str] = ()) -> bool:
+    """Whether one IP address may be connected to: public, or inside `networks`; a scope id is always refused."""
+    ip = _literal(address)
+    return ip is not None and (within(ip, networks) or is_public(ip))
+
+
+def resolve(
+    host: str, port: int, networks: Sequence[str] | None = (), ports: Sequence[int] = ALLOWED_PORTS
+) -> list[SocketAddress]:
+    """
+    Look a host up once and vet every answer; connect to one of the returned addresses and look nothing up again.
+
+    `networks=None` vets nothing: for addresses that the operator set. Raises `AddressRefused` if any answer is
+    private or any port unusual outside `networks`, and `OSError` if the name does not resolve.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]
+    if networks is not None:
+        for _, address, _ in answers:
+            _require(address, port, networks, ports)
+    return [SocketAddress(family, sockaddr) for family, _, sockaddr in answers]
+
+
+def is_public(ip: Ip) -> bool:
+    """Whether an address belongs to the public internet; an IPv4-mapped one counts as the IPv4 address inside."""
+    ip = _unwrapped(ip)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return ip.scope_id is None and ip in _GLOBAL_V6 and not any(ip in network for network in _LESS_V6)
+    special = ip.is_multicast or ip.is_reserved or not ip.is_global
+    return not special and not any(ip in network for network in _LESS_V4)
+
+
+def within(ip: Ip, networks: Sequence[str]) -> bool:
+    """Whether an address is inside one of the allowed networks."""
+    ip = _unwrapped(ip)
+    return any(ip in network for network in _compiled(tuple(networks)))
+
+
+@lru_cache(maxsize=64)
+def _compiled(networks: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(network) for network in networks)
+
+
+def _unwrapped(ip: Ip) -> Ip:
+    return ip if isinstance(ip, ipaddress.IPv4Address) else ip.ipv4_mapped or ip
+
+
+def _literal(text: str) -> Ip | None:
+    try:
+        return ipaddress.ip_address(text) if "%" not in text else None
+    except ValueError:
+        return None
+
+
+def _require(address: str, port: int, networks: Sequence[str], ports: Sequence[int]) -> None:
+    if not vet(address, networks):
+        raise AddressRefused(f"expected a public address, the name resolved to private {address}")
+    ip = _literal(address)
+    if port not in ports and ip is not None and not within(ip, networks):
+        raise AddressRefused(f"expected port {_listed(ports)}, got {port}")
+
+
+def _fault_of_scheme(url: str) -> str:
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]{0,31}(?=:)", url)
+    return f"expected an http(s) URL, got scheme {scheme[0]!r}" if scheme else "expected an http(s) URL"
+
+
+def _fault_of_authority(authority: str) -> str:
+    if "@" in authority:
+        return "expected a URL without user name and password"
+    if not authority.isascii():
+        return "expected an ASCII host (write other alphabets in their xn-- form)"
+    if "%" in authority:
+        return "expected a host without scope id and percent signs"
+    return "expected a host and, if any, a port from 1 to 65535" if authority else "expected a URL with a host"
+
+
+def _fault_of_number(port: int) -> str | None:
+    return None if port <= 65535 else f"expected a port from 1 to 65535, got {port}"
+
+
+def _fault_of_host(host: str) -> str | None:
+    if host.startswith("["):
+        return _fault_of_ipv6(host[1:-1])
+    labels = host.lower().split(".")
+    if _NUMERIC_LABEL.fullmatch(labels[-1] or labels[-2 if len(labels) > 1 else 0]):
+        ip = _literal(host)
+        return None if ip is not None else f"expected an IPv4 address as four decimal numbers, got {host[:64]!r}"
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        return "expected a host of labels of 1 to 63 letters, digits and hyphens, without a dot at its end"
+    return None
+
+
+def _fault_of_ipv6(text: str) -> str | None:
+    ip = _literal(text)
+    if not isinstance(ip, ipaddress.IPv6Address):
+        return "expected an IPv6 address within the brackets"
+    if ip.ipv4_mapped is None and ip.compressed != text.lower():
+        return f"expected the IPv6 address in its short form, {ip.compressed}"
+    return None
+
+
+def _fault_of_name(parts: Url, networks: Sequence[str], ports: Sequence[int]) -> str | None:
+    labels = parts.host.split(".")
+    if networks and (labels[-1] != "localhost" or any(within(ip, networks) for ip in _LOOPBACK)):
+        return None
+    if len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or ".".join(labels[-2:]) in _PRIVATE_NAMES:
+        return "expected a public address, got a name that only a private network knows"
+    return _fault_of_port(parts.port, ports)
+
+
+def _fault_of_port(port: int, ports: Sequence[int]) -> str | None:
+    return None if port in ports else f"expected port {_listed(ports)}, got {port}"
+
+
+def _listed(ports: Sequence[int]) -> str:
+    return " or ".join(str(port) for port in ports)

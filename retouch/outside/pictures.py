@@ -1,0 +1,146 @@
+"""
+Judges bytes that claim to be an image: the endpoint sends pages, half files and blank placeholders with status 200.
+
+Magic bytes first, then Pillow with the formats named. Caps on bytes, pixels and frames hold before anything is
+decoded; then every pixel is decoded once, since a header alone says nothing about the second half of a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+"""The formats accepted, by Pillow's name, and the suffix of their files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLimits:
+    """What is accepted at most; a megapixel is a million pixels, frames above 1 would be an animation."""
+
+    max_bytes: int = 50_000_000
+    max_megapixels: float = 40.0
+    max_frames: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """
+    An image that decodes to its end. `format` is PNG, JPEG or WEBP; `bytes` is the file's size.
+
+    `warnings` may hold `flat_colour`: every pixel is the same, as in the endpoint's blank placeholders.
+    """
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def suffix(self) -> str:
+        """The file suffix of the format, without a dot."""
+        return FORMATS[self.format]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFault:
+    """
+    Why bytes are not an acceptable image.
+
+    `code` is one of too_large, not_an_image, too_many_pixels, too_many_frames, broken; `message` names the value and
+    the limit.
+    """
+
+    code: str
+    message: str
+
+
+def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | PictureFault:  # noqa: B008 frozen
+    """Judge bytes as an image within `limits`, decoding it once; costs 5 to 30 ms a megapixel."""
+    if len(data) > limits.max_bytes:
+        return PictureFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")
+    kind = kind_of(data)
+    if kind not in FORMATS:
+        return PictureFault("not_an_image", f"expected a PNG, JPEG or WebP image, got {kind}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+                return _fault_of_head(image, limits) or _decoded(image, kind, data)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return PictureFault("too_many_pixels", f"expected at most {limits.max_megapixels:g} megapixels, got more")
+    except (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError) as error:
+        return PictureFault("broken", f"expected a whole {kind} image, got a broken one ({type(error).__name__})")
+
+
+def kind_of(data: bytes) -> str:
+    """What bytes look like from their start: PNG, JPEG or WEBP, or a few words for anything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return _name_of_other(data)
+
+
+def thumbnail(data: bytes, size: int = 256) -> bytes:
+    """
+    A WebP of at most `size` pixels a side, upright whatever the EXIF orientation says.
+
+    Takes bytes that `check` accepted; raises `ValueError` for others.
+    """
+    kind = kind_of(data)
+    if kind not in FORMATS:
+        raise ValueError(f"expected a PNG, JPEG or WebP image, got {kind}")
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            image.draft("RGB", (size * 2, size * 2))
+            upright = ImageOps.exif_transpose(image)
+            upright.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            out = io.BytesIO()
+            upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(out, "WEBP", quality=80)
+            return out.getvalue()
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(f"expected a whole {kind} image, got a broken one") from error
+
+
+def _name_of_other(data: bytes) -> str:
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").lower()
+    if not data:
+        return "nothing (0 bytes)"
+    if start.startswith(b"<"):
+        return "an SVG" if b"<svg" in start else "an HTML page" if b"<html" in start or b"<!doctype" in start else "XML"
+    if start.startswith((b"{", b"[")):
+        return "JSON"
+    names = {b"GIF8": "a GIF", b"BM": "a BMP", b"%PDF": "a PDF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
+    return next((name for magic, name in names.items() if data.startswith(magic)), "bytes of no known image format")
+
+
+def _fault_of_head(image: Image.Image, limits: PictureLimits) -> PictureFault | None:
+    megapixels = image.width * image.height / 1e6
+    if megapixels > limits.max_megapixels:
+        most = f"expected at most {limits.max_megapixels:g} megapixels"
+        return PictureFault("too_many_pixels", f"{most}, got {megapixels:.1f} ({image.width} x {image.height})")
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > limits.max_frames:
+        return PictureFault("too_many_frames", f"expected at most {limits.max_frames} frame(s), got {frames}")
+    return None
+
+
+def _decoded(image: Image.Image, kind: str, data: bytes) -> Picture:
+    width, height = image.size
+    image.load()
+    extremes = image.getextrema()
+    bands = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    flat = all(low == high for low, high in bands)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(kind, width, height, len(data), digest, ("flat_colour",) if flat else ())
