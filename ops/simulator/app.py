@@ -1,0 +1,89 @@
+"""
+The simulator as a Starlette application: every route, and the header that says what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ops.simulator import control, edits, readings, welcome
+from ops.simulator.config import ControlError, SimulatorConfig
+from ops.simulator.endpoint import Endpoint
+from ops.simulator.wire import HEADER
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "portrait.jpg"
+
+Handler = Callable[[Endpoint, Request], Awaitable[Response]]
+
+
+class _SaysWhatItIs:
+    """Puts the simulator's header on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], HEADER]
+            await send(message)
+
+        await self._app(scope, receive, marked)
+
+
+def make_simulator(config: SimulatorConfig) -> Starlette:
+    """
+    Return a simulator with its own state, to be run by one process.
+
+    The faults that break the connection need `ops.simulator.server.serve`; under another server they raise.
+    """
+    endpoint = Endpoint(config)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        endpoint.studio.close()
+
+    def route(path: str, handler: Handler, *methods: str) -> Route:
+        async def bound(request: Request) -> Response:
+            return await handler(endpoint, request)
+
+        return Route(path, bound, methods=list(methods or ("GET",)))
+
+    return Starlette(
+        routes=[
+            route("/api/v5/pix2pix", edits.post, "POST"),
+            route("/api/v6/image_editing/pix2pix", edits.post, "POST"),
+            route("/api/v3/fetch/{id}", readings.fetch, "POST"),
+            route("/api/v6/fetch/{id}", readings.fetch, "POST"),
+            route("/api/v6/image_editing/fetch/{id}", readings.fetch, "POST"),
+            route("/generations/{name}", readings.output),
+            route("/control/settings", control.settings, "GET", "POST"),
+            route("/control/faults", control.faults, "GET", "POST"),
+            route("/control/reset", control.reset, "POST"),
+            route("/control/books", control.books),
+            route("/", welcome.show),
+            Route("/samples/portrait.jpg", _sample),
+            Route("/healthz", _healthz),
+        ],
+        middleware=[Middleware(_SaysWhatItIs)],
+        exception_handlers={ControlError: control.refused},
+        lifespan=lifespan,
+    )
+
+
+async def _sample(_: Request) -> Response:
+    return FileResponse(SAMPLE, media_type="image/jpeg")
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok")

@@ -1,0 +1,65 @@
+"""
+The endpoint's own checks of a request body, with its own words.
+
+Each fault is one field with a list of strings; numbers have to be JSON numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Field: (least, most, whole numbers only, value when left out); v5 states a range for guidance_scale alone.
+_V6: dict[str, tuple[float, float, bool, float]] = {
+    "image_guidance_scale": (1, 8, False, 1),
+    "steps": (1, 50, True, 20),
+    "guidance_scale": (1, 20, False, 7),
+}
+_V5 = _V6 | {"image_guidance_scale": (0, 100, False, 1), "steps": (1, 1000, True, 20)}
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """A request body that passed the checks."""
+
+    prompt: str
+    init_image: str
+    image_guidance_scale: float
+    steps: int
+    guidance_scale: float
+
+
+def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
+    """Return the request, or the `message` object of its faults."""
+    ranges = _V6 if is_v6 else _V5
+    faults: dict[str, object] = {}
+    for field in ("prompt", "init_image"):
+        value = body.get(field)
+        if not isinstance(value, str) or not value.strip():
+            faults[field] = [f"The {_spoken(field)} field is required."]
+    numbers = {field: _number(field, body.get(field), ranges[field], faults) for field in ranges}
+    if faults:
+        return faults
+    return EditRequest(
+        prompt=str(body["prompt"]),
+        init_image=str(body["init_image"]),
+        image_guidance_scale=numbers["image_guidance_scale"],
+        steps=int(numbers["steps"]),
+        guidance_scale=numbers["guidance_scale"],
+    )
+
+
+def _number(field: str, value: object, limits: tuple[float, float, bool, float], faults: dict[str, object]) -> float:
+    least, most, whole, default = limits
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        faults[field] = [f"The {_spoken(field)} must be {'an integer' if whole else 'a number'}."]
+        return default
+    if not least <= value <= most:
+        faults[field] = [f"The {_spoken(field)} must be between {least} and {most}."]
+    return float(value)
+
+
+def _spoken(field: str) -> str:
+    return field.replace("_", " ")
