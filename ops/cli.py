@@ -1,0 +1,70 @@
+"""
+The `retouch` command: one door for producers and for those who run it.
+
+Commands import what they need inside, so that `retouch --help` is quick. Errors of our own are one clear line on
+stderr; exit code 0 is fine, 1 the job (or a check) failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+import ops.commands
+import producer.cli
+from ops.running import adopt_running_stack
+from retouch.errors import IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
+
+WRONG_USE = (InvalidEdit, SettingsError, UnknownJob, IdempotencyConflict)
+
+app = typer.Typer(
+    name="retouch",
+    help="A durable, money-safe queue in front of a paid image-editing endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"retouch {version('retouch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """A durable, money-safe queue in front of a paid image-editing endpoint."""
+    adopt_running_stack()
+
+
+producer.cli.register(app)
+ops.commands.register(app)
+
+
+def exit_code(error: RetouchError) -> int:
+    """2 when the request itself was wrong, so that trying again cannot help; 1 otherwise."""
+    wrong_use = isinstance(error, WRONG_USE) or getattr(error, "wrong_use", False)
+    return 2 if wrong_use else 1
+
+
+def main() -> None:
+    """Run the command line, with our own errors as one line and without a traceback."""
+    try:
+        app()
+    except RetouchError as error:
+        typer.echo(f"retouch: {error}", err=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

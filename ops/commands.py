@@ -1,0 +1,79 @@
+"""The commands that run and watch Retouch, as the command line shows them; each hands over to a module of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.running import DEFAULT_STATE
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")]
+State = Annotated[Path, typer.Option("--state", help="Folder that keeps Redis data, images and ports.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Empty the state folder first.")]
+Lanes = Annotated[str, typer.Option("--lanes", help="Lanes to work on, comma-separated: edits, deliveries.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=1000, help="Threads of each process.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, max=64, help="Worker processes.")]
+Name = Annotated[str | None, typer.Option("--name", help="Workers are called NAME-1, NAME-2…; unique on this host.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Run this check alone; may be repeated.")]
+Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker that must answer; may be repeated.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the `retouch` command."""
+    for command in (up, worker, flower, gateway, simulator, doctor, settings):
+        app.command(rich_help_panel="Run and watch")(command)
+
+
+def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) -> None:
+    """Run the whole local stack until Ctrl-C; data stays in the state folder."""
+    from ops.stack.command import run_until_stopped
+
+    run_until_stopped(state, port=port, fresh=fresh)
+
+
+def worker(
+    lanes: Lanes = "edits,deliveries", concurrency: Concurrency = 32, processes: Processes = 1, name: Name = None
+) -> None:
+    """Run worker processes; one that dies is started again."""
+    from ops.worker_command import run_workers
+
+    run_workers(lanes, concurrency=concurrency, processes=processes, name=name)
+
+
+def flower() -> None:
+    """Run Flower, the page that shows Celery's workers and tasks."""
+    from ops.flower_command import run_flower
+
+    run_flower()
+
+
+def gateway(port: Port = None) -> None:
+    """Run the HTTP gateway."""
+    from producer.gateway.server import serve
+
+    serve(port=port)
+
+
+def simulator(port: Port = None) -> None:
+    """Run the simulator of the endpoint: for development, it charges nothing and really edits."""
+    from ops.simulator.__main__ import main
+
+    main([] if port is None else ["--port", str(port)])
+
+
+def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None:
+    """Check Redis, store, endpoint, workers and settings; each finding says what, why, and what to do."""
+    from ops.doctor.command import examine
+
+    if not examine(as_json=json, only=only or (), expected_workers=worker or ()):
+        raise typer.Exit(1)
+
+
+def settings(json: Json = False) -> None:
+    """Show every setting with unit, default, value and origin; secrets are masked."""
+    from ops.settings_table import show
+
+    show(as_json=json)

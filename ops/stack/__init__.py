@@ -1,0 +1,1 @@
+"""`retouch up`: the whole of Retouch on one machine, without Docker, root, key or network."""
