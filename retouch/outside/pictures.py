@@ -63,7 +63,7 @@ class PictureFault:
     message: str
 
 
-def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | PictureFault:  # noqa: B008 frozen
+def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | PictureFault:
     """Judge bytes as an image within `limits`, decoding it once; costs 5 to 30 ms a megapixel."""
     if len(data) > limits.max_bytes:
         return PictureFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")

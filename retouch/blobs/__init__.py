@@ -1,0 +1,38 @@
+"""
+Where images are kept: content-addressed blobs behind one small interface, in a folder or in an S3 bucket.
+
+A job is `succeeded` only once its image is here; from then on every copy elsewhere may disappear.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from retouch.blobs.file import FileBlobs
+from retouch.blobs.interface import BlobError, BlobMissing, BlobStore, content_name, derived_name
+
+__all__ = ["BlobError", "BlobMissing", "BlobStore", "content_name", "derived_name", "open_blobs"]
+
+
+def open_blobs(store_url: str, public_url: str) -> BlobStore:
+    """
+    The store that `RETOUCH_STORE_URL` names: `file:///folder` or `s3://bucket/prefix`.
+
+    Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
+    """
+    parts = urlsplit(store_url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        return FileBlobs(Path(url2pathname(parts.path)), public_url)
+    if parts.scheme == "s3" and parts.netloc:
+        return _open_s3(parts.netloc, parts.path.strip("/"))
+    raise BlobError(f"expected a store such as file:///folder or s3://bucket/prefix, got scheme {parts.scheme!r}")
+
+
+def _open_s3(bucket: str, prefix: str) -> BlobStore:
+    try:
+        from retouch.blobs.s3 import S3Blobs
+    except ModuleNotFoundError as error:
+        raise BlobError("an s3:// store needs obstore: pip install 'retouch[s3]'") from error
+    return S3Blobs(bucket, prefix)

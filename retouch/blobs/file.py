@@ -1,0 +1,134 @@
+"""
+Blobs as files of one folder, for one machine or a shared file system; the gateway serves them under `/files/`.
+
+A file is written under `.partial/`, flushed to disk and renamed to its name: whoever sees a name sees all its bytes,
+and a writer that dies leaves nothing visible. What such writers left is removed when the store is next opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from retouch.blobs.interface import BlobError, BlobMissing, checked, content_name
+
+_ABANDONED_AFTER_S = 3600.0
+_ADVICE = {
+    errno.ENOSPC: "the disk is full: free space or move RETOUCH_STORE_URL to a larger one",
+    errno.EDQUOT: "the disk quota is used up: raise it or move RETOUCH_STORE_URL",
+    errno.EROFS: "the file system is read-only: remount it or move RETOUCH_STORE_URL",
+    errno.EACCES: "this user may not write there: change the folder's owner or RETOUCH_STORE_URL",
+    errno.EPERM: "this user may not write there: change the folder's owner or RETOUCH_STORE_URL",
+    errno.ENOTDIR: "a part of the path is a file: point RETOUCH_STORE_URL at a folder",
+}
+
+
+class FileBlobs:
+    """
+    A `BlobStore` in `folder`, made if it is missing; links start with `public_url`.
+
+    `durable=False` leaves flushing to the operating system: faster, and a power cut may lose the last seconds.
+    """
+
+    def __init__(self, folder: Path, public_url: str, *, durable: bool = True) -> None:
+        self._folder = folder.absolute()
+        self._partial = self._folder / ".partial"
+        self._public_url = public_url.rstrip("/")
+        self._durable = durable
+        with self._explained("open"):
+            self._partial.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Keep bytes and return their name; they are on disk when it returns."""
+        name = content_name(data, suffix)
+        self.put_as(name, data)
+        return name
+
+    def put_as(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, whole or not at all."""
+        target = self._path(name)
+        partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
+        with self._explained("write"):
+            try:
+                self._write(partial, data)
+                self._move(partial, target)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+
+    def get(self, name: str) -> bytes:
+        """The whole blob; raises `BlobMissing`."""
+        with self._explained("read", name):
+            return self._path(name).read_bytes()
+
+    def size(self, name: str) -> int:
+        """The blob's size in bytes; raises `BlobMissing`."""
+        with self._explained("read", name):
+            return self._path(name).stat().st_size
+
+    def exists(self, name: str) -> bool:
+        """Whether `get` would find it."""
+        return self._path(name).is_file()
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; one that is not there is fine."""
+        with self._explained("delete"):
+            self._path(name).unlink(missing_ok=True)
+
+    def link(self, name: str, expires_s: float) -> str:  # noqa: ARG002 - a file's link does not expire
+        """A URL on the gateway; the unguessable name is its credential, and it lives as long as the blob."""
+        return f"{self._public_url}/files/{checked(name)}"
+
+    def _path(self, name: str) -> Path:
+        return self._folder / checked(name)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        with open(path, "xb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if self._durable:
+                os.fsync(file.fileno())
+
+    def _move(self, partial: Path, target: Path) -> None:
+        try:
+            partial.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            partial.replace(target)
+            self._sync(self._folder)
+        self._sync(target.parent)
+
+    def _sync(self, folder: Path) -> None:
+        """Make a rename durable: the name lives in the folder, which is flushed apart from the file."""
+        if self._durable:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _remove_abandoned(self) -> None:
+        before = time.time() - _ABANDONED_AFTER_S
+        for partial in self._partial.iterdir():
+            with contextlib.suppress(OSError):
+                if partial.stat().st_mtime < before:
+                    partial.unlink()
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            if name:
+                raise BlobMissing(name) from None
+            raise BlobError(f"could not {verb} in {self._folder}: the folder is gone; make it again") from error
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, f"{error.strerror}: check the folder that RETOUCH_STORE_URL names")
+            raise BlobError(f"could not {verb} in {self._folder}: {advice}") from error

@@ -1,0 +1,90 @@
+"""
+Blobs in a bucket of anything that speaks S3, through `obstore`; the outside reads them by presigned links.
+
+Credentials, region and endpoint come from the standard variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+`AWS_REGION`, `AWS_ENDPOINT_URL`) or from the machine's role. A PUT is atomic in S3: nobody sees half an object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from retouch.blobs.interface import BlobError, BlobMissing, checked, content_name
+
+LONGEST_LINK_S = 7 * 86_400.0
+"""S3 refuses presigned links that live longer."""
+
+
+class S3Blobs:
+    """A `BlobStore` in `bucket`, every name below `prefix`."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        self._where = f"s3://{bucket}/{prefix}"
+        self._store = S3Store(
+            bucket,
+            prefix=prefix or None,
+            client_options={"allow_http": plain, "connect_timeout": "5s", "timeout": "60s"},
+            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=90)},
+        )
+
+    def put(self, data: bytes, suffix: str) -> str:
+        """Keep bytes and return their name; S3 has them when it returns."""
+        name = content_name(data, suffix)
+        self.put_as(name, data)
+        return name
+
+    def put_as(self, name: str, data: bytes) -> None:
+        """Keep bytes under a name, whole or not at all."""
+        with self._explained("write"):
+            obstore.put(self._store, checked(name), data, use_multipart=False)
+
+    def get(self, name: str) -> bytes:
+        """The whole blob; raises `BlobMissing`."""
+        with self._explained("read", name):
+            return obstore.get(self._store, checked(name)).bytes().to_bytes()
+
+    def size(self, name: str) -> int:
+        """The blob's size in bytes; raises `BlobMissing`."""
+        with self._explained("read", name):
+            return obstore.head(self._store, checked(name))["size"]
+
+    def exists(self, name: str) -> bool:
+        """Whether `get` would find it."""
+        try:
+            return self.size(name) >= 0
+        except BlobMissing:
+            return False
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; one that is not there is fine."""
+        with self._explained("delete"), contextlib.suppress(NotFoundError, FileNotFoundError):
+            obstore.delete(self._store, checked(name))
+
+    def link(self, name: str, expires_s: float) -> str:
+        """A presigned GET, which lives `expires_s` or the 7 days that S3 allows."""
+        lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))
+        with self._explained("sign a link"):
+            return obstore.sign(self._store, "GET", checked(name), lives)
+
+    @contextlib.contextmanager
+    def _explained(self, verb: str, name: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError):
+            if name:
+                raise BlobMissing(name) from None
+            raise BlobError(f"could not {verb} in {self._where}: there is no such bucket; make it") from None
+        except (PermissionDeniedError, UnauthenticatedError):
+            advice = "the credentials are missing or not allowed to: check AWS_ACCESS_KEY_ID and the bucket's policy"
+            raise BlobError(f"could not {verb} in {self._where}: {advice}") from None
+        except (BaseError, OSError) as error:
+            advice = "check AWS_ENDPOINT_URL, AWS_REGION and the network"
+            raise BlobError(f"could not {verb} in {self._where}: {advice} ({type(error).__name__})") from None

@@ -1,0 +1,19 @@
+"""Thumbnails are made when somebody first asks for one, since decoding a picture outweighs all other work on a job."""
+
+from __future__ import annotations
+
+from retouch.blobs import BlobStore, derived_name
+from retouch.outside.pictures import thumbnail
+
+
+def thumbnail_of(blobs: BlobStore, name: str) -> str:
+    """
+    The name of a blob's thumbnail, kept beside it; the first call makes it, the others only look.
+
+    Two first calls at once make the same bytes twice, which is harmless. Raises `BlobMissing` and, for a blob that is
+    no image, `ValueError`.
+    """
+    small = derived_name(name, "thumb", "webp")
+    if not blobs.exists(small):
+        blobs.put_as(small, thumbnail(blobs.get(name)))
+    return small
