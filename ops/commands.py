@@ -9,6 +9,8 @@ import typer
 
 from ops.running import DEFAULT_STATE
 
+PANEL = "Run and watch"
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")]
 State = Annotated[Path, typer.Option("--state", help="Folder that keeps Redis data, images and ports.")]
@@ -23,8 +25,11 @@ Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker tha
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `retouch` command."""
-    for command in (up, worker, flower, gateway, simulator, doctor, settings):
-        app.command(rich_help_panel="Run and watch")(command)
+    for command in (up, worker, flower, gateway, doctor, settings):
+        app.command(rich_help_panel=PANEL)(command)
+    # Its options are its own: they are handed over as they are, --help too.
+    handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(rich_help_panel=PANEL, context_settings=handed_over, add_help_option=False)(simulator)
 
 
 def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) -> None:
@@ -57,11 +62,13 @@ def gateway(port: Port = None) -> None:
     serve(port=port)
 
 
-def simulator(port: Port = None) -> None:
-    """Run the simulator of the endpoint: for development, it charges nothing and really edits."""
-    from ops.simulator.__main__ import main
+def simulator(context: typer.Context) -> None:
+    """Run the simulator of the endpoint: for development, it charges nothing and really edits (--help for options)."""
+    from ops.simulator.__main__ import simulator as run_simulator
 
-    main([] if port is None else ["--port", str(port)])
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    alone.command()(run_simulator)
+    alone(context.args, prog_name="retouch simulator")
 
 
 def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None:

@@ -1,0 +1,45 @@
+"""What a check found: what it is, why it matters, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["good", "note", "bad"]
+SIGNS: dict[Level, str] = {"good": "ok  ", "note": "note", "bad": "BAD "}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding; `why` and `do` are empty for what is good."""
+
+    check: str
+    level: Level
+    what: str
+    why: str = ""
+    do: str = ""
+
+
+def good(check: str, what: str) -> Finding:
+    """Something is as it should be."""
+    return Finding(check, "good", what)
+
+
+def note(check: str, what: str, why: str, do: str) -> Finding:
+    """Something may be meant so, and is worth knowing."""
+    return Finding(check, "note", what, why, do)
+
+
+def bad(check: str, what: str, why: str, do: str) -> Finding:
+    """Something breaks a promise of Retouch, or will."""
+    return Finding(check, "bad", what, why, do)
+
+
+def as_lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings as people read them."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{SIGNS[finding.level]} {finding.check}: {finding.what}")
+        lines += [f"       {word}: {text}" for word, text in (("why", finding.why), ("do", finding.do)) if text]
+    return lines

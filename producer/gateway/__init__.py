@@ -1,0 +1,1 @@
+"""The HTTP gateway: health, and the images of a folder store for whoever holds their links."""

@@ -1,0 +1,24 @@
+"""Runs the gateway in this process."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from producer.gateway.app import make_gateway
+from retouch.settings import Settings
+
+DRAIN_S = 3
+
+
+def serve(*, port: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests in flight end within 3 s; `port` overrides the settings."""
+    settings = Settings.load()
+    uvicorn.run(
+        make_gateway(settings),
+        host=settings.gateway_address,
+        port=settings.gateway_port if port is None else port,
+        log_level=settings.log_level.lower(),
+        access_log=False,  # a link is a credential: it has no place in a log
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
