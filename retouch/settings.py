@@ -109,7 +109,9 @@ class Settings(BaseSettings):
                 f"backoff_cap_s: expected at least backoff_base_s ({self.backoff_base_s}), got {self.backoff_cap_s}"
             )
         if self.lease_s < 3 * self.redis_timeout_s / 2:
-            raise ValueError(f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}")
+            raise ValueError(
+                f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}"
+            )
         return self
 
     @property

@@ -1,0 +1,1 @@
+"""What does the work: edit attempts, delivery attempts, rescue, and the Celery worker around them."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from retouch.blobs.interface import BlobError, BlobMissing, checked, content_name
+from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name
 
 _ABANDONED_AFTER_S = 3600.0
 _ADVICE = {
@@ -81,7 +81,7 @@ class FileBlobs:
         with self._explained("delete"):
             self._path(name).unlink(missing_ok=True)
 
-    def link(self, name: str, expires_s: float) -> str:  # noqa: ARG002 - a file's link does not expire
+    def link(self, name: str, expires_s: float = LINK_S) -> str:  # noqa: ARG002 - a file's link does not expire
         """A URL on the gateway; the unguessable name is its credential, and it lives as long as the blob."""
         return f"{self._public_url}/files/{checked(name)}"
 

@@ -13,6 +13,9 @@ from typing import Protocol
 
 from retouch.errors import RetouchError
 
+LINK_S = 7 * 86_400.0
+"""How long a link lives unless asked otherwise: the longest that S3 signs."""
+
 _NAME = re.compile(r"(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}(?:\.[a-z0-9]{1,12}){1,2}")
 _SUFFIX = re.compile(r"[a-z0-9]{1,12}")
 
@@ -59,7 +62,7 @@ class BlobStore(Protocol):
         """Remove a blob; one that is not there is fine."""
         ...
 
-    def link(self, name: str, expires_s: float) -> str:
+    def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A URL by which the outside can read the blob for at least `expires_s`, without other credentials."""
         ...
 

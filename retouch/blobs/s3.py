@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from retouch.blobs.interface import BlobError, BlobMissing, checked, content_name
+from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name
 
 LONGEST_LINK_S = 7 * 86_400.0
 """S3 refuses presigned links that live longer."""
@@ -68,7 +68,7 @@ class S3Blobs:
         with self._explained("delete"), contextlib.suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._store, checked(name))
 
-    def link(self, name: str, expires_s: float) -> str:
+    def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A presigned GET, which lives `expires_s` or the 7 days that S3 allows."""
         lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))
         with self._explained("sign a link"):

@@ -1,0 +1,112 @@
+"""
+`Edit`: one requested edit, checked at the door so that nothing wrong is enqueued or paid for.
+
+Ranges: the endpoint's own documentation (guidance_scale 1 to 20) and, where its v5 page gives none, its v6 page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from retouch.errors import InvalidEdit
+
+PROMPT_MOST, EXTRA_MOST = 10_000, 16_384
+_NUMBERS = {
+    "image_guidance_scale": ("a number", 1, 8),
+    "steps": ("a whole number", 1, 50),
+    "guidance_scale": ("a number", 1, 20),
+}
+_URL = re.compile(r"https?://[^\s\\/?#]+", re.IGNORECASE)
+_RESERVED = frozenset({"key", "prompt", "init_image", *_NUMBERS})
+
+
+class Edit(BaseModel):
+    """
+    One edit: what to change (`prompt`) in which picture (`init_image`, an http(s) URL that the endpoint can read).
+
+    `image_guidance_scale` is 1 to 8, `steps` 1 to 50, `guidance_scale` 1 to 20. `extra` is passed on to the endpoint as
+    it is, for parameters that it does not document. Raises `InvalidEdit`, which names every wrong field with the value
+    and the range; its text, like the `repr` of an edit, never holds the prompt or the URL.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    prompt: str = Field(strict=True)
+    init_image: str = Field(strict=True)
+    image_guidance_scale: float = Field(1, strict=True, ge=1, le=8, allow_inf_nan=False)
+    steps: int = Field(20, strict=True, ge=1, le=50)
+    guidance_scale: float = Field(7, strict=True, ge=1, le=20, allow_inf_nan=False)
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = [
+                _fault(str(fault["loc"][0]), fault["type"], values) for fault in error.errors(include_input=False)
+            ]
+        else:
+            faults = []
+        faults += [(name, message) for name, message in _text_faults(values) if name not in dict(faults)]
+        if faults:
+            raise InvalidEdit(faults)
+
+    def __repr_args__(self) -> Iterable[tuple[str, Any]]:
+        yield "prompt", f"<{len(self.prompt)} characters>"
+        yield "init_image", "<url>"
+        yield from ((name, getattr(self, name)) for name in _NUMBERS)
+
+    def fields(self) -> dict[str, Any]:
+        """Give the fields as the endpoint takes them, whole numbers without a point; `extra` only where there is one."""
+        values = {
+            "prompt": self.prompt,
+            "init_image": self.init_image,
+            **{n: _short(getattr(self, n)) for n in _NUMBERS},
+        }
+        return {**values, "extra": self.extra} if self.extra else values
+
+
+def _short(number: float) -> float:
+    return int(number) if number == int(number) else number
+
+
+def _fault(name: str, kind: str, values: Mapping[str, Any]) -> tuple[str, str]:
+    if kind == "missing":
+        return name, "expected a value, got none"
+    if kind == "extra_forbidden":
+        return name, "is not a field of an edit; parameters that the endpoint does not document go into extra"
+    got = values.get(name)
+    if name in _NUMBERS:
+        what, least, most = _NUMBERS[name]
+        return name, f"expected {what} from {least} to {most}, got {_shown(got)}"
+    return name, f"expected {'an object' if name == 'extra' else 'text'}, got {type(got).__name__}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def _text_faults(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    prompt, url, extra = values.get("prompt"), values.get("init_image"), values.get("extra")
+    if isinstance(prompt, str) and not (prompt.strip() and len(prompt) <= PROMPT_MOST):
+        got = f"{len(prompt):,}" if prompt.strip() or not prompt else "only white space"
+        yield "prompt", f"expected 1 to {PROMPT_MOST:,} characters, got {got}"
+    if isinstance(url, str) and not _URL.match(url):
+        scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}(?=:)", url)
+        yield "init_image", f"expected an http(s) URL, got {scheme.group() + ':' if scheme else 'something else'}"
+    if isinstance(extra, dict):
+        if taken := sorted(_RESERVED & extra.keys()):
+            yield "extra", f"must not hold {', '.join(taken)}"
+        try:
+            size = len(json.dumps(extra))
+        except (TypeError, ValueError):
+            yield "extra", "expected values that JSON can carry"
+        else:
+            if size > EXTRA_MOST:
+                yield "extra", f"expected at most {EXTRA_MOST:,} bytes of JSON, got {size:,}"

@@ -1,0 +1,102 @@
+"""The event object: the one form in which webhooks, callbacks, the feed and `job.events()` say what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from retouch.store.records import Charge, JobRecord, charges_from
+
+Event = dict[str, Any]
+Link = Callable[[str], str]
+"""Gives a URL for a name in the blob store."""
+
+
+def iso(at: float) -> str:
+    """Write an instant (Unix seconds) in ISO 8601, UTC, with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event_object(
+    record: JobRecord, entry: Mapping[str, Any], link: Link, price_per_call: float = 0.0, *, private: bool = False
+) -> Event:
+    """
+    Build the event for one entry of a job's timeline.
+
+    Links to the result are minted now. `private` leaves out the prompt and the customer's URL, for an event that
+    travels in a Celery message.
+    """
+    kind: str = entry["type"]
+    charges = charges_from(entry.get("charges", ()))
+    return {
+        "type": kind,
+        "timestamp": iso(entry["at"]),
+        "data": {
+            "job_id": record.id,
+            "sequence": entry["sequence"],
+            "state": _state(kind),
+            "tenant": record.spec.tenant,
+            "tags": record.spec.tags,
+            "edit": _edit(record.spec.edit, private),
+            "result": result_object(entry["result"], link) if entry.get("result") else None,
+            "error": entry.get("error"),
+            "cancelled": entry.get("cancelled"),
+            "charges": charge_summary(charges, price_per_call),
+            "timings_s": _timings(record, entry["at"], charges),
+        },
+    }
+
+
+def queued_event(record: JobRecord, price_per_call: float = 0.0) -> Event:
+    """Build the event with which every timeline begins: sequence 0, which no receiver is told of."""
+    entry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
+    return event_object(record, entry, str, price_per_call)
+
+
+def event_id(job: str, sequence: int) -> str:
+    """Name an event: the same over all its deliveries and attempts, without a dot (Standard Webhooks)."""
+    return f"evt_{job.removeprefix('ed_')}-{sequence}"
+
+
+def charge_summary(charges: Sequence[Charge], price_per_call: float) -> dict[str, float]:
+    """Sum up charges: `certain`, `possible` (certain and unknown), and what the possible ones cost at most."""
+    possible = sum(charge.possible for charge in charges)
+    certain = sum(charge.certain for charge in charges)
+    return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
+
+
+def result_object(image: Mapping[str, Any], link: Link) -> dict[str, Any]:
+    """Describe a kept image with fresh links; `bytes` is its size in bytes, `width` and `height` are in pixels."""
+    url = link(image["name"])
+    described = {name: image[name] for name in ("sha256", "width", "height", "bytes", "format")}
+    return {
+        "url": url,
+        "thumbnail_url": link(thumbnail_name(image["name"])),
+        **described,
+        "warnings": image["warnings"],
+    }
+
+
+def thumbnail_name(name: str) -> str:
+    """Name the thumbnail of a kept image; it is made when first asked for."""
+    return f"{name.rpartition('.')[0]}.thumb.webp"
+
+
+def _state(kind: str) -> str:
+    """The state that an event left its job in."""
+    word = kind.removeprefix("edit.")
+    return {"recovered": "queued", "adopted": "queued", "replayed": "queued"}.get(word, word)
+
+
+def _edit(edit: Mapping[str, Any], private: bool) -> dict[str, Any]:
+    return {name: value for name, value in edit.items() if not private or name not in ("prompt", "init_image", "extra")}
+
+
+def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> dict[str, float | None]:
+    asked = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
+    return {
+        "queued": round(record.started_at - record.created_at, 3) if record.started_at else None,
+        "endpoint": round(sum(asked), 3) if asked else None,
+        "total": round(at - record.created_at, 3),
+    }

@@ -1,0 +1,131 @@
+"""The door: options of a request checked and spelt as a record, without any I/O, for every client and the gateway."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retouch.addresses import fault_of
+from retouch.edit import Edit
+from retouch.errors import InvalidEdit
+from retouch.ids import new_job_id
+from retouch.settings import Settings
+from retouch.states import EVENTS
+from retouch.store.jobs import PRIORITY_BOOST_S, NewJob
+from retouch.store.records import JobSpec
+
+DEFAULT_TENANT = "default"
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
+DEADLINE_MOST_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    How a job is to be run and who is told; `None` means the setting's default.
+
+    `priority` is `high`, `normal` or `low` (ten minutes of age each way); `deadline_s` counts from enqueueing;
+    `webhook` is a URL, `callback` an allow-listed Celery task, `events` what they hear of beside the final events;
+    `tags` come back in every event.
+    """
+
+    idempotency_key: str = field(default="", repr=False)
+    priority: str = "normal"
+    tenant: str = DEFAULT_TENANT
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+    max_charges: int | None = None
+    webhook: str = field(default="", repr=False)
+    callback: str = ""
+    events: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def admit(edit: Edit, options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> NewJob:
+    """
+    Check one request and spell it as a job that can be put in; `receiver(tenant, url)` names a webhook's receiver.
+
+    Raises `InvalidEdit` naming every fault; then nothing was enqueued and nothing charged.
+    """
+    faults = [*_option_faults(options, settings), *_address_faults(edit, options, settings)]
+    if faults:
+        raise InvalidEdit(faults)
+    policy = {name: getattr(options, name) for name in ("max_attempts", "max_charges")}
+    spec = JobSpec(
+        tenant=options.tenant,
+        edit=edit.fields(),
+        deadline_s=options.deadline_s or settings.deadline_s,
+        policy={name: value for name, value in policy.items() if value is not None},
+        receivers=(receiver(options.tenant, options.webhook),) if options.webhook else (),
+        events=tuple(options.events),
+        callback=_callback(options.callback, settings) or "",
+        priority=options.priority,
+        tags=dict(options.tags),
+    )
+    text = spec.to_json()
+    return NewJob(
+        new_job_id(), text, options.tenant, options.priority, spec.deadline_s,
+        options.idempotency_key, fingerprint(text) if options.idempotency_key else "-",
+    )  # fmt: skip
+
+
+def fingerprint(spec_json: str) -> str:
+    """Give a short hash of a request: the same request has the same one, in whatever order its parts came."""
+    canonical = json.dumps(json.loads(spec_json), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _callback(task: str, settings: Settings) -> str | None:
+    """Give the allow-listed `task@queue` for a task's name, or None where it is not on the list."""
+    for allowed in settings.callback_tasks:
+        if task in (allowed, allowed.partition("@")[0]):
+            return allowed if "@" in allowed else f"{allowed}@celery"
+    return None
+
+
+def _address_faults(edit: Edit, options: Options, settings: Settings) -> list[tuple[str, str]]:
+    networks = settings.dangerous_allow_private_networks
+    found = [("init_image", fault_of(edit.init_image, networks))]
+    if options.webhook:
+        found.append(("webhook", fault_of(options.webhook, networks)))
+    return [(name, fault) for name, fault in found if fault]
+
+
+def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]]:
+    faults = []
+    if options.priority not in PRIORITY_BOOST_S:
+        faults.append(("priority", f"expected one of {', '.join(PRIORITY_BOOST_S)}, got {options.priority!r:.40}"))
+    if not isinstance(options.tenant, str) or not _TENANT.fullmatch(options.tenant):
+        faults.append(("tenant", "expected 1 to 64 letters, digits, dots, dashes or underscores"))
+    for name, most in (("deadline_s", DEADLINE_MOST_S), ("max_attempts", 100), ("max_charges", 10)):
+        faults += _bound(name, getattr(options, name), most)
+    if options.callback and not _callback(options.callback, settings):
+        faults.append(("callback", f"task {options.callback!r:.80} is not on the allow-list RETOUCH_CALLBACK_TASKS"))
+    if len(options.idempotency_key) > _KEY_MOST or not options.idempotency_key.isprintable():
+        faults.append(("idempotency_key", f"expected at most {_KEY_MOST} printable characters"))
+    if unknown := sorted(set(options.events) - EVENTS):
+        faults.append(("events", f"expected some of {', '.join(sorted(EVENTS))}, got {unknown[0]!r:.40}"))
+    return faults + _tag_faults(options.tags)
+
+
+def _bound(name: str, value: Any, most: float) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    whole = name != "deadline_s"
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
+    wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:g}"
+    return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]
+
+
+def _tag_faults(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    if len(tags) > _TAGS_MOST:
+        return [("tags", f"expected at most {_TAGS_MOST} tags, got {len(tags)}")]
+    for name, value in tags.items():
+        if not isinstance(name, str) or not isinstance(value, str) or len(name) + len(value) > _TAG_MOST:
+            return [("tags", f"expected names and values that are text, at most {_TAG_MOST} characters together")]
+    return []

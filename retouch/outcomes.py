@@ -1,0 +1,184 @@
+"""
+What an attempt saw (outcomes) and what follows (decisions): plain values that travel between the modules.
+
+No module of ours raises to tell another what happened. The classes of the endpoint's answers are those of
+`docs/architecture.md`: succeeded (`Ready`), processing, refused (`Refused`, `Busy`), failed, unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that is kept: its name in the blob store, and what was measured on its bytes."""
+
+    name: str
+    sha256: str
+    format: str
+    width: int
+    height: int
+    bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Nothing was asked of the endpoint yet, or what was asked is known to have cost nothing: POST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """The endpoint works on it, and it is paid: look again at `fetch_url`, not before `eta_s` seconds."""
+
+    endpoint_id: str
+    fetch_url: str
+    eta_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The endpoint has the image, at the first of these URLs that yields it. It is paid: download, never POST."""
+
+    urls: tuple[str, ...]
+    endpoint_id: str = ""
+    flagged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The image is in the blob store."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The image is paid for and could not be fetched or stored this time; `message` says why."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The image came and is not one that we keep: beyond the limits of bytes, pixels or frames."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The endpoint took nothing and charged nothing, and would refuse again: bad key, no credits, bad input."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The endpoint took nothing, for now: its queue is full (`queue_full`) or its spam filter is on (`spam_filter`)."""
+
+    code: str
+    message: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The endpoint tried and failed, or could not be reached: treated as not charged."""
+
+    message: str
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A POST may have been billed and its answer is not known. `again_in_s`: until the spam filter lets it pass."""
+
+    message: str
+    again_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The endpoint no longer knows a request that it was paid for."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worn:
+    """Worker after worker died while it ran this job."""
+
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The job's deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """The job was cancelled before this attempt asked for anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The lease was lost: another worker has the job, so this attempt must not touch it."""
+
+
+Outcome = (
+    Unasked | Processing | Ready | Kept | NotYet | Rejected | Refused | Busy | Failed | Unknown | Lost | Worn
+    | TooLate | Unwanted | Stale
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Succeed:
+    """The job is done."""
+
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The job is a dead letter. `forget`: a replay must POST again, for the checkpoint can yield nothing."""
+
+    code: str
+    message: str
+    retryable: bool
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The job waits without a slot. `refund`: the attempt costs none. `forget`: the next attempt POSTs again."""
+
+    delay_s: float
+    code: str
+    message: str
+    refund: bool = False
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """The job keeps its slot and is looked at again. `checkpoint` is what that look needs."""
+
+    delay_s: float
+    checkpoint: Processing
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The job ends as its owner asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Nothing is recorded: the lease was lost, and whoever has it now decides."""
+
+
+Decision = Succeed | Fail | Retry | Poll | Cancel | LetGo

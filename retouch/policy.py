@@ -1,0 +1,155 @@
+"""
+The retry policy: a value on the job, and `decide`, the one place that says what follows an outcome.
+
+Everything here is pure: the time and the randomness are arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retouch.outcomes import (
+    Busy,
+    Cancel,
+    Decision,
+    Fail,
+    Failed,
+    Kept,
+    LetGo,
+    Lost,
+    NotYet,
+    Outcome,
+    Poll,
+    Processing,
+    Ready,
+    Refused,
+    Rejected,
+    Retry,
+    Stale,
+    Succeed,
+    TooLate,
+    Unasked,
+    Unknown,
+    Unwanted,
+    Worn,
+)
+
+JITTER = 0.2
+POLL_FIRST_S = (1.0, 60.0)
+POLL_BASE_S, POLL_GROWTH, POLL_CAP_S = 2.0, 1.5, 10.0
+FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    How far a job may go. Times in seconds.
+
+    `max_attempts` counts the runs that may POST, from 1; `max_charges` bounds the POSTs that may have been billed.
+    """
+
+    max_attempts: int = 5
+    backoff_base_s: float = 2.0
+    backoff_cap_s: float = 300.0
+    max_charges: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    The facts of one attempt that a decision needs.
+
+    `number` counts from 1 (0: nothing was POSTed yet), `charges` the POSTs so far that may have been billed, `polls`
+    and `waits` earlier looks and waits of this job; `deadline_at` is in Unix seconds.
+    """
+
+    number: int
+    charges: int
+    polls: int
+    waits: int
+    deadline_at: float
+
+
+def backoff_s(number: int, policy: RetryPolicy) -> float:
+    """Give the wait after attempt `number`, without jitter: the base, doubled each time, inside the cap."""
+    return float(min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(max(number, 1) - 1, 60)))
+
+
+def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> float:
+    """Spread a wait by up to 20 % each way, still inside the cap; `random` is in [0, 1)."""
+    return min(cap_s, delay_s * (1 + JITTER * (2 * random - 1)))
+
+
+def poll_s(polls: int, eta_s: float) -> float:
+    """Give the wait before the next look: the endpoint's eta at first (1 to 60 s), then 2 s growing to 10 s."""
+    if polls == 0:
+        return min(max(eta_s, POLL_FIRST_S[0]), POLL_FIRST_S[1])
+    return float(min(POLL_CAP_S, POLL_BASE_S * POLL_GROWTH ** min(polls - 1, 20)))
+
+
+def decide(outcome: Outcome, attempt: Attempt, policy: RetryPolicy, now: float, random: float) -> Decision:
+    """
+    Say what follows an outcome. Pure; `now` in Unix seconds, `random` in [0, 1).
+
+    Failure policy: a paid answer is never given up for a new POST while it can still yield its image; a POST whose
+    answer is unknown is repeated only while `max_charges` allows; when in doubt, the job fails and a person decides.
+    """
+    match outcome:
+        case Kept(image):
+            return Succeed(image)
+        case Stale():
+            return LetGo()
+        case Unwanted():
+            return Cancel()
+        case TooLate():
+            return Fail("deadline_passed", "the job was not done by its deadline", retryable=True)
+        case Worn(crashes):
+            return Fail("worker_lost", f"{crashes} workers died while they ran this job", retryable=True)
+        case Refused(code, message):
+            return Fail(code, message, retryable=False)
+        case Rejected(message):
+            return Fail("result_rejected", message, retryable=True, forget=True)
+        case Processing():
+            return _look_again(outcome, attempt, now)
+        case Busy(code, message, wait_s):
+            return _wait(Retry(jittered(wait_s, random), code, message, refund=True), attempt, now)
+        case NotYet(message) if attempt.waits < FETCH_TRIES:
+            delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0 ** min(attempt.waits, 20))
+            return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)
+        case NotYet(message) | Lost(message):
+            return _again("result_lost", message, attempt, policy, now, random, forget=True)
+        case Unknown(message, again_in_s):
+            return _again("outcome_unknown", message, attempt, policy, now, random, least_s=again_in_s)
+        case Failed(message, wait_s):
+            return _again("endpoint_failed", message, attempt, policy, now, random, least_s=wait_s)
+        case Unasked() | Ready():
+            raise AssertionError(f"an attempt cannot end as {type(outcome).__name__}")
+
+
+def _look_again(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+    left_s = attempt.deadline_at - now
+    if left_s <= 0:
+        return Fail("deadline_passed", "the endpoint was still processing at the job's deadline", retryable=True)
+    return Poll(min(poll_s(attempt.polls, outcome.eta_s), left_s), outcome)
+
+
+def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
+    if now + retry.delay_s > attempt.deadline_at:
+        return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
+    return retry
+
+
+def _again(
+    code: str, message: str, attempt: Attempt, policy: RetryPolicy, now: float, random: float, *,
+    least_s: float = 0.0, forget: bool = False,
+) -> Decision:  # fmt: skip
+    """POST again after the backoff, if attempts, charges and the deadline allow it."""
+    if attempt.charges >= policy.max_charges:
+        spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"
+        return Fail(code, f"{message}; {spent}", retryable=True, forget=forget)
+    if attempt.number >= policy.max_attempts:
+        return Fail(
+            code, f"{message}; attempt {attempt.number} of {policy.max_attempts}", retryable=True, forget=forget
+        )
+    delay_s = max(least_s, jittered(backoff_s(attempt.number, policy), random, policy.backoff_cap_s))
+    return _wait(Retry(delay_s, code, message, forget=forget), attempt, now)

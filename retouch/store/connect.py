@@ -1,0 +1,57 @@
+"""Connections to the store: how long to wait for Redis, and how stubbornly to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from retouch.errors import StoreUnavailable
+from retouch.settings import Settings
+
+Client = Any
+"""A redis-py client. It types every reply as bytes or text; with `decode_responses` ours are all text."""
+
+PRODUCER_TRIES = 1
+WORKER_TRIES = 60  # with waits of up to 2 s: about two minutes, for a paid answer is in the worker's hands
+_MOST_CONNECTIONS = 2_000  # redis-py's default of 100 stalls a lane of 500 threads silently
+
+
+def connect(settings: Settings, *, tries: int = PRODUCER_TRIES) -> Client:
+    """
+    Make a client for the store; it connects when first used.
+
+    `tries` is how often a command is repeated after a lost connection. Every script of ours may be repeated: it knows
+    what it has already done. Producers try once more and then raise; workers hold on to a paid answer for minutes.
+    """
+    return redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+        socket_keepalive=True,
+        max_connections=_MOST_CONNECTIONS,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), tries),
+    )
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn a lost or silent Redis into `StoreUnavailable`, which says what it means for the caller."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable(
+            f"Redis did not answer ({type(error).__name__}); whether the last command was carried out is not known. "
+            "Repeating it is safe: enqueue again with the same idempotency key."
+        ) from error
+    except redis.ResponseError as error:
+        if not str(error).startswith(("OOM", "MISCONF", "READONLY", "LOADING")):
+            raise
+        raise StoreUnavailable(
+            f"Redis takes no writes now ({str(error).split(' ')[0]}); nothing was enqueued. Free its memory or disk."
+        ) from error

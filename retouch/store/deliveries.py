@@ -1,0 +1,137 @@
+"""The deliveries in the store: one event that must reach one receiver, its attempts, and the dead ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.store.scripts import Message, fields_of, load, messages_of
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryClaim:
+    """A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it."""
+
+    delivery: str
+    fence: int
+    job: str
+    sequence: int
+    type: str
+    receiver: str
+    tenant: str
+    number: int
+    by_hand: bool
+
+    lane = "deliveries"
+
+    @property
+    def item(self) -> str:
+        """The delivery's id, as its lane calls it."""
+        return self.delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """
+    What one delivery attempt comes to.
+
+    `move` is `delivered`, `retrying` or `dead`; `counts`: it was an attempt (a closed breaker is none); `health` is
+    `ok`, `failed` or empty where it says nothing about the receiver; `log` is kept for people, for 30 days.
+    """
+
+    move: str
+    delay_s: float
+    log: dict[str, Any]
+    counts: bool = True
+    health: str = ""
+    disable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A delivery as anyone may read it. Instants in Unix seconds; `state` is a value of `DeliveryState`."""
+
+    id: str
+    job: str
+    sequence: int
+    type: str
+    receiver: str
+    tenant: str
+    state: str
+    attempt: int
+    created_at: float | None
+    due_at: float | None
+    finished_at: float | None
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+class DeliveryStore:
+    """Deliveries in Redis; moves return the Celery messages that the caller must then send."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._claim, self._settle = load(client, "claim"), load(client, "settle_delivery")
+        self._redeliver = load(client, "redeliver")
+
+    def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
+        """Take the delivery's lease, or None when there is nothing to claim."""
+        reply = self._claim(args=["deliveries", delivery, lease_s])
+        if not reply:
+            return None
+        spec, state = json.loads(reply[0]), fields_of(reply[2:])
+        number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        return DeliveryClaim(delivery, int(state["fence"]), number=number, by_hand=by_hand, **spec)
+
+    def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
+        """Record one attempt and what follows. Without effect when the lease was lost."""
+        _, messages = self._settle(args=[
+            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts),
+            json.dumps(settlement.log, separators=(",", ":")), settlement.health, int(settlement.disable),
+        ])  # fmt: skip
+        return messages_of(messages)
+
+    def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
+        """Send again by hand: `redelivered`; `open` when it is already under way; or `unknown`."""
+        word, messages = self._redeliver(args=[delivery])
+        return word, messages_of(messages)
+
+    def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
+        """Read many deliveries with their attempts, in one round trip; those that are gone are left out."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for item in deliveries:
+                pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
+                pipe.lrange(keys.delivery_log(item), 0, -1)
+            replies = iter(pipe.execute())
+        rows = zip(deliveries, zip(replies, replies, replies, strict=True), strict=True)
+        return [_record(item, spec, state, log) for item, (spec, state, log) in rows if spec]
+
+    def of_job(self, job: str) -> list[DeliveryRecord]:
+        """Read a job's deliveries, oldest first."""
+        return self.records(self._client.lrange(keys.deliveries_of(job), 0, -1))
+
+    def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
+        """Walk the deliveries, newest first; `dead`: the dead letters alone."""
+        index, start = keys.lane("deliveries", "dead" if dead else "recent"), 0
+        while batch := self._client.zrevrangebyscore(index, "+inf", since, start=start, num=page):
+            yield from batch
+            start += len(batch)
+
+
+def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> DeliveryRecord:
+    def instant(name: str) -> float | None:
+        return float(state[name]) if state.get(name) else None
+
+    return DeliveryRecord(
+        id=item,
+        state=state.get("state", "dead"),
+        attempt=int(state.get("attempt", 0)),
+        created_at=instant("created_at"),
+        due_at=instant("due_at"),
+        finished_at=instant("finished_at"),
+        log=[json.loads(entry) for entry in log],
+        **json.loads(spec),
+    )

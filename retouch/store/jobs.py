@@ -1,0 +1,180 @@
+"""The jobs in the store: every move as one typed method around one script, and the reading side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.store.records import (
+    Charge,
+    Claim,
+    JobRecord,
+    checkpoint_from,
+    checkpoint_json,
+    claim_from,
+    record_from,
+)
+from retouch.store.scripts import Message, fields_of, load, messages_of
+
+PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
+"""Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """One job to put in. `fingerprint` tells whether a repeated idempotency key came with the same request."""
+
+    id: str
+    spec_json: str
+    tenant: str
+    priority: str
+    deadline_s: float
+    idempotency_key: str = ""
+    fingerprint: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one job that was to be put in: `new`, `same` (then `id` is the earlier job's) or `conflict`."""
+
+    kind: str
+    id: str
+
+
+class JobStore:
+    """Jobs in Redis. Every method that moves a job returns the Celery messages that its caller must then send."""
+
+    def __init__(self, client: Client, *, retention_s: float) -> None:
+        self.client, self._retention_s = client, retention_s
+        self._enqueue, self._claim = load(client, "enqueue"), load(client, "claim")
+        self._intent, self._answer = load(client, "intent"), load(client, "answer")
+        self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[Verdict], list[Message]]:
+        """Put jobs in, in order, in as few round trips as keep one script short (500 jobs each)."""
+        verdicts: list[Verdict] = []
+        messages: list[Message] = []
+        for start in range(0, len(jobs), _BATCH):
+            part = jobs[start : start + _BATCH]
+            args = [value for job in part for value in (
+                job.id, job.tenant, PRIORITY_BOOST_S[job.priority], job.deadline_s, job.idempotency_key,
+                job.fingerprint, job.spec_json,
+            )]  # fmt: skip
+            kinds, sent = self._enqueue(args=args)
+            for job, kind in zip(part, kinds, strict=True):
+                word, _, earlier = kind.partition(" ")
+                verdicts.append(Verdict(word, earlier or job.id))
+            messages += messages_of(sent)
+        return verdicts, messages
+
+    def claim(self, job: str, lease_s: float) -> Claim | None:
+        """Take the job's lease, or None when there is nothing to claim: somebody holds it, or it is over."""
+        reply = self._claim(args=["edits", job, lease_s])
+        return claim_from(job, reply[0], float(reply[1]), fields_of(reply[2:])) if reply else None
+
+    def intend(self, claim: Claim) -> str | Processing | Ready:
+        """
+        Write the intent to POST. Gives `ok`; `stale` or `cancelled`: do not POST; or a late answer to resume from.
+
+        Failure policy: if this call raises, the POST must not happen.
+        """
+        word: str = self._intent(args=[claim.job, claim.fence])
+        if word == "ok":
+            claim.number += 1
+            claim.charges.append(Charge(claim.fence, claim.now_at))
+        return checkpoint_from(word) or word if word.startswith("{") else word
+
+    def answer(self, claim: Claim, kind: str, checkpoint: Processing | Ready | None, learn: str = "") -> list[Message]:
+        """Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it."""
+        text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charges[-1]
+        _, messages = self._answer(args=[claim.job, claim.fence, kind, text, learn, charge.fence])
+        charge.kind = kind
+        return messages_of(messages)
+
+    def settle(self, claim: Claim, decision: Decision) -> list[Message]:
+        """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
+        if isinstance(decision, LetGo):
+            return []
+        _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
+        return messages_of(messages)
+
+    def cancel(self, job: str) -> tuple[str, list[Message]]:
+        """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
+        word, messages = self._cancel(args=[job, self._retention_s])
+        return word, messages_of(messages)
+
+    def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
+        """Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, and then nothing happened."""
+        word, messages = self._replay(args=[job, "" if deadline_s is None else deadline_s])
+        return word, messages_of(messages)
+
+    def record(self, job: str) -> JobRecord | None:
+        """Read one job, or None when there is none."""
+        return next(iter(self.records([job])), None)
+
+    def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs in two round trips, in order; those that are gone are left out."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.get(keys.spec("edits", job))
+                pipe.hgetall(keys.state("edits", job))
+            replies = pipe.execute()
+            found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
+            for job, spec, _ in found:
+                pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
+            created = pipe.execute()
+        return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
+
+    def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
+        """Walk a tenant's jobs, newest first, between two instants."""
+        start = 0
+        while batch := self.client.zrevrangebyscore(keys.jobs(tenant), f"({before}", since, start=start, num=page):
+            yield from batch
+            start += len(batch)
+
+    def tenants(self) -> list[str]:
+        """Name every tenant that ever enqueued."""
+        return sorted(self.client.smembers("rt:tenants"))
+
+    def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:
+        """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
+        entries = self.client.lrange(keys.timeline(job), after, -1)
+        return [{"sequence": number, **json.loads(text)} for number, text in enumerate(entries, after + 1)]
+
+    def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, dict[str, object] | None]:
+        """Read a job and one event of its timeline, in one round trip; None for what is gone."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
+            pipe.lindex(keys.timeline(job), sequence - 1)
+            spec, state, entry = pipe.execute()
+        record = record_from(job, spec, None, state) if spec else None
+        return record, {"sequence": sequence, **json.loads(entry)} if entry else None
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs ended, by state, since ever."""
+        return {state: int(count) for state, count in self.client.hgetall(keys.lane("edits", "counts")).items()}
+
+
+def _settlement(decision: Decision) -> list[object]:
+    """Spell a decision as the script's arguments: move, delay_s, refund, checkpoint, error, result."""
+    match decision:
+        case Succeed(image):
+            return ["succeeded", 0, 0, "", "", json.dumps(asdict(image), separators=(",", ":"))]
+        case Fail(code, message, retryable, forget):
+            error = json.dumps({"code": code, "message": message, "retryable": retryable})
+            return ["failed", 0, 0, "-" if forget else "", error, ""]
+        case Retry(delay_s, code, message, refund, forget):
+            error = json.dumps({"code": code, "message": message, "retryable": True})
+            return ["retrying", delay_s, int(refund), "-" if forget else "", error, ""]
+        case Poll(delay_s, checkpoint):
+            return ["polling", delay_s, 0, checkpoint_json(checkpoint), "", ""]
+        case Cancel():
+            return ["cancelled", 0, 0, "", "", ""]
+        case LetGo():
+            raise AssertionError("a lease that was let go is not settled")

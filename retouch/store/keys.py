@@ -1,0 +1,93 @@
+"""
+Every Redis key of Retouch, before any code: name, type, life, and who writes it.
+
+One Redis (no Cluster): scripts build the names of the keys they touch. L is a lane, `edits` or `deliveries`; an item is
+a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant or a receiver.
+
+| key | type | life | what |
+|---|---|---|---|
+| `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked; never changes |
+| `rt:L:state:{item}` | hash | with spec | what became of it; a waiting job has none until its first dispatch |
+| `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
+| `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
+| `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
+| `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must look at them |
+| `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when they are due |
+| `rt:L:held` | hash | empties itself | slots held by each group |
+| `rt:L:shut` | sorted set | empties itself | groups whose breaker is open; score = until when |
+| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
+| `rt:L:counts` | hash | permanent | items that ended, by state |
+| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = since when |
+| `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
+| `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
+| `rt:tenants` | set | permanent | tenants ever seen |
+| `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the request that first used the key |
+| `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
+| `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
+| `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
+| `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
+| `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt |
+| `rt:deliveries:health:{receiver}` | hash | 30 days | the receiver's breaker |
+| `rt:receiver:{id}` | hash | permanent | url, tenant, secret, events, disabled |
+| `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
+| `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
+
+A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
+`weights` (`lanes.py`).
+"""
+
+from __future__ import annotations
+
+PERMANENT = ("rt:edits:gate", "rt:deliveries:gate", "rt:edits:limits", "rt:deliveries:limits", "rt:edits:weights",
+             "rt:deliveries:weights", "rt:edits:counts", "rt:deliveries:counts", "rt:tenants", "rt:feed", "rt:rescue",
+             "rt:receiver:", "rt:receivers")  # fmt: skip
+"""Prefixes of keys that never expire."""
+
+FEED = "rt:feed"
+
+
+def spec(lane: str, item: str) -> str:
+    """What was asked for one item."""
+    return f"rt:{lane}:spec:{item}"
+
+
+def state(lane: str, item: str) -> str:
+    """What became of one item."""
+    return f"rt:{lane}:state:{item}"
+
+
+def lane(name: str, part: str) -> str:
+    """One structure of a lane: `slots`, `timetable`, `gate` and so on."""
+    return f"rt:{name}:{part}"
+
+
+def timeline(job: str) -> str:
+    """The events of one job, in order."""
+    return f"rt:timeline:{job}"
+
+
+def jobs(tenant: str) -> str:
+    """The index of one tenant's jobs by the time they were enqueued."""
+    return f"rt:jobs:{tenant}"
+
+
+def deliveries_of(job: str) -> str:
+    """The ids of one job's deliveries."""
+    return f"rt:deliveries_of:{job}"
+
+
+def delivery_log(item: str) -> str:
+    """The attempts of one delivery."""
+    return f"rt:deliveries:log:{item}"
+
+
+def receiver(identity: str) -> str:
+    """One receiver's address, secret and settings."""
+    return f"rt:receiver:{identity}"
+
+
+def receivers(tenant: str) -> str:
+    """The receivers that hear of every job of one tenant."""
+    return f"rt:receivers:{tenant}"

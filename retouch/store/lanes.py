@@ -1,0 +1,90 @@
+"""A lane from outside: its gates, its numbers, and the two calls that every worker makes for all lanes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.store.scripts import Message, load, messages_of
+
+LANES = ("edits", "deliveries")
+AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 requests at a time
+
+
+@dataclass(frozen=True, slots=True)
+class LaneNumbers:
+    """How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead` letters."""
+
+    waiting: int
+    held: int
+    limit: int
+    parked: int
+    dead: int
+    paused: bool
+    waiting_by_group: dict[str, int]
+
+
+class Lanes:
+    """Gates, leases and rescue of both lanes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._heartbeat, self._rescue = load(client, "heartbeat"), load(client, "rescue")
+        self._retention = load(client, "retention")
+
+    def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
+        """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
+        auto = in_flight_limit == "auto"
+        gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
+        if auto:
+            self._client.hsetnx(keys.lane("edits", "gate"), "limit", AUTO_START)
+        else:
+            gate["limit"] = int(in_flight_limit)
+        self._client.hset(keys.lane("edits", "gate"), mapping=gate)
+
+    def pause(self, lane: str = "edits") -> None:
+        """Stop dispatching; what holds a slot goes on."""
+        self._client.hset(keys.lane(lane, "gate"), "paused", 1)
+
+    def resume(self, lane: str = "edits") -> None:
+        """Dispatch again, from the next sweep on."""
+        self._client.hdel(keys.lane(lane, "gate"), "paused")
+
+    def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
+        """Give one group a slot limit or a weight of its own; None leaves as it is."""
+        if limit is not None:
+            self._client.hset(keys.lane(lane, "limits"), group, limit)
+        if weight is not None:
+            self._client.hset(keys.lane(lane, "weights"), group, weight)
+
+    def heartbeat(self, lease_s: float, leases: Sequence[tuple[str, str, int]]) -> list[str]:
+        """Renew leases (lane, item, fence) in one call; gives the items whose lease is lost."""
+        lost: list[str] = self._heartbeat(args=[lease_s, *(value for lease in leases for value in lease)])
+        return lost
+
+    def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
+        """Sweep both lanes unless somebody just did; gives the seconds until something is due, and the messages."""
+        due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
+        return float(due_s), messages_of(messages)
+
+    def trim(self, retention_s: float) -> int:
+        """Drop index entries of records that are gone; gives how many."""
+        return int(self._retention(args=[retention_s]))
+
+    def numbers(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        groups = sorted({*self._client.zrange(keys.lane(lane, "ready"), 0, -1), *self._resting(lane)})
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused")
+            for group in groups:
+                pipe.zcard(keys.lane(lane, f"backlog:{group}"))
+            held, parked, dead, (limit, paused), *depths = pipe.execute()
+        waiting = {group: depth for group, depth in zip(groups, depths, strict=True) if depth}
+        usual = AUTO_START if lane == "edits" else 64
+        return LaneNumbers(sum(depths), held, int(limit or usual), parked, dead, paused == "1", waiting)
+
+    def _resting(self, lane: str) -> list[str]:
+        return [*self._client.hkeys(keys.lane(lane, "held")), *self._client.zrange(keys.lane(lane, "shut"), 0, -1)]

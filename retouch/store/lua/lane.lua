@@ -1,0 +1,141 @@
+-- The lane: one slot-limited line of work. Loaded in front of every script; used by lane `edits` (group = tenant)
+-- and lane `deliveries` (group = receiver). Keys: the table in retouch/store/keys.py. The clock is Redis' own, so
+-- that workers whose clocks differ agree. Scripts collect the messages that their caller must send in `messages`.
+
+local DEFAULTS = { edits = { limit = 5 }, deliveries = { limit = 64, group_limit = 8 } }
+local MESSAGE_GRACE_S = 2     -- a message not claimed by then may be lost: it is sent again (duplicates are harmless)
+local MESSAGE_GRACE_CAP_S = 10
+local messages = {}
+
+local function key(lane, name) return 'rt:' .. lane .. ':' .. name end
+
+local function state_key(lane, item) return 'rt:' .. lane .. ':state:' .. item end
+
+local function now_s()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+
+local function instant(seconds) return string.format('%.3f', seconds) end
+
+local function hold_until(lane, item, at) redis.call('ZADD', key(lane, 'slots'), instant(at), item) end
+
+-- Ask the caller to send one message for an item that holds a slot.
+local function call(lane, item, at)
+  redis.call('HSET', state_key(lane, item), 'called', '1')
+  hold_until(lane, item, at)
+  messages[#messages + 1] = lane .. ' ' .. item
+end
+
+local function gate_of(lane)
+  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock' }
+  local values = redis.call('HMGET', key(lane, 'gate'), unpack(names))
+  local gate = {}
+  for i, name in ipairs(names) do gate[name] = tonumber(values[i] or nil) end
+  gate.limit = gate.limit or DEFAULTS[lane].limit
+  gate.group_limit = gate.group_limit or DEFAULTS[lane].group_limit or math.huge
+  gate.clock = gate.clock or 0
+  return gate
+end
+
+local function limit_of(lane, group, gate)
+  return tonumber(redis.call('HGET', key(lane, 'limits'), group) or nil) or gate.group_limit
+end
+
+-- Fairness is stride scheduling: a group's pass grows by 1/weight with each dispatch and the lowest pass goes next.
+-- A group that cannot run now rests with its pass, so that leaving and coming back does not jump the line.
+local function rest(lane, group, pass)
+  redis.call('ZREM', key(lane, 'ready'), group)
+  redis.call('ZADD', key(lane, 'resting'), pass, group)
+end
+
+local function join(lane, group)
+  if redis.call('ZSCORE', key(lane, 'ready'), group) then return end
+  if redis.call('ZCARD', key(lane, 'backlog:' .. group)) == 0 then return end
+  if redis.call('ZSCORE', key(lane, 'shut'), group) then return end
+  local gate = gate_of(lane)
+  local held = tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)
+  if held >= limit_of(lane, group, gate) then return end
+  local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting'), group) or 0)
+  redis.call('ZREM', key(lane, 'resting'), group)
+  redis.call('ZADD', key(lane, 'ready'), math.max(pass, gate.clock), group)
+end
+
+local function put(lane, group, item, score)
+  redis.call('ZADD', key(lane, 'backlog:' .. group), score, item)
+  join(lane, group)
+end
+
+-- Tokens of the rate gate: refilled by time, at most one second's worth saved up. No rate: no bound.
+local function tokens_of(gate, now)
+  if not gate.rate or gate.rate <= 0 then return math.huge end
+  local most = math.max(1, gate.rate)
+  local since = now - (gate.refilled_at or 0)
+  return math.min(most, (gate.tokens or most) + since * gate.rate)
+end
+
+-- Give free slots to the next items: lowest pass first, then priority and age within the group.
+local function dispatch(lane, now)
+  local ready = key(lane, 'ready')
+  if redis.call('ZCARD', ready) == 0 then return end
+  local gate = gate_of(lane)
+  if gate.paused == 1 then return end
+  local tokens = tokens_of(gate, now)
+  local free = math.floor(math.min(gate.limit - redis.call('ZCARD', key(lane, 'slots')), tokens))
+  local given = 0
+  while given < free do
+    local top = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
+    if #top == 0 then break end
+    local group, pass = top[1], tonumber(top[2])
+    local backlog = key(lane, 'backlog:' .. group)
+    local item = redis.call('ZPOPMIN', backlog)
+    if #item == 0 then
+      rest(lane, group, pass)
+    else
+      given = given + 1
+      gate.clock = pass
+      local weight = tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1)
+      local held = redis.call('HINCRBY', key(lane, 'held'), group, 1)
+      if held >= limit_of(lane, group, gate) or redis.call('ZCARD', backlog) == 0 then
+        rest(lane, group, pass + 1 / weight)
+      else
+        redis.call('ZADD', ready, pass + 1 / weight, group)
+      end
+      redis.call('HSET', state_key(lane, item[1]),
+        'group', group, 'score', item[2], 'state', 'queued', 'dispatched_at', instant(now))
+      call(lane, item[1], now + MESSAGE_GRACE_S)
+    end
+  end
+  if given == 0 then return end
+  redis.call('HSET', key(lane, 'gate'), 'clock', gate.clock)
+  if tokens < math.huge then
+    redis.call('HSET', key(lane, 'gate'), 'tokens', tokens - given, 'refilled_at', instant(now))
+  end
+  redis.call('ZREMRANGEBYSCORE', key(lane, 'resting'), '-inf', gate.clock)
+end
+
+-- Give the item's slot back, if it holds one.
+local function release(lane, group, item)
+  if redis.call('ZREM', key(lane, 'slots'), item) == 0 then return end
+  if redis.call('HINCRBY', key(lane, 'held'), group, -1) <= 0 then redis.call('HDEL', key(lane, 'held'), group) end
+  join(lane, group)
+end
+
+-- Take an item that nobody has claimed out of wherever it waits.
+local function withdraw(lane, group, item)
+  redis.call('ZREM', key(lane, 'backlog:' .. group), item)
+  redis.call('ZREM', key(lane, 'timetable'), item)
+  release(lane, group, item)
+end
+
+-- Let an item wait without a slot until `at`.
+local function park(lane, group, item, at)
+  redis.call('ZADD', key(lane, 'timetable'), instant(at), item)
+  release(lane, group, item)
+end
+
+-- True while the caller's lease stands: nobody has claimed the item since.
+local function holds(lane, item, fence)
+  local now_held = redis.call('HMGET', state_key(lane, item), 'fence', 'state')
+  return now_held[1] == fence and now_held[2] == 'running'
+end

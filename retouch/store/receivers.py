@@ -1,0 +1,107 @@
+"""The receivers: where a tenant's events go, the secret that signs them, and whether they are wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from retouch.ids import receiver_id
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.webhooks import new_secret
+
+ROTATION_S = 24 * 3600.0
+"""How long the old secret still signs beside the new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """
+    A webhook's target.
+
+    `secret` verifies what it receives (`verify_webhook`); `events` empty means the final ones. `every_job`: it hears of
+    all the tenant's jobs; otherwise only of those that name its URL.
+    """
+
+    id: str
+    tenant: str
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    old_secret: str = field(default="", repr=False)
+    old_until: float = 0.0
+    events: tuple[str, ...] = ()
+    disabled: bool = False
+    every_job: bool = False
+
+    def signing_keys(self, now: float) -> list[str]:
+        """Give the secrets that sign at `now` (Unix seconds): two during a rotation."""
+        return [self.secret, self.old_secret] if self.old_secret and now < self.old_until else [self.secret]
+
+
+class ReceiverStore:
+    """Receivers in Redis."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ensure(self, tenant: str, url: str) -> Receiver:
+        """Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once."""
+        identity = receiver_id(tenant, url)
+        with self._client.pipeline(transaction=False) as pipe:
+            for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
+                pipe.hsetnx(keys.receiver(identity), name, value)
+            pipe.sadd("rt:receivers", identity)
+            pipe.hgetall(keys.receiver(identity))
+            return _receiver(identity, pipe.execute()[-1])
+
+    def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
+        """Let a URL hear of every job of the tenant: of the final events, or of those named."""
+        receiver = self.ensure(tenant, url)
+        self._client.hset(keys.receiver(receiver.id), mapping={"events": ",".join(events), "every_job": "1"})
+        self._client.sadd(keys.receivers(tenant), receiver.id)
+        return self.get(receiver.id) or receiver
+
+    def get(self, identity: str) -> Receiver | None:
+        """Read one receiver, or None when there is none."""
+        raw = self._client.hgetall(keys.receiver(identity))
+        return _receiver(identity, raw) if raw else None
+
+    def all(self, tenant: str = "") -> list[Receiver]:
+        """List the receivers, of one tenant or of all."""
+        found = (self.get(identity) for identity in sorted(self._client.smembers("rt:receivers")))
+        return [receiver for receiver in found if receiver and tenant in ("", receiver.tenant)]
+
+    def rotate(self, identity: str) -> Receiver | None:
+        """Give a receiver a new secret; the old one signs beside it for a day."""
+        receiver = self.get(identity)
+        if receiver is None:
+            return None
+        self._client.hset(keys.receiver(identity), mapping={
+            "secret": new_secret(), "old_secret": receiver.secret, "old_until": time.time() + ROTATION_S,
+        })  # fmt: skip
+        return self.get(identity)
+
+    def set_disabled(self, identity: str, disabled: bool) -> Receiver | None:
+        """Switch a receiver off or on. Switched off, nothing new is sent to it; redelivery by hand still is."""
+        receiver = self.get(identity)
+        if receiver is None:
+            return None
+        self._client.hset(keys.receiver(identity), "disabled", int(disabled))
+        if not disabled:
+            self._client.delete(keys.lane("deliveries", f"health:{identity}"))
+        return self.get(identity)
+
+
+def _receiver(identity: str, raw: dict[str, str]) -> Receiver:
+    return Receiver(
+        id=identity,
+        tenant=raw["tenant"],
+        url=raw["url"],
+        secret=raw["secret"],
+        old_secret=raw.get("old_secret", ""),
+        old_until=float(raw.get("old_until", 0)),
+        events=tuple(name for name in raw.get("events", "").split(",") if name),
+        disabled=raw.get("disabled") == "1",
+        every_job=raw.get("every_job") == "1",
+    )

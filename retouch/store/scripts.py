@@ -1,0 +1,45 @@
+"""
+The Lua scripts, loaded from `lua/` with what they build on in front, as callables.
+
+One script per move, so that a process may die between any two instructions and leave a record that holds together.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Any, Protocol
+
+from retouch.store.connect import Client
+
+Message = tuple[str, str]
+"""One Celery message to send: the lane and the item."""
+
+
+class Script(Protocol):
+    """A script that runs in Redis: arguments in, the reply out."""
+
+    def __call__(self, *, args: list[Any]) -> Any: ...
+
+
+@cache
+def source(name: str) -> str:
+    """Give the text of one script behind the lane's and the job's functions."""
+    folder = resources.files("retouch.store") / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text() for part in ("lane", "job", name))
+
+
+def load(client: Client, name: str) -> Script:
+    """Make a script callable on a connection; it is sent to Redis when first called."""
+    script: Script = client.register_script(source(name))
+    return script
+
+
+def messages_of(reply: list[str]) -> list[Message]:
+    """Read the messages that a script asks its caller to send."""
+    return [(lane, item) for lane, _, item in (line.partition(" ") for line in reply)]
+
+
+def fields_of(flat: list[str]) -> dict[str, str]:
+    """Read a flat list of names and values."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

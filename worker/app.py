@@ -1,0 +1,57 @@
+"""
+The Celery worker: `celery -A worker.app worker`. The composition root, and the only module that acts on import.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import bootsteps, signals
+
+from retouch.broker import make_app
+from retouch.settings import Settings
+from worker import broker_guard
+from worker.logs import configure
+from worker.process import WorkerProcess
+from worker.tasks import register
+
+settings = Settings.load()
+app = make_app(settings)
+process = WorkerProcess(settings)
+register(app, process)
+broker_guard.install()
+
+
+class PulseStep(bootsteps.StartStopStep):
+    """Starts and ends our part of the process with Celery's."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        process.connections = worker.concurrency + 8
+
+    def start(self, worker: Any) -> None:
+        process.start()
+
+    def terminate(self, worker: Any) -> None:
+        process.stop()
+
+
+app.steps["worker"].add(PulseStep)
+
+
+@signals.setup_logging.connect
+def _log(**_: Any) -> None:
+    configure(settings)
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    process.drain()
+
+
+@signals.task_prerun.connect
+def _forget(**_: Any) -> None:
+    # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
+    structlog.contextvars.clear_contextvars()

@@ -1,0 +1,1 @@
+"""Deliveries: one attempt to tell one receiver of one event. Start with `attempt.py`."""

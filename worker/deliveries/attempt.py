@@ -1,0 +1,75 @@
+"""One attempt to tell one receiver of one event: claim, send, settle."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+
+from retouch.blobs import BlobStore
+from retouch.broker import Publisher
+from retouch.events import Event, event_id, event_object
+from retouch.settings import Settings
+from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement
+from retouch.store.jobs import JobStore
+from retouch.store.receivers import ReceiverStore
+from worker.deliveries.schedule import settle_told, undeliverable
+from worker.deliveries.sender import Sender
+from worker.logs import log
+from worker.pulse import Pulse
+
+TASK_RECEIVER = "task:"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTools:
+    """What a delivery attempt works with; one for a worker process."""
+
+    deliveries: DeliveryStore
+    jobs: JobStore
+    receivers: ReceiverStore
+    sender: Sender
+    blobs: BlobStore
+    publisher: Publisher
+    pulse: Pulse
+    settings: Settings
+
+
+def run_delivery(delivery: str, tools: DeliveryTools) -> None:
+    """
+    Run one attempt of a delivery.
+
+    Failure policy: at least once. The attempt goes on record after the POST, so a worker that dies in between lets the
+    event be sent again, with the same webhook-id.
+    """
+    claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
+    if claim is None:
+        return
+    with tools.pulse.keeping(claim):
+        settlement = tell(claim, tools)
+    tools.publisher.publish(tools.deliveries.settle(claim, settlement))
+    log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
+             status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
+
+
+def tell(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+    """Send the event to its receiver and say what follows."""
+    event = _event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
+    if event is None:
+        return undeliverable("the job is no longer on record", claim.number, time.time())
+    if claim.receiver.startswith(TASK_RECEIVER):
+        told = tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event)
+        return settle_told(told, claim.number, claim.by_hand, time.time(), random.random())
+    receiver = tools.receivers.get(claim.receiver)
+    if receiver is None or (receiver.disabled and not claim.by_hand):
+        return undeliverable("the receiver is switched off", claim.number, time.time())
+    told = tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event)
+    return settle_told(told, claim.number, claim.by_hand, time.time(), random.random())
+
+
+def _event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
+    """Build the event afresh, so that its links are minted for this attempt."""
+    record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
+    if record is None or entry is None:
+        return None
+    return event_object(record, entry, tools.blobs.link, tools.settings.price_per_call, private=private)

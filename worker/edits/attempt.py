@@ -1,0 +1,134 @@
+"""One attempt at a job: claim it, take it as far as it will go, settle it. `run_edit` is the function to read first."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import asdict, dataclass, replace
+
+from retouch.blobs import BlobStore
+from retouch.blobs.interface import BlobError
+from retouch.broker import Publisher
+from retouch.outcomes import Image, Kept, NotYet, Outcome, Processing, Ready, Rejected, Stale, Unasked, Unwanted
+from retouch.outside.http import Trouble
+from retouch.outside.pictures import Picture, PictureFault, check
+from retouch.policy import RetryPolicy, decide
+from retouch.settings import Settings
+from retouch.store.jobs import JobStore
+from retouch.store.records import Claim
+from worker.edits.answers import charge_kind
+from worker.edits.endpoint import Endpoint
+from worker.edits.resume import resume
+from worker.logs import log
+from worker.pulse import Pulse
+
+_LEARN = {"succeeded": "ok", "processing": "ok"}
+
+
+@dataclass(frozen=True, slots=True)
+class EditTools:
+    """What an attempt works with; one for a worker process."""
+
+    jobs: JobStore
+    endpoint: Endpoint
+    blobs: BlobStore
+    publisher: Publisher
+    pulse: Pulse
+    settings: Settings
+    policy: RetryPolicy
+
+
+def run_edit(job: str, tools: EditTools) -> None:
+    """
+    Run one attempt at a job, from wherever its record says that it stands.
+
+    Failure policy: each step that costs money or yields something paid is on record before the next begins, so this
+    may die between any two instructions. A message for a job that somebody holds, or that is over, does nothing.
+    """
+    claim = tools.jobs.claim(job, tools.settings.lease_s)
+    if claim is None:
+        return
+    started = time.monotonic()
+    policy = claim.spec.retry_policy(tools.policy)
+    with tools.pulse.keeping(claim):
+        outcome = resume(claim, policy, tools.settings.spam_filter_s)
+        if isinstance(outcome, Unasked):
+            outcome = post(claim, tools)
+        elif isinstance(outcome, Processing):
+            outcome = look(claim, outcome, tools)
+        if isinstance(outcome, Ready):
+            outcome = keep(claim, outcome, tools)
+    now = claim.now_at + time.monotonic() - started
+    decision = decide(outcome, claim.attempt(), policy, now, random.random())
+    tools.publisher.publish(tools.jobs.settle(claim, decision))
+    log.info("attempt_ended", job=job, attempt=claim.number, outcome=_name(outcome), decision=_name(decision),
+             charges=claim.possible_charges, took_s=round(time.monotonic() - started, 3))  # fmt: skip
+
+
+def post(claim: Claim, tools: EditTools) -> Outcome:
+    """Ask for the edit: the intent goes on record, then the POST goes out, then its answer goes on record."""
+    word = tools.jobs.intend(claim)
+    if word == "stale":
+        return Stale()
+    if word == "cancelled":
+        return Unwanted()
+    if not isinstance(word, str):
+        return word
+    outcome = tools.endpoint.ask(claim.spec)
+    kind = charge_kind(outcome)
+    checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
+    learn = "full" if getattr(outcome, "code", "") == "queue_full" else _LEARN.get(kind, "")
+    tools.publisher.publish(tools.jobs.answer(claim, kind, checkpoint, learn))
+    return outcome
+
+
+def look(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
+    """Look at a job that the endpoint has in work; what it says at last goes on record."""
+    age_s = claim.now_at - claim.charges[-1].intent_at
+    outcome = tools.endpoint.look(asked, age_s)
+    if isinstance(outcome, Ready):
+        tools.publisher.publish(tools.jobs.answer(claim, "succeeded", outcome))
+    elif not isinstance(outcome, Processing):
+        tools.publisher.publish(tools.jobs.answer(claim, charge_kind_of_loss(outcome), None))
+    return outcome
+
+
+def charge_kind_of_loss(outcome: Outcome) -> str:
+    """A generation that failed is treated as not charged; one that was lost had been taken, so it counts."""
+    return "failed" if _name(outcome) == "Failed" else "processing"
+
+
+def keep(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+    """Bring the image home: the first link that yields an acceptable picture is checked and stored."""
+    outcome: Outcome = NotYet("the answer named no link")
+    for url in ready.urls:
+        outcome = _keep_from(url, claim, ready, tools)
+        if isinstance(outcome, Kept):
+            return outcome
+    return outcome
+
+
+def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+    answer = tools.endpoint.fetch(url)
+    if isinstance(answer, Trouble):
+        return Rejected(answer.detail) if answer.kind == "too_large" else NotYet(f"download: {answer.detail}")
+    picture = check(answer.body)
+    if isinstance(picture, PictureFault):
+        beyond = picture.code in ("too_large", "too_many_pixels", "too_many_frames")
+        return Rejected(picture.message) if beyond else NotYet(f"status {answer.status}: {picture.message}")
+    try:
+        name = tools.blobs.put(answer.body, picture.suffix)
+    except BlobError as fault:
+        log.error("image_not_stored", job=claim.job, reason=str(fault))
+        return NotYet("the image could not be stored")
+    return Kept(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready)))))
+
+
+def _warnings(picture: Picture, claim: Claim, ready: Ready) -> tuple[str, ...]:
+    same = picture.sha256 in claim.spec.edit["init_image"]  # our own links hold the hash of what they lead to
+    extra = [*(["flagged"] if ready.flagged else []), *(["same_as_input"] if same else [])]
+    return (*picture.warnings, *extra)
+
+
+def _name(value: object) -> str:
+    return type(value).__name__

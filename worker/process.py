@@ -1,0 +1,108 @@
+"""
+One worker process: what its attempts work with, made once, and its life: start, drain, stop.
+
+Stopping. On SIGTERM the process claims and rescues nothing more: a message that still reaches it is sent again for
+another worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), and then the process leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+
+from retouch.blobs import open_blobs
+from retouch.broker import Publisher, make_app
+from retouch.policy import RetryPolicy
+from retouch.settings import Settings
+from retouch.store.connect import WORKER_TRIES, Client, connect
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore
+from retouch.store.lanes import Lanes
+from retouch.store.receivers import ReceiverStore
+from worker.deliveries.attempt import DeliveryTools
+from worker.deliveries.sender import Sender
+from worker.edits.attempt import EditTools
+from worker.edits.endpoint import Endpoint
+from worker.logs import log
+from worker.pulse import Pulse
+
+_HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
+
+
+class WorkerProcess:
+    """The parts of one process, each made when first used: importing the worker connects to nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.connections = 400
+        self._draining = False
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Sends the messages for what was dispatched."""
+        return Publisher(make_app(self.settings))
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Renews leases and rescues; without the stubborn retries of the attempts, so that it never lags behind."""
+        return Pulse(Lanes(connect(self.settings)), self.publisher, self.settings)
+
+    @cached_property
+    def edit_tools(self) -> EditTools:
+        """What edit attempts work with."""
+        settings = self.settings
+        return EditTools(
+            jobs=JobStore(self._client, retention_s=settings.retention_s),
+            endpoint=Endpoint(settings, connections=self.connections),
+            blobs=open_blobs(settings.store, settings.public_url),
+            publisher=self.publisher,
+            pulse=self.pulse,
+            settings=settings,
+            policy=RetryPolicy(
+                settings.max_attempts, settings.backoff_base_s, settings.backoff_cap_s, settings.max_charges
+            ),
+        )
+
+    @cached_property
+    def delivery_tools(self) -> DeliveryTools:
+        """What delivery attempts work with."""
+        settings = self.settings
+        return DeliveryTools(
+            deliveries=DeliveryStore(self._client),
+            jobs=JobStore(self._client, retention_s=settings.retention_s),
+            receivers=ReceiverStore(self._client),
+            sender=Sender(settings, connections=self.connections),
+            blobs=open_blobs(settings.store, settings.public_url),
+            publisher=self.publisher,
+            pulse=self.pulse,
+            settings=settings,
+        )
+
+    @cached_property
+    def _client(self) -> Client:
+        return connect(self.settings, tries=WORKER_TRIES)
+
+    def start(self) -> None:
+        """Open the lanes' gates by the settings and begin to beat."""
+        if not self.settings.pix2pix_key.get_secret_value():
+            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
+        Lanes(self._client).open(self.settings.in_flight_limit, self.settings.rate_per_s)
+        self.pulse.start()
+        log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+
+    def drain(self) -> None:
+        """Take no more work: what comes is handed back, what is in flight ends."""
+        self._draining = True
+        self.pulse.drain()
+        log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
+
+    def stop(self) -> None:
+        """End the pulse, after the last attempt."""
+        self.pulse.stop()
+
+    def hands_back(self, lane: str, item: str) -> bool:
+        """True when this process is leaving; then the item's message is sent again for another worker."""
+        if self._draining:
+            time.sleep(_HAND_BACK_PAUSE_S)
+            self.publisher.publish([(lane, item)])
+        return self._draining

@@ -1,0 +1,113 @@
+"""
+The pulse of a worker process: one thread that renews its leases and takes part in rescue.
+
+A thread of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker,
+and then leases of paid calls would be lost for no reason.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import redis
+
+from retouch.broker import Publisher
+from retouch.settings import Settings
+from retouch.store.lanes import Lanes
+from worker.logs import log
+
+TICK_S = 1.0
+_SHORTEST_S = 0.05
+_TRIM_EVERY_S = 60.0
+
+
+class Lease(Protocol):
+    """What a worker holds: an item of a lane, under a fencing number."""
+
+    lane: str
+
+    @property
+    def fence(self) -> int: ...
+
+    @property
+    def item(self) -> str: ...
+
+
+class Pulse:
+    """Heartbeats for the leases of this process, and its turn at rescue about once a second."""
+
+    def __init__(self, lanes: Lanes, publisher: Publisher, settings: Settings) -> None:
+        self._lanes, self._publisher, self._settings = lanes, publisher, settings
+        self._leases: set[tuple[str, str, int]] = set()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._draining = False
+        self._thread = threading.Thread(target=self._beat, name="retouch-pulse", daemon=True)
+        self._renewed_at = self._trimmed_at = time.monotonic()
+
+    def start(self) -> None:
+        """Begin; leases are renewed from now on."""
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Stop rescuing, since what it calls for would come to a worker that leaves; go on renewing leases."""
+        self._draining = True
+
+    def stop(self) -> None:
+        """End the thread; leases that are left run out."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    @property
+    def held(self) -> int:
+        """How many leases this process holds now."""
+        return len(self._leases)
+
+    @contextmanager
+    def keeping(self, lease: Lease) -> Iterator[None]:
+        """Renew a lease for as long as the block runs."""
+        entry = (lease.lane, lease.item, lease.fence)
+        with self._lock:
+            self._leases.add(entry)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._leases.discard(entry)
+
+    def _beat(self) -> None:
+        due_s = 0.0
+        while not self._stopping.wait(max(due_s, _SHORTEST_S)):
+            try:
+                self._renew()
+                due_s = TICK_S if self._draining else self._rescue()
+                self._trim()
+            except redis.RedisError as error:
+                log.warning("store_away", error=type(error).__name__, leases=self.held)
+                due_s = TICK_S
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed_at < self._settings.lease_s / 3:
+            return
+        with self._lock:
+            leases = list(self._leases)
+        if leases:
+            for item in self._lanes.heartbeat(self._settings.lease_s, leases):
+                if any(item == held for _, held, _ in self._leases):
+                    log.warning("lease_lost", item=item)
+        self._renewed_at = time.monotonic()
+
+    def _rescue(self) -> float:
+        due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
+        self._publisher.publish(messages)
+        return min(due_s, TICK_S, self._settings.lease_s / 6)
+
+    def _trim(self) -> None:
+        if time.monotonic() - self._trimmed_at > _TRIM_EVERY_S:
+            self._trimmed_at = time.monotonic()
+            self._lanes.trim(self._settings.retention_s)
