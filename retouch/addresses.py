@@ -166,8 +166,8 @@ def is_public(ip: Ip) -> bool:
 
 def within(ip: Ip, networks: Sequence[str]) -> bool:
     """Whether an address is inside one of the allowed networks."""
-    ip = _unwrapped(ip)
-    return any(ip in network for network in _compiled(tuple(networks)))
+    inner = _unwrapped(ip)
+    return any(ip in network or inner in network for network in _compiled(tuple(networks)))
 
 
 @lru_cache(maxsize=64)
