@@ -62,7 +62,7 @@ class Edit(BaseModel):
         yield from ((name, getattr(self, name)) for name in _NUMBERS)
 
     def fields(self) -> dict[str, Any]:
-        """Give the fields as the endpoint takes them, whole numbers without a point; `extra` only where there is one."""
+        """Give the fields as the endpoint takes them: whole numbers without a point, `extra` where there is one."""
         values = {
             "prompt": self.prompt,
             "init_image": self.init_image,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from retouch.blobs import BlobStore
+from retouch.connections import Connections
 from retouch.errors import EditCancelled, EditFailed, ResultTimeout, UnknownJob
 from retouch.events import Event, event_object, queued_event
 from retouch.outcomes import Image
@@ -17,9 +17,6 @@ from retouch.states import FINAL_EVENTS, JobState
 from retouch.store.connect import clear_errors
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
-
-if TYPE_CHECKING:
-    from retouch.client import Connections
 
 _RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
 
@@ -110,7 +107,7 @@ class Job:
         return self._connections.cancel(self.id)
 
     def replay(self) -> str:
-        """Put a dead letter back: `replayed`, or `open` or `succeeded`, and then nothing happened. It may cost again."""
+        """Put a dead letter back: `replayed` (it may cost again); `open` or `succeeded`: nothing happened."""
         return self._connections.replay(self.id)
 
     def result(self, timeout_s: float | None = None) -> EditResult:

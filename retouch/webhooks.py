@@ -71,7 +71,7 @@ def verify_webhook(
     if abs(age_s) > tolerance_s:
         raise WebhookNotVerified(f"the timestamp is {age_s:.0f} s old, at most {tolerance_s:.0f} s are accepted")
     expected = _signature(secret, identity, timestamp, body)
-    if not any([hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures]):
+    if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise WebhookNotVerified("no signature fits the body and this secret")
     event: dict[str, Any] = json.loads(body)
     return event

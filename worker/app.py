@@ -1,6 +1,4 @@
-"""
-The Celery worker: `celery -A worker.app worker`. The composition root, and the only module that acts on import.
-"""
+"""The Celery worker, `celery -A worker.app worker`: the composition root, and the only module that acts on import."""
 
 from __future__ import annotations
 
@@ -31,11 +29,9 @@ class PulseStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **_: Any) -> None:
         process.connections = worker.concurrency + 8
 
-    def start(self, worker: Any) -> None:
+    def start(self, _: Any) -> None:
+        """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
         process.start()
-
-    def terminate(self, worker: Any) -> None:
-        process.stop()
 
 
 app.steps["worker"].add(PulseStep)

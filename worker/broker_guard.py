@@ -8,6 +8,7 @@ flight. kombu is pinned to the exact version, and `tests/chaos` restarts Redis u
 
 from __future__ import annotations
 
+from contextlib import suppress
 from queue import Empty
 
 from kombu.transport.redis import Channel
@@ -22,10 +23,8 @@ def install() -> None:
 
     def close(self: Channel) -> None:
         if self._in_poll:
-            try:
+            with suppress(Empty, RedisError, OSError, AttributeError):  # what it would have brought is sent again
                 self._brpop_read()
-            except (Empty, RedisError, OSError, AttributeError):
-                pass  # what BRPOP would have brought is sent again by rescue
             self._in_poll = None
         original(self)
 

@@ -96,10 +96,6 @@ class WorkerProcess:
         self.pulse.drain()
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
-    def stop(self) -> None:
-        """End the pulse, after the last attempt."""
-        self.pulse.stop()
-
     def hands_back(self, lane: str, item: str) -> bool:
         """True when this process is leaving; then the item's message is sent again for another worker."""
         if self._draining:

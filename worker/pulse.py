@@ -31,10 +31,12 @@ class Lease(Protocol):
     lane: str
 
     @property
-    def fence(self) -> int: ...
+    def fence(self) -> int:
+        """The number of the lease."""
 
     @property
-    def item(self) -> str: ...
+    def item(self) -> str:
+        """The item's id."""
 
 
 class Pulse:
@@ -44,7 +46,6 @@ class Pulse:
         self._lanes, self._publisher, self._settings = lanes, publisher, settings
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
         self._draining = False
         self._thread = threading.Thread(target=self._beat, name="retouch-pulse", daemon=True)
         self._renewed_at = self._trimmed_at = time.monotonic()
@@ -56,12 +57,6 @@ class Pulse:
     def drain(self) -> None:
         """Stop rescuing, since what it calls for would come to a worker that leaves; go on renewing leases."""
         self._draining = True
-
-    def stop(self) -> None:
-        """End the thread; leases that are left run out."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)
 
     @property
     def held(self) -> int:
@@ -82,7 +77,8 @@ class Pulse:
 
     def _beat(self) -> None:
         due_s = 0.0
-        while not self._stopping.wait(max(due_s, _SHORTEST_S)):
+        while True:
+            time.sleep(max(due_s, _SHORTEST_S))
             try:
                 self._renew()
                 due_s = TICK_S if self._draining else self._rescue()

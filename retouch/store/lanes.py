@@ -15,7 +15,7 @@ AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 reque
 
 @dataclass(frozen=True, slots=True)
 class LaneNumbers:
-    """How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead` letters."""
+    """How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead`."""
 
     waiting: int
     held: int

@@ -16,7 +16,7 @@ _FREE = frozenset({"refused", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What was asked for; written once. `policy` holds only what the caller chose, the rest is the worker's settings."""
+    """What was asked for, written once. `policy` holds what the caller chose; the rest is the worker's settings."""
 
     tenant: str
     edit: dict[str, Any]

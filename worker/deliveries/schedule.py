@@ -68,7 +68,8 @@ def settle_told(told: Told, number: int, by_hand: bool, now: float, random: floa
     within the schedule; then it is kept as a dead letter. 410 means that the receiver wants no more.
     """
     log: dict[str, Any] = {"at": round(now, 3), "attempt": number, "status": told.status, "trouble": told.trouble,
-                           "latency_s": round(told.elapsed_s, 3), "excerpt": told.excerpt, "by_hand": by_hand}  # fmt: skip
+                           "latency_s": round(told.elapsed_s, 3), "excerpt": told.excerpt,
+                           "by_hand": by_hand}  # fmt: skip
     health = "" if by_hand else "ok" if told.accepted else "failed"
     if told.accepted:
         return Settlement("delivered", 0.0, log, health=health)

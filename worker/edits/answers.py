@@ -20,8 +20,10 @@ Asked = Ready | Processing | Refused | Busy | Failed | Unknown
 SPAM_FILTER_S, QUEUE_FULL_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
 MESSAGE_MOST = 500
-_REFUSING = {400: "invalid_request", 401: "bad_key", 402: "no_credits", 403: "forbidden", 404: "no_such_endpoint",
-             405: "no_such_endpoint", 413: "invalid_request", 415: "invalid_request", 422: "invalid_request"}  # fmt: skip
+_REFUSING = {
+    **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
+    401: "bad_key", 402: "no_credits", 403: "forbidden",
+}  # fmt: skip
 _WORDS = (
     ("invalid api key", "bad_key"),
     ("insufficient credits", "no_credits"),
@@ -98,7 +100,9 @@ def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
-def _classify_error(answer: Answer, said: Mapping[str, Any], status: str) -> Asked:
+def _classify_error(  # noqa: PLR0911 - one line for each class of the table
+    answer: Answer, said: Mapping[str, Any], status: str
+) -> Asked:
     text = _text(said)
     known = text.lower()
     if "same request" in known or "spam filter" in known:
