@@ -60,6 +60,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 .PHONY: lock
 lock: $(STAMP) ## Choose package versions anew and write both locks with hashes
 	$(COMPILE) --upgrade --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra ops --constraint requirements.lock pyproject.toml --output-file image.lock
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) --upgrade - --output-file bootstrap.lock
 
 .PHONY: clean

@@ -23,6 +23,7 @@ def flower_arguments(settings: Settings) -> list[str]:
         f"--port={settings.flower_port}",
         "--max-tasks=10000",
         "--purge-offline-workers=60",
+        "--logging=error",
         *([f"--basic-auth={auth}"] if auth else []),
     ]
 

@@ -32,20 +32,6 @@ def parse_lanes(text: str) -> tuple[str, ...]:
     return tuple(lane for lane in LANES if lane in asked)
 
 
-def worker_command(settings: Settings, lanes: Sequence[str], *, name: str, concurrency: int) -> list[str]:
-    """
-    The Celery command of one worker process.
-
-    Threads: one process holds hundreds of waiting calls. Without mingle and gossip: they cost messages between all
-    workers and Retouch needs neither, since the store is the only truth.
-    """
-    return [
-        *(sys.executable, "-m", "celery", "--app", "worker.app", "--quiet", "worker"),
-        *("--pool", "threads", "--concurrency", str(concurrency), "--queues", ",".join(lanes)),
-        *("--hostname", f"{name}@%h", "--without-mingle", "--without-gossip", "--loglevel", settings.log_level),
-    ]
-
-
 def worker_programs(
     settings: Settings,
     lanes: Sequence[str],
@@ -56,10 +42,11 @@ def worker_programs(
     environment: Mapping[str, str] | None = None,
 ) -> list[Program]:
     """One program for each process, named NAME-1, NAME-2…"""
+    worker = (sys.executable, "-m", "ops.worker_process")
     return [
         Program(
             f"{name}-{number}",
-            worker_command(settings, lanes, name=f"{name}-{number}", concurrency=concurrency),
+            [*worker, f"{name}-{number}", ",".join(lanes), str(concurrency)],
             environment=environment,
             grace_s=settings.pix2pix_timeout_s + GRACE_BEYOND_CALL_S,
         )

@@ -45,6 +45,8 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
         "RETOUCH_FLOWER_ADDRESS": HOST,
         "RETOUCH_FLOWER_PORT": str(ports.flower),
         "PYTHONUNBUFFERED": "1",
+        # Celery's warning about root, seven lines for each worker: this stack is for a developer's machine.
+        "PYTHONWARNINGS": "ignore:You're running the worker",
     }
     if not settings.pix2pix_key.get_secret_value():
         endpoint = f"http://{HOST}:{ports.simulator}"

@@ -1,0 +1,27 @@
+# One image for every part of Retouch: `docker run retouch worker`, `retouch flower`, `retouch doctor`…
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY bootstrap.lock image.lock ./
+RUN python -m venv /opt/tools \
+    && /opt/tools/bin/pip install --quiet --no-cache-dir --require-hashes -r bootstrap.lock \
+    && python -m venv --without-pip /opt/retouch \
+    && /opt/tools/bin/uv pip sync --quiet --no-cache --python /opt/retouch/bin/python --require-hashes image.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY retouch retouch
+COPY producer producer
+COPY worker worker
+COPY ops ops
+RUN /opt/tools/bin/uv build --quiet --wheel --no-build-isolation --python /opt/tools/bin/python --out-dir /dist \
+    && /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/retouch/bin/python /dist/*.whl
+
+FROM python:3.11-slim
+ENV PATH=/opt/retouch/bin:$PATH PYTHONUNBUFFERED=1
+# A fixed number, so that a volume's files have the same owner on every machine.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin retouch \
+    && install -d -o retouch -g retouch /var/lib/retouch /var/lib/retouch/blobs
+COPY --from=build /opt/retouch /opt/retouch
+WORKDIR /var/lib/retouch
+USER 10001
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["retouch"]
+CMD ["--help"]
