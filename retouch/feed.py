@@ -32,6 +32,16 @@ def read_page(client: Client, after: str = "0", count: int = _PAGE) -> list[Feed
     return [_entry(cursor, raw) for cursor, raw in client.xrange(FEED, min=f"({after}", count=count)]
 
 
+def next_page(client: Client, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE) -> list[FeedEntry]:
+    """
+    Read the feed after a cursor, waiting up to `wait_s` seconds for news; empty when there was none.
+
+    Stay below `redis_timeout_s`, or the wait itself looks like a silent Redis.
+    """
+    page = client.xread({FEED: after}, count=count, block=max(1, int(wait_s * 1000)))
+    return [_entry(cursor, raw) for _, entries in page or () for cursor, raw in entries]
+
+
 def last_cursor(client: Client) -> str:
     """Give the cursor of the newest event, `"0"` while there is none."""
     newest = client.xrevrange(FEED, count=1)
