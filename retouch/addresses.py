@@ -179,6 +179,7 @@ def _unwrapped(ip: Ip) -> Ip:
     return ip if isinstance(ip, ipaddress.IPv4Address) else ip.ipv4_mapped or ip
 
 
+@lru_cache(4_096)
 def _literal(text: str) -> Ip | None:
     try:
         return ipaddress.ip_address(text) if "%" not in text else None
@@ -213,6 +214,7 @@ def _fault_of_number(port: int) -> str | None:
     return None if port <= 65535 else f"expected a port from 1 to 65535, got {port}"
 
 
+@lru_cache(4_096)
 def _fault_of_host(host: str) -> str | None:
     if host.startswith("["):
         return _fault_of_ipv6(host[1:-1])

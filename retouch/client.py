@@ -12,7 +12,7 @@ from retouch.errors import IdempotencyConflict, InvalidEdit
 from retouch.events import Event, event_object
 from retouch.feed import read_page
 from retouch.handles import Job
-from retouch.intake import DEFAULT_TENANT, Options, admit
+from retouch.intake import DEFAULT_TENANT, Options, Terms, admit, agree
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
@@ -79,18 +79,21 @@ class EditQueue:
 
     def _admit_all(self, edits: Iterable[Request], common: dict[str, Any]) -> list[NewJob]:
         requests = [item if isinstance(item, tuple) else (item, {}) for item in edits]
+        shared = self._agree(common) if any(not own for _, own in requests) else None
         new, faults = [], []
         for place, (edit, own) in enumerate(requests):
             try:
-                with clear_errors():
-                    options = _options({**common, **own})
-                    new.append(admit(edit, options, self.settings, self._connections.receiver_id))
+                new.append(admit(edit, shared if shared and not own else self._agree({**common, **own})))
             except InvalidEdit as error:
                 prefix = f"edits[{place}]." if len(requests) > 1 else ""
                 faults += [(prefix + name, message) for name, message in error.faults]
         if faults:
             raise InvalidEdit(faults)
         return new
+
+    def _agree(self, options: dict[str, Any]) -> Terms:
+        with clear_errors():
+            return agree(_options(options), self.settings, self._connections.receiver_id)
 
     def job(self, job_id: str) -> Job:
         """Give a handle on a job; `UnknownJob` comes when it is read."""

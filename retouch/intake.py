@@ -1,4 +1,8 @@
-"""The door: options of a request checked and spelt as a record, without any I/O, for every client and the gateway."""
+"""
+The door: a request checked and spelt as a record, without any I/O but the naming of a receiver.
+
+Options are checked once for all the edits that share them (`agree`), then each edit is admitted on those terms.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,9 @@ from retouch.store.jobs import PRIORITY_BOOST_S, NewJob
 from retouch.store.records import JobSpec
 
 DEFAULT_TENANT = "default"
+DEADLINE_MOST_S = 30 * 86_400.0
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
-DEADLINE_MOST_S = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +50,49 @@ class Options:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def admit(edit: Edit, options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> NewJob:
-    """
-    Check one request and spell it as a job that can be put in; `receiver(tenant, url)` names a webhook's receiver.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Options that were checked, as the record holds them; `networks` are private ones that addresses may be in."""
 
-    Raises `InvalidEdit` naming every fault; then nothing was enqueued and nothing charged.
+    idempotency_key: str
+    networks: tuple[str, ...]
+    common: dict[str, Any]
+
+
+def agree(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> Terms:
     """
-    faults = [*_option_faults(options, settings), *_address_faults(edit, options, settings)]
-    if faults:
+    Check options and give the terms on which edits are admitted; `receiver(tenant, url)` names a webhook's receiver.
+
+    Raises `InvalidEdit` naming every fault.
+    """
+    if faults := _option_faults(options, settings):
         raise InvalidEdit(faults)
-    policy = {name: getattr(options, name) for name in ("max_attempts", "max_charges")}
-    spec = JobSpec(
-        tenant=options.tenant,
-        edit=edit.fields(),
-        deadline_s=options.deadline_s or settings.deadline_s,
-        policy={name: value for name, value in policy.items() if value is not None},
-        receivers=(receiver(options.tenant, options.webhook),) if options.webhook else (),
-        events=tuple(options.events),
-        callback=_callback(options.callback, settings) or "",
-        priority=options.priority,
-        tags=dict(options.tags),
-    )
+    policy = {name: value for name in ("max_attempts", "max_charges") if (value := getattr(options, name)) is not None}
+    common = {
+        "tenant": options.tenant,
+        "deadline_s": options.deadline_s or settings.deadline_s,
+        "policy": policy,
+        "receivers": (receiver(options.tenant, options.webhook),) if options.webhook else (),
+        "events": tuple(options.events),
+        "callback": _callback(options.callback, settings) or "",
+        "priority": options.priority,
+        "tags": dict(options.tags),
+    }
+    return Terms(options.idempotency_key, settings.dangerous_allow_private_networks, common)
+
+
+def admit(edit: Edit, terms: Terms) -> NewJob:
+    """
+    Spell one edit as a job that can be put in, on terms that were agreed.
+
+    Raises `InvalidEdit` when its address is not one that the endpoint could read.
+    """
+    if fault := fault_of(edit.init_image, terms.networks):
+        raise InvalidEdit([("init_image", fault)])
+    spec = JobSpec(edit=edit.fields(), **terms.common)
     text = spec.to_json()
-    return NewJob(
-        new_job_id(), text, options.tenant, options.priority, spec.deadline_s,
-        options.idempotency_key, fingerprint(text) if options.idempotency_key else "-",
-    )  # fmt: skip
+    print_ = fingerprint(text) if terms.idempotency_key else "-"
+    return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
 
 
 def fingerprint(spec_json: str) -> str:
@@ -88,14 +109,6 @@ def _callback(task: str, settings: Settings) -> str | None:
     return None
 
 
-def _address_faults(edit: Edit, options: Options, settings: Settings) -> list[tuple[str, str]]:
-    networks = settings.dangerous_allow_private_networks
-    found = [("init_image", fault_of(edit.init_image, networks))]
-    if options.webhook:
-        found.append(("webhook", fault_of(options.webhook, networks)))
-    return [(name, fault) for name, fault in found if fault]
-
-
 def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]]:
     faults = []
     if options.priority not in PRIORITY_BOOST_S:
@@ -106,6 +119,8 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
         faults += _bound(name, getattr(options, name), most)
     if options.callback and not _callback(options.callback, settings):
         faults.append(("callback", f"task {options.callback!r:.80} is not on the allow-list RETOUCH_CALLBACK_TASKS"))
+    if options.webhook and (fault := fault_of(options.webhook, settings.dangerous_allow_private_networks)):
+        faults.append(("webhook", fault))
     if len(options.idempotency_key) > _KEY_MOST or not options.idempotency_key.isprintable():
         faults.append(("idempotency_key", f"expected at most {_KEY_MOST} printable characters"))
     if unknown := sorted(set(options.events) - EVENTS):

@@ -87,7 +87,7 @@ def poll_s(polls: int, eta_s: float) -> float:
     return float(min(POLL_CAP_S, POLL_BASE_S * POLL_GROWTH ** min(polls - 1, 20)))
 
 
-def decide(  # noqa: C901, PLR0911, PLR0912 - one branch for each outcome, all in one place
+def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one place
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, now: float, random: float
 ) -> Decision:
     """

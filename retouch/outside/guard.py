@@ -94,6 +94,7 @@ class _Guarded(HTTPConnection):
             answers = _lookup(self._dns_host, self.port, self.networks, give_up_at)
         except OSError as error:
             raise NewConnectionError(self, "the name was not resolved") from error
+        fault = OSError("the name has no address")
         for tried, answer in enumerate(answers):
             within_s = max((give_up_at - time.monotonic()) / (len(answers) - tried), 0.001)
             try:

@@ -62,11 +62,7 @@ class JobStore:
         messages: list[Message] = []
         for start in range(0, len(jobs), _BATCH):
             part = jobs[start : start + _BATCH]
-            args = [value for job in part for value in (
-                job.id, job.tenant, PRIORITY_BOOST_S[job.priority], job.deadline_s, job.idempotency_key,
-                job.fingerprint, job.spec_json,
-            )]  # fmt: skip
-            kinds, sent = self._enqueue(args=args)
+            kinds, sent = self._enqueue(args=[text for job in part for text in (_heading(job), job.spec_json)])
             for job, kind in zip(part, kinds, strict=True):
                 word, _, earlier = kind.partition(" ")
                 verdicts.append(Verdict(word, earlier or job.id))
@@ -159,6 +155,12 @@ class JobStore:
     def counts(self) -> dict[str, int]:
         """How many jobs ended, by state, since ever."""
         return {state: int(count) for state, count in self.client.hgetall(keys.lane("edits", "counts")).items()}
+
+
+def _heading(job: NewJob) -> str:
+    """Spell what the script needs beside the spec; the idempotency key comes last, for it may hold spaces."""
+    boost_s = PRIORITY_BOOST_S[job.priority]
+    return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {job.idempotency_key}"
 
 
 def _settlement(decision: Decision) -> list[object]:

@@ -10,6 +10,7 @@ from typing import Any
 from retouch.outcomes import Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
 
+_write = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _PAID = frozenset({"succeeded", "processing"})
 _FREE = frozenset({"refused", "failed"})
 
@@ -30,10 +31,7 @@ class JobSpec:
 
     def to_json(self) -> str:
         """Write it for the store; what is empty or usual is left out, for a million of these may wait."""
-        full = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(
-            {n: v for n, v in full.items() if v and (n, v) != ("priority", "normal")}, separators=(",", ":")
-        )
+        return _write({name: value for name in self.__slots__ if (value := getattr(self, name)) and value != "normal"})
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
