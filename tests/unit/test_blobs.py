@@ -1,0 +1,142 @@
+"""Blobs in a folder when things go wrong: a killed writer, a full disk, a folder that cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from retouch.blobs import BlobError, content_name, open_blobs
+from retouch.blobs.file import FileBlobs
+
+DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
+
+
+def visible(folder: Path) -> list[str]:
+    """The files that are blobs by their place."""
+    return [path.name for path in folder.glob("*/*") if path.parent.name != ".partial"]
+
+
+def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
+    """A process killed between writing and renaming leaves no blob; its rest is removed once it is an hour old."""
+    code = """
+import os, signal, sys
+from pathlib import Path
+from retouch.blobs.file import FileBlobs
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+FileBlobs(Path(sys.argv[1]), "").put(b"half", "png")
+"""
+    child = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert visible(tmp_path) == []
+    (rest,) = (tmp_path / ".partial").iterdir()
+    FileBlobs(tmp_path, "")
+    assert rest.exists()
+    os.utime(rest, (time.time() - 7200,) * 2)
+    FileBlobs(tmp_path, "")
+    assert not rest.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full: free space"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EACCES, "this user may not write there"),
+        (errno.EIO, "Input/output error: check the folder"),
+    ],
+)
+def test_a_failed_write_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    """A write that the system refuses is a `BlobError` with advice; nothing half-written stays."""
+    blobs = FileBlobs(tmp_path, "")
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(BlobError, match=words):
+        blobs.put(DATA, "png")
+    assert visible(tmp_path) == []
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))", "File too large"),
+        ("os.chmod(folder / '.partial', 0o500); os.getuid() or os.setuid(65534)", "this user may not write there"),
+    ],
+)
+def test_the_system_itself_refuses(tmp_path: Path, trouble: str, words: str) -> None:
+    """A file cut short by the kernel, or a folder of another user: a clear error, and nothing half-written stays."""
+    code = f"""
+import os, resource, sys
+from pathlib import Path
+from retouch.blobs import BlobError
+from retouch.blobs.file import FileBlobs
+folder = Path(sys.argv[1])
+blobs = FileBlobs(folder, "")
+{trouble}
+try:
+    blobs.put(bytes(5000), "png")
+except BlobError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    child = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True)
+    assert words in child.stdout
+    assert visible(tmp_path) == []
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A store below a file is refused when it is opened, with what to change."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BlobError, match="a part of the path is a file"):
+        open_blobs((tmp_path / "file" / "store").as_uri(), "")
+
+
+def test_a_folder_that_went_away(tmp_path: Path) -> None:
+    """A store whose folder was removed under it says so instead of losing a result quietly."""
+    blobs = FileBlobs(tmp_path / "store", "")
+    (tmp_path / "store" / ".partial").rmdir()
+    with pytest.raises(BlobError, match="the folder is gone"):
+        blobs.put(DATA, "png")
+
+
+def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `durable=False` nothing is flushed; by default file and folder both are."""
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    FileBlobs(tmp_path / "a", "", durable=False).put(DATA, "png")
+    assert flushed == []
+    FileBlobs(tmp_path / "b", "").put(DATA, "png")
+    assert len(flushed) == 3
+
+
+@pytest.mark.parametrize("url", ["", "/var/blobs", "http://example.com/", "file://host/x", "file:", "s3:///prefix"])
+def test_other_stores_are_refused(url: str) -> None:
+    """A store URL that is neither a folder nor a bucket is refused with the two forms that are."""
+    with pytest.raises(BlobError, match=r"expected a store such as file:///folder or s3://bucket/prefix"):
+        open_blobs(url, "")
+
+
+def test_s3_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without obstore installed, an s3:// store says which extra to install."""
+    monkeypatch.setitem(sys.modules, "retouch.blobs.s3", None)
+    with pytest.raises(BlobError, match=r"pip install 'retouch\[s3\]'"):
+        open_blobs("s3://bucket/prefix", "")
+
+
+def test_names_come_from_bytes() -> None:
+    """The name is the SHA-256 below its first two digits, so a folder holds a 256th of all blobs."""
+    assert content_name(b"abc", "png") == "ba/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png"
