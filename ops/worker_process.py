@@ -7,6 +7,7 @@ other command, Flower, a line editor) cost each process 0.9 s of CPU and 10 MB.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -21,7 +22,11 @@ def main(arguments: Sequence[str]) -> int:
     workers and Retouch needs neither, since the store is the only truth.
     """
     from worker.app import app, settings
+    from worker.logs import configure
 
+    # Before Celery does it, so that what is said while it starts has the same form, warnings of Python too.
+    configure(settings)
+    logging.captureWarnings(True)
     name, lanes, concurrency = arguments
     celery = app.Worker(
         hostname=f"{name}@{gethostname()}",

@@ -30,16 +30,19 @@ def check_settings(settings: Settings) -> list[Finding]:
 
 def check_names() -> list[Finding]:
     """A finding for each RETOUCH_ variable that is no setting, with the nearest that is."""
-    known = [variable(name) for name in Settings.model_fields]
+    known = list(Settings.model_fields)
+    names = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [
         bad(
             CHECK,
             f"{name} is not a setting",
             "it has no effect, and what was meant has its default",
-            f"did you mean {near[0]}?" if (near := difflib.get_close_matches(name.upper(), known, 1)) else "remove it",
+            f"did you mean {variable(near[0])}?"
+            if (near := difflib.get_close_matches(bare, known, 1))
+            else "remove it",
         )
-        for name in sorted(os.environ)
-        if name.upper().startswith(PREFIX) and name.upper() not in known
+        for name in names
+        if (bare := name.upper().removeprefix(PREFIX).lower()) not in known
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,16 +11,7 @@ import pytest
 
 from ops.cli import exit_code
 from retouch import errors
-
-
-def retouch(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "200"} | environment,
-    )
+from tests.watching import retouch
 
 
 def test_help_and_version() -> None:
@@ -35,7 +25,7 @@ def test_help_and_version() -> None:
 
 def test_wrong_settings_are_one_message_and_exit_2() -> None:
     """Every fault is named on stderr, without a traceback and without the value."""
-    ended = retouch("settings", RETOUCH_MAX_ATTEMPTS="0", RETOUCH_FLOWER_PORT="planted")
+    ended = retouch("settings", environment={"RETOUCH_MAX_ATTEMPTS": "0", "RETOUCH_FLOWER_PORT": "planted"})
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("retouch: settings are wrong")
