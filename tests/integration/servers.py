@@ -28,7 +28,7 @@ class RawServer:
     A TCP server on a free port of loopback; `script` is run for every connection, in a thread of its own.
 
     A script holds its connection with `hold()`, which ends when the server is closed: `holding` counts those, so that
-    a test can show that the client gave up first.
+    a test can show that the client gave up first. `ended` is released whenever a connection was closed.
     """
 
     def __init__(self, script: Callable[[RawServer, socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
@@ -36,6 +36,7 @@ class RawServer:
         self.requests: list[bytes] = []
         self.accepted = 0
         self.holding = 0
+        self.ended = threading.Semaphore(0)
         self.closing = threading.Event()
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -97,6 +98,7 @@ class RawServer:
                 self._open.append(connection)
             self.script(self, connection)
         connection.close()
+        self.ended.release()
 
 
 def got(outcome: Answer | Trouble) -> Answer:

@@ -207,6 +207,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session
     with RawServer(then_close(answer())) as server:
         for _ in range(5):
             got(post(session, server.url()))
+            assert server.ended.acquire(timeout=20)
         assert len(server.requests) == 5
 
 
@@ -239,6 +240,25 @@ def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -
         assert got(post(session, server.url(), timeout_s=0.3)).body == b"first"
         assert got(post(session, server.url())).body == b"second"
         assert server.accepted == 1
+
+
+def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
+    """Among many calls at once, those that hang end as timeouts and all others get their answers."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        while request := server.read_request(connection):
+            if b"/hang" in request:
+                server.hold(connection)
+            connection.sendall(answer(request.split(b" ")[1]))
+
+    def ask(number: int) -> bool:
+        path = f"/hang/{number}" if number % 4 == 0 else f"/{number}"
+        outcome = post(session, server.url(path), timeout_s=0.2 if number % 4 == 0 else 30.0)
+        return isinstance(outcome, Trouble) if number % 4 == 0 else got(outcome).body == path.encode()
+
+    with RawServer(script) as server, ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(ask, range(160)))
+        assert server.holding == 40
 
 
 def test_no_environment_no_cookies_no_redirects(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
