@@ -91,7 +91,7 @@ class _Guarded(HTTPConnection):
     def _connect(self, give_up_at: float) -> socket.socket:
         try:
             answers = _lookup(self._dns_host, self.port, self.networks, give_up_at)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise NewConnectionError(self, "the name was not resolved") from error
         fault = OSError("the name has no address")
         for tried, answer in enumerate(answers):
@@ -112,6 +112,8 @@ class _Guarded(HTTPConnection):
         call = getattr(_this_thread, "call", None)
         if call is not None:
             self._attach(call)
+            if call.deadline.expired:  # cut while connecting: certainly nothing was sent
+                raise NewConnectionError(self, "no connection in time")
             call.sent = True
         self.sock.sendall(data)
 
