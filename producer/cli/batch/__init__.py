@@ -1,0 +1,1 @@
+"""`retouch batch`: many edits from a file, resumable. Start with `run.py`."""

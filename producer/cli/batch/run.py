@@ -1,0 +1,154 @@
+"""One run of a batch: put in what no earlier run put in, then save results as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from producer.cli.batch.manifest import Entry, Manifest
+from producer.cli.batch.rows import Row
+from producer.cli.desk import Desk
+from producer.cli.saving import SUFFIXES, write_whole
+from retouch.blobs import BlobMissing
+from retouch.errors import UnknownJob
+from retouch.feed import last_cursor, next_page
+from retouch.states import FINAL_EVENTS, JobState
+from retouch.store.records import JobRecord
+
+_CHUNK = 500
+_RECHECK_S = 15.0  # the feed tells what ends; this is for a feed that was cut by an outage
+_SURE_S = 23 * 3600.0  # an idempotency key is kept for 24 h
+
+
+class BatchRun:
+    """
+    The rows of one file on their way.
+
+    `on_done` is called with the number of rows that were just saved or failed.
+    """
+
+    def __init__(
+        self, desk: Desk, rows: Sequence[Row], manifest: Manifest, folder: Path, on_done: Callable[[int], None]
+    ) -> None:
+        self.desk, self.rows, self.manifest, self.folder, self.on_done = desk, rows, manifest, folder, on_done
+        self.saved_before = 0
+        self._open: dict[str, Row] = {}
+
+    def entry(self, row: Row) -> Entry:
+        """Give what is known of a row; a new row is planned."""
+        return self.manifest.entries.setdefault(row.key, Entry())
+
+    def go(self, options: dict[str, Any], *, retry_failed: bool) -> None:
+        """
+        Bring every row to its end: saved or failed. May be killed anywhere, and run again.
+
+        Failure policy: a row whose enqueueing was cut off is put in again under the same idempotency key, which finds
+        the job if there is one; after 23 h, when that would no longer hold, it fails and a person decides.
+        """
+        cursor = last_cursor(self.desk.connections.client)
+        self._take_up(retry_failed=retry_failed)
+        missing = [row for row in self.rows if self.entry(row).state == "planned"]
+        for start in range(0, len(missing), _CHUNK):
+            self._enqueue(missing[start : start + _CHUNK], options)
+        self._collect(cursor)
+
+    def _take_up(self, *, retry_failed: bool) -> None:
+        """Find where earlier runs left every row."""
+        for row in self.rows:
+            entry = self.entry(row)
+            if entry.state == "failed" and retry_failed:
+                self._retry(entry)
+            elif entry.state == "planned" and 0 < entry.planned_at < time.time() - _SURE_S:
+                entry.fail("unsure", "an earlier run may have enqueued it and did not live to say so")
+            if entry.state == "saved" and self._is_there(entry):
+                self.saved_before += 1
+                self.on_done(1)
+            elif entry.job:
+                self._open[entry.job] = row
+            elif entry.state == "failed":
+                self.on_done(1)
+
+    def _retry(self, entry: Entry) -> None:
+        entry.code = entry.message = ""
+        try:
+            if entry.job:
+                self.desk.queue.replay(entry.job)
+                entry.state = "open"
+                return
+        except UnknownJob:
+            pass
+        entry.state, entry.job, entry.planned_at, entry.round = "planned", "", 0.0, entry.round + 1
+
+    def _is_there(self, entry: Entry) -> bool:
+        path = self.folder / entry.file
+        return path.is_file() and path.stat().st_size == entry.bytes
+
+    def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
+        requests = []
+        for row in rows:
+            entry, blobs = self.entry(row), self.desk.connections.blobs
+            row.picture.keep(blobs)
+            if row.picture.path is not None:
+                entry.link = entry.link or row.edit.init_image
+            entry.planned_at = entry.planned_at or time.time()
+            edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
+            requests.append((edit, {"idempotency_key": f"batch-{row.key}-{entry.round}"}))
+        self.manifest.save()
+        for row, job in zip(rows, self.desk.queue.enqueue_many(requests, **options), strict=True):
+            entry = self.entry(row)
+            entry.job, entry.state = job.id, "open"
+            self._open[job.id] = row
+        self.manifest.save()
+
+    def _collect(self, cursor: str) -> None:
+        looked_at = 0.0
+        while self._open:
+            if time.monotonic() - looked_at > _RECHECK_S:
+                self._settle(list(self._open))
+                looked_at = time.monotonic()
+            page = next_page(self.desk.connections.client, cursor) if self._open else []
+            cursor = page[-1].cursor if page else cursor
+            self._settle([item.job for item in page if item.type in FINAL_EVENTS and item.job in self._open])
+
+    def _settle(self, jobs: Sequence[str]) -> None:
+        """Save or fail the rows of those jobs that have ended."""
+        for some in _pieces(dict.fromkeys(jobs), 200):
+            found = {record.id: record for record in self.desk.connections.jobs.records(some)}
+            for job in some:
+                if job in self._open and self._end(self.entry(self._open[job]), self._open[job], found.get(job)):
+                    del self._open[job]
+                    self.on_done(1)
+                    self.manifest.save_sometimes()
+
+    def _end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
+        """Put down how a job ended; False while it has not."""
+        if record is None:
+            entry.fail("not_on_record", f"job {entry.job} is gone from the store, and its result was not saved")
+        elif not JobState(record.state).is_final:
+            entry.state = "open"
+            return False
+        elif record.result:
+            self._save(entry, row, record.result)
+        else:
+            error = record.error or {"code": record.state, "message": record.cancelled.replace("_", " ")}
+            entry.fail(error["code"], error["message"])
+        return True
+
+    def _save(self, entry: Entry, row: Row, image: dict[str, Any]) -> None:
+        file = f"{row.stem}.{SUFFIXES[image['format']]}"
+        try:
+            data = self.desk.connections.blobs.get(image["name"])
+        except BlobMissing as error:
+            entry.fail("result_gone", str(error))
+            return
+        write_whole(self.folder / file, data)
+        entry.state, entry.file, entry.bytes, entry.code, entry.message = "saved", file, len(data), "", ""
+
+
+def _pieces(items: dict[str, None], size: int) -> Iterator[list[str]]:
+    left = iter(items)
+    while piece := list(islice(left, size)):
+        yield piece

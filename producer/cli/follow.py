@@ -1,0 +1,45 @@
+"""Waiting for one job at a terminal: what it does, for how long, which attempt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from retouch.errors import ResultTimeout
+from retouch.handles import EditResult, Job
+
+_TICK_S = 0.5
+
+Show = Callable[[str], None]
+
+
+def wait_for(job: Job, timeout_s: float | None) -> EditResult:
+    """
+    Wait for the image, with a line that moves while standard error is a terminal.
+
+    Raises what `Job.result` raises: `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s`.
+    """
+    if not sys.stderr.isatty():
+        return job.result(timeout_s)
+    begun_at = time.monotonic()
+    with _moving_line() as show:
+        while True:
+            spent_s = time.monotonic() - begun_at
+            left_s = _TICK_S if timeout_s is None else timeout_s - spent_s
+            record = job.record()
+            show(f"{job.id}  {record.state}, {spent_s:.0f} s, attempt {max(record.attempt, 1)}")
+            try:
+                return job.result(min(_TICK_S, max(left_s, 0.0)))
+            except ResultTimeout:
+                if left_s <= 0:
+                    raise ResultTimeout(job.id, job.state, timeout_s or 0.0) from None
+
+
+@contextmanager
+def _moving_line() -> Iterator[Show]:
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield status.update

@@ -1,0 +1,86 @@
+"""`retouch edit`: check, keep the picture, enqueue, wait, save."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from producer.cli import saving
+from producer.cli.desk import Desk, open_desk
+from producer.cli.follow import wait_for
+from producer.cli.pictures import find_picture
+from producer.cli.requests import edit_of, terms_of
+from producer.documents import job_document
+from retouch.errors import EditCancelled, EditFailed
+from retouch.handles import Job
+from retouch.intake import admit
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class EditCommand:
+    """What `retouch edit` was asked for; `numbers` hold text, `options` are those of `EditQueue.enqueue`."""
+
+    image: str
+    prompt: str
+    numbers: Mapping[str, str | None]
+    options: Mapping[str, Any]
+    out: Path | None
+    wait: bool
+    timeout_s: float | None
+    as_json: bool
+
+
+def run_edit(command: EditCommand) -> int:
+    """Run one edit and give the exit code; nothing is enqueued for a request that is wrong."""
+    saving.check_target(command.out)
+    prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
+    with open_desk() as desk:
+        terms = terms_of(command.options, desk.settings)
+        picture = find_picture(command.image, Path.cwd(), desk.settings)
+        edit = edit_of(prompt, picture.link(desk.connections.blobs), command.numbers)
+        admit(edit, terms)
+        picture.keep(desk.connections.blobs)
+        job = desk.queue.enqueue(edit, **command.options)
+        if not command.wait:
+            return _tell(desk, job, None, command.as_json)
+        try:
+            result = wait_for(job, command.timeout_s)
+        except (EditFailed, EditCancelled):
+            if not command.as_json:
+                raise
+            return _tell(desk, job, None, as_json=True) or 1
+        except KeyboardInterrupt:
+            print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
+                  f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+            return INTERRUPTED
+        return _tell(desk, job, saving.save(result, command.out, picture.stem or job.id), command.as_json)
+
+
+def _tell(desk: Desk, job: Job, path: Path | None, as_json: bool) -> int:
+    record = job.record()
+    document = job_document(record, desk.link, desk.settings.price_per_call)
+    if as_json:
+        print(json.dumps({**document, "path": str(path) if path else None, "replayed": job.replayed}, indent=2))
+        return 0
+    print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
+    if path and document["result"]:
+        image = document["result"]
+        print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
+        print(f"url      {image['url']}")
+        for warning in image["warnings"]:
+            print(f"warning  {warning}")
+    print(f"charges  {charges_line(document['charges'])}")
+    return 0
+
+
+def charges_line(charges: Mapping[str, float]) -> str:
+    """Say what a job may have cost: `1`, or `1 to 2`, with the amount where a price is set."""
+    certain, possible = charges["certain"], charges["possible"]
+    count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
+    return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

@@ -1,0 +1,95 @@
+"""The IMAGE of a command: a URL as it is, or a local file that is checked, kept in the blob store and linked to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from retouch.addresses import fault_of
+from retouch.blobs import BlobStore, content_name
+from retouch.errors import InvalidEdit
+from retouch.outside.pictures import PictureFault, PictureLimits, check
+from retouch.settings import Settings
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True, slots=True)
+class InputPicture:
+    """
+    Where the picture comes from. `stem` names what is made of it; `blob` is its name in the blob store.
+
+    A URL has no file and no blob. The bytes are read again when they are kept, for thousands of files may be checked.
+    """
+
+    stem: str
+    url: str = ""
+    path: Path | None = None
+    blob: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells this picture from others, wherever its file lies: the URL, or the hash of the bytes."""
+        return self.url or self.blob
+
+    def link(self, blobs: BlobStore) -> str:
+        """Give the URL that the endpoint reads."""
+        return self.url or blobs.link(self.blob)
+
+    def keep(self, blobs: BlobStore) -> None:
+        """Put the file into the blob store; raises `InvalidEdit` if it is another than the one that was checked."""
+        if self.path is None or blobs.exists(self.blob):
+            return
+        if blobs.put(self.path.read_bytes(), self.blob.rpartition(".")[2]) != self.blob:
+            raise InvalidEdit([("init_image", f"file {self.path.name!r} was changed while it was read")])
+
+
+def find_picture(text: str, folder: Path, settings: Settings) -> InputPicture:
+    """
+    Read what stands for the picture: a URL, or a path from `folder`.
+
+    Raises `InvalidEdit` for a file that is missing, too large or no whole PNG, JPEG or WebP image, and where the
+    endpoint could not read our link to it.
+    """
+    if not text.strip():
+        raise InvalidEdit([("init_image", "expected an http(s) URL or a file, got none")])
+    if _SCHEME.match(text):
+        stem = Path(unquote(urlsplit(text).path)).stem if text.lower().startswith("http") and len(text) < 2048 else ""
+        return InputPicture(stem, url=text)
+    _require_reachable(settings)
+    path = folder / Path(text).expanduser()
+    data = _read(path, text)
+    picture = check(data)
+    if isinstance(picture, PictureFault):
+        raise InvalidEdit([("init_image", f"{picture.message}, in {_short(text)}")])
+    return InputPicture(path.stem, path=path, blob=content_name(data, picture.suffix))
+
+
+def _require_reachable(settings: Settings) -> None:
+    if not settings.store.startswith("file:"):
+        return
+    if fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks):
+        advice = "links to a local file start with RETOUCH_PUBLIC_URL, which the endpoint must be able to reach"
+        raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
+
+
+def _read(path: Path, text: str) -> bytes:
+    most = PictureLimits().max_bytes
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise InvalidEdit([("init_image", f"expected a file of at most {most:,} bytes, got {size:,}")])
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidEdit):
+            raise
+        words = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        raise InvalidEdit([
+            ("init_image", f"expected an http(s) URL or a file, got {_short(text)} ({words.lower()})")
+        ]) from None  # fmt: skip
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")

@@ -1,0 +1,96 @@
+"""Jobs, deliveries and receivers as JSON objects: the same members wherever a producer shows one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from retouch.events import Link, charge_summary, iso, result_object
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.store.records import Charge, JobRecord
+
+Document = dict[str, Any]
+
+
+def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
+    """Describe one job; instants are ISO 8601, links to the result are minted now."""
+    spec = record.spec
+    return {
+        "id": record.id,
+        "state": record.state,
+        "tenant": spec.tenant,
+        "priority": spec.priority,
+        "tags": spec.tags,
+        "edit": spec.edit,
+        "attempt": record.attempt,
+        "created_at": iso(record.created_at),
+        "started_at": _instant(record.started_at),
+        "finished_at": _instant(record.finished_at),
+        "due_at": _instant(record.due_at),
+        "result": result_object(record.result, link) if record.result else None,
+        "error": record.error,
+        "cancelled": record.cancelled or None,
+        "cancel_requested": record.cancel_requested,
+        "charges": charge_summary(record.charges, price_per_call),
+        "receivers": list(spec.receivers),
+        "callback": spec.callback or None,
+    }
+
+
+def charge_document(charge: Charge) -> Document:
+    """Describe one POST; `class` is null while its answer is not known."""
+    return {
+        "at": iso(charge.intent_at),
+        "answered_at": _instant(charge.answered_at),
+        "class": charge.kind or None,
+        "certain": charge.certain,
+        "possible": charge.possible,
+    }
+
+
+def delivery_document(record: DeliveryRecord) -> Document:
+    """Describe one delivery with its attempts, oldest first."""
+    return {
+        "id": record.id,
+        "job_id": record.job,
+        "sequence": record.sequence,
+        "type": record.type,
+        "receiver": record.receiver,
+        "tenant": record.tenant,
+        "state": record.state,
+        "attempt": record.attempt,
+        "created_at": _instant(record.created_at),
+        "due_at": _instant(record.due_at),
+        "finished_at": _instant(record.finished_at),
+        "attempts": [_attempt(entry) for entry in record.log],
+    }
+
+
+def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Document:
+    """Describe one receiver; the secret is left out unless it was asked for."""
+    described: Document = {
+        "id": receiver.id,
+        "tenant": receiver.tenant,
+        "url": receiver.url,
+        "events": list(receiver.events),
+        "every_job": receiver.every_job,
+        "disabled": receiver.disabled,
+        "old_secret_until": _instant(receiver.old_until) if receiver.old_secret else None,
+    }
+    return {**described, "secret": receiver.secret} if show_secret else described
+
+
+def lane_document(numbers: LaneNumbers) -> Document:
+    """Describe how a lane stands; `waiting_by_group` counts by tenant or by receiver."""
+    return asdict(numbers)
+
+
+def _attempt(entry: Mapping[str, Any]) -> Document:
+    return {**entry, "at": iso(entry["at"])}
+
+
+def _instant(at: float | None) -> str | None:
+    return iso(at) if at else None
