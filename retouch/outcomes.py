@@ -86,10 +86,15 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The endpoint tried and failed, or could not be reached: treated as not charged."""
+    """
+    The endpoint tried and failed, or could not be reached: treated as not charged.
+
+    `looked`: it said so of a request that it had in work, so looking at that one again can yield nothing.
+    """
 
     message: str
     wait_s: float = 0.0
+    looked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return _again("result_lost", message, attempt, policy, now, random, forget=True)
         case Unknown(message, again_in_s):
             return _again("outcome_unknown", message, attempt, policy, now, random, least_s=again_in_s)
-        case Failed(message, wait_s):
-            return _again("endpoint_failed", message, attempt, policy, now, random, least_s=wait_s)
+        case Failed(message, wait_s, looked):
+            return _again("endpoint_failed", message, attempt, policy, now, random, least_s=wait_s, forget=looked)
         case Unasked() | Ready():
             raise AssertionError(f"an attempt cannot end as {type(outcome).__name__}")
 

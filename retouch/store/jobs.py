@@ -91,6 +91,8 @@ class JobStore:
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charges[-1]
         _, messages = self._answer(args=[claim.job, claim.fence, kind, text, learn, charge.fence])
         charge.kind = kind
+        if checkpoint:
+            claim.polls = claim.waits = 0
         return messages_of(messages)
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:

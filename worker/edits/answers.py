@@ -80,7 +80,7 @@ def classify_poll(answer: Answer | Trouble, asked: Processing, age_s: float) -> 
     unknown_there = "not found" in text.lower() or "error_id" in said or (not status and not text)
     if unknown_there and status not in ("success", "processing"):
         return asked if age_s <= LOST_AFTER_S else Lost("the endpoint no longer knows the request it was paid for")
-    return Failed(text or "the endpoint said failed") if status == "failed" else asked
+    return Failed(text or "the endpoint said failed", looked=True) if status == "failed" else asked
 
 
 def _classify_trouble(trouble: Trouble) -> Refused | Failed | Unknown:
@@ -100,9 +100,7 @@ def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
-def _classify_error(  # noqa: PLR0911 - one line for each class of the table
-    answer: Answer, said: Mapping[str, Any], status: str
-) -> Asked:
+def _classify_error(answer: Answer, said: Mapping[str, Any], status: str) -> Asked:
     text = _text(said)
     known = text.lower()
     if "same request" in known or "spam filter" in known:
@@ -111,11 +109,11 @@ def _classify_error(  # noqa: PLR0911 - one line for each class of the table
         return Busy("queue_full", text, _retry_after(answer, said, QUEUE_FULL_S))
     if code := next((code for words, code in _WORDS if words in known), None):
         return Refused(code, text)
-    if isinstance(said.get("message", said.get("messege")), dict):
+    if text and isinstance(said.get("message") or said.get("messege"), dict):
         return Refused("validation", text)
     if answer.status in _REFUSING:
         return Refused(_REFUSING[answer.status], text or f"the endpoint said {answer.status}")
-    if status == "error" or answer.status in (500, 503):
+    if status == "error" or (answer.status in (500, 503) and text):
         return Failed(text or f"the endpoint said {answer.status}", _retry_after(answer, said, 0.0))
     return Unknown(f"the endpoint answered {answer.status} with JSON that has no known status")
 

@@ -10,9 +10,7 @@ CRASHES_MOST = 10
 FILTER_MARGIN_S = 0.5
 
 
-def resume(  # noqa: PLR0911 - one return for each place where a job may stand
-    claim: Claim, policy: RetryPolicy, spam_filter_s: float
-) -> Outcome:
+def resume(claim: Claim, policy: RetryPolicy, spam_filter_s: float) -> Outcome:
     """
     Give the checkpoint of a claimed job: `Unasked` (POST), `Processing` (look), `Ready` (download), or an end.
 

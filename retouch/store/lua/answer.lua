@@ -28,14 +28,20 @@ if gate[1] == '1' and ARGV[5] ~= '' then
   redis.call('HSET', 'rt:edits:gate', 'learnt', learnt, 'limit', math.floor(learnt))
 end
 
+-- Looks and waits are counted for each paid answer: those before it must not shorten the tries to bring it home.
+local function keep_checkpoint()
+  redis.call('HSET', own, 'checkpoint', checkpoint)
+  redis.call('HDEL', own, 'polls', 'waits')
+end
+
 if holds('edits', job, fence) then
-  if checkpoint ~= '' then redis.call('HSET', own, 'checkpoint', checkpoint) end
+  if checkpoint ~= '' then keep_checkpoint() end
   return { 'ok', messages }
 end
 local known = redis.call('HMGET', own, 'state', 'group', 'checkpoint', 'result', 'score')
 local state, tenant = known[1], known[2]
 if checkpoint == '' or not state or known[4] or (known[3] and known[3] ~= '') then return { 'late', messages } end
-redis.call('HSET', own, 'checkpoint', checkpoint)
+keep_checkpoint()
 if state == 'retrying' or state == 'failed' then
   withdraw('edits', tenant, job)
   if state == 'failed' then
