@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retouch.errors import InvalidEdit
 
 PROMPT_MOST, EXTRA_MOST = 10_000, 16_384
+EXTRA_LEVELS_MOST = 32  # the store's JSON reader gives up at 1,000, and a job it cannot read would never end
 _NUMBERS = {
     "image_guidance_scale": ("a number", 1, 8),
     "steps": ("a whole number", 1, 50),
@@ -94,19 +95,41 @@ def _shown(value: object) -> str:
 
 def _text_faults(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     prompt, url, extra = values.get("prompt"), values.get("init_image"), values.get("extra")
-    if isinstance(prompt, str) and not (prompt.strip() and len(prompt) <= PROMPT_MOST):
+    if isinstance(prompt, str) and not is_text(prompt):
+        yield "prompt", "expected text that UTF-8 can carry"
+    elif isinstance(prompt, str) and not (prompt.strip() and len(prompt) <= PROMPT_MOST):
         got = f"{len(prompt):,}" if prompt.strip() or not prompt else "only white space"
         yield "prompt", f"expected 1 to {PROMPT_MOST:,} characters, got {got}"
-    if isinstance(url, str) and not _URL.match(url):
+    if isinstance(url, str) and not (_URL.match(url) and is_text(url)):
         scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}(?=:)", url)
         yield "init_image", f"expected an http(s) URL, got {scheme.group() + ':' if scheme else 'something else'}"
     if isinstance(extra, dict):
-        if taken := sorted(_RESERVED & extra.keys()):
-            yield "extra", f"must not hold {', '.join(taken)}"
-        try:
-            size = len(json.dumps(extra))
-        except (TypeError, ValueError):
-            yield "extra", "expected values that JSON can carry"
-        else:
-            if size > EXTRA_MOST:
-                yield "extra", f"expected at most {EXTRA_MOST:,} bytes of JSON, got {size:,}"
+        yield from (("extra", fault) for fault in _extra_faults(extra))
+
+
+def _extra_faults(extra: Mapping[str, Any]) -> Iterable[str]:
+    if taken := sorted(_RESERVED & extra.keys()):
+        yield f"must not hold {', '.join(taken)}"
+    try:
+        size = len(json.dumps(extra, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        yield "expected values that JSON can carry"
+        return
+    if size > EXTRA_MOST:
+        yield f"expected at most {EXTRA_MOST:,} bytes of JSON, got {size:,}"
+    if not _nests_within(extra, EXTRA_LEVELS_MOST):
+        yield f"expected at most {EXTRA_LEVELS_MOST} levels of nesting"
+
+
+def _nests_within(value: object, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return levels >= 0 and all(_nests_within(one, levels - 1) for one in inner)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether text can be stored and sent: half of a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retouch.addresses import fault_of
-from retouch.edit import Edit
+from retouch.edit import Edit, is_text
 from retouch.errors import InvalidEdit
 from retouch.ids import new_job_id
 from retouch.settings import Settings
@@ -141,6 +141,7 @@ def _tag_faults(tags: Mapping[str, str]) -> list[tuple[str, str]]:
     if len(tags) > _TAGS_MOST:
         return [("tags", f"expected at most {_TAGS_MOST} tags, got {len(tags)}")]
     for name, value in tags.items():
-        if not isinstance(name, str) or not isinstance(value, str) or len(name) + len(value) > _TAG_MOST:
+        texts = isinstance(name, str) and isinstance(value, str) and is_text(name + value)
+        if not texts or len(name) + len(value) > _TAG_MOST:
             return [("tags", f"expected names and values that are text, at most {_TAG_MOST} characters together")]
     return []
