@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from retouch.store.keys import FEED
 
 _BLOCK_MS = 1_000
 _PAGE = 1_000
+_OUTAGE_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,9 @@ class Listener:
         while not self._is_over():
             try:
                 page = self._client.xread({FEED: cursor}, count=_PAGE, block=_BLOCK_MS)
-            except (redis.ConnectionError, redis.TimeoutError):
+            except (redis.RedisError, OSError, ValueError):  # ValueError: closed under our hands by `EditQueue.close`
                 self._wake_all()
+                time.sleep(_OUTAGE_PAUSE_S)
                 continue
             for _, entries in page or ():
                 cursor = entries[-1][0]
