@@ -73,5 +73,8 @@ def verify_webhook(
     expected = _signature(secret, identity, timestamp, body)
     if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise WebhookNotVerified("no signature fits the body and this secret")
-    event: dict[str, Any] = json.loads(body)
+    try:
+        event: dict[str, Any] = json.loads(body)
+    except ValueError:
+        raise WebhookNotVerified("the body is signed and is not JSON") from None
     return event

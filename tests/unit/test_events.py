@@ -1,0 +1,198 @@
+"""The event object is the one of the public interface; records and ids survive their trip through the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retouch.events import charge_summary, event_id, event_object, iso, queued_event
+from retouch.ids import new_job_id, receiver_id
+from retouch.outcomes import Processing, Ready
+from retouch.policy import RetryPolicy
+from retouch.store.records import (
+    Charge,
+    JobRecord,
+    JobSpec,
+    charges_from,
+    checkpoint_from,
+    checkpoint_json,
+    claim_from,
+    record_from,
+)
+
+EDIT = {"prompt": "planted prompt", "init_image": "https://planted.example/in.png", "steps": 20, "extra": {"a": 1}}
+SPEC = JobSpec("acme", EDIT, 3_600.0, tags={"order": "17"})
+IMAGE: dict[str, Any] = {
+    "name": "ab/abc.png",
+    "sha256": "abc",
+    "format": "PNG",
+    "width": 3,
+    "height": 2,
+    "bytes": 70,
+    "warnings": ["flat_colour"],
+}
+RECORD = JobRecord(
+    id="ed_1",
+    spec=SPEC,
+    state="succeeded",
+    created_at=1_000.0,
+    started_at=1_000.5,
+    finished_at=1_003.0,
+    due_at=None,
+    attempt=1,
+    charges=(),
+    error=None,
+    result=IMAGE,
+    cancelled="",
+    cancel_requested=False,
+)
+ENTRY = {
+    "sequence": 2,
+    "type": "edit.succeeded",
+    "at": 1_003.0,
+    "charges": [{"fence": 1, "intent_at": 1_000.6, "class": "succeeded", "answered_at": 1_002.6}],
+    "result": IMAGE,
+}
+
+
+def link(name: str) -> str:
+    return f"https://retouch.example/{name}"
+
+
+def test_an_event_has_exactly_the_promised_members() -> None:
+    """Members and nesting are those of docs' event object; nothing of the store's form shows through."""
+    event = event_object(RECORD, ENTRY, link, 0.01)
+    promised = {"job_id", "sequence", "state", "tenant", "tags", "edit", "result", "error", "charges", "timings_s"}
+    assert event.keys() == {"type", "timestamp", "data"}
+    assert event["data"].keys() - {"cancelled"} == promised
+    assert event["data"]["result"] == {
+        "url": link("ab/abc.png"),
+        "thumbnail_url": link("ab/abc.thumb.webp"),
+        "sha256": "abc",
+        "width": 3,
+        "height": 2,
+        "bytes": 70,
+        "format": "PNG",
+        "warnings": ["flat_colour"],
+    }
+    assert event["data"]["charges"] == {"certain": 1, "possible": 1, "amount": 0.01}
+    assert event["data"]["timings_s"] == {"queued": 0.5, "endpoint": 2.0, "total": 3.0}
+    assert event["timestamp"] == "1970-01-01T00:16:43.000Z"
+
+
+def test_a_failed_event_says_why() -> None:
+    """An error has a code, words and whether a replay may help; there is no result then."""
+    error = {"code": "bad_key", "message": "Invalid Api Key", "retryable": False}
+    data = event_object(RECORD, {"sequence": 1, "type": "edit.failed", "at": 1_003.0, "error": error}, link)["data"]
+    assert (data["error"], data["result"], data["state"]) == (error, None, "failed")
+    assert data["charges"] == {"certain": 0, "possible": 0, "amount": 0.0}
+
+
+def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
+    """What travels in a Celery message is without prompt, address and extra."""
+    told = json.dumps(event_object(RECORD, ENTRY, link, private=True))
+    assert "planted" not in told
+    assert event_object(RECORD, ENTRY, link, private=True)["data"]["edit"] == {"steps": 20}
+
+
+@pytest.mark.parametrize("kind", ["recovered", "adopted", "replayed"])
+def test_events_that_put_a_job_back_leave_it_queued(kind: str) -> None:
+    """The state of an event is the one that it left the job in."""
+    event = event_object(RECORD, {"sequence": 1, "type": f"edit.{kind}", "at": 1_003.0}, link)
+    assert event["data"]["state"] == "queued"
+
+
+def test_a_timeline_begins_with_queued() -> None:
+    """The first event of a job is made from its record, with sequence 0."""
+    event = queued_event(replace(RECORD, started_at=None))
+    assert (event["type"], event["data"]["sequence"], event["data"]["state"]) == ("edit.queued", 0, "queued")
+    assert event["data"]["timings_s"] == {"queued": None, "endpoint": None, "total": 0.0}
+
+
+def test_charges_are_certain_possible_or_none() -> None:
+    """A paid answer is certain, a lost one possible, a refusal or failure costs nothing."""
+    kinds = ["succeeded", "processing", "", "unknown", "refused", "failed"]
+    charges = [Charge(number, 0.0, kind) for number, kind in enumerate(kinds)]
+    assert charge_summary(charges, 0.5) == {"certain": 2, "possible": 4, "amount": 2.0}
+    assert [charge.certain for charge in charges] == [True, True, False, False, False, False]
+
+
+@given(st.integers(0, 2**41), st.integers(0, 2**41))
+def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
+    """The id of a job that was made later comes later, and fits the webhook-id of the standard."""
+    with mock.patch("time.time_ns", side_effect=[one_ms * 1_000_000, other_ms * 1_000_000]):
+        one, other = new_job_id(), new_job_id()
+    assert (one < other) == (one_ms < other_ms) or one_ms == other_ms
+    assert len(one) == len(other)
+    assert "." not in event_id(one, 3)
+
+
+def test_ids_do_not_repeat() -> None:
+    """Ten thousand ids made at once are ten thousand; a receiver's id depends on tenant and address alone."""
+    assert len({new_job_id() for _ in range(10_000)}) == 10_000
+    assert receiver_id("a", "https://x.example") == receiver_id("a", "https://x.example")
+    assert receiver_id("a", "https://x.example") != receiver_id("b", "https://x.example")
+
+
+texts = st.text(max_size=20)
+checkpoints = st.builds(Processing, texts, texts, st.floats(0, 1e6)) | st.builds(
+    Ready, st.lists(texts, max_size=3).map(tuple), texts, st.booleans()
+)
+
+
+@given(checkpoints)
+def test_a_checkpoint_survives_the_store(checkpoint: Processing | Ready) -> None:
+    """What an attempt wrote is what the next one resumes from."""
+    assert checkpoint_from(checkpoint_json(checkpoint)) == checkpoint
+    assert checkpoint_from("") is None
+
+
+specs = st.builds(
+    JobSpec,
+    tenant=texts,
+    edit=st.dictionaries(texts, texts | st.integers() | st.floats(allow_nan=False), max_size=3),
+    deadline_s=st.floats(1, 1e6),
+    policy=st.dictionaries(st.sampled_from(["max_attempts", "max_charges"]), st.integers(1, 9)),
+    receivers=st.lists(texts, max_size=2).map(tuple),
+    events=st.lists(texts, max_size=2).map(tuple),
+    callback=texts,
+    priority=st.sampled_from(["high", "normal", "low"]),
+    tags=st.dictionaries(texts, texts, max_size=2),
+)
+
+
+@given(specs, texts)
+def test_a_spec_survives_the_store(spec: JobSpec, tenant: str) -> None:
+    """A record gives back what was asked for; the defaults of a policy are taken where nothing was chosen."""
+    named = replace(spec, tenant=f"t{tenant}", edit={"prompt": "a", **spec.edit})
+    assert JobSpec.from_json(named.to_json()) == named
+    policy = named.retry_policy(RetryPolicy(max_attempts=5, max_charges=2))
+    assert policy.max_attempts == spec.policy.get("max_attempts", 5)
+
+
+def test_a_claim_reads_what_the_scripts_wrote() -> None:
+    """A first claim has no history; a later one has charges, checkpoint and counters, and a replay's own deadline."""
+    first = claim_from("ed_1", SPEC.to_json(), 50.0, {"created_at": "40.5", "fence": "1"})
+    assert (first.number, first.charges, first.checkpoint, first.deadline_at) == (0, [], None, 3_640.5)
+    charges = '[{"fence":1,"intent_at":41.5,"class":"unknown","answered_at":42.0},{"fence":2,"intent_at":43}]'
+    later = {"created_at": "40.5", "fence": "3", "deadline_at": "99.5", "attempt": "2", "charges": charges}
+    claim = claim_from("ed_1", SPEC.to_json(), 50.0, {**later, "cancel": "1", "forgiven": "1", "waits": "4"})
+    assert claim.charges == charges_from(json.loads(charges)) == [Charge(1, 41.5, "unknown", 42.0), Charge(2, 43)]
+    assert (claim.possible_charges, claim.cancelled, claim.waits, claim.deadline_at) == (1, True, 4, 99.5)
+
+
+def test_a_record_of_a_job_that_was_never_dispatched() -> None:
+    """A waiting job has no state yet: it is queued since it was put in."""
+    record = record_from("ed_1", SPEC.to_json(), "40.5", {})
+    assert (record.state, record.created_at, record.charges, record.due_at) == ("queued", 40.5, (), None)
+
+
+def test_instants_are_iso_8601_in_utc() -> None:
+    """Milliseconds, and a Z for UTC."""
+    assert iso(1_700_000_000.1234) == "2023-11-14T22:13:20.123Z"
