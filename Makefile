@@ -34,6 +34,10 @@ up: $(STAMP) ## Run the whole local stack until Ctrl-C
 test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kills 1000 --seed 7 --max-charges 1")
+	@$(BIN)/python -m tests.chaos.storm $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint, types and floors
 	$(BIN)/ruff format --check .

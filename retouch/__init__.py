@@ -1,26 +1,47 @@
 """
 Retouch: a durable, money-safe queue in front of a paid image-editing endpoint.
 
-What a backend needs is here; nothing of it imports an HTTP library, an image library or a web framework.
+What a backend needs is here; nothing of it imports an HTTP library, an image library or a web framework. Names are
+imported when first used, so that a process that needs one of them does not pay for Celery's import.
 """
 
-from retouch.client import EditQueue
-from retouch.edit import Edit
-from retouch.errors import (
-    EditCancelled,
-    EditFailed,
-    IdempotencyConflict,
-    InvalidEdit,
-    ResultTimeout,
-    RetouchError,
-    SettingsError,
-    StoreUnavailable,
-    UnknownJob,
-)
-from retouch.handles import EditResult, Job
-from retouch.settings import Settings
-from retouch.states import DeliveryState, JobState
-from retouch.webhooks import WebhookNotVerified, verify_webhook
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retouch.client import EditQueue
+    from retouch.edit import Edit
+    from retouch.errors import (
+        EditCancelled,
+        EditFailed,
+        IdempotencyConflict,
+        InvalidEdit,
+        ResultTimeout,
+        RetouchError,
+        SettingsError,
+        StoreUnavailable,
+        UnknownJob,
+    )
+    from retouch.handles import EditResult, Job
+    from retouch.settings import Settings
+    from retouch.states import DeliveryState, JobState
+    from retouch.webhooks import WebhookNotVerified, verify_webhook
+
+_HOMES = {
+    "client": ("EditQueue",),
+    "edit": ("Edit",),
+    "errors": (
+        "EditCancelled", "EditFailed", "IdempotencyConflict", "InvalidEdit", "ResultTimeout", "RetouchError",
+        "SettingsError", "StoreUnavailable", "UnknownJob",
+    ),
+    "handles": ("EditResult", "Job"),
+    "settings": ("Settings",),
+    "states": ("DeliveryState", "JobState"),
+    "webhooks": ("WebhookNotVerified", "verify_webhook"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DeliveryState",
@@ -42,3 +63,14 @@ __all__ = [
     "WebhookNotVerified",
     "verify_webhook",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'retouch' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"retouch.{_HOME_OF[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

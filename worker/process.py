@@ -7,6 +7,7 @@ another worker. Calls in flight end within their own deadline (`pix2pix_timeout_
 
 from __future__ import annotations
 
+import resource
 import time
 from functools import cached_property
 
@@ -26,6 +27,7 @@ from worker.edits.endpoint import Endpoint
 from worker.logs import log
 from worker.pulse import Pulse
 
+_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
 _HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
 
 
@@ -84,6 +86,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Open the lanes' gates by the settings and begin to beat."""
+        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
         if not self.settings.pix2pix_key.get_secret_value():
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
         Lanes(self._client).open(self.settings.in_flight_limit, self.settings.rate_per_s)
@@ -99,6 +102,15 @@ class WorkerProcess:
     def hands_back(self, lane: str, item: str) -> bool:
         """True when this process is leaving; then the item's message is sent again for another worker."""
         if self._draining:
-            time.sleep(_HAND_BACK_PAUSE_S)
+            time.sleep(_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
+_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
         return self._draining
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit of open files: a call in flight holds two sockets and a blob, beside the connections kept."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,123 @@
+"""
+Real worker processes that die by SIGKILL at a named point: `python -m tests.chaos.mortal_worker …`.
+
+A parent imports the worker once and forks: each child is a Celery worker armed with one point, chosen by the seed, and
+dies when it has passed there a few times. The parent forks the next one, until the kills are spent; then the children
+live. Nothing in the worker knows of this: the points are methods that are wrapped here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ops.worker_process import main as work
+from retouch.blobs.file import FileBlobs
+from retouch.broker import Publisher
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore
+from retouch.store.lanes import Lanes
+from worker.deliveries.sender import Sender
+from worker.edits.endpoint import Endpoint
+
+STEPS: dict[str, tuple[type, str]] = {
+    "claim": (JobStore, "claim"),
+    "intent": (JobStore, "intend"),
+    "POST": (Endpoint, "ask"),
+    "answer": (JobStore, "answer"),
+    "poll": (Endpoint, "look"),
+    "download": (Endpoint, "fetch"),
+    "store": (FileBlobs, "put"),
+    "settle": (JobStore, "settle"),
+    "dispatch": (Publisher, "publish"),
+    "delivery claim": (DeliveryStore, "claim"),
+    "delivery": (Sender, "webhook"),
+    "delivery settle": (DeliveryStore, "settle"),
+    "rescue": (Lanes, "rescue"),
+}
+WHENS = ("before", "during", "after")
+POINTS = [f"{when} {step}" for step in STEPS for when in WHENS if when != "during" or step in ("POST", "delivery")]
+_MOST_PASSES = {"rescue": 3, "poll": 3}
+_DURING_MOST_S = 0.15
+
+
+def arm(point: str, passes: int, log: Path) -> None:
+    """Wrap one method so that this process kills itself at the point, when it has passed there so often."""
+    when, _, step = point.partition(" ")
+    owner, name = STEPS[step]
+    original = getattr(owner, name)
+    left = [passes]
+    lock = threading.Lock()
+
+    def die() -> None:
+        with log.open("a") as file:
+            file.write(point + "\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            left[0] -= 1
+            due = left[0] == 0
+        if due and when == "before":
+            die()
+        if due and when == "during":
+            threading.Timer(random.random() * _DURING_MOST_S, die).start()
+        result = original(*args, **kwargs)
+        if due and when == "after":
+            die()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:
+    """Run as a worker, to the end of this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if point:
+        arm(point, passes, log)
+    sys.exit(work([f"mortal{number}", "edits,deliveries", str(concurrency)]))
+
+
+def main() -> None:
+    """Keep so many children alive; arm them while kills are left."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--children", type=int, default=2)
+    parser.add_argument("--concurrency", type=int, default=6)
+    told = parser.parse_args()
+    rng = random.Random(told.seed)
+    points = POINTS[:]
+    rng.shuffle(points)
+    told.log.touch()
+    alive: set[int] = set()
+    started = 0
+
+    def end(*_: object) -> None:
+        for pid in alive:
+            os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    while True:
+        while len(alive) < told.children:
+            spent = len(told.log.read_text().splitlines())
+            point = points[started % len(points)] if spent + len(alive) < told.kills else None
+            passes = rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
+            started += 1
+            if (pid := os.fork()) == 0:
+                be_a_worker(started, point, passes, told.log, told.concurrency)
+            alive.add(pid)
+        pid, _ = os.wait()
+        alive.discard(pid)
+
+
+if __name__ == "__main__":
+    main()

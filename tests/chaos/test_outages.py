@@ -1,0 +1,115 @@
+"""What one fault does: a killed worker, a flushed broker, a dead Valkey, a frozen worker, a rolling restart."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from retouch import Edit, StoreUnavailable
+from tests.chaos.stage import Stage, a_stage, eventually
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+
+def in_flight(stage: Stage, count: int) -> bool:
+    return eventually(lambda: stage.simulator.books()["in_flight"] >= count)
+
+
+@pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
+def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
+    """kill -9 with 60 calls in flight: with max_charges 1 every job ends, and none was POSTed twice."""
+    with a_stage(tmp_path, latency_s=2.0, max_charges=1) as stage:
+        jobs = stage.enqueue(60)
+        stage.worker(70)
+        assert in_flight(stage, 60)
+        stage.workers[0].kill()
+        if flush:
+            stage.queue._connections.client.delete("rt:broker:edits", "rt:broker:deliveries")
+        stage.worker(70)
+        assert eventually(lambda: stage.all_final(jobs))
+        assert stage.charged() == [1] * 60
+        assert {record.error["code"] for record in stage.records(jobs) if record.error} == {"outcome_unknown"}
+        assert eventually(lambda: len(stage.sink.events) >= 60)
+        assert {event["data"]["job_id"] for event in stage.sink.events} == set(jobs)
+
+
+def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
+    """kill -9 with 60 calls in flight: with max_charges 2 every job succeeds, and none was POSTed three times."""
+    with a_stage(tmp_path, latency_s=2.0, max_charges=2) as stage:
+        jobs = stage.enqueue(60)
+        stage.worker(70)
+        assert in_flight(stage, 60)
+        stage.workers[0].kill()
+        stage.worker(70)
+        assert eventually(lambda: stage.all_final(jobs))
+        assert {record.state for record in stage.records(jobs)} == {"succeeded"}
+        assert stage.charged() == [2] * 60
+
+
+def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
+    """Messages that vanish from the broker are sent again: the jobs are in the store."""
+    with a_stage(tmp_path, latency_s=0.05) as stage:
+        jobs = stage.enqueue(30)
+        assert stage.queue._connections.client.delete("rt:broker:edits") == 1
+        stage.worker()
+        assert eventually(lambda: stage.all_final(jobs))
+        assert stage.charged() == [1] * 30
+
+
+def test_valkey_killed_under_load(tmp_path: Path) -> None:
+    """Valkey dies with 30 paid calls in flight and comes back: the same worker goes on, nothing is paid twice."""
+    with a_stage(tmp_path, latency_s=1.5, max_charges=1) as stage:
+        stage.worker()
+        jobs = stage.enqueue(30)
+        assert in_flight(stage, 30)
+        stage.restart_valkey(away_s=0.9)
+        assert eventually(lambda: stage.all_final(jobs))
+        assert {record.state for record in stage.records(jobs)} == {"succeeded"}
+        assert stage.charged() == [1] * 30
+        more = stage.enqueue(10)
+        assert eventually(lambda: stage.all_final(more)), "the worker no longer consumes"
+        assert stage.workers[0].poll() is None, "the worker died with its broker"
+        assert eventually(lambda: len(stage.sink.events) >= 40)
+
+
+def test_producer_while_valkey_is_away(tmp_path: Path) -> None:
+    """Without Redis a producer gets a clear error, and afterwards the same queue object works."""
+    with a_stage(tmp_path, latency_s=0.05) as stage:
+        process = stage.valkey._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        with pytest.raises(StoreUnavailable, match="Repeating it is safe"):
+            stage.queue.enqueue(Edit(prompt="winter", init_image="https://example.com/in.png"))
+        stage.restart_valkey(away_s=0.0)
+        assert stage.enqueue(1)
+
+
+def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
+    """A worker frozen past its lease is given up; its late answer is adopted: one POST, one image, one success."""
+    with a_stage(tmp_path, latency_s=1.0, max_charges=1) as stage:
+        jobs = stage.enqueue(5)
+        frozen = stage.worker(8)
+        assert in_flight(stage, 5)
+        frozen.send_signal(signal.SIGSTOP)
+        stage.worker(8)
+        assert eventually(lambda: {record.state for record in stage.records(jobs)} == {"failed"})
+        frozen.send_signal(signal.SIGCONT)
+        assert eventually(lambda: {record.state for record in stage.records(jobs)} == {"succeeded"})
+        assert stage.charged() == [1] * 5
+
+
+def test_rolling_restart_under_load(tmp_path: Path) -> None:
+    """SIGTERM under load: the worker ends its calls and leaves, another one takes the rest, nobody is charged again."""
+    with a_stage(tmp_path, latency_s=1.0, in_flight_limit=20, max_charges=1) as stage:
+        jobs = stage.enqueue(60)
+        old = stage.worker(20)
+        assert in_flight(stage, 20)
+        stage.worker(20)
+        old.terminate()
+        assert old.wait(60) == 0
+        assert eventually(lambda: stage.all_final(jobs))
+        assert {record.state for record in stage.records(jobs)} == {"succeeded"}
+        assert stage.charged() == [1] * 60
