@@ -136,6 +136,13 @@ class JobStore:
             yield from batch
             start += len(batch)
 
+    def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
+        """Walk the dead letters of all tenants that failed since an instant, newest first. List them before moving any."""
+        start = 0
+        while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
+            yield from batch
+            start += len(batch)
+
     def tenants(self) -> list[str]:
         """Name every tenant that ever enqueued."""
         return sorted(self.client.smembers("rt:tenants"))

@@ -31,7 +31,10 @@ class JobSpec:
 
     def to_json(self) -> str:
         """Write it for the store; what is empty or usual is left out, for a million of these may wait."""
-        return _write({name: value for name in self.__slots__ if (value := getattr(self, name)) and value != "normal"})
+        given = {name: value for name in self.__slots__ if (value := getattr(self, name))}
+        if self.priority == "normal":
+            del given["priority"]
+        return _write(given)
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
@@ -152,7 +155,11 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as anyone may read it. Instants in Unix seconds; `state` is a value of `JobState`."""
+    """
+    A job as anyone may read it. Instants in Unix seconds; `state` is a value of `JobState`.
+
+    `resumable`: a paid answer is on record, so that the next attempt goes on from it and POSTs nothing.
+    """
 
     id: str
     spec: JobSpec
@@ -167,6 +174,7 @@ class JobRecord:
     result: dict[str, Any] | None
     cancelled: str
     cancel_requested: bool
+    resumable: bool
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:
@@ -189,4 +197,5 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
         result=json.loads(state["result"]) if state.get("result") else None,
         cancelled=state.get("cancelled", ""),
         cancel_requested=state.get("cancel") == "1",
+        resumable=bool(state.get("checkpoint")),
     )
