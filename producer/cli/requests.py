@@ -16,7 +16,8 @@ NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 def edit_of(prompt: Any, link: str, numbers: Mapping[str, Any]) -> Edit:
     """Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`."""
     given = {name: words.number(value) if isinstance(value, str) else value for name, value in numbers.items()}
-    return Edit(prompt=prompt, init_image=link, **{name: value for name, value in given.items() if value is not None})
+    values = {"prompt": prompt, "init_image": link, **given}
+    return Edit(**{name: value for name, value in values.items() if value is not None})
 
 
 def options_of(**given: Any) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""What the moving commands do, one id after another, and what they say about each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from producer.cli import listing, words
+from producer.cli.desk import Desk, open_desk
+from producer.cli.wrong_use import WrongUse
+from retouch.errors import UnknownJob
+from retouch.store.lanes import LANES
+from retouch.store.records import JobRecord
+
+_UNKNOWN = "unknown"
+
+
+def cancel_jobs(given: Sequence[str], *, as_json: bool) -> int:
+    """Cancel each; 1 when one was over already, 2 when one is not on record."""
+    with open_desk() as desk:
+        told = {job: _cancel(desk, job) for job in words.ids(given)}
+    _tell(told, as_json)
+    return _code(told.values(), {"cancelled", "requested"})
+
+
+def _cancel(desk: Desk, job: str) -> str:
+    try:
+        return desk.queue.cancel(job)
+    except UnknownJob:
+        return _UNKNOWN
+
+
+def replay_jobs(
+    given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool
+) -> int:  # fmt: skip
+    """Replay the jobs named, or all dead letters since a time; says of each what it may cost."""
+    if failed == bool(given) or (since and not failed):
+        raise WrongUse("expected ids, or --failed with a --since if you like")
+    at = words.since(since)
+    with open_desk() as desk:
+        jobs = list(desk.connections.jobs.dead(at)) if failed else words.ids(given or [])
+        told = {job: _replay(desk, job, dry_run=dry_run) for job in jobs}
+    _tell(told, as_json, "no dead letter")
+    posts = sum("POSTs again" in words for words in told.values())
+    if told and not as_json:
+        verb = "would be" if dry_run else "are"
+        print(f"{posts} of {len(told)} {verb} POSTed again, which the endpoint may bill")
+    return _code((word.partition(":")[0] for word in told.values()), {"replayed", "would be replayed", "open"})
+
+
+def _replay(desk: Desk, job: str, *, dry_run: bool) -> str:
+    record = desk.connections.jobs.record(job)
+    if record is None:
+        return _UNKNOWN
+    if dry_run:
+        word = "would be replayed" if record.state in ("failed", "cancelled") else record.state
+    else:
+        word = _moved(desk, job)
+    return f"{word}: {price_of(record)}" if word.endswith("replayed") else word
+
+
+def _moved(desk: Desk, job: str) -> str:
+    try:
+        return desk.queue.replay(job)
+    except UnknownJob:
+        return _UNKNOWN
+
+
+def price_of(record: JobRecord) -> str:
+    """Say what a replay of this job may cost."""
+    if record.resumable:
+        return "resumes from the answer that is paid for, no new charge"
+    possible = sum(charge.possible for charge in record.charges)
+    before = f", after {possible} possible charges so far" if possible else ""
+    return f"POSTs again, a new charge{before}"
+
+
+def set_paused(lane: str, paused: bool) -> None:
+    """Close or open a lane's gate by hand."""
+    if lane not in LANES:
+        raise WrongUse(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
+    with open_desk() as desk:
+        if paused:
+            desk.queue.pause(lane)
+            print(f"{lane}: paused; what is in flight ends, the rest waits for `retouch resume --lane {lane}`")
+        else:
+            desk.queue.resume(lane)
+            print(f"{lane}: resumed")
+
+
+def redeliver_all(
+    given: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
+) -> int:  # fmt: skip
+    """Send the deliveries named again, or a receiver's since a time, or the dead ones; 2 for unknown ones."""
+    if bool(given) == bool(receiver or dead):
+        raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")
+    if receiver and not since:
+        raise WrongUse("--receiver: expected --since beside it, so that not all of a month is sent again")
+    at = words.since(since)
+    with open_desk() as desk:
+        told: dict[str, str] = {}
+        for piece in _pieces(words.ids(given) if given else _meant(desk, receiver, at, dead=dead)):
+            told |= desk.queue.redeliver(piece)
+    _tell(told, as_json, "no delivery")
+    return _code(told.values(), {"redelivered", "open"})
+
+
+def _meant(desk: Desk, receiver: str | None, since: float, *, dead: bool) -> list[str]:
+    if receiver and not receiver.startswith("task:") and desk.connections.receivers.get(receiver) is None:
+        raise WrongUse(f"--receiver: {receiver[:60]!r} is no receiver; `retouch receivers list` names them")
+    found = listing.deliveries(desk, since, lambda one: receiver in (None, one.receiver), dead=dead)
+    return [record.id for record in found]
+
+
+def _pieces(items: Iterable[str]) -> Iterable[list[str]]:
+    left = iter(items)
+    while piece := list(islice(left, 100)):
+        yield piece
+
+
+def _tell(told: dict[str, str], as_json: bool, nothing: str = "") -> None:
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    print("\n".join(f"{item}  {word}" for item, word in told.items()) or nothing)
+
+
+def _code(words_told: Iterable[str], fine: set[str]) -> int:
+    told = set(words_told)
+    return 2 if _UNKNOWN in told else 1 if told - fine else 0

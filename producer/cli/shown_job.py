@@ -1,0 +1,83 @@
+"""What `retouch job` prints: everything that is on record about one job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from producer.cli import saving
+from producer.cli.desk import Desk, open_desk
+from producer.cli.one_edit import charges_line
+from producer.documents import charge_document, delivery_document, job_document
+from retouch.events import event_object, queued_event
+from retouch.store.records import JobRecord
+
+
+def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
+    """Print one job and save its image if that was asked for; gives the exit code."""
+    saving.check_target(out)
+    with open_desk() as desk:
+        record = desk.record(identity)
+        told = _told(desk, record)
+        if as_json:
+            print(json.dumps(told, indent=2))
+        else:
+            print("\n".join(_lines(told)))
+        if out is None:
+            return 0
+        # Raises what stands in the way: the job failed, was cancelled, or is not done yet.
+        print(f"saved     {saving.save(desk.queue.job(identity).result(0), out, identity)}")
+        return 0
+
+
+def _told(desk: Desk, record: JobRecord) -> dict[str, Any]:
+    price = desk.settings.price_per_call
+    entries = desk.connections.jobs.timeline(record.id)
+    events = [event_object(record, entry, desk.link, price) for entry in entries]
+    return {
+        **job_document(record, desk.link, price),
+        "charge_log": [charge_document(charge) for charge in record.charges],
+        "timeline": [queued_event(record, price), *events],
+        "deliveries": [delivery_document(one) for one in desk.connections.deliveries.of_job(record.id)],
+    }
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    edit = told["edit"]
+    numbers = ", ".join(f"{name} {value}" for name, value in edit.items() if isinstance(value, int | float))
+    lines = [
+        f"{told['id']}  {told['state']}" + (", cancel was asked for" if told["cancel_requested"] else ""),
+        f"tenant    {told['tenant']}, priority {told['priority']}",
+        f"prompt    {edit['prompt'][:200]}",
+        f"input     {edit['init_image']}",
+        f"numbers   {numbers}",
+    ]
+    lines += [f"tag       {name}={value}" for name, value in told["tags"].items()]
+    if told["result"]:
+        image = told["result"]
+        lines += [f"result    {image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes"]
+        lines += [f"url       {image['url']}"] + [f"warning   {warning}" for warning in image["warnings"]]
+    if told["error"]:
+        lines.append(f"error     {told['error']['code']}: {told['error']['message']}")
+    if told["cancelled"]:
+        lines.append(f"cancelled {told['cancelled'].replace('_', ' ')}")
+    lines.append(f"charges   {charges_line(told['charges'])}")
+    lines += [f"  {one['at']}  POST: {one['class'] or 'no answer on record'}" for one in told["charge_log"]]
+    lines += ["timeline", *(f"  {event_line(event)}" for event in told["timeline"])]
+    lines += [line for delivery in told["deliveries"] for line in _delivery_lines(delivery)]
+    return lines
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """Write one event as a line: when, what, and why."""
+    error = event["data"]["error"]
+    return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")
+
+
+def _delivery_lines(delivery: dict[str, Any]) -> list[str]:
+    head = f"delivery  {delivery['id']}  {delivery['type']} to {delivery['receiver']}: {delivery['state']}"
+    return [head] + [
+        f"  {one['at']}  {one['status'] or one.get('trouble')}  {one.get('latency_s', 0):g} s"
+        for one in delivery["attempts"]
+    ]

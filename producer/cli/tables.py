@@ -1,0 +1,33 @@
+"""How lists look to people: columns as wide as their longest cell, nothing cut, so that grep and awk work on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+_STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
+    """Print rows under their heads, or one line that says that there is nothing."""
+    if not rows:
+        print(nothing)
+        return
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def ago(at: float | None) -> str:
+    """Say how long ago an instant was, in its largest unit; `in 5s` for one to come."""
+    if not at:
+        return "-"
+    past_s = time.time() - at
+    return f"in {span(-past_s)}" if past_s < -0.5 else span(max(past_s, 0.0))
+
+
+def span(seconds: float) -> str:
+    """Write a duration in its largest unit."""
+    size, unit = next(((size, unit) for size, unit in _STEPS if seconds >= size), (1.0, "s"))
+    return f"{seconds / size:.0f}{unit}"
