@@ -51,6 +51,7 @@ RECORD = JobRecord(
     result=IMAGE,
     cancelled="",
     cancel_requested=False,
+    resumable=False,
 )
 ENTRY = {
     "sequence": 2,

@@ -25,7 +25,7 @@ answers = st.builds(
 def test_the_schedule_is_the_one_that_is_promised() -> None:
     """Ten attempts over more than 75 hours: 0, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h."""
     assert sum(SCHEDULE_S) > 75 * 3_600
-    assert SCHEDULE_S == (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    assert list(SCHEDULE_S) == [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     assert next_delay_s(Told(500), 9, NOW, MIDDLE) == pytest.approx(86_400)
     assert next_delay_s(Told(500), 10, NOW, MIDDLE) is None
 
