@@ -137,7 +137,7 @@ class JobStore:
             start += len(batch)
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Walk the dead letters of all tenants that failed since an instant, newest first. List them before moving any."""
+        """Walk the dead letters of all tenants that failed since an instant, newest first."""
         start = 0
         while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
             yield from batch
