@@ -102,14 +102,13 @@ class WorkerProcess:
     def hands_back(self, lane: str, item: str) -> bool:
         """True when this process is leaving; then the item's message is sent again for another worker."""
         if self._draining:
-            time.sleep(_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
-_HAND_BACK_PAUSE_S)
+            time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
         return self._draining
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files: a call in flight holds two sockets and a blob, beside the connections kept."""
+    """Raise the soft limit of open files: a call in flight holds two sockets and a file, beside what is kept."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
