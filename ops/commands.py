@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,12 +20,14 @@ Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=1000, help
 Processes = Annotated[int, typer.Option("--processes", min=1, max=64, help="Worker processes.")]
 Name = Annotated[str | None, typer.Option("--name", help="Workers are called NAME-1, NAME-2…; unique on this host.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Run this check alone; may be repeated.")]
+Measurements = Annotated[list[str] | None, typer.Argument(help="Which: enqueue, bulk, webhook, in-flight, cpu, depth…")]
+Size = Annotated[Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s each.")]
 Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker that must answer; may be repeated.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `retouch` command."""
-    for command in (up, worker, flower, gateway, doctor, settings):
+    for command in (up, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
     # Its options are its own: they are handed over as they are, --help too.
     handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -84,3 +86,11 @@ def settings(json: Json = False) -> None:
     from ops.settings_table import show
 
     show(as_json=json)
+
+
+def bench(names: Measurements = None, scale: Size = "full", json: Json = False) -> None:
+    """Measure what Retouch costs, beside no queue and beside plain Celery."""
+    from ops.bench.command import run
+
+    if not run(names or (), scale, as_json=json):
+        raise typer.Exit(1)

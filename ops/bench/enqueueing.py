@@ -1,0 +1,39 @@
+"""What one enqueue costs its caller when the lane is full, so that there is no message to send."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ops.bench.baselines.tutorial import TASK, make_tutorial_app
+from ops.bench.figures import Row, Scale, percentile
+from ops.bench.rig import Rig, edits
+
+WARM = 50
+
+
+def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Time single calls, one after the other."""
+    count = 4_000 if scale == "full" else 400
+    requests = iter(edits(count + WARM))
+    with rig.queue() as queue:
+        ours = times_of(lambda: queue.enqueue(next(requests)), count, WARM)
+    rig.say("the tutorial's send_task")
+    with make_tutorial_app(rig.redis_url) as app:
+        theirs = times_of(lambda: app.send_task(TASK, args=(1, "http://127.0.0.1/", "/tmp")), count, WARM)  # noqa: S108
+    return [
+        Row("enqueue p50, lane full", "ms", percentile(ours, 0.5) * 1e3, None, percentile(theirs, 0.5) * 1e3, 0.25),
+        Row("enqueue p99, lane full", "ms", percentile(ours, 0.99) * 1e3, None, percentile(theirs, 0.99) * 1e3),
+    ]
+
+
+def times_of(call: Callable[[], object], count: int, warm: int = 0) -> list[float]:
+    """Seconds that each of `count` calls took, after some that are not counted."""
+    for _ in range(warm):
+        call()
+    times = []
+    for _ in range(count):
+        started_at = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started_at)
+    return times

@@ -1,0 +1,64 @@
+"""Hundreds of slow calls at once on two worker processes: wall time beside the ideal, and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from ops.bench.baselines.tutorial import TASK, make_tutorial_app
+from ops.bench.figures import Row, Scale, beside
+from ops.bench.part import Part
+from ops.bench.rig import Rig, edits
+
+PROCESSES, SPARE_THREADS, SIDE, WAVES = 2, 16, 183, 3
+
+
+def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Three waves of calls; the ideal is three times the latency, from the first enqueue to the last webhook."""
+    at_once, latency_s = (500, 4.6) if scale == "full" else (60, 0.5)
+    jobs, ideal_s = at_once * WAVES, latency_s * WAVES
+    ours_s, ours_bytes = _retouch(rig, jobs, at_once, latency_s)
+    rig.say("no queue")
+    plain = rig.run_no_queue(rig.stub(latency_s=latency_s, side=SIDE), jobs, at_once)
+    rig.say("the tutorial's Celery")
+    theirs_s, theirs_bytes = _tutorial(rig, jobs, at_once, latency_s)
+    note = f"{jobs} jobs, {at_once} at once, {latency_s:g} s each, pictures of 100 kB, stub endpoint"
+    walls, memory = (ours_s, plain["wall_s"], theirs_s), (ours_bytes, plain["rss_bytes"], theirs_bytes)
+    return [
+        beside(f"{at_once} in flight: wall over ideal", "x", walls, 1 / ideal_s, aim=1.10, note=note),
+        beside(
+            f"{at_once} in flight: memory of both workers", "MB", memory, 1e-6, aim=200, note="no queue: one process"
+        ),
+    ]
+
+
+def _retouch(rig: Rig, jobs: int, at_once: int, latency_s: float) -> tuple[float, float]:
+    stub = rig.stub(latency_s=latency_s, side=SIDE)
+    threads = at_once // PROCESSES + SPARE_THREADS
+    workers = rig.workers(stub, processes=PROCESSES, threads=threads, in_flight_limit=at_once)
+    with rig.queue(stub) as queue:
+        requests = edits(jobs, stub)
+        found = _timed(rig, stub, workers, jobs, lambda: queue.enqueue_many(requests, webhook=f"{stub}/hook"))
+    rig.stop(workers)
+    return found
+
+
+def _tutorial(rig: Rig, jobs: int, at_once: int, latency_s: float) -> tuple[float, float]:
+    stub, folder = rig.stub(latency_s=latency_s, side=SIDE), str(rig.folder("tutorial"))
+    workers = rig.tutorial_workers(processes=PROCESSES, threads=at_once // PROCESSES, pool="threads")
+    with make_tutorial_app(rig.redis_url) as app:
+        found = _timed(
+            rig, stub, workers, jobs, lambda: [app.send_task(TASK, args=(n, stub, folder)) for n in range(jobs)]
+        )
+    rig.stop(workers)
+    return found
+
+
+def _timed(
+    rig: Rig, stub: str, workers: Sequence[Part], jobs: int, enqueue: Callable[[], object]
+) -> tuple[float, float]:
+    """Seconds from the first enqueue to the last webhook, and the workers' memory in bytes at the end."""
+    started_at = time.monotonic()
+    enqueue()
+    spent_s = float(rig.hooks(stub, jobs)["last_at"]) - started_at
+    return spent_s, sum(worker.rss_bytes() for worker in workers)

