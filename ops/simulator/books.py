@@ -31,7 +31,7 @@ class Identity:
     def of(cls, request: Mapping[str, object]) -> Identity:
         """Return the names of a request body; its key takes no part."""
         prompt = str(request.get("prompt", ""))
-        body = json.dumps([request.get(name) for name in _NAMED], sort_keys=True, default=str)
+        body = json.dumps([_same(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)
         return cls(token[1] if token else digest, _sha256(prompt), digest)
 
@@ -183,6 +183,11 @@ class Place:
         if self.taken:
             self.taken = False
             self.books.leave(self.owner)
+
+
+def _same(value: object) -> object:
+    """Return a value in which 7 and 7.0 are one."""
+    return float(value) if isinstance(value, int) else value
 
 
 def _sha256(text: str) -> str:

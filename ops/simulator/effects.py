@@ -48,6 +48,8 @@ def strength_of(image_guidance_scale: float, steps: int, guidance_scale: float) 
 
 def apply(plan: Plan, picture: Picture) -> Picture:
     """Return an edited copy of an RGB picture, of the same size."""
+    # A half-transparent mirror image would be a ghost: this one is whole or absent.
+    picture = ImageOps.mirror(picture) if "mirror" in plan.effects else picture
     edited = picture
     for name in plan.effects:
         edited = EFFECTS[name][1](edited)
@@ -124,8 +126,8 @@ def _oil(picture: Picture) -> Picture:
     return ImageEnhance.Color(picture.filter(ImageFilter.ModeFilter(7))).enhance(1.5)
 
 
-def _mirror(picture: Picture) -> Picture:
-    return ImageOps.mirror(picture)
+def _unchanged(picture: Picture) -> Picture:
+    return picture
 
 
 def _vivid(picture: Picture) -> Picture:
@@ -158,6 +160,6 @@ EFFECTS: dict[str, tuple[re.Pattern[str], Effect]] = {
     "sketch": (_words("sketch", "pencil", "drawing"), _sketch),
     "negative": (_words("negative", "invert"), _negative),
     "oil painting": (_words("oil", "painting", "van gogh", "impressionis"), _oil),
-    "mirror": (_words("mirror", "flip"), _mirror),
+    "mirror": (_words("mirror", "flip"), _unchanged),
     "vivid": (_words("vivid", "colourful", "colorful", "neon"), _vivid),
 }

@@ -56,12 +56,8 @@ FAULTS: dict[str, tuple[Stage, str]] = {
     "list_output": ("variant", "success with output as a list, and proxy_links."),
     "flagged": ("variant", "success with nsfw_content_detected true and a flat placeholder."),
 }
-FETCH_FAULTS = tuple(kind for kind, (stage, _) in FAULTS.items() if stage == "lost" or kind.startswith("error_")) + (
-    "success",
-    "bad_key",
-    "queue_full",
-    "drip",
-)
+_LOST = tuple(kind for kind, (stage, _) in FAULTS.items() if stage == "lost")
+FETCH_FAULTS = ("success", "bad_key", "queue_full", "failed", "error_500", "error_503", *_LOST, "drip")
 
 
 def stage_of(kind: str) -> Stage:

@@ -50,7 +50,7 @@ class Cache(Generic[V]):
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
         """Return what stands under the key, or make it; a failure is told to all who wait and then forgotten."""
         known = self._made.get(key)
-        if known is None or known[1].done() and time.monotonic() - known[0] >= lifetime_s:
+        if known is None or (known[1].done() and time.monotonic() - known[0] >= lifetime_s):
             known = (time.monotonic(), asyncio.ensure_future(make()))
             self._made[key] = known
             self._drop_oldest()

@@ -25,6 +25,12 @@ _STYLE = (
     "border-bottom:1px solid #8884}pre{background:#8882;padding:.8em;overflow-x:auto}.wide{overflow-x:auto}"
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}a{color:#8bf}}"
 )
+_ABOUT = """
+<p>A stand-in for the pix2pix endpoint, for development and for your own tests: it speaks the same contract,
+edits pictures with simple filters, counts what would have been charged, and fails on request.</p>
+<p>Edits: <code>POST {url}/api/v5/pix2pix</code>. A picture to start with:
+<a href="/samples/portrait.jpg">/samples/portrait.jpg</a>.</p>
+"""
 _EXAMPLES = """\
 curl {url}/api/v5/pix2pix -H 'Content-Type: application/json' -d '{{"key": "any", "prompt": "a sketch [[order-17]]", \
 "init_image": "{url}/samples/portrait.jpg", "image_guidance_scale": 1, "steps": 50, "guidance_scale": 7}}'
@@ -41,10 +47,7 @@ async def show(endpoint: Endpoint, request: Request) -> Response:
     sums = endpoint.books.shown(totals=True)
     parts = [
         "<h1>Retouch simulator</h1>",
-        "<p>A stand-in for the pix2pix endpoint, for development and for your own tests: it speaks the same contract, "
-        "edits pictures with simple filters, counts what would have been charged, and fails on request.</p>",
-        f"<p>Edits: <code>POST {escape(url)}/api/v5/pix2pix</code>. A picture to start with: "
-        '<a href="/samples/portrait.jpg">/samples/portrait.jpg</a>.</p>',
+        _ABOUT.format(url=escape(url)),
         f"<h2>Control calls</h2><pre>{escape(_EXAMPLES.format(url=url))}</pre>",
         f"<h2>Books</h2>{_table(sums)}<p><a href='/control/books'>All entries as JSON</a></p>",
         f"<h2>Latest requests</h2>{_requests(list(endpoint.books.recent))}",

@@ -32,7 +32,7 @@ class SocketProtocol(HttpToolsProtocol):
 class Reset(Response):
     """Reset the connection instead of answering."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         """Close with SO_LINGER 0, so that the client sees a reset and not an orderly end."""
         transport = _transport(scope)
         linger = struct.pack("ii", 1, 0)
@@ -44,7 +44,7 @@ class Reset(Response):
 class Silence(Response):
     """Never answer; the connection stays open until the client leaves."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, __: Send) -> None:
         """Wait for the client to leave."""
         await _until_gone(receive)
 
@@ -56,7 +56,7 @@ class Drip(Response):
         super().__init__()
         self._answer, self._bytes_per_s = answer, bytes_per_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         """Write the raw bytes to the connection piece by piece."""
         transport = _transport(scope)
         async for piece in _slowly(_raw(self._answer), self._bytes_per_s):
