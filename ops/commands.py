@@ -27,7 +27,7 @@ Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker tha
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `retouch` command."""
-    for command in (up, worker, flower, gateway, doctor, settings, bench):
+    for command in (up, demo, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
     # Its options are its own: they are handed over as they are, --help too.
     handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -39,6 +39,13 @@ def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) ->
     from ops.stack.command import run_until_stopped
 
     run_until_stopped(state, port=port, fresh=fresh)
+
+
+def demo() -> None:
+    """Edit one real photograph through the whole path, and stop; under a minute, nothing is paid."""
+    from ops.demo import run_demo
+
+    run_demo()
 
 
 def worker(
