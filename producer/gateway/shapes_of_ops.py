@@ -1,0 +1,100 @@
+"""The wire shapes of `/v1` that are about receivers, deliveries, money and lanes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from producer.gateway.shapes import Delivery, EventType, Instant, Shape
+
+
+class ReceiverRequest(Shape):
+    """A URL that is to hear of every job; `events` empty means those that end a job."""
+
+    url: str
+    events: list[EventType] = Field(default_factory=list)
+    tenant: str | None = Field(None, description="The key's own; an ops key may name another.")
+
+
+class Receiver(Shape):
+    """A webhook's target. `secret` verifies what it receives; shown when it is made or rotated, else null."""
+
+    id: str
+    tenant: str
+    url: str
+    events: list[str]
+    every_job: bool
+    disabled: bool
+    old_secret_until: Instant | None
+    secret: str | None = None
+
+
+class ReceiverPage(Shape):
+    """All receivers, by id."""
+
+    data: list[Receiver]
+
+
+class TestAnswer(Shape):
+    """What a receiver answered to a test event."""
+
+    receiver: str
+    accepted: bool
+    status: int | None
+    trouble: str | None
+    answer: str
+    latency_s: float
+
+
+class Redelivered(Shape):
+    """What a redelivery came to; `open` is under way already."""
+
+    outcome: Literal["redelivered", "open"]
+    delivery: Delivery
+
+
+class RedeliveredMany(Shape):
+    """How many deliveries of a receiver were sent again."""
+
+    redelivered: int
+    open: int
+
+
+class UsageRow(Shape):
+    """Charges of one tenant, day or tag: useful, repeated, wasted, not known, reserved; `amount` as RETOUCH_PRICE."""
+
+    key: str
+    useful: int
+    repeated: int
+    wasted: int
+    unknown: int
+    reserved: int
+    amount: float
+
+
+class Usage(Shape):
+    """Money, by tenant, day or tag."""
+
+    by: Literal["tenant", "day", "tag"]
+    data: list[UsageRow]
+
+
+class Lane(Shape):
+    """How a lane stands; `waiting_by_group` counts by tenant or receiver, for a producer only its own."""
+
+    waiting: int
+    held: int
+    limit: int
+    parked: int
+    dead: int
+    paused: bool
+    waiting_by_group: dict[str, int]
+
+
+class Status(Shape):
+    """Both lanes, and how many jobs ended since ever."""
+
+    edits: Lane
+    deliveries: Lane
+    ended: dict[str, int]
