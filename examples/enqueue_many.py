@@ -1,0 +1,37 @@
+"""
+Enqueue many edits in one round trip: `python examples/enqueue_many.py ORDER IMAGE_URL PROMPT…`.
+
+Each edit has an idempotency key made of the order and its place, so running this again within a day enqueues nothing
+new and finds the same jobs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from retouch import Edit, EditFailed, EditQueue
+
+
+def main(order: str, init_image: str, *prompts: str) -> int:
+    """Enqueue one edit for each prompt, wait for all, and give the exit code: 1 when one has no image."""
+    requests = [
+        (Edit(prompt=prompt, init_image=init_image), {"idempotency_key": f"{order}-{place}"})
+        for place, prompt in enumerate(prompts)
+    ]
+    failed = 0
+    with EditQueue() as queue:
+        jobs = queue.enqueue_many(requests, tenant="shop", priority="low", tags={"order": order})
+        print(f"{len(jobs)} jobs, {sum(job.replayed for job in jobs)} of them known from an earlier run")
+        for job, prompt in zip(jobs, prompts, strict=True):
+            try:
+                result = job.result(timeout_s=120)
+            except EditFailed as failure:
+                failed += 1
+                print(f"{prompt}: failed: {failure.code}")
+            else:
+                print(f"{prompt}: {result.sha256[:12]}, {result.bytes:,} bytes")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""The examples run as they stand, against a real Valkey, a real worker and the simulator."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ops.simulator.running import Simulator
+from retouch import Edit, EditQueue
+from tests.watching import Spoken
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+Start = Callable[..., Spoken]
+
+
+@pytest.fixture
+def start(queue: EditQueue, tmp_path: Path) -> Start:
+    """Start an example in an empty folder, with the settings that the tests' queue has."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("RETOUCH_")}
+
+    def run(*command: str, **environment: str) -> Spoken:
+        path = {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONWARNINGS": "ignore"}
+        return Spoken([sys.executable, *command], folder=tmp_path, environment={**own, **path, **environment})
+
+    return run
+
+
+def lines_of(running: Spoken, within_s: float = 60.0) -> list[str]:
+    """Wait for the end of an example that ends well, and give what it printed."""
+    with running:
+        code = running.process.wait(within_s)
+        running._reader.join(5)
+    assert code == 0, running.lines
+    return running.lines
+
+
+def test_enqueue_one(start: Start, simulator: Simulator, module_worker: Any, tmp_path: Path) -> None:
+    """One edit is enqueued and its image is in the folder, as its line says."""
+    said = lines_of(start(str(EXAMPLES / "enqueue_one.py"), simulator.portrait_url, "make it winter"))
+    assert re.fullmatch(r"enqueued ed_[0-9a-f]{24}", said[0])
+    assert re.fullmatch(r"saved edited\.png, 512 x 512, at http://127\.0\.0\.1:8000/files/\S+\.png", said[1])
+    assert (tmp_path / "edited.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_enqueue_one_that_fails(start: Start, simulator: Simulator, module_worker: Any) -> None:
+    """A refusal of the endpoint is told with its code, and costs nothing."""
+    simulator.faults(next=[{"kind": "no_credits"}])
+    with start(str(EXAMPLES / "enqueue_one.py"), simulator.portrait_url, "make it winter") as running:
+        line = running.wait_for("failed: ")
+        assert running.process.wait(30) == 1
+    assert line.startswith("failed: no_credits: Insufficient credits")
+    assert line.endswith("possible charges: 0")
+
+
+def test_enqueue_many_twice(start: Start, simulator: Simulator, module_worker: Any) -> None:
+    """Three edits are done; the same command again finds the same jobs and pays for nothing."""
+    command = (str(EXAMPLES / "enqueue_many.py"), "order-17", simulator.portrait_url, "winter", "sepia", "a sketch")
+    first = lines_of(start(*command))
+    charged = simulator.books(totals=True)["charged"]
+    second = lines_of(start(*command))
+    assert first[0] == "3 jobs, 0 of them known from an earlier run"
+    assert second[0] == "3 jobs, 3 of them known from an earlier run"
+    assert first[1:] == second[1:]
+    assert [line.partition(":")[0] for line in first[1:]] == ["winter", "sepia", "a sketch"]
+    assert (charged, simulator.books(totals=True)["charged"]) == (3, 3)
+
+
+def test_webhook_receiver(start: Start, queue: EditQueue, simulator: Simulator, module_worker: Any) -> None:
+    """A webhook arrives and is verified; the same one with a changed body is refused."""
+    # The secret is made with the receiver, so the address has to be known before: any port that is free now.
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/retouch"
+    secret = queue.receiver(url).secret
+    with start(str(EXAMPLES / "webhook_receiver.py"), WEBHOOK_SECRET=secret, PORT=str(port)) as running:
+        running.wait_for("receiving on")
+        job = queue.enqueue(Edit(prompt="winter", init_image=simulator.portrait_url), webhook=url, tags={"order": "17"})
+        line = running.wait_for("edit.succeeded")
+        assert line == f"edit.succeeded: {job.id}, tags {{'order': '17'}}"
+        forged = requests.post(url, data=b"{}", headers={"webhook-id": "evt_1"}, timeout=5)
+        assert forged.status_code == 400
+        running.wait_for("refused: the webhook headers are missing or malformed")
+
+
+def test_celery_callback(start: Start, simulator: Simulator, module_worker: Any, client: Any) -> None:
+    """A task of the backend's own app is called with the event of a job that named it."""
+    module = "examples.celery_callback"
+    pool = ("--queues", "billing", "--pool", "solo", "--without-mingle", "--without-gossip")
+    with start("-m", "celery", "--app", module, "worker", *pool) as worker:
+        said = lines_of(start("-m", module, simulator.portrait_url, "make it winter"))
+        job = said[0].removeprefix("enqueued ")
+        assert f"edit.succeeded: {job}, charges 1" in worker.wait_for("edit.succeeded")
+    client.delete("_kombu.binding.billing")
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
