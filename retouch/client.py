@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from retouch.connections import Connections
 from retouch.edit import Edit
-from retouch.errors import IdempotencyConflict, InvalidEdit
+from retouch.errors import InvalidEdit
 from retouch.events import Event, event_object
 from retouch.feed import read_page
 from retouch.handles import Job
-from retouch.intake import DEFAULT_TENANT, Options, Terms, admit, agree
+from retouch.intake import DEFAULT_TENANT, Options, Terms, admit, agree, refusal
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
@@ -54,7 +54,7 @@ class EditQueue:
 
         Options: `idempotency_key` (24 h: the same request gives the same job), `priority`, `tenant`, `deadline_s`,
         `max_attempts`, `max_charges`, `webhook`, `callback`, `events`, `tags`; see `Options`. Raises `InvalidEdit`
-        (nothing was enqueued), `IdempotencyConflict`, or `StoreUnavailable` (repeat with the same key).
+        (nothing was enqueued), `IdempotencyConflict`, `QueueFull`, or `StoreUnavailable` (repeat with the same key).
         """
         return self.enqueue_many([(edit, options)])[0]
 
@@ -64,17 +64,14 @@ class EditQueue:
 
         An item is an `Edit`, or an `Edit` with options of its own over the common ones. One invalid item refuses all:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
-        `IdempotencyConflict` after the others are in.
+        `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
         new = self._admit_all(edits, options)
         with clear_errors():
             verdicts, messages = self._connections.jobs.enqueue(new)
         self._connections.publisher.publish(messages)
-        if conflicts := [place for place, verdict in enumerate(verdicts) if verdict.kind == "conflict"]:
-            raise IdempotencyConflict(
-                f"{len(conflicts)} of {len(new)} requests repeat an idempotency key with another request "
-                f"(the first is number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
-            )
+        if refused := refusal(new, verdicts):
+            raise refused
         return [Job(verdict.id, self._connections, replayed=verdict.kind == "same") for verdict in verdicts]
 
     def _admit_all(self, edits: Iterable[Request], common: dict[str, Any]) -> list[NewJob]:

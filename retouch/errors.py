@@ -41,6 +41,22 @@ class IdempotencyConflict(RetouchError):
     """The same idempotency key came with another request: nothing was enqueued; use a new key for a new request."""
 
 
+class QueueFull(RetouchError):
+    """
+    A tenant has no room: nothing of it was enqueued, nothing charged.
+
+    `reason` is `backlog` (too many of its jobs wait) or `budget` (its calls of today are spent or promised);
+    `retry_after_s` says when it is worth asking again. Of many edits, those that had room are in.
+    """
+
+    def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
+        self.tenant, self.reason, self.refused, self.retry_after_s = tenant, reason, refused, retry_after_s
+        super().__init__(
+            f"tenant {tenant} has no room ({reason}) for {refused} of the edits; they were not enqueued. "
+            f"Ask again in {retry_after_s:.0f} s."
+        )
+
+
 class StoreUnavailable(RetouchError):
     """
     Redis did not answer in time: whether the last command was carried out is not known.

@@ -9,21 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from retouch.addresses import fault_of
 from retouch.edit import Edit, is_text
-from retouch.errors import InvalidEdit
+from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError
 from retouch.ids import new_job_id
 from retouch.settings import Settings
 from retouch.states import EVENTS
-from retouch.store.jobs import PRIORITY_BOOST_S, NewJob
+from retouch.store.jobs import PRIORITY_BOOST_S, NewJob, Verdict
+from retouch.store.ledger import DAY_S
 from retouch.store.records import JobSpec
 
 DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
+BACKLOG_WAIT_S = 5.0
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 
@@ -93,6 +96,22 @@ def admit(edit: Edit, terms: Terms) -> NewJob:
     text = spec.to_json()
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
+
+
+def refusal(new: Sequence[NewJob], verdicts: Sequence[Verdict]) -> RetouchError | None:
+    """Give the error for jobs that the store did not take, or None when it took them all."""
+    conflicts = [place for place, verdict in enumerate(verdicts) if verdict.kind == "conflict"]
+    if conflicts:
+        return IdempotencyConflict(
+            f"{len(conflicts)} of {len(new)} requests repeat an idempotency key with another request (the first is "
+            f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
+        )
+    full = [(job, verdict.id) for job, verdict in zip(new, verdicts, strict=True) if verdict.kind == "full"]
+    if full:
+        job, reason = full[0]
+        wait_s = DAY_S - time.time() % DAY_S if reason == "budget" else BACKLOG_WAIT_S
+        return QueueFull(job.tenant, reason, len(full), wait_s)
+    return None
 
 
 def fingerprint(spec_json: str) -> str:

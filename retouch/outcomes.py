@@ -77,7 +77,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """The endpoint took nothing, for now: its queue is full (`queue_full`) or its spam filter is on (`spam_filter`)."""
+    """
+    The endpoint took nothing, for now.
+
+    `code` says why: `queue_full`, `spam_filter`, or `endpoint_unreachable` when nothing could be sent at all.
+    """
 
     code: str
     message: str

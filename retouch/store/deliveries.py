@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from retouch.both_ways import both_ways, reply
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.scripts import Message, fields_of, load, messages_of
@@ -94,31 +95,41 @@ class DeliveryStore:
         ])  # fmt: skip
         return messages_of(messages)
 
-    def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
+    @both_ways
+    async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """Send again by hand: `redelivered`; `open` when it is already under way; or `unknown`."""
-        word, messages = self._redeliver(args=[delivery])
+        word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 
-    def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
+    @both_ways
+    async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
         """Read many deliveries with their attempts, in one round trip; those that are gone are left out."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for item in deliveries:
-                pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
-                pipe.lrange(keys.delivery_log(item), 0, -1)
-            replies = iter(pipe.execute())
+        pipe = self._client.pipeline(transaction=False)
+        for item in deliveries:
+            pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
+            pipe.lrange(keys.delivery_log(item), 0, -1)
+        replies = iter(await reply(pipe.execute()))
         rows = zip(deliveries, zip(replies, replies, replies, strict=True), strict=True)
         return [_record(item, spec, state, log) for item, (spec, state, log) in rows if spec]
 
-    def of_job(self, job: str) -> list[DeliveryRecord]:
+    @both_ways
+    async def of_job(self, job: str) -> list[DeliveryRecord]:
         """Read a job's deliveries, oldest first."""
-        return self.records(self._client.lrange(keys.deliveries_of(job), 0, -1))
+        return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Walk the deliveries, newest first; `dead`: the dead letters alone."""
-        index, start = keys.lane("deliveries", "dead" if dead else "recent"), 0
-        while batch := self._client.zrevrangebyscore(index, "+inf", since, start=start, num=page):
+        start = 0
+        while batch := self.page(start, page, dead=dead, since=since):
             yield from batch
             start += len(batch)
+
+    @both_ways
+    async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
+        """Read some ids of deliveries, newest first, from the given place on."""
+        index = keys.lane("deliveries", "dead" if dead else "recent")
+        ids: list[str] = await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
+        return ids
 
 
 def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> DeliveryRecord:

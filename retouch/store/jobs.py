@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from retouch.both_ways import both_ways, reply
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -41,14 +42,22 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one job that was to be put in: `new`, `same` (then `id` is the earlier job's) or `conflict`."""
+    """
+    What became of one job that was to be put in.
+
+    `kind` is `new`, `same` (`id` is the earlier job's), `conflict`, or `full` (`id` says of what: `backlog`, `budget`).
+    """
 
     kind: str
     id: str
 
 
 class JobStore:
-    """Jobs in Redis. Every method that moves a job returns the Celery messages that its caller must then send."""
+    """
+    Jobs in Redis. Every method that moves a job returns the Celery messages that its caller must then send.
+
+    What producers need runs both ways, `await jobs.record.awaited(id)` on a client for asyncio.
+    """
 
     def __init__(self, client: Client, *, retention_s: float) -> None:
         self.client, self._retention_s = client, retention_s
@@ -56,13 +65,15 @@ class JobStore:
         self._intent, self._answer = load(client, "intent"), load(client, "answer")
         self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[Verdict], list[Message]]:
+    @both_ways
+    async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[Verdict], list[Message]]:
         """Put jobs in, in order, in as few round trips as keep one script short (500 jobs each)."""
         verdicts: list[Verdict] = []
         messages: list[Message] = []
         for start in range(0, len(jobs), _BATCH):
             part = jobs[start : start + _BATCH]
-            kinds, sent = self._enqueue(args=[text for job in part for text in (_heading(job), job.spec_json)])
+            texts = [text for job in part for text in (_heading(job), job.spec_json)]
+            kinds, sent = await reply(self._enqueue(args=texts))
             for job, kind in zip(part, kinds, strict=True):
                 word, _, earlier = kind.partition(" ")
                 verdicts.append(Verdict(word, earlier or job.id))
@@ -86,14 +97,21 @@ class JobStore:
             claim.charges.append(Charge(claim.fence, claim.now_at))
         return checkpoint_from(word) or word if word.startswith("{") else word
 
-    def answer(self, claim: Claim, kind: str, checkpoint: Processing | Ready | None, learn: str = "") -> list[Message]:
-        """Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it."""
+    def answer(
+        self, claim: Claim, kind: str, checkpoint: Processing | Ready | None, health: str = ""
+    ) -> tuple[list[Message], float]:
+        """
+        Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it.
+
+        `health` is what the answer tells of the endpoint. Gives the messages, and for how many seconds this opened the
+        breaker (0: it did not).
+        """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charges[-1]
-        _, messages = self._answer(args=[claim.job, claim.fence, kind, text, learn, charge.fence])
+        _, messages, open_s = self._answer(args=[claim.job, claim.fence, kind, text, health, charge.fence])
         charge.kind = kind
         if checkpoint:
             claim.polls = claim.waits = 0
-        return messages_of(messages)
+        return messages_of(messages), float(open_s or 0)
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
         """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
@@ -102,39 +120,51 @@ class JobStore:
         _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
         return messages_of(messages)
 
-    def cancel(self, job: str) -> tuple[str, list[Message]]:
+    @both_ways
+    async def cancel(self, job: str) -> tuple[str, list[Message]]:
         """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
-        word, messages = self._cancel(args=[job, self._retention_s])
+        word, messages = await reply(self._cancel(args=[job, self._retention_s]))
         return word, messages_of(messages)
 
-    def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
+    @both_ways
+    async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, and then nothing happened."""
-        word, messages = self._replay(args=[job, "" if deadline_s is None else deadline_s])
+        word, messages = await reply(self._replay(args=[job, "" if deadline_s is None else deadline_s]))
         return word, messages_of(messages)
 
-    def record(self, job: str) -> JobRecord | None:
+    @both_ways
+    async def record(self, job: str) -> JobRecord | None:
         """Read one job, or None when there is none."""
-        return next(iter(self.records([job])), None)
+        return next(iter(await self.records.awaited([job])), None)
 
-    def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+    @both_ways
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Read many jobs in two round trips, in order; those that are gone are left out."""
-        with self.client.pipeline(transaction=False) as pipe:
-            for job in jobs:
-                pipe.get(keys.spec("edits", job))
-                pipe.hgetall(keys.state("edits", job))
-            replies = pipe.execute()
-            found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
-            for job, spec, _ in found:
-                pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
-            created = pipe.execute()
+        pipe = self.client.pipeline(transaction=False)
+        for job in jobs:
+            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
+        replies = await reply(pipe.execute())
+        found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
+        for job, spec, _ in found:
+            pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
+        created = await reply(pipe.execute())
         return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
 
     def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
         """Walk a tenant's jobs, newest first, between two instants."""
         start = 0
-        while batch := self.client.zrevrangebyscore(keys.jobs(tenant), f"({before}", since, start=start, num=page):
+        while batch := self.page(tenant, start, page, since=since, before=before):
             yield from batch
             start += len(batch)
+
+    @both_ways
+    async def page(
+        self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
+    ) -> list[str]:
+        """Read some ids of a tenant's jobs, newest first, from the given place on."""
+        index = keys.jobs(tenant)
+        ids: list[str] = await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
+        return ids
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Walk the dead letters of all tenants that failed since an instant, newest first."""
@@ -143,13 +173,15 @@ class JobStore:
             yield from batch
             start += len(batch)
 
-    def tenants(self) -> list[str]:
+    @both_ways
+    async def tenants(self) -> list[str]:
         """Name every tenant that ever enqueued."""
-        return sorted(self.client.smembers("rt:tenants"))
+        return sorted(await reply(self.client.smembers("rt:tenants")))
 
-    def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:
+    @both_ways
+    async def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:
         """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
-        entries = self.client.lrange(keys.timeline(job), after, -1)
+        entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
         return [{"sequence": number, **json.loads(text)} for number, text in enumerate(entries, after + 1)]
 
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, dict[str, object] | None]:

@@ -32,17 +32,21 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:receiver:{id}` | hash | permanent | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
+| `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
+| `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
+| `rt:ledger:{tenant}:{day}` | hash | permanent | charges that day: useful, repeated, wasted, unknown |
+| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
-`weights` (`lanes.py`).
+`weights` (`lanes.py`), and budgets and limits of tenants (`ledger.py`).
 """
 
 from __future__ import annotations
 
 PERMANENT = ("rt:edits:gate", "rt:deliveries:gate", "rt:edits:limits", "rt:deliveries:limits", "rt:edits:weights",
              "rt:deliveries:weights", "rt:edits:counts", "rt:deliveries:counts", "rt:tenants", "rt:feed", "rt:rescue",
-             "rt:receiver:", "rt:receivers")  # fmt: skip
+             "rt:receiver:", "rt:receivers", "rt:edits:budgets", "rt:edits:backlog_limits", "rt:ledger:")  # fmt: skip
 """Prefixes of keys that never expire."""
 
 FEED = "rt:feed"

@@ -23,6 +23,7 @@ class LaneNumbers:
     parked: int
     dead: int
     paused: bool
+    breaker_open_s: float
     waiting_by_group: dict[str, int]
 
 
@@ -78,13 +79,14 @@ class Lanes:
         groups = sorted({*self._client.zrange(keys.lane(lane, "ready"), 0, -1), *self._resting(lane)})
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
-            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused")
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
             for group in groups:
                 pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-            held, parked, dead, (limit, paused), *depths = pipe.execute()
+            held, parked, dead, (limit, paused, open_until), (seconds, _), *depths = pipe.execute()
         waiting = {group: depth for group, depth in zip(groups, depths, strict=True) if depth}
         usual = AUTO_START if lane == "edits" else 64
-        return LaneNumbers(sum(depths), held, int(limit or usual), parked, dead, paused == "1", waiting)
+        open_s = max(0.0, float(open_until or 0) - seconds)
+        return LaneNumbers(sum(depths), held, int(limit or usual), parked, dead, paused == "1", open_s, waiting)
 
     def _resting(self, lane: str) -> list[str]:
         return [*self._client.hkeys(keys.lane(lane, "held")), *self._client.zrange(keys.lane(lane, "shut"), 0, -1)]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from retouch.both_ways import both_ways, reply
 from retouch.ids import receiver_id
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -45,15 +46,16 @@ class ReceiverStore:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ensure(self, tenant: str, url: str) -> Receiver:
+    @both_ways
+    async def ensure(self, tenant: str, url: str) -> Receiver:
         """Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once."""
         identity = receiver_id(tenant, url)
-        with self._client.pipeline(transaction=False) as pipe:
-            for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
-                pipe.hsetnx(keys.receiver(identity), name, value)
-            pipe.sadd("rt:receivers", identity)
-            pipe.hgetall(keys.receiver(identity))
-            return _receiver(identity, pipe.execute()[-1])
+        pipe = self._client.pipeline(transaction=False)
+        for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
+            pipe.hsetnx(keys.receiver(identity), name, value)
+        pipe.sadd("rt:receivers", identity)
+        pipe.hgetall(keys.receiver(identity))
+        return _receiver(identity, (await reply(pipe.execute()))[-1])
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """Let a URL hear of every job of the tenant: of the final events, or of those named."""

@@ -212,7 +212,7 @@ def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object
 @pytest.mark.parametrize(
     ("trouble", "kind"),
     [
-        (Trouble("not_connected", False, "ConnectionRefusedError"), "failed"),
+        (Trouble("not_connected", False, "ConnectionRefusedError"), "refused"),
         (Trouble("refused_address", False, "expected a public address"), "refused"),
         (Trouble("timeout", True, "…"), "unknown"),
         (Trouble("reset", True, "…"), "unknown"),

@@ -17,9 +17,10 @@ from retouch.outside.http import Answer, Trouble
 Asked = Ready | Processing | Refused | Busy | Failed | Unknown
 """What a POST can come to."""
 
-SPAM_FILTER_S, QUEUE_FULL_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 120.0
+SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
 MESSAGE_MOST = 500
+_SERVER_ERROR = 500
 _REFUSING = {
     **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
     401: "bad_key", 402: "no_credits", 403: "forbidden",
@@ -46,6 +47,21 @@ def charge_kind(outcome: Asked) -> str:
             return "failed"
         case Unknown():
             return "unknown"
+
+
+def health_after(answer: Answer | Trouble, outcome: Asked) -> str:
+    """
+    Say what an answer tells about the endpoint, for the breaker and the learnt limit.
+
+    `ok`: it took the request; `full`: its queue is full; `alive`: it answered in its own words; `down`: a proxy
+    answered for it, it said 5xx, or nobody answered at all.
+    """
+    if isinstance(outcome, Busy) and outcome.code == "queue_full":
+        return "full"
+    if isinstance(outcome, Ready | Processing):
+        return "ok"
+    is_down = isinstance(answer, Trouble) and answer.kind != "refused_address"
+    return "down" if is_down or (isinstance(answer, Answer) and answer.status >= _SERVER_ERROR) else "alive"
 
 
 def classify(answer: Answer | Trouble, fetch_url: str) -> Asked:
@@ -83,11 +99,12 @@ def classify_poll(answer: Answer | Trouble, asked: Processing, age_s: float) -> 
     return Failed(text or "the endpoint said failed", looked=True) if status == "failed" else asked
 
 
-def _classify_trouble(trouble: Trouble) -> Refused | Failed | Unknown:
+def _classify_trouble(trouble: Trouble) -> Refused | Busy | Unknown:
     if trouble.kind == "refused_address":
         return Refused("endpoint_misconfigured", f"RETOUCH_PIX2PIX_URL: {trouble.detail}")
     if not trouble.sent:
-        return Failed(f"the endpoint could not be reached, nothing was sent: {trouble.detail}")
+        said = f"the endpoint could not be reached, nothing was sent: {trouble.detail}"
+        return Busy("endpoint_unreachable", said, UNREACHABLE_S)
     return Unknown(f"the request was sent and its answer was lost: {trouble.kind}")
 
 

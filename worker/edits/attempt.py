@@ -22,8 +22,6 @@ from worker.edits.resume import resume
 from worker.logs import log
 from worker.pulse import Pulse
 
-_LEARN = {"succeeded": "ok", "processing": "ok"}
-
 
 @dataclass(frozen=True, slots=True)
 class EditTools:
@@ -74,11 +72,9 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
         return Unwanted()
     if not isinstance(word, str):
         return word
-    outcome = tools.endpoint.ask(claim.spec)
-    kind = charge_kind(outcome)
+    outcome, health = tools.endpoint.ask(claim.spec)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
-    learn = "full" if getattr(outcome, "code", "") == "queue_full" else _LEARN.get(kind, "")
-    tools.publisher.publish(tools.jobs.answer(claim, kind, checkpoint, learn))
+    record(claim, charge_kind(outcome), checkpoint, tools, health)
     return outcome
 
 
@@ -87,10 +83,18 @@ def look(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
     age_s = claim.now_at - claim.charges[-1].intent_at
     outcome = tools.endpoint.look(asked, age_s)
     if isinstance(outcome, Ready):
-        tools.publisher.publish(tools.jobs.answer(claim, "succeeded", outcome))
+        record(claim, "succeeded", outcome, tools)
     elif not isinstance(outcome, Processing):
-        tools.publisher.publish(tools.jobs.answer(claim, charge_kind_of_loss(outcome), None))
+        record(claim, charge_kind_of_loss(outcome), None, tools)
     return outcome
+
+
+def record(claim: Claim, kind: str, checkpoint: Ready | Processing | None, tools: EditTools, health: str = "") -> None:
+    """Put an answer on record: the class of the charge, what to resume from, and what it tells of the endpoint."""
+    messages, open_s = tools.jobs.answer(claim, kind, checkpoint, health)
+    tools.publisher.publish(messages)
+    if open_s:
+        log.warning("breaker_opened", open_s=open_s, job=claim.job)
 
 
 def charge_kind_of_loss(outcome: Outcome) -> str:

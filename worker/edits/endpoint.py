@@ -11,7 +11,7 @@ from retouch.outside.http import Answer, Trouble, download, make_session, send
 from retouch.outside.pictures import PictureLimits
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
-from worker.edits.answers import Asked, classify, classify_poll
+from worker.edits.answers import Asked, classify, classify_poll, health_after
 
 ANSWER_MOST_BYTES = 1_000_000
 POLL_TIMEOUT_S = 30.0
@@ -33,13 +33,18 @@ class Endpoint:
         self._guarded = make_session(settings.dangerous_allow_private_networks, connections)
         self._limits = PictureLimits()
 
-    def ask(self, spec: JobSpec) -> Asked:
-        """POST an edit. From its first byte on this may cost money: the intent must be on record."""
+    def ask(self, spec: JobSpec) -> tuple[Asked, str]:
+        """
+        POST an edit; gives what came of it, and what that tells about the endpoint's health.
+
+        From its first byte on this may cost money: the intent must be on record.
+        """
         fields = {name: value for name, value in spec.edit.items() if name != "extra"}
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._trusted, self._settings.pix2pix_url, body, timeout_s)
-        return classify(answer, self._settings.pix2pix_fetch_url)
+        outcome = classify(answer, self._settings.pix2pix_fetch_url)
+        return outcome, health_after(answer, outcome)
 
     def look(self, asked: Processing, age_s: float) -> Ready | Processing | Failed | Lost:
         """Look at a processing job. It generates nothing and costs nothing."""

@@ -1,31 +1,60 @@
 -- Write the endpoint's answer to a POST, and what to resume from.
--- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), learn ('full', 'ok' or ''), fence of the
---       lease that POSTed.
--- Returns 'ok', or 'late' when the lease was lost meanwhile. A late paid answer is adopted if the job has no result:
+-- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
+--       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed.
+-- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}. A late paid answer is adopted if the job has no result:
 -- paid once is kept once. Then the next claim resumes from it; a job that had already failed is put back.
-local job, fence, class, checkpoint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local job, fence, class, checkpoint, health = unpack(ARGV, 1, 5)
 local now = now_s()
 local own = state_key('edits', job)
 local charges = charges_of(job)
+local tenant = redis.call('HGET', own, 'group') or ''
 for _, charge in ipairs(charges) do
-  if charge.fence == tonumber(ARGV[6]) then charge.class, charge.answered_at = class, tonumber(instant(now)) end
+  if charge.fence == tonumber(ARGV[6]) then
+    local was_free = charge.class == 'refused' or charge.class == 'failed'
+    charge.class, charge.answered_at = class, tonumber(instant(now))
+    local is_free = class == 'refused' or class == 'failed'
+    if is_free and not was_free then money.refund(tenant, charge.intent_at) end
+  end
 end
 if #charges > 0 then save_charges(job, charges) end
 
 -- The in-flight limit, where it is learnt: halved by a queue-full answer, creeping up by one per limit's worth of
 -- answers; `ceiling` is the configured bound, lowered for ten minutes to just below what was refused.
-local gate = redis.call('HMGET', 'rt:edits:gate', 'learn', 'limit', 'ceiling', 'refused_at', 'learnt')
-if gate[1] == '1' and ARGV[5] ~= '' then
+local function learn()
+  local gate = redis.call('HMGET', 'rt:edits:gate', 'learn', 'limit', 'ceiling', 'refused_at', 'learnt')
+  if gate[1] ~= '1' then return end
   local ceiling, learnt = tonumber(gate[3]), tonumber(gate[5] or gate[2])
   local calm = now - tonumber(gate[4] or 0)
-  if ARGV[5] == 'full' and calm > 5 then
+  if health == 'full' and calm > 5 then
     learnt = math.max(1, math.floor(learnt / 2))
     redis.call('HSET', 'rt:edits:gate', 'refused_at', instant(now), 'refused_limit', tonumber(gate[2]))
-  elseif ARGV[5] == 'ok' then
+  elseif health == 'ok' then
     local refused = tonumber(redis.call('HGET', 'rt:edits:gate', 'refused_limit') or ceiling + 1)
     learnt = math.min(calm < 600 and math.max(1, refused - 1) or ceiling, ceiling, learnt + 1 / learnt)
   end
   redis.call('HSET', 'rt:edits:gate', 'learnt', learnt, 'limit', math.floor(learnt))
+end
+
+-- The breaker, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled to 5 min
+-- by each probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt.
+local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S = 5, 10, 300
+local opened = ''
+local function heed()
+  local gate = redis.call('HMGET', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing')
+  if health ~= 'down' then
+    if gate[1] then redis.call('HDEL', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing') end
+    return
+  end
+  if gate[2] and not gate[4] then return end  -- calls that were under way when it opened say nothing new
+  local down = redis.call('HINCRBY', 'rt:edits:gate', 'down', 1)
+  if not gate[2] and down < DOWN_MOST then return end
+  opened = math.min(OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
+  redis.call('HSET', 'rt:edits:gate', 'open_until', instant(now + opened), 'open_s', opened)
+  redis.call('HDEL', 'rt:edits:gate', 'probing')
+end
+if health ~= '' then
+  learn()
+  heed()
 end
 
 -- Looks and waits are counted for each paid answer: those before it must not shorten the tries to bring it home.
@@ -36,11 +65,15 @@ end
 
 if holds('edits', job, fence) then
   if checkpoint ~= '' then keep_checkpoint() end
-  return { 'ok', messages }
+  return { 'ok', messages, opened }
 end
-local known = redis.call('HMGET', own, 'state', 'group', 'checkpoint', 'result', 'score')
-local state, tenant = known[1], known[2]
-if checkpoint == '' or not state or known[4] or (known[3] and known[3] ~= '') then return { 'late', messages } end
+local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'score')
+local state = known[1]
+if state and FINAL[state] then
+  local spec = cjson.decode(redis.call('GET', key('edits', 'spec:' .. job)) or '{}')
+  money.book(job, tenant, spec.tags, charges, known[3] and true or false)
+end
+if checkpoint == '' or not state or known[3] or (known[2] and known[2] ~= '') then return { 'late', messages, opened } end
 keep_checkpoint()
 if state == 'retrying' or state == 'failed' then
   withdraw('edits', tenant, job)
@@ -51,7 +84,7 @@ if state == 'retrying' or state == 'failed' then
   end
   redis.call('HSET', own, 'state', 'queued')
   event(job, tenant, 'edit.adopted', now, '')
-  put('edits', tenant, job, known[5] or instant(now))
+  put('edits', tenant, job, known[4] or instant(now))
   dispatch('edits', now)
 end
-return { 'late', messages }
+return { 'late', messages, opened }

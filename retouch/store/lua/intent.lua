@@ -4,7 +4,7 @@
 local job, fence = ARGV[1], ARGV[2]
 if not holds('edits', job, fence) then return 'stale' end
 local own = state_key('edits', job)
-local known = redis.call('HMGET', own, 'cancel', 'checkpoint')
+local known = redis.call('HMGET', own, 'cancel', 'checkpoint', 'group')
 if known[1] == '1' then return 'cancelled' end
 if known[2] and known[2] ~= '' then return known[2] end
 local charges = charges_of(job)
@@ -12,5 +12,6 @@ local last = charges[#charges]
 if last and last.fence == tonumber(fence) then return 'ok' end
 charges[#charges + 1] = { fence = tonumber(fence), intent_at = tonumber(instant(now_s())) }
 save_charges(job, charges)
+money.spend(job, known[3])
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'

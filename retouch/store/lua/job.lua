@@ -1,4 +1,4 @@
--- Jobs: events, the end of a job, charges. Loaded behind lane.lua in front of every script that moves a job.
+-- Jobs: events, the end of a job, charges. Loaded behind money.lua in front of every script that moves a job.
 -- Keys: `edits` lane keys, rt:timeline:{job}, rt:feed, rt:jobs:{tenant}, rt:receivers:{tenant}, rt:receiver:{id},
 -- rt:deliveries_of:{job} and the `deliveries` lane.
 
@@ -86,6 +86,10 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   local details = ',"charges":' .. (#charges > 0 and cjson.encode(charges) or '[]')
     .. (error ~= '' and ',"error":' .. error or '') .. (result ~= '' and ',"result":' .. result or '')
     .. (state == 'cancelled' and ',"cancelled":"' .. when .. '"' or '')
+  if #charges > 0 then
+    local spec = cjson.decode(redis.call('GET', key('edits', 'spec:' .. job)) or '{}')
+    money.book(job, tenant, spec.tags, charges, result ~= '')
+  end
   local told = event(job, tenant, 'edit.' .. state, now, details)
   local life_s = math.ceil(told and math.max(retention_s, DELIVERY_SCHEDULE_S) or retention_s)
   for _, name in ipairs({ key('edits', 'spec:' .. job), own, 'rt:timeline:' .. job }) do

@@ -5,7 +5,9 @@
 local DEFAULTS = { edits = { limit = 5 }, deliveries = { limit = 64, group_limit = 8 } }
 local MESSAGE_GRACE_S = 2     -- a message not claimed by then may be lost: it is sent again (duplicates are harmless)
 local MESSAGE_GRACE_CAP_S = 10
+local PROBE_S = 30            -- an open breaker lets one job through; if nothing is heard of it by then, another one
 local messages = {}
+local money = {}              -- budgets of lane `edits`: see money.lua
 
 local function key(lane, name) return 'rt:' .. lane .. ':' .. name end
 
@@ -28,7 +30,7 @@ local function call(lane, item, at)
 end
 
 local function gate_of(lane)
-  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock' }
+  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock', 'open_until' }
   local values = redis.call('HMGET', key(lane, 'gate'), unpack(names))
   local gate = {}
   for i, name in ipairs(names) do gate[name] = tonumber(values[i] or nil) end
@@ -53,6 +55,7 @@ local function join(lane, group)
   if redis.call('ZSCORE', key(lane, 'ready'), group) then return end
   if redis.call('ZCARD', key(lane, 'backlog:' .. group)) == 0 then return end
   if redis.call('ZSCORE', key(lane, 'shut'), group) then return end
+  if lane == 'edits' and not money.is_left(group) then return end
   local gate = gate_of(lane)
   local held = tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)
   if held >= limit_of(lane, group, gate) then return end
@@ -79,9 +82,10 @@ local function dispatch(lane, now)
   local ready = key(lane, 'ready')
   if redis.call('ZCARD', ready) == 0 then return end
   local gate = gate_of(lane)
-  if gate.paused == 1 then return end
+  if gate.paused == 1 or (gate.open_until and now < gate.open_until) then return end
   local tokens = tokens_of(gate, now)
   local free = math.floor(math.min(gate.limit - redis.call('ZCARD', key(lane, 'slots')), tokens))
+  if gate.open_until then free = math.min(free, 1) end
   local given = 0
   while given < free do
     local top = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
@@ -96,7 +100,9 @@ local function dispatch(lane, now)
       gate.clock = pass
       local weight = tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1)
       local held = redis.call('HINCRBY', key(lane, 'held'), group, 1)
-      if held >= limit_of(lane, group, gate) or redis.call('ZCARD', backlog) == 0 then
+      if lane == 'edits' then money.reserve(item[1], group) end
+      local may_go_on = held < limit_of(lane, group, gate) and (lane ~= 'edits' or money.is_left(group))
+      if not may_go_on or redis.call('ZCARD', backlog) == 0 then
         rest(lane, group, pass + 1 / weight)
       else
         redis.call('ZADD', ready, pass + 1 / weight, group)
@@ -108,6 +114,9 @@ local function dispatch(lane, now)
   end
   if given == 0 then return end
   redis.call('HSET', key(lane, 'gate'), 'clock', gate.clock)
+  if gate.open_until then
+    redis.call('HSET', key(lane, 'gate'), 'open_until', instant(now + PROBE_S), 'probing', '1')
+  end
   if tokens < math.huge then
     redis.call('HSET', key(lane, 'gate'), 'tokens', tokens - given, 'refilled_at', instant(now))
   end
@@ -117,6 +126,7 @@ end
 -- Give the item's slot back, if it holds one.
 local function release(lane, group, item)
   if redis.call('ZREM', key(lane, 'slots'), item) == 0 then return end
+  if lane == 'edits' then money.give_back(item, group) end
   if redis.call('HINCRBY', key(lane, 'held'), group, -1) <= 0 then redis.call('HDEL', key(lane, 'held'), group) end
   join(lane, group)
 end

@@ -84,6 +84,15 @@ local function sweep_deadlines()
   end
 end
 
+-- A new day, or a changed budget (`budget_day` is cleared then): tenants that had none left may go on.
+local function renew_budgets()
+  if tonumber(redis.call('HGET', 'rt:edits:gate', 'budget_day') or nil) == today() then return end
+  for _, tenant in ipairs(redis.call('SMEMBERS', 'rt:tenants')) do join('edits', tenant) end
+  redis.call('HSET', 'rt:edits:gate', 'budget_day', today())
+end
+
+renew_budgets()
+sweep_deadlines()
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
   for _, item in ipairs(due_in(key(lane, 'slots'))) do look_at_slot(lane, item) end
   for _, item in ipairs(due_in(key(lane, 'timetable'))) do wake(lane, item) end
@@ -93,6 +102,5 @@ for _, lane in ipairs({ 'edits', 'deliveries' }) do
   end
   dispatch(lane, now)
 end
-sweep_deadlines()
 redis.call('HSET', 'rt:rescue', 'next_at', instant(soonest), 'last_at', instant(now))
 return { instant(math.max(0, soonest - now)), messages }

@@ -1,0 +1,118 @@
+"""Money in the store: what the charges were good for, by tenant, day and tag; budgets and backlog limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal
+
+from retouch.store.connect import Client
+
+DAY_S = 86_400
+CLASSES = ("useful", "repeated", "wasted", "unknown")
+By = Literal["tenant", "day", "tag"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """
+    Calls that may have been billed, under one key (a tenant, a day, or a tag as `name=value`).
+
+    `useful`: an image is kept for it; `repeated`: paid again for an image that another call yielded; `wasted`: the
+    endpoint took it and no image came of it; `unknown`: its answer never came. `reserved`: given to jobs in flight,
+    today. `amount`: what all but the reserved cost at most.
+    """
+
+    key: str
+    useful: int
+    repeated: int
+    wasted: int
+    unknown: int
+    reserved: int
+    amount: float
+
+
+def day_of(at: float) -> int:
+    """Give the UTC day of an instant (Unix seconds), counted from 1970."""
+    return int(at // DAY_S)
+
+
+def day_number(day: date) -> int:
+    """Count a calendar day from 1970."""
+    return (day - date(1970, 1, 1)).days
+
+
+class Ledger:
+    """The ledger in Redis; written by the scripts as jobs end and late answers come, read here."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def usage(
+        self, *, tenant: str | None = None, since: date | None = None, until: date | None = None, by: By = "tenant",
+        price_per_call: float = 0.0,
+    ) -> list[UsageRow]:  # fmt: skip
+        """
+        Sum up calls of one tenant or all, from one UTC day to another (both included), under one key each.
+
+        Days are those on which the calls were booked: when their job ended, or when a late answer came. Tags are kept
+        for 90 days.
+        """
+        last = day_number(until or datetime.now(UTC).date())
+        first = day_number(since) if since else 0
+        sums: dict[str, Counter[str]] = {}
+        for own, day, name in self._books(by, tenant):
+            if first <= day <= last:
+                for field, count in self._client.hgetall(name).items():
+                    tag, _, kind = field.rpartition("\n")
+                    key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": tag}[by]
+                    sums.setdefault(key, Counter())[kind] += int(count)
+        for key, reserved in self._reserved(tenant).items() if by == "tenant" and last >= day_number(_today()) else ():
+            sums.setdefault(key, Counter())["reserved"] += reserved
+        return [_row(key, counts, price_per_call) for key, counts in sorted(sums.items())]
+
+    def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
+        """Give a tenant a budget of calls per UTC day and a most of waiting jobs; 0 lifts a limit, None leaves it."""
+        for name, value in (("budgets", budget), ("backlog_limits", backlog_limit)):
+            if value is not None and value > 0:
+                self._client.hset(f"rt:edits:{name}", tenant, value)
+            elif value is not None:
+                self._client.hdel(f"rt:edits:{name}", tenant)
+        self._client.sadd("rt:tenants", tenant)
+        self._client.hdel("rt:edits:gate", "budget_day")  # the next sweep looks at all tenants again
+
+    def budget(self, tenant: str) -> tuple[int, int, int] | None:
+        """Give a tenant's budget today: (calls allowed, spent, reserved), or None where there is none."""
+        allowed = self._client.hget("rt:edits:budgets", tenant)
+        if allowed is None:
+            return None
+        spent, reserved = self._client.hmget(self._today_key(tenant), "spent", "reserved")
+        return int(allowed), int(spent or 0), int(reserved or 0)
+
+    def _today_key(self, tenant: str) -> str:
+        return f"rt:budget:{tenant}:{day_number(_today())}"
+
+    def _reserved(self, tenant: str | None) -> dict[str, int]:
+        tenants = [tenant] if tenant else sorted(self._client.smembers("rt:tenants"))
+        found = {name: self._client.hget(self._today_key(name), "reserved") for name in tenants}
+        return {name: int(count) for name, count in found.items() if count and int(count)}
+
+    def _books(self, by: By, tenant: str | None) -> Iterator[tuple[str, int, str]]:
+        kind = "ledger_tags" if by == "tag" else "ledger"
+        for name in sorted(self._client.scan_iter(f"rt:{kind}:{tenant or '*'}:*", count=1_000)):
+            own, _, day = name.removeprefix(f"rt:{kind}:").rpartition(":")
+            yield own, int(day), name
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _row(key: str, counts: Counter[str], price_per_call: float) -> UsageRow:
+    calls = sum(counts[kind] for kind in CLASSES)
+    return UsageRow(
+        key, counts["useful"], counts["repeated"], counts["wasted"], counts["unknown"], counts["reserved"],
+        round(calls * price_per_call, 6),
+    )  # fmt: skip

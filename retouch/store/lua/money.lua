@@ -1,0 +1,91 @@
+-- Money: budgets per tenant and day, and the ledger of what charges were good for. Loaded behind lane.lua.
+-- Keys: rt:edits:budgets, rt:budget:{tenant}:{day}, rt:ledger:{tenant}:{day}, rt:ledger_tags:{tenant}:{day}.
+-- A day is a UTC day, counted from 1970. A call is reserved when its job is dispatched, becomes spent with its intent,
+-- and is given back by a release without an intent, or by an answer that cost nothing: so concurrency cannot overshoot.
+
+local DAY_S = 86400
+local BUDGET_LIFE_S = 3 * DAY_S
+local TAG_LIFE_S = 90 * DAY_S
+local the_day
+
+local function today()
+  the_day = the_day or math.floor(now_s() / DAY_S)
+  return the_day
+end
+
+local function budget_key(tenant, day) return 'rt:budget:' .. tenant .. ':' .. day end
+
+local function count(tenant, day, name, by)
+  redis.call('HINCRBY', budget_key(tenant, day), name, by)
+  redis.call('EXPIRE', budget_key(tenant, day), BUDGET_LIFE_S)
+end
+
+-- Calls left today, or nil where the tenant has no budget.
+function money.left(tenant)
+  local budget = tonumber(redis.call('HGET', 'rt:edits:budgets', tenant) or nil)
+  if not budget then return nil end
+  local used = redis.call('HMGET', budget_key(tenant, today()), 'spent', 'reserved')
+  return budget - tonumber(used[1] or 0) - tonumber(used[2] or 0)
+end
+
+function money.is_left(tenant)
+  local left = money.left(tenant)
+  return not left or left > 0
+end
+
+function money.reserve(job, tenant)
+  if redis.call('HEXISTS', 'rt:edits:budgets', tenant) == 0 then return end
+  count(tenant, today(), 'reserved', 1)
+  redis.call('HSET', state_key('edits', job), 'reserved', today())
+end
+
+function money.give_back(job, tenant)
+  local day = redis.call('HGET', state_key('edits', job), 'reserved')
+  if not day then return end
+  count(tenant, day, 'reserved', -1)
+  redis.call('HDEL', state_key('edits', job), 'reserved')
+end
+
+function money.spend(job, tenant)
+  money.give_back(job, tenant)
+  count(tenant, today(), 'spent', 1)
+end
+
+-- A POST that turned out to have cost nothing; `intent_at` says on which day it was counted.
+function money.refund(tenant, intent_at)
+  count(tenant, math.floor(intent_at / DAY_S), 'spent', -1)
+end
+
+local CLASSES = { 'useful', 'repeated', 'wasted', 'unknown' }
+
+-- What a job's charges were good for: one useful charge for an image that is kept, further certain ones are repeated;
+-- without an image certain ones are wasted; charges whose answer never came are unknown.
+local function split(charges, has_image)
+  local certain, unknown = 0, 0
+  for _, charge in ipairs(charges) do
+    if charge.class == 'succeeded' or charge.class == 'processing' then certain = certain + 1
+    elseif charge.class ~= 'refused' and charge.class ~= 'failed' then unknown = unknown + 1 end
+  end
+  local useful = has_image and math.min(1, certain) or 0
+  return { useful = useful, repeated = has_image and certain - useful or 0, wasted = has_image and 0 or certain,
+    unknown = unknown }
+end
+
+-- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
+function money.book(job, tenant, tags, charges, has_image)
+  local own = state_key('edits', job)
+  local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
+  local now_split = split(charges, has_image)
+  for _, class in ipairs(CLASSES) do
+    local by = now_split[class] - (before[class] or 0)
+    if by ~= 0 then
+      redis.call('HINCRBY', 'rt:ledger:' .. tenant .. ':' .. today(), class, by)
+      local tag_key = 'rt:ledger_tags:' .. tenant .. ':' .. today()
+      for name, value in pairs(tags or {}) do
+        redis.call('HINCRBY', tag_key, name .. '=' .. value .. '\n' .. class, by)
+        redis.call('EXPIRE', tag_key, TAG_LIFE_S)
+      end
+    end
+  end
+  redis.call('HSET', own, 'booked', cjson.encode(now_split))
+end
