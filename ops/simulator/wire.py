@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER = (b"x-retouch-simulator", b"development tool; no real edit, no charge")
 _CONNECTION = "retouch.connection"
-_TICK_S = 0.1
+_TICK_S = 0.05
 
 
 class SocketProtocol(HttpToolsProtocol):
