@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+import redis.asyncio.retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -19,6 +20,7 @@ Client = Any
 PRODUCER_TRIES = 1
 WORKER_TRIES = 60  # with waits of up to 2 s: about two minutes, for a paid answer is in the worker's hands
 _MOST_CONNECTIONS = 2_000  # redis-py's default of 100 stalls a lane of 500 threads silently
+_LOOP_CONNECTIONS = 50  # one event loop fills no more, and a burst of 1,000 enqueues must not open 1,000
 
 
 def connect(settings: Settings, *, tries: int = PRODUCER_TRIES) -> Client:
@@ -28,15 +30,25 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES) -> Client:
     `tries` is how often a command is repeated after a lost connection. Every script of ours may be repeated: it knows
     what it has already done. Producers try once more and then raise; workers hold on to a paid answer for minutes.
     """
-    return redis.Redis.from_url(
+    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), tries)
+    return redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+
+
+def connect_on_loop(settings: Settings) -> Client:
+    """Make a client for asyncio; more commands than it has connections wait for one, as long as for an answer."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url,
-        decode_responses=True,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-        socket_keepalive=True,
-        max_connections=_MOST_CONNECTIONS,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), tries),
+        max_connections=_LOOP_CONNECTIONS,
+        timeout=settings.redis_timeout_s,
+        retry=redis.asyncio.retry.Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), PRODUCER_TRIES),
+        **_wire(settings),
     )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def _wire(settings: Settings) -> dict[str, Any]:
+    waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
+    return {"decode_responses": True, "socket_keepalive": True, **waits}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retouch.both_ways import both_ways, reply
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.scripts import Message, load, messages_of
@@ -45,13 +46,15 @@ class Lanes:
             gate["limit"] = int(in_flight_limit)
         self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
-    def pause(self, lane: str = "edits") -> None:
+    @both_ways
+    async def pause(self, lane: str = "edits") -> None:
         """Stop dispatching; what holds a slot goes on."""
-        self._client.hset(keys.lane(lane, "gate"), "paused", 1)
+        await reply(self._client.hset(keys.lane(lane, "gate"), "paused", 1))
 
-    def resume(self, lane: str = "edits") -> None:
+    @both_ways
+    async def resume(self, lane: str = "edits") -> None:
         """Dispatch again, from the next sweep on."""
-        self._client.hdel(keys.lane(lane, "gate"), "paused")
+        await reply(self._client.hdel(keys.lane(lane, "gate"), "paused"))
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
         """Give one group a slot limit or a weight of its own; None leaves as it is."""
@@ -74,19 +77,19 @@ class Lanes:
         """Drop index entries of records that are gone; gives how many."""
         return int(self._retention(args=[retention_s]))
 
-    def numbers(self, lane: str) -> LaneNumbers:
+    @both_ways
+    async def numbers(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""
-        groups = sorted({*self._client.zrange(keys.lane(lane, "ready"), 0, -1), *self._resting(lane)})
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
-            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
-            for group in groups:
-                pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-            held, parked, dead, (limit, paused, open_until), (seconds, _), *depths = pipe.execute()
+        pipe = self._client.pipeline(transaction=False)
+        pipe.zrange(keys.lane(lane, "ready"), 0, -1).hkeys(keys.lane(lane, "held"))
+        pipe.zrange(keys.lane(lane, "shut"), 0, -1)
+        groups = sorted({group for names in await reply(pipe.execute()) for group in names})
+        pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
+        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+        for group in groups:
+            pipe.zcard(keys.lane(lane, f"backlog:{group}"))
+        held, parked, dead, (limit, paused, open_until), (seconds, _), *depths = await reply(pipe.execute())
         waiting = {group: depth for group, depth in zip(groups, depths, strict=True) if depth}
         usual = AUTO_START if lane == "edits" else 64
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(sum(depths), held, int(limit or usual), parked, dead, paused == "1", open_s, waiting)
-
-    def _resting(self, lane: str) -> list[str]:
-        return [*self._client.hkeys(keys.lane(lane, "held")), *self._client.zrange(keys.lane(lane, "shut"), 0, -1)]
