@@ -93,10 +93,10 @@ def _settings(stack: Stack) -> Settings:
 
 def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
     from producer.cli.pictures import find_picture
-    from retouch.blobs import open_blobs
+    from retouch.connections import Connections
 
     _step(f"enqueue: {PROMPT!r}, for {PHOTO.name}")
-    blobs = open_blobs(settings.store, settings.public_url)
+    blobs = Connections(settings).blobs
     picture = find_picture(str(PHOTO), Path.cwd(), settings)
     picture.keep(blobs)
     edit = Edit(prompt=PROMPT, init_image=picture.link(blobs), steps=50, guidance_scale=12)

@@ -14,6 +14,7 @@ from retouch.store.connect import clear_errors, connect
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
+from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore
 from retouch.store.scripts import Message
 
@@ -39,7 +40,7 @@ class Connections:
     @cached_property
     def blobs(self) -> BlobStore:
         """Where images are kept."""
-        return open_blobs(self.settings.store, self.settings.public_url)
+        return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.client))
 
     def receiver_id(self, tenant: str, url: str) -> str:
         """Give the id of the receiver at a URL, made on first sight."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retouch.addresses import fault_of
+from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError
 from retouch.ids import new_job_id
@@ -115,8 +116,15 @@ def refusal(new: Sequence[NewJob], verdicts: Sequence[Verdict]) -> RetouchError 
 
 
 def fingerprint(spec_json: str) -> str:
-    """Give a short hash of a request: the same request has the same one, in whatever order its parts came."""
-    canonical = json.dumps(json.loads(spec_json), sort_keys=True)
+    """
+    Give a short hash of a request: the same request has the same one, in whatever order its parts came.
+
+    A link to one of our blobs counts as the blob it leads to, since each minting signs it anew.
+    """
+    spec = json.loads(spec_json)
+    if name := name_in(spec.get("edit", {}).get("init_image", "")):
+        spec["edit"]["init_image"] = name
+    canonical = json.dumps(spec, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,7 @@ import resource
 import time
 from functools import cached_property
 
-from retouch.blobs import open_blobs
+from retouch.blobs import BlobStore, open_blobs
 from retouch.broker import Publisher, make_app
 from retouch.policy import RetryPolicy
 from retouch.settings import Settings
@@ -19,6 +19,7 @@ from retouch.store.connect import WORKER_TRIES, Client, connect
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
+from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore
 from worker.deliveries.attempt import DeliveryTools
 from worker.deliveries.sender import Sender
@@ -56,7 +57,7 @@ class WorkerProcess:
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s),
             endpoint=Endpoint(settings, connections=self.connections),
-            blobs=open_blobs(settings.store, settings.public_url),
+            blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
             settings=settings,
@@ -74,7 +75,7 @@ class WorkerProcess:
             jobs=JobStore(self._client, retention_s=settings.retention_s),
             receivers=ReceiverStore(self._client),
             sender=Sender(settings, connections=self.connections),
-            blobs=open_blobs(settings.store, settings.public_url),
+            blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
             settings=settings,
@@ -83,6 +84,10 @@ class WorkerProcess:
     @cached_property
     def _client(self) -> Client:
         return connect(self.settings, tries=WORKER_TRIES)
+
+    @cached_property
+    def _blobs(self) -> BlobStore:
+        return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
     def start(self) -> None:
         """Open the lanes' gates by the settings and begin to beat."""

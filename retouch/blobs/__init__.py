@@ -10,21 +10,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from retouch.blobs.file import FileBlobs
-from retouch.blobs.interface import BlobError, BlobMissing, BlobStore, content_name, derived_name
+from retouch.blobs.file import FileBlobs, Sign
+from retouch.blobs.interface import BlobError, BlobMissing, BlobStore, content_name, derived_name, name_in
 
-__all__ = ["BlobError", "BlobMissing", "BlobStore", "content_name", "derived_name", "open_blobs"]
+__all__ = ["BlobError", "BlobMissing", "BlobStore", "content_name", "derived_name", "name_in", "open_blobs"]
 
 
-def open_blobs(store_url: str, public_url: str) -> BlobStore:
+def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> BlobStore:
     """
     The store that `RETOUCH_STORE_URL` names: `file:///folder` or `s3://bucket/prefix`.
+
+    `sign` makes the links to files of a folder; S3 signs its own.
 
     Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
     """
     parts = urlsplit(store_url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
-        return FileBlobs(Path(url2pathname(parts.path)), public_url)
+        return FileBlobs(Path(url2pathname(parts.path)), public_url, sign=sign)
     if parts.scheme == "s3" and parts.netloc:
         return _open_s3(parts.netloc, parts.path.strip("/"))
     raise BlobError(f"expected a store such as file:///folder or s3://bucket/prefix, got scheme {parts.scheme!r}")

@@ -86,3 +86,10 @@ def checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a blob name such as ab/abcdef….png, got {name[:100]!r}")
     return name
+
+
+def name_in(url: str) -> str:
+    """The name of the blob that a link leads to, by its path alone; "" for a URL that is no link to a blob."""
+    path = url.partition("?")[0]
+    found = _NAME.fullmatch("/".join(path.rsplit("/", 2)[-2:]))
+    return found.group() if found else ""

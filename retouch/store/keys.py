@@ -36,20 +36,29 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}:{day}` | hash | permanent | charges that day: useful, repeated, wasted, unknown |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs |
+| `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
+| `rt:api_keys` | set | permanent | hashes of all API keys |
+| `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
+| `rt:link_key` | string | permanent | signs links to images |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
-`weights` (`lanes.py`), and budgets and limits of tenants (`ledger.py`).
+`weights` (`lanes.py`), budgets and limits of tenants (`ledger.py`), what is about API
+keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
 """
 
 from __future__ import annotations
 
 PERMANENT = ("rt:edits:gate", "rt:deliveries:gate", "rt:edits:limits", "rt:deliveries:limits", "rt:edits:weights",
              "rt:deliveries:weights", "rt:edits:counts", "rt:deliveries:counts", "rt:tenants", "rt:feed", "rt:rescue",
-             "rt:receiver:", "rt:receivers", "rt:edits:budgets", "rt:edits:backlog_limits", "rt:ledger:")  # fmt: skip
+             "rt:receiver:", "rt:receivers", "rt:edits:budgets", "rt:edits:backlog_limits", "rt:ledger:",
+             "rt:api_key", "rt:sharing", "rt:link_key")  # fmt: skip
 """Prefixes of keys that never expire."""
 
 FEED = "rt:feed"
+API_KEYS = "rt:api_keys"
+SHARING = "rt:sharing"
+LINK_KEY = "rt:link_key"
 
 
 def spec(lane: str, item: str) -> str:
@@ -95,3 +104,13 @@ def receiver(identity: str) -> str:
 def receivers(tenant: str) -> str:
     """The receivers that hear of every job of one tenant."""
     return f"rt:receivers:{tenant}"
+
+
+def api_key(digest: str) -> str:
+    """One API key, by the hash of its secret."""
+    return f"rt:api_key:{digest}"
+
+
+def idempotency(tenant: str, key: str) -> str:
+    """The job and the fingerprint behind one tenant's idempotency key."""
+    return f"rt:idem:{tenant}:{key}"

@@ -17,7 +17,11 @@ _FREE = frozenset({"refused", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What was asked for, written once. `policy` holds what the caller chose; the rest is the worker's settings."""
+    """
+    What was asked for, written once. `policy` holds what the caller chose; the rest is the worker's settings.
+
+    `input` names our own copy of the picture, where the door kept one.
+    """
 
     tenant: str
     edit: dict[str, Any]
@@ -28,6 +32,7 @@ class JobSpec:
     callback: str = ""
     priority: str = "normal"
     tags: dict[str, str] = field(default_factory=dict)
+    input: str = ""
 
     def to_json(self) -> str:
         """Write it for the store; what is empty or usual is left out, for a million of these may wait."""

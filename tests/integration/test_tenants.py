@@ -1,0 +1,89 @@
+"""Tenants, API keys and signed links against a real store."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from retouch import EditQueue
+from retouch.blobs import name_in, open_blobs
+from retouch.edit import Edit
+from retouch.settings import Settings
+from retouch.store.links import LinkSigner
+from retouch.store.tenants import TenantStore
+
+
+def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
+    """The secret finds its key, and is nowhere in the store."""
+    key, secret = TenantStore(client).create_key("acme", "ops", "laptop")
+    assert TenantStore(client).find(secret) == key
+    assert (key.tenant, key.role, key.name, key.revoked_at) == ("acme", "ops", "laptop", None)
+    for name in client.scan_iter("*"):
+        assert secret not in name
+        assert secret not in str(client.hgetall(name) if client.type(name) == "hash" else client.dump)
+
+
+def test_keys_are_listed_used_and_revoked(client: Any) -> None:
+    """A revoked key finds nothing any more, stays in the list for a while, and others are left alone."""
+    tenants = TenantStore(client)
+    first, secret = tenants.create_key("acme")
+    second, other = tenants.create_key("globex")
+    tenants.used([first.id], 1_700_000_000.0)
+    assert [key.last_used_at for key in tenants.api_keys()] == [1_700_000_000.0, None]
+    assert tenants.revoke(first.id) is not None
+    assert tenants.find(secret) is None
+    assert tenants.find(other) == second
+    assert [key.revoked_at is None for key in tenants.api_keys()] == [False, True]
+    assert [key.id for key in tenants.api_keys("globex")] == [second.id]
+    assert tenants.revoke("key_unknown") is None
+
+
+def test_unknown_secrets_and_roles(client: Any) -> None:
+    """What was never made finds nothing, and a role that does not exist is an error."""
+    assert TenantStore(client).find("rtk_wrong") is None
+    assert TenantStore(client).find("") is None
+    with pytest.raises(ValueError, match="producer or ops"):
+        TenantStore(client).create_key("acme", "root")
+
+
+def test_limits_of_a_tenant(client: Any) -> None:
+    """Limits are set, left, and lifted with 0."""
+    tenants = TenantStore(client)
+    assert tenants.tenant("acme").in_flight_limit is None
+    tenants.set_tenant("acme", weight=2, in_flight_limit=3, backlog_limit=10, budget=100, share_duplicates=True)
+    told = tenants.set_tenant("acme", in_flight_limit=0, budget=50)
+    assert (told.weight, told.in_flight_limit, told.backlog_limit, told.budget) == (2.0, None, 10, 50)
+    assert told.share_duplicates
+
+
+def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
+    """A link verifies until its hour is over, for its own name alone."""
+    signer = LinkSigner(client)
+    blobs = open_blobs(tmp_path.as_uri(), "http://gateway", signer)
+    name = blobs.put(b"bytes", "png")
+    link = blobs.link(name, 60)
+    query = {key: value[0] for key, value in parse_qs(urlsplit(link).query).items()}
+    other = LinkSigner(client)
+    assert other.verify(name, query["expires"], query["signature"])
+    assert not other.verify(name.replace("png", "jpg"), query["expires"], query["signature"])
+    assert not other.verify(name, str(int(query["expires"]) + 3600), query["signature"])
+    past = int(time.time()) - 1
+    assert not other.verify(name, str(past), signer(name, past))
+    assert not other.verify(name, "²", query["signature"])
+    assert name_in(link) == name
+    assert name_in("http://gateway/files/nothing.png") == ""
+
+
+def test_a_link_minted_again_is_the_same_request(queue: EditQueue, client: Any) -> None:
+    """An idempotency key knows its request again although the link to the picture was signed anew."""
+    settings: Settings = queue.settings
+    blobs = open_blobs(settings.store, settings.public_url, LinkSigner(client))
+    name = blobs.put(b"bytes", "png")
+    links = [blobs.link(name, 60), blobs.link(name, 90_000)]
+    assert links[0] != links[1]
+    jobs = [queue.enqueue(Edit(prompt="a", init_image=link), idempotency_key="once") for link in links]
+    assert jobs[0].id == jobs[1].id
+    jobs[0].cancel()
