@@ -10,12 +10,14 @@ from celery import bootsteps, signals
 from retouch.broker import make_app
 from retouch.settings import Settings
 from worker import broker_guard
+from worker.consumer import BatchingConsumer
 from worker.logs import configure
 from worker.process import WorkerProcess
 from worker.tasks import register
 
 settings = Settings.load()
 app = make_app(settings)
+app.conf.worker_consumer = BatchingConsumer
 process = WorkerProcess(settings)
 register(app, process)
 broker_guard.install()
