@@ -1,0 +1,49 @@
+"""The messages that carry work to a worker: what we write is what Celery and kombu would have written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu import Connection, Producer
+
+from retouch.broker import TASKS, Envelope, make_app
+from retouch.settings import Settings
+
+
+@pytest.fixture
+def app() -> Celery:
+    return make_app(Settings())
+
+
+def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]:
+    """What kombu puts on the wire for a message, taken out of its transport in memory."""
+    message = app.amqp.as_task_v2(identity, TASKS[lane], args=(item,), ignore_result=True, origin="here")
+    with Connection("memory://") as connection, connection.channel() as channel:
+        channel.queue_declare(lane)
+        Producer(channel).publish(
+            message.body, exchange="", routing_key=lane, serializer="json", headers=message.headers,
+            **message.properties,
+        )  # fmt: skip
+        raw: dict[str, Any] = channel._get(lane)
+    return raw
+
+
+@pytest.mark.parametrize("lane", TASKS)
+def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
+    """Member for member the text equals kombu's own, but for the delivery tag, which only has to be unique."""
+    ours = json.loads(Envelope(app, lane).around("ed_17"))
+    theirs = by_kombu(app, lane, "ed_17", ours["headers"]["id"])
+    theirs["headers"]["origin"] = ours["headers"]["origin"]
+    theirs["properties"]["delivery_tag"] = ours["properties"]["delivery_tag"]
+    assert ours == theirs
+
+
+def test_messages_for_one_item_differ(app: Celery) -> None:
+    """A job may be called for more than once, and Flower must not take two messages for one."""
+    envelope = Envelope(app, "edits")
+    ids = {json.loads(envelope.around("ed_17"))["headers"]["id"] for _ in range(100)}
+    assert len(ids) == 100
+    assert all(identity.startswith("ed_17-") for identity in ids)
