@@ -80,7 +80,8 @@ class BatchRun:
                 return
         except UnknownJob:
             pass
-        entry.state, entry.job, entry.planned_at, entry.round = "planned", "", 0.0, entry.round + 1
+        entry.state, entry.job, entry.link, entry.planned_at = "planned", "", "", 0.0
+        entry.round += 1
 
     def _is_there(self, entry: Entry) -> bool:
         path = self.folder / entry.file

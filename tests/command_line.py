@@ -1,0 +1,77 @@
+"""The `retouch` command inside this process: as typed, with its real exit code, without the second of a start-up."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ops.cli import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, read as JSON."""
+        return json.loads(self.out)
+
+
+def typed(*arguments: object, given: str = "") -> Ended:
+    """Run `retouch` with these arguments; `given` is its standard input."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    words = ["retouch", *(str(argument) for argument in arguments)]
+    with (
+        mock.patch.object(sys, "argv", words),
+        mock.patch.object(sys, "stdin", io.StringIO(given)),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def work_in(client: Any) -> list[str]:
+    """Name the keys of a store that stand for work: all but the one that signs links to images."""
+    return [name for name in sorted(client.keys("*")) if name != "rt:link_key"]
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """Serves blobs as the gateway does, under /files/."""
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(path.removeprefix("/files"))
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def serving_files(folder: Path) -> Iterator[str]:
+    """Stand in for the gateway's file route; gives what RETOUCH_PUBLIC_URL must be."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
