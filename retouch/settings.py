@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     )
     price_per_call: float = Field(0.0, ge=0, description="What one charged call costs, in your currency.")
     retention_s: float = Field(7 * 86_400.0, gt=0, description="How long a finished job and its image are kept.")
+    durable_intents: bool = Field(
+        False, description="Wait for Redis' disk before each POST (WAITAOF): intents survive a crash of Redis' host."
+    )
     lease_s: float = Field(
         15.0, ge=1, le=300, description="A worker silent for this long has lost its jobs to the others."
     )

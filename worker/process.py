@@ -27,6 +27,7 @@ from worker.edits.attempt import EditTools
 from worker.edits.endpoint import Endpoint
 from worker.logs import log
 from worker.pulse import Pulse
+from worker.retention import Retention
 
 _FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
 _HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
@@ -48,14 +49,17 @@ class WorkerProcess:
     @cached_property
     def pulse(self) -> Pulse:
         """Renews leases and rescues; without the stubborn retries of the attempts, so that it never lags behind."""
-        return Pulse(Lanes(connect(self.settings)), self.publisher, self.settings)
+        client = connect(self.settings)
+        lanes = Lanes(client)
+        retention = Retention(lanes, client, self._blobs, self.settings.retention_s)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep)
 
     @cached_property
     def edit_tools(self) -> EditTools:
         """What edit attempts work with."""
         settings = self.settings
         return EditTools(
-            jobs=JobStore(self._client, retention_s=settings.retention_s),
+            jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
             endpoint=Endpoint(settings, connections=self.connections),
             blobs=self._blobs,
             publisher=self.publisher,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,10 +40,12 @@ class Lease(Protocol):
 
 
 class Pulse:
-    """Heartbeats for the leases of this process, and its turn at rescue about once a second."""
+    """Heartbeats for the leases of this process, its turn at rescue about once a second, and `sweep` once a minute."""
 
-    def __init__(self, lanes: Lanes, publisher: Publisher, settings: Settings) -> None:
-        self._lanes, self._publisher, self._settings = lanes, publisher, settings
+    def __init__(
+        self, lanes: Lanes, publisher: Publisher, settings: Settings, sweep: Callable[[], None] = lambda: None
+    ) -> None:
+        self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = False
@@ -106,4 +108,4 @@ class Pulse:
     def _trim(self) -> None:
         if time.monotonic() - self._trimmed_at > _TRIM_EVERY_S:
             self._trimmed_at = time.monotonic()
-            self._lanes.trim(self._settings.retention_s)
+            self._sweep()

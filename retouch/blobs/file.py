@@ -88,6 +88,17 @@ class FileBlobs:
         with self._explained("delete"):
             self._path(name).unlink(missing_ok=True)
 
+    def delete_idle(self, name: str, idle_s: float) -> bool:
+        """Remove a blob unless it was written lately; tells whether it is gone."""
+        with self._explained("delete"):
+            try:
+                idle = self._path(name).stat().st_mtime < time.time() - idle_s
+            except FileNotFoundError:
+                return True
+            if idle:
+                self.delete(name)
+            return idle
+
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A URL on the gateway; its expiry is a full hour, so that a link minted again soon is the same link."""
         bare = f"{self._public_url}/files/{checked(name)}"

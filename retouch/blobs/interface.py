@@ -62,6 +62,14 @@ class BlobStore(Protocol):
         """Remove a blob; one that is not there is fine."""
         ...
 
+    def delete_idle(self, name: str, idle_s: float) -> bool:
+        """
+        Remove a blob unless its bytes were put within the last `idle_s` seconds; tells whether it is gone.
+
+        Bytes that are put again just when their time is over must stay: `put` always writes, so they are not idle.
+        """
+        ...
+
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A URL by which the outside can read the blob for at least `expires_s`, without other credentials."""
         ...

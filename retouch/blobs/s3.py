@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
@@ -67,6 +67,18 @@ class S3Blobs:
         """Remove a blob; one that is not there is fine."""
         with self._explained("delete"), contextlib.suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._store, checked(name))
+
+    def delete_idle(self, name: str, idle_s: float) -> bool:
+        """Remove a blob unless it was put lately; tells whether it is gone."""
+        try:
+            with self._explained("read", name):
+                put_at = obstore.head(self._store, checked(name))["last_modified"]
+        except BlobMissing:
+            return True
+        idle = put_at < datetime.now(UTC) - timedelta(seconds=idle_s)
+        if idle:
+            self.delete(name)
+        return idle
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A presigned GET, which lives `expires_s` or the 7 days that S3 allows."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from retouch.both_ways import both_ways, reply
+from retouch.errors import StoreUnavailable
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -25,6 +26,7 @@ PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
 """Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
 
 _BATCH = 500
+_DISK_MS = 1_500  # below the least sensible redis_timeout_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class JobStore:
     What producers need runs both ways, `await jobs.record.awaited(id)` on a client for asyncio.
     """
 
-    def __init__(self, client: Client, *, retention_s: float) -> None:
-        self.client, self._retention_s = client, retention_s
+    def __init__(self, client: Client, *, retention_s: float, durable_intents: bool = False) -> None:
+        self.client, self._retention_s, self._durable_intents = client, retention_s, durable_intents
         self._enqueue, self._claim = load(client, "enqueue"), load(client, "claim")
         self._intent, self._answer = load(client, "intent"), load(client, "answer")
         self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
@@ -91,11 +93,26 @@ class JobStore:
 
         Failure policy: if this call raises, the POST must not happen.
         """
-        word: str = self._intent(args=[claim.job, claim.fence])
+        word = self._intend_durably(claim) if self._durable_intents else self._intent(args=[claim.job, claim.fence])
         if word == "ok":
             claim.number += 1
             claim.charges.append(Charge(claim.fence, claim.now_at))
         return checkpoint_from(word) or word if word.startswith("{") else word
+
+    def _intend_durably(self, claim: Claim) -> str:
+        """Write the intent and wait until it is on the disk of Redis; on one connection, as WAITAOF asks."""
+        with self.client.pipeline(transaction=False) as pipe:
+            self._intent(args=[claim.job, claim.fence], client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, _DISK_MS)
+            word, confirmed = pipe.execute(raise_on_error=False)
+        if isinstance(word, Exception):
+            raise word
+        if isinstance(confirmed, Exception) or confirmed[0] < 1:
+            raise StoreUnavailable(
+                f"job {claim.job}: Redis did not confirm within {_DISK_MS} ms that the intent is on its disk; nothing "
+                "was POSTed. Rescue takes the job up again; look at the disk of Redis and its appendonly setting."
+            )
+        return str(word)
 
     def answer(
         self, claim: Claim, kind: str, checkpoint: Processing | Ready | None, health: str = ""

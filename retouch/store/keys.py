@@ -40,6 +40,7 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:api_keys` | set | permanent | hashes of all API keys |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
 | `rt:link_key` | string | permanent | signs links to images |
+| `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
@@ -49,10 +50,28 @@ keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
 
 from __future__ import annotations
 
-PERMANENT = ("rt:edits:gate", "rt:deliveries:gate", "rt:edits:limits", "rt:deliveries:limits", "rt:edits:weights",
-             "rt:deliveries:weights", "rt:edits:counts", "rt:deliveries:counts", "rt:tenants", "rt:feed", "rt:rescue",
-             "rt:receiver:", "rt:receivers", "rt:edits:budgets", "rt:edits:backlog_limits", "rt:ledger:",
-             "rt:api_key", "rt:sharing", "rt:link_key")  # fmt: skip
+PERMANENT = (
+    "rt:edits:gate",
+    "rt:deliveries:gate",
+    "rt:edits:limits",
+    "rt:deliveries:limits",
+    "rt:edits:weights",
+    "rt:deliveries:weights",
+    "rt:edits:counts",
+    "rt:deliveries:counts",
+    "rt:tenants",
+    "rt:feed",
+    "rt:rescue",
+    "rt:blobs",
+    "rt:receiver:",
+    "rt:receivers",
+    "rt:edits:budgets",
+    "rt:edits:backlog_limits",
+    "rt:ledger:",
+    "rt:api_key",
+    "rt:sharing",
+    "rt:link_key",
+)
 """Prefixes of keys that never expire."""
 
 FEED = "rt:feed"

@@ -73,9 +73,10 @@ class Lanes:
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
-    def trim(self, retention_s: float) -> int:
-        """Drop index entries of records that are gone; gives how many."""
-        return int(self._retention(args=[retention_s]))
+    def trim(self, retention_s: float) -> tuple[int, list[str]]:
+        """Drop index entries of records that are gone; gives how many, and the images whose time is over."""
+        gone, due = self._retention(args=[retention_s])
+        return int(gone), due
 
     @both_ways
     async def numbers(self, lane: str) -> LaneNumbers:

@@ -19,8 +19,8 @@ Message = tuple[str, str]
 class Script(Protocol):
     """A script that runs in Redis: arguments in, the reply out."""
 
-    def __call__(self, *, args: list[Any]) -> Any:
-        """Run it, atomically, and give its reply."""
+    def __call__(self, *, args: list[Any], client: Any = None) -> Any:
+        """Run it, atomically, and give its reply; on a pipeline, add it there."""
 
 
 @cache

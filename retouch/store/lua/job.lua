@@ -95,4 +95,5 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   for _, name in ipairs({ key('edits', 'spec:' .. job), own, 'rt:timeline:' .. job }) do
     redis.call('EXPIRE', name, life_s)
   end
+  if result ~= '' then redis.call('ZADD', 'rt:blobs', 'GT', instant(now + life_s), cjson.decode(result).name) end
 end

@@ -1,5 +1,6 @@
--- Drop index entries whose records are gone. Records end by their own TTL; an index cannot.
--- ARGV: retention_s.  Returns how many entries went. Looks at the oldest 500 of each index.
+-- Drop index entries whose records are gone, and take images off the record whose time is over. Records end by their
+-- own TTL; an index and an image cannot.
+-- ARGV: retention_s.  Returns {entries that went, names of images to delete}. Looks at the oldest of each index.
 local now = now_s()
 local gone = 0
 local function trim(index, lane, older_s)
@@ -11,4 +12,6 @@ for _, tenant in ipairs(redis.call('SMEMBERS', 'rt:tenants')) do trim('rt:jobs:'
 trim('rt:edits:dead', 'edits', tonumber(ARGV[1]))
 trim('rt:deliveries:recent', 'deliveries', 30 * 86400)
 trim('rt:deliveries:dead', 'deliveries', 30 * 86400)
-return gone
+local due = redis.call('ZRANGEBYSCORE', 'rt:blobs', '-inf', instant(now), 'LIMIT', 0, 200)
+for _, name in ipairs(due) do redis.call('ZREM', 'rt:blobs', name) end
+return { gone, due }

