@@ -1,0 +1,79 @@
+"""The tables of `docs/endpoint.md` say what the code does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+
+from retouch.outcomes import Fail, Failed, Lost, Poll, Processing, Ready, Refused, Retry
+from retouch.outside.http import Answer, Trouble, TroubleKind
+from retouch.policy import Attempt, RetryPolicy, decide
+from tests.docs.pages import DOCS, table
+from worker.edits import answers
+from worker.edits.answers import charge_kind, classify, classify_poll
+
+PAGE = DOCS / "endpoint.md"
+ASKED = Processing("1", "https://api.example/fetch/1", 0.0)
+HTML = b"<!DOCTYPE html><title>502</title>"
+
+
+def answer_of(row: dict[str, str]) -> Answer:
+    body = row["body"].encode() if row["body"].startswith("{") else HTML
+    assert body == HTML or json.loads(body)
+    return Answer(int(row.get("HTTP", 200)), {}, body, 0.1)
+
+
+def follows(outcome: Any, charges: int) -> tuple[str, str]:
+    """What follows a first attempt's outcome, in the page's words, and the code it would fail with."""
+    if isinstance(outcome, Ready):
+        return "download", ""
+    decision = decide(outcome, Attempt(1, charges, 0, 0, 1e6), RetryPolicy(), 0.0, 0.5)
+    if isinstance(decision, Poll):
+        return "look again", ""
+    assert isinstance(decision, Retry | Fail)
+    if isinstance(decision, Fail):
+        return "fail", decision.code
+    return "wait" if decision.refund else "POST again", decision.code
+
+
+def check(row: dict[str, str], outcome: Any) -> None:
+    """Assert that a row says what the code makes of its answer."""
+    kind = charge_kind(outcome)
+    words, code = follows(outcome, int(kind not in ("refused", "failed")))
+    told = (type(outcome).__name__, kind, code, words)
+    said = row["what follows"].removeprefix("**").partition("**")[0]
+    assert (row["outcome"], row["class"], row["code"], said) == told, row
+
+
+@pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
+def test_each_answer_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+    """The outcome, the class of charge, the code and what follows are those of the code."""
+    check(row, classify(answer_of(row), "https://api.example/fetch"))
+
+
+@pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
+def test_each_trouble_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+    """Without an answer, whether anything was sent decides about money, as the page says."""
+    kind: Any = row["trouble"]
+    check(row, classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
+
+
+@pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
+def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+    """A look at a processing job is read as the page says, at the age that the row has."""
+    outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
+    words, _ = follows(outcome, int(not isinstance(outcome, Failed)))
+    assert (row["outcome"], row["what follows"].split("**")[1]) == (type(outcome).__name__, words)
+    assert isinstance(outcome, Ready | Processing | Failed | Lost)
+
+
+def test_no_code_and_no_trouble_is_missing() -> None:
+    """Every code that an answer can be refused with, and every trouble, has a row."""
+    rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
+    codes = {*answers._REFUSING.values(), *(code for _, code in answers._WORDS)}
+    assert codes <= {row["code"] for row in rows}
+    assert {row["trouble"] for row in table(PAGE, "trouble")} == set(get_args(TroubleKind))
+    assert {int(row["HTTP"]) for row in rows if row.get("body") == "(a page)"} >= {400, 401, 402, 403, 404, 429}
+    assert Refused.__name__ in {row["outcome"] for row in rows}

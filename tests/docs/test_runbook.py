@@ -1,0 +1,168 @@
+"""`docs/runbook.md` has a heading for each log event, error code, trouble and finding that the source can say."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from retouch import outcomes
+from retouch.outside.http import TroubleKind
+from tests.docs.pages import DOCS, ROOT, headings, table
+
+PAGE = DOCS / "runbook.md"
+HEADINGS = headings(PAGE)
+CALLS = ("Fail", "Retry", "Refused", "Busy", "_again")
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+def calls(*folders: str) -> Iterator[tuple[str, ast.Call]]:
+    """Every call in these folders, by the last part of the called name."""
+    for path in sources(*folders):
+        for node in nodes(path):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                yield name, node
+
+
+def texts(node: ast.AST) -> list[str]:
+    values = [found.value for found in ast.walk(node) if isinstance(found, ast.Constant)]
+    return [value for value in values if isinstance(value, str)]
+
+
+def log_events() -> set[str]:
+    """What is said through a logger of ours: `log.info("event", …)`."""
+    return {
+        text
+        for name, call in calls("retouch", "producer", "worker", "ops")
+        if name in ("debug", "info", "warning", "error", "exception", "critical")
+        and getattr(getattr(call.func, "value", None), "id", "") == "log"
+        for text in texts(call.args[0])
+    }
+
+
+def error_codes() -> set[str]:
+    """The codes with which a job can fail or wait: from the policy, the classification, the store and its scripts."""
+    from worker.edits import answers
+
+    found = {text for name, call in calls("retouch", "worker") if name in CALLS for argument in call.args[:2]
+             for text in texts(argument) if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)}  # fmt: skip
+    scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").glob("*.lua"))
+    return {*found, *answers._REFUSING.values(), *dict(answers._WORDS).values(),
+            *re.findall(r'"code":"(\w+)"', scripts)}  # fmt: skip
+
+
+def batch_codes() -> set[str]:
+    return {texts(call.args[0])[0] for name, call in calls("producer/cli/batch") if name == "fail"
+            and isinstance(call.args[0], ast.Constant)}  # fmt: skip
+
+
+def findings() -> set[str]:
+    """What the doctor can find wrong, as `check: what`; each value that is put in stands as an ellipsis."""
+    found = set()
+    for path in sources("ops/doctor"):
+        for function in nodes(path):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("bad", "note"):
+                    check = path.stem.removeprefix("of_")
+                    found |= {f"{check}: {what}".replace("…:…", "…") for what in spellings(call.args[1], function)}
+    return found
+
+
+def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
+    """The texts that an expression can have: constants as they are, both arms of a choice, the rest an ellipsis."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.IfExp):
+        return [*spellings(node.body, function), *spellings(node.orelse, function)]
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(parts) for parts in product(*(spellings(part, function) for part in node.values))]
+    if isinstance(node, ast.FormattedValue):
+        choice = assigned(node.value, function)
+        return spellings(choice, function) if isinstance(choice, ast.IfExp) else ["…"]
+    if isinstance(node, ast.BinOp):
+        return [a + b for a, b in product(spellings(node.left, function), spellings(node.right, function))]
+    text = assigned(node, function)
+    return spellings(text, function) if isinstance(text, ast.IfExp | ast.JoinedStr | ast.BinOp) else ["…"]
+
+
+def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
+    """What a function assigns to a name, or None."""
+    for statement in ast.walk(function):
+        if isinstance(statement, ast.Assign) and isinstance(node, ast.Name):
+            target = statement.targets[0]
+            if isinstance(target, ast.Name) and target.id == node.id:
+                return statement.value
+    return None
+
+
+def said_when_good() -> set[str]:
+    """Spellings that only the good case has."""
+    return {"redis: … MB used, no limit set"}
+
+
+@pytest.mark.parametrize("event", sorted(log_events()))
+def test_each_log_event_has_its_heading(event: str) -> None:
+    """Whoever reads an event in the log finds it in the runbook by its name."""
+    assert event in HEADINGS
+
+
+@pytest.mark.parametrize("code", sorted(error_codes() | batch_codes()))
+def test_each_error_code_has_its_heading(code: str) -> None:
+    """Each code with which a job or a row of a batch can fail is explained."""
+    assert code in HEADINGS
+
+
+@pytest.mark.parametrize("trouble", [*get_args(TroubleKind), "broker"])
+def test_each_delivery_trouble_has_its_heading(trouble: str) -> None:
+    """Each way in which a delivery gets no answer is explained."""
+    assert trouble in HEADINGS
+
+
+def test_reasons_and_events_of_receivers_have_their_headings() -> None:
+    """What ends a delivery without an attempt, and what the feed says of a receiver, is explained."""
+    reasons = {texts(call.args[0])[0] for name, call in calls("worker/deliveries") if name == "undeliverable"}
+    told = set(re.findall(r"tell\('(receiver\.\w+)'\)", (ROOT / "retouch/store/lua/settle_delivery.lua").read_text()))
+    assert len(reasons) == len(told) == 2
+    assert reasons | {f"event {kind}" for kind in told} <= set(HEADINGS)
+
+
+@pytest.mark.parametrize("finding", sorted(findings() - said_when_good()))
+def test_each_finding_of_the_doctor_has_its_heading(finding: str) -> None:
+    """Each thing that `retouch doctor` can find wrong has an entry that begins with its words."""
+    assert any(heading.startswith(finding) for heading in HEADINGS), finding
+
+
+def test_no_heading_explains_what_is_gone() -> None:
+    """Events, codes and findings that the source no longer knows are no longer explained."""
+    page = PAGE.read_text()
+    sections = {text.split("\n")[0]: text for text in page.split("\n## ")[1:]}
+
+    def under(section: str) -> set[str]:
+        return {found.replace("`", "") for found in re.findall(r"^### (.+)$", sections[section], re.MULTILINE)}
+
+    assert under("Log events of a worker") == log_events()
+    assert under("Job error codes") == error_codes()
+    assert under("Codes of retouch batch") == batch_codes()
+    known = findings()
+    assert [found for found in under("Doctor findings") if not any(found.startswith(one) for one in known)] == []
+
+
+def test_each_outcome_of_an_attempt_is_named() -> None:
+    """The table under `attempt_ended` has every outcome that an attempt can end with."""
+    names = {kind.__name__ for kind in get_args(outcomes.Outcome)}
+    assert {row["outcome"] for row in table(PAGE, "outcome")} == names - {"Unasked", "Ready"}
