@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from producer.cli import looking, moving, putting_in, receiving
+from producer.cli import looking, money, moving, putting_in, receiving
 from producer.cli.options import LOOK_AFTER, PUT_IN
 
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     looks_after: tuple[Callable[..., None], ...] = (
         *(looking.jobs, looking.job, looking.watch, looking.status, moving.cancel, moving.replay),
         *(moving.pause, moving.resume, looking.deliveries, moving.redeliver),
+        *(money.usage, money.budget, money.erase),
     )
     for panel, commands in ((PUT_IN, puts_in), (LOOK_AFTER, looks_after)):
         for command in commands:
