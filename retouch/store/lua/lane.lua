@@ -18,6 +18,12 @@ local function now_s()
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
+-- A job whose answer is paid for needs no call, only its image: it goes first, and neither budget nor breaker counts it.
+local function is_paid(lane, item)
+  local checkpoint = lane == 'edits' and redis.call('HGET', state_key(lane, item), 'checkpoint')
+  return checkpoint and checkpoint ~= ''
+end
+
 local function instant(seconds) return string.format('%.3f', seconds) end
 
 local function hold_until(lane, item, at) redis.call('ZADD', key(lane, 'slots'), instant(at), item) end
@@ -51,21 +57,24 @@ local function rest(lane, group, pass)
   redis.call('ZADD', key(lane, 'resting'), pass, group)
 end
 
+-- True while a group that holds so many slots may have one more.
+local function may_take(lane, group, gate, held)
+  return held < limit_of(lane, group, gate) and (lane ~= 'edits' or money.lets_go(group))
+end
+
 local function join(lane, group)
   if redis.call('ZSCORE', key(lane, 'ready'), group) then return end
   if redis.call('ZCARD', key(lane, 'backlog:' .. group)) == 0 then return end
   if redis.call('ZSCORE', key(lane, 'shut'), group) then return end
-  if lane == 'edits' and not money.is_left(group) then return end
   local gate = gate_of(lane)
-  local held = tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)
-  if held >= limit_of(lane, group, gate) then return end
+  if not may_take(lane, group, gate, tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)) then return end
   local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting'), group) or 0)
   redis.call('ZREM', key(lane, 'resting'), group)
   redis.call('ZADD', key(lane, 'ready'), math.max(pass, gate.clock), group)
 end
 
 local function put(lane, group, item, score)
-  redis.call('ZADD', key(lane, 'backlog:' .. group), score, item)
+  redis.call('ZADD', key(lane, 'backlog:' .. group), is_paid(lane, item) and 0 or score, item)
   join(lane, group)
 end
 
@@ -86,36 +95,41 @@ local function dispatch(lane, now)
   local tokens = tokens_of(gate, now)
   local free = math.floor(math.min(gate.limit - redis.call('ZCARD', key(lane, 'slots')), tokens))
   if gate.open_until then free = math.min(free, 1) end
-  local given = 0
+  local given, probe = 0, nil
   while given < free do
     local top = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
     if #top == 0 then break end
     local group, pass = top[1], tonumber(top[2])
     local backlog = key(lane, 'backlog:' .. group)
-    local item = redis.call('ZPOPMIN', backlog)
+    -- Asked again here: a limit or budget may have been lowered since the group joined.
+    local held = tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)
+    local item = may_take(lane, group, gate, held) and redis.call('ZPOPMIN', backlog) or {}
     if #item == 0 then
       rest(lane, group, pass)
     else
       given = given + 1
       gate.clock = pass
       local weight = tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1)
-      local held = redis.call('HINCRBY', key(lane, 'held'), group, 1)
-      if lane == 'edits' then money.reserve(item[1], group) end
-      local may_go_on = held < limit_of(lane, group, gate) and (lane ~= 'edits' or money.is_left(group))
-      if not may_go_on or redis.call('ZCARD', backlog) == 0 then
+      redis.call('HINCRBY', key(lane, 'held'), group, 1)
+      local own = state_key(lane, item[1])
+      if not is_paid(lane, item[1]) then
+        probe = item[1]
+        redis.call('HSET', own, 'score', item[2])
+        if lane == 'edits' then money.reserve(item[1], group) end
+      end
+      if not may_take(lane, group, gate, held + 1) or redis.call('ZCARD', backlog) == 0 then
         rest(lane, group, pass + 1 / weight)
       else
         redis.call('ZADD', ready, pass + 1 / weight, group)
       end
-      redis.call('HSET', state_key(lane, item[1]),
-        'group', group, 'score', item[2], 'state', 'queued', 'dispatched_at', instant(now))
+      redis.call('HSET', own, 'group', group, 'state', 'queued', 'dispatched_at', instant(now))
       call(lane, item[1], now + MESSAGE_GRACE_S)
     end
   end
   if given == 0 then return end
   redis.call('HSET', key(lane, 'gate'), 'clock', gate.clock)
-  if gate.open_until then
-    redis.call('HSET', key(lane, 'gate'), 'open_until', instant(now + PROBE_S), 'probing', '1')
+  if gate.open_until and probe then
+    redis.call('HSET', key(lane, 'gate'), 'open_until', instant(now + PROBE_S), 'probing', probe)
   end
   if tokens < math.huge then
     redis.call('HSET', key(lane, 'gate'), 'tokens', tokens - given, 'refilled_at', instant(now))
@@ -123,10 +137,20 @@ local function dispatch(lane, now)
   redis.call('ZREMRANGEBYSCORE', key(lane, 'resting'), '-inf', gate.clock)
 end
 
+-- A probe that ends before the endpoint said anything to it (cancelled, or out of time) leaves its turn to another job.
+local function end_probe(job)
+  if redis.call('HGET', 'rt:edits:gate', 'probing') ~= job then return end
+  redis.call('HDEL', 'rt:edits:gate', 'probing')
+  redis.call('HSET', 'rt:edits:gate', 'open_until', instant(now_s()))
+end
+
 -- Give the item's slot back, if it holds one.
 local function release(lane, group, item)
   if redis.call('ZREM', key(lane, 'slots'), item) == 0 then return end
-  if lane == 'edits' then money.give_back(item, group) end
+  if lane == 'edits' then
+    money.give_back(item, group)
+    end_probe(item)
+  end
   if redis.call('HINCRBY', key(lane, 'held'), group, -1) <= 0 then redis.call('HDEL', key(lane, 'held'), group) end
   join(lane, group)
 end

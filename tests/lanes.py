@@ -1,0 +1,133 @@
+"""What tests of the lanes share: jobs put in by hand, time moved by hand, and what must hold at every moment."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import count
+from typing import Any
+
+from retouch.outcomes import Image
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore, NewJob
+from retouch.store.lanes import LANES, Lanes
+from retouch.store.receivers import ReceiverStore
+from retouch.store.records import Claim, JobSpec
+from retouch.store.scripts import Message
+
+FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}
+LEASE_S, RETENTION_S = 15.0, 3_600.0
+IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 1)
+
+
+class LaneKit:
+    """The stores on one Redis, and the hands of time."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.jobs = JobStore(client, retention_s=RETENTION_S)
+        self.lanes = Lanes(client)
+        self.deliveries = DeliveryStore(client)
+        self.receivers = ReceiverStore(client)
+        self._made = count(1)
+
+    def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
+        """Spell a job; `key` and `fingerprint` make it idempotent."""
+        key, fingerprint = spec.pop("key", ""), spec.pop("fingerprint", "-")
+        edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
+        text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
+        return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint)
+
+    def enqueue(self, *jobs: NewJob) -> list[Message]:
+        """Put jobs in and give the messages."""
+        return self.jobs.enqueue(jobs)[1]
+
+    def claim(self, job: str) -> Claim:
+        """Claim a job that can be claimed."""
+        claim = self.jobs.claim(job, LEASE_S)
+        assert claim is not None
+        return claim
+
+    def dispatched(self, lane: str = "edits") -> list[str]:
+        """The items that hold a slot."""
+        return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
+
+    def rescue(self) -> list[Message]:
+        """Sweep now, whoever swept before."""
+        self.client.hdel("rt:rescue", "next_at")
+        return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
+
+    def make_due(self, lane: str, part: str, *items: str) -> None:
+        """Move the instants of items (all, if none is named) in `slots`, `timetable` or `shut` into the past."""
+        name = f"rt:{lane}:{part}"
+        for item in items or self.client.zrange(name, 0, -1):
+            self.client.zadd(name, {item: 1.0}, xx=True)
+
+    def state(self, job: str) -> str:
+        """The state of a job."""
+        record = self.jobs.record(job)
+        assert record is not None
+        return record.state
+
+    def finish(self, job: str, decision: Any) -> list[Message]:
+        """Claim a job and settle it at once."""
+        return self.jobs.settle(self.claim(job), decision)
+
+
+def assert_consistent(client: Any, jobs: list[str]) -> None:
+    """Check everything that must hold between any two moves."""
+    for lane in LANES:
+        _assert_lane(client, lane)
+    for job in jobs:
+        _assert_in_one_place(client, "edits", job)
+    for item in client.zrange("rt:deliveries:recent", 0, -1):
+        _assert_in_one_place(client, "deliveries", item)
+
+
+def _assert_lane(client: Any, lane: str) -> None:
+    slots = client.zrange(f"rt:{lane}:slots", 0, -1)
+    held = {group: int(count) for group, count in client.hgetall(f"rt:{lane}:held").items()}
+    groups = Counter(client.hget(f"rt:{lane}:state:{item}", "group") for item in slots)
+    assert held == dict(groups), f"{lane}: held {held}, but the slots are of {dict(groups)}"
+    gate, own = client.hgetall(f"rt:{lane}:gate"), client.hgetall(f"rt:{lane}:limits")
+    usual = {"edits": (5, float("inf")), "deliveries": (64, 8)}[lane]
+    assert len(slots) <= int(gate.get("limit", usual[0]))
+    limits = {group: float(own.get(group, gate.get("group_limit", usual[1]))) for group in held}
+    shut = set(client.zrange(f"rt:{lane}:shut", 0, -1))
+    assert all(held[group] <= limits[group] for group in held if group not in shut and lane == "edits")
+    ready = set(client.zrange(f"rt:{lane}:ready", 0, -1))
+    assert ready.isdisjoint(client.zrange(f"rt:{lane}:resting", 0, -1))
+    prefix = f"rt:{lane}:backlog:"
+    for name in client.scan_iter(f"{prefix}*"):
+        group = name.removeprefix(prefix)
+        may_run = held.get(group, 0) < float(own.get(group, gate.get("group_limit", usual[1]))) and group not in shut
+        assert (group in ready) == may_run, f"{lane}: {group} waits with {held.get(group, 0)} held, ready: {ready}"
+
+
+def assert_no_idle_slot(client: Any, lane: str) -> None:
+    """Check that no slot is free while work waits that may have it, as it must be behind every sweep."""
+    limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 64}[lane])
+    waiting = [
+        group for group in client.zrange(f"rt:{lane}:ready", 0, -1) if client.exists(f"rt:{lane}:backlog:{group}")
+    ]
+    assert not waiting or client.zcard(f"rt:{lane}:slots") >= limit, f"{lane}: a slot is free and {waiting} wait"
+
+
+def _assert_in_one_place(client: Any, lane: str, item: str) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        pipe.hgetall(f"rt:{lane}:state:{item}").get(f"rt:{lane}:spec:{item}")
+        pipe.zscore(f"rt:{lane}:slots", item).zscore(f"rt:{lane}:timetable", item)
+        pipe.ttl(f"rt:{lane}:state:{item}").ttl(f"rt:{lane}:spec:{item}")
+        known, spec, slot, timetable, *lives = pipe.execute()
+    group = known.get("group") or json.loads(spec)["tenant"]
+    backlog = client.zscore(f"rt:{lane}:backlog:{group}", item)
+    state = known.get("state", "queued")
+    places = [name for name, score in (("backlog", backlog), ("slot", slot), ("timetable", timetable)) if score]
+    right = {"queued": ["backlog", "slot"], "running": ["slot"], "polling": ["slot"], "retrying": ["timetable"]}
+    if state in FINAL[lane]:
+        assert places == [], f"{item} is {state} and still in {places}"
+        assert min(lives) > 0, f"{item} is {state} and has no end"
+    else:
+        assert len(places) == 1, f"{item} is {state} and in {places}"
+        assert places[0] in right[state], f"{item} is {state} and in {places}"
+        assert max(lives) < 0, f"{item} is {state} and will vanish"
