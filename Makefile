@@ -49,10 +49,11 @@ lint: $(STAMP) ## Check format, lint, types and floors
 check: lint test ## All that CI runs: lint, then test
 
 .PHONY: fmt
-fmt: $(STAMP) ## Rewrite the code in the house format
+fmt: $(STAMP) ## Rewrite the code in the house format, and the pages that are made from it
 	$(BIN)/ruff check --select I --fix --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/python -m ops.settings_docs
+	$(BIN)/python -m ops.cli_docs
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against no queue and plain Celery; prints a table of ratios
