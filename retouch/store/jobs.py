@@ -146,7 +146,8 @@ class JobStore:
     @both_ways
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, and then nothing happened."""
-        word, messages = await reply(self._replay(args=[job, "" if deadline_s is None else deadline_s]))
+        deadline = "" if deadline_s is None else deadline_s
+        word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
         return word, messages_of(messages)
 
     @both_ways

@@ -1,6 +1,8 @@
 -- Put a failed or cancelled job back into the backlog. It resumes from its checkpoint if that can still yield the
 -- image; otherwise it will POST again, and the charges so far no longer count against its max_charges.
--- ARGV: job, deadline_s (or '' for as long as it was given at first).  Returns {'replayed' | 'open' | 'succeeded' | 'unknown', messages}.
+-- A job whose image was kept, and that was cancelled all the same, succeeds at once.
+-- ARGV: job, deadline_s (or '' for as long as it was given at first), retention_s.
+-- Returns {'replayed' | 'open' | 'succeeded' | 'unknown', messages}.
 local BUCKET_S = 5
 local job = ARGV[1]
 local own = state_key('edits', job)
@@ -18,6 +20,11 @@ redis.call('HDEL', own, 'error', 'finished_at', 'cancel', 'cancelled', 'crashes'
 redis.call('HSET', own, 'state', 'queued', 'forgiven', #charges_of(job), 'deadline_at', instant(now + deadline_s))
 redis.call('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), job)
 event(job, tenant, 'edit.replayed', now, '')
+local result = redis.call('HGET', own, 'result')
+if result then
+  finish(job, tenant, 'succeeded', now, tonumber(ARGV[3]), '', result)
+  return { 'replayed', messages }
+end
 put('edits', tenant, job, instant(now))
 dispatch('edits', now)
 return { 'replayed', messages }

@@ -13,6 +13,15 @@ if checkpoint == '-' then redis.call('HDEL', own, 'checkpoint')
 elseif checkpoint ~= '' then redis.call('HSET', own, 'checkpoint', checkpoint) end
 if known[2] == '1' and move ~= 'polling' then move = 'cancelled' end
 
+-- A late answer to an earlier POST may have come while this attempt's own POST was out and failed: the job goes on from
+-- it at once. What this attempt itself was answered is no reason: it has already been tried.
+local function has_late_answer()
+  local charges = charges_of(job)
+  local last = charges[#charges]
+  if not last or last.fence ~= tonumber(fence) or last.class == 'succeeded' or last.class == 'processing' then return false end
+  return (redis.call('HGET', own, 'checkpoint') or '') ~= ''
+end
+
 if move == 'polling' then
   redis.call('HSET', own, 'state', 'polling')
   redis.call('HINCRBY', own, 'polls', 1)
@@ -22,6 +31,12 @@ elseif move == 'retrying' then
   redis.call('HINCRBY', own, 'waits', 1)
   event(job, tenant, 'edit.retrying', now, ',"delay_s":' .. instant(tonumber(delay_s)) .. ',"error":' .. error)
   park('edits', tenant, job, now + tonumber(delay_s))
+elseif move == 'failed' and has_late_answer() then
+  local score = redis.call('HGET', own, 'score')
+  release('edits', tenant, job)
+  redis.call('HSET', own, 'state', 'queued', 'called', '0')
+  event(job, tenant, 'edit.adopted', now, '')
+  put('edits', tenant, job, score)
 else
   finish(job, tenant, move, now, tonumber(ARGV[9]), move == 'failed' and error or '', result)
 end

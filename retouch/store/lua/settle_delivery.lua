@@ -44,7 +44,7 @@ local function judge(health_key)
   redis.call('EXPIRE', health_key, LIFE_S)
   if health == 'ok' then
     redis.call('HDEL', health_key, 'failing_since', 'shut_s', 'probing', 'warned')
-    if known[3] then redis.call('HDEL', key('deliveries', 'limits'), receiver) end
+    redis.call('HDEL', key('deliveries', 'limits'), receiver)  -- also where the record of the probing is gone
     return
   end
   local failed = redis.call('HINCRBY', health_key, 'failed', 1)
@@ -55,6 +55,8 @@ local function judge(health_key)
     redis.call('HSET', health_key, 'warned', '1')
     tell('receiver.failing')
   end
+  -- Attempts that were out when it was shut are no probes: they must not double its time.
+  if redis.call('ZSCORE', key('deliveries', 'shut'), receiver) then return end
   if known[3] or (results >= RESULTS_LEAST and failed >= FAILED_SHARE * results) then shut(health_key, known[3]) end
 end
 

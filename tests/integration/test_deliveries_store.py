@@ -1,0 +1,254 @@
+"""Deliveries in the store: who is told of what, how many at once, when a receiver is left alone, and by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from retouch.outcomes import Fail, Retry, Succeed
+from retouch.store.deliveries import DeliveryClaim
+from tests.lanes import IMAGE, LEASE_S, LaneKit, assert_consistent
+from worker.deliveries.schedule import Told, settle_told, undeliverable
+
+HOOK = "https://hooks.example/a"
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    kit = LaneKit(client)
+    kit.lanes.open(100, 0.0)
+    return kit
+
+
+def ended(kit: LaneKit, **spec: Any) -> str:
+    """A job that succeeded."""
+    new = kit.new(**spec)
+    kit.enqueue(new)
+    kit.finish(new.id, Succeed(IMAGE))
+    return new.id
+
+
+def claim(kit: LaneKit, item: str) -> DeliveryClaim:
+    claimed = kit.deliveries.claim(item, LEASE_S)
+    assert claimed is not None
+    return claimed
+
+
+def tell(kit: LaneKit, item: str, status: int | None) -> None:
+    """Take one delivery through one attempt."""
+    claimed = claim(kit, item)
+    kit.deliveries.settle(claimed, settle_told(Told(status), claimed.number, claimed.by_hand, 0.0, 0.5))
+
+
+def told_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
+    return [(record.type, record.receiver) for record in kit.deliveries.of_job(job)]
+
+
+def test_each_receiver_is_told_once(kit: LaneKit) -> None:
+    """A receiver that is named by the job and hears of every job gets one delivery, a second receiver its own."""
+    both = kit.receivers.add("acme", HOOK)
+    other = kit.receivers.add("acme", "https://hooks.example/b")
+    kit.receivers.add("foreign", "https://hooks.example/c")
+    job = ended(kit, receivers=(both.id,), callback="billing.tasks.edited@billing")
+    assert sorted(told_of(kit, job)) == sorted(
+        [
+            ("edit.succeeded", both.id),
+            ("edit.succeeded", other.id),
+            ("edit.succeeded", "task:billing.tasks.edited@billing"),
+        ]
+    )
+
+
+def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
+    """No events named: the final ones. Named: those and no other. A job's own events add to the final ones."""
+    chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
+    own = kit.receivers.ensure("acme", "https://hooks.example/own")
+    new = kit.new(receivers=(own.id,), events=("edit.retrying",))
+    kit.enqueue(new)
+    kit.finish(new.id, Retry(1.0, "x", "y"))
+    kit.make_due("edits", "timetable")
+    kit.rescue()
+    kit.finish(new.id, Succeed(IMAGE))
+    told = told_of(kit, new.id)
+    assert [kind for kind, receiver in told if receiver == own.id] == ["edit.retrying", "edit.succeeded"]
+    assert {kind for kind, receiver in told if receiver == chooser.id} == {"edit.running"}
+
+
+def test_a_receiver_that_is_off_is_not_told(kit: LaneKit) -> None:
+    """Switched off: no new delivery, by whatever way it is named; switched on again: the next event."""
+    receiver = kit.receivers.add("acme", HOOK)
+    kit.receivers.set_disabled(receiver.id, True)
+    assert told_of(kit, ended(kit, receivers=(receiver.id,))) == []
+    kit.receivers.set_disabled(receiver.id, False)
+    assert len(told_of(kit, ended(kit))) == 1
+
+
+def test_at_most_eight_at_once_for_one_receiver(kit: LaneKit, client: Any) -> None:
+    """A slow receiver takes eight places, and another one is told all the same."""
+    slow, quick = kit.receivers.add("slow", HOOK), kit.receivers.add("quick", HOOK)
+    for _ in range(20):
+        ended(kit, tenant="slow")
+    ended(kit, tenant="quick")
+    assert client.hgetall("rt:deliveries:held") == {slow.id: "8", quick.id: "1"}
+    tell(kit, kit.dispatched("deliveries")[0], 204)
+    assert int(client.hget("rt:deliveries:held", slow.id)) <= 8
+    assert_consistent(client, [])
+
+
+def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKit, client: Any) -> None:
+    """Ten attempts, each on record; then it is dead, listed, and kept for thirty days."""
+    kit.receivers.add("acme", HOOK)
+    job = ended(kit)
+    (record,) = kit.deliveries.of_job(job)
+    for number in range(1, 11):
+        client.delete(f"rt:deliveries:health:{record.receiver}")
+        tell(kit, record.id, 500)
+        (now,) = kit.deliveries.of_job(job)
+        assert now.attempt == len(now.log) == number
+        assert now.state == ("dead" if number == 10 else "retrying")
+        kit.make_due("deliveries", "timetable")
+        kit.rescue()
+    assert list(kit.deliveries.ids(dead=True)) == [record.id]
+    assert 29 * 86_400 < client.ttl(f"rt:deliveries:state:{record.id}") <= 30 * 86_400
+    assert_consistent(client, [job])
+
+
+def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
+    """A delivery that is over, even to a receiver that is off, goes out again with its id and no bearing on health."""
+    receiver = kit.receivers.add("acme", HOOK)
+    (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
+    assert kit.deliveries.redeliver(item)[0] == "open"
+    tell(kit, item, 410)
+    assert client.hget(f"rt:receiver:{receiver.id}", "disabled") == "1"
+    assert kit.deliveries.redeliver(item) == ("redelivered", [("deliveries", item)])
+    claimed = claim(kit, item)
+    assert (claimed.by_hand, claimed.number) == (True, 1)
+    kit.deliveries.settle(claimed, settle_told(Told(204), 1, True, 0.0, 0.5))
+    (record,) = kit.deliveries.records([item])
+    assert (record.state, len(record.log)) == ("delivered", 2)
+    assert list(kit.deliveries.ids(dead=True)) == []
+    assert kit.deliveries.redeliver("dl_none")[0] == "unknown"
+    assert_consistent(client, [])
+
+
+def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) -> None:
+    """A receiver that is gone is told nothing more; the feed has the event, and what still waits for it is dead."""
+    receiver = kit.receivers.add("acme", HOOK)
+    first, second = ended(kit), ended(kit)
+    tell(kit, kit.deliveries.of_job(first)[0].id, 410)
+    assert kit.receivers.get(receiver.id).disabled  # type: ignore[union-attr]
+    assert [raw["type"] for _, raw in client.xrange("rt:feed")][-1] == "receiver.disabled"
+    claimed = claim(kit, kit.deliveries.of_job(second)[0].id)
+    kit.deliveries.settle(claimed, undeliverable("the receiver is switched off", 1, 0.0))
+    (record,) = kit.deliveries.of_job(second)
+    assert (record.state, record.attempt) == ("dead", 0)
+
+
+def fail_until_shut(kit: LaneKit, client: Any, receiver: str) -> None:
+    """Seven failures and three successes in a window of ten, the last one a failure."""
+    for status in (204, 204, 204, *[500] * 7):
+        ended(kit)
+        item = kit.dispatched("deliveries")[0]
+        assert client.zcard("rt:deliveries:shut") == 0
+        tell(kit, item, status)
+    assert client.zrange("rt:deliveries:shut", 0, -1) == [receiver]
+
+
+def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
+    """Ten results with seven failures shut a receiver; then one probe at a time, and the first success opens it."""
+    receiver = kit.receivers.add("acme", HOOK)
+    fail_until_shut(kit, client, receiver.id)
+    shut_s = client.zscore("rt:deliveries:shut", receiver.id) - client.time()[0]
+    assert 28 <= shut_s <= 31
+    for _ in range(5):
+        ended(kit)
+    assert kit.dispatched("deliveries") == []
+    kit.make_due("deliveries", "shut")
+    kit.rescue()
+    (probe,) = kit.dispatched("deliveries")
+    tell(kit, probe, 500)
+    assert kit.dispatched("deliveries") == []
+    assert 58 <= client.zscore("rt:deliveries:shut", receiver.id) - client.time()[0] <= 61
+    kit.make_due("deliveries", "shut")
+    kit.rescue()
+    (probe,) = kit.dispatched("deliveries")
+    tell(kit, probe, 204)
+    assert len(kit.dispatched("deliveries")) >= 3
+    assert client.hget("rt:deliveries:limits", receiver.id) is None
+    assert_consistent(client, [])
+
+
+def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_eight_places_back(
+    kit: LaneKit, client: Any
+) -> None:
+    """Switching on forgets the record of failures; the first success then lifts the limit of one at a time."""
+    receiver = kit.receivers.add("acme", HOOK)
+    fail_until_shut(kit, client, receiver.id)
+    kit.receivers.set_disabled(receiver.id, False)
+    for _ in range(10):
+        ended(kit)
+    kit.make_due("deliveries", "shut")
+    kit.rescue()
+    (probe,) = kit.dispatched("deliveries")
+    tell(kit, probe, 204)
+    assert len(kit.dispatched("deliveries")) == 8
+
+
+def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, client: Any) -> None:
+    """Eight attempts that were out when the receiver was shut do not double its time eight times over."""
+    receiver = kit.receivers.add("acme", HOOK)
+    for _ in range(18):
+        ended(kit)
+    kit.rescue()
+    for _ in range(2):
+        for item in [item for item in kit.dispatched("deliveries") if kit.deliveries.claim(item, LEASE_S)]:
+            (record,) = kit.deliveries.records([item])
+            fence = int(client.hget(f"rt:deliveries:state:{item}", "fence"))
+            out = DeliveryClaim(item, fence, record.job, record.sequence, record.type, receiver.id, "acme", 1, False)
+            kit.deliveries.settle(out, settle_told(Told(500), 1, False, 0.0, 0.5))
+    assert client.zscore("rt:deliveries:shut", receiver.id) - client.time()[0] <= 31
+
+
+def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -> None:
+    """An attempt that is not on record is made again under the same id; its first worker's settlement has no effect."""
+    kit.receivers.add("acme", HOOK)
+    (record,) = kit.deliveries.of_job(ended(kit))
+    frozen = claim(kit, record.id)
+    kit.make_due("deliveries", "slots")
+    assert ("deliveries", record.id) in kit.rescue()
+    current = claim(kit, record.id)
+    kit.deliveries.settle(frozen, settle_told(Told(500), 1, False, 0.0, 0.5))
+    kit.deliveries.settle(current, settle_told(Told(204), 1, False, 0.0, 0.5))
+    (record,) = kit.deliveries.records([record.id])
+    assert (record.state, record.attempt) == ("delivered", 1)
+    assert_consistent(client, [])
+
+
+def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
+    """The same address gives the same receiver and secret; a rotation keeps the old secret for a day."""
+    first, again = kit.receivers.ensure("acme", HOOK), kit.receivers.ensure("acme", HOOK)
+    assert first == again
+    rotated = kit.receivers.rotate(first.id)
+    assert rotated is not None
+    assert (rotated.old_secret, rotated.secret != first.secret) == (first.secret, True)
+    assert rotated.signing_keys(rotated.old_until - 1) == [rotated.secret, first.secret]
+    assert kit.receivers.rotate("rc_none") is None
+
+
+def test_a_job_outlives_its_deliveries(kit: LaneKit, client: Any) -> None:
+    """While someone may still be told of it, a job is kept longer than its retention: for the whole schedule."""
+    kit.receivers.add("acme", HOOK)
+    told, untold = ended(kit), ended(kit, tenant="silent")
+    assert client.ttl(f"rt:edits:spec:{told}") > 75 * 3_600
+    assert client.ttl(f"rt:edits:spec:{untold}") <= 3_600
+
+
+def test_a_failed_job_tells_why(kit: LaneKit) -> None:
+    """The timeline has the error and the charges as they were at that moment."""
+    new = kit.new()
+    kit.enqueue(new)
+    kit.finish(new.id, Fail("bad_key", 'Invalid "Api" Key', retryable=False))
+    entry = kit.jobs.timeline(new.id)[-1]
+    assert (entry["type"], entry["charges"]) == ("edit.failed", [])
+    assert entry["error"] == {"code": "bad_key", "message": 'Invalid "Api" Key', "retryable": False}
