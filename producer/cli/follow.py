@@ -17,11 +17,12 @@ Show = Callable[[str], None]
 
 def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
-    Wait for the image, with a line that moves while standard error is a terminal.
+    Wait for the image, with a line on standard error that moves if that is a terminal, and else names the job.
 
     Raises what `Job.result` raises: `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s`.
     """
     if not sys.stderr.isatty():
+        print(f"{job.id}  enqueued", file=sys.stderr, flush=True)
         return job.result(timeout_s)
     begun_at = time.monotonic()
     with _moving_line() as show:

@@ -46,20 +46,28 @@ def run_edit(command: EditCommand) -> int:
         edit = edit_of(prompt, picture.link(desk.connections.blobs), command.numbers)
         admit(edit, terms)
         picture.keep(desk.connections.blobs)
-        job = desk.queue.enqueue(edit, **command.options)
-        if not command.wait:
-            return _tell(desk, job, None, command.as_json)
         try:
-            result = wait_for(job, command.timeout_s)
-        except (EditFailed, EditCancelled):
-            if not command.as_json:
-                raise
-            return _tell(desk, job, None, as_json=True) or 1
+            job = desk.queue.enqueue(edit, **command.options)
         except KeyboardInterrupt:
-            print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
-                  f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+            print(
+                "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
+            )
             return INTERRUPTED
-        return _tell(desk, job, saving.save(result, command.out, picture.stem or job.id), command.as_json)
+        return _wait(desk, job, picture.stem, command) if command.wait else _tell(desk, job, None, command.as_json)
+
+
+def _wait(desk: Desk, job: Job, stem: str, command: EditCommand) -> int:
+    try:
+        result = wait_for(job, command.timeout_s)
+    except (EditFailed, EditCancelled):
+        if not command.as_json:
+            raise
+        return _tell(desk, job, None, as_json=True) or 1
+    except KeyboardInterrupt:
+        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
+              f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+        return INTERRUPTED
+    return _tell(desk, job, saving.save(result, command.out, stem or job.id), command.as_json)
 
 
 def _tell(desk: Desk, job: Job, path: Path | None, as_json: bool) -> int:

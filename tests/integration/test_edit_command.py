@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pty
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,7 @@ from ops.demo import PHOTO
 from ops.simulator.running import Simulator
 from retouch import EditQueue
 from tests.command_line import serving_files, typed, work_in
+from tests.watching import Spoken
 
 URL = "https://example.com/in.png"
 
@@ -191,3 +198,36 @@ def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: Edit
     assert ended.code == 1
     assert "it goes on" in ended.err
     assert typed("jobs", "--json").json[0]["state"] == "queued"
+
+
+def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
+    """Exit 130, and how to follow the job and to get its image."""
+    assert typed("pause").code == 0
+    command = [sys.executable, "-m", "ops.cli", "edit", URL, "make it winter"]
+    with Spoken(command, folder=folder, environment=dict(os.environ)) as edit:
+        edit.wait_for("enqueued")
+        (job,) = queue.jobs()
+        assert edit.end(signal.SIGINT) == 130
+        said = "\n".join(edit.lines)
+    assert f"{job.id} goes on. Follow it:  retouch watch {job.id}" in said
+    assert "Traceback" not in said
+    assert job.state == "queued"
+
+
+def test_a_terminal_shows_what_the_job_does(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:
+    """While standard error is a terminal, a line there tells id, state, seconds and attempt."""
+    simulator.settings(latency_s=0.8)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]
+    try:
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, cwd=folder, check=False, text=True)
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        simulator.settings(latency_s=0.02)
+        os.close(ours)
+        os.close(theirs)
+    assert ended.returncode == 0
+    assert re.search(r"ed_\w+  running, \d s, attempt 1", shown)
+    assert "saved" in ended.stdout

@@ -13,13 +13,16 @@ from producer.cli.batch.rows import Row
 from producer.cli.desk import Desk
 from producer.cli.saving import SUFFIXES, write_whole
 from retouch.blobs import BlobMissing
-from retouch.errors import UnknownJob
+from retouch.edit import Edit
+from retouch.errors import QueueFull, UnknownJob
 from retouch.feed import last_cursor, next_page
+from retouch.handles import Job
 from retouch.states import FINAL_EVENTS, JobState
 from retouch.store.records import JobRecord
 
 _CHUNK = 500
 _RECHECK_S = 15.0  # the feed tells what ends; this is for a feed that was cut by an outage
+_LEAST_REST_S, _MOST_REST_S = 0.5, 10.0
 _SURE_S = 23 * 3600.0  # an idempotency key is kept for 24 h
 
 
@@ -98,11 +101,22 @@ class BatchRun:
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
             requests.append((edit, {"idempotency_key": f"batch-{row.key}-{entry.round}"}))
         self.manifest.save()
-        for row, job in zip(rows, self.desk.queue.enqueue_many(requests, **options), strict=True):
+        for row, job in zip(rows, self._put_in(requests, options), strict=True):
             entry = self.entry(row)
             entry.job, entry.state = job.id, "open"
             self._open[job.id] = row
         self.manifest.save()
+
+    def _put_in(self, requests: list[tuple[Edit, dict[str, Any]]], options: dict[str, Any]) -> list[Job]:
+        """Enqueue a chunk; while the tenant's backlog is full, save what ends and try again under the same keys."""
+        while True:
+            try:
+                return self.desk.queue.enqueue_many(requests, **options)
+            except QueueFull as full:
+                if full.reason != "backlog":
+                    raise
+                self._settle(list(self._open))
+                time.sleep(min(max(full.retry_after_s, _LEAST_REST_S), _MOST_REST_S))
 
     def _collect(self, cursor: str) -> None:
         looked_at = 0.0
