@@ -134,13 +134,18 @@ class Unwanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfunded:
+    """The tenant's calls of today are spent: nothing was asked of the endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stale:
     """The lease was lost: another worker has the job, so this attempt must not touch it."""
 
 
 Outcome = (
     Unasked | Processing | Ready | Kept | NotYet | Rejected | Refused | Busy | Failed | Unknown | Lost | Worn
-    | TooLate | Unwanted | Stale
+    | TooLate | Unwanted | Unfunded | Stale
 )  # fmt: skip
 
 

@@ -9,7 +9,19 @@ from dataclasses import asdict, dataclass, replace
 from retouch.blobs import BlobStore
 from retouch.blobs.interface import BlobError
 from retouch.broker import Publisher
-from retouch.outcomes import Image, Kept, NotYet, Outcome, Processing, Ready, Rejected, Stale, Unasked, Unwanted
+from retouch.outcomes import (
+    Image,
+    Kept,
+    NotYet,
+    Outcome,
+    Processing,
+    Ready,
+    Rejected,
+    Stale,
+    Unasked,
+    Unfunded,
+    Unwanted,
+)
 from retouch.outside.http import Trouble
 from retouch.outside.pictures import Picture, PictureFault, check
 from retouch.policy import RetryPolicy, decide
@@ -70,6 +82,8 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
         return Stale()
     if word == "cancelled":
         return Unwanted()
+    if word == "spent":
+        return Unfunded()
     if not isinstance(word, str):
         return word
     outcome, health = tools.endpoint.ask(claim.spec)

@@ -8,12 +8,15 @@ local now = now_s()
 local own = state_key('edits', job)
 local charges = charges_of(job)
 local tenant = redis.call('HGET', own, 'group') or ''
-for _, charge in ipairs(charges) do
+local REFUSALS_KEPT = 20  -- a job may be refused for a day, every few seconds
+for place, charge in ipairs(charges) do
   if charge.fence == tonumber(ARGV[6]) then
     local was_free = charge.class == 'refused' or charge.class == 'failed'
     charge.class, charge.answered_at = class, tonumber(instant(now))
     local is_free = class == 'refused' or class == 'failed'
-    if is_free and not was_free then money.refund(tenant, charge.intent_at) end
+    if is_free ~= was_free then money.correct(tenant, charge.intent_at, is_free and -1 or 1) end
+    if class == 'refused' and #charges > REFUSALS_KEPT then table.remove(charges, place) end
+    break
   end
 end
 if #charges > 0 then save_charges(job, charges) end
@@ -45,7 +48,7 @@ local function heed()
     if gate[1] then redis.call('HDEL', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing') end
     return
   end
-  if gate[2] and not gate[4] then return end  -- calls that were under way when it opened say nothing new
+  if gate[2] and gate[4] ~= job then return end  -- calls that were under way when it opened say nothing new
   local down = redis.call('HINCRBY', 'rt:edits:gate', 'down', 1)
   if not gate[2] and down < DOWN_MOST then return end
   opened = math.min(OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
@@ -75,7 +78,11 @@ if state and FINAL[state] then
 end
 if checkpoint == '' or not state or known[3] or (known[2] and known[2] ~= '') then return { 'late', messages, opened } end
 keep_checkpoint()
-if state == 'retrying' or state == 'failed' then
+local waits = redis.call('ZSCORE', key('edits', 'backlog:' .. tenant), job)
+if waits then
+  put('edits', tenant, job, waits)
+  dispatch('edits', now)
+elseif state == 'retrying' or state == 'failed' then
   withdraw('edits', tenant, job)
   if state == 'failed' then
     redis.call('HDEL', own, 'error', 'finished_at')

@@ -49,11 +49,13 @@ for place = 1, #ARGV, 2 do
   local idem_key = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem
   local verdict = verdict_on(id, idem_key, fingerprint)
   local room = room_of(tenant)
-  if not verdict and room.room <= 0 then verdict = 'full ' .. room.reason end
+  local is_on_record = not verdict and redis.call('EXISTS', 'rt:edits:spec:' .. id) == 1
+  if not verdict and not is_on_record and room.room <= 0 then verdict = 'full ' .. room.reason end
   if not verdict then
     verdict = 'new'
-    room.room = room.room - 1
-    if redis.call('SET', 'rt:edits:spec:' .. id, ARGV[place + 1], 'NX') then
+    if not is_on_record then
+      room.room = room.room - 1
+      redis.call('SET', 'rt:edits:spec:' .. id, ARGV[place + 1])
       if idem_key then redis.call('SET', idem_key, id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
       collect('ZADD', 'rt:jobs:' .. tenant, at, id)
       collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), id)

@@ -33,6 +33,13 @@ function money.is_left(tenant)
   return not left or left > 0
 end
 
+-- Whether a tenant's next job may be dispatched: a call is left for it, or it needs none.
+function money.lets_go(tenant)
+  if money.is_left(tenant) then return true end
+  local first = redis.call('ZRANGE', 'rt:edits:backlog:' .. tenant, 0, 0)[1]
+  return first and is_paid('edits', first)
+end
+
 function money.reserve(job, tenant)
   if redis.call('HEXISTS', 'rt:edits:budgets', tenant) == 0 then return end
   count(tenant, today(), 'reserved', 1)
@@ -46,14 +53,20 @@ function money.give_back(job, tenant)
   redis.call('HDEL', state_key('edits', job), 'reserved')
 end
 
+-- Count a call as spent. False, and nothing counted, when none is left and none was reserved for this job today: it
+-- calls again after its worker died, or midnight passed since its dispatch.
 function money.spend(job, tenant)
+  local reserved_on = redis.call('HGET', state_key('edits', job), 'reserved')
   money.give_back(job, tenant)
+  if tonumber(reserved_on or nil) ~= today() and not money.is_left(tenant) then return false end
   count(tenant, today(), 'spent', 1)
+  return true
 end
 
--- A POST that turned out to have cost nothing; `intent_at` says on which day it was counted.
-function money.refund(tenant, intent_at)
-  count(tenant, math.floor(intent_at / DAY_S), 'spent', -1)
+-- A POST turned out to have cost nothing (by = -1), or something after all; `intent_at` says on which day it counts.
+function money.correct(tenant, intent_at, by)
+  count(tenant, math.floor(intent_at / DAY_S), 'spent', by)
+  join('edits', tenant)
 end
 
 local CLASSES = { 'useful', 'repeated', 'wasted', 'unknown' }

@@ -1,0 +1,435 @@
+"""The ledger of what charges were good for, and budgets that no concurrency overshoots: scripts on a real Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retouch import Edit, EditQueue, QueueFull
+from retouch.outcomes import Cancel, Decision, Fail, NotYet, Ready, Retry, Succeed, Unfunded
+from retouch.policy import RetryPolicy, decide
+from retouch.store.ledger import DAY_S, Ledger
+from retouch.store.records import Claim
+from tests.lanes import IMAGE, LaneKit
+
+READY = Ready(("https://out.example/a.png",), "7")
+AGAIN, GIVE_UP = Retry(0.0, "endpoint_failed", "again"), Fail("endpoint_failed", "enough", retryable=True)
+EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png")
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    return LaneKit(client)
+
+
+@pytest.fixture
+def ledger(client: Any) -> Ledger:
+    return Ledger(client)
+
+
+def today() -> int:
+    return int(time.time() // DAY_S)
+
+
+def one_job(kit: LaneKit, tenant: str = "acme", **spec: Any) -> str:
+    new = kit.new(tenant, **spec)
+    kit.enqueue(new)
+    return new.id
+
+
+def posted(kit: LaneKit, job: str) -> Claim:
+    """Claim a job and write its intent: from here on it may have been charged."""
+    claim = kit.claim(job)
+    assert kit.jobs.intend(claim) == "ok"
+    return claim
+
+
+def called_again(kit: LaneKit) -> list[str]:
+    """Let every wait and lease run out, and give the jobs that are called for."""
+    kit.make_due("edits", "timetable")
+    kit.make_due("edits", "slots")
+    return [item for _, item in kit.rescue()]
+
+
+def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
+    """One whole attempt: a POST, its answer ("" for none), and what follows."""
+    claim = posted(kit, job)
+    if kind:
+        kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
+    kit.jobs.settle(claim, decision)
+    return claim
+
+
+def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
+    """The ledger's one row without what is zero; {} where nothing is booked."""
+    rows = ledger.usage(**narrowed)
+    assert len(rows) <= 1
+    kinds = ("useful", "repeated", "wasted", "unknown", "reserved")
+    return {kind: getattr(row, kind) for row in rows for kind in kinds if getattr(row, kind)}
+
+
+@pytest.mark.parametrize(
+    ("answers", "end", "booked"),
+    [
+        (["succeeded"], Succeed(IMAGE), {"useful": 1}),
+        (["unknown", "succeeded"], Succeed(IMAGE), {"useful": 1, "unknown": 1}),
+        (["", "succeeded"], Succeed(IMAGE), {"useful": 1, "unknown": 1}),
+        (["processing", "processing"], Succeed(IMAGE), {"useful": 1, "repeated": 1}),
+        (["refused", "failed", "succeeded"], Succeed(IMAGE), {"useful": 1}),
+        (["processing"], GIVE_UP, {"wasted": 1}),
+        (["unknown", "processing"], GIVE_UP, {"wasted": 1, "unknown": 1}),
+        (["unknown"], GIVE_UP, {"unknown": 1}),
+        (["refused", "failed"], GIVE_UP, {}),
+        (["processing"], Cancel(), {"wasted": 1}),
+    ],
+)
+def test_what_the_charges_of_a_job_were_good_for(
+    kit: LaneKit, ledger: Ledger, answers: Sequence[str], end: Decision, booked: dict[str, int]
+) -> None:
+    """Each charge is booked once, when its job ends: useful, repeated, wasted or unknown; free answers never."""
+    job = one_job(kit)
+    for kind in answers[:-1]:
+        tried(kit, job, kind, AGAIN)
+        assert split(ledger) == {}
+        assert called_again(kit) == [job]
+    tried(kit, job, answers[-1], end)
+    assert split(ledger) == booked
+
+
+def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger) -> None:
+    """An unknown charge of a failed job turns out paid: adopted and kept, it ends as the one useful charge."""
+    job = one_job(kit)
+    frozen = posted(kit, job)
+    assert called_again(kit) == [job]
+    kit.finish(job, GIVE_UP)
+    assert split(ledger) == {"unknown": 1}
+    messages, _ = kit.jobs.answer(frozen, "succeeded", READY)
+    assert ("edits", job) in messages
+    assert split(ledger) == {"wasted": 1}
+    kit.finish(job, Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1}
+
+
+@pytest.mark.parametrize(("late", "booked"), [("succeeded", {"useful": 1, "repeated": 1}), ("refused", {"useful": 1})])
+def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, booked: dict[str, int]) -> None:
+    """The first POST's answer comes when the second one has yielded the image: repeated if paid, else no charge."""
+    job = one_job(kit)
+    frozen = posted(kit, job)
+    assert called_again(kit) == [job]
+    tried(kit, job, "succeeded", Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1, "unknown": 1}
+    for _ in range(2):  # the reply was lost, and the script ran again
+        kit.jobs.answer(frozen, late, READY if late == "succeeded" else None)
+        assert split(ledger) == booked
+    assert kit.state(job) == "succeeded"
+
+
+def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledger: Ledger) -> None:
+    """What was wasted becomes repeated when a replay pays again and gets the image."""
+    job = one_job(kit)
+    tried(kit, job, "processing", Fail("result_lost", "gone", retryable=True, forget=True))
+    assert split(ledger) == {"wasted": 1}
+    assert kit.jobs.replay(job)[0] == "replayed"
+    tried(kit, job, "succeeded", Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1, "repeated": 1}
+
+
+def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
+    """A cancelled job says whether it had been charged; an image that came all the same is kept and useful."""
+    early, late = one_job(kit, "early"), one_job(kit, "late")
+    assert kit.jobs.cancel(early)[0] == "cancelled"
+    claim = posted(kit, late)
+    assert kit.jobs.cancel(late)[0] == "requested"
+    kit.jobs.answer(claim, "succeeded", READY)
+    kit.jobs.settle(claim, Succeed(IMAGE))
+    records = kit.jobs.records([early, late])
+    assert [(record.state, record.cancelled) for record in records] == [
+        ("cancelled", "before_charge"),
+        ("cancelled", "after_charge"),
+    ]
+    assert records[1].result is not None
+    assert split(ledger, tenant="early") == {}
+    assert split(ledger, tenant="late") == {"useful": 1}
+
+
+def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
+    """The same charges, summed up three ways, with what they cost; another day has none of them."""
+    for tenant, tags in (("ann", {"order": "17"}), ("ann", {"order": "18"}), ("bob", {"order": "17", "shop": "a:b"})):
+        tried(kit, one_job(kit, tenant, tags=tags), "succeeded", Succeed(IMAGE))
+    tried(kit, one_job(kit, "bob"), "unknown", GIVE_UP)
+    day = datetime.now(UTC).date()
+    by_tenant = {row.key: (row.useful, row.unknown, row.amount) for row in ledger.usage(price_per_call=0.5)}
+    assert by_tenant == {"ann": (2, 0, 1.0), "bob": (1, 1, 1.0)}
+    assert [(row.key, row.useful, row.unknown) for row in ledger.usage(by="day")] == [(day.isoformat(), 3, 1)]
+    assert {row.key: row.useful for row in ledger.usage(by="tag")} == {"order=17": 2, "order=18": 1, "shop=a:b": 1}
+    assert ledger.usage(until=date(2020, 1, 1)) == []
+    assert [row.key for row in ledger.usage(tenant="ann", since=day, until=day)] == ["ann"]
+
+
+def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
+    """100 threads enqueue 3 jobs each at once while workers work: exactly the budget is accepted, and spent."""
+    ledger.set_limits("acme", budget=37)
+    kit.lanes.open(8, 0.0)
+    jobs = [[kit.new() for _ in range(3)] for _ in range(100)]
+    together, over = threading.Barrier(100), threading.Event()
+    accepted: Counter[str] = Counter()
+
+    def produce(mine: list[Any]) -> Counter[str]:
+        together.wait()
+        return Counter(verdict.kind for new in mine for verdict in kit.jobs.enqueue([new])[0])
+
+    def work() -> None:
+        while not over.is_set():
+            for job in client.zrange("rt:edits:slots", 0, -1):
+                claim = kit.jobs.claim(job, 15.0)
+                if claim and kit.jobs.intend(claim) == "ok":
+                    kit.jobs.answer(claim, "succeeded", READY)
+                    kit.jobs.settle(claim, Succeed(IMAGE))
+
+    with ThreadPoolExecutor(104) as pool:
+        workers = [pool.submit(work) for _ in range(4)]
+        for counts in list(pool.map(produce, jobs)):
+            accepted += counts
+        while client.hget("rt:edits:counts", "succeeded") != "37" and not any(worker.done() for worker in workers):
+            time.sleep(0.01)
+        over.set()
+        assert [worker.result() for worker in workers] == [None] * 4
+    assert accepted == {"new": 37, "full": 263}
+    assert ledger.budget("acme") == (37, 37, 0)
+    assert split(ledger) == {"useful": 37}
+
+
+def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> None:
+    """The script of an enqueue that runs twice says twice that the job is in, even if it took the last place."""
+    ledger.set_limits("acme", budget=1)
+    new, late = kit.new(), kit.new()
+    assert [kit.jobs.enqueue([new, late])[0][0].kind for _ in range(2)] == ["new", "new"]
+    assert kit.jobs.enqueue([late])[0][0].kind == "full"
+    assert ledger.budget("acme") == (1, 0, 1)
+
+
+def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
+    """A POST that cost nothing leaves its call in the budget, also when the answer comes late."""
+    ledger.set_limits("acme", budget=2)
+    first, second = one_job(kit), one_job(kit)
+    tried(kit, first, "refused", AGAIN)
+    frozen = posted(kit, second)
+    ledger.set_limits("acme", budget=1)
+    assert called_again(kit) == [second]
+    kit.finish(second, GIVE_UP)
+    assert called_again(kit) == []
+    assert ledger.budget("acme") == (1, 1, 0)
+    kit.jobs.answer(frozen, "refused", None)
+    assert ledger.budget("acme") == (1, 0, 0)
+    assert called_again(kit) == [first]
+    tried(kit, first, "succeeded", Succeed(IMAGE))
+    assert ledger.budget("acme") == (1, 1, 0)
+
+
+def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: LaneKit, ledger: Ledger) -> None:
+    """A generation that one worker saw fail and a slower one saw succeed counts against the budget in the end."""
+    ledger.set_limits("acme", budget=3)
+    claim = posted(kit, one_job(kit))
+    spent = []
+    for kind in ("processing", "failed", "failed", "succeeded"):
+        kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
+        spent.append((ledger.budget("acme") or (0, 0, 0))[1])
+    assert spent == [1, 0, 0, 1]
+
+
+def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -> None:
+    """Jobs beyond a lowered budget wait, and go on with the next sweep after it is raised or lifted."""
+    ledger.set_limits("acme", budget=3)
+    kit.lanes.open(1, 0.0)
+    jobs = [one_job(kit) for _ in range(3)]
+    ledger.set_limits("acme", budget=1)
+    tried(kit, jobs[0], "succeeded", Succeed(IMAGE))
+    assert called_again(kit) == []
+    ledger.set_limits("acme", budget=2)
+    assert called_again(kit) == [jobs[1]]
+    tried(kit, jobs[1], "succeeded", Succeed(IMAGE))
+    assert called_again(kit) == []
+    ledger.set_limits("acme", budget=0)
+    assert called_again(kit) == [jobs[2]]
+
+
+def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
+    """At midnight waiting jobs go on; a job dispatched before it calls at the expense of the new day, if it can."""
+    ledger.set_limits("acme", budget=2)
+    jobs = [one_job(kit) for _ in range(2)]
+    ledger.set_limits("acme", budget=1)
+    client.rename(f"rt:budget:acme:{today()}", f"rt:budget:acme:{today() - 1}")
+    for job in jobs:
+        client.hset(f"rt:edits:state:{job}", "reserved", today() - 1)
+    client.hset("rt:edits:gate", "budget_day", today() - 1)
+    posted(kit, jobs[0])
+    late = kit.claim(jobs[1])
+    assert kit.jobs.intend(late) == "spent"
+    assert ledger.budget("acme") == (1, 1, 0)
+    assert client.hget(f"rt:budget:acme:{today() - 1}", "reserved") == "0"
+    kit.jobs.settle(late, decide(Unfunded(), late.attempt(), RetryPolicy(), late.now_at, 0.5))
+    kit.make_due("edits", "timetable")
+    assert kit.rescue() == []
+    client.rename(f"rt:budget:acme:{today()}", f"rt:budget:acme:{today() - 1}")
+    client.hset("rt:edits:gate", "budget_day", today() - 1)
+    assert kit.rescue() == [("edits", jobs[1])]
+    assert kit.jobs.intend(kit.claim(jobs[1])) == "ok"
+
+
+def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
+    """A job that would POST again after its worker died waits when the budget is spent, and costs no attempt."""
+    ledger.set_limits("acme", budget=1)
+    job = one_job(kit)
+    posted(kit, job)
+    assert called_again(kit) == [job]
+    claim = kit.claim(job)
+    assert [kit.jobs.intend(claim) for _ in range(2)] == ["spent", "spent"]
+    kit.jobs.settle(claim, decide(Unfunded(), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
+    record = kit.jobs.record(job)
+    assert record is not None
+    assert (record.state, record.attempt) == ("retrying", 1)
+    assert called_again(kit) == []
+    ledger.set_limits("acme", budget=2)
+    assert called_again(kit) == [job]
+    tried(kit, job, "succeeded", Succeed(IMAGE))
+    assert ledger.budget("acme") == (2, 2, 0)
+
+
+def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledger) -> None:
+    """A download that is tried again goes before all jobs of its tenant, and needs no call of a spent budget."""
+    ledger.set_limits("acme", budget=2)
+    kit.lanes.open(1, 0.0)
+    paid = one_job(kit)
+    claim = posted(kit, paid)
+    kit.jobs.answer(claim, "succeeded", READY)
+    one_job(kit, priority="high")
+    ledger.set_limits("acme", budget=1)
+    kit.jobs.settle(claim, decide(NotYet("404"), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
+    assert called_again(kit) == [paid]
+    assert ledger.budget("acme") == (1, 1, 0)
+    kit.finish(paid, Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1}
+
+
+def test_limits_at_the_door(client: Any, redis_url: str, ledger: Ledger) -> None:
+    """A full backlog and a spent budget are told apart, with a time to come again; those that had room are in."""
+    with EditQueue(redis_url=redis_url) as queue:
+        client.hset("rt:edits:gate", "limit", 1)
+        ledger.set_limits("small", backlog_limit=2)
+        ledger.set_limits("poor", budget=2)
+        with pytest.raises(QueueFull) as backlog:
+            queue.enqueue_many([EDIT] * 5, tenant="small")
+        with pytest.raises(QueueFull) as budget:
+            queue.enqueue_many([EDIT] * 5, tenant="poor")
+        first = queue.enqueue(EDIT, tenant="usual", idempotency_key="k")
+        ledger.set_limits("usual", backlog_limit=1)
+        assert queue.enqueue(EDIT, tenant="usual", idempotency_key="k").id == first.id
+        assert len(list(queue.jobs(tenant="small"))) == 2
+        assert len(list(queue.jobs(tenant="poor"))) == 2
+    assert (backlog.value.reason, backlog.value.refused, backlog.value.tenant) == ("backlog", 3, "small")
+    assert (budget.value.reason, budget.value.refused, budget.value.tenant) == ("budget", 3, "poor")
+    assert 0 < backlog.value.retry_after_s <= 60
+    assert 0 < budget.value.retry_after_s <= DAY_S
+
+
+def test_a_job_refused_for_hours_stays_small(kit: LaneKit) -> None:
+    """Of the refusals that a job meets, the first twenty stay on its record."""
+    job = one_job(kit)
+    for _ in range(40):
+        tried(kit, job, "refused", Retry(0.0, "queue_full", "full", refund=True))
+        assert called_again(kit) == [job]
+    record = kit.jobs.record(job)
+    assert record is not None
+    assert (len(record.charges), record.attempt) == (20, 0)
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["enqueue", "post", "post", "answer", "answer", "settle", "die", "sweep", "cancel", "replay"]),
+        st.integers(0, 1_000),
+    ),
+    min_size=20,
+    max_size=60,
+)
+
+
+class Purse:
+    """One tenant with a budget, moved by hand: workers between any two steps, leases that run out, cancels, replays."""
+
+    KINDS = ("succeeded", "refused", "failed", "unknown")
+
+    def __init__(self, client: Any, budget: int) -> None:
+        client.flushdb()
+        self.client, self.kit, self.ledger, self.most = client, LaneKit(client), Ledger(client), budget
+        self.ledger.set_limits("acme", budget=budget)
+        self.kit.lanes.open(3, 0.0)
+        self.jobs: list[str] = []
+        self.claims: list[Claim] = []
+
+    def move(self, name: str, pick: int) -> None:
+        if name == "enqueue":
+            new = self.kit.new()
+            self.jobs += [new.id] * (self.kit.jobs.enqueue([new])[0][0].kind == "new")
+        elif name == "sweep":
+            called_again(self.kit)
+        elif name == "post":
+            for job in self.client.zrange("rt:edits:slots", 0, -1):
+                if claim := self.kit.jobs.claim(job, 15.0):
+                    self.claims.append(claim)
+                    if not claim.checkpoint:
+                        self.kit.jobs.intend(claim)
+        elif name in ("cancel", "replay") and self.jobs:
+            getattr(self.kit.jobs, name)(self.jobs[pick % len(self.jobs)])
+        elif name in ("answer", "settle", "die") and self.claims:
+            self.step(name, self.claims[pick % len(self.claims)], pick)
+
+    def step(self, name: str, claim: Claim, pick: int) -> None:
+        if name != "answer":
+            self.claims.remove(claim)
+        if name == "settle":
+            self.kit.jobs.settle(claim, (Succeed(IMAGE), GIVE_UP, AGAIN, AGAIN)[pick % 4])
+        elif name == "answer" and claim.charges and claim.charges[-1].fence == claim.fence:
+            was_free = not claim.charges[-1].possible
+            kind = "refused" if was_free else self.KINDS[pick % 4]
+            self.kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
+
+    def check(self) -> None:
+        allowed, spent, reserved = self.ledger.budget("acme") or (0, 0, 0)
+        records = self.kit.jobs.records(self.jobs)
+        slots = self.client.zrange("rt:edits:slots", 0, -1)
+        promised = [job for job in self.jobs if self.client.hexists(f"rt:edits:state:{job}", "reserved")]
+        assert reserved == len(promised) >= 0
+        assert set(promised) <= set(slots)
+        assert spent == sum(charge.possible for record in records for charge in record.charges)
+        assert spent + reserved <= allowed
+
+    def end(self) -> None:
+        for job in self.jobs:
+            self.kit.jobs.cancel(job)
+        for claim in self.claims:
+            self.kit.jobs.settle(claim, GIVE_UP)
+        called_again(self.kit)
+        for job in self.client.zrange("rt:edits:slots", 0, -1):
+            self.kit.finish(job, GIVE_UP)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(moves=moves, budget=st.integers(1, 6))
+def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
+    """Whatever happens, spent is what may have been charged, reserved what slots hold, and both fit the budget."""
+    purse = Purse(client, budget)
+    for name, pick in moves:
+        purse.move(name, pick)
+        purse.check()
+    purse.end()
+    purse.check()
+    assert split(purse.ledger).get("reserved", 0) == 0
