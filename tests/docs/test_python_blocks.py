@@ -1,0 +1,82 @@
+"""
+Every Python block of README and docs runs, page by page and from top to bottom, against a real worker.
+
+A block may say what a line gives: `job.state  # → 'succeeded'` (the repr; `…` stands for anything), and what it raises:
+`Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses of the pages stand for the tests' own servers.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.simulator.running import Simulator
+from retouch import EditQueue
+from tests.conftest import Sink
+from tests.docs.pages import PAGES, ROOT, Block, blocks
+
+PYTHON = [page for page in PAGES if blocks(page, "python")]
+SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
+
+
+def statements(block: Block) -> Iterator[tuple[ast.stmt, str, str]]:
+    """The statements of a block, each with the sign and the text of what it promises."""
+    lines = block.code.splitlines()
+    for statement in ast.parse(block.code).body:
+        found = SAYS.search(lines[(statement.end_lineno or 1) - 1])
+        yield statement, found[1] if found else "", found[2] if found else ""
+
+
+def fits(pattern: str, text: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("…"))), text, re.DOTALL) is not None
+
+
+def run(block: Block, names: dict[str, Any]) -> None:
+    """Run a block statement by statement, and assert what it says of itself."""
+    for statement, sign, promised in statements(block):
+        where = f"{block.page.relative_to(ROOT)}:{block.line + statement.lineno - 1}"
+        if sign == "raises":
+            with pytest.raises(Exception) as raised:
+                exec(compile(ast.Module([statement], []), where, "exec"), names)
+            assert fits(promised, f"{type(raised.value).__name__}: {raised.value}"), f"{where}: {raised.value}"
+        elif sign == "→":
+            assert isinstance(statement, ast.Expr), f"{where}: only an expression gives something"
+            value = eval(compile(ast.Expression(statement.value), where, "eval"), names)
+            assert fits(promised, repr(value)), f"{where}: {value!r}"
+        else:
+            exec(compile(ast.Module([statement], []), where, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_each_block_runs(
+    page: Path, queue: EditQueue, module_worker: Any, simulator: Simulator, sink: Sink, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whoever copies the page's code, from its first block to its last, gets what the page says."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "page"}
+    stand_ins = {
+        "https://shop.example/photos/17.jpg": simulator.portrait_url,
+        "https://shop.example/retouch": f"{sink.url}/retouch",
+    }
+    for block in blocks(page, "python"):
+        code = block.code
+        for address, own in stand_ins.items():
+            code = code.replace(address, own)
+        run(Block(page, block.line, code), names)
+    assert names
+
+
+def test_the_runner_can_fail() -> None:
+    """A block that promises what is not so fails."""
+    page = ROOT / "README.md"
+    with pytest.raises(AssertionError):
+        run(Block(page, 1, "1 + 1  # → 3"), {})
+    with pytest.raises(AssertionError):
+        run(Block(page, 1, "int('x')  # raises ValueError: something else"), {})
+    run(Block(page, 1, "[1, 2, 3]  # → [1, …]\nint('x')  # raises ValueError: invalid literal…"), {})
