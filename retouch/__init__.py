@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from retouch.async_client import AsyncEditQueue
+    from retouch.async_handles import AsyncEditResult, AsyncJob
     from retouch.client import EditQueue
     from retouch.edit import Edit
     from retouch.errors import (
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         RetouchError,
         SettingsError,
         StoreUnavailable,
+        Unauthorized,
         UnknownJob,
     )
     from retouch.handles import EditResult, Job
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
     from retouch.webhooks import WebhookNotVerified, verify_webhook
 
 _HOMES = {
+    "async_client": ("AsyncEditQueue",),
+    "async_handles": ("AsyncEditResult", "AsyncJob"),
     "client": ("EditQueue",),
     "edit": ("Edit",),
     "errors": (
         "EditCancelled", "EditFailed", "IdempotencyConflict", "InvalidEdit", "QueueFull", "ResultTimeout",
-        "RetouchError", "SettingsError", "StoreUnavailable", "UnknownJob",
+        "RetouchError", "SettingsError", "StoreUnavailable", "Unauthorized", "UnknownJob",
     ),
     "handles": ("EditResult", "Job"),
     "settings": ("Settings",),
@@ -45,6 +50,9 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AsyncEditQueue",
+    "AsyncEditResult",
+    "AsyncJob",
     "DeliveryState",
     "Edit",
     "EditCancelled",
@@ -61,6 +69,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoreUnavailable",
+    "Unauthorized",
     "UnknownJob",
     "WebhookNotVerified",
     "verify_webhook",

@@ -6,37 +6,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from retouch.connections import Connections
+from retouch.access.interface import Asked
+from retouch.access.opening import open_access, settings_for
+from retouch.both_ways import at_once, each_at_once
 from retouch.edit import Edit
-from retouch.errors import InvalidEdit
-from retouch.events import Event, event_object
-from retouch.feed import read_page
+from retouch.events import Event
 from retouch.handles import Job
-from retouch.intake import DEFAULT_TENANT, Options, Terms, admit, agree, refusal
+from retouch.intake import DEFAULT_TENANT
 from retouch.settings import Settings
 from retouch.states import JobState
-from retouch.store.connect import clear_errors
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.jobs import NewJob
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
+from retouch.waiting import InThread
 
-Request = Edit | tuple[Edit, dict[str, Any]]
+Request = Edit | Asked
 
 
 class EditQueue:
     """
     The queue of edits, from the side that enqueues. Safe to share between threads; make one per process.
 
-    Settings come from the environment (`RETOUCH_…`), with keyword arguments on top: `EditQueue(redis_url=…)`. Nothing
-    connects before the first call.
+    `EditQueue()` takes its settings from the environment (`RETOUCH_…`), `EditQueue("redis://…")` a Redis, and
+    `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments are
+    settings that go over the environment's. Nothing connects before the first call.
     """
 
-    def __init__(self, redis_url: str | None = None, *, settings: Settings | None = None, **overrides: Any) -> None:
-        if redis_url is not None:
-            overrides["redis_url"] = redis_url
-        self.settings = settings or Settings.load(**overrides)
-        self._connections = Connections(self.settings)
+    def __init__(
+        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
+    ) -> None:
+        self.settings = settings_for(url, api_key, settings, overrides)
+        self._access = open_access(self.settings, InThread())
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +46,7 @@ class EditQueue:
 
     def close(self) -> None:
         """Give up the connections; the queue may be used again and then connects again."""
-        self._connections.client.close()
+        at_once(self._access.close())
 
     def enqueue(self, edit: Edit, **options: Any) -> Job:
         """
@@ -66,68 +66,28 @@ class EditQueue:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
         `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
-        new = self._admit_all(edits, options)
-        with clear_errors():
-            verdicts, messages = self._connections.jobs.enqueue(new)
-        self._connections.publisher.publish(messages)
-        if refused := refusal(new, verdicts):
-            raise refused
-        return [Job(verdict.id, self._connections, replayed=verdict.kind == "same") for verdict in verdicts]
-
-    def _admit_all(self, edits: Iterable[Request], common: dict[str, Any]) -> list[NewJob]:
-        requests = [item if isinstance(item, tuple) else (item, {}) for item in edits]
-        shared = self._agree(common) if any(not own for _, own in requests) else None
-        new, faults = [], []
-        for place, (edit, own) in enumerate(requests):
-            try:
-                new.append(admit(edit, shared if shared and not own else self._agree({**common, **own})))
-            except InvalidEdit as error:
-                prefix = f"edits[{place}]." if len(requests) > 1 else ""
-                faults += [(prefix + name, message) for name, message in error.faults]
-        if faults:
-            raise InvalidEdit(faults)
-        return new
-
-    def _agree(self, options: dict[str, Any]) -> Terms:
-        with clear_errors():
-            return agree(_options(options), self.settings, self._connections.receiver_id)
+        entered = at_once(self._access.enqueue(asked(edits), options))
+        return [Job(one.id, self._access, replayed=one.replayed) for one in entered]
 
     def job(self, job_id: str) -> Job:
         """Give a handle on a job; `UnknownJob` comes when it is read."""
-        return Job(job_id, self._connections)
+        return Job(job_id, self._access)
 
     def jobs(
         self, state: str | JobState | None = None, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0,
         limit: int = 100,
     ) -> Iterator[Job]:  # fmt: skip
         """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
-        wanted = JobState(state) if state else None
-        left = limit
-        for name in [tenant] if tenant else self._connections.jobs.tenants():
-            for record in self._records(name, since):
-                if wanted is None or record.state == wanted:
-                    if left <= 0:
-                        return
-                    left -= 1
-                    yield Job(record.id, self._connections)
-
-    def _records(self, tenant: str, since: float) -> Iterator[Any]:
-        with clear_errors():
-            page: list[str] = []
-            for identity in self._connections.jobs.ids(tenant, since=since):
-                page.append(identity)
-                if len(page) == 200:
-                    yield from self._connections.jobs.records(page)
-                    page = []
-            yield from self._connections.jobs.records(page)
+        found = self._access.jobs(JobState(state) if state else None, tenant, since, limit)
+        return (Job(identity, self._access) for identity in each_at_once(found))
 
     def cancel(self, job_id: str) -> str:
         """Cancel one job; see `Job.cancel`."""
-        return self._connections.cancel(job_id)
+        return at_once(self._access.cancel(job_id))
 
     def replay(self, job_id: str) -> str:
         """Replay one dead letter; see `Job.replay`."""
-        return self._connections.replay(job_id)
+        return at_once(self._access.replay(job_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """
@@ -136,58 +96,33 @@ class EditQueue:
         Start with `"0"`, then pass the last cursor. Events of jobs that are gone, and those about receivers, are left
         out of the page; an empty page is the end.
         """
-        with clear_errors():
-            entries = read_page(self._connections.client, after, limit)
-            records = {
-                record.id: record for record in self._connections.jobs.records([e.job for e in entries if e.job])
-            }
-            page = []
-            for entry in entries:
-                if entry.job in records:
-                    told = self._connections.jobs.timeline(entry.job, entry.sequence - 1)[0]
-                    link, price = self._connections.blobs.link, self.settings.price_per_call
-                    page.append((entry.cursor, event_object(records[entry.job], told, link, price)))
-            return page
+        return at_once(self._access.events(after, limit))
 
     def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
         """Give the receiver at a webhook URL, with the secret that verifies what it receives; made if it is new."""
-        with clear_errors():
-            return self._connections.receivers.ensure(tenant, url)
+        return at_once(self._access.receiver(url, tenant))
 
     def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
         """List deliveries with their attempts, newest first; `dead`: those that gave up."""
-        with clear_errors():
-            found = self._connections.deliveries.ids(dead=dead, since=since)
-            return self._connections.deliveries.records([item for item, _ in zip(found, range(limit), strict=False)])
+        return at_once(self._access.deliveries(dead, since, limit))
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """Send deliveries again by hand; tells for each `redelivered`, `open` (under way) or `unknown`."""
-        told = {}
-        with clear_errors():
-            for item in deliveries:
-                told[item], messages = self._connections.deliveries.redeliver(item)
-                self._connections.publisher.publish(messages)
-        return told
+        return {item: at_once(self._access.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
         """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
-        with clear_errors():
-            self._connections.lanes.pause(lane)
+        at_once(self._access.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:
         """Dispatch again, within about a second."""
-        with clear_errors():
-            self._connections.lanes.resume(lane)
+        at_once(self._access.resume(lane))
 
     def status(self, lane: str = "edits") -> LaneNumbers:
         """Read how a lane stands: waiting, in flight, limit, waiting by tenant."""
-        with clear_errors():
-            return self._connections.lanes.numbers(lane)
+        return at_once(self._access.status(lane))
 
 
-def _options(values: dict[str, Any]) -> Options:
-    if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
-        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
-    absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
-    given: dict[str, Any] = {name: value for name, value in values.items() if name not in absent}
-    return Options(**given)
+def asked(edits: Iterable[Request]) -> list[Asked]:
+    """Pair every edit with the options of its own."""
+    return [item if isinstance(item, tuple) else (item, {}) for item in edits]

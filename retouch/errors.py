@@ -59,10 +59,14 @@ class QueueFull(RetouchError):
 
 class StoreUnavailable(RetouchError):
     """
-    Redis did not answer in time: whether the last command was carried out is not known.
+    Redis (or the gateway) did not answer in time: whether the last command was carried out is not known.
 
     Enqueueing again with the same idempotency key is safe.
     """
+
+
+class Unauthorized(RetouchError):
+    """The gateway does not take this API key, or the key's role may not do that; nothing was done."""
 
 
 class UnknownJob(RetouchError, LookupError):

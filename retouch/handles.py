@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from retouch.blobs import BlobStore
-from retouch.connections import Connections
-from retouch.errors import EditCancelled, EditFailed, ResultTimeout, UnknownJob
-from retouch.events import Event, event_object, queued_event
+from retouch.access.following import events_of, image_of
+from retouch.access.interface import Access
+from retouch.both_ways import at_once, each_at_once
+from retouch.events import Event
 from retouch.outcomes import Image
-from retouch.states import FINAL_EVENTS, JobState
-from retouch.store.connect import clear_errors
+from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
 
-_RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
-
 
 @dataclass(frozen=True, slots=True)
-class EditResult:
+class ImageFacts:
     """
-    The edited image.
+    What is known of an edited image without reading it.
 
     `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP; `warnings` may hold
-    `flat_colour`, `same_as_input`, `flagged`. `url` is minted when asked for.
+    `flat_colour`, `same_as_input`, `flagged`.
     """
 
-    kept: Image
-    blobs: BlobStore
-
-    @property
-    def image(self) -> bytes:
-        """The image file's bytes, read from the blob store."""
-        return self.blobs.get(self.kept.name)
-
-    @property
-    def url(self) -> str:
-        """A link to the image that the outside can read."""
-        return self.blobs.link(self.kept.name)
+    job_id: str
+    kept: Image = field(repr=False)
+    access: Access = field(repr=False)
 
     @property
     def sha256(self) -> str:
@@ -68,6 +55,22 @@ class EditResult:
         """What looked odd about the image; empty as a rule."""
         return self.kept.warnings
 
+
+class EditResult(ImageFacts):
+    """The edited image. It is read, and its `url` minted, when asked for."""
+
+    __slots__ = ()
+
+    @property
+    def image(self) -> bytes:
+        """The image file's bytes. Raises `BlobError` when the store cannot give them."""
+        return at_once(self.access.image(self.job_id, self.kept))
+
+    @property
+    def url(self) -> str:
+        """A link to the image that the outside can read; it expires."""
+        return at_once(self.access.link(self.job_id, self.kept))
+
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file and give its path."""
         target = Path(path)
@@ -80,22 +83,19 @@ class Job:
     A handle on one job; cheap to make, reads the store when asked.
 
     `replayed` is true when an idempotency key led to a job that had been enqueued before. Every method raises
-    `UnknownJob` for an id that never was or whose retention is over, and `StoreUnavailable` when Redis is silent.
+    `UnknownJob` for an id that never was or whose retention is over, and `StoreUnavailable` when Redis (or the gateway)
+    is silent.
     """
 
-    def __init__(self, identity: str, connections: Connections, *, replayed: bool = False) -> None:
-        self.id, self.replayed, self._connections = identity, replayed, connections
+    def __init__(self, identity: str, access: Access, *, replayed: bool = False) -> None:
+        self.id, self.replayed, self._access = identity, replayed, access
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
     def record(self) -> JobRecord:
-        """Read everything on record about the job."""
-        with clear_errors():
-            found = self._connections.jobs.record(self.id)
-        if found is None:
-            raise UnknownJob(f"job {self.id} is not on record: it never was, or its retention is over")
-        return found
+        """Read everything on record about the job. A gateway does not tell its policy, deadline and image's name."""
+        return at_once(self._access.record(self.id))
 
     @property
     def state(self) -> JobState:
@@ -104,11 +104,11 @@ class Job:
 
     def cancel(self) -> str:
         """Cancel: `cancelled` now, `requested` when its call is under way (it ends with it), or `final`: too late."""
-        return self._connections.cancel(self.id)
+        return at_once(self._access.cancel(self.id))
 
     def replay(self) -> str:
         """Put a dead letter back: `replayed` (it may cost again); `open` or `succeeded`: nothing happened."""
-        return self._connections.replay(self.id)
+        return at_once(self._access.replay(self.id))
 
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
@@ -116,25 +116,7 @@ class Job:
 
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, which does not cancel the job.
         """
-        end = None if timeout_s is None else time.monotonic() + timeout_s
-        with clear_errors(), self._connections.listener.follow(self.id) as changed:
-            while not JobState((record := self.record()).state).is_final:
-                left_s = _RECHECK_S if end is None else min(_RECHECK_S, end - time.monotonic())
-                if left_s <= 0:
-                    raise ResultTimeout(self.id, record.state, timeout_s or 0.0)
-                changed.wait(left_s)
-                changed.clear()
-        return self._outcome(record)
-
-    def _outcome(self, record: JobRecord) -> EditResult:
-        if record.state == JobState.CANCELLED:
-            raise EditCancelled(self.id, record.cancelled)
-        if record.result is None:
-            error = record.error or {"code": "unknown", "message": "no reason is on record", "retryable": False}
-            possible = sum(charge.possible for charge in record.charges)
-            raise EditFailed(self.id, error["code"], error["message"], error["retryable"], possible)
-        warnings = tuple(record.result["warnings"])
-        return EditResult(Image(**{**record.result, "warnings": warnings}), self._connections.blobs)
+        return EditResult(self.id, at_once(image_of(self._access, self.id, timeout_s)), self._access)
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
@@ -142,25 +124,8 @@ class Job:
 
         Ends behind a final event. The first event is `edit.queued`, sequence 0.
         """
-        price = self._connections.settings.price_per_call
-        with clear_errors(), self._connections.listener.follow(self.id) as changed:
-            record = self.record()
-            if after < 0:
-                yield queued_event(record, price)
-            while True:
-                entries = self._connections.jobs.timeline(self.id, max(after, 0))
-                record = self.record()
-                for entry in entries:
-                    after = int(str(entry["sequence"]))
-                    yield event_object(record, entry, self._connections.blobs.link, price)
-                if entries and entries[-1]["type"] in FINAL_EVENTS:
-                    return
-                if not entries and JobState(record.state).is_final:
-                    return
-                changed.wait(_RECHECK_S)
-                changed.clear()
+        return each_at_once(events_of(self._access, self.id, after))
 
     def deliveries(self) -> list[DeliveryRecord]:
         """List the job's webhooks and callbacks with all their attempts."""
-        with clear_errors():
-            return self._connections.deliveries.of_job(self.id)
+        return at_once(self._access.deliveries_of(self.id))

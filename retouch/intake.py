@@ -18,7 +18,7 @@ from retouch.addresses import fault_of
 from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError
-from retouch.ids import new_job_id
+from retouch.ids import new_job_id, receiver_id
 from retouch.settings import Settings
 from retouch.states import EVENTS
 from retouch.store.jobs import PRIORITY_BOOST_S, NewJob, Verdict
@@ -97,6 +97,60 @@ def admit(edit: Edit, terms: Terms) -> NewJob:
     text = spec.to_json()
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
+
+
+class Admission:
+    """
+    The edits of one call on their way through the door; the faults of all of them are collected.
+
+    `common` options hold for every edit, an edit's own go over them. `receivers` are the (tenant, URL) that webhooks
+    name: they must exist before the jobs do. Raises `InvalidEdit` at once when the common options are wrong.
+    """
+
+    def __init__(self, common: Mapping[str, Any], settings: Settings) -> None:
+        self.receivers: set[tuple[str, str]] = set()
+        self._common, self._settings = common, settings
+        self._terms: Terms | None = None
+        self._jobs: list[NewJob] = []
+        self._faults: list[tuple[int, str, str]] = []
+        self._count = 0
+
+    def take(self, edit: Edit, own: Mapping[str, Any]) -> None:
+        """Admit one more edit, or note what is wrong with it."""
+        shared = None if own else self._shared()
+        try:
+            self._jobs.append(admit(edit, shared or self._agree({**self._common, **own})))
+        except InvalidEdit as error:
+            self._faults += [(self._count, name, message) for name, message in error.faults]
+        self._count += 1
+
+    def jobs(self) -> list[NewJob]:
+        """Give the jobs; raises `InvalidEdit` naming every fault, of more edits than one as `edits[3].prompt`."""
+        if self._faults:
+            many = self._count > 1
+            raise InvalidEdit([(f"edits[{at}].{name}" if many else name, text) for at, name, text in self._faults])
+        return self._jobs
+
+    def _shared(self) -> Terms:
+        if self._terms is None:
+            self._terms = self._agree(self._common)
+        return self._terms
+
+    def _agree(self, options: Mapping[str, Any]) -> Terms:
+        return agree(options_of(options), self._settings, self._receiver)
+
+    def _receiver(self, tenant: str, url: str) -> str:
+        self.receivers.add((tenant, url))
+        return receiver_id(tenant, url)
+
+
+def options_of(values: Mapping[str, Any]) -> Options:
+    """Read options as they were given by name; raises `TypeError` for a name that is none."""
+    if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
+        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
+    absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
+    given: dict[str, Any] = {name: value for name, value in values.items() if name not in absent}
+    return Options(**given)
 
 
 def refusal(new: Sequence[NewJob], verdicts: Sequence[Verdict]) -> RetouchError | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,6 +33,13 @@ class Settings(BaseSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="The store: jobs, lanes, events, deliveries.")
     broker_url: str = Field("", description="Celery's broker; empty means the same Redis as REDIS_URL.")
+    gateway_url: str = Field(
+        "", description="A Retouch gateway (http or https) for clients to go through, in place of REDIS_URL."
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="The key that such a gateway knows a client by.")
+    gateway_timeout_s: float = Field(
+        30.0, gt=0, le=900, description="Longest silence of that gateway before a client gets a clear error."
+    )
     redis_timeout_s: float = Field(
         2.0, gt=0, le=60, description="Longest wait for one Redis answer before a producer gets a clear error."
     )
@@ -87,6 +95,11 @@ class Settings(BaseSettings):
     flower_address: str = Field("127.0.0.1", description="Address that Flower listens on; keep it inside.")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port that Flower listens on.")
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="user:password for Flower; empty means none.")
+    capture_input: Literal["off", "keep", "ours"] = Field(
+        "keep",
+        description="What the gateway does with init_image when it accepts a job: off, keep a checked copy, or ours: "
+        "keep one and send the endpoint our link to it.",
+    )
     gateway_address: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8000, ge=0, le=65_535, description="Port that the gateway listens on.")
 
@@ -99,6 +112,14 @@ class Settings(BaseSettings):
                 return ALL_ADDRESSES if text in _TRUE else ()
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         return tuple(str(ipaddress.ip_network(network)) for network in value)  # type: ignore[attr-defined]
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _gateway(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in ("http", "https") and parts.hostname and not parts.username):
+            raise ValueError("expected http(s)://host[:port][/path], without a password")
+        return value.rstrip("/")
 
     @field_validator("callback_tasks", mode="before")
     @classmethod

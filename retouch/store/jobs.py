@@ -89,7 +89,8 @@ class JobStore:
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
-        Write the intent to POST. Gives `ok`; `stale` or `cancelled`: do not POST; or a late answer to resume from.
+        Write the intent to POST. Gives `ok`; `stale`, `cancelled` or `spent` (the budget is used up): do not POST; or a
+        late answer to resume from.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -201,6 +202,16 @@ class JobStore:
         """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
         entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
         return [{"sequence": number, **json.loads(text)} for number, text in enumerate(entries, after + 1)]
+
+    @both_ways
+    async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[dict[str, object] | None]:
+        """Read events of many timelines, named by job and sequence, in one round trip; None for what is gone."""
+        pipe = self.client.pipeline(transaction=False)
+        for job, sequence in wanted:
+            pipe.lindex(keys.timeline(job), sequence - 1)
+        texts = await reply(pipe.execute())
+        told = zip(wanted, texts, strict=True)
+        return [{"sequence": sequence, **json.loads(text)} if text else None for (_, sequence), text in told]
 
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, dict[str, object] | None]:
         """Read a job and one event of its timeline, in one round trip; None for what is gone."""

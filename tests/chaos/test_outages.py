@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retouch import Edit, StoreUnavailable
+from tests.behind import behind
 from tests.chaos.stage import Stage, a_stage, eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -26,7 +27,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
         assert in_flight(stage, 60)
         stage.workers[0].kill()
         if flush:
-            stage.queue._connections.client.delete("rt:broker:edits", "rt:broker:deliveries")
+            behind(stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
         stage.worker(70)
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 60
@@ -52,7 +53,7 @@ def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
     """Messages that vanish from the broker are sent again: the jobs are in the store."""
     with a_stage(tmp_path, latency_s=0.05) as stage:
         jobs = stage.enqueue(30)
-        assert stage.queue._connections.client.delete("rt:broker:edits") == 1
+        assert behind(stage.queue).client.delete("rt:broker:edits") == 1
         stage.worker()
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 30

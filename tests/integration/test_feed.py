@@ -16,8 +16,7 @@ def test_a_queue_closed_under_its_reader_leaves_no_trace(queue: EditQueue) -> No
     before, threading.excepthook = threading.excepthook, faults.append
     try:
         job = queue.enqueue(Edit(prompt="x", init_image="https://example.com/a.png"))
-        with queue._connections.listener.follow(job.id):
-            pass
+        assert next(job.events())["type"] == "edit.queued"
         queue.close()
         assert eventually(lambda: not any(thread.name == "retouch-feed" for thread in threading.enumerate()))
     finally:

@@ -1,0 +1,1 @@
+"""How a client reaches the queue: `direct`, over Redis, or `remote`, over the HTTP gateway, behind one interface."""

@@ -1,0 +1,219 @@
+"""Access over Redis, where the jobs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from retouch.access.interface import Asked, Entered, not_on_record
+from retouch.access.listening import Listener
+from retouch.connections import Connections
+from retouch.events import Event, event_object, queued_event
+from retouch.feed import FeedEntry, last_cursor, next_page, read_page
+from retouch.intake import Admission, refusal
+from retouch.outcomes import Image
+from retouch.states import JobState
+from retouch.store.connect import clear_errors
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.store.records import JobRecord
+from retouch.store.scripts import Message
+from retouch.waiting import Waiting
+
+_SLICE = 100  # of what is read or spelt before an event loop has its turn: a few milliseconds' worth
+_NEWS_WAIT_S = 1.0
+_RECEIVERS_MOST = 10_000
+
+
+class RedisAccess:
+    """The queue over Redis, with a client for threads or for asyncio, as its `Waiting` asks."""
+
+    def __init__(self, connections: Connections, waiting: Waiting) -> None:
+        self.connections, self.waiting = connections, waiting
+        self.listener = Listener(self._news, waiting)
+        self._receivers: set[tuple[str, str]] = set()
+
+    async def open(self) -> None:
+        """Load Celery's parts and open the blob store, both of which take their time."""
+        await self.waiting.outside(self.connections.warm)
+
+    async def close(self) -> None:
+        """Give up the connections; the next call connects again."""
+        await self.waiting.close()
+        await self.connections.close()
+
+    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
+        """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
+        admission = Admission(common, self.connections.settings)
+        for place, (edit, own) in enumerate(asked):
+            admission.take(edit, own)
+            if place % _SLICE == _SLICE - 1:
+                await self.waiting.breathe()
+        new = admission.jobs()
+        with clear_errors():
+            await self._ensure(admission.receivers)
+            verdicts, messages = await self.connections.jobs.enqueue.awaited(new)
+        await self._publish(messages)
+        if refused := refusal(new, verdicts):
+            raise refused
+        return [Entered(verdict.id, verdict.kind == "same") for verdict in verdicts]
+
+    async def _ensure(self, receivers: set[tuple[str, str]]) -> None:
+        for tenant, url in receivers - self._receivers:
+            await self.connections.receivers.ensure.awaited(tenant, url)
+            if len(self._receivers) < _RECEIVERS_MOST:
+                self._receivers.add((tenant, url))
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        if messages:
+            await self.waiting.outside(self.connections.publisher.publish, messages)
+
+    async def record(self, job: str) -> JobRecord:
+        """Read a job; raises `UnknownJob`."""
+        with clear_errors():
+            found = await self.connections.jobs.record.awaited(job)
+        if found is None:
+            raise not_on_record(job)
+        return found
+
+    async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
+        """Read a job's events above a sequence, and whether the job was final after that."""
+        with clear_errors():
+            entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
+            record = await self.record(job)
+            told = await self.waiting.outside(self._told, [(record, entry) for entry in entries])
+        price = self.connections.settings.price_per_call
+        begin = [queued_event(record, price)] if after < 0 else []
+        return begin + told, JobState(record.state).is_final
+
+    def _told(self, entries: Sequence[tuple[JobRecord, dict[str, Any]]]) -> list[Event]:
+        """Spell entries of timelines as events; minting their links may ask Redis or S3."""
+        link, price = self.connections.blobs.link, self.connections.settings.price_per_call
+        return [event_object(record, entry, link, price) for record, entry in entries]
+
+    async def image(self, job: str, kept: Image) -> bytes:  # noqa: ARG002 - a gateway goes by the job
+        """Read an image from the blob store."""
+        return await self.waiting.outside(self.connections.blobs.get, kept.name)
+
+    async def link(self, job: str, kept: Image) -> str:  # noqa: ARG002 - a gateway goes by the job
+        """Mint a link to an image."""
+        with clear_errors():
+            return await self.waiting.outside(self.connections.blobs.link, kept.name)
+
+    async def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[str]:
+        """Walk jobs, newest first; those of which only an index entry is left are passed over."""
+        with clear_errors():
+            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
+            async for page in self._pages(tenants, since):
+                for record in await self.connections.jobs.records.awaited(page):
+                    if limit > 0 and state in (None, record.state):
+                        limit -= 1
+                        yield record.id
+                if limit <= 0:
+                    return
+
+    async def _pages(self, tenants: Sequence[str], since: float) -> AsyncIterator[list[str]]:
+        """Walk the ids of several tenants' jobs as one, newest first: an id begins with its time."""
+        walks = [self._ids(name, since) for name in tenants]
+        heads = [await anext(walk, "") for walk in walks]
+        page: list[str] = []
+        while any(heads):
+            at = max(range(len(heads)), key=heads.__getitem__)
+            page.append(heads[at])
+            heads[at] = await anext(walks[at], "")
+            if len(page) == _SLICE:
+                yield page
+                page = []
+        yield page
+
+    async def _ids(self, tenant: str, since: float) -> AsyncIterator[str]:
+        start = 0
+        while ids := await self.connections.jobs.page.awaited(tenant, start, _SLICE, since=since):
+            for identity in ids:
+                yield identity
+            start += len(ids)
+
+    async def cancel(self, job: str) -> str:
+        """Cancel a job; see `Job.cancel`."""
+        with clear_errors():
+            return await self._moved(job, *await self.connections.jobs.cancel.awaited(job))
+
+    async def replay(self, job: str) -> str:
+        """Replay a dead letter; see `Job.replay`."""
+        with clear_errors():
+            return await self._moved(job, *await self.connections.jobs.replay.awaited(job))
+
+    async def _moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
+        await self._publish(messages)
+        if word == "unknown":
+            raise not_on_record(job)
+        return word
+
+    async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
+        """Read a page of the feed; see `EditQueue.events`."""
+        told: list[tuple[str, Event]] = []
+        with clear_errors():
+            entries = await read_page.awaited(self.connections.client, after, limit)
+            for start in range(0, len(entries), _SLICE):
+                told += await self._told_of(entries[start : start + _SLICE])
+        return told
+
+    async def _told_of(self, entries: Sequence[FeedEntry]) -> list[tuple[str, Event]]:
+        jobs = {entry.job for entry in entries if entry.job}
+        records = {record.id: record for record in await self.connections.jobs.records.awaited(sorted(jobs))}
+        there = [entry for entry in entries if entry.job in records]
+        told = await self.connections.jobs.entries.awaited([(entry.job, entry.sequence) for entry in there])
+        found = [(entry, entry_told) for entry, entry_told in zip(there, told, strict=True) if entry_told]
+        events = await self.waiting.outside(self._told, [(records[entry.job], one) for entry, one in found])
+        return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
+
+    async def _news(self, after: str | None) -> tuple[str, set[str]]:
+        with clear_errors():
+            if after is None:
+                return await last_cursor.awaited(self.connections.client), set()
+            page = await next_page.awaited(self.connections.client, after, _NEWS_WAIT_S)
+        return (page[-1].cursor if page else after), {entry.job for entry in page}
+
+    async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
+        """List deliveries, newest first."""
+        store, found = self.connections.deliveries, list[DeliveryRecord]()
+        with clear_errors():
+            for start in range(0, limit, _SLICE):
+                ids = await store.page.awaited(start, min(_SLICE, limit - start), dead=dead, since=since)
+                found += await store.records.awaited(ids)
+                if len(ids) < _SLICE:
+                    break
+        return found
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
+        """List a job's deliveries, oldest first."""
+        with clear_errors():
+            return await self.connections.deliveries.of_job.awaited(job)
+
+    async def redeliver(self, delivery: str) -> str:
+        """Send one again by hand; see `EditQueue.redeliver`."""
+        with clear_errors():
+            word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
+        await self._publish(messages)
+        return word
+
+    async def receiver(self, url: str, tenant: str) -> Receiver:
+        """Give the receiver at a URL, made if it is new."""
+        with clear_errors():
+            return await self.connections.receivers.ensure.awaited(tenant, url)
+
+    async def pause(self, lane: str) -> None:
+        """Close a lane's gate."""
+        with clear_errors():
+            await self.connections.lanes.pause.awaited(lane)
+
+    async def resume(self, lane: str) -> None:
+        """Open a lane's gate."""
+        with clear_errors():
+            await self.connections.lanes.resume.awaited(lane)
+
+    async def status(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        with clear_errors():
+            return await self.connections.lanes.numbers.awaited(lane)

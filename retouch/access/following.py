@@ -1,0 +1,52 @@
+"""Following one job to its end: its image, or its events as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from retouch.access.interface import Access
+from retouch.errors import EditCancelled, EditFailed, ResultTimeout
+from retouch.events import Event
+from retouch.outcomes import Image
+from retouch.states import FINAL_EVENTS, JobState
+from retouch.store.records import JobRecord
+
+_RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
+
+
+async def image_of(access: Access, job: str, timeout_s: float | None) -> Image:
+    """Wait for a job to end and describe its image; see `Job.result`."""
+    end = None if timeout_s is None else time.monotonic() + timeout_s
+    async with access.listener.follow(job) as changed:
+        while not JobState((record := await access.record(job)).state).is_final:
+            left_s = _RECHECK_S if end is None else min(_RECHECK_S, end - time.monotonic())
+            if left_s <= 0:
+                raise ResultTimeout(job, record.state, timeout_s or 0.0)
+            await access.waiting.until(changed, left_s)
+            changed.clear()
+    return _image(record)
+
+
+def _image(record: JobRecord) -> Image:
+    if record.state == JobState.CANCELLED:
+        raise EditCancelled(record.id, record.cancelled)
+    if record.result is None:
+        error = record.error or {"code": "unknown", "message": "no reason is on record", "retryable": False}
+        possible = sum(charge.possible for charge in record.charges)
+        raise EditFailed(record.id, error["code"], error["message"], error["retryable"], possible)
+    return Image(**{**record.result, "warnings": tuple(record.result["warnings"])})
+
+
+async def events_of(access: Access, job: str, after: int) -> AsyncIterator[Event]:
+    """Give a job's events above a sequence, those that happened and those to come; see `Job.events`."""
+    async with access.listener.follow(job) as changed:
+        while True:
+            news, is_final = await access.timeline(job, after)
+            for event in news:
+                after = event["data"]["sequence"]
+                yield event
+            if (is_final and not news) or (news and news[-1]["type"] in FINAL_EVENTS):
+                return
+            await access.waiting.until(changed, _RECHECK_S)
+            changed.clear()

@@ -1,0 +1,105 @@
+"""`AsyncEditQueue`: the same for a backend on an event loop, which it never holds up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from retouch.access.opening import open_access, settings_for
+from retouch.async_handles import AsyncJob
+from retouch.client import Request, asked
+from retouch.edit import Edit
+from retouch.events import Event
+from retouch.intake import DEFAULT_TENANT
+from retouch.settings import Settings
+from retouch.states import JobState
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.waiting import OnLoop
+
+
+class AsyncEditQueue:
+    """
+    `retouch.EditQueue` for asyncio: the same arguments, methods, results and errors, awaited.
+
+    Make one per process inside the running loop (a web application's lifespan), best with `async with`: it then loads
+    beforehand what takes long, so that no call does. Any number of tasks may share it and wait for jobs.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
+    ) -> None:
+        self.settings = settings_for(url, api_key, settings, overrides)
+        self._access = open_access(self.settings, OnLoop())
+
+    async def __aenter__(self) -> Self:
+        await self._access.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up the connections and end the tasks of its own; may be used again and then connects again."""
+        await self._access.close()
+
+    async def enqueue(self, edit: Edit, **options: Any) -> AsyncJob:
+        """Put one edit in and give its job; options and errors as with `EditQueue.enqueue`."""
+        return (await self.enqueue_many([(edit, options)]))[0]
+
+    async def enqueue_many(self, edits: Iterable[Request], **options: Any) -> list[AsyncJob]:
+        """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
+        entered = await self._access.enqueue(asked(edits), options)
+        return [AsyncJob(one.id, self._access, replayed=one.replayed) for one in entered]
+
+    def job(self, job_id: str) -> AsyncJob:
+        """Give a handle on a job, without awaiting; `UnknownJob` comes when it is read."""
+        return AsyncJob(job_id, self._access)
+
+    async def jobs(
+        self, state: str | JobState | None = None, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0,
+        limit: int = 100,
+    ) -> AsyncIterator[AsyncJob]:  # fmt: skip
+        """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
+        async for identity in self._access.jobs(JobState(state) if state else None, tenant, since, limit):
+            yield AsyncJob(identity, self._access)
+
+    async def cancel(self, job_id: str) -> str:
+        """Cancel one job; see `Job.cancel`."""
+        return await self._access.cancel(job_id)
+
+    async def replay(self, job_id: str) -> str:
+        """Replay one dead letter; see `Job.replay`."""
+        return await self._access.replay(job_id)
+
+    async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
+        """Read a page of the feed: (cursor, event), oldest first; see `EditQueue.events`."""
+        return await self._access.events(after, limit)
+
+    async def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
+        """Give the receiver at a webhook URL, with its secret; see `EditQueue.receiver`."""
+        return await self._access.receiver(url, tenant)
+
+    async def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
+        """List deliveries with their attempts, newest first; see `EditQueue.deliveries`."""
+        return await self._access.deliveries(dead, since, limit)
+
+    async def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
+        """Send deliveries again by hand; see `EditQueue.redeliver`."""
+        return {item: await self._access.redeliver(item) for item in deliveries}
+
+    async def pause(self, lane: str = "edits") -> None:
+        """Stop dispatching; see `EditQueue.pause`."""
+        await self._access.pause(lane)
+
+    async def resume(self, lane: str = "edits") -> None:
+        """Dispatch again; see `EditQueue.resume`."""
+        await self._access.resume(lane)
+
+    async def status(self, lane: str = "edits") -> LaneNumbers:
+        """Read how a lane stands; see `EditQueue.status`."""
+        return await self._access.status(lane)
