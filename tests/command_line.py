@@ -50,8 +50,9 @@ def typed(*arguments: object, given: str = "") -> Ended:
 
 
 def work_in(client: Any) -> list[str]:
-    """Name the keys of a store that stand for work: all but the one that signs links to images."""
-    return [name for name in sorted(client.keys("*")) if name != "rt:link_key"]
+    """Name the keys that tell of work or of receivers: not those that a worker keeps about itself."""
+    ours = ("rt:edits:spec:", "rt:jobs:", "rt:idem:", "rt:edits:backlog:", "rt:receiver", "rt:tenants", "rt:feed")
+    return [name for name in sorted(client.keys("*")) if name.startswith(ours)]
 
 
 class _Files(SimpleHTTPRequestHandler):

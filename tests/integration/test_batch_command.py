@@ -20,6 +20,7 @@ import pytest
 from ops.demo import PHOTO
 from ops.simulator.running import Simulator
 from retouch import EditQueue
+from retouch.store.ledger import Ledger
 from tests.command_line import serving_files, typed, work_in
 from tests.watching import eventually
 
@@ -147,6 +148,20 @@ def test_rows_that_fail_are_told_and_replayed_on_request(
     assert (third.code, third.json["failed"]) == (0, [])
     assert saved(folder / "rows-edited") == [f"r{n}.png" for n in range(4)]
     assert simulator.books()["posts"] == posts + 2
+
+
+def test_a_batch_waits_for_room(
+    folder: Path, client: Any, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more rows than the tenant may have waiting, rows go in as others end, and each is POSTed once."""
+    monkeypatch.setattr("producer.cli.batch.run._MOST_REST_S", 0.1)
+    Ledger(client).set_limits("acme", backlog_limit=3)
+    url = simulator.portrait_url
+    write_csv(folder / "rows.csv", [{"id": n, "init_image": url, "prompt": f"snow [[{n}]]"} for n in range(20)])
+    ended = typed("batch", "rows.csv", "--tenant", "acme", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["saved"] == 20
+    assert {entry["posts"] for entry in simulator.books()["by_tag"].values()} == {1}
 
 
 def test_two_batches_do_not_share_a_folder(folder: Path, queue: EditQueue, client: Any) -> None:
