@@ -116,7 +116,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case Processing():
             return _look_again(outcome, attempt, now)
         case Busy(code, message, wait_s):
-            return _wait(Retry(jittered(wait_s, random), code, message, refund=True), attempt, now)
+            delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
+            return _wait(Retry(delay_s, code, message, refund=True), attempt, now)
         case Unfunded():
             said = "the tenant's calls of today are spent; the job waits for a new day or a larger budget"
             return _wait(Retry(BUDGET_WAIT_S, "budget_spent", said), attempt, now)

@@ -155,10 +155,11 @@ def test_what_can_yield_nothing_is_forgotten(
 
 @given(attempts, policies, draws, seconds)
 def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float, wait_s: float) -> None:
-    """A full queue gives the attempt back, however many there were, until the deadline."""
+    """A full queue gives the attempt back until the deadline, and is not asked again sooner than it said."""
     decision = decide(Busy("queue_full", "full", wait_s), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert decision.refund if isinstance(decision, Retry) else decision.code == "deadline_passed"
+    assert not isinstance(decision, Retry) or wait_s <= decision.delay_s <= wait_s * 1.2
 
 
 @given(attempts, policies, draws)
