@@ -155,7 +155,7 @@ def test_no_heading_explains_what_is_gone() -> None:
     def under(section: str) -> set[str]:
         return {found.replace("`", "") for found in re.findall(r"^### (.+)$", sections[section], re.MULTILINE)}
 
-    assert under("Log events of a worker") == log_events()
+    assert under("Log events") == log_events()
     assert under("Job error codes") == error_codes()
     assert under("Codes of retouch batch") == batch_codes()
     known = findings()
