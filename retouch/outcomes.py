@@ -134,8 +134,14 @@ class Unwanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfunded:
-    """The tenant's calls of today are spent: nothing was asked of the endpoint."""
+class Held:
+    """
+    A gate closed behind the dispatch of this job: nothing was asked of the endpoint, and no attempt counts.
+
+    `gate` says which: `budget_spent`, or `endpoint_down` for the breaker.
+    """
+
+    gate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,7 @@ class Stale:
 
 Outcome = (
     Unasked | Processing | Ready | Kept | NotYet | Rejected | Refused | Busy | Failed | Unknown | Lost | Worn
-    | TooLate | Unwanted | Unfunded | Stale
+    | TooLate | Unwanted | Held | Stale
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from retouch.outcomes import (
     Decision,
     Fail,
     Failed,
+    Held,
     Kept,
     LetGo,
     Lost,
@@ -29,7 +30,6 @@ from retouch.outcomes import (
     Succeed,
     TooLate,
     Unasked,
-    Unfunded,
     Unknown,
     Unwanted,
     Worn,
@@ -38,8 +38,14 @@ from retouch.outcomes import (
 JITTER = 0.2
 POLL_FIRST_S = (1.0, 60.0)
 POLL_BASE_S, POLL_GROWTH, POLL_CAP_S = 2.0, 1.5, 10.0
-BUDGET_WAIT_S = 1.0
+HELD_S = 1.0
 FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
+
+
+_GATES = {
+    "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
+    "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +124,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case Busy(code, message, wait_s):
             delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
             return _wait(Retry(delay_s, code, message, refund=True), attempt, now)
-        case Unfunded():
-            said = "the tenant's calls of today are spent; the job waits for a new day or a larger budget"
-            return _wait(Retry(BUDGET_WAIT_S, "budget_spent", said), attempt, now)
+        case Held(gate):
+            return _wait(Retry(HELD_S, gate, _GATES[gate]), attempt, now)
         case NotYet(message) if attempt.waits < FETCH_TRIES:
             delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0 ** min(attempt.waits, 20))
             return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from retouch.outcomes import (
     Busy,
     Failed,
+    Held,
     Kept,
     Lost,
     NotYet,
@@ -49,6 +50,7 @@ NO_FILTER_S = -1.0
 POLICY = RetryPolicy(max_attempts=4, max_charges=2)
 ASKED = Processing("7", "https://endpoint.example/fetch/7", 1.0)
 READY = Ready(("https://out.example/a.png",), "7")
+NO_POST: dict[str, Outcome] = {"stale": Stale(), "cancelled": Unwanted(), "endpoint_down": Held("endpoint_down")}
 HEALTH = {Ready: "ok", Processing: "ok", Busy: "full", Unknown: "down"}
 
 answers = st.sampled_from(
@@ -161,7 +163,7 @@ class Lane(RuleBasedStateMachine):
             if worker.step == "intend":
                 word = self.kit.jobs.intend(claim)
                 worker.step = "post" if word == "ok" else "settle"
-                worker.outcome = Stale() if word == "stale" else Unwanted() if word == "cancelled" else worker.outcome
+                worker.outcome = NO_POST.get(str(word), worker.outcome)
                 if not isinstance(word, str):
                     worker.outcome, worker.step = word, "look" if isinstance(word, Processing) else "keep"
         elif worker.step == "post":

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retouch import Edit, EditQueue, QueueFull
-from retouch.outcomes import Cancel, Decision, Fail, NotYet, Ready, Retry, Succeed, Unfunded
+from retouch.outcomes import Cancel, Decision, Fail, Held, NotYet, Ready, Retry, Succeed
 from retouch.policy import RetryPolicy, decide
 from retouch.store.ledger import DAY_S, Ledger
 from retouch.store.records import Claim
@@ -273,10 +273,10 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
     client.hset("rt:edits:gate", "budget_day", today() - 1)
     posted(kit, jobs[0])
     late = kit.claim(jobs[1])
-    assert kit.jobs.intend(late) == "spent"
+    assert kit.jobs.intend(late) == "budget_spent"
     assert ledger.budget("acme") == (1, 1, 0)
     assert client.hget(f"rt:budget:acme:{today() - 1}", "reserved") == "0"
-    kit.jobs.settle(late, decide(Unfunded(), late.attempt(), RetryPolicy(), late.now_at, 0.5))
+    kit.jobs.settle(late, decide(Held("budget_spent"), late.attempt(), RetryPolicy(), late.now_at, 0.5))
     kit.make_due("edits", "timetable")
     assert kit.rescue() == []
     client.rename(f"rt:budget:acme:{today()}", f"rt:budget:acme:{today() - 1}")
@@ -292,8 +292,8 @@ def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledge
     posted(kit, job)
     assert called_again(kit) == [job]
     claim = kit.claim(job)
-    assert [kit.jobs.intend(claim) for _ in range(2)] == ["spent", "spent"]
-    kit.jobs.settle(claim, decide(Unfunded(), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
+    assert [kit.jobs.intend(claim) for _ in range(2)] == ["budget_spent", "budget_spent"]
+    kit.jobs.settle(claim, decide(Held("budget_spent"), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
     record = kit.jobs.record(job)
     assert record is not None
     assert (record.state, record.attempt) == ("retrying", 1)

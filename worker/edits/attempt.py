@@ -10,6 +10,7 @@ from retouch.blobs import BlobStore
 from retouch.blobs.interface import BlobError
 from retouch.broker import Publisher
 from retouch.outcomes import (
+    Held,
     Image,
     Kept,
     NotYet,
@@ -19,7 +20,6 @@ from retouch.outcomes import (
     Rejected,
     Stale,
     Unasked,
-    Unfunded,
     Unwanted,
 )
 from retouch.outside.http import Trouble
@@ -82,8 +82,8 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
         return Stale()
     if word == "cancelled":
         return Unwanted()
-    if word == "spent":
-        return Unfunded()
+    if word in ("budget_spent", "endpoint_down"):
+        return Held(str(word))
     if not isinstance(word, str):
         return word
     outcome, health = tools.endpoint.ask(claim.spec)

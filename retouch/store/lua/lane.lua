@@ -137,6 +137,12 @@ local function dispatch(lane, now)
   redis.call('ZREMRANGEBYSCORE', key(lane, 'resting'), '-inf', gate.clock)
 end
 
+-- Behind an open breaker the probe alone may call; what was dispatched before it opened waits again.
+local function may_ask(job)
+  local gate = redis.call('HMGET', 'rt:edits:gate', 'open_until', 'probing')
+  return not gate[1] or gate[2] == job
+end
+
 -- A probe that ends before the endpoint said anything to it (cancelled, or out of time) leaves its turn to another job.
 local function end_probe(job)
   if redis.call('HGET', 'rt:edits:gate', 'probing') ~= job then return end
