@@ -14,22 +14,26 @@ import structlog
 
 from retouch.settings import Settings
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("retouch")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("retouch")
 
 _QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amqp")
 
 
 def configure(settings: Settings) -> None:
-    """Send the process' log to standard error, ours and the libraries', in the form that the settings name."""
+    """
+    Send the process' log to standard error, ours and the libraries', in the form that the settings name.
+
+    Our own lines do not pass through `logging`, which would cost as much again as writing them.
+    """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
     renderer = structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty()
     )  # fmt: skip
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, renderer],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
