@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retouch.outcomes import Processing, Ready
@@ -51,7 +51,7 @@ class JobSpec:
 
     def retry_policy(self, defaults: RetryPolicy) -> RetryPolicy:
         """Give the job's policy: the caller's choices over the defaults."""
-        return RetryPolicy(**{**asdict(defaults), **self.policy})
+        return replace(defaults, **self.policy)
 
 
 @dataclass(slots=True)
