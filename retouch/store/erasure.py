@@ -68,19 +68,32 @@ def _records(jobs: JobStore, tenant: str) -> Iterator[JobRecord]:
 
 def _forget(client: Client, tenant: str, job: str) -> None:
     deliveries = client.lrange(keys.deliveries_of(job), 0, -1)
+    for item in deliveries:
+        _forget_delivery(client, item)
     with client.pipeline(transaction=True) as pipe:
         pipe.delete(keys.spec("edits", job), keys.state("edits", job), keys.timeline(job), keys.deliveries_of(job))
         pipe.zrem(keys.jobs(tenant), job)
         pipe.zrem(keys.lane("edits", "dead"), job)
-        for item in deliveries:
-            pipe.delete(keys.spec("deliveries", item), keys.delivery_log(item))
-            pipe.zrem(keys.lane("deliveries", "recent"), item)
-            pipe.zrem(keys.lane("deliveries", "dead"), item)
         pipe.execute()
 
 
+def _forget_delivery(client: Client, item: str) -> None:
+    own = keys.state("deliveries", item)
+    receiver = client.hget(own, "group")
+    with client.pipeline(transaction=True) as pipe:
+        pipe.delete(keys.spec("deliveries", item), keys.delivery_log(item))
+        pipe.zrem(keys.lane("deliveries", "recent"), item)
+        pipe.zrem(keys.lane("deliveries", "dead"), item)
+        pipe.zrem(keys.lane("deliveries", f"backlog:{receiver}"), item)
+        pipe.zrem(keys.lane("deliveries", "timetable"), item)
+        pipe.zscore(keys.lane("deliveries", "slots"), item)
+        holds_slot = pipe.execute()[-1] is not None
+    if not holds_slot:  # one that does finds its spec gone when it is claimed, and gives the slot back
+        client.delete(own)
+
+
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Forget receivers, idempotency keys and tags. What waits in lane `deliveries` finds its record gone."""
+    """Forget receivers, idempotency keys and tags."""
     for identity in client.smembers("rt:receivers"):
         if client.hget(keys.receiver(identity), "tenant") == tenant:
             client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))

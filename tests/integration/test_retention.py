@@ -42,7 +42,8 @@ def aged(folder: Path, name: str) -> str:
 def test_a_kept_image_is_on_record_until_its_job_goes(client: Any, redis_url: str) -> None:
     """The script that ends a job also puts its image on the record of kept blobs, for as long as the job stays."""
     jobs = JobStore(client, retention_s=500.0)
-    job = EditQueue(redis_url).enqueue(Edit(prompt="winter", init_image=PICTURE)).id
+    with EditQueue(redis_url) as queue:
+        job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE)).id
     claim = jobs.claim(job, 15.0)
     assert claim is not None
     jobs.intend(claim)
@@ -89,7 +90,8 @@ def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(Settings.load(redis_url=url))
         jobs = JobStore(client, retention_s=60.0, durable_intents=True)
-        first, second = EditQueue(url).enqueue_many([Edit(prompt="winter", init_image=PICTURE)] * 2)
+        with EditQueue(url) as queue:
+            first, second = queue.enqueue_many([Edit(prompt="winter", init_image=PICTURE)] * 2)
         claim = jobs.claim(first.id, 15.0)
         assert claim is not None
         assert jobs.intend(claim) == "ok"
