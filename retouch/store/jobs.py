@@ -89,7 +89,7 @@ class JobStore:
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
-        Write the intent to POST. Gives `ok`; `stale`, `cancelled` or `spent` (the budget is used up): do not POST; or a
+        Write the intent to POST. Gives `ok`; `stale`, `cancelled`, `budget_spent` or `endpoint_down`: do not POST; or a
         late answer to resume from.
 
         Failure policy: if this call raises, the POST must not happen.

@@ -147,7 +147,7 @@ end
 local function end_probe(job)
   if redis.call('HGET', 'rt:edits:gate', 'probing') ~= job then return end
   redis.call('HDEL', 'rt:edits:gate', 'probing')
-  redis.call('HSET', 'rt:edits:gate', 'open_until', instant(now_s()))
+  redis.call('HSET', 'rt:edits:gate', 'open_until', 0)
 end
 
 -- Give the item's slot back, if it holds one.
