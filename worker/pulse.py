@@ -103,7 +103,7 @@ class Pulse:
     def _rescue(self) -> float:
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
         self._publisher.publish(messages)
-        return min(due_s, TICK_S, self._settings.lease_s / 6)
+        return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
 
     def _trim(self) -> None:
         if time.monotonic() - self._trimmed_at > _TRIM_EVERY_S:

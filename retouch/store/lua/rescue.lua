@@ -1,12 +1,13 @@
 -- The sweep that frees what is stuck, in both lanes: expired leases, lost messages, due polls and retries, passed
 -- deadlines, breakers whose time is over; then dispatch. Every worker calls it; whoever comes first in a tick does it.
--- ARGV: tick_s, lease_s, retention_s.  Returns {seconds until something is due (at most tick_s), messages}.
+-- ARGV: tick_s, lease_s, retention_s.  Returns {seconds until the caller should come again, messages}: until something
+-- is due, at most tick_s; who came too early comes a tick after the next sweep, so that the others' looks are few.
 local BATCH, BUCKET_S, MOST_BUCKETS = 500, 5, 200
 local tick_s, lease_s, retention_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_s()
 local sweep = redis.call('HMGET', 'rt:rescue', 'next_at', 'last_at')
 local next_at = tonumber(sweep[1] or 0)
-if now < next_at and next_at - now <= tick_s then return { instant(next_at - now), messages } end
+if now < next_at and next_at - now <= tick_s then return { instant(next_at - now + tick_s), messages } end
 -- When nobody swept for a while, Redis or every worker was away. Holders could not renew their leases then, so they
 -- get the time of one heartbeat to do so before they are judged.
 local was_away = now - tonumber(sweep[2] or now) > 3 * tick_s + 2
@@ -69,8 +70,7 @@ local function end_late(job)
     '{"code":"deadline_passed","message":"the job was not done by its deadline","retryable":true}', '')
 end
 
-local function sweep_deadlines()
-  local swept = tonumber(redis.call('HGET', 'rt:edits:gate', 'deadlines_swept') or nil)
+local function sweep_deadlines(swept)
   local over = math.floor(now / BUCKET_S) - 1
   if not swept or swept >= over then return end
   for bucket = swept + 1, math.min(over, swept + MOST_BUCKETS) do
@@ -85,14 +85,16 @@ local function sweep_deadlines()
 end
 
 -- A new day, or a changed budget (`budget_day` is cleared then): tenants that had none left may go on.
-local function renew_budgets()
-  if tonumber(redis.call('HGET', 'rt:edits:gate', 'budget_day') or nil) == today() then return end
+local function renew_budgets(day)
+  local today = math.floor(now / DAY_S)
+  if day == today then return end
   for _, tenant in ipairs(redis.call('SMEMBERS', 'rt:tenants')) do join('edits', tenant) end
-  redis.call('HSET', 'rt:edits:gate', 'budget_day', today())
+  redis.call('HSET', 'rt:edits:gate', 'budget_day', today)
 end
 
-renew_budgets()
-sweep_deadlines()
+local done = redis.call('HMGET', 'rt:edits:gate', 'budget_day', 'deadlines_swept')
+renew_budgets(tonumber(done[1] or nil))
+sweep_deadlines(tonumber(done[2] or nil))
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
   for _, item in ipairs(due_in(key(lane, 'slots'))) do look_at_slot(lane, item) end
   for _, item in ipairs(due_in(key(lane, 'timetable'))) do wake(lane, item) end
