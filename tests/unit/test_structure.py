@@ -176,3 +176,9 @@ def test_no_folder_of_tests_shadows_a_package() -> None:
     """Folders under tests/ are named by kind: one called like a package would be imported in its place."""
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
     assert folders & set(PACKAGES) == set()
+
+
+def test_the_attempt_stays_the_shortest() -> None:
+    """The function that runs one attempt is under 25 lines without its docstring."""
+    found = {function.name: function for function in functions(ROOT / "worker" / "edits" / "attempt.py")}
+    assert length(found["run_edit"]) < 25

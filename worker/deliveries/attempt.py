@@ -47,7 +47,8 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
         return
     with tools.pulse.keeping(claim):
         settlement = tell(claim, tools)
-    tools.publisher.publish(tools.deliveries.settle(claim, settlement))
+        messages = tools.deliveries.settle(claim, settlement)
+    tools.publisher.publish(messages)
     log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
              status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
 

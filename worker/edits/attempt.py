@@ -68,9 +68,10 @@ def run_edit(job: str, tools: EditTools) -> None:
             outcome = look(claim, outcome, tools)
         if isinstance(outcome, Ready):
             outcome = keep(claim, outcome, tools)
-    now = claim.now_at + time.monotonic() - started
-    decision = decide(outcome, claim.attempt(), policy, now, random.random())
-    tools.publisher.publish(tools.jobs.settle(claim, decision))
+        now = claim.now_at + time.monotonic() - started
+        decision = decide(outcome, claim.attempt(), policy, now, random.random())
+        messages = tools.jobs.settle(claim, decision)
+    tools.publisher.publish(messages)
     log.info("attempt_ended", job=job, attempt=claim.number, outcome=_name(outcome), decision=_name(decision),
              charges=claim.possible_charges, took_s=round(time.monotonic() - started, 3))  # fmt: skip
 
