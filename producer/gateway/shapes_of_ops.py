@@ -15,6 +15,7 @@ class ReceiverRequest(Shape):
     url: str
     events: list[EventType] = Field(default_factory=list)
     tenant: str | None = Field(None, description="The key's own; an ops key may name another.")
+    every_job: bool = Field(True, description="False: only of the jobs that name this URL as their webhook.")
 
 
 class Receiver(Shape):
@@ -89,6 +90,7 @@ class Lane(Shape):
     parked: int
     dead: int
     paused: bool
+    breaker_open_s: float
     waiting_by_group: dict[str, int]
 
 

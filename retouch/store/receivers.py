@@ -84,6 +84,17 @@ class ReceiverStore:
         })  # fmt: skip
         return self.get(identity)
 
+    def remove(self, identity: str) -> bool:
+        """Forget a receiver and its secret; what still waits for it ends as dead. False when there was none."""
+        receiver = self.get(identity)
+        if receiver is None:
+            return False
+        with self._client.pipeline() as pipe:
+            pipe.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
+            pipe.srem("rt:receivers", identity).srem(keys.receivers(receiver.tenant), identity)
+            pipe.execute()
+        return True
+
     def set_disabled(self, identity: str, disabled: bool) -> Receiver | None:
         """Switch a receiver off or on. Switched off, nothing new is sent to it; redelivery by hand still is."""
         receiver = self.get(identity)

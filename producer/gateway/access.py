@@ -1,0 +1,88 @@
+"""Who is asking: API keys as bearer tokens, remembered for two seconds, so that a key costs Redis next to nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from producer.gateway.problems import ProblemError
+from retouch.store.connect import clear_errors
+from retouch.store.tenants import ApiKey, TenantStore
+
+REMEMBER_S = 2.0
+"""How long a revoked key may go on working."""
+_USED_EVERY_S = 60.0
+_REMEMBERED_MOST = 10_000
+
+_bearer = HTTPBearer(
+    auto_error=False, scheme_name="ApiKey", bearerFormat="rtk_…", description="A key made by `retouch keys create`."
+)
+
+
+class Keyring:
+    """The keys that were seen just now. Only good ones are remembered."""
+
+    def __init__(self, tenants: TenantStore) -> None:
+        self._tenants = tenants
+        self._known: dict[str, tuple[ApiKey, float]] = {}
+
+    async def find(self, secret: str) -> ApiKey | None:
+        """Give the key that a secret belongs to, or None."""
+        known = self._known.get(secret)
+        if known and time.monotonic() < known[1]:
+            return known[0]
+        key = await run_in_threadpool(self._look_up, secret)
+        self._known.pop(secret, None)
+        if key:
+            if len(self._known) >= _REMEMBERED_MOST:
+                self._known.clear()
+            self._known[secret] = key, time.monotonic() + REMEMBER_S
+        return key
+
+    def _look_up(self, secret: str) -> ApiKey | None:
+        with clear_errors():
+            key = self._tenants.find(secret)
+            if key and time.time() - (key.last_used_at or 0) > _USED_EVERY_S:
+                self._tenants.used([key.id], time.time())
+        return key
+
+
+async def authenticate(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
+) -> ApiKey:
+    """Give the caller's key, or answer 401."""
+    keyring: Keyring = request.app.state.tools.keyring
+    key = await keyring.find(credentials.credentials) if credentials else None
+    if key is None:
+        detail = "expected `Authorization: Bearer rtk_…` with a key that is known and not revoked"
+        raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
+    return key
+
+
+async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
+    """Give the caller's key, which must be of role ops, or answer 403."""
+    if key.role != "ops":
+        raise ProblemError("forbidden", "this needs a key of role ops; nothing was done")
+    return key
+
+
+Caller = Annotated[ApiKey, Depends(authenticate)]
+OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
+
+
+def may_see(key: ApiKey, tenant: str) -> bool:
+    """Tell whether what belongs to a tenant exists for this key."""
+    return key.role == "ops" or key.tenant == tenant
+
+
+def scope(key: ApiKey, wanted: str | None) -> str:
+    """Give the tenant that a list is about: "" is all, for ops alone. A producer that names another gets 404."""
+    if key.role == "ops":
+        return wanted or ""
+    if wanted not in (None, "", key.tenant):
+        raise ProblemError("not-found", "no tenant has this name, or it is not yours")
+    return key.tenant

@@ -1,0 +1,121 @@
+"""
+The picture is fetched, checked and kept when its job is accepted, before anything is paid.
+
+A link that is wrong is refused at once instead of after a wait in the backlog, and one that expires there can no longer
+hurt. Addresses are vetted as all that users supply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import requests
+
+from producer.gateway.problems import ProblemError
+from retouch.blobs import BlobStore, name_in
+from retouch.outside.http import Trouble, download, make_session
+from retouch.outside.pictures import PictureFault, PictureLimits, check
+from retouch.settings import Settings
+from retouch.store.connect import Client, clear_errors
+from retouch.store.kept import keep_blob
+
+FETCH_WITHIN_S = 10.0
+AT_ONCE, AT_ONCE_PER_TENANT = 16, 8
+_FRESH_S = 10.0
+_TRANSIENT = {"not_connected", "timeout", "reset"}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A kept picture: its name in the blob store, a link that lives as long as it is kept, whether it came by ours."""
+
+    blob: str
+    link: str
+    ours: bool
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its bytes, in hex."""
+        return self.blob.partition("/")[2].partition(".")[0]
+
+
+class InputKeeper:
+    """Keeps inputs; the same URL within ten seconds is fetched once."""
+
+    def __init__(self, settings: Settings, blobs: BlobStore, client: Client) -> None:
+        self._settings, self._blobs, self._client = settings, blobs, client
+        self._ours = f"{settings.public_url.rstrip('/')}/files/"
+        self._fetches: dict[tuple[str, float], asyncio.Task[Input]] = {}
+        self._of_tenant: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(AT_ONCE_PER_TENANT)
+        )
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inputs")
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        return make_session(self._settings.dangerous_allow_private_networks, AT_ONCE)
+
+    async def keep(self, url: str, tenant: str, for_s: float) -> Input:
+        """
+        Give the kept picture behind a URL, kept for at least that long. Raises the problem `input-unreadable`.
+
+        The bytes are read again for every job after ten seconds: what a URL leads to may change.
+        """
+        name = self.name_of(url)
+        wanted = name or url, for_s
+        fetch = self._fetches.get(wanted)
+        if fetch is None:
+            work = self._own(name, for_s) if name else self._foreign(url, tenant, for_s)
+            fetch = self._fetches[wanted] = asyncio.create_task(work)
+            fetch.add_done_callback(lambda done: self._forget_later(wanted, done))
+        return await asyncio.shield(fetch)
+
+    def name_of(self, url: str) -> str:
+        """Give the blob that one of our own links leads to, "" for a URL that is elsewhere."""
+        return name_in(url) if url.startswith(self._ours) else ""
+
+    def _forget_later(self, wanted: tuple[str, float], done: asyncio.Task[Input]) -> None:
+        failed = done.cancelled() or done.exception() is not None
+        asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, wanted, None)
+
+    async def _own(self, name: str, for_s: float) -> Input:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._keep_own, name, for_s)
+
+    async def _foreign(self, url: str, tenant: str, for_s: float) -> Input:
+        async with self._of_tenant[tenant]:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url, for_s)
+
+    def _keep_own(self, name: str, for_s: float) -> Input:
+        if not self._blobs.exists(name):
+            raise _unreadable("our own link leads to a picture that is gone", retryable=False)
+        return self._kept(name, for_s, ours=True)
+
+    def _fetch(self, url: str, for_s: float) -> Input:
+        limits = PictureLimits()
+        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=limits.max_bytes)
+        if isinstance(answer, Trouble):
+            raise _unreadable(answer.detail, retryable=answer.kind in _TRANSIENT)
+        if answer.status != 200:
+            raise _unreadable(f"its server answered {answer.status}", retryable=answer.status >= 500)
+        picture = check(answer.body, limits)
+        if isinstance(picture, PictureFault):
+            raise _unreadable(picture.message, retryable=False)
+        return self._kept(self._blobs.put(answer.body, picture.suffix), for_s, ours=False)
+
+    def _kept(self, name: str, for_s: float, *, ours: bool) -> Input:
+        with clear_errors():
+            keep_blob(self._client, name, for_s)
+            return Input(name, self._blobs.link(name, for_s), ours)
+
+    def close(self) -> None:
+        """Give up the threads; a fetch in flight ends within its own deadline."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _unreadable(words: str, *, retryable: bool) -> ProblemError:
+    detail = "the picture could not be read; nothing was enqueued or charged"
+    return ProblemError("input-unreadable", detail, faults=[("init_image", words)], retryable=retryable)

@@ -1,0 +1,103 @@
+"""`/v1/deliveries`: what was sent to receivers, with every attempt; and sending again by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from producer.documents import delivery_document
+from producer.gateway import shapes, shapes_of_ops
+from producer.gateway.access import Caller, may_see, scope
+from producer.gateway.listing import cursor_of, read_page
+from producer.gateway.problems import documented, not_found
+from producer.gateway.reading import instant
+from producer.gateway.receivers import known
+from producer.gateway.tools import GatewayTools, Tools
+from retouch.store import keys
+from retouch.store.connect import clear_errors
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.pages import walk
+from retouch.store.tenants import ApiKey
+
+router = APIRouter(prefix="/v1", tags=["deliveries"])
+_READ = documented(401, 404, 422, 503)
+Since = Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")]
+DeliveryState = Literal["queued", "running", "retrying", "delivered", "dead"]
+
+
+@router.get("/deliveries", operation_id="list_deliveries", response_model=shapes.DeliveryPage, responses=_READ)
+def list_deliveries(
+    key: Caller, tools: Tools, state: DeliveryState | None = None, since: Since = None,
+    receiver: Annotated[str | None, Query(description="To this receiver alone.")] = None,
+    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+    limit: Annotated[int, Query(ge=1, le=shapes.PAGE_MOST)] = 50, cursor: str | None = None,
+) -> JSONResponse:  # fmt: skip
+    """List deliveries, newest first; `state=dead` are those that gave up."""
+    wanted = scope(key, tenant)
+
+    def fits(one: DeliveryRecord) -> bool:
+        return wanted in ("", one.tenant) and state in (None, one.state) and receiver in (None, one.receiver)
+
+    index = keys.lane("deliveries", "dead" if state == "dead" else "recent")
+    with clear_errors():
+        places = walk(tools.client, [index], since=instant(since, "since"), after=cursor_of(cursor))
+        read = tools.connections.deliveries.records
+        found, following = read_page(places, read, lambda one: one.id, fits, limit)
+    data = [delivery_document(one) for one in found]
+    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+
+
+def _known(tools: GatewayTools, identity: str, key: ApiKey) -> DeliveryRecord:
+    with clear_errors():
+        found = next(iter(tools.connections.deliveries.records([identity])), None)
+    if found is None or not may_see(key, found.tenant):
+        raise not_found("delivery")
+    return found
+
+
+@router.get("/deliveries/{id}", operation_id="read_delivery", response_model=shapes.Delivery, responses=_READ)
+def read_delivery(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
+    """Read one delivery with its attempts."""
+    return JSONResponse(delivery_document(_known(tools, id, key)))
+
+
+@router.post(
+    "/deliveries/{id}/redeliver", operation_id="redeliver", response_model=shapes_of_ops.Redelivered, responses=_READ
+)
+def redeliver(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
+    """Send one delivery again, signed with the current secret; `open` when it is under way already."""
+    outcome = _redeliver(tools, _known(tools, id, key).id)
+    return JSONResponse({"outcome": outcome, "delivery": delivery_document(_known(tools, id, key))})
+
+
+@router.post(
+    "/receivers/{id}/redeliver", operation_id="redeliver_to_receiver", response_model=shapes_of_ops.RedeliveredMany,
+    responses=_READ,
+)  # fmt: skip
+def redeliver_to_receiver(
+    id: str, key: Caller, tools: Tools,  # noqa: A002
+    since: Annotated[str, Query(description="ISO 8601 or Unix seconds.")],
+    dead: Annotated[bool, Query(description="Those that gave up alone.")] = False,
+) -> JSONResponse:  # fmt: skip
+    """Send all deliveries of one receiver since a time again, those that were delivered too."""
+    receiver = known(tools, id, key)
+    told = {"redelivered": 0, "open": 0}
+    with clear_errors():
+        meant = list(tools.connections.deliveries.ids(dead=dead, since=instant(since, "since")))
+        for start in range(0, len(meant), 200):
+            for record in tools.connections.deliveries.records(meant[start : start + 200]):
+                if record.receiver == receiver.id:
+                    outcome = _redeliver(tools, record.id)
+                    told["open" if outcome == "open" else "redelivered"] += 1
+    return JSONResponse(told)
+
+
+def _redeliver(tools: GatewayTools, delivery: str) -> str:
+    with clear_errors():
+        outcome, messages = tools.connections.deliveries.redeliver(delivery)
+    tools.connections.publisher.publish(messages)
+    if outcome == "unknown":
+        raise not_found("delivery")
+    return outcome

@@ -1,0 +1,215 @@
+"""`/v1/edits`: put edits in, one or many; list them, read one, cancel, replay."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from producer.documents import Document
+from producer.gateway import shapes
+from producer.gateway.access import Caller, scope
+from producer.gateway.estimate import estimate
+from producer.gateway.listing import cursor_of, read_page
+from producer.gateway.problems import ProblemError, documented, not_found, problem_of
+from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, instant, read_json
+from producer.gateway.reception import Accepted
+from producer.gateway.tools import GatewayTools, Tools
+from producer.gateway.waiting import wait_until_final
+from producer.gateway.wishes import Wish, read_wish
+from retouch.errors import InvalidEdit
+from retouch.states import JobState
+from retouch.store import keys
+from retouch.store.connect import clear_errors
+from retouch.store.pages import walk
+from retouch.store.records import JobRecord, JobSpec
+from retouch.store.tenants import ApiKey
+
+WAIT_MOST_S = 60.0
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
+
+router = APIRouter(prefix="/v1/edits", tags=["edits"])
+
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
+]
+Prefer = Annotated[str | None, Header(description="`wait=N`: answer when the job is over, after N s (60 at most).")]
+_PUT_IN = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
+_ACCEPTED_HEADERS = {
+    "Location": {"schema": {"type": "string"}, "description": "The job."},
+    "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "`true` where the job was there before."},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+}
+
+
+def body_of(model: type[shapes.Shape]) -> dict[str, Any]:
+    """Describe a JSON body for OpenAPI, where the route reads it itself."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+@router.post(
+    "", operation_id="enqueue_edit", status_code=202, response_model=shapes.Job,
+    openapi_extra=body_of(shapes.EditRequest),
+    responses={
+        200: {"model": shapes.Job | shapes.DryRun, "description": "Over within the wait; or what a dry run says.",
+              "headers": _ACCEPTED_HEADERS},
+        202: {"description": "Accepted.", "headers": _ACCEPTED_HEADERS},
+        **_PUT_IN,
+    },
+)  # fmt: skip
+async def enqueue(
+    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None, prefer: Prefer = None,
+    dry_run: Annotated[bool, Query(description="Say what it would cost and when it would run; nothing is enqueued.")]
+    = False,
+) -> Response:  # fmt: skip
+    """Put one edit in. It is on record when this answers; `Prefer: wait=N` waits for its end."""
+    wish = read_wish(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
+    if dry_run:
+        return JSONResponse(await run_in_threadpool(estimate, wish, tools))
+    accepted = await tools.reception.accept(wish)
+    wait_s = _wait_s(prefer)
+    headers = {"Location": f"/v1/edits/{accepted.id}"}
+    if accepted.replayed or accepted.shared:
+        headers["Idempotent-Replayed"] = "true"
+    if wait_s:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+        await wait_until_final(tools, accepted.id, wait_s)
+    job = await _job_of(accepted, tools, fresh=not wait_s)
+    status = 200 if wait_s and JobState(job["state"]).is_final else 202
+    return JSONResponse(job, status, headers)
+
+
+async def _job_of(accepted: Accepted, tools: GatewayTools, *, fresh: bool) -> Document:
+    """Describe what was accepted, without reading it back where it was enqueued just now."""
+    if accepted.new and fresh:
+        return tools.job(_new_record(accepted.id, accepted.new.spec_json))
+    record = await run_in_threadpool(tools.connections.jobs.record, accepted.id)
+    if record is None:
+        raise not_found("job")
+    return tools.job(record, replayed=accepted.replayed, shared=accepted.shared)
+
+
+def _new_record(identity: str, spec_json: str) -> JobRecord:
+    return JobRecord(
+        id=identity, spec=JobSpec.from_json(spec_json), state=JobState.QUEUED.value, created_at=time.time(),
+        started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, result=None, cancelled="",
+        cancel_requested=False, resumable=False,
+    )  # fmt: skip
+
+
+def _wait_s(prefer: str | None) -> float:
+    found = _WAIT.search(prefer or "")
+    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
+
+
+@router.post(
+    "/batch", operation_id="enqueue_batch", response_model=shapes.BatchAnswer,
+    openapi_extra=body_of(shapes.BatchRequest), responses=_PUT_IN,
+)  # fmt: skip
+async def enqueue_batch(
+    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
+    """
+    Put up to 1,000 edits in; each is accepted or refused on its own, and told at its place.
+
+    With an `Idempotency-Key`, item n without one of its own has the key `{key}:{n}`.
+    """
+    body = await read_json(request, BATCH_MOST)
+    edits = body.get("edits")
+    if not isinstance(edits, list) or not 1 <= len(edits) <= shapes.BATCH_MOST or body.keys() != {"edits"}:
+        raise InvalidEdit([("edits", f"expected a list of 1 to {shapes.BATCH_MOST:,} edits, and nothing beside it")])
+    wishes = [_read_item(item, place, key, tools, idempotency_key) for place, item in enumerate(edits)]
+    told = iter(await tools.reception.accept_all([wish for wish in wishes if isinstance(wish, Wish)]))
+    items = [_item(place, next(told) if isinstance(wish, Wish) else wish) for place, wish in enumerate(wishes)]
+    accepted = sum(item["problem"] is None for item in items)
+    return JSONResponse({"items": items, "accepted": accepted, "refused": len(items) - accepted})
+
+
+def _read_item(item: object, place: int, key: ApiKey, tools: GatewayTools, common: str | None) -> Wish | Exception:
+    if not isinstance(item, dict):
+        return InvalidEdit([(f"edits[{place}]", f"expected an object, got {type(item).__name__}")])
+    own = item.get("idempotency_key") or (f"{common}:{place}" if common else "")
+    try:
+        return read_wish(item, key, tools.settings, own if isinstance(own, str) else "")
+    except InvalidEdit as error:
+        return InvalidEdit([(f"edits[{place}].{name}", message) for name, message in error.faults])
+
+
+def _item(place: int, told: Accepted | Exception) -> Document:
+    if isinstance(told, Accepted):
+        return {
+            "index": place, "status": 202, "id": told.id, "url": f"/v1/edits/{told.id}", "replayed": told.replayed,
+            "shared": told.shared, "problem": None,
+        }  # fmt: skip
+    problem = problem_of(told)
+    return {
+        "index": place, "status": problem.status, "id": None, "url": None, "replayed": False, "shared": False,
+        "problem": problem.document(),
+    }  # fmt: skip
+
+
+@router.get("", operation_id="list_edits", response_model=shapes.JobPage, responses=documented(401, 404, 422, 503))
+def list_edits(
+    key: Caller, tools: Tools, state: shapes.State | None = None,
+    since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
+    tag: Annotated[str | None, Query(description="`name=value`.")] = None,
+    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+    limit: Annotated[int, Query(ge=1, le=shapes.PAGE_MOST)] = 50, cursor: str | None = None,
+) -> JSONResponse:  # fmt: skip
+    """List jobs, newest first."""
+    name, _, value = (tag or "").partition("=")
+
+    def fits(record: JobRecord) -> bool:
+        return (state is None or record.state == state) and (not tag or record.spec.tags.get(name) == value)
+
+    jobs = tools.connections.jobs
+    with clear_errors():
+        wanted = scope(key, tenant)
+        indexes = [keys.jobs(one) for one in ([wanted] if wanted else jobs.tenants())]
+        places = walk(tools.client, indexes, since=instant(since, "since"), after=cursor_of(cursor))
+        found, following = read_page(places, jobs.records, lambda record: record.id, fits, limit)
+        data = [tools.job(record) for record in found]
+    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+
+
+@router.get("/{id}", operation_id="read_edit", response_model=shapes.Job, responses=documented(401, 404, 422, 503))
+def read_edit(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002 - the name in the address
+    """Read one job."""
+    return JSONResponse(tools.job(tools.record(id, key)))
+
+
+@router.post(
+    "/{id}/cancel", operation_id="cancel_edit", response_model=shapes.Moved, responses=documented(401, 404, 422, 503)
+)
+def cancel(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
+    """
+    Cancel a job: `cancelled` now; `requested` when its call is under way, which may cost; `final`: it was over.
+    """
+    tools.record(id, key)
+    return _moved(tools.connections.jobs.cancel, id, key, tools)
+
+
+@router.post(
+    "/{id}/replay", operation_id="replay_edit", response_model=shapes.Moved,
+    responses=documented(401, 404, 409, 422, 503),
+)  # fmt: skip
+def replay(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
+    """Put a dead letter back, which may cost again; 409 for a job that succeeded or is still open."""
+    record = tools.record(id, key)
+    if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
+        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
+    return _moved(tools.connections.jobs.replay, id, key, tools)
+
+
+def _moved(move: Any, identity: str, key: ApiKey, tools: GatewayTools) -> JSONResponse:
+    with clear_errors():
+        outcome, messages = move(identity)
+    if outcome == "unknown":
+        raise not_found("job")
+    tools.connections.publisher.publish(messages)
+    return JSONResponse({"outcome": outcome, "job": tools.job(tools.record(identity, key))})

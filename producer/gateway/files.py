@@ -1,0 +1,91 @@
+"""Images under their links: `/files/{name}`, for whoever holds a signed link or an API key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from producer.gateway.access import authenticate
+from producer.gateway.problems import ProblemError, documented
+from producer.gateway.tools import GatewayTools, Tools
+from retouch.blobs import BlobMissing, BlobStore
+from retouch.outside.thumbnails import thumbnail_of
+from retouch.store.connect import clear_errors
+
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+FILE_HEADERS = {
+    # The name is made from the bytes: what it names can go, and never change.
+    "Cache-Control": "private, max-age=31536000, immutable",
+    # Bytes that a user supplied are shown as an image or not at all.
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The image.",
+        "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
+    },
+    304: {"description": "Unchanged since the ETag that was named."},
+}
+GONE = "no image has this name: it was never stored, or its retention is over"
+_THUMBNAIL = ".thumb.webp"
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
+
+router = APIRouter(tags=["files"])
+
+
+@router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
+@router.get(
+    "/files/{name:path}", operation_id="read_file", response_class=Response,
+    responses={**IMAGE, **documented(401, 403, 404, 422, 503)},
+)  # fmt: skip
+async def read_file(
+    name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
+    expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
+    signature: Annotated[str, Query(description="As the link says.")] = "",
+) -> Response:  # fmt: skip
+    """An image by its link, which is signed and expires; without a signature, for a valid API key alone."""
+    if not signature:
+        await authenticate(request, await _bearer(request))
+    elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
+        raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
+    return await run_in_threadpool(serve_blob, tools.blobs, name, if_none_match)
+
+
+def _is_signed(tools: GatewayTools, name: str, expires: str, signature: str) -> bool:
+    with clear_errors():
+        return tools.signer.verify(name, expires, signature)
+
+
+def serve_blob(blobs: BlobStore, name: str, if_none_match: str = "") -> Response:
+    """Give a blob's bytes, or 304; a thumbnail is made when it is first asked for."""
+    etag = f'"{name.rpartition("/")[2]}"'
+    try:
+        if etag in if_none_match and blobs.exists(name):
+            return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
+        data = _bytes_of(blobs, name)
+    except (BlobMissing, ValueError):
+        raise ProblemError("not-found", GONE) from None
+    media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
+
+
+def _bytes_of(blobs: BlobStore, name: str) -> bytes:
+    try:
+        return blobs.get(name)
+    except BlobMissing:
+        if not name.endswith(_THUMBNAIL):
+            raise
+    return blobs.get(thumbnail_of(blobs, _whole_of(blobs, name)))
+
+
+def _whole_of(blobs: BlobStore, thumbnail: str) -> str:
+    """The image that a thumbnail is of: it has the same stem and one of the suffixes that we keep."""
+    stem = thumbnail.removesuffix(_THUMBNAIL)
+    for suffix in ("png", "jpg", "webp"):
+        if blobs.exists(f"{stem}.{suffix}"):
+            return f"{stem}.{suffix}"
+    raise BlobMissing(thumbnail)

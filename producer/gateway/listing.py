@@ -1,0 +1,43 @@
+"""Pages of jobs and deliveries: a cursor, filters, and a bound on how much one request looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from producer.gateway.problems import ProblemError
+from retouch.store.pages import Place, place_from
+
+LOOKED_AT_MOST = 5_000
+"""How many entries one page looks at; where filters leave fewer than asked for, the cursor still leads on."""
+_STEP = 200
+
+Record = TypeVar("Record")
+
+
+def cursor_of(text: str | None) -> Place | None:
+    """Read a cursor; raises `invalid-request`."""
+    try:
+        return place_from(text) if text else None
+    except ValueError as error:
+        raise ProblemError("invalid-request", "1 fault(s)", faults=[("cursor", str(error))]) from None
+
+
+def read_page(
+    places: Iterator[Place], read: Callable[[Sequence[str]], list[Record]], identity: Callable[[Record], str],
+    fits: Callable[[Record], bool], limit: int,
+) -> tuple[list[Record], str | None]:  # fmt: skip
+    """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
+    found: list[Record] = []
+    looked_at = 0
+    while step := list(islice(places, _STEP)):
+        records = {identity(record): record for record in read([place.item for place in step])}
+        for place in step:
+            looked_at += 1
+            record = records.get(place.item)
+            if record is not None and fits(record):
+                found.append(record)
+            if len(found) == limit or looked_at == LOOKED_AT_MOST:
+                return found, str(place)
+    return found, None

@@ -1,0 +1,78 @@
+"""What belongs to one job: its image, thumbnail and input, its timeline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import JSONResponse
+
+from producer.documents import charge_document, delivery_document
+from producer.gateway import shapes
+from producer.gateway.access import Caller
+from producer.gateway.files import IMAGE, serve_blob
+from producer.gateway.problems import ProblemError, documented
+from producer.gateway.tools import GatewayTools, Tools
+from retouch.events import event_object, queued_event, thumbnail_name
+from retouch.store.connect import clear_errors
+from retouch.store.records import JobRecord
+from retouch.store.tenants import ApiKey
+
+router = APIRouter(prefix="/v1/edits/{id}", tags=["edits"])
+_PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 503)}
+IfNoneMatch = Annotated[str, Header()]
+
+
+@router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
+def read_image(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+    """The edited image; 409 while there is none."""
+    return serve_blob(tools.blobs, _image_name(tools, id, key), if_none_match)
+
+
+@router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
+def read_thumbnail(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+    """A WebP of at most 256 pixels a side; made when first asked for."""
+    return serve_blob(tools.blobs, thumbnail_name(_image_name(tools, id, key)), if_none_match)
+
+
+@router.get("/input", operation_id="read_input", response_class=Response, responses=_PICTURE)
+def read_input(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+    """The picture that came in, as it was when the job was accepted."""
+    record = tools.record(id, key)
+    if not record.spec.input:
+        raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
+    return serve_blob(tools.blobs, record.spec.input, if_none_match)
+
+
+def _image_name(tools: GatewayTools, job: str, key: ApiKey) -> str:
+    record = tools.record(job, key)
+    if record.result is None:
+        raise ProblemError("no-image-yet", f"the job is {record.state}", retryable=record.state != "failed")
+    name: str = record.result["name"]
+    return name
+
+
+@router.get(
+    "/timeline", operation_id="read_timeline", response_model=shapes.Timeline, responses=documented(401, 404, 422, 503)
+)
+def read_timeline(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
+    """Everything on record about a job: its events, its charges, its deliveries with every attempt."""
+    record = tools.record(id, key)
+    with clear_errors():
+        deliveries = tools.connections.deliveries.of_job(id)
+        return JSONResponse(
+            {
+                "job": tools.job(record),
+                "events": events_of(record, tools),
+                "charges": [charge_document(charge) for charge in record.charges],
+                "deliveries": [delivery_document(one) for one in deliveries],
+            }
+        )
+
+
+def events_of(record: JobRecord, tools: GatewayTools, after: int = -1) -> list[dict[str, object]]:
+    """Build the events of a job above a sequence number, the first of which is `edit.queued`, 0."""
+    price = tools.settings.price_per_call
+    entries = tools.connections.jobs.timeline(record.id, max(after, 0))
+    first = [queued_event(record, price)] if after < 0 else []
+    return [*first, *(event_object(record, entry, tools.blobs.link, price) for entry in entries)]

@@ -1,0 +1,71 @@
+"""Money, lanes and the switch: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from producer.documents import Document, lane_document
+from producer.gateway import shapes_of_ops as shapes
+from producer.gateway.access import Caller, OpsCaller, scope
+from producer.gateway.problems import documented
+from producer.gateway.tools import GatewayTools, Tools
+from retouch.store.connect import clear_errors
+from retouch.store.lanes import LANES
+
+router = APIRouter(prefix="/v1", tags=["operations"])
+Lane = Annotated[Literal["edits", "deliveries"], Query(description="Which line of work.")]
+_SWITCH = documented(401, 403, 422, 503)
+
+
+@router.get("/usage", operation_id="read_usage", response_model=shapes.Usage, responses=documented(401, 404, 422, 503))
+def read_usage(
+    key: Caller, tools: Tools, by: Literal["tenant", "day", "tag"] = "tenant",
+    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+    since: Annotated[date | None, Query(description="First UTC day.")] = None,
+    until: Annotated[date | None, Query(description="Last UTC day.")] = None,
+) -> JSONResponse:  # fmt: skip
+    """What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight."""
+    wanted = scope(key, tenant) or None
+    with clear_errors():
+        rows = tools.ledger.usage(
+            tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call
+        )
+    return JSONResponse({"by": by, "data": [asdict(row) for row in rows]})
+
+
+@router.get("/status", operation_id="read_status", response_model=shapes.Status, responses=documented(401, 503))
+def read_status(key: Caller, tools: Tools) -> JSONResponse:
+    """How both lanes stand, and how many jobs ended; a producer sees of groups its own alone."""
+    with clear_errors():
+        told = {lane: _lane(tools, lane, None if key.role == "ops" else key.tenant) for lane in LANES}
+        return JSONResponse({**told, "ended": tools.connections.jobs.counts()})
+
+
+def _lane(tools: GatewayTools, lane: str, tenant: str | None) -> Document:
+    numbers = tools.connections.lanes.numbers(lane)
+    if tenant is not None:
+        own = {tenant} if lane == "edits" else {one.id for one in tools.connections.receivers.all(tenant)}
+        groups = {name: depth for name, depth in numbers.waiting_by_group.items() if name in own}
+        numbers = replace(numbers, waiting_by_group=groups)
+    return lane_document(numbers)
+
+
+@router.post("/pause", operation_id="pause", response_model=shapes.Status, responses=_SWITCH)
+def pause(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+    """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
+    with clear_errors():
+        tools.connections.lanes.pause(lane)
+    return read_status(key, tools)
+
+
+@router.post("/resume", operation_id="resume", response_model=shapes.Status, responses=_SWITCH)
+def resume(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+    """Dispatch again, within about a second."""
+    with clear_errors():
+        tools.connections.lanes.resume(lane)
+    return read_status(key, tools)

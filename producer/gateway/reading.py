@@ -1,0 +1,74 @@
+"""Reading what comes in, within bounds: so many bytes, so many seconds, and JSON that a person could have meant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import Request
+
+from producer.gateway.problems import ProblemError
+
+SINGLE_MOST, BATCH_MOST, UPLOAD_MOST = 64 * 1024, 4 * 1024 * 1024, 50_000_000
+JSON_WITHIN_S, UPLOAD_WITHIN_S = 10.0, 60.0
+_CLOSE = {"Connection": "close"}
+
+
+async def read_body(request: Request, most: int, within_s: float = JSON_WITHIN_S) -> bytes:
+    """Read the whole body; raises the problems `too-large` and `slow-body`, which close the connection."""
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared[:18]) > most:
+        raise _too_large(most)
+    chunks, count = [], 0
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                count += len(chunk)
+                if count > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        detail = f"expected the whole body within {within_s:g} s"
+        raise ProblemError("slow-body", detail, headers=_CLOSE) from None
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError("too-large", f"expected at most {most:,} bytes", headers=_CLOSE)
+
+
+async def read_json(request: Request, most: int) -> dict[str, Any]:
+    """Read one JSON object."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise ProblemError("unsupported-media-type", "expected Content-Type: application/json", headers=_CLOSE)
+    return parse_object(await read_body(request, most))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse one JSON object; raises `malformed-body`."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed-body", "expected one JSON object in UTF-8") from None
+    if not isinstance(value, dict):
+        raise ProblemError("malformed-body", f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def instant(text: str | None, name: str) -> float:
+    """Read an instant, ISO 8601 or Unix seconds; none is the beginning of time. Raises `invalid-request`."""
+    if not text:
+        return 0.0
+    try:
+        at = datetime.fromisoformat(text) if not _is_number(text) else datetime.fromtimestamp(float(text), UTC)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        faults = [(name, "expected an ISO 8601 time or Unix seconds")]
+        raise ProblemError("invalid-request", "1 fault(s)", faults=faults) from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdecimal()

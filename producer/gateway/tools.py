@@ -1,0 +1,79 @@
+"""What the routes of one gateway process work with, made once; it connects when first asked for something."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from producer.documents import Document, job_document
+from producer.gateway.access import Keyring, may_see
+from producer.gateway.capture import InputKeeper
+from producer.gateway.hub import Hub
+from producer.gateway.problems import not_found
+from producer.gateway.reception import Reception
+from retouch.connections import Connections
+from retouch.settings import Settings
+from retouch.store.connect import clear_errors
+from retouch.store.ledger import Ledger
+from retouch.store.links import LinkSigner
+from retouch.store.records import JobRecord
+from retouch.store.tenants import ApiKey, TenantStore
+
+
+class GatewayTools:
+    """The stores, the keyring, the hub of watchers and the reception of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.connections = Connections(settings)
+        self.client = self.connections.client
+        self.tenants = TenantStore(self.client)
+        self.ledger = Ledger(self.client)
+        self.keyring = Keyring(self.tenants)
+        self.signer = LinkSigner(self.client)
+        self.blobs = self.connections.blobs
+        self.keeper = InputKeeper(settings, self.blobs, self.client)
+        self.reception = Reception(self.connections, self.tenants, self.keeper)
+        self.hub = Hub(self.connections)
+
+    def record(self, job: str, key: ApiKey) -> JobRecord:
+        """Read a job; one that is not there or another tenant's is the same 404."""
+        with clear_errors():
+            record = self.connections.jobs.record(job)
+        if record is None or not may_see(key, record.spec.tenant):
+            raise not_found("job")
+        return record
+
+    def job(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
+        """Describe a job as `/v1` does, with links minted now."""
+        described = job_document(record, self.blobs.link, self.settings.price_per_call)
+        own = f"/v1/edits/{record.id}"
+        parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
+        links = {"self": own, **{part: f"{own}/{part}" for part in parts}}
+        links["input"] = f"{own}/input" if record.spec.input else None  # type: ignore[assignment]
+        return {**described, "replayed": replayed, "shared": shared, "links": links}
+
+    async def close(self) -> None:
+        """Give up threads and connections."""
+        await self.hub.close()
+        self.keeper.close()
+        self.client.close()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Close the tools when the application ends."""
+    yield
+    await app.state.tools.close()
+
+
+def tools_of(request: Request) -> GatewayTools:
+    """Give the tools of the application that serves this request."""
+    tools: GatewayTools = request.app.state.tools
+    return tools
+
+
+Tools = Annotated[GatewayTools, Depends(tools_of)]

@@ -1,0 +1,92 @@
+"""One edit as it was wished for over HTTP: fields and options told apart, types checked, for the caller's tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from retouch.edit import Edit
+from retouch.errors import InvalidEdit
+from retouch.ids import receiver_id
+from retouch.intake import Options, Terms, admit, agree
+from retouch.settings import Settings
+from retouch.store.jobs import NewJob
+from retouch.store.tenants import ApiKey
+
+_EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "priority": (str, "text"), "deadline_s": (float, "a number"), "max_attempts": (int, "a whole number"),
+    "max_charges": (int, "a whole number"), "webhook": (str, "text"), "callback": (str, "text"),
+    "events": (list, "a list of texts"), "tags": (dict, "an object"), "tenant": (str, "text"),
+    "idempotency_key": (str, "text"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An edit and its options, checked; `new` is the job that would be put in if the picture is as it should be."""
+
+    edit: Edit
+    options: Options
+    terms: Terms
+    new: NewJob
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it will be."""
+        return self.options.tenant
+
+    def with_input(self, link: str, blob: str) -> NewJob:
+        """Give the job with its picture at a link and a copy of it kept; it counts as the same request."""
+        edit = self.edit if link == self.edit.init_image else self.edit.model_copy(update={"init_image": link})
+        terms = replace(self.terms, idempotency_key="", common={**self.terms.common, "input": blob})
+        return replace(self.new, spec_json=admit(edit, terms).spec_json)
+
+
+def read_wish(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> Wish:
+    """
+    Read one edit; `idempotency_key` is the header's, which goes before the body's.
+
+    Raises `InvalidEdit` naming every fault; nothing is stored.
+    """
+    given = {name: value for name, value in body.items() if value is not None}
+    options = {name: value for name, value in given.items() if name in _OPTIONS}
+    faults = _type_faults(options) + _tenant_faults(options, key)
+    if idempotency_key:
+        options["idempotency_key"] = idempotency_key
+    edit, edit_faults = _edit({name: value for name, value in given.items() if name not in _OPTIONS})
+    if edit is None or faults:
+        raise InvalidEdit(faults + edit_faults)
+    chosen = Options(**{"tenant": key.tenant, **options})
+    terms = agree(chosen, settings, receiver_id)
+    return Wish(edit, chosen, terms, admit(edit, terms))
+
+
+def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
+    strange = [name for name in values if name not in _EDIT]
+    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in strange]
+    try:
+        edit = Edit(**{name: value for name, value in values.items() if name in _EDIT})
+    except InvalidEdit as error:
+        return None, faults + error.faults
+    return (None if faults else edit), faults
+
+
+def _type_faults(options: dict[str, Any]) -> list[tuple[str, str]]:
+    faults = []
+    for name, value in options.items():
+        kind, words = _OPTIONS[name]
+        numbers = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = numbers if kind is float else isinstance(value, kind) and not isinstance(value, bool)
+        if fits and kind is list:
+            fits = all(isinstance(one, str) for one in value)
+        if not fits:
+            faults.append((name, f"expected {words}, got {type(value).__name__}"))
+    return faults
+
+
+def _tenant_faults(options: dict[str, Any], key: ApiKey) -> list[tuple[str, str]]:
+    if key.role == "ops" or options.get("tenant", key.tenant) == key.tenant:
+        return []
+    return [("tenant", "expected none or the key's own; only a key of role ops may name another")]

@@ -1,0 +1,84 @@
+"""Where a job would stand if it were put in now: what is ahead of it, and which limit would make it wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.store.lanes import LaneNumbers, Lanes
+from retouch.store.ledger import Ledger
+from retouch.store.tenants import Tenant, TenantStore
+
+Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "in_flight", "rate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    The facts about one tenant's next job.
+
+    `ahead`: jobs of its own tenant before it; `tenant_held`: slots that the tenant holds; `budget_left`: calls left
+    today, None without a budget; `rate`: dispatches per second, 0 is no limit; `weights` of tenants that have one.
+    """
+
+    lane: LaneNumbers
+    tenant: Tenant
+    ahead: int
+    tenant_held: int
+    budget_left: int | None
+    rate: float
+    weights: Mapping[str, float]
+
+    @property
+    def waiting(self) -> int:
+        """The tenant's own jobs in the backlog."""
+        return self.lane.waiting_by_group.get(self.tenant.name, 0)
+
+    @property
+    def position(self) -> int:
+        """Its place over all tenants, from 1, by fairness: others get their share before it, and no more."""
+        rounds = (self.ahead + 1) / self.tenant.weight
+        others = (
+            min(depth, round(rounds * self.weights.get(name, 1.0)))
+            for name, depth in self.lane.waiting_by_group.items()
+            if name != self.tenant.name
+        )
+        return self.ahead + sum(others) + 1
+
+    @property
+    def binding(self) -> Binding:
+        """The limit that would make it wait, the longest wait first."""
+        tenant, lane = self.tenant, self.lane
+        told: tuple[tuple[Binding, bool], ...] = (
+            ("budget", self.budget_left is not None and self.budget_left - self.waiting <= 0),
+            ("backlog", tenant.backlog_limit is not None and self.waiting >= tenant.backlog_limit),
+            ("paused", lane.paused),
+            ("breaker", lane.breaker_open_s > 0),
+            ("tenant_in_flight", tenant.in_flight_limit is not None and self.tenant_held >= tenant.in_flight_limit),
+            ("in_flight", lane.held >= lane.limit),
+            ("rate", self.rate > 0 and lane.waiting > 0),
+        )
+        return next((name for name, binds in told if binds), "none")
+
+
+def standing(client: Client, tenant: str, boost_s: float) -> Standing:
+    """Read the facts for a job of this tenant, whose priority counts as so many seconds of age."""
+    tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
+    budget = Ledger(client).budget(tenant)
+    with client.pipeline(transaction=False) as pipe:
+        pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")
+        pipe.hgetall(keys.lane("edits", "weights"))
+        (seconds, _), held, rate, weights = pipe.execute()
+    ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
+    return Standing(
+        lane=lane,
+        tenant=tenants.tenant(tenant),
+        ahead=int(ahead),
+        tenant_held=int(held or 0),
+        budget_left=budget[0] - budget[1] - budget[2] if budget else None,
+        rate=float(rate or 0),
+        weights={name: float(weight) for name, weight in weights.items()},
+    )

@@ -1,0 +1,119 @@
+"""Uploads, receivers, lanes and the switch over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retouch.webhooks import verify_webhook
+from tests.conftest import Sink
+from tests.gateways import Api, Callers, path_of, problem
+
+PORTRAIT = Path(__file__).parents[2] / "ops/samples/portrait.jpg"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.fixture
+def api(callers: Callers) -> Api:
+    return callers()
+
+
+def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, wish: Callable[..., Any]) -> None:
+    """A file as body or in a form gives the same URL, which anyone may read and an edit may use."""
+    data = PORTRAIT.read_bytes()
+    raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
+    assert raw.status_code == 201, raw.text
+    form = api.ask("POST", "/v1/uploads", files={"file": ("a.jpg", data, "image/jpeg")}, data={"note": "x"})
+    assert form.json()["url"] == raw.json()["url"]
+    assert (raw.json()["bytes"], raw.json()["format"]) == (len(data), "JPEG")
+    assert callers.with_secret().get(path_of(raw.json()["url"])).content == data
+    job = api.post("/v1/edits", wish(init_image=raw.json()["url"])).json()
+    assert api.get(job["links"]["input"]).content == data
+
+
+def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
+    """What is no picture, no form or comes without a key is refused."""
+    jpeg = {"Content-Type": "image/jpeg"}
+    problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
+    problem(api.post("/v1/uploads", content=PORTRAIT.read_bytes()[:2000], headers=jpeg), "invalid-request", 422)
+    problem(
+        api.post("/v1/uploads", content=b"x", headers={"Content-Type": "text/plain"}), "unsupported-media-type", 415
+    )
+    problem(api.post("/v1/uploads", content=b"junk", headers=FORM), "malformed-body", 400)
+    problem(api.ask("POST", "/v1/uploads", files={"file": (None, b"text")}), "invalid-request", 422)
+    problem(callers.with_secret().post("/v1/uploads", content=b"x", headers=jpeg), "unauthorized", 401)
+
+
+def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
+    """A receiver is added, tested, rotated, switched and removed; its secret shows twice only, never to others."""
+    added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
+    own = f"/v1/receivers/{added['id']}"
+    assert api.get(own).json() == {**added, "secret": None}
+    assert api.get("/v1/receivers").json()["data"] == [api.get(own).json()]
+    told = api.post(f"{own}/test").json()
+    assert (told["accepted"], told["status"]) == (True, 204)
+    request = sink.wait_for(1)[0]
+    assert verify_webhook(request.body, request.headers, added["secret"])["type"] == "receiver.test"
+    rotated = api.post(f"{own}/rotate").json()
+    assert rotated["secret"] not in (None, added["secret"])
+    assert api.post(f"{own}/disable").json()["disabled"] is True
+    assert api.post(f"{own}/enable").json()["disabled"] is False
+    stranger = callers("globex")
+    for method, path in (("GET", own), ("DELETE", own), ("POST", f"{own}/rotate"), ("POST", f"{own}/test")):
+        problem(stranger.ask(method, path), "not-found", 404)
+    assert api.ask("DELETE", own).status_code == 204
+    problem(api.get(own), "not-found", 404)
+
+
+def test_receivers_that_are_refused(api: Api) -> None:
+    """A private address, an unknown event, another tenant and a field too many are named; nothing is made."""
+    wrongs: list[Any] = [
+        {"url": "http://10.0.0.1/"}, {"url": 7}, {}, {"url": "http://example.com", "events": ["edit.lost"]},
+        {"url": "http://example.com", "tenant": "globex"}, {"url": "http://example.com", "secret": "x"},
+    ]  # fmt: skip
+    for wrong in wrongs:
+        assert problem(api.post("/v1/receivers", wrong), "invalid-request", 422)["faults"]
+    assert api.get("/v1/receivers").json()["data"] == []
+
+
+def test_the_switch_is_for_ops(api: Api, callers: Callers, wish: Callable[..., Any]) -> None:
+    """A producer cannot pause; ops can, and while paused nothing is dispatched; each sees its own waiting jobs."""
+    problem(api.post("/v1/pause"), "forbidden", 403)
+    ops = callers("staff", "ops")
+    assert ops.post("/v1/pause").json()["edits"]["paused"] is True
+    api.post("/v1/edits", wish())
+    assert api.get("/v1/status").json()["edits"]["waiting_by_group"] == {"acme": 1}
+    assert callers("globex").get("/v1/status").json()["edits"]["waiting_by_group"] == {}
+    assert ops.post("/v1/resume").json()["edits"]["paused"] is False
+    problem(ops.post("/v1/pause?lane=fast"), "invalid-request", 422)
+
+
+def test_every_problem_has_a_page(api: Api) -> None:
+    """The type of a problem is an address that explains it."""
+    told = problem(api.get("/v1/edits/none"), "not-found", 404)
+    page = api.get(told["type"])
+    assert "There is no such thing" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    problem(api.get("/problems/none"), "not-found", 404)
+
+
+def test_slow_bodies_are_cut(api: Api, gateway_url: str) -> None:
+    """A body that does not come is given up, and the connection closed, while others are served."""
+    import socket
+
+    host, port = gateway_url.removeprefix("http://").split(":")
+    head = f"POST /v1/edits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    with socket.create_connection((host, int(port)), 30) as slow:
+        slow.sendall(head.encode())
+        started = time.monotonic()
+        assert api.get("/v1/edits").status_code == 200
+        answer = slow.recv(65_536)
+        assert b" 408 " in answer
+        assert b"/problems/slow-body" in answer
+        assert time.monotonic() - started > 5
+        assert slow.recv(1) == b""

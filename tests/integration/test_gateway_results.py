@@ -1,0 +1,167 @@
+"""What a finished job gives over HTTP: its image and thumbnail, its timeline, its events as they come and later."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ops.simulator.running import Simulator
+from tests.conftest import Sink
+from tests.gateways import Api, Callers, path_of, problem
+
+pytestmark = pytest.mark.usefixtures("module_worker")
+
+
+@pytest.fixture
+def api(callers: Callers) -> Api:
+    return callers()
+
+
+@pytest.fixture
+def done(api: Api, wish: Callable[..., Any]) -> dict[str, Any]:
+    answer = api.post("/v1/edits", wish(), headers={"Prefer": "respond-async, wait=15"})
+    assert answer.status_code == 200, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
+    """Read server-sent events to the end of the stream."""
+    told = []
+    for block in "".join(stream.iter_text()).split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            told.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+    return told
+
+
+def test_waiting_for_the_end(api: Api, wish: Callable[..., Any]) -> None:
+    """`Prefer: wait` answers 200 with the finished job, and says which wait was granted."""
+    answer = api.post("/v1/edits", wish(), headers={"Prefer": "wait=900"})
+    assert answer.headers["preference-applied"] == "wait=60"
+    assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
+    assert answer.json()["charges"]["certain"] == 1
+
+
+def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -> None:
+    """The image is there by route and by link; the thumbnail is made when asked for; ETags save the bytes."""
+    image = api.get(done["links"]["image"])
+    nobody = callers.with_secret()
+    assert nobody.get(path_of(done["result"]["url"])).content == image.content
+    assert api.get(done["links"]["image"], headers={"If-None-Match": image.headers["etag"]}).status_code == 304
+    thumbnail = nobody.get(path_of(done["result"]["thumbnail_url"]))
+    assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/webp")
+    assert api.get(done["links"]["thumbnail"]).content == thumbnail.content
+
+
+def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
+    """A link without its signature, with another expiry or for another image shows nothing without a key."""
+    nobody, link = callers.with_secret(), path_of(done["result"]["url"])
+    bare, _, query = link.partition("?")
+    problem(nobody.get(bare), "unauthorized", 401)
+    assert callers("globex").get(bare).status_code == 200
+    problem(nobody.get(f"{bare}?{query.replace('expires=', 'expires=9')}"), "forbidden", 403)
+    problem(nobody.get(f"{bare}?{query}0"), "forbidden", 403)
+    problem(nobody.get(bare.replace(".png", ".jpg") + "?" + query), "forbidden", 403)
+
+
+def test_the_timeline(api: Api, wish: Callable[..., Any], sink: Sink) -> None:
+    """A job's timeline has its events, its charges and its deliveries with their attempts."""
+    job = api.post("/v1/edits", wish(webhook=sink.url), headers={"Prefer": "wait=15"}).json()
+    sink.wait_for(1)
+    told = api.get(job["links"]["timeline"]).json()
+    assert [event["type"] for event in told["events"]][:2] == ["edit.queued", "edit.running"]
+    assert told["events"][-1]["type"] == "edit.succeeded"
+    assert [charge["class"] for charge in told["charges"]] == ["succeeded"]
+    assert [one["receiver"] for one in told["deliveries"]] == job["receivers"]
+
+
+def test_watching_from_the_start(api: Api, wish: Callable[..., Any], simulator: Simulator) -> None:
+    """A watcher gets every event once, in order, as it comes; the stream ends with the job."""
+    simulator.settings(latency_s=0.5)
+    job = api.post("/v1/edits", wish()).json()
+    streams: list[list[Any]] = []
+
+    def watch() -> None:
+        with api.stream(job["links"]["events"]) as stream:
+            streams.append(messages_of(stream))
+
+    watchers = [threading.Thread(target=watch) for _ in range(5)]
+    for one in watchers:
+        one.start()
+    for one in watchers:
+        one.join(20)
+    assert len(streams) == 5
+    for told in streams:
+        assert [sequence for sequence, _, _ in told] == list(range(len(told)))
+        assert (told[0][1], told[-1][1]) == ("edit.queued", "edit.succeeded")
+        assert told[-1][2]["data"]["result"]["sha256"]
+
+
+def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> None:
+    """`Last-Event-ID` leaves out what was seen; at the end of a job's events nothing follows."""
+    with api.stream(done["links"]["events"], Last_Event_ID="1") as stream:
+        told = messages_of(stream)
+    assert told[0][0] == 2
+    with api.stream(done["links"]["events"], Last_Event_ID=str(told[-1][0])) as stream:
+        assert messages_of(stream) == []
+    with api.stream(done["links"]["events"], Last_Event_ID="nonsense") as stream:
+        assert messages_of(stream)[0][0] == 0
+
+
+def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, wish: Callable[..., Any], done: Any) -> None:
+    """Events come page by page, each once, own ones alone; an empty page still gives the next cursor."""
+    callers("globex").post("/v1/edits", wish(), headers={"Prefer": "wait=15"})
+    seen, cursor = [], "0"
+    while True:
+        page = api.get("/v1/events", params={"after": cursor, "limit": 1}).json()
+        seen += page["data"]
+        cursor = page["next_cursor"]
+        if not page["has_more"]:
+            break
+    assert {event["data"]["job_id"] for event in seen} == {done["id"]}
+    assert seen[-1]["type"] == "edit.succeeded"
+    assert seen[-1]["id"] == f"evt_{done['id'].removeprefix('ed_')}-{len(seen)}"
+    assert api.get("/v1/events", params={"after": cursor}).json() == {
+        "data": [], "has_more": False, "next_cursor": cursor,
+    }  # fmt: skip
+    everything = callers("staff", "ops").get("/v1/events", params={"limit": 1000}).json()["data"]
+    assert len({event["data"]["job_id"] for event in everything}) == 2
+    problem(api.get("/v1/events", params={"after": "yesterday"}), "invalid-request", 422)
+
+
+def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, Any]) -> None:
+    """A producer sees its own money, a key of role ops that of all."""
+    assert done["state"] == "succeeded"
+    assert [(row["key"], row["useful"]) for row in api.get("/v1/usage").json()["data"]] == [("acme", 1)]
+    assert callers("globex").get("/v1/usage").json()["data"] == []
+    by_day = callers("staff", "ops").get("/v1/usage", params={"by": "day"}).json()
+    assert (by_day["by"], by_day["data"][0]["useful"]) == ("day", 1)
+    problem(callers("globex").get("/v1/usage", params={"tenant": "acme"}), "not-found", 404)
+    problem(api.get("/v1/usage", params={"since": "soon"}), "invalid-request", 422)
+
+
+def test_deliveries_and_sending_again(api: Api, callers: Callers, wish: Callable[..., Any], sink: Sink) -> None:
+    """A receiver of every job gets each end; its deliveries are listed, read, and sent again one by one or together."""
+    made = api.post("/v1/receivers", {"url": sink.url + "/all"})
+    assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
+    receiver = made.json()["id"]
+    job = api.post("/v1/edits", wish(), headers={"Prefer": "wait=15"}).json()
+    sink.wait_for(1)
+    delivery = api.get("/v1/deliveries").json()["data"][0]
+    assert (delivery["job_id"], delivery["receiver"], delivery["type"]) == (job["id"], receiver, "edit.succeeded")
+    assert api.get(f"/v1/deliveries/{delivery['id']}").json()["id"] == delivery["id"]
+    stranger = callers("globex")
+    problem(stranger.get(f"/v1/deliveries/{delivery['id']}"), "not-found", 404)
+    problem(stranger.post(f"/v1/deliveries/{delivery['id']}/redeliver"), "not-found", 404)
+    assert stranger.get("/v1/deliveries").json()["data"] == []
+    assert api.post(f"/v1/deliveries/{delivery['id']}/redeliver").json()["outcome"] in ("redelivered", "open")
+    sink.wait_for(2)
+    problem(api.post(f"/v1/receivers/{receiver}/redeliver"), "invalid-request", 422)
+    again = api.post(f"/v1/receivers/{receiver}/redeliver?since=2020-01-01T00:00:00Z").json()
+    assert again["redelivered"] + again["open"] == 1
+    sink.wait_for(3)
