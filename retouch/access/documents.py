@@ -1,0 +1,87 @@
+"""The gateway's JSON documents, read as the records that the store gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from retouch.outcomes import Image
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.store.records import Charge, JobRecord, JobSpec
+
+Document = Mapping[str, Any]
+
+
+def job_from(document: Document, charges: Sequence[Document]) -> JobRecord:
+    """Read a job; its policy, its deadline and where its image is kept are not told."""
+    spec = JobSpec(
+        tenant=document["tenant"],
+        edit=document["edit"],
+        deadline_s=0.0,
+        receivers=tuple(document["receivers"]),
+        callback=document["callback"] or "",
+        priority=document["priority"],
+        tags=document["tags"],
+    )
+    return JobRecord(
+        id=document["id"],
+        spec=spec,
+        state=document["state"],
+        created_at=_instant(document["created_at"]) or 0.0,
+        started_at=_instant(document["started_at"]),
+        finished_at=_instant(document["finished_at"]),
+        due_at=_instant(document["due_at"]),
+        attempt=document["attempt"],
+        charges=tuple(_charge(one, place) for place, one in enumerate(charges, 1)),
+        error=document["error"],
+        result=_image(document["result"]) if document["result"] else None,
+        cancelled=document["cancelled"] or "",
+        cancel_requested=document["cancel_requested"],
+        resumable=False,
+    )
+
+
+def _image(document: Document) -> dict[str, Any]:
+    known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
+    return {"name": "", **known}
+
+
+def _charge(document: Document, place: int) -> Charge:
+    asked_at, answered_at = _instant(document["at"]), _instant(document["answered_at"])
+    return Charge(place, asked_at or 0.0, document["class"] or "", answered_at)
+
+
+def delivery_from(document: Document) -> DeliveryRecord:
+    """Read a delivery with its attempts."""
+    same = ("id", "sequence", "type", "receiver", "tenant", "state", "attempt")
+    return DeliveryRecord(
+        job=document["job_id"],
+        log=[{**attempt, "at": _instant(attempt["at"])} for attempt in document["attempts"]],
+        created_at=_instant(document["created_at"]),
+        due_at=_instant(document["due_at"]),
+        finished_at=_instant(document["finished_at"]),
+        **{name: document[name] for name in same},
+    )
+
+
+def receiver_from(document: Document) -> Receiver:
+    """Read a receiver."""
+    same = ("id", "tenant", "url", "disabled", "every_job")
+    return Receiver(
+        secret=document["secret"] or "",
+        old_until=_instant(document["old_secret_until"]) or 0.0,
+        events=tuple(document["events"]),
+        **{name: document[name] for name in same},
+    )
+
+
+def lane_from(document: Document) -> LaneNumbers:
+    """Read how a lane stands."""
+    return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
+
+
+def _instant(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None

@@ -1,0 +1,247 @@
+"""Access over the HTTP gateway: the same calls, results and errors as over Redis."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from retouch.access.documents import delivery_from, job_from, lane_from, receiver_from
+from retouch.access.interface import Asked, Entered, not_on_record
+from retouch.access.listening import Listener
+from retouch.access.wire import NotNow, Wire, error_in
+from retouch.blobs import BlobMissing
+from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError, UnknownJob
+from retouch.events import Event
+from retouch.intake import DEFAULT_TENANT, Admission
+from retouch.outcomes import Image
+from retouch.settings import ALL_ADDRESSES, Settings
+from retouch.states import JobState
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.store.records import JobRecord
+from retouch.waiting import Waiting
+
+_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
+_PAGE = 100
+_NEWS_LEAST_S, _NEWS_MOST_S = 0.1, 1.0  # between two looks at the feed: more often while there is news
+_PLACE = re.compile(r"edits\[\d+\]\.?")
+
+
+class GatewayAccess:
+    """The queue over a gateway. On an event loop the HTTP calls are made in a few threads, sixteen at once."""
+
+    def __init__(self, settings: Settings, waiting: Waiting) -> None:
+        self._settings, self.waiting = settings, waiting
+        self._wire = Wire(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
+        self.listener = Listener(self._news, waiting)
+        self._look_again_s = _NEWS_LEAST_S
+
+    async def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        return (await self.waiting.outside(self._wire.exchange, "GET", path, query)).document()
+
+    async def _post(self, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+        return (await self.waiting.outside(self._wire.exchange, "POST", path, query, body)).document()
+
+    async def open(self) -> None:
+        """Do nothing: there is nothing to make ready."""
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self.waiting.close()
+        self._wire.close()
+
+    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
+        """
+        Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
+
+        What only the gateway can tell (a private address, a callback that is not on its list) refuses that edit alone,
+        after the others are in. Every edit goes with an idempotency key, one of ours if need be, so that a call may be
+        repeated after a lost answer.
+        """
+        await self._check(asked, common)
+        entered: list[Entered] = []
+        refusals: list[tuple[int, RetouchError]] = []
+        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
+            answer = await self._post("/v1/edits/batch", {"edits": batch})
+            for place, item in enumerate(answer["items"], start):
+                if item["problem"]:
+                    refusals.append((place, error_in(item["problem"])))
+                else:
+                    given = asked[place][1].get("idempotency_key") or common.get("idempotency_key")
+                    entered.append(Entered(item["id"], item["replayed"] and bool(given)))
+        if refusals:
+            raise _refusal(refusals, len(asked))
+        return entered
+
+    async def _check(self, asked: Sequence[Asked], common: dict[str, Any]) -> None:
+        """Find what is wrong whatever the gateway's settings are, before anything is sent."""
+        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
+        lenient = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
+        admission = Admission(common, self._settings.model_copy(update=lenient))
+        for place, (edit, own) in enumerate(asked):
+            admission.take(edit, own)
+            if place % _PAGE == _PAGE - 1:
+                await self.waiting.breathe()
+        admission.jobs()
+
+    async def record(self, job: str) -> JobRecord:
+        """Read a job with its charges."""
+        told = await self._timeline(job)
+        return job_from(told["job"], told["charges"])
+
+    async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
+        """Read a job's events above a sequence, and whether the job was final after that."""
+        told = await self._timeline(job)
+        news = [event for event in told["events"] if event["data"]["sequence"] > after]
+        return news, JobState(told["job"]["state"]).is_final
+
+    async def _timeline(self, job: str) -> dict[str, Any]:
+        try:
+            return await self._get(f"/v1/edits/{job}/timeline")
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def image(self, job: str, kept: Image) -> bytes:
+        """Read a job's image."""
+        try:
+            return (await self.waiting.outside(self._wire.exchange, "GET", f"/v1/edits/{job}/image")).body
+        except (UnknownJob, NotNow):
+            raise BlobMissing(kept.sha256) from None
+
+    async def link(self, job: str, kept: Image) -> str:
+        """Have a link to a job's image minted."""
+        result = (await self._get(f"/v1/edits/{job}"))["result"]
+        if not result:
+            raise BlobMissing(kept.sha256)
+        return str(result["url"])
+
+    async def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[str]:
+        """Walk jobs, newest first; the default tenant is the key's own."""
+        query = {"state": state, "tenant": _own(tenant), "since": since or None}
+        async for one in self._pages("/v1/edits", limit, query):
+            yield one["id"]
+
+    async def _pages(self, path: str, limit: int, query: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        cursor = None
+        while limit > 0:
+            page = await self._get(path, limit=min(limit, _PAGE), cursor=cursor, **query)
+            for one in page["data"]:
+                yield one
+            limit -= len(page["data"])
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    async def cancel(self, job: str) -> str:
+        """Cancel a job; see `Job.cancel`."""
+        return await self._move(job, "cancel")
+
+    async def replay(self, job: str) -> str:
+        """Replay a dead letter; see `Job.replay`."""
+        try:
+            return await self._move(job, "replay")
+        except NotNow:
+            state = (await self._get(f"/v1/edits/{job}"))["state"]
+            return "succeeded" if state == JobState.SUCCEEDED else "open"
+
+    async def _move(self, job: str, verb: str) -> str:
+        try:
+            return str((await self._post(f"/v1/edits/{job}/{verb}"))["outcome"])
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
+        """Read a page of the feed, of what this key may see; see `EditQueue.events`."""
+        page = await self._get("/v1/events", after=after, limit=limit)
+        return [(one["cursor"], {name: one[name] for name in ("type", "timestamp", "data")}) for one in page["data"]]
+
+    async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
+        """List deliveries, newest first."""
+        query = {"state": "dead" if dead else None, "since": since or None}
+        return [delivery_from(one) async for one in self._pages("/v1/deliveries", limit, query)]
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
+        """List a job's deliveries, oldest first."""
+        return [delivery_from(one) for one in (await self._timeline(job))["deliveries"]]
+
+    async def redeliver(self, delivery: str) -> str:
+        """Send one again by hand; see `EditQueue.redeliver`."""
+        try:
+            return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
+        except UnknownJob:
+            return "unknown"
+
+    async def receiver(self, url: str, tenant: str) -> Receiver:
+        """Give the receiver at a URL, made if it is new."""
+        return receiver_from(
+            await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
+        )
+
+    async def pause(self, lane: str) -> None:
+        """Close a lane's gate; for keys of role ops."""
+        await self._post("/v1/pause", lane=lane)
+
+    async def resume(self, lane: str) -> None:
+        """Open a lane's gate; for keys of role ops."""
+        await self._post("/v1/resume", lane=lane)
+
+    async def status(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        return lane_from((await self._get("/v1/status"))[lane])
+
+    async def _news(self, after: str | None) -> tuple[str, set[str]]:
+        page = await self._get("/v1/events", after=after or "latest", limit=1_000)
+        if page["data"] or after is None:
+            self._look_again_s = _NEWS_LEAST_S
+        else:
+            await self.waiting.pause(self._look_again_s)
+            self._look_again_s = min(_NEWS_MOST_S, self._look_again_s * 1.5)
+        return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
+
+
+def _own(tenant: str | None) -> str | None:
+    return None if tenant == DEFAULT_TENANT else tenant
+
+
+def _wire_item(asked: Asked, common: Mapping[str, Any]) -> dict[str, Any]:
+    edit, own = asked
+    options = {name: value for name, value in {**common, **own}.items() if value is not None}
+    key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
+    return {**edit.fields(), **options, "idempotency_key": key}
+
+
+def _batches(items: Sequence[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Cut items into what one call may carry, each with the place of its first."""
+    start, size = 0, 0
+    for place, item in enumerate(items):
+        weight = len(repr(item))
+        if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
+            yield start, list(items[start:place])
+            start, size = place, 0
+        size += weight
+    if items:
+        yield start, list(items[start:])
+
+
+def _refusal(refusals: Sequence[tuple[int, RetouchError]], count: int) -> RetouchError:
+    """Give the one error for edits that were refused: what is wrong first, then conflicts, then a lack of room."""
+    faults = []
+    for place, error in refusals:
+        if isinstance(error, InvalidEdit):
+            prefix = f"edits[{place}]." if count > 1 else ""
+            faults += [(prefix + _PLACE.sub("", name, 1), message) for name, message in error.faults]
+    if faults:
+        return InvalidEdit(faults)
+    conflicts = [(place, error) for place, error in refusals if isinstance(error, IdempotencyConflict)]
+    if conflicts:
+        return IdempotencyConflict(
+            f"{len(conflicts)} of {count} requests repeat an idempotency key with another request (the first is number "
+            f"{conflicts[0][0]}); those were not enqueued. Use a new key for a new request."
+        )
+    first = refusals[0][1]
+    if isinstance(first, QueueFull):
+        return QueueFull(first.tenant, first.reason, len(refusals), first.retry_after_s)
+    return first
