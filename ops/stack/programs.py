@@ -56,6 +56,7 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
     polite = {
         "RETOUCH_PUBLIC_URL": f"http://{HOST}:{ports.gateway}",
         "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
+        "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
     }
     return polite | {name: value for name, value in base.items() if name not in hidden} | own
 

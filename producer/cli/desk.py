@@ -29,6 +29,11 @@ class Desk:
         """Mint a link to a kept image."""
         return self.connections.blobs.link(name)
 
+    @property
+    def input_for_s(self) -> float:
+        """How long the picture of a job is kept: as long as the job may wait, and then as long as it is on record."""
+        return self.settings.deadline_s + self.settings.retention_s
+
     def record(self, job: str) -> JobRecord:
         """Read one job; raises `UnknownJob`."""
         return self.queue.job(job).record()

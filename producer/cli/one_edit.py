@@ -45,7 +45,7 @@ def run_edit(command: EditCommand) -> int:
         picture = find_picture(command.image, Path.cwd(), desk.settings)
         edit = edit_of(prompt, picture.link(desk.connections.blobs), command.numbers)
         admit(edit, terms)
-        picture.keep(desk.connections.blobs)
+        picture.keep(desk.connections.blobs, desk.connections.client, desk.input_for_s)
         try:
             job = desk.queue.enqueue(edit, **command.options)
         except KeyboardInterrupt:

@@ -12,6 +12,8 @@ from retouch.blobs import BlobStore, content_name
 from retouch.errors import InvalidEdit
 from retouch.outside.pictures import PictureFault, PictureLimits, check
 from retouch.settings import Settings
+from retouch.store.connect import Client
+from retouch.store.kept import keep_blob
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -38,10 +40,15 @@ class InputPicture:
         """Give the URL that the endpoint reads."""
         return self.url or blobs.link(self.blob)
 
-    def keep(self, blobs: BlobStore) -> None:
-        """Put the file into the blob store; raises `InvalidEdit` if it is another than the one that was checked."""
-        if self.path is None or blobs.exists(self.blob):
+    def keep(self, blobs: BlobStore, client: Client, for_s: float) -> None:
+        """
+        Put the file into the blob store and keep it for so long from now.
+
+        Raises `InvalidEdit` if it is another file than the one that was checked.
+        """
+        if self.path is None:
             return
+        keep_blob(client, self.blob, for_s)
         if blobs.put(self.path.read_bytes(), self.blob.rpartition(".")[2]) != self.blob:
             raise InvalidEdit([("init_image", f"file {self.path.name!r} was changed while it was read")])
 

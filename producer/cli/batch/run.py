@@ -94,7 +94,7 @@ class BatchRun:
         requests = []
         for row in rows:
             entry, blobs = self.entry(row), self.desk.connections.blobs
-            row.picture.keep(blobs)
+            row.picture.keep(blobs, self.desk.connections.client, self.desk.input_for_s)
             if row.picture.path is not None:
                 entry.link = entry.link or row.edit.init_image
             entry.planned_at = entry.planned_at or time.time()
