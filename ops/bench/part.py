@@ -44,6 +44,11 @@ class Part:
         """Resident memory of all processes in the child's session now."""
         return float(sum(int(stat[21]) * _PAGE_BYTES for stat in self._stats()))
 
+    def pss_bytes(self) -> float:
+        """Memory of the child itself now, pages that it shares with others counted in shares."""
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+
     def _stats(self) -> Iterator[list[str]]:
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
