@@ -18,7 +18,7 @@ from typing import Any
 
 from celery import Celery
 from celery.utils.nodenames import anon_nodename
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 
 from retouch.settings import Settings
 from retouch.store.scripts import Message
@@ -43,6 +43,10 @@ def make_app(settings: Settings) -> Celery:
         # A message is acknowledged when it is read. Late acks would run a job again after the visibility timeout while
         # it still runs; leases in the store recover a killed worker's jobs within seconds.
         task_acks_late=False,
+        # Threads, also where --pool names none: leases are renewed by a thread of the process that runs the tasks, and
+        # one process holds hundreds of waiting calls.
+        worker_pool="threads",
+        worker_concurrency=32,
         worker_prefetch_multiplier=1,  # a worker must not hoard messages that another could run
         task_queues=[Queue(lane, Exchange(lane), routing_key=lane) for lane in TASKS],
         task_create_missing_queues=False,  # a misspelt queue is an error, not a place where jobs vanish
@@ -85,7 +89,7 @@ class Publisher:
         self._app = app
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
-        self._channel: Any = None
+        self._connection: Connection | None = None
         self._client: Any = None
 
     def publish(self, messages: Sequence[Message]) -> None:
@@ -105,6 +109,13 @@ class Publisher:
     def warm(self) -> None:
         """Write the envelopes ahead of the first message: it loads parts of Celery, for tens of milliseconds."""
         _ = self._envelopes
+
+    def close(self) -> None:
+        """Give up the connection; the next message connects again."""
+        with self._sending:
+            connection, self._connection, self._client = self._connection, None, None
+        if connection is not None:
+            connection.release()
 
     def _send_all(self) -> None:
         by_lane: dict[str, list[str]] = {}
@@ -130,8 +141,8 @@ class Publisher:
     def _kept_client(self) -> Any:
         """Give kombu's own Redis client: it knows the prefix, the time limits, TLS and Sentinel of the broker's URL."""
         if self._client is None:
-            self._channel = self._app.connection_for_write().channel()
-            with self._channel.conn_or_acquire() as client:
+            self._connection = self._app.connection_for_write()
+            with self._connection.channel().conn_or_acquire() as client:
                 self._client = client
         return self._client
 
