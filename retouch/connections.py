@@ -49,6 +49,8 @@ class Connections:
 
     async def close(self) -> None:
         """Give up the connections; whoever uses them again connects again."""
+        if "publisher" in self.__dict__:
+            self.publisher.close()
         self._for_threads.close()
         if self.client is not self._for_threads:
             await self.client.aclose()

@@ -22,9 +22,11 @@ from retouch import (
     Job,
     JobState,
     ResultTimeout,
+    Settings,
     UnknownJob,
     verify_webhook,
 )
+from retouch.store.connect import connect
 from retouch.store.records import JobRecord
 from tests.watching import eventually
 
@@ -306,6 +308,22 @@ def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> Non
     assert job.result(PATIENCE_S).format == "PNG"
     with pytest.raises(UnknownJob):
         queue.job("ed_none").result(1)
+
+
+def test_a_closed_queue_leaves_no_connection(redis_url: str, client: Any) -> None:
+    """After `close` no connection of the queue is left at Redis, neither the store's nor the broker's."""
+
+    def connected() -> int:
+        return len([entry for entry in client.client_list() if entry["db"] == "1"])
+
+    other = redis_url.removesuffix("/0") + "/1"
+    with EditQueue(redis_url=other) as queue:
+        queue.enqueue(Edit(prompt="make it winter", init_image="https://pictures.example.com/in.png"))
+        assert connected() >= 2
+    assert eventually(lambda: connected() == 0)
+    cleaner = connect(Settings.load(redis_url=other))
+    cleaner.flushdb()
+    cleaner.close()
 
 
 def test_the_worker_is_well(module_worker: RunningWorker) -> None:
