@@ -12,10 +12,15 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import worker.edits.endpoint
 from ops.worker_process import main as work
+from retouch.blobs.file import FileBlobs
+from retouch.outside.pictures import check
 from tests.chaos.stage import Stage, environment_of
+from worker.edits import attempt, endpoint
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
@@ -28,25 +33,51 @@ def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subproces
     return process
 
 
+def starved(check: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the judging of a picture find that the process may have no more memory than it has."""
+
+    def check_without_memory(data: bytes, *more: Any) -> Any:
+        own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (int(own.split()[1]) * 1024, resource.RLIM_INFINITY))
+        try:
+            return check(data, *more)
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    return check_without_memory
+
+
+def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
+    """Let writing fail as the system would, for where the test may not mount a disk of its own."""
+
+    def write_or_fail(*arguments: Any) -> None:
+        if fault.exists():
+            number = int(fault.read_text())
+            raise OSError(number, os.strerror(number))
+        write(*arguments)
+
+    return write_or_fail
+
+
 def main() -> int:
     """Make the circumstances, then work until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("worker", nargs=3)
     parser.add_argument("--clock-ahead-s", type=float, default=0.0)
-    parser.add_argument("--download-timeout-s", type=float, default=worker.edits.endpoint.DOWNLOAD_TIMEOUT_S)
-    parser.add_argument("--poll-timeout-s", type=float, default=worker.edits.endpoint.POLL_TIMEOUT_S)
-    parser.add_argument("--memory-bytes", type=int, default=0)
-    parser.add_argument("--user", type=int, default=0)
+    parser.add_argument("--download-timeout-s", type=float, default=endpoint.DOWNLOAD_TIMEOUT_S)
+    parser.add_argument("--poll-timeout-s", type=float, default=endpoint.POLL_TIMEOUT_S)
+    parser.add_argument("--no-more-memory", action="store_true")
+    parser.add_argument("--store-fault", type=Path, help="while this file exists, writing fails with the errno in it")
     told = parser.parse_args()
-    worker.edits.endpoint.DOWNLOAD_TIMEOUT_S = told.download_timeout_s
-    worker.edits.endpoint.POLL_TIMEOUT_S = told.poll_timeout_s
+    endpoint.DOWNLOAD_TIMEOUT_S = told.download_timeout_s
+    endpoint.POLL_TIMEOUT_S = told.poll_timeout_s
     if told.clock_ahead_s:
         right = time.time
         time.time = lambda: right() + told.clock_ahead_s
-    if told.memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (told.memory_bytes, told.memory_bytes))
-    if told.user:
-        os.setuid(told.user)
+    if told.no_more_memory:
+        attempt.check = starved(check)  # type: ignore[attr-defined]
+    if told.store_fault:
+        FileBlobs._write = faulty(FileBlobs._write, told.store_fault)  # type: ignore[method-assign]
     return work(told.worker)
 
 
