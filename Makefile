@@ -26,7 +26,7 @@ setup: $(STAMP) ## Make the virtual environment from the locked packages
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(STAMP) ## Edit one real photograph through the whole path, and stop
@@ -39,6 +39,10 @@ up: $(STAMP) ## Run the whole local stack until Ctrl-C
 .PHONY: test
 test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: seed-examples
+seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages against the gateway
+	@$(BIN)/python -m pytest tests/examples_seed tests/examples_seed/all_languages.py $(ARGS)
 
 .PHONY: chaos
 chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kills 1000 --seed 7 --max-charges 1")

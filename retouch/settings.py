@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         description="What the gateway does with init_image when it accepts a job: off, keep a checked copy, or ours: "
         "keep one and send the endpoint our link to it.",
     )
+    drop_in_wait_s: float = Field(
+        8.0, ge=0, le=600,
+        description="How long POST /api/v5/pix2pix waits for the image before it says processing; OkHttp gives up "
+        "after 10 s.",
+    )  # fmt: skip
     gateway_address: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8000, ge=0, le=65_535, description="Port that the gateway listens on.")
 

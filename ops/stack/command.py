@@ -14,7 +14,10 @@ from ops.running import adopted_names
 from ops.stack import programs
 from ops.stack.folder import HOST, StateFolder
 from ops.stack.programs import Ports
+from retouch.intake import DEFAULT_TENANT
 from retouch.settings import Settings
+from retouch.store.connect import connect
+from retouch.store.tenants import TenantStore
 
 READY_WITHIN_S = 60.0
 SIMULATOR_KEY = "simulator"
@@ -61,6 +64,7 @@ class Stack:
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
             self.group.wait_ready(READY_WITHIN_S)
+            self._admit_owner()
             key = self.settings.pix2pix_key.get_secret_value() or SIMULATOR_KEY
             workers = programs.all_worker_programs(environment, self.settings, key, f"up{os.getpid()}")
             servers = [
@@ -78,6 +82,12 @@ class Stack:
             self.stop()
             raise
         self.folder.record(self.description())
+
+    def _admit_owner(self) -> None:
+        """Put the API key of this folder on record: of role ops, for whoever runs a stack sees all of it."""
+        client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
+        TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
+        client.close()
 
     def _wait_for_workers(self, names: list[str]) -> None:
         settings = Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url="")
@@ -163,8 +173,9 @@ def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
 def _ready_line(stack: Stack, spent_s: float) -> str:
     named = {name.removesuffix("_url"): url for name, url in stack.urls().items() if url}
     return (
-        f"ready in {spent_s:.1f} s: " + " · ".join(f"{name} {url}" for name, url in named.items()) + " · Ctrl-C stops"
-    )
+        f"ready in {spent_s:.1f} s: " + " · ".join(f"{name} {url}" for name, url in named.items())
+        + f" · API key {stack.folder.api_key()} · Ctrl-C stops"
+    )  # fmt: skip
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import socket
 import time
@@ -12,8 +13,9 @@ from typing import IO, Any
 
 from ops.running import LOCK, RECORD, hold_lock, read_running
 from retouch.errors import RetouchError
+from retouch.store.tenants import KEY_PREFIX
 
-MARKER, PORTS = "retouch-state", "ports.json"
+MARKER, PORTS, API_KEY = "retouch-state", "ports.json", "api_key"
 MARKER_TEXT = "This folder belongs to `retouch up`; `retouch up --fresh` may empty it.\n"
 HOST = "127.0.0.1"
 
@@ -96,6 +98,16 @@ class StateFolder:
         self.remembered[name] = next(fitting, 0) or _any_free()
         (self.path / PORTS).write_text(json.dumps(self.remembered))
         return self.remembered[name]
+
+    def api_key(self) -> str:
+        """The API key of this stack, made once and readable by its owner alone."""
+        path = self.path / API_KEY
+        if not path.exists():
+            draft = path.with_suffix(".new")
+            draft.touch(0o600)
+            draft.write_text(f"{KEY_PREFIX}{secrets.token_urlsafe(32)}\n")
+            draft.replace(path)
+        return path.read_text().strip()
 
     def record(self, stack: dict[str, Any]) -> None:
         """Say what runs, for the other commands in this folder; replaced in one step."""

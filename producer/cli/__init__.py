@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from producer.cli import looking, money, moving, putting_in, receiving
+from producer.cli import keying, looking, money, moving, putting_in, receiving
 from producer.cli.options import LOOK_AFTER, PUT_IN
 
 
@@ -22,3 +22,4 @@ def register(app: typer.Typer) -> None:
         for command in commands:
             app.command(rich_help_panel=panel)(command)
     app.add_typer(receiving.app, name="receivers", rich_help_panel=LOOK_AFTER)
+    app.add_typer(keying.app, name="keys", rich_help_panel=LOOK_AFTER)

@@ -8,10 +8,12 @@ from fastapi import FastAPI
 
 from producer.gateway import (
     deliveries,
+    dropin,
     edits,
     feed,
     files,
     health,
+    metrics,
     one_edit,
     operations,
     problems,
@@ -35,7 +37,9 @@ def make_gateway(settings: Settings) -> FastAPI:
     )
     app.state.tools = GatewayTools(settings)
     problems.install(app)
-    for resource in (health, files, edits, one_edit, streams, uploads, feed, receivers, deliveries, operations):
+    resources = (edits, one_edit, streams, uploads, feed, receivers, deliveries, operations, dropin, files, health)
+    for resource in (*resources, metrics):
         app.include_router(resource.router)
     describe(app)
+    app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
     return app

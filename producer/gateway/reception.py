@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producer.gateway.capture import Input, InputKeeper
 from producer.gateway.door import Door
+from producer.gateway.problems import ProblemError
 from producer.gateway.wishes import Wish
 from retouch.connections import Connections
 from retouch.errors import IdempotencyConflict
@@ -53,16 +54,20 @@ class Reception:
         self._sharing: dict[str, tuple[bool, float]] = {}
         self._receivers: dict[tuple[str, str], float] = {}
 
-    async def accept(self, wish: Wish) -> Accepted:
-        """Accept one wish; raises the problem that stands against it, and then nothing was enqueued."""
-        told = (await self.accept_all([wish]))[0]
+    async def accept(self, wish: Wish, *, lenient: bool = False) -> Accepted:
+        """
+        Accept one wish; raises the problem that stands against it, and then nothing was enqueued.
+
+        `lenient`: a picture that cannot be reached from here now is left to the endpoint, which refuses it for free.
+        """
+        told = (await self.accept_all([wish], lenient=lenient))[0]
         if isinstance(told, BaseException):
             raise told
         return told
 
-    async def accept_all(self, wishes: Sequence[Wish]) -> list[Accepted | Exception]:
+    async def accept_all(self, wishes: Sequence[Wish], *, lenient: bool = False) -> list[Accepted | Exception]:
         """Accept each wish on its own, in order; what may go in goes in together."""
-        ready = await asyncio.gather(*(self._prepare(wish) for wish in wishes), return_exceptions=True)
+        ready = await asyncio.gather(*(self._prepare(wish, lenient=lenient) for wish in wishes), return_exceptions=True)
         new = [one for one in ready if isinstance(one, NewJob)]
         try:
             verdicts = iter(await self._door.put_in(new) if new else [])
@@ -76,7 +81,7 @@ class Reception:
                 told.append(_told(one))
         return told
 
-    async def _prepare(self, wish: Wish) -> NewJob | Accepted:
+    async def _prepare(self, wish: Wish, *, lenient: bool) -> NewJob | Accepted:
         ours = bool(self._keeper.name_of(wish.edit.init_image))
         captures = ours or self._settings.capture_input != "off"
         shares = captures and await self._shares(wish.tenant)
@@ -85,7 +90,12 @@ class Reception:
             earlier = await run_in_threadpool(self._earlier, wish)
             if earlier:
                 return earlier
-        new = await self._capture(wish, shares=shares) if captures else wish.new
+        try:
+            new = await self._capture(wish, shares=shares) if captures else wish.new
+        except ProblemError as problem:
+            if not (lenient and problem.retryable):
+                raise
+            new = wish.new
         await self._ensure_receiver(wish)
         return new
 

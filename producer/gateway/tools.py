@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -24,7 +25,7 @@ from retouch.store.tenants import ApiKey, TenantStore
 
 
 class GatewayTools:
-    """The stores, the keyring, the hub of watchers and the reception of one process."""
+    """The stores, the keyring, the hub of watchers, the reception; `requests` counts answers by route and status."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -38,6 +39,7 @@ class GatewayTools:
         self.keeper = InputKeeper(settings, self.blobs, self.client)
         self.reception = Reception(self.connections, self.tenants, self.keeper)
         self.hub = Hub(self.connections)
+        self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
         """Read a job; one that is not there or another tenant's is the same 404."""

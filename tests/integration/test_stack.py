@@ -50,6 +50,19 @@ def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None
     assert "simulator" in fetched(known["simulator_url"]).lower()
 
 
+def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
+    """The ready line shows the key of the state folder, which only its owner can read, and the gateway takes it."""
+    kept = folder / "var/state/api_key"
+    key = kept.read_text().strip()
+    assert f"API key {key} " in stack.wait_for("retouch | ready in")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    asked = urllib.request.Request(record(folder)["gateway_url"] + "/v1/status")
+    asked.add_header("Authorization", f"Bearer {key}")
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert json.loads(answer.read())["edits"]["paused"] is False
+    assert key not in (folder / "var/state/stack.json").read_text()
+
+
 def test_redis_is_durable(stack: Spoken, folder: Path) -> None:
     """The embedded server appends every write to disk and evicts nothing."""
     with redis.Redis.from_url(record(folder)["redis_url"], decode_responses=True) as client:

@@ -1,0 +1,38 @@
+"""The gateway and the worker that the examples run against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ops.simulator.running import Simulator
+from tests.gateways import Api, Callers, path_of, running_gateway
+
+
+@pytest.fixture(scope="module")
+def gateway_url(worker_environment: dict[str, str], module_worker: Any) -> Iterator[str]:
+    with running_gateway(worker_environment) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def api(gateway_url: str, client: Any, simulator: Simulator) -> Iterator[Api]:
+    callers = Callers(gateway_url, client)
+    yield callers()
+    callers.close()
+
+
+@pytest.fixture
+def assert_edited(api: Api) -> Callable[[dict[str, Any]], None]:
+    """Check that an answer is a success in the endpoint's shape, and that its link leads to an image."""
+
+    def check(told: dict[str, Any]) -> None:
+        assert told["status"] == "success", told
+        assert told["generationTime"] > 0
+        assert told["id"]
+        image = api.get(path_of(told["output"]))
+        assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
+
+    return check
