@@ -60,6 +60,7 @@ class Lanes:
         """Give one group a slot limit or a weight of its own; None leaves as it is."""
         if limit is not None:
             self._client.hset(keys.lane(lane, "limits"), group, limit)
+            self._client.hdel(keys.lane("edits", "gate"), "budget_day")  # the next sweep looks at all tenants again
         if weight is not None:
             self._client.hset(keys.lane(lane, "weights"), group, weight)
 
