@@ -21,7 +21,7 @@ from retouch.store.records import JobRecord
 from retouch.store.scripts import Message
 from retouch.waiting import Waiting
 
-_SLICE = 100  # of what is read or spelt before an event loop has its turn: a few milliseconds' worth
+_SLICE = 50  # of what is read or spelt before an event loop has its turn: a millisecond or two
 _NEWS_WAIT_S = 1.0
 _RECEIVERS_MOST = 10_000
 

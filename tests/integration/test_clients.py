@@ -23,6 +23,7 @@ from retouch import (
     ResultTimeout,
     StoreUnavailable,
     UnknownJob,
+    verify_webhook,
 )
 from retouch.store.tenants import TenantStore
 from tests.clients import driven
@@ -266,6 +267,18 @@ def test_deliveries_are_listed_and_sent_again(
     while queue.redeliver([delivery.id])[delivery.id] == "open":
         time.sleep(0.05)
     sink.wait_for(2)
+
+
+def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
+    """The secret of a URL's receiver verifies what its jobs send; reading it makes the URL hear of no other job."""
+    receiver = queue.receiver(f"{sink.url}/hook")
+    assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
+    assert receiver.every_job is False
+    queue.enqueue(edit).result(timeout_s=30)
+    job = queue.enqueue(edit.model_copy(update={"prompt": "make it summer"}), webhook=f"{sink.url}/hook")
+    job.result(timeout_s=30)
+    (told,) = sink.wait_for(1)
+    assert verify_webhook(told.body, told.headers, receiver.secret)["data"]["job_id"] == job.id
 
 
 def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:

@@ -1,0 +1,42 @@
+"""What the type checker must see in the two clients; mypy reads this, nothing runs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
+
+from retouch import AsyncEditQueue, AsyncEditResult, AsyncJob, Edit, EditQueue, EditResult, Job, JobState
+
+Event = dict[str, Any]
+
+
+def plain(queue: EditQueue, edit: Edit) -> None:
+    """A caller in a thread."""
+    job = queue.enqueue(edit, priority="high")
+    assert_type(job, Job)
+    assert_type(queue.enqueue_many([edit, (edit, {"tags": {}})]), list[Job])
+    assert_type(queue.jobs(state="failed"), Iterator[Job])
+    assert_type(job.state, JobState)
+    assert_type(job.events(), Iterator[Event])
+    result = job.result(timeout_s=1)
+    assert_type(result, EditResult)
+    assert_type(result.image, bytes)
+    assert_type(result.url, str)
+    assert_type(result.size, tuple[int, int])
+
+
+async def awaited(queue: AsyncEditQueue, edit: Edit) -> None:
+    """A caller on an event loop."""
+    async with queue as same:
+        assert_type(same, AsyncEditQueue)
+    job = await queue.enqueue(edit, priority="high")
+    assert_type(job, AsyncJob)
+    assert_type(await queue.enqueue_many([edit, (edit, {"tags": {}})]), list[AsyncJob])
+    assert_type(queue.jobs(state="failed"), AsyncIterator[AsyncJob])
+    assert_type(await job.state, JobState)
+    assert_type(job.events(), AsyncIterator[Event])
+    result = await job.result(timeout_s=1)
+    assert_type(result, AsyncEditResult)
+    assert_type(await result.image, bytes)
+    assert_type(await result.url, str)
+    assert_type(result.size, tuple[int, int])
