@@ -37,7 +37,7 @@ from tests.chaos.stage import FINAL, environment_of
 POINTS = [*PRODUCER_POINTS, *WORKER_POINTS]
 TENANTS = ("ann", "bob", "cy")
 SPAM_FILTER_S = 1.0
-ENDPOINT = {
+ENDPOINT: dict[str, Any] = {
     "latency_s": 0.1, "cap": 100, "spam_filter_s": SPAM_FILTER_S, "processing_share": 0.3, "processing_s": 0.3,
 }  # fmt: skip
 
