@@ -18,7 +18,7 @@ PROCESSES, THREADS, LATENCY_S, SIDE = 2, 40, 0.3, 183
 
 def measure(rig: Rig, scale: Scale) -> list[Row]:
     """CPU-seconds for 1,000 jobs, which is milliseconds for one; the check of the picture is counted apart."""
-    jobs = 2_000 if scale == "full" else 200
+    jobs = 1_000 if scale == "full" else 150
     ours, split = _retouch(rig, jobs)
     rig.say("no queue")
     plain = rig.run_no_queue(rig.stub(latency_s=LATENCY_S, side=SIDE), jobs, 2 * THREADS)["cpu_s"] / jobs
