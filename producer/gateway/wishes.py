@@ -12,6 +12,7 @@ from retouch.ids import receiver_id
 from retouch.intake import Options, Terms, admit, agree
 from retouch.settings import Settings
 from retouch.store.jobs import NewJob
+from retouch.store.records import JobSpec
 from retouch.store.tenants import ApiKey
 
 _EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
@@ -39,9 +40,9 @@ class Wish:
 
     def with_input(self, link: str, blob: str) -> NewJob:
         """Give the job with its picture at a link and a copy of it kept; it counts as the same request."""
-        edit = self.edit if link == self.edit.init_image else self.edit.model_copy(update={"init_image": link})
-        terms = replace(self.terms, idempotency_key="", common={**self.terms.common, "input": blob})
-        return replace(self.new, spec_json=admit(edit, terms).spec_json)
+        edit = {**self.edit.fields(), "init_image": link}
+        spec = JobSpec(**{**self.terms.common, "edit": edit, "input": blob})
+        return replace(self.new, spec_json=spec.to_json())
 
 
 def read_wish(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> Wish:

@@ -36,13 +36,13 @@ def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, wish: Calla
 
 
 def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
-    """What is no picture, no form or comes without a key is refused."""
+    """What is no picture, no form or comes without a key is refused, and says why."""
     jpeg = {"Content-Type": "image/jpeg"}
-    problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
+    told = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
+    assert told["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
     problem(api.post("/v1/uploads", content=PORTRAIT.read_bytes()[:2000], headers=jpeg), "invalid-request", 422)
-    problem(
-        api.post("/v1/uploads", content=b"x", headers={"Content-Type": "text/plain"}), "unsupported-media-type", 415
-    )
+    text = {"Content-Type": "text/plain"}
+    problem(api.post("/v1/uploads", content=b"x", headers=text), "unsupported-media-type", 415)
     problem(api.post("/v1/uploads", content=b"junk", headers=FORM), "malformed-body", 400)
     problem(api.ask("POST", "/v1/uploads", files={"file": (None, b"text")}), "invalid-request", 422)
     problem(callers.with_secret().post("/v1/uploads", content=b"x", headers=jpeg), "unauthorized", 401)
