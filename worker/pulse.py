@@ -1,8 +1,9 @@
 """
-The pulse of a worker process: one thread that renews its leases and takes part in rescue.
+The pulse of a worker process: one thread that renews its leases and takes part in rescue, one that clears away.
 
 A thread of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker,
-and then leases of paid calls would be lost for no reason.
+and then leases of paid calls would be lost for no reason. Clearing away has its own, since deleting hundreds of images
+from a bucket takes longer than a lease lasts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from worker.logs import log
 
 TICK_S = 1.0
 _SHORTEST_S = 0.05
-_TRIM_EVERY_S = 60.0
+_CLEAR_EVERY_S = 60.0
 
 
 class Lease(Protocol):
@@ -43,18 +44,22 @@ class Pulse:
     """Heartbeats for the leases of this process, its turn at rescue about once a second, and `sweep` once a minute."""
 
     def __init__(
-        self, lanes: Lanes, publisher: Publisher, settings: Settings, sweep: Callable[[], None] = lambda: None
+        self, lanes: Lanes, publisher: Publisher, settings: Settings, sweep: Callable[[], bool] = lambda: False
     ) -> None:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = False
-        self._thread = threading.Thread(target=self._beat, name="retouch-pulse", daemon=True)
-        self._renewed_at = self._trimmed_at = time.monotonic()
+        self._threads = [
+            threading.Thread(target=self._beat, name="retouch-pulse", daemon=True),
+            threading.Thread(target=self._clear, name="retouch-retention", daemon=True),
+        ]
+        self._renewed_at = time.monotonic()
 
     def start(self) -> None:
         """Begin; leases are renewed from now on."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def drain(self) -> None:
         """Stop rescuing, since what it calls for would come to a worker that leaves; go on renewing leases."""
@@ -84,7 +89,6 @@ class Pulse:
             try:
                 self._renew()
                 due_s = TICK_S if self._draining else self._rescue()
-                self._trim()
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, leases=self.held)
                 due_s = TICK_S
@@ -105,7 +109,11 @@ class Pulse:
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
 
-    def _trim(self) -> None:
-        if time.monotonic() - self._trimmed_at > _TRIM_EVERY_S:
-            self._trimmed_at = time.monotonic()
-            self._sweep()
+    def _clear(self) -> None:
+        while True:
+            time.sleep(_CLEAR_EVERY_S)
+            try:
+                while not self._draining and self._sweep():
+                    pass
+            except redis.RedisError as error:
+                log.warning("store_away", error=type(error).__name__, leases=self.held)

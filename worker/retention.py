@@ -11,6 +11,7 @@ from retouch.store.lanes import Lanes
 from worker.logs import log
 
 _IDLE_S = 3_600.0
+_MANY = 200  # that many in one sweep: it stopped at its bound, not at the end
 _THUMBNAIL = ("thumb", "webp")
 
 
@@ -23,9 +24,9 @@ class Retention:
     blobs: BlobStore
     retention_s: float
 
-    def sweep(self) -> None:
+    def sweep(self) -> bool:
         """
-        Clear what is due.
+        Clear some of what is due; True when there may be more.
 
         Failure policy: an image that cannot be deleted now, or was just put again, goes back on the record for an hour.
         """
@@ -34,6 +35,7 @@ class Retention:
             self._delete(name)
         if gone or names:
             log.info("retention_swept", index_entries=gone, images=len(names))
+        return gone >= _MANY or len(names) >= _MANY
 
     def _delete(self, name: str) -> None:
         try:

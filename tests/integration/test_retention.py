@@ -68,6 +68,13 @@ def test_an_image_is_deleted_when_its_time_is_over(
     assert client.zrange(KEPT, 0, -1) == [new]
 
 
+def test_a_sweep_says_when_there_is_more(client: Any, retention: Retention) -> None:
+    """A sweep is bounded; it says whether the next one should follow at once, so that it keeps up with any rate."""
+    for number in range(250):
+        keep_blob(client, f"00/{number:064x}.png", -5.0)
+    assert [retention.sweep() for _ in range(2)] == [True, False]
+
+
 def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retention, blobs: BlobStore) -> None:
     """Bytes that a job yields anew at the moment when their time is over are not deleted from under it."""
     name = blobs.put(b"the same bytes", "png")
