@@ -12,7 +12,7 @@ from retouch import Edit, EditQueue
 from retouch.outcomes import Cancel
 from retouch.store.jobs import JobStore
 
-SAMPLE, CHUNK = 300, 20_000
+SAMPLE, CHUNK, REWRITE_MOST_S = 300, 20_000, 30.0
 
 
 def measure(rig: Rig, scale: Scale) -> list[Row]:
@@ -25,6 +25,7 @@ def measure(rig: Rig, scale: Scale) -> list[Row]:
         queue.enqueue_many(chunk[:5])
         for depth in depths:
             _fill(rig, queue, chunk, depth)
+            _wait_for_rewrite(rig)
             put = percentile(_enqueues(queue), 0.5) * 1e3
             taken = percentile(list(_pickups(rig, jobs)), 0.5) * 1e3
             first = first or (put, taken)
@@ -40,6 +41,13 @@ def _fill(rig: Rig, queue: EditQueue, chunk: list[Edit], depth: int) -> None:
         queue.enqueue_many(chunk[:missing])
         if depth > 5 * CHUNK and (depth - missing) % (10 * CHUNK) < CHUNK:
             rig.say(f"{depth - missing:,} of {depth:,} wait")
+
+
+def _wait_for_rewrite(rig: Rig) -> None:
+    """Filling makes Valkey rewrite its append-only file, which takes a core for a while and says nothing of depth."""
+    give_up_at = time.monotonic() + REWRITE_MOST_S
+    while rig.client.info("persistence")["aof_rewrite_in_progress"] and time.monotonic() < give_up_at:
+        time.sleep(0.1)
 
 
 def _enqueues(queue: EditQueue) -> list[float]:
