@@ -48,6 +48,10 @@ seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages aga
 chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kills 1000 --seed 7 --max-charges 1")
 	@$(BIN)/python -m tests.chaos.storm $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## Ten minutes at full rate under random endpoint faults; counts what grew or stayed (ARGS="--minutes 2")
+	@$(BIN)/python -m tests.chaos.soak $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint, types and floors
 	$(BIN)/ruff format --check .

@@ -1,0 +1,196 @@
+"""
+A soak, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, and what it leaves.
+
+Two workers, the simulator, a Valkey with its append-only file. While it runs, the memory of the workers and of the
+store is sampled; behind it, everything that should be gone is counted. Records are kept for half a minute, so that the
+store reaches its steady size early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from retouch import Edit
+from retouch.store.ledger import Ledger
+from tests.behind import behind
+from tests.chaos.stage import Stage, a_stage, eventually
+from tests.conftest import leaked_keys
+
+FAULTS = {
+    "failed": 0.01, "error_503": 0.01, "html_502": 0.005, "reset_after_work": 0.005, "unparseable": 0.005,
+    "queue_full": 0.005, "processing_failed": 0.005, "flagged": 0.005,
+}  # fmt: skip
+RETENTION_S, DEADLINE_S, SAMPLE_S = 30.0, 120.0, 2.0
+GROWTH_MOST = 1.05
+MEGABYTE = 1e6
+
+
+@dataclass
+class Samples:
+    """What was measured while it ran, one entry each time."""
+
+    workers: list[float] = field(default_factory=list)
+    store: list[float] = field(default_factory=list)
+    kept: list[float] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+
+    def take(self, stage: Stage) -> None:
+        """Measure now: bytes of the workers, of the store, of what the store keeps by plan, and jobs that are over."""
+        client = behind(stage.queue).client
+        kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in ("rt:feed", "rt:blobs"))
+        self.workers.append(sum(resident_bytes(worker.pid) for worker in stage.workers))
+        self.store.append(float(client.info("memory")["used_memory"]) - kept)
+        self.kept.append(kept)
+        self.done.append(sum(int(ended) for ended in client.hvals("rt:edits:counts")))
+
+
+def resident_bytes(pid: int) -> float:
+    """The memory of a process that is in use, from the system's own count."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024.0
+
+
+def thirds(samples: list[float]) -> tuple[float, float, float]:
+    """The mean of each third."""
+    third = max(1, len(samples) // 3)
+    return fmean(samples[:third]), fmean(samples[third : 2 * third]), fmean(samples[-third:])
+
+
+@dataclass
+class Left:
+    """What can be left behind: slots, leases, waits, keys that never end, messages, files that nobody will delete."""
+
+    slots: int
+    held: int
+    waiting: int
+    keys: int
+    records: int
+    messages: int
+    partial_files: int
+    unrecorded_files: int
+
+    @classmethod
+    def count(cls, stage: Stage) -> Left:
+        """Count it now."""
+        client = behind(stage.queue).client
+        blobs = stage.folder / "blobs"
+        files = {f"{path.parent.name}/{path.name}" for path in blobs.glob("??/*")}
+        lanes = ("edits", "deliveries")
+        return cls(
+            slots=sum(client.zcard(f"rt:{lane}:slots") for lane in lanes),
+            held=sum(client.hlen(f"rt:{lane}:held") for lane in lanes),
+            waiting=sum(client.zcard(f"rt:{lane}:timetable") for lane in lanes),
+            keys=len(leaked_keys(client)),
+            records=sum(1 for _ in client.scan_iter("rt:edits:spec:*", count=1_000)),
+            messages=sum(client.llen(f"rt:broker:{lane}") for lane in lanes),
+            partial_files=sum(1 for _ in blobs.glob(".partial/*")),
+            unrecorded_files=len(files - set(client.zrange("rt:blobs", 0, -1))),
+        )
+
+
+@contextmanager
+def soaking(folder: Path, seed: int) -> Iterator[Stage]:
+    """Two workers at work, and an endpoint that fails in 5 of 100 calls."""
+    settings: dict[str, Any] = {"retention_s": RETENTION_S, "deadline_s": DEADLINE_S, "log_level": "ERROR"}
+    with a_stage(folder, latency_s=0.2, in_flight_limit=24, max_attempts=20, **settings) as stage:
+        stage.simulator.settings(processing_share=0.1, processing_s=0.3, retry_after_s=1.0)
+        stage.simulator.faults(rates=FAULTS, seed=seed)
+        for _ in range(2):
+            stage.worker(24)
+        yield stage
+
+
+def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
+    """Fill the backlog up; gives how many jobs went in."""
+    if stage.queue.status().waiting > 100:
+        return 0
+    link = stage.simulator.portrait_url
+    edits = [Edit(prompt=f"winter [[{next(numbers)}]]", init_image=link) for _ in range(100)]
+    return len(stage.queue.enqueue_many(edits, tenant=rng.choice(["ann", "bob", "cy"]), tags={"kind": "soak"}))
+
+
+def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
+    """Keep the backlog full for so long; gives the number of jobs and the samples."""
+    samples, rng, numbers = Samples(), random.Random(seed), count()
+    jobs, started = 0, time.monotonic()
+    sampled_at = started
+    while time.monotonic() - started < minutes * 60:
+        jobs += pour(stage, numbers, rng)
+        if time.monotonic() - sampled_at >= SAMPLE_S:
+            sampled_at = time.monotonic()
+            samples.take(stage)
+        time.sleep(0.1)
+    return jobs, samples
+
+
+def ended(stage: Stage) -> int:
+    """How many jobs are over."""
+    return sum(int(number) for number in behind(stage.queue).client.hvals("rt:edits:counts"))
+
+
+def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left) -> tuple[str, list[str]]:
+    """Give the tables, and what is wrong."""
+    client = behind(stage.queue).client
+    states = client.hgetall("rt:edits:counts")
+    rows = Ledger(client).usage(by="tag")
+    booked = sum(row.useful + row.repeated + row.wasted + row.unknown for row in rows)
+    split = {kind: sum(getattr(row, kind) for row in rows) for kind in ("useful", "repeated", "wasted", "unknown")}
+    charged = stage.simulator.books(totals=True)["charged"]
+    third = len(samples.done) // 3
+    rate = (samples.done[-1] - samples.done[-1 - third]) / (third * SAMPLE_S)
+    lines = ["| memory, MB | first third | second third | last third |", "|---|---|---|---|"]
+    broken = []
+    named: list[tuple[str, list[float]]] = [
+        ("two workers, resident", samples.workers),
+        ("store, without the next line", samples.store),
+        ("feed (30 days), list of images (an hour)", samples.kept),
+    ]
+    for name, values in named:
+        first, second, last = thirds(values)
+        lines.append(f"| {name} | {first / MEGABYTE:.1f} | {second / MEGABYTE:.1f} | {last / MEGABYTE:.1f} |")
+        if values is not samples.kept and last > second * GROWTH_MOST:
+            broken.append(f"{name} grew from {second / MEGABYTE:.1f} to {last / MEGABYTE:.1f} MB")
+    lines += ["", "| left behind | before | after |", "|---|---|---|"]
+    lines += [f"| {name} | {getattr(before, name)} | {getattr(after, name)} |" for name in Left.__dataclass_fields__]
+    broken += [f"{name}: {value} left behind" for name, value in vars(after).items() if value]
+    if sum(map(int, states.values())) != jobs:
+        broken.append(f"{jobs} jobs went in, {states} ended")
+    if charged > booked:
+        broken.append(f"the simulator charged {charged}, the ledger holds {booked}")
+    facts = f"{jobs} jobs, {rate:.1f} a second in the last third; ended: {states}; simulator charged {charged}; {split}"
+    return "\n".join([*lines, "", facts]), broken
+
+
+def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
+    """A condition: every job is over, and every record that may go is gone."""
+    return lambda: ended(stage) >= jobs and Left.count(stage).records == 0
+
+
+def main() -> None:
+    """Soak and print the tables; exit 1 when something grew or was left behind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=5)
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, soaking(Path(folder), told.seed) as stage:
+        before = Left.count(stage)
+        jobs, samples = soak(stage, told.minutes, told.seed)
+        eventually(settled(stage, jobs), within_s=DEADLINE_S + RETENTION_S)
+        tables, broken = report(stage, jobs, samples, before, Left.count(stage))
+    sys.stdout.write(f"{told.minutes:g} minutes, seed {told.seed}\n\n{tables}\nbroken: {broken}\n")
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()
