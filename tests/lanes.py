@@ -91,7 +91,10 @@ def _assert_lane(client: Any, lane: str) -> None:
     assert held == dict(groups), f"{lane}: held {held}, but the slots are of {dict(groups)}"
     gate, own = client.hgetall(f"rt:{lane}:gate"), client.hgetall(f"rt:{lane}:limits")
     usual = {"edits": (5, float("inf")), "deliveries": (64, 8)}[lane]
-    assert len(slots) <= int(gate.get("limit", usual[0]))
+    bound = (
+        gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual[0])
+    )  # a halved limit takes none back
+    assert len(slots) <= int(bound), f"{lane}: {len(slots)} in flight, at most {bound} are allowed"
     limits = {group: float(own.get(group, gate.get("group_limit", usual[1]))) for group in held}
     shut = set(client.zrange(f"rt:{lane}:shut", 0, -1))
     assert all(held[group] <= limits[group] for group in held if group not in shut and lane == "edits")
