@@ -96,10 +96,10 @@ def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
     from retouch.connections import Connections
 
     _step(f"enqueue: {PROMPT!r}, for {PHOTO.name}")
-    blobs = Connections(settings).blobs
+    connections = Connections(settings)
     picture = find_picture(str(PHOTO), Path.cwd(), settings)
-    picture.keep(blobs)
-    edit = Edit(prompt=PROMPT, init_image=picture.link(blobs), steps=50, guidance_scale=12)
+    picture.keep(connections.blobs, connections.client, settings.retention_s)
+    edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs), steps=50, guidance_scale=12)
     job = edits.enqueue(edit, webhook=url, idempotency_key="demo", tags={"order": "17"})
     _say(f"job {job.id}, webhook to {url}")
     return job
