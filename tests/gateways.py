@@ -36,8 +36,13 @@ class Api:
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.ask("GET", path, **options)
 
-    def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return self.ask("POST", path, **({"json": body} if body is not None else {}), **options)
+    def post(
+        self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, content: Any = None
+    ) -> httpx.Response:
+        """POST a value as JSON, escaped so that half a surrogate pair travels too, or `content` as it is."""
+        named = {"Content-Type": "application/json"} if body is not None else {}
+        data = content if body is None else json.dumps(body).encode()
+        return self.ask("POST", path, content=data, headers={**named, **(headers or {})})
 
     def stream(self, path: str, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -12,6 +12,7 @@ from producer.gateway import shapes, shapes_of_ops
 
 _READ_BY_ROUTES = (shapes.EditRequest, shapes.BatchRequest, shapes_of_ops.ReceiverRequest)
 _ANSWERS = (shapes.Problem,)
+_OPEN_OR_KEY = ("/files/", "/metrics")
 _WEBHOOKS = {
     "edit.succeeded": "The image is kept; `data.result` links to it.",
     "edit.failed": "There is no image; `data.error` says why. It can be replayed.",
@@ -48,6 +49,11 @@ def _description(app: FastAPI) -> dict[str, Any]:
     modes += [(model, "serialization") for model in (*_ANSWERS, shapes.Event)]
     _, own = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     schemas.update({name: schema for name, schema in own["$defs"].items() if name not in schemas})
+    for path, item in described["paths"].items():
+        for operation in item.values():
+            if path.startswith(_OPEN_OR_KEY):
+                operation["security"] = [{}, {"ApiKey": []}]
+            operation.setdefault("security", [])
     described["webhooks"] = {name: {"post": _webhook(name, words)} for name, words in _WEBHOOKS.items()}
     return described
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
 
 from producer.documents import Document, lane_document
 from producer.gateway import shapes_of_ops as shapes
@@ -17,8 +19,17 @@ from producer.gateway.tools import GatewayTools, Tools
 from retouch.store.connect import clear_errors
 from retouch.store.lanes import LANES
 
+
+def _day(text: object) -> object:
+    """Refuse the numbers of seconds that pydantic takes for a date as well."""
+    if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError("expected a day such as 2026-01-31")
+    return text
+
+
 router = APIRouter(prefix="/v1", tags=["operations"])
 Lane = Annotated[Literal["edits", "deliveries"], Query(description="Which line of work.")]
+Day = Annotated[date, BeforeValidator(_day)]
 _SWITCH = documented(401, 403, 422, 503)
 
 
@@ -26,8 +37,8 @@ _SWITCH = documented(401, 403, 422, 503)
 def read_usage(
     key: Caller, tools: Tools, by: Literal["tenant", "day", "tag"] = "tenant",
     tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    since: Annotated[date | None, Query(description="First UTC day.")] = None,
-    until: Annotated[date | None, Query(description="Last UTC day.")] = None,
+    since: Annotated[Day | None, Query(description="First UTC day.")] = None,
+    until: Annotated[Day | None, Query(description="Last UTC day.")] = None,
 ) -> JSONResponse:  # fmt: skip
     """What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight."""
     wanted = scope(key, tenant) or None

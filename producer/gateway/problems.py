@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from retouch.blobs import BlobError
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
@@ -151,9 +152,19 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError("internal", "the gateway failed; what it was asked for may have been done", charged=None)
 
 
-async def answer_problem(_request: Request, error: Exception) -> Response:
+async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer an error."""
-    return problem_of(error).response()
+    problem = problem_of(error)
+    if problem.status == 405:
+        problem.headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return problem.response()
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Every method that the address takes: a route knows its own alone, and an address may have several."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    matching = (item for path, item in paths.items() if compile_path(path)[0].match(request.url.path))
+    return {method.upper() for item in matching for method in item}
 
 
 def install(app: FastAPI) -> None:

@@ -1,0 +1,49 @@
+"""The running gateway keeps to its own description: generated requests never meet a 5xx or an undocumented answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import CheckFunction
+from schemathesis.specs.openapi import checks
+
+from tests.gateways import Api, Callers
+
+EXAMPLES = 15
+CHECKS: list[CheckFunction] = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
+
+
+@pytest.fixture
+def ops(callers: Callers) -> Api:
+    return callers("staff", "ops")
+
+
+def test_generated_requests(ops: Api) -> None:
+    """Every operation, with right and wrong values: no 5xx, no undocumented status, type or member."""
+    described: Any = schemathesis.openapi.from_url(f"{ops.url}/openapi.json")
+    operations = [result.ok() for result in described.get_all_operations()]
+    for operation in operations:
+        exercise(operation, {"Authorization": f"Bearer {ops.secret}"})
+    assert len(operations) >= 35
+
+
+def exercise(operation: Any, headers: dict[str, str]) -> None:
+    """Send generated requests to one operation and hold the answers to its description."""
+    strategies = [operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode]
+
+    @given(case=st.one_of(strategies))
+    @settings(max_examples=EXAMPLES, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+    def ask(case: Any) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS, timeout=20)
+
+    ask()
