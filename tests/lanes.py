@@ -125,7 +125,9 @@ def _assert_in_one_place(client: Any, lane: str, item: str) -> None:
     group = known.get("group") or json.loads(spec)["tenant"]
     backlog = client.zscore(f"rt:{lane}:backlog:{group}", item)
     state = known.get("state", "queued")
-    places = [name for name, score in (("backlog", backlog), ("slot", slot), ("timetable", timetable)) if score]
+    places = [
+        name for name, score in (("backlog", backlog), ("slot", slot), ("timetable", timetable)) if score is not None
+    ]
     right = {"queued": ["backlog", "slot"], "running": ["slot"], "polling": ["slot"], "retrying": ["timetable"]}
     if state in FINAL[lane]:
         assert places == [], f"{item} is {state} and still in {places}"
