@@ -1,5 +1,5 @@
 """
-Celery's consumer, telling its events in batches.
+Celery's consumer, telling its events in batches, and soon back after an outage of its broker.
 
 It flushes task events after each turn of its loop, which under load is one PUBLISH for each message: a quarter of the
 main thread's time. Flower needs them within a second, not within a millisecond.
@@ -7,17 +7,26 @@ main thread's time. Flower needs them within a second, not within a millisecond.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery.worker.consumer import Consumer
 
 EVENTS_WITHIN_S = 0.5
+RECONNECT_MOST_S = 3.0
 
 
 class BatchingConsumer(Consumer):
     """Flushes task events twice a second, or when 24 have gathered, whichever comes first."""
 
     _flushing: Any = None
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Try again every few seconds: kombu's waits grow to half a minute, for which all slots would stand idle."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=RECONNECT_MOST_S
+        )
+        return super().ensure_connected(conn)
 
     def on_send_event_buffered(self) -> None:
         """Leave the event in its buffer until the next flush."""

@@ -40,9 +40,9 @@ class Endpoint:
             self.kit.jobs.settle(claim, held)
         return jobs
 
-    def say(self, claim: Claim, health: str) -> float:
+    def say(self, claim: Claim, health: str, kind: str = "") -> float:
         """Answer one POST with a word on the endpoint's health, and park the job; gives how long this opened for."""
-        kind = "unknown" if health == "down" else "failed"
+        kind = kind or ("unknown" if health == "down" else "failed")
         _, open_s = self.kit.jobs.answer(claim, kind, None, health)
         self.kit.jobs.settle(claim, AGAIN)
         return open_s
@@ -95,14 +95,17 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
     assert down.kit.dispatched() == []
 
 
-def test_it_doubles_up_to_five_minutes(down: Endpoint) -> None:
-    """Each probe that fails doubles the time, up to 300 s."""
+@pytest.mark.parametrize(
+    ("kind", "times"), [("unknown", [20, 40, 80, 160, 300, 300]), ("refused", [20, 20]), ("failed", [20, 20])]
+)
+def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
+    """Up to 300 s where a probe may cost money, up to 20 s where it was free."""
     opened = []
-    for _ in range(6):
+    for _ in times:
         down.time_is_over()
         (probe,) = down.calls()
-        opened.append(down.say(probe, "down"))
-    assert opened == [20, 40, 80, 160, 300, 300]
+        opened.append(down.say(probe, "down", kind))
+    assert opened == times
 
 
 @pytest.mark.parametrize("word", ["ok", "alive", "full"])

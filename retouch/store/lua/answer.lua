@@ -38,9 +38,10 @@ local function learn()
   redis.call('HSET', 'rt:edits:gate', 'learnt', learnt, 'limit', math.floor(learnt))
 end
 
--- The breaker, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled to 5 min
--- by each probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt.
-local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S = 5, 10, 300
+-- The breaker, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled by each
+-- probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt. A probe whose POST may
+-- have been billed doubles up to 5 min; one that cost nothing, up to 20 s.
+local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S, OPEN_MOST_FREE_S = 5, 10, 300, 20
 local opened = ''
 local function heed()
   local gate = redis.call('HMGET', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing')
@@ -51,7 +52,8 @@ local function heed()
   if gate[2] and gate[4] ~= job then return end  -- calls that were under way when it opened say nothing new
   local down = redis.call('HINCRBY', 'rt:edits:gate', 'down', 1)
   if not gate[2] and down < DOWN_MOST then return end
-  opened = math.min(OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
+  local was_free = class == 'refused' or class == 'failed'
+  opened = math.min(was_free and OPEN_MOST_FREE_S or OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
   redis.call('HSET', 'rt:edits:gate', 'open_until', instant(now + opened), 'open_s', opened)
   redis.call('HDEL', 'rt:edits:gate', 'probing')
 end

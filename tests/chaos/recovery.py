@@ -1,0 +1,187 @@
+"""
+How long each fault lasts on: `python -m tests.chaos.recovery`, a table of seconds from its end back to full rate.
+
+Two workers under load, one fault after another. The rate is the number of jobs that end in each second; full is nine
+tenths of what it was before the fault, held for two seconds. Nobody's hand helps but a supervisor's, which starts a
+worker anew when one has died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Self
+
+from retouch import Edit, StoreUnavailable
+from tests.behind import behind
+from tests.chaos.proxy import Proxy
+from tests.chaos.stage import Stage, a_stage, eventually
+
+FULL, BEFORE_S, WITHIN_S, WARM_JOBS = 0.9, 8, 90, 100
+
+
+class Load:
+    """Keeps the backlog filled, whatever happens to the store."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._numbers, self._over = stage, count(), threading.Event()
+        self._thread = threading.Thread(target=self._pour, daemon=True)
+
+    def _pour(self) -> None:
+        link = self._stage.simulator.portrait_url
+        while not self._over.wait(0.2):
+            try:
+                if self._stage.queue.status().waiting < 200:
+                    edits = [Edit(prompt=f"a [[{next(self._numbers)}]]", init_image=link) for _ in range(100)]
+                    self._stage.queue.enqueue_many(edits)
+            except StoreUnavailable:
+                continue
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class Place:
+    """Two workers behind proxies, and the faults that can be made to them; each fault returns when it is over."""
+
+    def __init__(self, stage: Stage, to_redis: Proxy, to_endpoint: Proxy) -> None:
+        self.stage, self.to_redis, self.to_endpoint = stage, to_redis, to_endpoint
+
+    def kill_a_worker(self) -> None:
+        """SIGKILL; a supervisor starts another."""
+        worker = self.stage.workers.pop(0)
+        worker.kill()
+        worker.wait()
+        self.stage.worker(24)
+
+    def freeze_a_worker(self, for_s: float) -> None:
+        """SIGSTOP beyond its lease, then SIGCONT."""
+        self.stage.workers[0].send_signal(signal.SIGSTOP)
+        time.sleep(for_s)
+        self.stage.workers[0].send_signal(signal.SIGCONT)
+
+    def restart_all_workers(self) -> None:
+        """SIGTERM to one after the other, each followed by a new one."""
+        for worker in list(self.stage.workers):
+            self.stage.worker(24)
+            worker.terminate()
+            worker.wait()
+            self.stage.workers.remove(worker)
+
+    def flush_the_broker(self) -> None:
+        """All messages vanish."""
+        behind(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
+
+    def cut(self, way: Proxy, for_s: float) -> None:
+        """Reset all connections and refuse new ones."""
+        way.cut()
+        time.sleep(for_s)
+        way.heal()
+
+    def stall(self, way: Proxy, for_s: float) -> None:
+        """Let nothing through."""
+        way.stall()
+        time.sleep(for_s)
+        way.heal()
+
+
+def faults(place: Place) -> dict[str, Callable[[], None]]:
+    """Every fault by its name in the table."""
+    return {
+        "kill -9 of one of two workers": place.kill_a_worker,
+        "one worker frozen for 6 s (lease 3 s)": lambda: place.freeze_a_worker(6.0),
+        "rolling restart of both workers": place.restart_all_workers,
+        "broker lists flushed": place.flush_the_broker,
+        "Valkey killed, back after 2 s": lambda: place.stage.restart_valkey(2.0),
+        "Valkey killed, back after 60 s": lambda: place.stage.restart_valkey(60.0),
+        "network to Redis cut for 10 s": lambda: place.cut(place.to_redis, 10.0),
+        "network to Redis stalled for 10 s": lambda: place.stall(place.to_redis, 10.0),
+        "network to the endpoint cut for 15 s": lambda: place.cut(place.to_endpoint, 15.0),
+        "network to the endpoint stalled for 10 s": lambda: place.stall(place.to_endpoint, 10.0),
+    }
+
+
+def ended(stage: Stage) -> int:
+    """How many jobs are over."""
+    return sum(int(number) for number in behind(stage.queue).client.hvals("rt:edits:counts"))
+
+
+def rates(stage: Stage) -> Iterator[float]:
+    """Jobs that ended in each second from now on."""
+    before, at = ended(stage), time.monotonic()
+    while True:
+        time.sleep(max(0.0, at + 1 - time.monotonic()))
+        now, now_at = ended(stage), time.monotonic()
+        yield (now - before) / (now_at - at)
+        before, at = now, now_at
+
+
+def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | None]:
+    """Give the rate before a fault, and the seconds from its end to full rate; None beyond the time allowed."""
+    seconds = rates(stage)
+    usual = median(next(seconds) for _ in range(BEFORE_S))
+    fault()
+    over_at = time.monotonic()
+    held = 0
+    for rate in rates(stage):
+        held = held + 1 if rate >= FULL * usual else 0
+        if held == 2:
+            return usual, max(0.0, time.monotonic() - over_at - 2)
+        if time.monotonic() - over_at > WITHIN_S:
+            return usual, None
+    raise AssertionError("rates never end")
+
+
+@contextmanager
+def placed(folder: Path) -> Iterator[Place]:
+    """Two workers with a proxy to Redis and one to the endpoint."""
+    with (
+        a_stage(folder, latency_s=0.5, in_flight_limit=10, max_attempts=20, deadline_s=600.0) as stage,
+        Proxy(stage.valkey.port) as to_redis,
+        Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint,
+    ):
+        ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
+        for name in ("pix2pix_url", "pix2pix_fetch_url"):
+            url = getattr(stage.settings, name)
+            ways[name] = url.replace(stage.simulator.url, f"http://127.0.0.1:{to_endpoint.port}")
+        stage.settings = stage.settings.model_copy(update=ways)
+        stage.simulator.settings(public_url=stage.simulator.url)
+        for _ in range(2):
+            stage.worker(24)
+        yield Place(stage, to_redis, to_endpoint)
+
+
+def main() -> None:
+    """Make each fault once and print the table; exit 1 when one took longer than 30 s."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="faults whose name contains this")
+    told = parser.parse_args()
+    lines, slow = ["| fault | jobs a second before | back to full rate after, s |", "|---|---|---|"], False
+    with tempfile.TemporaryDirectory() as folder, placed(Path(folder)) as place, Load(place.stage):
+        eventually(lambda: ended(place.stage) >= WARM_JOBS)
+        for name, fault in faults(place).items():
+            if told.only in name:
+                usual, took_s = recovery_s(place.stage, fault)
+                slow = slow or took_s is None or took_s > 30
+                lines.append(f"| {name} | {usual:.1f} | {'never' if took_s is None else f'{took_s:.0f}'} |")
+                sys.stderr.write(lines[-1] + "\n")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.exit(slow)
+
+
+if __name__ == "__main__":
+    main()
