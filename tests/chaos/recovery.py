@@ -2,7 +2,7 @@
 How long each fault lasts on: `python -m tests.chaos.recovery`, a table of seconds from its end back to full rate.
 
 Two workers under load, one fault after another. The rate is the number of jobs that end in each second; full is nine
-tenths of what it was before the fault, held for two seconds. Nobody's hand helps but a supervisor's, which starts a
+tenths of what it was before the fault, as the mean of three seconds. Nobody's hand helps but a supervisor's, which starts a
 worker anew when one has died.
 """
 
@@ -14,11 +14,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Self
 
 from retouch import Edit, StoreUnavailable
@@ -26,7 +27,7 @@ from tests.behind import behind
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import Stage, a_stage, eventually
 
-FULL, BEFORE_S, WITHIN_S, WARM_JOBS = 0.9, 8, 90, 100
+FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
 
 class Load:
@@ -136,11 +137,11 @@ def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | 
     usual = median(next(seconds) for _ in range(BEFORE_S))
     fault()
     over_at = time.monotonic()
-    held = 0
+    last: deque[float] = deque(maxlen=WINDOW_S)
     for rate in rates(stage):
-        held = held + 1 if rate >= FULL * usual else 0
-        if held == 2:
-            return usual, max(0.0, time.monotonic() - over_at - 2)
+        last.append(rate)
+        if len(last) == WINDOW_S and fmean(last) >= FULL * usual:
+            return usual, max(0.0, time.monotonic() - over_at - WINDOW_S)
         if time.monotonic() - over_at > WITHIN_S:
             return usual, None
     raise AssertionError("rates never end")
