@@ -2,8 +2,8 @@
 How long each fault lasts on: `python -m tests.chaos.recovery`, a table of seconds from its end back to full rate.
 
 Two workers under load, one fault after another. The rate is the number of jobs that end in each second; full is nine
-tenths of what it was before the fault, as the mean of three seconds. Nobody's hand helps but a supervisor's, which starts a
-worker anew when one has died.
+tenths of what it was before the fault, as the mean of three seconds. Nobody's hand helps but a supervisor's, which
+starts a worker anew when one has died.
 """
 
 from __future__ import annotations
