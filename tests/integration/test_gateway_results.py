@@ -115,7 +115,7 @@ def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> No
 
 def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, wish: Callable[..., Any], done: Any) -> None:
     """Events come page by page, each once, own ones alone; an empty page still gives the next cursor."""
-    callers("globex").post("/v1/edits", wish(), headers={"Prefer": "wait=15"})
+    callers("globex").post("/v1/edits", wish(prompt="make it autumn"), headers={"Prefer": "wait=15"})
     seen, cursor = [], "0"
     while True:
         page = api.get("/v1/events", params={"after": cursor, "limit": 1}).json()
