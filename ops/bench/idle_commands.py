@@ -27,7 +27,7 @@ def measure(rig: Rig, scale: Scale) -> list[Row]:
     rig.stop(theirs)
     return [
         Row("Redis commands when idle, two workers", "1/s", alone, None, tutorial, 20),
-        Row("the same with Flower", "1/s", watched, None, tutorial, note="Celery: without Flower"),
+        Row("the same with Flower", "1/s", watched, None, tutorial, 20, note="Celery: without Flower"),
     ]
 
 

@@ -38,7 +38,12 @@ def measure(rig: Rig, scale: Scale) -> list[Row]:
     return [
         beside(f"{at_once} in flight: wall over ideal", "x", walls, 1 / ideal_s, aim=1.10, note=note),
         beside(
-            f"{at_once} in flight: memory of both workers", "MB", memory, 1e-6, aim=200, note="no queue: one process"
+            f"{at_once} in flight: memory of both workers",
+            "MB",
+            memory,
+            1e-6,
+            aim=200,
+            note="no queue: one process, at its peak",
         ),
         Row("  of it, shared pages counted once", "MB", ours.pss_bytes / 1e6, None, theirs.pss_bytes / 1e6),
     ]
