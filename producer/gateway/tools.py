@@ -72,8 +72,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.tools.close()
 
 
-def tools_of(request: Request) -> GatewayTools:
-    """Give the tools of the application that serves this request."""
+async def tools_of(request: Request) -> GatewayTools:
+    """Give the tools of the application that serves this request; async, or it would cost a thread each time."""
     tools: GatewayTools = request.app.state.tools
     return tools
 
