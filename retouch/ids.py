@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from itertools import count
+
+_made = count()
 
 
 def new_job_id() -> str:
     """
-    Make a job id: `ed_`, the time in milliseconds in eleven hex digits, and thirteen random ones.
+    Make a job id: `ed_`, the time in milliseconds in eleven hex digits, four that count, and nine random ones.
 
-    Two producers that enqueue 50 jobs in the same millisecond collide once in 10¹² times, and the enqueue script then
-    treats the second as a repeat of the first.
+    Jobs of one process sort in the order in which they were made, so those enqueued together run in that order. Two
+    processes that make 50 in the same millisecond collide once in 10⁹ times; the enqueue script would then take the
+    second for a repeat of the first.
     """
-    return f"ed_{time.time_ns() // 1_000_000:011x}{secrets.randbits(52):013x}"
+    moment, place = time.time_ns() // 1_000_000, next(_made) & 0xFFFF
+    return f"ed_{moment:011x}{place:04x}{secrets.randbits(36):09x}"
 
 
 def receiver_id(tenant: str, url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retouch import ids
 from retouch.events import charge_summary, event_id, event_object, iso, queued_event
 from retouch.ids import new_job_id, receiver_id
 from retouch.outcomes import Processing, Ready
@@ -197,3 +199,10 @@ def test_a_record_of_a_job_that_was_never_dispatched() -> None:
 def test_instants_are_iso_8601_in_utc() -> None:
     """Milliseconds, and a Z for UTC."""
     assert iso(1_700_000_000.1234) == "2023-11-14T22:13:20.123Z"
+
+
+def test_job_ids_of_one_process_sort_in_the_order_in_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs enqueued together share an instant, and run in the order of their ids: first made, first run."""
+    monkeypatch.setattr(ids, "_made", count())
+    made = [new_job_id() for _ in range(5_000)]
+    assert made == sorted(made)
