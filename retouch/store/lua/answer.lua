@@ -1,8 +1,9 @@
 -- Write the endpoint's answer to a POST, and what to resume from.
 -- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
 --       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed.
--- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}. A late paid answer is adopted if the job has no result:
--- paid once is kept once. Then the next claim resumes from it; a job that had already failed is put back.
+-- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
+-- A late paid answer is adopted if the job has no result: paid once is kept once. Then the next claim resumes from it; a
+-- job that had already failed is put back.
 local job, fence, class, checkpoint, health = unpack(ARGV, 1, 5)
 local now = now_s()
 local own = state_key('edits', job)
