@@ -44,6 +44,11 @@ test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
 seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages against the gateway
 	@$(BIN)/python -m pytest tests/examples_seed tests/examples_seed/all_languages.py $(ARGS)
 
+.PHONY: openapi-lint
+openapi-lint: $(STAMP) ## Hold the gateway's OpenAPI description to a linter from npm
+	@mkdir -p var && $(BIN)/python -m producer.gateway.description > var/openapi.json
+	@npx --yes @redocly/cli@2 lint var/openapi.json
+
 .PHONY: chaos
 chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kills 1000 --seed 7 --max-charges 1")
 	@$(BIN)/python -m tests.chaos.storm $(ARGS)

@@ -8,7 +8,6 @@ hurt. Addresses are vetted as all that users supply.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from functools import cached_property
 import requests
 
 from producer.gateway.problems import ProblemError
+from producer.gateway.turns import Turns
 from retouch.blobs import BlobStore, name_in
 from retouch.outside.http import Trouble, download, make_session
 from retouch.outside.pictures import PictureFault, PictureLimits, check
@@ -50,9 +50,7 @@ class InputKeeper:
         self._settings, self._blobs, self._client = settings, blobs, client
         self._ours = f"{settings.public_url.rstrip('/')}/files/"
         self._fetches: dict[tuple[str, float], asyncio.Task[Input]] = {}
-        self._of_tenant: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(AT_ONCE_PER_TENANT)
-        )
+        self._turns = Turns(AT_ONCE, AT_ONCE_PER_TENANT)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inputs")
 
     @cached_property
@@ -86,7 +84,7 @@ class InputKeeper:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._keep_own, name, for_s)
 
     async def _foreign(self, url: str, tenant: str, for_s: float) -> Input:
-        async with self._of_tenant[tenant]:
+        async with self._turns.of(tenant):
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url, for_s)
 
     def _keep_own(self, name: str, for_s: float) -> Input:

@@ -121,7 +121,8 @@ class Hub:
 
     def _next(self) -> list[tuple[str, Told]]:
         """Read the next page of the feed and build the events that somebody waits for."""
-        page = next_page(self._connections.client, self._cursor, _WAIT_S)
+        wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
+        page = next_page(self._connections.client, self._cursor, wait_s)
         wanted = [entry for entry in page if entry.job in self._watchers]
         built = [one for entry in wanted if (one := self._build(entry))]
         if page:

@@ -15,6 +15,7 @@ from producer.gateway.capture import InputKeeper
 from producer.gateway.hub import Hub
 from producer.gateway.problems import not_found
 from producer.gateway.reception import Reception
+from producer.gateway.turns import Turns
 from retouch.connections import Connections
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
@@ -22,6 +23,9 @@ from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey, TenantStore
+
+UPLOADS_AT_ONCE, UPLOADS_PER_TENANT = 8, 2
+"""How many uploads are held in memory at once; others wait for their turn, slow ones hold up their own tenant alone."""
 
 
 class GatewayTools:
@@ -39,6 +43,7 @@ class GatewayTools:
         self.keeper = InputKeeper(settings, self.blobs, self.client)
         self.reception = Reception(self.connections, self.tenants, self.keeper)
         self.hub = Hub(self.connections)
+        self.upload_turns = Turns(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT)
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from dataclasses import replace
@@ -25,13 +24,10 @@ from retouch.outside.pictures import PictureFault, PictureLimits, check
 from retouch.store.connect import clear_errors
 from retouch.store.kept import keep_blob
 
-AT_ONCE = 4
-"""How many uploads are held in memory at once; others wait for their turn within their own time."""
 KEPT_S = 7 * 86_400.0
 _FRAMING_MOST = 4_096
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-_turns = asyncio.Semaphore(AT_ONCE)
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _FORM: dict[str, Any] = {
     "schema": {
@@ -53,14 +49,14 @@ _KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
     },
     responses=documented(400, 401, 408, 413, 415, 422, 503),
 )  # fmt: skip
-async def upload(request: Request, _key: Caller, tools: Tools) -> JSONResponse:
+async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
     Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
 
     The URL lives for a week; jobs that use it keep its picture for as long as they need it.
     """
     kind = request.headers.get("content-type", "").strip()
-    async with _turns:
+    async with tools.upload_turns.of(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
         return JSONResponse(await run_in_threadpool(_keep, body, kind, tools), 201)
 
