@@ -11,6 +11,7 @@ from ops.bench import (
     bulk,
     depth,
     enqueueing,
+    gateway,
     idle_commands,
     idle_to_webhook,
     in_flight,
@@ -25,6 +26,7 @@ from retouch.errors import RetouchError
 MEASUREMENTS: dict[str, Callable[[Rig, Scale], list[Row]]] = {
     "enqueue": enqueueing.measure,
     "bulk": bulk.measure,
+    "gateway": gateway.measure,
     "webhook": idle_to_webhook.measure,
     "in-flight": in_flight.measure,
     "cpu": worker_cpu.measure,

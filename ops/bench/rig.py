@@ -18,7 +18,7 @@ import redis
 
 from ops.bench.baselines.tutorial import make_tutorial_app
 from ops.bench.part import NotMeasured, Part
-from ops.stack.programs import LOOPBACK, valkey_program, workers_answer
+from ops.stack.programs import LOOPBACK, accepts, valkey_program, workers_answer
 from retouch import Edit, EditQueue
 from retouch.settings import Settings
 
@@ -55,6 +55,16 @@ class Rig:
         for part in reversed(self._parts):
             part.stop()
         self._folder.cleanup()
+
+    def web(self, module: str, **environment: str) -> tuple[str, Part]:
+        """Run a module that serves HTTP on the port it is told, by argument and by setting; gives its address."""
+        port = _free_port()
+        own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
+        gate = {**plain, **own, "RETOUCH_GATEWAY_PORT": str(port), **environment}
+        part = self._run(module.rpartition(".")[2], [sys.executable, "-m", module, str(port)], gate)
+        self._until(lambda: accepts(port), part)
+        return f"http://127.0.0.1:{port}", part
 
     def stub(self, *, latency_s: float = 0.0, side: int = 64, kind: str = "success") -> str:
         """Start a stub endpoint and give its address."""
