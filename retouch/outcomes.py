@@ -55,9 +55,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The image is paid for and could not be fetched or stored this time; `message` says why."""
+    """
+    The image is paid for and could not be fetched or stored this time; `message` says why.
+
+    `ours`: it came, and our own store did not take it, so that no other POST would help.
+    """
 
     message: str
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

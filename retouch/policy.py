@@ -126,9 +126,11 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return _wait(Retry(delay_s, code, message, refund=True), attempt, now)
         case Held(gate):
             return _wait(Retry(HELD_S, gate, _GATES[gate]), attempt, now)
-        case NotYet(message) if attempt.waits < FETCH_TRIES:
+        case NotYet(message, ours) if attempt.waits < FETCH_TRIES or (ours and now < attempt.deadline_at):
             delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0 ** min(attempt.waits, 20))
             return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)
+        case NotYet(message, ours=True):
+            return Fail("result_not_stored", message, retryable=True)
         case NotYet(message) | Lost(message):
             return _again("result_lost", message, attempt, policy, now, random, forget=True)
         case Unknown(message, again_in_s):

@@ -124,7 +124,7 @@ class JobStore:
         `health` is what the answer tells of the endpoint. Gives the messages, and for how many seconds this opened the
         breaker (0: it did not).
         """
-        text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charges[-1]
+        text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
         _, messages, open_s = self._answer(args=[claim.job, claim.fence, kind, text, health, charge.fence])
         charge.kind = kind
         if checkpoint:

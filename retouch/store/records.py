@@ -131,6 +131,16 @@ class Claim:
         """POSTs that may have been billed since the job was enqueued or last replayed."""
         return sum(charge.possible for charge in self.charges[self.forgiven :])
 
+    @property
+    def charge_in_work(self) -> Charge:
+        """
+        The charge that the attempt is about: the one that the endpoint has in work, else the latest.
+
+        They differ when a late answer was adopted behind a POST that came to nothing.
+        """
+        in_work = [charge for charge in self.charges if charge.kind == "processing"]
+        return in_work[-1] if in_work and isinstance(self.checkpoint, Processing) else self.charges[-1]
+
     def attempt(self) -> Attempt:
         """Give the facts that a decision needs."""
         return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from retouch.outcomes import Cancel, Decision, Fail, Succeed
+from retouch.outcomes import Cancel, Decision, Fail, Processing, Succeed
 from retouch.store.ledger import Ledger
 from tests.charges import AGAIN, GIVE_UP, READY, called_again, one_job, posted, split, tried
 from tests.lanes import IMAGE, LaneKit
@@ -63,6 +63,38 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
     assert ("edits", job) in messages
     assert split(ledger) == {"wasted": 1}
     kit.finish(job, Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1}
+
+
+def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, ledger: Ledger) -> None:
+    """The second of two allowed calls comes to nothing while the first one is answered: the job goes on from it."""
+    job = one_job(kit)
+    frozen = posted(kit, job)
+    assert called_again(kit) == [job]
+    second = posted(kit, job)
+    kit.jobs.answer(frozen, "succeeded", READY)
+    kit.jobs.answer(second, "unknown", None)
+    kit.jobs.settle(second, Fail("outcome_unknown", "2 of at most 2 charges", retryable=True))
+    assert kit.state(job) == "retrying"
+    assert called_again(kit) == [job]
+    assert kit.claim(job).checkpoint == READY
+    assert called_again(kit) == [job]
+    kit.finish(job, Succeed(IMAGE))
+    assert split(ledger) == {"useful": 1, "unknown": 1}
+
+
+def test_looks_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
+    """An adopted processing answer is looked at to its end: the failed POST behind it does not become a charge."""
+    job = one_job(kit)
+    frozen = posted(kit, job)
+    assert called_again(kit) == [job]
+    tried(kit, job, "failed", AGAIN)
+    kit.jobs.answer(frozen, "processing", Processing("7", "https://endpoint.example/fetch/7", 1.0))
+    assert called_again(kit) == [job]
+    looking = kit.claim(job)
+    assert looking.charge_in_work.fence == frozen.fence
+    kit.jobs.answer(looking, "succeeded", READY)
+    kit.jobs.settle(looking, Succeed(IMAGE))
     assert split(ledger) == {"useful": 1}
 
 

@@ -143,6 +143,19 @@ def test_a_paid_answer_is_kept_while_it_may_yield(
 
 
 @given(attempts, policies, draws, words)
+def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
+    attempt: Attempt, policy: RetryPolicy, random: float, message: str
+) -> None:
+    """An image that we cannot store is fetched again until the deadline; then the job fails, resumable."""
+    decision = decide(NotYet(message, ours=True), attempt, policy, NOW, random)
+    assert isinstance(decision, Retry | Fail)
+    assert not decision.forget
+    ends = attempt.waits >= rules.FETCH_TRIES and attempt.deadline_at <= NOW
+    assert isinstance(decision, Fail) == ends
+    assert decision.code == ("result_not_stored" if ends else "result_not_yet")
+
+
+@given(attempts, policies, draws, words)
 def test_what_can_yield_nothing_is_forgotten(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:

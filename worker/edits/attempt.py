@@ -95,7 +95,7 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
 
 def look(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
     """Look at a job that the endpoint has in work; what it says at last goes on record."""
-    age_s = claim.now_at - claim.charges[-1].intent_at
+    age_s = claim.now_at - claim.charge_in_work.intent_at
     outcome = tools.endpoint.look(asked, age_s)
     if isinstance(outcome, Ready):
         record(claim, "succeeded", outcome, tools)
@@ -139,7 +139,7 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
         name = tools.blobs.put(answer.body, picture.suffix)
     except BlobError as fault:
         log.error("image_not_stored", job=claim.job, reason=str(fault))
-        return NotYet("the image could not be stored")
+        return NotYet("the image could not be stored", ours=True)
     return Kept(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready)))))
 
 

@@ -2,6 +2,7 @@
 -- ARGV: job, fence, move ('polling', 'retrying', 'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt
 --       costs none), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or ''), result (JSON or ''), retention_s.
 -- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; whoever has it now decides.
+local ENDS_WITH_A_CHECKPOINT = { deadline_passed = true, worker_lost = true, result_not_stored = true }
 local job, fence, move, delay_s, refund, checkpoint, error, result = unpack(ARGV, 1, 8)
 if not holds('edits', job, fence) then return { 'stale', messages } end
 local now = now_s()
@@ -11,6 +12,11 @@ local tenant = known[1]
 if refund == '1' then redis.call('HINCRBY', own, 'attempt', -1) end
 if checkpoint == '-' then redis.call('HDEL', own, 'checkpoint')
 elseif checkpoint ~= '' then redis.call('HSET', own, 'checkpoint', checkpoint) end
+-- A late answer may have come while this attempt ran: what is paid for is fetched before the job is given up.
+if move == 'failed' and is_paid('edits', job) then
+  local code = cjson.decode(error).code
+  if not ENDS_WITH_A_CHECKPOINT[code] then move, delay_s = 'retrying', '0' end
+end
 if known[2] == '1' and move ~= 'polling' then move = 'cancelled' end
 
 -- A late answer to an earlier POST may have come while this attempt's own POST was out and failed: the job goes on from
