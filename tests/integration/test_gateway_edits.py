@@ -86,6 +86,7 @@ def test_bodies_that_are_none(api: Api) -> None:
     problem(api.post("/v1/edits", ["a"]), "malformed-body", 400)
     problem(api.post("/v1/edits", content=b"a=b"), "unsupported-media-type", 415)
     problem(api.post("/v1/edits", {"prompt": "x" * 70_000}), "too-large", 413)
+    assert api.get("/v1/edits").json()["data"] == []
 
 
 def test_keys_are_needed_and_revoked(callers: Callers, client: Any, wish: Callable[..., Any]) -> None:
