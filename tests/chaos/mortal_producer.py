@@ -23,7 +23,7 @@ from typing import Any, Self
 from redis.commands.core import Script
 
 from retouch import Edit, EditQueue, Settings
-from retouch.broker import Publisher
+from retouch.access.direct import RedisAccess
 from retouch.store.scripts import source
 from tests.chaos.stage import environment_of
 
@@ -65,27 +65,30 @@ def arm(point: str, log: Path) -> None:
             file.write(point + "\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def mortal(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if step == "enqueue" and self.script != source("enqueue"):
-                return original(self, *args, **kwargs)
-            if when == "before":
-                die()
-            if when == "during":
-                threading.Timer(random.random() * _DURING_MOST_S, die).start()
-            result = original(self, *args, **kwargs)
-            if when == "after":
-                die()
-            if when == "during":
-                threading.Event().wait()
-            return result
+    def enqueue(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.script != source("enqueue"):
+            return run(self, *args, **kwargs)
+        if when == "before":
+            die()
+        if when == "during":
+            threading.Timer(random.random() * _DURING_MOST_S, die).start()
+        result = run(self, *args, **kwargs)
+        if when == "after":
+            die()
+        threading.Event().wait()
+        return result
 
-        return wrapped
+    async def publish(self: Any, messages: Any) -> None:
+        if when == "before":
+            die()
+        await send(self, messages)
+        die()
 
+    run, send = Script.__call__, RedisAccess._publish
     if step == "enqueue":
-        Script.__call__ = mortal(Script.__call__)  # type: ignore[method-assign]
+        Script.__call__ = enqueue  # type: ignore[method-assign]
     else:
-        Publisher.publish = mortal(Publisher.publish)  # type: ignore[method-assign]
+        RedisAccess._publish = publish  # type: ignore[method-assign]
 
 
 def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> list[str]:
