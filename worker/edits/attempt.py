@@ -144,7 +144,8 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
 
 
 def _warnings(picture: Picture, claim: Claim, ready: Ready) -> tuple[str, ...]:
-    same = picture.sha256 in claim.spec.edit["init_image"]  # our own links hold the hash of what they lead to
+    # Our own links and names hold the hash of what they lead to.
+    same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
     extra = [*(["flagged"] if ready.flagged else []), *(["same_as_input"] if same else [])]
     return (*picture.warnings, *extra)
 
