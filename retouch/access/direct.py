@@ -31,7 +31,7 @@ class RedisAccess:
 
     def __init__(self, connections: Connections, waiting: Waiting) -> None:
         self.connections, self.waiting = connections, waiting
-        self.listener = Listener(self._news, waiting)
+        self.listener = Listener(waiting)
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
@@ -168,7 +168,8 @@ class RedisAccess:
         events = await self.waiting.outside(self._told, [(records[entry.job], one) for entry, one in found])
         return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
 
-    async def _news(self, after: str | None) -> tuple[str, set[str]]:
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `News`."""
         with clear_errors():
             if after is None:
                 return await last_cursor.awaited(self.connections.client), set()

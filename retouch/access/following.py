@@ -18,7 +18,7 @@ _RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an ou
 async def image_of(access: Access, job: str, timeout_s: float | None) -> Image:
     """Wait for a job to end and describe its image; see `Job.result`."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
-    async with access.listener.follow(job) as changed:
+    async with access.listener.follow(job, access.news) as changed:
         while not JobState((record := await access.record(job)).state).is_final:
             left_s = _RECHECK_S if end is None else min(_RECHECK_S, end - time.monotonic())
             if left_s <= 0:
@@ -40,7 +40,7 @@ def _image(record: JobRecord) -> Image:
 
 async def events_of(access: Access, job: str, after: int) -> AsyncIterator[Event]:
     """Give a job's events above a sequence, those that happened and those to come; see `Job.events`."""
-    async with access.listener.follow(job) as changed:
+    async with access.listener.follow(job, access.news) as changed:
         while True:
             news, is_final = await access.timeline(job, after)
             for event in news:

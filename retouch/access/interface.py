@@ -51,6 +51,9 @@ class Access(Protocol):
     async def close(self) -> None:
         """Give up the connections; the next call connects again."""
 
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `retouch.access.listening.News`."""
+
     async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
         """Put edits in."""
 

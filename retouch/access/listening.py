@@ -26,21 +26,25 @@ class Listener:
     The reader runs while somebody follows a job. It survives an outage; who waits then looks at the job again.
     """
 
-    def __init__(self, news: News, waiting: Waiting) -> None:
-        self._news, self._waiting = news, waiting
+    def __init__(self, waiting: Waiting) -> None:
+        self._waiting = waiting
         self._lock = threading.Lock()
         self._followers: dict[str, list[Signal]] = {}
         self._reads = False
 
     @asynccontextmanager
-    async def follow(self, job: str) -> AsyncIterator[Signal]:
-        """Give a signal that is set whenever something happens to the job. Read the job after this, then wait."""
+    async def follow(self, job: str, news: News) -> AsyncIterator[Signal]:
+        """
+        Give a signal that is set whenever something happens to the job. Read the job after this, then wait.
+
+        `news` is kept no longer than somebody follows, so that a client nobody holds any more is freed at once.
+        """
         changed: Signal = self._waiting.signal()
         with self._lock:
             self._followers.setdefault(job, []).append(changed)
             starts, self._reads = not self._reads, True
         if starts:
-            self._waiting.beside(self._read())
+            self._waiting.beside(self._read(news))
         try:
             yield changed
         finally:
@@ -49,12 +53,12 @@ class Listener:
                 if not self._followers[job]:
                     del self._followers[job]
 
-    async def _read(self) -> None:
+    async def _read(self, news: News) -> None:
         cursor: str | None = None
         try:
             while not self._is_over():
                 try:
-                    at, jobs = await self._news(cursor)
+                    at, jobs = await news(cursor)
                 except (RetouchError, OSError, ValueError):  # ValueError: closed under our hands
                     self._wake(None)
                     await self._waiting.pause(_OUTAGE_PAUSE_S)

@@ -36,7 +36,7 @@ class GatewayAccess:
     def __init__(self, settings: Settings, waiting: Waiting) -> None:
         self._settings, self.waiting = settings, waiting
         self._wire = Wire(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
-        self.listener = Listener(self._news, waiting)
+        self.listener = Listener(waiting)
         self._look_again_s = _NEWS_LEAST_S
 
     async def _get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -192,7 +192,8 @@ class GatewayAccess:
         """Read how a lane stands."""
         return lane_from((await self._get("/v1/status"))[lane])
 
-    async def _news(self, after: str | None) -> tuple[str, set[str]]:
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `News`."""
         page = await self._get("/v1/events", after=after or "latest", limit=1_000)
         if page["data"] or after is None:
             self._look_again_s = _NEWS_LEAST_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -84,26 +85,29 @@ class Wire:
         return answer
 
     def _ask(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        idle = self._idle
         try:
-            kept: HTTPConnection | None = self._idle.pop()
+            kept: HTTPConnection | None = idle.pop()
         except IndexError:
             kept = None
         for connection in (kept, self._connect()) if kept else (self._connect(),):
             try:
                 connection.request(method, target, data, headers)
-                return self._read(connection, connection.getresponse())
+                return self._read(connection, connection.getresponse(), idle)
             except (OSError, HTTPException) as error:
                 connection.close()
                 if connection is not kept or isinstance(error, TimeoutError):
                     raise _outage(f"did not answer ({type(error).__name__})") from error
         raise AssertionError("the last connection answers or raises")
 
-    def _read(self, connection: HTTPConnection, response: HTTPResponse) -> Answer:
+    def _read(self, connection: HTTPConnection, response: HTTPResponse, idle: deque[HTTPConnection]) -> Answer:
         body = response.read()
-        if response.will_close or len(self._idle) >= _KEPT_MOST:
+        if response.will_close or len(idle) >= _KEPT_MOST:
             connection.close()
         else:
-            self._idle.append(connection)
+            idle.append(connection)
+        if idle is not self._idle:  # closed while this call was under way
+            _close_all(idle)
         return Answer(response.status, body)
 
     def _connect(self) -> HTTPConnection:
@@ -117,9 +121,15 @@ class Wire:
         return ssl.create_default_context()
 
     def close(self) -> None:
-        """Close the connections that are kept."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close the connections that are kept; those in use are closed behind their calls."""
+        idle, self._idle = self._idle, deque()
+        _close_all(idle)
+
+
+def _close_all(idle: deque[HTTPConnection]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 def error_of(answer: Answer) -> RetouchError:

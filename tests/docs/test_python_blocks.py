@@ -17,8 +17,10 @@ import pytest
 
 from ops.simulator.running import Simulator
 from retouch import EditQueue
+from retouch.store.tenants import TenantStore
 from tests.conftest import Sink
 from tests.docs.pages import PAGES, ROOT, Block, blocks
+from tests.gateways import running_gateway
 
 PYTHON = [page for page in PAGES if blocks(page, "python")]
 SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
@@ -52,15 +54,23 @@ def run(block: Block, names: dict[str, Any]) -> None:
             exec(compile(ast.Module([statement], []), where, "exec"), names)
 
 
+@pytest.fixture(scope="module")
+def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
+    with running_gateway(worker_environment) as (url, _):
+        yield url
+
+
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
 def test_each_block_runs(
     page: Path, queue: EditQueue, module_worker: Any, simulator: Simulator, sink: Sink, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, client: Any, gateway_url: str,
 ) -> None:  # fmt: skip
     """Whoever copies the page's code, from its first block to its last, gets what the page says."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
+    TenantStore(client).add_key("rtk_a-key-of-yours", "acme", "producer")
     stand_ins = {
+        "https://retouch.example": gateway_url,
         "https://shop.example/photos/17.jpg": simulator.portrait_url,
         "https://shop.example/retouch": f"{sink.url}/retouch",
     }
@@ -70,6 +80,8 @@ def test_each_block_runs(
             code = code.replace(address, own)
         run(Block(page, block.line, code), names)
     assert names
+    for queue_of_the_page in (value for value in names.values() if isinstance(value, EditQueue)):
+        queue_of_the_page.close()
 
 
 def test_the_runner_can_fail() -> None:
