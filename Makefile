@@ -38,7 +38,7 @@ up: $(STAMP) ## Run the whole local stack until Ctrl-C
 
 .PHONY: test
 test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(ARGS)
 
 .PHONY: seed-examples
 seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages against the gateway
