@@ -1,57 +1,130 @@
-"""What a producing command works at: the settings, the queue and the stores behind it, once Redis has answered."""
+"""What a producing command works at: the settings and the queue, over Redis or a gateway, once that has answered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import redis
 
-from producer.cli.wrong_use import NoStore
+from producer.cli.pictures import InputPicture
+from producer.cli.wrong_use import NoStore, WrongUse
+from producer.documents import Document, job_document
+from retouch.access.direct import RedisAccess
+from retouch.access.interface import Access
+from retouch.access.opening import open_access
+from retouch.access.remote import GatewayAccess, lenient
+from retouch.both_ways import at_once
 from retouch.client import EditQueue
 from retouch.connections import Connections
-from retouch.errors import SettingsError, StoreUnavailable
+from retouch.errors import SettingsError, StoreUnavailable, UnknownJob
+from retouch.events import Event, thumbnail_name
+from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
 from retouch.store.records import JobRecord
+from retouch.waiting import InThread
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The queue for what a backend could do too, the connections for what only people ask for."""
+    """
+    The queue for what a backend could do too, the access for what commands ask beside.
+
+    `connections` are the stores themselves, for what only people ask for: they are out of reach over a gateway.
+    """
 
     settings: Settings
     queue: EditQueue
-    connections: Connections
+    access: Access
+
+    @property
+    def connections(self) -> Connections:
+        """The stores behind the queue; raises `WrongUse` over a gateway."""
+        if isinstance(self.access, RedisAccess):
+            return self.access.connections
+        raise WrongUse("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+
+    def door(self, callback: str | None) -> Settings:
+        """What requests are judged by here: a gateway judges by its own settings what ours may forbid."""
+        return self.settings if isinstance(self.access, RedisAccess) else lenient(self.settings, [callback or ""])
 
     def link(self, name: str) -> str:
         """Mint a link to a kept image."""
         return self.connections.blobs.link(name)
 
-    @property
-    def input_for_s(self) -> float:
-        """How long the picture of a job is kept: as long as the job may wait, and then as long as it is on record."""
-        return self.settings.deadline_s + self.settings.retention_s
+    def input_link(self, blob: str) -> str:
+        """Give the link that a kept picture will have; over a gateway, a stand-in until it is uploaded."""
+        if isinstance(self.access, RedisAccess):
+            return self.connections.blobs.link(blob)
+        return f"https://upload.invalid/{blob}"
+
+    def keep(self, picture: InputPicture) -> str:
+        """Keep a local picture as long as its job may wait and be on record; gives the URL that the endpoint reads."""
+        if picture.path is None:
+            return picture.url
+        if isinstance(self.access, GatewayAccess):
+            return self.access.upload(picture.read())
+        for_s = self.settings.deadline_s + self.settings.retention_s
+        picture.keep(self.connections.blobs, self.connections.client, for_s)
+        return self.input_link(picture.blob)
 
     def record(self, job: str) -> JobRecord:
         """Read one job; raises `UnknownJob`."""
         return self.queue.job(job).record()
 
+    def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, without those that are gone; over a gateway one by one."""
+        if isinstance(self.access, RedisAccess):
+            return self.connections.jobs.records(jobs)
+        found = (self._record_or_none(job) for job in jobs)
+        return [record for record in found if record]
+
+    def _record_or_none(self, job: str) -> JobRecord | None:
+        try:
+            return self.record(job)
+        except UnknownJob:
+            return None
+
+    def document(self, record: JobRecord) -> Document:
+        """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
+        own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
+
+        def route(name: str) -> str:
+            return f"{own}/thumbnail" if name == thumbnail_name("") else f"{own}/image"
+
+        link = self.link if isinstance(self.access, RedisAccess) else route
+        return job_document(record, link, self.settings.price_per_call)
+
+    def image(self, record: JobRecord) -> bytes:
+        """Read the image of a job that has one; raises `BlobMissing`."""
+        assert record.result is not None
+        return at_once(self.access.image(record.id, Image(**{**record.result, "warnings": ()})))
+
+    def events(self, job: str) -> list[Event]:
+        """Read what happened to a job so far."""
+        return at_once(self.access.timeline(job, -1))[0]
+
+    def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Wait a little for news of jobs behind a cursor; None gives the newest cursor."""
+        return at_once(self.access.news(after))
+
 
 @contextmanager
 def open_desk() -> Iterator[Desk]:
     """
-    Read the settings, make sure that Redis answers, and close the connections behind the command.
+    Read the settings, make sure that Redis or the gateway answers, and close the connections behind the command.
 
-    Raises `SettingsError`, and `NoStore` whenever Redis falls silent.
+    Raises `SettingsError`, and `NoStore` whenever the other side falls silent.
     """
     settings = Settings.load()
     try:
-        desk = Desk(settings, EditQueue(settings=settings), Connections(settings))
+        desk = Desk(settings, EditQueue(settings=settings), open_access(settings, InThread()))
     except ValueError:
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None
-    _require_answer(desk)
+    if isinstance(desk.access, RedisAccess):
+        _require_answer(desk)
     try:
         with clear_errors():
             yield desk
@@ -59,7 +132,7 @@ def open_desk() -> Iterator[Desk]:
         raise NoStore(str(error)) from error
     finally:
         desk.queue.close()
-        desk.connections.client.close()
+        at_once(desk.access.close())
 
 
 def _require_answer(desk: Desk) -> None:

@@ -50,7 +50,7 @@ def replay_jobs(
 
 
 def _replay(desk: Desk, job: str, *, dry_run: bool) -> str:
-    record = desk.connections.jobs.record(job)
+    record = next(iter(desk.records([job])), None)
     if record is None:
         return _UNKNOWN
     if dry_run:

@@ -14,7 +14,6 @@ from producer.cli.desk import Desk, open_desk
 from producer.cli.follow import wait_for
 from producer.cli.pictures import find_picture
 from producer.cli.requests import edit_of, terms_of
-from producer.documents import job_document
 from retouch.errors import EditCancelled, EditFailed
 from retouch.handles import Job
 from retouch.intake import admit
@@ -41,13 +40,11 @@ def run_edit(command: EditCommand) -> int:
     saving.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_desk() as desk:
-        terms = terms_of(command.options, desk.settings)
+        terms = terms_of(command.options, desk.door(command.options.get("callback")))
         picture = find_picture(command.image, Path.cwd(), desk.settings)
-        edit = edit_of(prompt, picture.link(desk.connections.blobs), command.numbers)
-        admit(edit, terms)
-        picture.keep(desk.connections.blobs, desk.connections.client, desk.input_for_s)
+        admit(edit_of(prompt, picture.link(desk.input_link), command.numbers), terms)
         try:
-            job = desk.queue.enqueue(edit, **command.options)
+            job = desk.queue.enqueue(edit_of(prompt, desk.keep(picture), command.numbers), **command.options)
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
@@ -72,7 +69,7 @@ def _wait(desk: Desk, job: Job, stem: str, command: EditCommand) -> int:
 
 def _tell(desk: Desk, job: Job, path: Path | None, as_json: bool) -> int:
     record = job.record()
-    document = job_document(record, desk.link, desk.settings.price_per_call)
+    document = desk.document(record)
     if as_json:
         print(json.dumps({**document, "path": str(path) if path else None, "replayed": job.replayed}, indent=2))
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,9 +37,17 @@ class InputPicture:
         """What tells this picture from others, wherever its file lies: the URL, or the hash of the bytes."""
         return self.url or self.blob
 
-    def link(self, blobs: BlobStore) -> str:
-        """Give the URL that the endpoint reads."""
-        return self.url or blobs.link(self.blob)
+    def link(self, mint: Callable[[str], str]) -> str:
+        """Give the URL that the endpoint reads; `mint` makes it for a blob."""
+        return self.url or mint(self.blob)
+
+    def read(self) -> bytes:
+        """Read the file again; raises `InvalidEdit` if it is another file than the one that was checked."""
+        data = self.path.read_bytes() if self.path else b""
+        if content_name(data, self.blob.rpartition(".")[2]) != self.blob:
+            name = self.path.name if self.path else ""
+            raise InvalidEdit([("init_image", f"file {name!r} was changed while it was read")])
+        return data
 
     def keep(self, blobs: BlobStore, client: Client, for_s: float) -> None:
         """
@@ -49,8 +58,7 @@ class InputPicture:
         if self.path is None:
             return
         keep_blob(client, self.blob, for_s)
-        if blobs.put(self.path.read_bytes(), self.blob.rpartition(".")[2]) != self.blob:
-            raise InvalidEdit([("init_image", f"file {self.path.name!r} was changed while it was read")])
+        blobs.put(self.read(), self.blob.rpartition(".")[2])
 
 
 def find_picture(text: str, folder: Path, settings: Settings) -> InputPicture:
@@ -65,7 +73,8 @@ def find_picture(text: str, folder: Path, settings: Settings) -> InputPicture:
     if _SCHEME.match(text):
         stem = Path(unquote(urlsplit(text).path)).stem if text.lower().startswith("http") and len(text) < 2048 else ""
         return InputPicture(stem, url=text)
-    _require_reachable(settings)
+    if not settings.gateway_url:
+        _require_reachable(settings)
     path = folder / Path(text).expanduser()
     data = _read(path, text)
     picture = check(data)

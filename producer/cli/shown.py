@@ -10,7 +10,7 @@ from producer.cli import listing, words
 from producer.cli.desk import Desk, open_desk
 from producer.cli.one_edit import charges_line
 from producer.cli.tables import ago, print_table
-from producer.documents import delivery_document, job_document, lane_document
+from producer.documents import delivery_document, lane_document
 from retouch.errors import UnknownJob
 from retouch.events import charge_summary
 from retouch.store.deliveries import DeliveryRecord
@@ -24,8 +24,7 @@ def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: i
     with open_desk() as desk:
         found = list(islice(listing.jobs(desk, state, tenant, at), limit))
         if as_json:
-            price = desk.settings.price_per_call
-            print(json.dumps([job_document(record, desk.link, price) for record in found], indent=2))
+            print(json.dumps([desk.document(record) for record in found], indent=2))
             return
     head = ("ID", "STATE", "TENANT", "PRIORITY", "AGE", "ATTEMPT", "CHARGES", "NOTE")
     print_table(head, [_job_row(record) for record in found], "no job")

@@ -9,8 +9,7 @@ from typing import Any
 from producer.cli import saving
 from producer.cli.desk import Desk, open_desk
 from producer.cli.one_edit import charges_line
-from producer.documents import charge_document, delivery_document, job_document
-from retouch.events import event_object, queued_event
+from producer.documents import charge_document, delivery_document
 from retouch.store.records import JobRecord
 
 
@@ -32,14 +31,11 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
 
 
 def _told(desk: Desk, record: JobRecord) -> dict[str, Any]:
-    price = desk.settings.price_per_call
-    entries = desk.connections.jobs.timeline(record.id)
-    events = [event_object(record, entry, desk.link, price) for entry in entries]
     return {
-        **job_document(record, desk.link, price),
+        **desk.document(record),
         "charge_log": [charge_document(charge) for charge in record.charges],
-        "timeline": [queued_event(record, price), *events],
-        "deliveries": [delivery_document(one) for one in desk.connections.deliveries.of_job(record.id)],
+        "timeline": desk.events(record.id),
+        "deliveries": [delivery_document(one) for one in desk.queue.job(record.id).deliveries()],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from retouch.access.documents import delivery_from, job_from, lane_from, receiver_from
@@ -79,8 +79,7 @@ class GatewayAccess:
     async def _check(self, asked: Sequence[Asked], common: dict[str, Any]) -> None:
         """Find what is wrong whatever the gateway's settings are, before anything is sent."""
         callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
-        lenient = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
-        admission = Admission(common, self._settings.model_copy(update=lenient))
+        admission = Admission(common, lenient(self._settings, callbacks))
         for place, (edit, own) in enumerate(asked):
             admission.take(edit, own)
             if place % _PAGE == _PAGE - 1:
@@ -202,6 +201,16 @@ class GatewayAccess:
             self._look_again_s = min(_NEWS_MOST_S, self._look_again_s * 1.5)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
+    def upload(self, picture: bytes) -> str:
+        """Have the gateway keep a picture for a week; gives a URL that can be used as `init_image`."""
+        return str(self._wire.exchange("POST", "/v1/uploads", body=picture).document()["url"])
+
+
+def lenient(settings: Settings, callbacks: Iterable[str]) -> Settings:
+    """Give settings that forbid nothing that another process' settings may allow."""
+    allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
+    return settings.model_copy(update=allowed)
+
 
 def _own(tenant: str | None) -> str | None:
     return None if tenant == DEFAULT_TENANT else tenant
@@ -210,6 +219,8 @@ def _own(tenant: str | None) -> str | None:
 def _wire_item(asked: Asked, common: Mapping[str, Any]) -> dict[str, Any]:
     edit, own = asked
     options = {name: value for name, value in {**common, **own}.items() if value is not None}
+    if _own(options.get("tenant")) is None:
+        options.pop("tenant", None)
     key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
     return {**edit.fields(), **options, "idempotency_key": key}
 

@@ -76,9 +76,9 @@ class Wire:
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given)}" if given else "")
         sent = {"Authorization": f"Bearer {self._key.get_secret_value()}", "Accept": "application/json"}
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         if data is not None:
-            sent["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/octet-stream" if data is body else "application/json"
         answer = self._ask(method, target, data, {**sent, **(headers or {})})
         if answer.status >= 300:
             raise error_of(answer)

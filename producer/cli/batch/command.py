@@ -34,8 +34,8 @@ def run_batch(command: BatchCommand) -> int:
     """Run a batch and give the exit code: 1 when a row has no result."""
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_desk() as desk:
-        terms = terms_of(command.options, desk.settings)
-        rows = read_rows(command.file, terms, desk.settings, desk.connections.blobs)
+        terms = terms_of(command.options, desk.door(command.options.get("callback")))
+        rows = read_rows(command.file, terms, desk.settings, desk.input_link)
         with own_folder(folder), _progress(len(rows)) as on_done:
             manifest = Manifest(folder)
             run = BatchRun(desk, rows, manifest, folder, on_done)
@@ -96,9 +96,4 @@ def _charges(desk: Desk, run: BatchRun) -> int:
     """Sum up what the rows' jobs may have been charged, of those still on record."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     pieces = (jobs[start : start + 500] for start in range(0, len(jobs), 500))
-    return sum(
-        charge.possible
-        for piece in pieces
-        for record in desk.connections.jobs.records(piece)
-        for charge in record.charges
-    )
+    return sum(charge.possible for piece in pieces for record in desk.records(piece) for charge in record.charges)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,6 @@ from producer.cli.pictures import InputPicture, find_picture
 from producer.cli.requests import NUMBERS, edit_of
 from producer.cli.saving import safe
 from producer.cli.wrong_use import WrongUse
-from retouch.blobs import BlobStore
 from retouch.edit import Edit
 from retouch.errors import InvalidEdit
 from retouch.intake import Terms, admit
@@ -51,7 +50,7 @@ class RowsRefused(WrongUse):
         super().__init__(f"{len({line for line, _ in faults})} rows are wrong, nothing was enqueued:{lines}")
 
 
-def read_rows(file: Path, terms: Terms, settings: Settings, blobs: BlobStore) -> list[Row]:
+def read_rows(file: Path, terms: Terms, settings: Settings, link: Callable[[str], str]) -> list[Row]:
     """
     Read and check a whole file; raises `RowsRefused`, which names every wrong row.
 
@@ -73,7 +72,7 @@ def read_rows(file: Path, terms: Terms, settings: Settings, blobs: BlobStore) ->
             known = picture(_text(values.get("init_image")))
             if isinstance(known, InvalidEdit):
                 raise known
-            edit = edit_of(values.get("prompt"), known.link(blobs), {name: values.get(name) for name in NUMBERS})
+            edit = edit_of(values.get("prompt"), known.link(link), {name: values.get(name) for name in NUMBERS})
             admit(edit, terms)
             rows.append(_row(line, values, edit, known, terms, seen))
         except InvalidEdit as error:

@@ -15,9 +15,8 @@ from producer.cli.saving import SUFFIXES, write_whole
 from retouch.blobs import BlobMissing
 from retouch.edit import Edit
 from retouch.errors import QueueFull, UnknownJob
-from retouch.feed import last_cursor, next_page
 from retouch.handles import Job
-from retouch.states import FINAL_EVENTS, JobState
+from retouch.states import JobState
 from retouch.store.records import JobRecord
 
 _CHUNK = 500
@@ -39,6 +38,7 @@ class BatchRun:
         self.desk, self.rows, self.manifest, self.folder, self.on_done = desk, rows, manifest, folder, on_done
         self.saved_before = 0
         self._open: dict[str, Row] = {}
+        self._links: dict[str, str] = {}  # of the pictures that this run kept, however many rows share one
 
     def entry(self, row: Row) -> Entry:
         """Give what is known of a row; a new row is planned."""
@@ -51,7 +51,7 @@ class BatchRun:
         Failure policy: a row whose enqueueing was cut off is put in again under the same idempotency key, which finds
         the job if there is one; after 23 h, when that would no longer hold, it fails and a person decides.
         """
-        cursor = last_cursor(self.desk.connections.client)
+        cursor, _ = self.desk.news(None)
         self._take_up(retry_failed=retry_failed)
         missing = [row for row in self.rows if self.entry(row).state == "planned"]
         for start in range(0, len(missing), _CHUNK):
@@ -93,10 +93,11 @@ class BatchRun:
     def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
         requests = []
         for row in rows:
-            entry, blobs = self.entry(row), self.desk.connections.blobs
-            row.picture.keep(blobs, self.desk.connections.client, self.desk.input_for_s)
+            entry = self.entry(row)
             if row.picture.path is not None:
-                entry.link = entry.link or row.edit.init_image
+                if row.picture.blob not in self._links:
+                    self._links[row.picture.blob] = self.desk.keep(row.picture)
+                entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
             requests.append((edit, {"idempotency_key": f"batch-{row.key}-{entry.round}"}))
@@ -124,14 +125,14 @@ class BatchRun:
             if time.monotonic() - looked_at > _RECHECK_S:
                 self._settle(list(self._open))
                 looked_at = time.monotonic()
-            page = next_page(self.desk.connections.client, cursor) if self._open else []
-            cursor = page[-1].cursor if page else cursor
-            self._settle([item.job for item in page if item.type in FINAL_EVENTS and item.job in self._open])
+            if self._open:
+                cursor, jobs = self.desk.news(cursor)
+                self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
         """Save or fail the rows of those jobs that have ended."""
         for some in _pieces(dict.fromkeys(jobs), 200):
-            found = {record.id: record for record in self.desk.connections.jobs.records(some)}
+            found = {record.id: record for record in self.desk.records(some)}
             for job in some:
                 if job in self._open and self._end(self.entry(self._open[job]), self._open[job], found.get(job)):
                     del self._open[job]
@@ -146,16 +147,16 @@ class BatchRun:
             entry.state = "open"
             return False
         elif record.result:
-            self._save(entry, row, record.result)
+            self._save(entry, row, record, record.result["format"])
         else:
             error = record.error or {"code": record.state, "message": record.cancelled.replace("_", " ")}
             entry.fail(error["code"], error["message"])
         return True
 
-    def _save(self, entry: Entry, row: Row, image: dict[str, Any]) -> None:
-        file = f"{row.stem}.{SUFFIXES[image['format']]}"
+    def _save(self, entry: Entry, row: Row, record: JobRecord, kind: str) -> None:
+        file = f"{row.stem}.{SUFFIXES[kind]}"
         try:
-            data = self.desk.connections.blobs.get(image["name"])
+            data = self.desk.image(record)
         except BlobMissing as error:
             entry.fail("result_gone", str(error))
             return

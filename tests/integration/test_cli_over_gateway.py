@@ -1,0 +1,106 @@
+"""`retouch edit`, `batch`, `jobs` and what looks after them, over a gateway: no Redis, no blob store within reach."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.demo import PHOTO
+from ops.simulator.running import Simulator
+from retouch.store.lanes import Lanes
+from retouch.store.tenants import TenantStore
+from tests.command_line import typed
+from tests.conftest import RunningWorker
+from tests.gateways import LINK_KEY, running_gateway
+
+
+@pytest.fixture(scope="module")
+def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
+    with running_gateway({**worker_environment, "RETOUCH_CAPTURE_INPUT": "off"}) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An environment that knows a gateway and a key of tenant acme, and nothing else."""
+    client.set("rt:link_key", LINK_KEY)
+    _, secret = TenantStore(client).create_key("acme", "producer", "test")
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
+    monkeypatch.setenv("RETOUCH_API_KEY", secret)
+    monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.chdir(tmp_path)
+    return secret
+
+
+def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
+    """The image of an edit is saved; the job is the key's tenant's and can be listed and shown whole."""
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
+    assert ended.code == 0, ended.err
+    job = ended.json["id"]
+    assert (tmp_path / "out.png").stat().st_size == ended.json["result"]["bytes"]
+    listed = typed("jobs", "--json").json
+    assert [(one["id"], one["tenant"], one["state"]) for one in listed] == [(job, "acme", "succeeded")]
+    shown = typed("job", job, "--json").json
+    assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert shown["result"]["url"].endswith(f"/v1/edits/{job}/image")
+    assert shown["result"]["thumbnail_url"].endswith(f"/v1/edits/{job}/thumbnail")
+
+
+def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None:
+    """A picture of this machine goes up to the gateway, and the job has the gateway's link to it."""
+    Lanes(client).pause()
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    ended = typed("edit", "photo.jpg", "make it winter", "--no-wait", "--json")
+    assert ended.code == 0, ended.err
+    assert "/files/" in ended.json["edit"]["init_image"]
+    assert typed("cancel", ended.json["id"]).code == 0
+    assert typed("jobs", "--state", "cancelled", "--json").json[0]["id"] == ended.json["id"]
+
+
+def test_a_batch_runs_and_runs_again(
+    key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
+) -> None:  # fmt: skip
+    """A batch is saved row by row; run again, it repeats and loses nothing."""
+    rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first = typed("batch", "rows.jsonl", "--json")
+    assert first.code == 0, first.err
+    assert (first.json["saved"], first.json["saved_before"], first.json["possible_charges"]) == (3, 0, 3)
+    again = typed("batch", "rows.jsonl", "--json")
+    assert (again.json["saved"], again.json["saved_before"]) == (3, 3)
+    assert len(typed("jobs", "--json").json) == 3
+
+
+def test_what_is_wrong_is_told_as_over_redis(key: str, client: Any) -> None:
+    """A wrong request, an unknown job and a refused key each say so, and nothing is enqueued."""
+    assert typed("edit", "https://example.com/in.png", "x", "--steps", "0").code == 2
+    unknown = typed("job", "ed_000000000000000000000000")
+    assert unknown.code != 0
+    assert "not on record" in unknown.err
+    assert typed("jobs", "--json").json == []
+    assert "rtk_" not in unknown.err
+
+
+def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong key, and a gateway that does not answer, end a command with a clear line."""
+    monkeypatch.setenv("RETOUCH_API_KEY", "rtk_planted")
+    refused = typed("jobs")
+    assert refused.code != 0
+    assert "API key" in refused.err
+    assert "planted" not in refused.err
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", "http://127.0.0.1:1")
+    silent = typed("jobs")
+    assert silent.code == 2
+    assert "gateway did not answer" in silent.err
+
+
+def test_what_needs_redis_says_so(key: str) -> None:
+    """A command that works at the stores themselves refuses a gateway, and says what to set."""
+    ended = typed("receivers", "list")
+    assert ended.code == 2
+    assert "RETOUCH_GATEWAY_URL" in ended.err
