@@ -75,7 +75,7 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
     kit.jobs.answer(frozen, "succeeded", READY)
     kit.jobs.answer(second, "unknown", None)
     kit.jobs.settle(second, Fail("outcome_unknown", "2 of at most 2 charges", retryable=True))
-    assert kit.state(job) == "retrying"
+    assert kit.state(job) == "queued"
     assert called_again(kit) == [job]
     assert kit.claim(job).checkpoint == READY
     assert called_again(kit) == [job]

@@ -13,20 +13,9 @@ if refund == '1' then redis.call('HINCRBY', own, 'attempt', -1) end
 if checkpoint == '-' then redis.call('HDEL', own, 'checkpoint')
 elseif checkpoint ~= '' then redis.call('HSET', own, 'checkpoint', checkpoint) end
 -- A late answer may have come while this attempt ran: what is paid for is fetched before the job is given up.
-if move == 'failed' and is_paid('edits', job) then
-  local code = cjson.decode(error).code
-  if not ENDS_WITH_A_CHECKPOINT[code] then move, delay_s = 'retrying', '0' end
-end
+local has_late_answer = move == 'failed' and is_paid('edits', job)
+  and not ENDS_WITH_A_CHECKPOINT[cjson.decode(error).code]
 if known[2] == '1' and move ~= 'polling' then move = 'cancelled' end
-
--- A late answer to an earlier POST may have come while this attempt's own POST was out and failed: the job goes on from
--- it at once. What this attempt itself was answered is no reason: it has already been tried.
-local function has_late_answer()
-  local charges = charges_of(job)
-  local last = charges[#charges]
-  if not last or last.fence ~= tonumber(fence) or last.class == 'succeeded' or last.class == 'processing' then return false end
-  return (redis.call('HGET', own, 'checkpoint') or '') ~= ''
-end
 
 if move == 'polling' then
   redis.call('HSET', own, 'state', 'polling')
@@ -37,7 +26,7 @@ elseif move == 'retrying' then
   redis.call('HINCRBY', own, 'waits', 1)
   event(job, tenant, 'edit.retrying', now, ',"delay_s":' .. instant(tonumber(delay_s)) .. ',"error":' .. error)
   park('edits', tenant, job, now + tonumber(delay_s))
-elseif move == 'failed' and has_late_answer() then
+elseif has_late_answer and move ~= 'cancelled' then
   local score = redis.call('HGET', own, 'score')
   release('edits', tenant, job)
   redis.call('HSET', own, 'state', 'queued', 'called', '0')
