@@ -99,7 +99,7 @@ def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
     connections = Connections(settings)
     picture = find_picture(str(PHOTO), Path.cwd(), settings)
     picture.keep(connections.blobs, connections.client, settings.retention_s)
-    edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs), steps=50, guidance_scale=12)
+    edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs.link), steps=50, guidance_scale=12)
     job = edits.enqueue(edit, webhook=url, idempotency_key="demo", tags={"order": "17"})
     _say(f"job {job.id}, webhook to {url}")
     return job
