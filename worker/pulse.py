@@ -92,6 +92,9 @@ class Pulse:
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, leases=self.held)
                 due_s = TICK_S
+            except Exception as error:  # noqa: BLE001 - without a pulse every paid call of this process would be given up
+                log.error("pulse_failed", error=type(error).__name__, leases=self.held)
+                due_s = TICK_S
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed_at < self._settings.lease_s / 3:
@@ -99,9 +102,11 @@ class Pulse:
         with self._lock:
             leases = list(self._leases)
         if leases:
-            for item in self._lanes.heartbeat(self._settings.lease_s, leases):
-                if any(item == held for _, held, _ in self._leases):
-                    log.warning("lease_lost", item=item)
+            lost = self._lanes.heartbeat(self._settings.lease_s, leases)
+            with self._lock:
+                still_run = {item for _, item, _ in self._leases}
+            for item in still_run.intersection(lost):
+                log.warning("lease_lost", item=item)
         self._renewed_at = time.monotonic()
 
     def _rescue(self) -> float:
