@@ -70,7 +70,7 @@ class TenantStore:
     def add_key(self, secret: str, tenant: str, role: str, name: str = "") -> ApiKey:
         """Put a secret that was made elsewhere on record; one that is there already is left as it is."""
         digest = _digest(secret)
-        fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.3f}"}
+        fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
         self._client.sadd(keys.API_KEYS, digest)
