@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from retouch.blobs.file import FileBlobs, Sign
+from retouch.blobs.file import FileBlobs
 from retouch.blobs.interface import BlobError, BlobMissing, BlobStore, content_name, derived_name, name_in
+from retouch.blobs.links import GatewayLinks, Sign
 
 __all__ = ["BlobError", "BlobMissing", "BlobStore", "content_name", "derived_name", "name_in", "open_blobs"]
 
@@ -20,7 +21,8 @@ def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> Blo
     """
     The store that `RETOUCH_STORE_URL` names: `file:///folder` or `s3://bucket/prefix`.
 
-    `sign` makes the links to files of a folder; S3 signs its own.
+    `sign` makes the links that lead through the gateway: all those to a folder's files, and those to thumbnails; the
+    images of a bucket have links that S3 signs.
 
     Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
     """
@@ -28,13 +30,13 @@ def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> Blo
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
         return FileBlobs(Path(url2pathname(parts.path)), public_url, sign=sign)
     if parts.scheme == "s3" and parts.netloc:
-        return _open_s3(parts.netloc, parts.path.strip("/"))
+        return _open_s3(parts.netloc, parts.path.strip("/"), GatewayLinks(public_url, sign))
     raise BlobError(f"expected a store such as file:///folder or s3://bucket/prefix, got scheme {parts.scheme!r}")
 
 
-def _open_s3(bucket: str, prefix: str) -> BlobStore:
+def _open_s3(bucket: str, prefix: str, links: GatewayLinks) -> BlobStore:
     try:
         from retouch.blobs.s3 import S3Blobs
     except ModuleNotFoundError as error:
         raise BlobError("an s3:// store needs obstore: pip install 'retouch[s3]'") from error
-    return S3Blobs(bucket, prefix)
+    return S3Blobs(bucket, prefix, links)

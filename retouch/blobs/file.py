@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name
+from retouch.blobs.links import GatewayLinks, Sign
 
 _ABANDONED_AFTER_S = 3600.0
-_LINK_STEP_S = 3600
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free space or move RETOUCH_STORE_URL to a larger one",
     errno.EDQUOT: "the disk quota is used up: raise it or move RETOUCH_STORE_URL",
@@ -29,23 +28,18 @@ _ADVICE = {
     errno.ENOTDIR: "a part of the path is a file: point RETOUCH_STORE_URL at a folder",
 }
 
-Sign = Callable[[str, int], str]
-"""Signs a name and an expiry in whole Unix seconds; see `retouch.store.links`."""
-
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, made if it is missing; links start with `public_url` and carry what `sign` gives.
+    A `BlobStore` in `folder`, made if it is missing; all links are `GatewayLinks` of `public_url` and `sign`.
 
-    Without `sign` links are bare: the gateway shows those to holders of an API key alone. `durable=False` leaves
-    flushing to the operating system: faster, and a power cut may lose the last seconds.
+    `durable=False` leaves flushing to the operating system: faster, and a power cut may lose the last seconds.
     """
 
     def __init__(self, folder: Path, public_url: str, *, sign: Sign | None = None, durable: bool = True) -> None:
         self._folder = folder.absolute()
         self._partial = self._folder / ".partial"
-        self._public_url = public_url.rstrip("/")
-        self._sign = sign
+        self._links = GatewayLinks(public_url, sign)
         self._durable = durable
         with self._explained("open"):
             self._partial.mkdir(parents=True, exist_ok=True)
@@ -100,12 +94,8 @@ class FileBlobs:
             return idle
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
-        """A URL on the gateway; its expiry is a full hour, so that a link minted again soon is the same link."""
-        bare = f"{self._public_url}/files/{checked(name)}"
-        if self._sign is None:
-            return bare
-        expires = math.ceil((time.time() + expires_s) / _LINK_STEP_S) * _LINK_STEP_S
-        return f"{bare}?expires={expires}&signature={self._sign(name, expires)}"
+        """A signed URL on the gateway."""
+        return self._links(name, expires_s)
 
     def _path(self, name: str) -> Path:
         return self._folder / checked(name)

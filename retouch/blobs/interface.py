@@ -89,6 +89,11 @@ def derived_name(name: str, kind: str, suffix: str) -> str:
     return checked(f"{stem}.{kind}.{suffix}")
 
 
+def is_derived(name: str) -> bool:
+    """Whether a name is one of `derived_name`: what it stands for is made when first asked for."""
+    return name.count(".") > 1
+
+
 def checked(name: str) -> str:
     """The name itself if it is well formed, so that no name can leave the store's folder or prefix."""
     if not _NAME.fullmatch(name):

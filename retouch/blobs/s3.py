@@ -16,17 +16,19 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name
+from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name, is_derived
+from retouch.blobs.links import GatewayLinks
 
 LONGEST_LINK_S = 7 * 86_400.0
 """S3 refuses presigned links that live longer."""
 
 
 class S3Blobs:
-    """A `BlobStore` in `bucket`, every name below `prefix`."""
+    """A `BlobStore` in `bucket`, every name below `prefix`; `links` are for what is made when first asked for."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, links: GatewayLinks) -> None:
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        self._links = links
         self._where = f"s3://{bucket}/{prefix}"
         self._store = S3Store(
             bucket,
@@ -81,7 +83,13 @@ class S3Blobs:
         return idle
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
-        """A presigned GET, which lives `expires_s` or the 7 days that S3 allows."""
+        """
+        A presigned GET, which lives `expires_s` or the 7 days that S3 allows; for a thumbnail, a link to the gateway.
+
+        The bucket does not have a thumbnail before somebody asked the gateway for it.
+        """
+        if is_derived(name):
+            return self._links(name, expires_s)
         lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))
         with self._explained("sign a link"):
             return obstore.sign(self._store, "GET", checked(name), lives)

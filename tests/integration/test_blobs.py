@@ -11,12 +11,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
+from ops.demo import PHOTO
 from retouch.blobs import BlobError, BlobMissing, BlobStore, content_name, derived_name, open_blobs
+from retouch.events import thumbnail_name
+from retouch.store.links import LinkSigner
+from tests.gateways import LINK_KEY, Api, path_of, running_gateway
 
 PUBLIC_URL = "https://retouch.example"
 MISSING = f"ab/ab{'0' * 62}.png"
@@ -154,6 +159,24 @@ def test_s3_links_are_presigned(s3: str) -> None:
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["60"]
     assert parse_qs(urlsplit(blobs.link(name, 1e9)).query)["X-Amz-Expires"] == ["604800"]
     assert name in requests.get(f"{s3}/retouch?prefix=prefix/", timeout=20).text
+
+
+def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
+    s3: str, worker_environment: dict[str, str], client: Any
+) -> None:
+    """Nobody asked for it before: whoever only has the link gets a thumbnail, from the gateway, and once it is kept."""
+    client.set("rt:link_key", LINK_KEY)
+    blobs = open_blobs("s3://retouch/small", PUBLIC_URL, LinkSigner(client))
+    small = thumbnail_name(blobs.put(PHOTO.read_bytes(), "jpg"))
+    link = blobs.link(small)
+    assert link.startswith(f"{PUBLIC_URL}/files/")
+    assert not blobs.exists(small)
+    with running_gateway({**worker_environment, "RETOUCH_STORE_URL": "s3://retouch/small"}) as (url, _):
+        nobody = Api(url, "")
+        answers = [nobody.get(path_of(link)) for _ in range(2)]
+        nobody.close()
+    assert [(one.status_code, one.headers["content-type"]) for one in answers] == [(200, "image/webp")] * 2
+    assert blobs.get(small) == answers[0].content == answers[1].content
 
 
 def test_a_missing_bucket_is_named(s3: str) -> None:
