@@ -51,7 +51,7 @@ class WorkerProcess:
         """Renews leases and rescues; without the stubborn retries of the attempts, so that it never lags behind."""
         client = connect(self.settings)
         lanes = Lanes(client)
-        retention = Retention(lanes, client, self._blobs, self.settings.retention_s)
+        retention = Retention(client, self._blobs, self.settings.retention_s)
         return Pulse(lanes, self.publisher, self.settings, retention.sweep)
 
     @cached_property

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from retouch.blobs import BlobError, BlobStore, derived_name
 from retouch.store.connect import Client
-from retouch.store.kept import keep_blob
-from retouch.store.lanes import Lanes
+from retouch.store.kept import keep_blob, take_due_blobs, trim_indexes
 from worker.logs import log
 
 _IDLE_S = 3_600.0
-_MANY = 200  # that many in one sweep: it stopped at its bound, not at the end
 _THUMBNAIL = ("thumb", "webp")
 
 
@@ -19,23 +17,22 @@ _THUMBNAIL = ("thumb", "webp")
 class Retention:
     """Clears index entries of jobs that are gone, and images that no job on record leads to."""
 
-    lanes: Lanes
     client: Client
     blobs: BlobStore
     retention_s: float
 
     def sweep(self) -> bool:
         """
-        Clear some of what is due; True when there may be more.
+        Clear the indexes, and some of the images that are due; True when there may be more of those.
 
         Failure policy: an image that cannot be deleted now, or was just put again, goes back on the record for an hour.
         """
-        gone, names = self.lanes.trim(self.retention_s)
+        gone, names = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
         for name in names:
             self._delete(name)
         if gone or names:
             log.info("retention_swept", index_entries=gone, images=len(names))
-        return gone >= _MANY or len(names) >= _MANY
+        return len(names) > 0
 
     def _delete(self, name: str) -> None:
         try:

@@ -10,7 +10,6 @@ from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.jobs import JobStore
-from retouch.store.kept import KEPT
 from retouch.store.records import JobRecord
 
 _PAGE = 200
@@ -42,7 +41,7 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
         blobs.delete(name)
         blobs.delete(derived_name(name, "thumb", "webp"))
     if names:
-        client.zrem(KEPT, *names)
+        client.zrem(keys.KEPT, *names)
     for record in over:
         _forget(client, tenant, record.id)
     if len(over) == len(records):

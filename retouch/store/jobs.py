@@ -116,16 +116,25 @@ class JobStore:
         return str(word)
 
     def answer(
-        self, claim: Claim, kind: str, checkpoint: Processing | Ready | None, health: str = ""
+        self,
+        claim: Claim,
+        kind: str,
+        checkpoint: Processing | Ready | None,
+        health: str = "",
+        *,
+        read_copy: bool = False,
     ) -> tuple[list[Message], float]:
         """
         Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it.
 
-        `health` is what the answer tells of the endpoint. Gives the messages, and for how many seconds this opened the
+        `health` is what the answer tells of the endpoint; `read_copy`: the next POST is to name our copy of the
+        picture. Gives the messages, and for how many seconds this opened the
         breaker (0: it did not).
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
-        _, messages, open_s = self._answer(args=[claim.job, claim.fence, kind, text, health, charge.fence])
+        _, messages, open_s = self._answer(
+            args=[claim.job, claim.fence, kind, text, health, charge.fence, int(read_copy)]
+        )
         charge.kind = kind
         if checkpoint:
             claim.polls = claim.waits = 0
@@ -195,7 +204,7 @@ class JobStore:
     @both_ways
     async def tenants(self) -> list[str]:
         """Name every tenant that ever enqueued."""
-        return sorted(await reply(self.client.smembers("rt:tenants")))
+        return sorted(await reply(self.client.smembers(keys.TENANTS)))
 
     @both_ways
     async def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:

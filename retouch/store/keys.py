@@ -42,6 +42,7 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
+| `rt:trimmed` | string | 50 s | the indexes were trimmed just now |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
 `weights` (`lanes.py`), budgets and limits of tenants (`ledger.py`), what is about API
@@ -78,6 +79,9 @@ FEED = "rt:feed"
 API_KEYS = "rt:api_keys"
 SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
+TENANTS = "rt:tenants"
+KEPT = "rt:blobs"
+TRIMMED = "rt:trimmed"
 
 
 def spec(lane: str, item: str) -> str:

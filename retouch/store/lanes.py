@@ -34,7 +34,6 @@ class Lanes:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._heartbeat, self._rescue = load(client, "heartbeat"), load(client, "rescue")
-        self._retention = load(client, "retention")
 
     def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
         """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
@@ -73,11 +72,6 @@ class Lanes:
         """Sweep both lanes unless somebody just did; gives the seconds until something is due, and the messages."""
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
-
-    def trim(self, retention_s: float) -> tuple[int, list[str]]:
-        """Drop index entries of records that are gone; gives how many, and the images whose time is over."""
-        gone, due = self._retention(args=[retention_s])
-        return int(gone), due
 
     @both_ways
     async def numbers(self, lane: str) -> LaneNumbers:

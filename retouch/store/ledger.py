@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
 
+from retouch.store import keys
 from retouch.store.connect import Client
 
 DAY_S = 86_400
@@ -80,7 +81,7 @@ class Ledger:
                 self._client.hset(f"rt:edits:{name}", tenant, value)
             elif value is not None:
                 self._client.hdel(f"rt:edits:{name}", tenant)
-        self._client.sadd("rt:tenants", tenant)
+        self._client.sadd(keys.TENANTS, tenant)
         self._client.hdel("rt:edits:gate", "budget_day")  # the next sweep looks at all tenants again
 
     def budget(self, tenant: str) -> tuple[int, int, int] | None:
@@ -100,7 +101,7 @@ class Ledger:
         return f"rt:budget:{tenant}:{day_number(_today())}"
 
     def _reserved(self, tenant: str | None) -> dict[str, int]:
-        tenants = [tenant] if tenant else sorted(self._client.smembers("rt:tenants"))
+        tenants = [tenant] if tenant else sorted(self._client.smembers(keys.TENANTS))
         found = {name: self._client.hget(self._today_key(name), "reserved") for name in tenants}
         return {name: int(count) for name, count in found.items() if count and int(count)}
 

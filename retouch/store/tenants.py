@@ -74,7 +74,7 @@ class TenantStore:
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
         self._client.sadd(keys.API_KEYS, digest)
-        self._client.sadd("rt:tenants", tenant)
+        self._client.sadd(keys.TENANTS, tenant)
         return _key(digest, self._client.hgetall(keys.api_key(digest)))
 
     def find(self, secret: str) -> ApiKey | None:

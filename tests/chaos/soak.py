@@ -22,6 +22,7 @@ from statistics import fmean
 from typing import Any
 
 from retouch import Edit
+from retouch.store import keys
 from retouch.store.ledger import Ledger
 from tests.behind import behind
 from tests.chaos.stage import Stage, a_stage, eventually
@@ -50,7 +51,7 @@ class Samples:
     def take(self, stage: Stage) -> None:
         """Measure now: bytes of the workers, of the store, of what the store keeps by plan, and jobs that are over."""
         client = behind(stage.queue).client
-        kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in ("rt:feed", "rt:blobs"))
+        kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
         self.workers.append(sum(resident_bytes(worker.pid) for worker in stage.workers))
         self.store.append(float(client.info("memory")["used_memory"]) - kept)
         self.kept.append(kept)
@@ -104,7 +105,7 @@ class Left:
             records=sum(1 for _ in client.scan_iter("rt:edits:spec:*", count=1_000)),
             messages=sum(client.llen(f"rt:broker:{lane}") for lane in lanes),
             partial_files=sum(1 for _ in blobs.glob(".partial/*")),
-            unrecorded_files=len(files - set(client.zrange("rt:blobs", 0, -1))),
+            unrecorded_files=len(files - set(client.zrange(keys.KEPT, 0, -1))),
         )
 
 

@@ -1,4 +1,4 @@
-"""Jobs come in once and in order, rescue frees what is stuck, deadlines end what waits, indexes are trimmed."""
+"""Jobs come in once and in order, rescue frees what is stuck, and deadlines end what waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from retouch.outcomes import Busy, Fail, Ready, Retry, Succeed
+from retouch.outcomes import Busy, Ready, Retry, Succeed
 from retouch.store.jobs import NewJob
 from tests.lanes import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent, assert_no_idle_slot
 
@@ -161,22 +161,6 @@ def test_a_deadline_does_not_take_what_was_paid(kit: LaneKit, client: Any) -> No
     bucket_is_due(client, claim.job)
     kit.rescue()
     assert kit.state(claim.job) == "retrying"
-
-
-def test_indexes_are_trimmed_with_their_records(kit: LaneKit, client: Any) -> None:
-    """Entries of jobs that are gone leave the indexes; those of jobs that are kept stay."""
-    kit.lanes.open(10, 0.0)
-    jobs = [kit.new() for _ in range(6)]
-    kit.enqueue(*jobs)
-    for job in jobs:
-        kit.finish(job.id, Fail("bad_key", "no", retryable=False))
-    gone = [job.id for job in jobs[:4]]
-    client.delete(*(f"rt:edits:{part}:{job}" for job in gone for part in ("spec", "state")))
-    for index in ("rt:jobs:acme", "rt:edits:dead"):
-        for job in jobs:
-            client.zadd(index, {job.id: 1.0})
-    assert kit.lanes.trim(RETENTION_S)[0] == 8
-    assert client.zcard("rt:jobs:acme") == client.zcard("rt:edits:dead") == 2
 
 
 def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:

@@ -15,8 +15,8 @@ from retouch.blobs import BlobStore, derived_name, open_blobs
 from retouch.outcomes import Image, Ready, Succeed
 from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
-from retouch.store.kept import KEPT, keep_blob
-from retouch.store.lanes import Lanes
+from retouch.store.kept import keep_blob
+from retouch.store.keys import KEPT
 from worker.retention import Retention
 
 PICTURE = "https://example.com/in.png"
@@ -29,7 +29,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 def retention(client: Any, blobs: BlobStore) -> Retention:
-    return Retention(Lanes(client), client, blobs, 60.0)
+    return Retention(client, blobs, 60.0)
 
 
 def aged(folder: Path, name: str) -> str:
@@ -72,7 +72,35 @@ def test_a_sweep_says_when_there_is_more(client: Any, retention: Retention) -> N
     """A sweep is bounded; it says whether the next one should follow at once, so that it keeps up with any rate."""
     for number in range(250):
         keep_blob(client, f"00/{number:064x}.png", -5.0)
-    assert [retention.sweep() for _ in range(2)] == [True, False]
+    assert [retention.sweep() for _ in range(3)] == [True, True, False]
+
+
+def test_index_entries_go_with_their_records(client: Any, retention: Retention) -> None:
+    """Thousands of old records that are kept for their deliveries do not hide the gone ones behind them."""
+    kept = [f"ed_kept{number:04}" for number in range(2_500)]
+    gone = [f"ed_gone{number:04}" for number in range(1_500)]
+    client.sadd("rt:tenants", "acme")
+    client.mset({f"rt:edits:spec:{job}": "{}" for job in kept})
+    for index in ("rt:jobs:acme", "rt:edits:dead", "rt:deliveries:recent"):
+        client.zadd(index, dict.fromkeys(kept, 1.0))
+        client.zadd(index, dict.fromkeys(gone, 2.0))
+        client.zadd(index, {"ed_young": time.time()})
+    retention.sweep()
+    client.delete(*(f"rt:edits:spec:{job}" for job in kept))
+    assert client.zcard("rt:jobs:acme") == client.zcard("rt:edits:dead") == len(kept) + 1
+    assert client.zrange("rt:deliveries:recent", 0, -1) == ["ed_young"]
+
+
+def test_one_process_a_minute_trims_the_indexes(client: Any, retention: Retention) -> None:
+    """However many workers sweep, the indexes are walked once; images go on in every sweep."""
+    retention.sweep()
+    client.zadd("rt:edits:dead", {"ed_gone": 1.0})
+    retention.sweep()
+    assert client.zcard("rt:edits:dead") == 1
+    assert 0 < client.ttl("rt:trimmed") < 60
+    client.delete("rt:trimmed")
+    retention.sweep()
+    assert client.zcard("rt:edits:dead") == 0
 
 
 def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retention, blobs: BlobStore) -> None:

@@ -1,17 +1,18 @@
--- Drop index entries whose records are gone, and take images off the record whose time is over. Records end by their
--- own TTL; an index and an image cannot.
--- ARGV: retention_s.  Returns {entries that went, names of images to delete}. Looks at the oldest of each index.
-local now = now_s()
+-- Drop entries of one index by time whose records are gone: records end by their own TTL, an index entry cannot.
+-- ARGV: index, lane, older_s, place.  Looks at some entries from that place on, oldest first, as far as they are older.
+-- Returns {entries that went, place to go on from; -1 at the end}. Some old records are kept longer than others (a job
+-- waits for its deliveries), so those that are still kept must not hide the gone ones behind them.
+local MOST = 1000
+local index, lane, place = ARGV[1], ARGV[2], tonumber(ARGV[4])
+local old_until = now_s() - tonumber(ARGV[3])
+local entries = redis.call('ZRANGE', index, place, place + MOST - 1, 'WITHSCORES')
 local gone = 0
-local function trim(index, lane, older_s)
-  for _, item in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', instant(now - older_s), 'LIMIT', 0, 500)) do
-    if redis.call('EXISTS', key(lane, 'spec:' .. item)) == 0 then gone = gone + redis.call('ZREM', index, item) end
+for at = 1, #entries, 2 do
+  if tonumber(entries[at + 1]) > old_until then return { gone, -1 } end
+  if redis.call('EXISTS', key(lane, 'spec:' .. entries[at])) == 0 then
+    gone = gone + redis.call('ZREM', index, entries[at])
+  else
+    place = place + 1
   end
 end
-for _, tenant in ipairs(redis.call('SMEMBERS', 'rt:tenants')) do trim('rt:jobs:' .. tenant, 'edits', tonumber(ARGV[1])) end
-trim('rt:edits:dead', 'edits', tonumber(ARGV[1]))
-trim('rt:deliveries:recent', 'deliveries', 30 * 86400)
-trim('rt:deliveries:dead', 'deliveries', 30 * 86400)
-local due = redis.call('ZRANGEBYSCORE', 'rt:blobs', '-inf', instant(now), 'LIMIT', 0, 200)
-for _, name in ipairs(due) do redis.call('ZREM', 'rt:blobs', name) end
-return { gone, due }
+return { gone, #entries == 2 * MOST and place or -1 }
