@@ -26,7 +26,7 @@ def alive(pid: int) -> bool:
     return not state.strip().startswith("Z")
 
 
-def eventually(condition: Callable[[], object], within_s: float = 30.0) -> bool:
+def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
     """Whether the condition comes true in time; it is looked at often."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:

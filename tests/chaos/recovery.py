@@ -25,7 +25,7 @@ from typing import Self
 from retouch import Edit, StoreUnavailable
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage, eventually, proxied
 
 FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
@@ -152,15 +152,8 @@ def placed(folder: Path) -> Iterator[Place]:
     """Two workers with a proxy to Redis and one to the endpoint."""
     with (
         a_stage(folder, latency_s=0.5, in_flight_limit=10, max_attempts=20, deadline_s=600.0) as stage,
-        Proxy(stage.valkey.port) as to_redis,
-        Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint,
+        proxied(stage) as (to_redis, to_endpoint),
     ):
-        ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
-        for name in ("pix2pix_url", "pix2pix_fetch_url"):
-            url = getattr(stage.settings, name)
-            ways[name] = url.replace(stage.simulator.url, f"http://127.0.0.1:{to_endpoint.port}")
-        stage.settings = stage.settings.model_copy(update=ways)
-        stage.simulator.settings(public_url=stage.simulator.url)
         for _ in range(2):
             stage.worker(24)
         yield Place(stage, to_redis, to_endpoint)

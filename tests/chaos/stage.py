@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,11 @@ from ops.simulator.running import Simulator
 from retouch import Edit, EditQueue, Settings
 from retouch.store.records import JobRecord
 from tests.behind import behind
+from tests.chaos.proxy import Proxy
 from tests.chaos.sink import EventSink
+from tests.watching import eventually
+
+__all__ = ["FINAL", "Stage", "a_stage", "environment_of", "eventually", "proxied", "start_valkey"]
 
 FINAL = {"succeeded", "failed", "cancelled"}
 
@@ -99,16 +103,6 @@ class Stage:
         self.valkey = start_valkey(self.valkey.data_dir, port)
 
 
-def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
-    """Whether the condition comes true in time."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @contextmanager
 def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stage]:
     """Set the stage; everything on it is killed at the end."""
@@ -135,3 +129,16 @@ def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stag
         stage = Stage(folder, valkey, simulator, sink, told, stack.enter_context(EditQueue(settings=told)))
         stack.callback(stage.close)
         yield stage
+
+
+@contextmanager
+def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
+    """Proxies to Redis and to the endpoint, which every worker started from here on goes through; the test does not."""
+    with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
+        ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
+        for name in ("pix2pix_url", "pix2pix_fetch_url"):
+            url = getattr(stage.settings, name)
+            ways[name] = url.replace(stage.simulator.url, f"http://127.0.0.1:{to_endpoint.port}")
+        stage.settings = stage.settings.model_copy(update=ways)
+        stage.simulator.settings(public_url=stage.simulator.url)
+        yield to_redis, to_endpoint

@@ -13,7 +13,7 @@ import pytest
 from retouch import Edit
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage, eventually, proxied
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -53,15 +53,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("network")
     with (
         a_stage(folder, latency_s=0.7, max_charges=1, pix2pix_timeout_s=20.0, in_flight_limit=20) as stage,
-        Proxy(stage.valkey.port) as to_redis,
-        Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint,
+        proxied(stage) as (to_redis, to_endpoint),
     ):
-        ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
-        for name in ("pix2pix_url", "pix2pix_fetch_url"):
-            url = getattr(stage.settings, name)
-            ways[name] = url.replace(stage.simulator.url, f"http://127.0.0.1:{to_endpoint.port}")
-        stage.settings = stage.settings.model_copy(update=ways)
-        stage.simulator.settings(public_url=stage.simulator.url)
         stage.worker(20)
         yield Place(stage, to_redis, to_endpoint)
 

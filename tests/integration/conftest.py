@@ -1,4 +1,4 @@
-"""What the tests of the gateway share: one process of it for each module, callers, and a request that is right."""
+"""What these tests share: a gateway, its callers and a right request; the stores by hand; a guarded HTTP session."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 
 from ops.simulator.running import Simulator
+from retouch.outside.http import make_session
+from retouch.store.ledger import Ledger
 from tests.gateways import Callers, running_gateway
+from tests.integration.servers import LOOPBACK
+from tests.lanes import LaneKit
 
 Wish = Callable[..., dict[str, Any]]
 
@@ -36,3 +41,21 @@ def wish(simulator: Simulator) -> Wish:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}
 
     return make
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    """The stores by hand, on an empty database; no slot is open yet."""
+    return LaneKit(client)
+
+
+@pytest.fixture
+def ledger(client: Any) -> Ledger:
+    return Ledger(client)
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    """A guarded session that may reach loopback."""
+    with make_session(LOOPBACK, 64) as session:
+        yield session

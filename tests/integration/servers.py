@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from retouch.outside.http import Answer, Trouble
+from retouch.outside.http import Answer, Trouble, send
 
 LOOPBACK = ("127.0.0.0/8",)
 
@@ -99,6 +100,10 @@ class RawServer:
             self.script(self, connection)
         connection.close()
         self.ended.release()
+
+
+def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes: int = 10_000) -> Answer | Trouble:
+    return send(session, "POST", url, json={"a": 1}, timeout_s=timeout_s, max_bytes=max_bytes)
 
 
 def got(outcome: Answer | Trouble) -> Answer:

@@ -23,16 +23,6 @@ from tests.lanes import IMAGE, LaneKit
 EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png")
 
 
-@pytest.fixture
-def kit(client: Any) -> LaneKit:
-    return LaneKit(client)
-
-
-@pytest.fixture
-def ledger(client: Any) -> Ledger:
-    return Ledger(client)
-
-
 def today() -> int:
     return int(time.time() // DAY_S)
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from retouch.outside.http import Answer, Trouble, download, make_session, send
-from tests.integration.servers import LOOPBACK, RawServer, answer, answering, certificate, got, then_hold, trouble
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    """A guarded session that may reach loopback."""
-    with make_session(LOOPBACK, 64) as session:
-        yield session
-
-
-def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes: int = 10_000) -> Answer | Trouble:
-    return send(session, "POST", url, json={"a": 1}, timeout_s=timeout_s, max_bytes=max_bytes)
+from retouch.outside.http import download, make_session, send
+from tests.integration.servers import LOOPBACK, RawServer, answer, answering, certificate, got, post, then_hold, trouble
 
 
 def test_downloads_follow_three_redirects(session: requests.Session) -> None:

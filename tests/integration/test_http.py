@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
 
 from retouch.outside import guard
-from retouch.outside.http import Answer, Trouble, make_session, send
+from retouch.outside.http import Trouble, send
 from tests.integration.servers import (
-    LOOPBACK,
     RawServer,
     answer,
     answering,
     full_backlog,
     got,
+    post,
     reset,
     then_close,
     then_hold,
@@ -31,17 +33,6 @@ from tests.integration.servers import (
 )
 
 Script = Callable[[RawServer, socket.socket], None]
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    """A guarded session that may reach loopback."""
-    with make_session(LOOPBACK, 64) as session:
-        yield session
-
-
-def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes: int = 10_000) -> Answer | Trouble:
-    return send(session, "POST", url, json={"a": 1}, timeout_s=timeout_s, max_bytes=max_bytes)
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
@@ -119,10 +110,45 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
         assert len(server.requests) <= 1
 
 
-def test_a_reset_at_the_door_is_told_by_whether_anything_was_sent(session: requests.Session) -> None:
-    """A peer that resets what it accepts may be quicker than our first byte: then nothing was sent, and we say so."""
+def until_reset(connection: socket.socket) -> None:
+    """Wait for the peer's reset and leave its error to whoever uses the connection next."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    assert poll.poll(20_000)
+
+
+def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that resets what it accepts before connecting has returned: nothing was sent, and we say so."""
+    connect = socket.socket.connect
+
+    def slowly(connection: socket.socket, address: Any) -> None:
+        connection.setblocking(False)
+        connection.connect_ex(address)
+        until_reset(connection)
+        connect(connection, address)
+
+    monkeypatch.setattr(socket.socket, "connect", slowly)
     with RawServer(lambda _server, connection: reset(connection)) as server:
-        assert trouble(post(session, server.url())) in (("reset", True), ("not_connected", False))
+        assert trouble(post(session, server.url())) == ("not_connected", False)
+        assert server.requests == []
+
+
+def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that resets a standing connection before our first byte: we tried to send, so it counts as sent."""
+    connect, connected = socket.socket.connect, threading.Event()
+
+    def then_wait(connection: socket.socket, address: Any) -> None:
+        connect(connection, address)
+        connected.set()
+        until_reset(connection)
+
+    def script(_server: RawServer, connection: socket.socket) -> None:
+        assert connected.wait(20)
+        reset(connection)
+
+    monkeypatch.setattr(socket.socket, "connect", then_wait)
+    with RawServer(script) as server:
+        assert trouble(post(session, server.url())) == ("reset", True)
         assert server.requests == []
 
 

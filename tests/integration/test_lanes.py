@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from retouch.outcomes import Succeed
 from retouch.store.scripts import Message
 from tests.lanes import IMAGE, LaneKit, assert_consistent
 
 SUCCEED = Succeed(IMAGE)
-
-
-@pytest.fixture
-def kit(client: Any) -> LaneKit:
-    return LaneKit(client)
 
 
 def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]:

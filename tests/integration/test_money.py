@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any
 
 import pytest
 
@@ -12,16 +11,6 @@ from retouch.outcomes import Cancel, Decision, Fail, Processing, Succeed
 from retouch.store.ledger import Ledger
 from tests.charges import AGAIN, GIVE_UP, READY, called_again, one_job, posted, split, tried
 from tests.lanes import IMAGE, LaneKit
-
-
-@pytest.fixture
-def kit(client: Any) -> LaneKit:
-    return LaneKit(client)
-
-
-@pytest.fixture
-def ledger(client: Any) -> Ledger:
-    return Ledger(client)
 
 
 @pytest.mark.parametrize(
