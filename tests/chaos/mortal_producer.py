@@ -62,7 +62,7 @@ def arm(point: str, log: Path) -> None:
 
     def die() -> None:
         with log.open("a") as file:
-            file.write(point + "\n")
+            file.write(f"{point}\t{os.getpid()}\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
     def enqueue(self: Any, *args: Any, **kwargs: Any) -> Any:

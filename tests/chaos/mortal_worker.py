@@ -4,6 +4,9 @@ Real worker processes that die by SIGKILL at a named point: `python -m tests.cha
 A parent imports the worker once and forks: each child is a Celery worker armed with one point, chosen by the seed, and
 dies when it has passed there a few times. The parent forks the next one, until the kills are spent; then the children
 live. Nothing in the worker knows of this: the points are methods that are wrapped here.
+
+It leaves two records for the auditor: the log of kills (a point and a process in each line), and beside it `intents`:
+which process was about to POST for which job under which lease.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from retouch.broker import Publisher
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
+from retouch.store.records import Claim
 from worker.deliveries.sender import Sender
 from worker.edits.endpoint import Endpoint
 
@@ -57,7 +62,7 @@ def arm(point: str, passes: int, log: Path) -> None:
 
     def die() -> None:
         with log.open("a") as file:
-            file.write(point + "\n")
+            file.write(f"{point}\t{os.getpid()}\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -76,20 +81,34 @@ def arm(point: str, passes: int, log: Path) -> None:
     setattr(owner, name, wrapped)
 
 
+def bear_witness(intents: Path) -> None:
+    """Wrap the intent so that this process is on record before it may have been billed."""
+    original = JobStore.intend
+
+    def intend(self: JobStore, claim: Claim) -> Any:
+        with intents.open("a") as file:
+            file.write(f"{claim.job}\t{claim.fence}\t{os.getpid()}\n")
+        return original(self, claim)
+
+    JobStore.intend = intend  # type: ignore[method-assign]
+
+
 def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:
     """Run as a worker, to the end of this process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    bear_witness(log.with_name("intents"))
     if point:
         arm(point, passes, log)
     sys.exit(work([f"mortal{number}", "edits,deliveries", str(concurrency)]))
 
 
 def main() -> None:
-    """Keep so many children alive; arm them while kills are left."""
+    """Keep so many children alive; arm them while kills are left, one at a time if the kills are to lie apart."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--apart-s", type=float, required=True)
     parser.add_argument("--children", type=int, default=2)
     parser.add_argument("--concurrency", type=int, default=6)
     told = parser.parse_args()
@@ -97,26 +116,29 @@ def main() -> None:
     points = POINTS[:]
     rng.shuffle(points)
     told.log.touch()
-    alive: set[int] = set()
-    started = 0
+    armed: dict[int, bool] = {}
+    started = children = 0
 
     def end(*_: object) -> None:
-        for pid in alive:
+        for pid in armed:
             os.kill(pid, signal.SIGKILL)
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
     while True:
-        while len(alive) < told.children:
+        while len(armed) < told.children:
             spent = len(told.log.read_text().splitlines())
-            point = points[started % len(points)] if spent + len(alive) < told.kills else None
+            may_die = spent + sum(armed.values()) < told.kills and not (told.apart_s and any(armed.values()))
+            point = points[started % len(points)] if may_die else None
             passes = rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
-            started += 1
+            started += may_die
+            children += 1
             if (pid := os.fork()) == 0:
-                be_a_worker(started, point, passes, told.log, told.concurrency)
-            alive.add(pid)
+                be_a_worker(children, point, passes, told.log, told.concurrency)
+            armed[pid] = may_die
         pid, _ = os.wait()
-        alive.discard(pid)
+        del armed[pid]
+        time.sleep(told.apart_s)
 
 
 if __name__ == "__main__":

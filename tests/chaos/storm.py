@@ -72,6 +72,7 @@ class Storm:
     seed: int
     max_charges: int = 2
     within_s: float = 600.0
+    apart_s: float = 0.0
 
     def run(self) -> Report:
         """Let it blow, wait until it is over, audit the books."""
@@ -89,12 +90,16 @@ class Storm:
                 try:
                     with Producers(settings, log, sim.portrait_url, sink.url) as producers:
                         jobs = self._enqueue(queue, producers, log)
-                    report = Report(Counter(log.read_text().splitlines()), len(jobs))
+                    kills = [line.split("\t") for line in log.read_text().splitlines()]
+                    report = Report(Counter(point for point, _ in kills), len(jobs))
                     self._wait(queue, jobs, report)
                 finally:
                     workers.terminate()
                     workers.wait()
-                Auditor(queue, sim, sink, self.max_charges, report).audit(jobs)
+                killed = {pid for _, pid in kills}
+                rows = [line.split("\t") for line in log.with_name("intents").read_text().splitlines()]
+                lost = {(job, int(fence)) for job, fence, pid in rows if pid in killed}
+                Auditor(queue, sim, sink, self.max_charges, report, lost, all_succeed=self.apart_s > 0).audit(jobs)
         report.seconds = time.monotonic() - started
         return report
 
@@ -110,14 +115,14 @@ class Storm:
     def _start(self, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*(sys.executable, "-m", "tests.chaos.mortal_worker", "--kills", str(self.kills)),
-             *("--seed", str(self.seed), "--log", str(log))],
+             *("--seed", str(self.seed), "--log", str(log), "--apart-s", str(self.apart_s))],
             env=environment_of(settings),
         )  # fmt: skip
 
     def _enqueue(self, queue: EditQueue, producers: Producers, log: Path) -> list[str]:
         """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""
         rng = random.Random(self.seed)
-        deaths = itertools.cycle(("", *PRODUCER_POINTS))
+        deaths = itertools.cycle(("",) if self.apart_s else ("", *PRODUCER_POINTS))
         jobs: list[str] = []
         until = time.monotonic() + self.within_s
         while not log.exists() or len(log.read_text().splitlines()) < self.kills:
@@ -142,13 +147,20 @@ class Storm:
 
 @dataclass
 class Auditor:
-    """Compares the books: simulator, store, blobs, receiver."""
+    """
+    Compares the books: simulator, store, blobs, receiver.
+
+    `killed_calls` are those (by job and lease) whose process was killed: no other call may have lost its answer, and
+    no job may fail unless each call that it was allowed is among them. With `all_succeed` none may fail at all.
+    """
 
     queue: EditQueue
     sim: Simulator
     sink: EventSink
     max_charges: int
     report: Report
+    killed_calls: set[tuple[str, int]]
+    all_succeed: bool
 
     def audit(self, jobs: list[str]) -> None:
         """Check every promise for every job; what does not hold is named in the report."""
@@ -183,8 +195,11 @@ class Auditor:
             image = check(behind(self.queue).blobs.get(record.result["name"]))
             if not isinstance(image, Picture) or image.sha256 != record.result["sha256"]:
                 self._break(f"{record.id}: its image is not the one on record")
-        elif record.error["code"] != "outcome_unknown" or possible < self.max_charges:
+        elif self.all_succeed or record.error["code"] != "outcome_unknown" or possible < self.max_charges:
             self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
+        for charge in record.charges:
+            if charge.possible and not charge.certain and (record.id, charge.fence) not in self.killed_calls:
+                self._break(f"{record.id}: no kill took the answer to {charge}")
 
     def _audit_what_is_left(self) -> None:
         for lane in ("edits", "deliveries"):
@@ -211,8 +226,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-charges", type=int, default=2)
+    parser.add_argument("--apart-s", type=float, default=0.0, help="seconds between kills: then every job must succeed")
     told = parser.parse_args()
-    report = Storm(told.kills, told.seed, told.max_charges, within_s=told.kills * 5.0 + 120).run()
+    within_s = told.kills * (5.0 + told.apart_s) + 120
+    report = Storm(told.kills, told.seed, told.max_charges, within_s, told.apart_s).run()
     sys.stdout.write(f"seed {told.seed}, max_charges {told.max_charges}\n{report.table()}\n")
     sys.exit(bool(report.broken))
 
