@@ -74,10 +74,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The endpoint took nothing and charged nothing, and would refuse again: bad key, no credits, bad input."""
+    """
+    The endpoint took nothing and charged nothing, and would refuse again: bad key, no credits, bad input.
+
+    `has_spare`: it could not read the picture, and our copy of it may be read instead.
+    """
 
     code: str
     message: str
+    has_spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)

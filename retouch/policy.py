@@ -115,6 +115,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return Fail("deadline_passed", "the job was not done by its deadline", retryable=True)
         case Worn(crashes):
             return Fail("worker_lost", f"{crashes} workers died while they ran this job", retryable=True)
+        case Refused(code, message, has_spare=True):
+            return _wait(Retry(0.0, code, message, refund=True), attempt, now)
         case Refused(code, message):
             return Fail(code, message, retryable=False)
         case Rejected(message):

@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="user:password for Flower; empty means none.")
     capture_input: Literal["off", "keep", "ours"] = Field(
         "keep",
-        description="What the gateway does with init_image when it accepts a job: off, keep a checked copy, or ours: "
-        "keep one and send the endpoint our link to it.",
+        description="What the gateway does with init_image when it accepts a job: off, keep a checked copy, whose link "
+        "the endpoint is sent if it cannot read init_image, or ours: keep one and send its link at once.",
     )
     drop_in_wait_s: float = Field(
         8.0, ge=0, le=600,

@@ -127,9 +127,8 @@ class JobStore:
         """
         Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it.
 
-        `health` is what the answer tells of the endpoint; `read_copy`: the next POST is to name our copy of the
-        picture. Gives the messages, and for how many seconds this opened the
-        breaker (0: it did not).
+        `health` is what the answer tells of the endpoint; with `read_copy` the next POST names our copy of the picture.
+        Gives the messages, and for how many seconds this opened the breaker (0: it did not).
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
         _, messages, open_s = self._answer(

@@ -102,6 +102,7 @@ class Claim:
 
     `fence` is the number of the lease: a later claim has a higher one, and then nothing this worker writes counts.
     `now_at` is the store's clock at the claim, in Unix seconds; all of a job's instants are on that clock.
+    `reads_copy`: the endpoint could not read the caller's link, and is given that of our copy.
     """
 
     job: str
@@ -118,6 +119,7 @@ class Claim:
     polls: int
     waits: int
     forgiven: int
+    reads_copy: bool = False
 
     lane = "edits"
 
@@ -165,6 +167,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         polls=int(state.get("polls", 0)),
         waits=int(state.get("waits", 0)),
         forgiven=int(state.get("forgiven", 0)),
+        reads_copy=state.get("reads_copy") == "1",
     )
 
 

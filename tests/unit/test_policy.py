@@ -64,7 +64,7 @@ waiting: st.SearchStrategy[Outcome] = st.one_of(
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     waiting,
     st.just(ASKED),
-    st.builds(Refused, words, words),
+    st.builds(Refused, words, words, st.booleans()),
     st.builds(Rejected, words),
     st.builds(Worn, st.integers(10, 20)),
     st.sampled_from([Kept(IMAGE), Stale(), Unwanted(), TooLate()]),
@@ -193,3 +193,15 @@ def test_processing_is_looked_at_until_the_deadline(attempt: Attempt, policy: Re
     on_time = decide(ASKED, replace(attempt, deadline_at=NOW + 1), policy, NOW, random)
     assert isinstance(on_time, Poll)
     assert on_time.checkpoint == ASKED
+
+
+@given(attempts, policies, draws)
+def test_a_spare_copy_is_read_at_once_and_costs_no_attempt(
+    attempt: Attempt, policy: RetryPolicy, random: float
+) -> None:
+    """A picture that could not be read is asked for by our link, whatever attempts are left, until the deadline."""
+    decision = decide(Refused("image_unfetchable", "unread", has_spare=True), attempt, policy, NOW, random)
+    if attempt.deadline_at < NOW:
+        assert isinstance(decision, Fail)
+    else:
+        assert decision == Retry(0.0, "image_unfetchable", "unread", refund=True)

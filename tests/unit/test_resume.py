@@ -77,6 +77,18 @@ def test_a_lost_answer_waits_out_the_spam_filter() -> None:
     assert resume(replace(FRESH, charges=lost(31), number=1), POLICY, FILTER_S) == Unasked()
 
 
+def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
+    """Between a refused POST and that of our copy: POST. With the second intent on record, its answer is lost."""
+    refused = [Charge(1, NOW - 5, "refused", NOW - 4)]
+    claim = replace(FRESH, reads_copy=True, charges=refused, number=1)
+    assert resume(claim, POLICY, FILTER_S) == Unasked()
+    again = replace(claim, charges=[*refused, Charge(2, NOW - 1)])
+    assert resume(again, POLICY, FILTER_S) == Unknown(
+        "a POST was sent and its answer is not on record", FILTER_S - 1 + FILTER_MARGIN_S
+    )
+    assert isinstance(resume(again, replace(POLICY, max_charges=1), FILTER_S), Unknown)
+
+
 def test_a_lost_answer_at_the_bound_is_for_a_person() -> None:
     """With no charge or no attempt left, an unknown outcome stays unknown, even past the deadline."""
     for policy in (replace(POLICY, max_charges=1), replace(POLICY, max_attempts=1)):

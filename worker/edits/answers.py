@@ -19,6 +19,7 @@ Asked = Ready | Processing | Refused | Busy | Failed | Unknown
 
 SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
+UNREADABLE = "image_unfetchable"
 MESSAGE_MOST = 500
 _SERVER_ERROR = 500
 _REFUSING = {
@@ -29,7 +30,7 @@ _WORDS = (
     ("invalid api key", "bad_key"),
     ("insufficient credits", "no_credits"),
     ("out of credits", "no_credits"),
-    ("unable to fetch image", "image_unfetchable"),
+    ("unable to fetch image", UNREADABLE),
     ("invalid api request", "invalid_request"),
 )
 

@@ -17,6 +17,7 @@ from retouch.outcomes import (
     Outcome,
     Processing,
     Ready,
+    Refused,
     Rejected,
     Stale,
     Unasked,
@@ -30,6 +31,7 @@ from retouch.store.jobs import JobStore
 from retouch.store.records import Claim
 from worker.edits.answers import charge_kind
 from worker.edits.endpoint import Endpoint
+from worker.edits.picture import heed_unread, to_ask
 from worker.edits.resume import resume
 from worker.logs import log
 from worker.pulse import Pulse
@@ -78,6 +80,7 @@ def run_edit(job: str, tools: EditTools) -> None:
 
 def post(claim: Claim, tools: EditTools) -> Outcome:
     """Ask for the edit: the intent goes on record, then the POST goes out, then its answer goes on record."""
+    asked = to_ask(claim, tools.blobs, tools.settings)
     word = tools.jobs.intend(claim)
     if word == "stale":
         return Stale()
@@ -87,9 +90,11 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
         return Held(str(word))
     if not isinstance(word, str):
         return word
-    outcome, health = tools.endpoint.ask(claim.spec)
+    answered, health = tools.endpoint.ask(asked)
+    outcome = heed_unread(answered, claim, tools.blobs, tools.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
-    record(claim, charge_kind(outcome), checkpoint, tools, health)
+    read_copy = isinstance(outcome, Refused) and outcome.has_spare
+    record(claim, charge_kind(outcome), checkpoint, tools, health, read_copy=read_copy)
     return outcome
 
 
@@ -104,9 +109,12 @@ def look(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
     return outcome
 
 
-def record(claim: Claim, kind: str, checkpoint: Ready | Processing | None, tools: EditTools, health: str = "") -> None:
+def record(
+    claim: Claim, kind: str, checkpoint: Ready | Processing | None, tools: EditTools, health: str = "", *,
+    read_copy: bool = False,
+) -> None:  # fmt: skip
     """Put an answer on record: the class of the charge, what to resume from, and what it tells of the endpoint."""
-    messages, open_s = tools.jobs.answer(claim, kind, checkpoint, health)
+    messages, open_s = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
     tools.publisher.publish(messages)
     if open_s:
         log.warning("breaker_opened", open_s=open_s, job=claim.job)
@@ -146,8 +154,8 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
 def _warnings(picture: Picture, claim: Claim, ready: Ready) -> tuple[str, ...]:
     # Our own links and names hold the hash of what they lead to.
     same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
-    extra = [*(["flagged"] if ready.flagged else []), *(["same_as_input"] if same else [])]
-    return (*picture.warnings, *extra)
+    known = {"flagged": ready.flagged, "same_as_input": same, "read_our_copy": claim.reads_copy}
+    return (*picture.warnings, *(name for name, holds in known.items() if holds))
 
 
 def _name(value: object) -> str:

@@ -1,6 +1,7 @@
 -- Write the endpoint's answer to a POST, and what to resume from.
 -- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
---       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed.
+--       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed, '1' if the endpoint could not
+--       read the picture and is to be given our copy of it.
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
 -- A late paid answer is adopted if the job has no result: paid once is kept once. Then the next claim resumes from it; a
 -- job that had already failed is put back.
@@ -71,6 +72,7 @@ end
 
 if holds('edits', job, fence) then
   if checkpoint ~= '' then keep_checkpoint() end
+  if ARGV[7] == '1' then redis.call('HSET', own, 'reads_copy', '1') end
   return { 'ok', messages, opened }
 end
 local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'score')

@@ -16,7 +16,8 @@ if state == 'succeeded' then return { 'succeeded', messages } end
 local now = now_s()
 for _, name in ipairs({ own, key('edits', 'spec:' .. job), 'rt:timeline:' .. job }) do redis.call('PERSIST', name) end
 redis.call('ZREM', 'rt:edits:dead', job)
-redis.call('HDEL', own, 'error', 'finished_at', 'cancel', 'cancelled', 'crashes', 'attempt', 'waits', 'polls')
+redis.call('HDEL', own, 'error', 'finished_at', 'cancel', 'cancelled', 'crashes', 'attempt', 'waits', 'polls',
+  'reads_copy')
 redis.call('HSET', own, 'state', 'queued', 'forgiven', #charges_of(job), 'deadline_at', instant(now + deadline_s))
 redis.call('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), job)
 event(job, tenant, 'edit.replayed', now, '')
