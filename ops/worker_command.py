@@ -14,6 +14,9 @@ from retouch.errors import RetouchError
 from retouch.settings import Settings
 
 LANES = ("edits", "deliveries")
+MEMORY = {"MALLOC_ARENA_MAX": "2"}
+"""For glibc, which else keeps freed memory apart for groups of threads; hundreds of them never hand it on."""
+
 GRACE_BEYOND_CALL_S = 10.0
 """A call in flight may last `pix2pix_timeout_s`; this is for storing its result and leaving."""
 
@@ -47,7 +50,7 @@ def worker_programs(
         Program(
             f"{name}-{number}",
             [*worker, f"{name}-{number}", ",".join(lanes), str(concurrency)],
-            environment=environment,
+            environment={**MEMORY, **(os.environ if environment is None else environment)},
             grace_s=settings.pix2pix_timeout_s + GRACE_BEYOND_CALL_S,
         )
         for number in range(1, processes + 1)

@@ -19,6 +19,7 @@ import redis
 from ops.bench.baselines.tutorial import make_tutorial_app
 from ops.bench.part import NotMeasured, Part
 from ops.stack.programs import LOOPBACK, accepts, valkey_program, workers_answer
+from ops.worker_command import MEMORY
 from retouch import Edit, EditQueue
 from retouch.settings import Settings
 
@@ -105,7 +106,8 @@ class Rig:
         names = [f"bench{self._serial}-{number}" for number in range(processes)]
         command = [sys.executable, "-m", module]
         parts = [
-            self._run(name, [*command, name, "edits,deliveries", str(threads)], {**plain, **own}) for name in names
+            self._run(name, [*command, name, "edits,deliveries", str(threads)], {**MEMORY, **plain, **own})
+            for name in names
         ]
         self._until(lambda: workers_answer(settings, names), *parts)
         return parts

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 import requests
@@ -169,14 +171,21 @@ class GuardedAdapter(HTTPAdapter):
     def __init__(self, networks: tuple[str, ...] | None, pool_size: int, ca_file: str) -> None:
         self.networks = networks
         self._pools = _pool_classes(networks)
-        self._tls = create_urllib3_context()
-        self._tls.load_verify_locations(ca_file)
+        self._tls = _tls_context(ca_file)
         super().__init__(pool_connections=max(pool_size, 16), pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         """Make the pools; they share one TLS context, since reading the CA bundle per connection costs 15 ms."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
+
+
+@cache
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """One for the process: reading a CA bundle takes 20 ms and a megabyte."""
+    context = create_urllib3_context()
+    context.load_verify_locations(ca_file)
+    return context
 
 
 def _pool_classes(networks: tuple[str, ...] | None) -> dict[str, type[HTTPConnectionPool]]:

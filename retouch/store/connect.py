@@ -20,6 +20,7 @@ Client = Any
 PRODUCER_TRIES = 1
 WORKER_TRIES = 60  # with waits of up to 2 s: about two minutes, for a paid answer is in the worker's hands
 _MOST_CONNECTIONS = 2_000  # redis-py's default of 100 stalls a lane of 500 threads silently
+_READ_BYTES = 8_192  # kept by each connection, of which a worker has hundreds; redis-py's default is 64 kB
 _LOOP_CONNECTIONS = 50  # one event loop fills no more, and a burst of 1,000 enqueues must not open 1,000
 
 
@@ -48,7 +49,14 @@ def connect_on_loop(settings: Settings) -> Client:
 
 def _wire(settings: Settings) -> dict[str, Any]:
     waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
-    return {"decode_responses": True, "socket_keepalive": True, **waits}
+    # Without introducing itself: for each connection redis-py would look its version up on disk, and send two commands.
+    return {
+        "decode_responses": True,
+        "socket_keepalive": True,
+        "socket_read_size": _READ_BYTES,
+        "driver_info": None,
+        **waits,
+    }
 
 
 @contextmanager
