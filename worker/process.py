@@ -11,6 +11,8 @@ import resource
 import time
 from functools import cached_property
 
+import redis
+
 from retouch.blobs import BlobStore, open_blobs
 from retouch.broker import Publisher, make_app
 from retouch.policy import RetryPolicy
@@ -30,6 +32,7 @@ from worker.pulse import Pulse
 from worker.retention import Retention
 
 _FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
+_ASK_EVERY_S = 1.0
 _HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
 
 
@@ -94,13 +97,25 @@ class WorkerProcess:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
     def start(self) -> None:
-        """Open the lanes' gates by the settings and begin to beat."""
+        """Open the lanes' gates by the settings, once Redis is there, and begin to beat."""
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
         if not self.settings.pix2pix_key.get_secret_value():
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
-        Lanes(self._client).open(self.settings.in_flight_limit, self.settings.rate_per_s)
-        self.pulse.start()
-        log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+        if self._open_gates():
+            self.pulse.start()
+            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+
+    def _open_gates(self) -> bool:
+        """Ask until Redis answers, and say so at each refusal; False if this process is stopped before."""
+        lanes = Lanes(connect(self.settings))
+        while not self._draining:
+            try:
+                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                return True
+            except redis.RedisError as error:
+                log.warning("store_away", error=type(error).__name__, leases=0)
+                time.sleep(_ASK_EVERY_S)
+        return False
 
     def drain(self) -> None:
         """Take no more work: what comes is handed back, what is in flight ends."""

@@ -81,6 +81,16 @@ def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
     assert KEY not in "\n".join(workers.lines)
 
 
+def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without Redis a worker logs store_away at once, and one signal still ends it, well and soon."""
+    nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
+    with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
+        told = json.loads(running.wait_for("store_away"))
+        assert (told["error"], told["leases"]) == ("ConnectionError", 0)
+        assert running.end(signal.SIGTERM) == 0
+    assert not any("Traceback" in line for line in running.lines)
+
+
 def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
     """Commands carry names and numbers; the key travels in the environment."""
     settings = Settings.load(pix2pix_key=KEY)

@@ -58,3 +58,21 @@ def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
     told = lines(capsys)
     assert len(told) == 1
     assert "loud" in told[0]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], form: Any) -> None:
+    """What a library logs with its traceback names file and error, and holds no value of a variable."""
+    logs.configure(Settings(log_format=form))
+
+    def fail(password: str) -> None:
+        raise ValueError(f"{len(password)} letters")
+
+    try:
+        fail("planted-" + KEY)
+    except ValueError:
+        logging.getLogger("celery").critical("unrecoverable", exc_info=True)
+    told = capsys.readouterr().err
+    assert "test_worker_logs.py" in told
+    assert "ValueError: 22 letters" in told
+    assert "planted-" + KEY not in told
