@@ -201,7 +201,7 @@ def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
         return Trouble("refused_address", False, str(error), elapsed_s)
     if not call.sent:
         return Trouble("not_connected", False, _name(error), elapsed_s)
-    if call.deadline.expired or isinstance(error, ReadTimeoutError | TimeoutError):
+    if call.deadline.expired or isinstance(error, ReadTimeoutError) or isinstance(_cause(error), TimeoutError):
         return Trouble("timeout", True, "the answer was not complete in time", elapsed_s)
     if isinstance(error, _Refused):
         return Trouble(error.kind, True, error.detail, elapsed_s)

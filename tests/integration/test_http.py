@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from retouch.outside import guard
+from retouch.outside.deadline import Deadline
 from retouch.outside.http import Trouble, send
 from tests.integration.servers import (
     RawServer,
@@ -79,6 +80,15 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
         outcome = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
         assert trouble(outcome) == ("timeout", True)
         assert server.holding == 1
+
+
+def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the socket gives up sending or reading a moment before the deadline cuts it, that is no reset."""
+    monkeypatch.setattr(Deadline, "watch", lambda *_: None)
+    with RawServer(lambda server, connection: server.hold(connection)) as server:
+        sending = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
+        assert trouble(sending) == ("timeout", True)
+        assert trouble(post(session, server.url(), timeout_s=0.3)) == ("timeout", True)
 
 
 @pytest.mark.parametrize(
