@@ -25,6 +25,10 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "priority": spec.priority,
         "tags": spec.tags,
         "edit": spec.edit,
+        "input": spec.input or None,
+        "deadline_s": spec.deadline_s,
+        "max_attempts": spec.policy.get("max_attempts"),
+        "max_charges": spec.policy.get("max_charges"),
         "attempt": record.attempt,
         "created_at": iso(record.created_at),
         "started_at": _instant(record.started_at),
@@ -34,15 +38,19 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "error": record.error,
         "cancelled": record.cancelled or None,
         "cancel_requested": record.cancel_requested,
+        "resumable": record.resumable,
         "charges": charge_summary(record.charges, price_per_call),
+        "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),
+        "events": list(spec.events),
         "callback": spec.callback or None,
     }
 
 
 def charge_document(charge: Charge) -> Document:
-    """Describe one POST; `class` is null while its answer is not known."""
+    """Describe one POST; `class` is null while its answer is not known, `fence` the number of its lease."""
     return {
+        "fence": charge.fence,
         "at": iso(charge.intent_at),
         "answered_at": _instant(charge.answered_at),
         "class": charge.kind or None,

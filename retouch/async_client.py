@@ -65,8 +65,8 @@ class AsyncEditQueue:
         limit: int = 100,
     ) -> AsyncIterator[AsyncJob]:  # fmt: skip
         """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
-        async for identity in self._access.jobs(JobState(state) if state else None, tenant, since, limit):
-            yield AsyncJob(identity, self._access)
+        async for record in self._access.jobs(JobState(state) if state else None, tenant, since, limit):
+            yield AsyncJob(record.id, self._access)
 
     async def cancel(self, job_id: str) -> str:
         """Cancel one job; see `Job.cancel`."""

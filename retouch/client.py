@@ -79,7 +79,7 @@ class EditQueue:
     ) -> Iterator[Job]:  # fmt: skip
         """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
         found = self._access.jobs(JobState(state) if state else None, tenant, since, limit)
-        return (Job(identity, self._access) for identity in each_at_once(found))
+        return (Job(record.id, self._access) for record in each_at_once(found))
 
     def cancel(self, job_id: str) -> str:
         """Cancel one job; see `Job.cancel`."""

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr = Field(SecretStr(""), description="The key that such a gateway knows a client by.")
     gateway_timeout_s: float = Field(
-        30.0, gt=0, le=900, description="Longest silence of that gateway before a client gets a clear error."
+        30.0, ge=2, le=900, description="Longest silence of that gateway before a client gets a clear error."
     )
     redis_timeout_s: float = Field(
         2.0, gt=0, le=60, description="Longest wait for one Redis answer before a producer gets a clear error."

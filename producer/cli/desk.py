@@ -15,11 +15,12 @@ from retouch.access.direct import RedisAccess
 from retouch.access.interface import Access
 from retouch.access.opening import open_access
 from retouch.access.remote import GatewayAccess, lenient
+from retouch.blobs.interface import is_derived
 from retouch.both_ways import at_once
 from retouch.client import EditQueue
 from retouch.connections import Connections
-from retouch.errors import SettingsError, StoreUnavailable, UnknownJob
-from retouch.events import Event, thumbnail_name
+from retouch.errors import SettingsError, StoreUnavailable
+from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
@@ -75,24 +76,15 @@ class Desk:
         return self.queue.job(job).record()
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, without those that are gone; over a gateway one by one."""
-        if isinstance(self.access, RedisAccess):
-            return self.connections.jobs.records(jobs)
-        found = (self._record_or_none(job) for job in jobs)
-        return [record for record in found if record]
-
-    def _record_or_none(self, job: str) -> JobRecord | None:
-        try:
-            return self.record(job)
-        except UnknownJob:
-            return None
+        """Read many jobs, without those that are gone."""
+        return at_once(self.access.records(jobs))
 
     def document(self, record: JobRecord) -> Document:
         """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
         own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
 
         def route(name: str) -> str:
-            return f"{own}/thumbnail" if name == thumbnail_name("") else f"{own}/image"
+            return f"{own}/thumbnail" if is_derived(name) else f"{own}/image"
 
         link = self.link if isinstance(self.access, RedisAccess) else route
         return job_document(record, link, self.settings.price_per_call)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from producer.cli.desk import Desk
 from producer.cli.wrong_use import WrongUse
+from retouch.both_ways import each_at_once
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
@@ -15,18 +15,11 @@ from retouch.store.records import JobRecord
 _PAGE = 200
 
 
-def jobs(desk: Desk, state: str | None, tenant: str | None, since: float) -> Iterator[JobRecord]:
-    """Walk jobs newest first, enqueued since a Unix time; ids begin with their time, so tenants merge by them."""
+def jobs(desk: Desk, state: str | None, tenant: str | None, since: float, limit: int) -> Iterator[JobRecord]:
+    """Walk jobs newest first, enqueued since a Unix time, up to a number."""
     if state and state not in list(JobState):
         raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
-    if desk.settings.gateway_url:
-        for job in desk.queue.jobs(state, tenant=tenant, since=since, limit=100_000):
-            yield from desk.records([job.id])
-        return
-    store = desk.connections.jobs
-    walks = [store.ids(name, since=since) for name in ([tenant] if tenant else store.tenants())]
-    for page in _pages(heapq.merge(*walks, reverse=True)):
-        yield from (record for record in store.records(page) if state in (None, record.state))
+    return each_at_once(desk.access.jobs(JobState(state) if state else None, tenant, since, limit))
 
 
 def deliveries(

@@ -22,7 +22,7 @@ def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: i
     """Print jobs, as a table or as a JSON array."""
     at = words.since(since)
     with open_desk() as desk:
-        found = list(islice(listing.jobs(desk, state, tenant, at), limit))
+        found = list(listing.jobs(desk, state, tenant, at, limit))
         if as_json:
             print(json.dumps([desk.document(record) for record in found], indent=2))
             return

@@ -9,7 +9,7 @@ from typing import Any
 from producer.cli import saving
 from producer.cli.desk import Desk, open_desk
 from producer.cli.one_edit import charges_line
-from producer.documents import charge_document, delivery_document
+from producer.documents import delivery_document
 from retouch.store.records import JobRecord
 
 
@@ -33,7 +33,6 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
 def _told(desk: Desk, record: JobRecord) -> dict[str, Any]:
     return {
         **desk.document(record),
-        "charge_log": [charge_document(charge) for charge in record.charges],
         "timeline": desk.events(record.id),
         "deliveries": [delivery_document(one) for one in desk.queue.job(record.id).deliveries()],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from producer.gateway.access import Caller, scope
 from producer.gateway.estimate import estimate
 from producer.gateway.listing import cursor_of, read_page
 from producer.gateway.problems import ProblemError, documented, not_found, problem_of
-from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, instant, read_json
+from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
 from producer.gateway.reception import Accepted
 from producer.gateway.tools import GatewayTools, Tools
 from producer.gateway.waiting import wait_until_final
@@ -29,15 +28,11 @@ from retouch.store.pages import walk
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.tenants import ApiKey
 
-WAIT_MOST_S = 60.0
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
-
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 IdempotencyKey = Annotated[
     str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
 ]
-Prefer = Annotated[str | None, Header(description="`wait=N`: answer when the job is over, after N s (60 at most).")]
 _PUT_IN = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "The job."},
@@ -72,7 +67,7 @@ async def enqueue(
     if dry_run:
         return JSONResponse(await run_in_threadpool(estimate, wish, tools))
     accepted = await tools.reception.accept(wish)
-    wait_s = _wait_s(prefer)
+    wait_s = wait_in(prefer)
     headers = {"Location": f"/v1/edits/{accepted.id}"}
     if accepted.replayed or accepted.shared:
         headers["Idempotent-Replayed"] = "true"
@@ -100,11 +95,6 @@ def _new_record(identity: str, spec_json: str) -> JobRecord:
         started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, result=None, cancelled="",
         cancel_requested=False, resumable=False,
     )  # fmt: skip
-
-
-def _wait_s(prefer: str | None) -> float:
-    found = _WAIT.search(prefer or "")
-    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
 
 
 @router.post(
@@ -159,17 +149,23 @@ def list_edits(
     since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
     tag: Annotated[str | None, Query(description="`name=value`.")] = None,
     tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+    ids: Annotated[
+        list[str] | None, Query(alias="id", max_length=100, description="These jobs alone, in this order.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=shapes.PAGE_MOST)] = 50, cursor: str | None = None,
 ) -> JSONResponse:  # fmt: skip
-    """List jobs, newest first."""
+    """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
+    wanted, jobs = scope(key, tenant), tools.connections.jobs
     name, _, value = (tag or "").partition("=")
 
     def fits(record: JobRecord) -> bool:
-        return (state is None or record.state == state) and (not tag or record.spec.tags.get(name) == value)
+        tagged = not tag or record.spec.tags.get(name) == value
+        return tagged and state in (None, record.state) and wanted in ("", record.spec.tenant)
 
-    jobs = tools.connections.jobs
     with clear_errors():
-        wanted = scope(key, tenant)
+        if ids:
+            data = [tools.job(record) for record in jobs.records(ids) if fits(record)]
+            return JSONResponse({"data": data, "has_more": False, "next_cursor": None})
         indexes = [keys.jobs(one) for one in ([wanted] if wanted else jobs.tenants())]
         places = walk(tools.client, indexes, since=instant(since, "since"), after=cursor_of(cursor))
         found, following = read_page(places, jobs.records, lambda record: record.id, fits, limit)

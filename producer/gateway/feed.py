@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
+from producer.documents import Document
 from producer.gateway import shapes
 from producer.gateway.access import Caller, scope
 from producer.gateway.problems import ProblemError, documented
+from producer.gateway.reading import Prefer, wait_in
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.events import event_id, event_object
 from retouch.feed import FeedEntry, last_cursor, read_page
@@ -23,21 +28,40 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
 @router.get("", operation_id="read_events", response_model=shapes.FeedPage, responses=documented(401, 404, 422, 503))
-def read_events(
+async def read_events(
     key: Caller, tools: Tools,
     after: Annotated[str, Query(description="`0`: the beginning; `latest`: from now; else a `next_cursor`.")] = "0",
     tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
     limit: Annotated[int, Query(ge=1, le=shapes.PAGE_MOST)] = 100,
+    prefer: Prefer = None,
 ) -> JSONResponse:  # fmt: skip
-    """Read events, oldest first; they are kept for 30 days, as long as their jobs are."""
+    """
+    Read events, oldest first; they are kept for 30 days, as long as their jobs are.
+
+    `Prefer: wait=N` keeps an empty page back until there is an event, or for N seconds.
+    """
     if not _CURSOR.fullmatch(after):
         raise ProblemError("invalid-request", "1 fault(s)", faults=[("after", "expected a cursor that a page gave")])
-    wanted = scope(key, tenant)
+    wanted, wait_s = scope(key, tenant), wait_in(prefer)
+    page = await run_in_threadpool(_page, tools, after, wanted, limit)
+    if not wait_s:
+        return JSONResponse(page)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait_s), tools.hub.listen(wanted) as news:
+            # Read again once we listen: what came in between would otherwise be missed.
+            while not page["data"]:
+                news.clear()
+                page = await run_in_threadpool(_page, tools, page["next_cursor"], wanted, limit)
+                if not (page["data"] or page["has_more"]):
+                    await news.wait()
+    return JSONResponse(page, headers={"Preference-Applied": f"wait={wait_s:g}"})
+
+
+def _page(tools: GatewayTools, after: str, tenant: str, limit: int) -> Document:
     with clear_errors():
         after = last_cursor(tools.client) if after == "latest" else after
-        entries, cursor, has_more = _entries(tools, after, wanted, limit)
-        data = _events(entries, tools)
-    return JSONResponse({"data": data, "has_more": has_more, "next_cursor": cursor})
+        entries, cursor, has_more = _entries(tools, after, tenant, limit)
+        return {"data": _events(entries, tools), "has_more": has_more, "next_cursor": cursor}
 
 
 def _entries(tools: GatewayTools, cursor: str, tenant: str, limit: int) -> tuple[list[FeedEntry], str, bool]:
@@ -57,12 +81,15 @@ def _entries(tools: GatewayTools, cursor: str, tenant: str, limit: int) -> tuple
 
 
 def _events(entries: list[FeedEntry], tools: GatewayTools) -> list[dict[str, object]]:
-    jobs = tools.connections.jobs
+    jobs, price = tools.connections.jobs, tools.settings.price_per_call
     records = {record.id: record for record in jobs.records(sorted({entry.job for entry in entries}))}
-    data = []
-    for entry in entries:
-        found = jobs.record_with_entry(entry.job, entry.sequence)[1] if entry.job in records else None
-        if found:
-            event = event_object(records[entry.job], found, tools.blobs.link, tools.settings.price_per_call)
-            data.append({"id": event_id(entry.job, entry.sequence), "cursor": entry.cursor, **event})
-    return data
+    told = zip(entries, jobs.entries([(entry.job, entry.sequence) for entry in entries]), strict=True)
+    return [
+        {
+            "id": event_id(entry.job, entry.sequence),
+            "cursor": entry.cursor,
+            **event_object(records[entry.job], found, tools.blobs.link, price),
+        }
+        for entry, found in told
+        if found and entry.job in records
+    ]

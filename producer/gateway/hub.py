@@ -1,4 +1,4 @@
-"""One reader of the feed for all who watch jobs over HTTP: each event is built once, however many wait for it."""
+"""One reader of the feed for all who wait for news over HTTP: each event is built once, however many watch its job."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ class Hub:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._watchers: dict[str, set[Watcher]] = {}
+        self._listeners: dict[str, set[asyncio.Event]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._cursor = ""
         self._starting = asyncio.Lock()
@@ -100,6 +101,20 @@ class Hub:
             if not watching:
                 del self._watchers[job]
 
+    @asynccontextmanager
+    async def listen(self, tenant: str) -> AsyncIterator[asyncio.Event]:
+        """Give what is set whenever something happens to a tenant's jobs, to anybody's for ""."""
+        await self._start()
+        news = asyncio.Event()
+        self._listeners.setdefault(tenant, set()).add(news)
+        try:
+            yield news
+        finally:
+            listening = self._listeners[tenant]
+            listening.discard(news)
+            if not listening:
+                del self._listeners[tenant]
+
     async def _start(self) -> None:
         async with self._starting:
             if self._reader is None or self._reader.done():
@@ -109,9 +124,12 @@ class Hub:
     async def _read(self) -> None:
         while True:
             try:
-                for job, event in await asyncio.get_running_loop().run_in_executor(self._thread, self._next):
+                tenants, events = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
+                for job, event in events:
                     for watcher in self._watchers.get(job, ()):
                         watcher.tell(event)
+                for news in [one for tenant in tenants for one in self._listeners.get(tenant, ())]:
+                    news.set()
             except (redis.RedisError, StoreUnavailable, OSError, ValueError):
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
@@ -119,15 +137,15 @@ class Hub:
         with clear_errors():
             return last_cursor(self._connections.client)
 
-    def _next(self) -> list[tuple[str, Told]]:
-        """Read the next page of the feed and build the events that somebody waits for."""
+    def _next(self) -> tuple[set[str], list[tuple[str, Told]]]:
+        """Read the next page of the feed: the tenants it is about, and the events that somebody watches."""
         wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
         page = next_page(self._connections.client, self._cursor, wait_s)
         wanted = [entry for entry in page if entry.job in self._watchers]
         built = [one for entry in wanted if (one := self._build(entry))]
         if page:
             self._cursor = page[-1].cursor
-        return built
+        return {name for entry in page for name in (entry.tenant, "")}, built
 
     def _build(self, entry: FeedEntry) -> tuple[str, Told] | None:
         record, found = self._connections.jobs.record_with_entry(entry.job, entry.sequence)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Header, Request
 
 from producer.gateway.problems import ProblemError
 
 SINGLE_MOST, BATCH_MOST, UPLOAD_MOST = 64 * 1024, 4 * 1024 * 1024, 50_000_000
 JSON_WITHIN_S, UPLOAD_WITHIN_S = 10.0, 60.0
+WAIT_MOST_S = 60.0
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
 _CLOSE = {"Connection": "close"}
+
+Prefer = Annotated[
+    str | None, Header(description="`wait=N`: answer when there is something to tell, after N s (60 at most).")
+]
+
+
+def wait_in(prefer: str | None) -> float:
+    """Read how many seconds a caller would wait, 0 where it would not."""
+    found = _WAIT.search(prefer or "")
+    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
 
 
 async def read_body(request: Request, most: int, within_s: float = JSON_WITHIN_S) -> bytes:

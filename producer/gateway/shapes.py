@@ -104,6 +104,17 @@ class Charges(Shape):
     amount: float
 
 
+class ChargeEntry(Shape):
+    """One POST to the endpoint; `class` is null while its answer is not known, `fence` the number of its lease."""
+
+    fence: int
+    at: Instant
+    answered_at: Instant | None
+    klass: str | None = Field(alias="class")
+    certain: bool
+    possible: bool
+
+
 class Result(Shape):
     """The edited image. Links are minted for this answer and expire; `bytes` is the file's size."""
 
@@ -143,7 +154,9 @@ class Job(Shape):
     One job.
 
     `replayed`: an idempotency key led to a job that was enqueued before. `shared`: an exact duplicate did. `edit` is
-    what the endpoint is sent; `input` describes the kept copy of the picture that came in.
+    what the endpoint is sent; `input` names the kept copy of the picture that came in, under `/files/`.
+    `max_attempts` and `max_charges` are null where the workers' settings hold. `resumable`: an answer that is paid for
+    is on record, so that a replay costs nothing.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -152,6 +165,10 @@ class Job(Shape):
     priority: Literal["high", "normal", "low"]
     tags: dict[str, str]
     edit: dict[str, Any]
+    input: str | None
+    deadline_s: float
+    max_attempts: int | None
+    max_charges: int | None
     attempt: int
     created_at: Instant
     started_at: Instant | None
@@ -161,8 +178,11 @@ class Job(Shape):
     error: Error | None
     cancelled: Literal["before_charge", "after_charge"] | None
     cancel_requested: bool
+    resumable: bool
     charges: Charges
+    charge_log: list[ChargeEntry]
     receivers: list[str]
+    events: list[EventType]
     callback: str | None
     replayed: bool
     shared: bool
@@ -261,16 +281,6 @@ class FeedPage(Shape):
     data: list[FeedEvent]
     has_more: bool
     next_cursor: str
-
-
-class ChargeEntry(Shape):
-    """One POST to the endpoint; `class` is null while its answer is not known."""
-
-    at: Instant
-    answered_at: Instant | None
-    klass: str | None = Field(alias="class")
-    certain: bool
-    possible: bool
 
 
 class DeliveryAttempt(BaseModel):

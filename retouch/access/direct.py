@@ -77,6 +77,11 @@ class RedisAccess:
             raise not_on_record(job)
         return found
 
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, in two round trips."""
+        with clear_errors():
+            return await self.connections.jobs.records.awaited(jobs)
+
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
         with clear_errors():
@@ -101,7 +106,9 @@ class RedisAccess:
         with clear_errors():
             return await self.waiting.outside(self.connections.blobs.link, kept.name)
 
-    async def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[str]:
+    async def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncIterator[JobRecord]:  # fmt: skip
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
         with clear_errors():
             tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
@@ -109,7 +116,7 @@ class RedisAccess:
                 for record in await self.connections.jobs.records.awaited(page):
                     if limit > 0 and state in (None, record.state):
                         limit -= 1
-                        yield record.id
+                        yield record
                 if limit <= 0:
                     return
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from retouch.blobs import name_in
 from retouch.outcomes import Image
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
@@ -15,16 +16,20 @@ from retouch.store.records import Charge, JobRecord, JobSpec
 Document = Mapping[str, Any]
 
 
-def job_from(document: Document, charges: Sequence[Document]) -> JobRecord:
-    """Read a job; its policy, its deadline and where its image is kept are not told."""
+def job_from(document: Document) -> JobRecord:
+    """Read a job; its instants are right to the millisecond."""
+    policy = {name: document[name] for name in ("max_attempts", "max_charges") if document[name] is not None}
     spec = JobSpec(
         tenant=document["tenant"],
         edit=document["edit"],
-        deadline_s=0.0,
+        deadline_s=document["deadline_s"],
+        policy=policy,
         receivers=tuple(document["receivers"]),
+        events=tuple(document["events"]),
         callback=document["callback"] or "",
         priority=document["priority"],
         tags=document["tags"],
+        input=document["input"] or "",
     )
     return JobRecord(
         id=document["id"],
@@ -35,23 +40,23 @@ def job_from(document: Document, charges: Sequence[Document]) -> JobRecord:
         finished_at=_instant(document["finished_at"]),
         due_at=_instant(document["due_at"]),
         attempt=document["attempt"],
-        charges=tuple(_charge(one, place) for place, one in enumerate(charges, 1)),
+        charges=tuple(_charge(one) for one in document["charge_log"]),
         error=document["error"],
         result=_image(document["result"]) if document["result"] else None,
         cancelled=document["cancelled"] or "",
         cancel_requested=document["cancel_requested"],
-        resumable=False,
+        resumable=document["resumable"],
     )
 
 
 def _image(document: Document) -> dict[str, Any]:
     known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
-    return {"name": "", **known}
+    return {"name": name_in(document["url"]), **known}
 
 
-def _charge(document: Document, place: int) -> Charge:
+def _charge(document: Document) -> Charge:
     asked_at, answered_at = _instant(document["at"]), _instant(document["answered_at"])
-    return Charge(place, asked_at or 0.0, document["class"] or "", answered_at)
+    return Charge(document["fence"], asked_at or 0.0, document["class"] or "", answered_at)
 
 
 def delivery_from(document: Document) -> DeliveryRecord:

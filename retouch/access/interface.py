@@ -60,6 +60,9 @@ class Access(Protocol):
     async def record(self, job: str) -> JobRecord:
         """Read a job."""
 
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, in order; those that are gone are left out."""
+
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
 
@@ -69,7 +72,7 @@ class Access(Protocol):
     async def link(self, job: str, kept: Image) -> str:
         """Mint a link to a job's image."""
 
-    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[str]:
+    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
         """Walk jobs, newest first."""
 
     async def cancel(self, job: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -23,11 +24,12 @@ class Listener:
     """
     Wakes those who wait for jobs, by one reader of the feed however many they are.
 
-    The reader runs while somebody follows a job. It survives an outage; who waits then looks at the job again.
+    The reader runs while somebody follows a job, and looks once in `every_s` at the most often. It survives an outage;
+    who waits then looks at the job again.
     """
 
-    def __init__(self, waiting: Waiting) -> None:
-        self._waiting = waiting
+    def __init__(self, waiting: Waiting, every_s: float = 0.0) -> None:
+        self._waiting, self._every_s = waiting, every_s
         self._lock = threading.Lock()
         self._followers: dict[str, list[Signal]] = {}
         self._reads = False
@@ -57,6 +59,7 @@ class Listener:
         cursor: str | None = None
         try:
             while not self._is_over():
+                next_at = time.monotonic() + self._every_s
                 try:
                     at, jobs = await news(cursor)
                 except (RetouchError, OSError, ValueError):  # ValueError: closed under our hands
@@ -66,6 +69,7 @@ class Listener:
                 # What happened before the first cursor was known has to be looked for by everybody.
                 self._wake(jobs if cursor is not None else None)
                 cursor = at
+                await self._waiting.pause(max(0.0, next_at - time.monotonic()))
         except BaseException:  # cancelled: the next who waits starts another
             self._reads = False
             raise

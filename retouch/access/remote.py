@@ -26,7 +26,8 @@ from retouch.waiting import Waiting
 
 _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
 _PAGE = 100
-_NEWS_LEAST_S, _NEWS_MOST_S = 0.1, 1.0  # between two looks at the feed: more often while there is news
+_NEWS_EVERY_S = 0.1  # at the most often; while there is nothing, the gateway keeps a look waiting
+_WAIT = {"Prefer": "wait=1"}  # short enough that closing a client, or the end of a wait, is not held up
 _PLACE = re.compile(r"edits\[\d+\]\.?")
 
 
@@ -36,11 +37,10 @@ class GatewayAccess:
     def __init__(self, settings: Settings, waiting: Waiting) -> None:
         self._settings, self.waiting = settings, waiting
         self._wire = Wire(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
-        self.listener = Listener(waiting)
-        self._look_again_s = _NEWS_LEAST_S
+        self.listener = Listener(waiting, _NEWS_EVERY_S)
 
-    async def _get(self, path: str, **query: Any) -> dict[str, Any]:
-        return (await self.waiting.outside(self._wire.exchange, "GET", path, query)).document()
+    async def _get(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> dict[str, Any]:
+        return (await self.waiting.outside(self._wire.exchange, "GET", path, query, None, headers)).document()
 
     async def _post(self, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
         return (await self.waiting.outside(self._wire.exchange, "POST", path, query, body)).document()
@@ -88,8 +88,16 @@ class GatewayAccess:
 
     async def record(self, job: str) -> JobRecord:
         """Read a job with its charges."""
-        told = await self._timeline(job)
-        return job_from(told["job"], told["charges"])
+        try:
+            return job_from(await self._get(f"/v1/edits/{job}"))
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, 100 to a call."""
+        pieces = (list(jobs[start : start + _PAGE]) for start in range(0, len(jobs), _PAGE))
+        pages = [await self._get("/v1/edits", id=piece) for piece in pieces]
+        return [job_from(one) for page in pages for one in page["data"]]
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
@@ -117,11 +125,13 @@ class GatewayAccess:
             raise BlobMissing(kept.sha256)
         return str(result["url"])
 
-    async def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[str]:
+    async def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncIterator[JobRecord]:  # fmt: skip
         """Walk jobs, newest first; the default tenant is the key's own."""
         query = {"state": state, "tenant": _own(tenant), "since": since or None}
         async for one in self._pages("/v1/edits", limit, query):
-            yield one["id"]
+            yield job_from(one)
 
     async def _pages(self, path: str, limit: int, query: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         cursor = None
@@ -193,12 +203,7 @@ class GatewayAccess:
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `News`."""
-        page = await self._get("/v1/events", after=after or "latest", limit=1_000)
-        if page["data"] or after is None:
-            self._look_again_s = _NEWS_LEAST_S
-        else:
-            await self.waiting.pause(self._look_again_s)
-            self._look_again_s = min(_NEWS_MOST_S, self._look_again_s * 1.5)
+        page = await self._get("/v1/events", _WAIT if after else None, after=after or "latest", limit=1_000)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
     def upload(self, picture: bytes) -> str:

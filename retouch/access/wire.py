@@ -74,7 +74,7 @@ class Wire:
         more on a new one; a new one that fails is an outage.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-        target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given)}" if given else "")
+        target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
         sent = {"Authorization": f"Bearer {self._key.get_secret_value()}", "Accept": "application/json"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         if data is not None:

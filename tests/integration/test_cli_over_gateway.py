@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ops.demo import PHOTO
 from ops.simulator.running import Simulator
+from retouch.store import keys
 from retouch.store.lanes import Lanes
 from retouch.store.tenants import TenantStore
 from tests.command_line import typed
@@ -60,6 +62,38 @@ def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None
     assert "/files/" in ended.json["edit"]["init_image"]
     assert typed("cancel", ended.json["id"]).code == 0
     assert typed("jobs", "--state", "cancelled", "--json").json[0]["id"] == ended.json["id"]
+
+
+def test_a_list_is_one_call_a_page(
+    key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
+) -> None:  # fmt: skip
+    """However many jobs it shows, `retouch jobs` asks the gateway once; a batch reads its jobs in one call as well."""
+    rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    typed("batch", "rows.jsonl")
+    before = answers_of(gateway_url)
+    assert len(typed("jobs", "--json").json) == 20
+    assert answers_of(gateway_url) - before == 1
+    assert typed("batch", "rows.jsonl", "--json").json["possible_charges"] == 20
+    # One more for where the feed ends, one for all twenty jobs.
+    assert answers_of(gateway_url) - before == 3
+
+
+def answers_of(gateway_url: str) -> float:
+    """How many calls of `/v1` the gateway has answered."""
+    text = httpx.get(f"{gateway_url}/metrics", trust_env=False).text
+    lines = [line for line in text.splitlines() if line.startswith('retouch_http_answers_total{route="/v1')]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> None:
+    """A dead letter that is paid for resumes for nothing, which is known over a gateway too."""
+    Lanes(client).pause()
+    job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
+    typed("cancel", job)
+    assert "POSTs again" in typed("replay", job, "--dry-run").out
+    client.hset(keys.state("edits", job), "checkpoint", '{"kind":"ready","urls":["https://example.com/x.png"]}')
+    assert "no new charge" in typed("replay", job, "--dry-run").out
 
 
 def test_a_batch_runs_and_runs_again(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,13 @@ from retouch import (
     UnknownJob,
     verify_webhook,
 )
+from retouch.store.jobs import JobStore
+from retouch.store.records import JobRecord
 from retouch.store.tenants import TenantStore
 from tests.clients import driven
 from tests.conftest import RunningWorker, Sink
 from tests.gateways import LINK_KEY, running_gateway
+from tests.watching import eventually
 
 SECRET = "rtk_conformance-test"
 
@@ -180,6 +184,29 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
     assert record.result["sha256"] == result.sha256
 
 
+def test_a_record_is_what_the_store_has(
+    queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
+) -> None:  # fmt: skip
+    """A record has everything, whichever way it was read: terms, charges, image; instants to a millisecond."""
+    chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
+    job = queue.enqueue(edit, webhook=sink.url, **chosen)
+    job.result(timeout_s=30)
+    kept, told = JobStore(client, retention_s=60.0).record(job.id), job.record()
+    assert kept is not None
+    assert _without_instants(told) == _without_instants(kept)
+    assert _instants(told) == pytest.approx(_instants(kept), abs=0.002)
+
+
+def _without_instants(record: JobRecord) -> JobRecord:
+    charges = tuple(replace(charge, intent_at=0.0, answered_at=None) for charge in record.charges)
+    return replace(record, created_at=0.0, started_at=None, finished_at=None, charges=charges)
+
+
+def _instants(record: JobRecord) -> list[float | None]:
+    asked = [at for charge in record.charges for at in (charge.intent_at, charge.answered_at)]
+    return [record.created_at, record.started_at, record.finished_at, *asked]
+
+
 def test_an_edit_that_fails_says_why(
     queue: Any, edit: Edit, module_worker: RunningWorker, simulator: Simulator
 ) -> None:  # fmt: skip
@@ -264,8 +291,7 @@ def test_deliveries_are_listed_and_sent_again(
     assert (delivery.job, delivery.type, delivery.tenant) == (job.id, "edit.succeeded", "default")
     assert [one.id for one in queue.deliveries()] == [delivery.id]
     assert queue.deliveries(dead=True) == []
-    while queue.redeliver([delivery.id])[delivery.id] == "open":
-        time.sleep(0.05)
+    assert eventually(lambda: queue.redeliver([delivery.id])[delivery.id] != "open")
     sink.wait_for(2)
 
 
