@@ -62,6 +62,15 @@ def main() -> None:
     except RetouchError as error:
         typer.echo(f"retouch: {error}", err=True)
         sys.exit(exit_code(error))
+    except ModuleNotFoundError as error:
+        lacking = str(error.name).partition(".")[0]
+        typer.echo(f"retouch: this command needs {lacking}: install retouch[ops], which has all packages", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A full disk, a port in use, a file that may not be read: the machine's trouble, told as it tells it.
+        where = f": {error.filename}" if error.filename else ""
+        typer.echo(f"retouch: {error.strerror or error}{where}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -22,6 +22,7 @@ Name = Annotated[str | None, typer.Option("--name", help="Workers are called NAM
 Only = Annotated[list[str] | None, typer.Option("--only", help="Run this check alone; may be repeated.")]
 Measurements = Annotated[list[str] | None, typer.Argument(help="Which: enqueue, bulk, webhook, in-flight, cpu, depth…")]
 Size = Annotated[Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s each.")]
+Export = Annotated[bool, typer.Option("--export", help="Print the settings of the stack that runs here, for eval.")]
 Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker that must answer; may be repeated.")]
 
 
@@ -88,11 +89,14 @@ def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None
         raise typer.Exit(1)
 
 
-def settings(json: Json = False) -> None:
+def settings(json: Json = False, export: Export = False) -> None:
     """Show every setting with unit, default, value and origin; secrets are masked."""
-    from ops.settings_table import show
+    from ops import settings_table
 
-    show(as_json=json)
+    if export:
+        settings_table.export()
+    else:
+        settings_table.show(as_json=json)
 
 
 def bench(names: Measurements = None, scale: Size = "full", json: Json = False) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from retouch.errors import RetouchError
 from retouch.settings import Settings
 
 OPEN_API = "FLOWER_UNAUTHENTICATED_API"
 """With this variable Flower lets anyone send tasks to workers; it is never passed on."""
+
+
+class FlowerPortTaken(RetouchError):
+    """Something listens there already; Flower was not started."""
+
+    wrong_use = True
 
 
 def flower_arguments(settings: Settings) -> list[str]:
@@ -29,11 +37,19 @@ def flower_arguments(settings: Settings) -> list[str]:
 
 
 def run_flower() -> None:
-    """Serve Flower until SIGTERM or SIGINT."""
+    """Serve Flower until SIGTERM or SIGINT; raises `FlowerPortTaken`."""
     settings = Settings.load()
     for name in [name for name in os.environ if name.upper() == OPEN_API]:
         del os.environ[name]
 
     from retouch.broker import make_app
 
-    make_app(settings).start(argv=["flower", *flower_arguments(settings)])
+    app = make_app(settings)
+    app.conf.broker_pool_limit = 10  # every 5 s Flower asks workers for their events, each time on a new connection
+    try:
+        app.start(argv=["flower", *flower_arguments(settings)])
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        where = f"{settings.flower_port} is in use on {settings.flower_address}"
+        raise FlowerPortTaken(f"RETOUCH_FLOWER_PORT: {where}; name another") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +13,18 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from ops.running import adopted_names
+from retouch.errors import RetouchError
 from retouch.settings import Settings
 
 PREFIX = "RETOUCH_"
 UNITS = {"rate_per_s": "per second", "price_per_call": "currency", "in_flight_limit": "requests"}
 _USERINFO = re.compile(r"(?<=://)[^/@]*@")
+
+
+class NoStackHere(RetouchError):
+    """No `retouch up` runs in this folder, or its settings were not taken because RETOUCH_REDIS_URL is set."""
+
+    wrong_use = True
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,14 @@ def show(*, as_json: bool) -> None:
         print(json.dumps([asdict(row) for row in table], indent=2))
     else:
         _print_table(table)
+
+
+def export() -> None:
+    """Print what the stack that runs in this folder set, as lines for `eval`; none of it is a secret."""
+    if not adopted_names():
+        raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and comes first")
+    for name in sorted(adopted_names()):
+        print(f"export {name}={shlex.quote(os.environ[name])}")
 
 
 def _print_table(table: list[Row]) -> None:

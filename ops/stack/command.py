@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.processes import Group, NotReady, Report
-from ops.running import adopted_names
+from ops.running import DEFAULT_STATE, adopted_names
 from ops.stack import programs
 from ops.stack.folder import HOST, StateFolder
 from ops.stack.programs import Ports
@@ -28,7 +28,7 @@ class Stack:
     Embedded Redis, simulator, gateway, workers and Flower under one parent.
 
     Use it as a context manager from the main thread, or `start`, `group.supervise` and `stop`. Raises `StateInUse`,
-    `StateNotOurs`, `PortTaken` or `NotReady`, with nothing left running.
+    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, with nothing left running.
     """
 
     def __init__(
@@ -164,6 +164,10 @@ def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
     say(f"starting on {stack.folder.path}")
     networks = stack.environment["RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"]
     say(f"jobs of this stack may reach private addresses: RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS={networks}")
+    if stack.folder.path == DEFAULT_STATE.resolve():
+        say(
+            '`retouch` finds this stack in this folder; programs of yours do after: eval "$(retouch settings --export)"'
+        )
     if not stack.simulated:
         say("RETOUCH_PIX2PIX_KEY is set: the real endpoint is called, and calls cost money")
     if {"RETOUCH_REDIS_URL", "RETOUCH_BROKER_URL"} & stack.base.keys():

@@ -32,6 +32,12 @@ class StateNotOurs(RetouchError):
     wrong_use = True
 
 
+class StateUnusable(RetouchError):
+    """The folder cannot be made or written; nothing was started."""
+
+    wrong_use = True
+
+
 class PortTaken(RetouchError):
     """A port that was asked for is in use; nothing was started."""
 
@@ -42,14 +48,13 @@ class StateFolder:
     """
     One folder with Redis data, images, ports and the record of the stack that runs on it.
 
-    It is claimed on construction and held until `release`. Raises `StateInUse` or `StateNotOurs`.
+    It is claimed on construction and held until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path.resolve()
         self._refuse_foreign()
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / MARKER).write_text(MARKER_TEXT)
+        self._make()
         self._lock = self._claim()
         if fresh:
             self._empty()
@@ -61,6 +66,15 @@ class StateFolder:
                 f"--state: {self.path} holds files and no {MARKER!r} marker, so it is not a state folder of Retouch; "
                 "name another, or an empty one"
             )
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / MARKER).write_text(MARKER_TEXT)
+        except FileExistsError:
+            raise StateUnusable(f"--state: {self.path} cannot be used: Not a directory") from None
+        except OSError as error:
+            raise StateUnusable(f"--state: {self.path} cannot be used: {error.strerror}") from error
 
     def _claim(self) -> IO[str]:
         # A command that looks whether a stack runs holds the lock for an instant: look thrice.

@@ -17,7 +17,7 @@ from retouch.settings import Settings
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 ENVIRONMENT = re.compile(r"([A-Z][A-Z0-9_]*)=")
-OTHERS = {"curl", "docker", "pip", "kill", "celery", "python"}
+OTHERS = {"curl", "docker", "pip", "kill", "celery", "python", "source"}
 
 
 def commands(block: Block) -> list[list[str]]:
@@ -40,6 +40,8 @@ def fault(words: list[str]) -> str | None:
     name, *rest = words
     if name == "export":
         return next((wrong for word in rest if (wrong := fault_of_variable(word.partition("=")[0]))), None)
+    if name == "eval":
+        return fault(shlex.split(rest[0].removeprefix("$(").removesuffix(")")))
     if name == "retouch":
         return fault_of_retouch(rest)
     if name == "make":

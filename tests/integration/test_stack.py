@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.watching import Spoken, alive, eventually, retouch, run_retouch
+from tests.watching import Spoken, alive, eventually, own_environment, retouch, run_retouch
 
 
 def fetched(url: str) -> str:
@@ -92,6 +95,23 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
     assert alive(stack.process.pid)
 
 
+def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
+    """`retouch settings --export` tells a shell all that a program needs to enqueue here; elsewhere it says so."""
+    program = (
+        "from retouch import Edit, EditQueue; import os;"
+        "print(EditQueue().enqueue(Edit(prompt='x', init_image=os.environ['PHOTO'])).state)"
+    )
+    photo = f"{record(folder)['simulator_url']}/samples/portrait.jpg"
+    lines = retouch("settings", "--export", folder=folder).stdout
+    typed = ["sh", "-c", f"{lines} exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"]
+    ended = subprocess.run(typed, env=own_environment(PHOTO=photo), capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() in ("queued", "running", "succeeded"), ended.stderr
+    elsewhere = retouch("settings", "--export", folder=folder / "var")
+    assert (elsewhere.returncode, elsewhere.stdout) == (2, "")
+    assert elsewhere.stderr.startswith("retouch: no stack of `retouch up` runs in this folder")
+    assert "settings --export" in stack.wait_for("programs of yours")
+
+
 def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
     """The record for other commands carries no key, not even the simulator's."""
     assert "RETOUCH_PIX2PIX_KEY" not in (folder / "var/state/stack.json").read_text()
@@ -121,6 +141,17 @@ def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
             return False
 
     assert eventually(answers)
+
+
+def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A file, or a place that cannot be written, as --state is one line and exit 2, and not a traceback."""
+    (tmp_path / "file").write_text("mine")
+    for state, why in (("file", "Not a directory"), ("/proc/nowhere", "No such file or directory")):
+        ended = retouch("up", "--state", state, folder=tmp_path)
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("retouch: --state: ")
+        assert ended.stderr.endswith(f" cannot be used: {why}\n")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
