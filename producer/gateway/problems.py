@@ -13,13 +13,14 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
+from starlette.routing import Match
 
 from retouch.blobs import BlobError
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 log = logging.getLogger("retouch.gateway")
 
 
@@ -156,15 +157,15 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer an error."""
     problem = problem_of(error)
     if problem.status == 405:
-        problem.headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+        problem.headers["Allow"] = ", ".join(_methods_of(request))
     return problem.response()
 
 
-def _methods_of(request: Request) -> set[str]:
+def _methods_of(request: Request) -> list[str]:
     """Every method that the address takes: a route knows its own alone, and an address may have several."""
-    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
-    matching = (item for path, item in paths.items() if compile_path(path)[0].match(request.url.path))
-    return {method.upper() for item in matching for method in item}
+    asked = [{**request.scope, "method": method} for method in _METHODS]
+    taken = (scope for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes))
+    return [scope["method"] for scope in taken]
 
 
 def install(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from schemathesis.specs.openapi import checks
 from tests.gateways import Api, Callers
 
 EXAMPLES = 15
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 CHECKS: list[CheckFunction] = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
@@ -35,6 +37,18 @@ def test_generated_requests(ops: Api) -> None:
     for operation in operations:
         exercise(operation, {"Authorization": f"Bearer {ops.secret}"})
     assert len(operations) >= 35
+
+
+def test_allow_is_what_an_address_takes(callers: Callers) -> None:
+    """On every address, a method is either taken or refused with 405 and all those that are taken, odd ids or not."""
+    nobody = callers.with_secret()
+    described = nobody.get("/openapi.json").json()["paths"]
+    odd = [path.replace("{id}", odd_id) for path in described for odd_id in ("ed_x", "%3F", "a%23b", "a%0Ab")]
+    for path in {"/docs", "/openapi.json", *(re.sub("{name.*}", "internal", path) for path in odd)}:
+        answers = {method: nobody.ask(method, path) for method in METHODS}
+        taken = [method for method in METHODS if answers[method].status_code != 405]
+        refused = {answer.headers["allow"] for answer in answers.values() if answer.status_code == 405}
+        assert refused == {", ".join(taken)}, path
 
 
 def exercise(operation: Any, headers: dict[str, str]) -> None:
