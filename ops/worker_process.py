@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 from celery.utils.nodenames import gethostname
 
+HEARTBEAT_S = 5.0  # for Flower alone, which takes a worker for gone after two; Celery's default is 2 s
+
 
 def main(arguments: Sequence[str]) -> int:
     """
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         loglevel=settings.log_level,
         without_mingle=True,
         without_gossip=True,
+        heartbeat_interval=HEARTBEAT_S,
         quiet=True,
     )
     celery.start()

@@ -95,13 +95,13 @@ end
 local done = redis.call('HMGET', 'rt:edits:gate', 'budget_day', 'deadlines_swept')
 renew_budgets(tonumber(done[1] or nil))
 sweep_deadlines(tonumber(done[2] or nil))
+for _, receiver in ipairs(due_in('rt:deliveries:shut')) do
+  redis.call('ZREM', 'rt:deliveries:shut', receiver)
+  join('deliveries', receiver)
+end
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
   for _, item in ipairs(due_in(key(lane, 'slots'))) do look_at_slot(lane, item) end
   for _, item in ipairs(due_in(key(lane, 'timetable'))) do wake(lane, item) end
-  for _, group in ipairs(due_in(key(lane, 'shut'))) do
-    redis.call('ZREM', key(lane, 'shut'), group)
-    join(lane, group)
-  end
   dispatch(lane, now)
 end
 redis.call('HSET', 'rt:rescue', 'next_at', instant(soonest), 'last_at', instant(now))
