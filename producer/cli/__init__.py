@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
     looks_after: tuple[Callable[..., None], ...] = (
         *(looking.jobs, looking.job, looking.watch, looking.status, moving.cancel, moving.replay),
         *(moving.pause, moving.resume, looking.deliveries, moving.redeliver),
-        *(money.usage, money.budget, money.erase),
+        *(money.usage, money.erase),
     )
     for panel, commands in ((PUT_IN, puts_in), (LOOK_AFTER, looks_after)):
         for command in commands:

@@ -12,6 +12,7 @@ from producer.cli.tables import ago, print_table
 from producer.cli.wrong_use import WrongUse
 from retouch.errors import InvalidEdit
 from retouch.events import iso
+from retouch.store.ledger import Ledger
 from retouch.store.tenants import ApiKey, TenantStore
 
 
@@ -59,7 +60,7 @@ def set_limits(
     tenant: str, weight: float | None, in_flight_limit: int | None, backlog_limit: int | None, budget: int | None,
     share_duplicates: bool | None, *, as_json: bool,
 ) -> None:  # fmt: skip
-    """Change what is given, and print what the tenant may do then."""
+    """Change what is given, and print what the tenant may do then, and what of today's budget is gone."""
     given = (weight, in_flight_limit, backlog_limit, budget, share_duplicates)
     with open_desk() as desk:
         tenants = TenantStore(desk.connections.client)
@@ -70,11 +71,15 @@ def set_limits(
                 tenant, weight=weight, in_flight_limit=in_flight_limit, backlog_limit=backlog_limit, budget=budget,
                 share_duplicates=share_duplicates,
             )  # fmt: skip
+        today = Ledger(desk.connections.client).budget(tenant)
+    spent = dict(zip(("spent_today", "reserved"), today[1:] if today else (None, None), strict=True))
     if as_json:
-        print(json.dumps(asdict(told), indent=2))
+        print(json.dumps({**asdict(told), **spent}, indent=2))
         return
     for name, value in asdict(told).items():
         print(f"{name.replace('_', ' '):<17} {'no limit' if value is None else value}")
+    if today:
+        print(f"{'spent today':<17} {today[1]} calls, {today[2]} reserved")
 
 
 def _document(key: ApiKey) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def limits(
     tenant: Tenant, weight: Weight = None, in_flight_limit: InFlight = None, backlog_limit: Backlog = None,
     budget: Budget = None, share_duplicates: Share = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Show what a tenant may do; options change it."""
+    """Show what a tenant may do, and what of today's budget is spent; options change what it may."""
     from producer.cli.keyed import set_limits
 
     set_limits(tenant, weight, in_flight_limit, backlog_limit, budget, share_duplicates, as_json=json)

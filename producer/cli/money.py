@@ -1,4 +1,4 @@
-"""The commands about money and memory: `usage`, `budget`, `erase`."""
+"""The commands about money and memory: `usage`, `erase`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from producer.cli.options import Json, Since
 Of = Annotated[str | None, typer.Option("--tenant", help="Of one tenant alone.")]
 By = Annotated[str, typer.Option("--by", help="One row per tenant, day or tag.")]
 Whose = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
-Calls = Annotated[int | None, typer.Option("--calls", min=0, help="Calls a UTC day; 0 lifts the budget.")]
-Backlog = Annotated[int | None, typer.Option("--backlog", min=0, help="Most waiting jobs; 0 lifts the limit.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this nothing is erased.")]
 
 
@@ -21,13 +19,6 @@ def usage(by: By = "tenant", tenant: Of = None, since: Since = None, json: Json 
     from producer.cli.spent import show_usage
 
     show_usage(by, tenant, since, as_json=json)
-
-
-def budget(tenant: Whose, calls: Calls = None, backlog: Backlog = None, json: Json = False) -> None:
-    """Show a tenant's budget of today; with options, set its calls per day or its most waiting jobs."""
-    from producer.cli.spent import show_budget
-
-    show_budget(tenant, calls, backlog, as_json=json)
 
 
 def erase(tenant: Whose, yes: Yes = False, json: Json = False) -> None:

@@ -35,21 +35,6 @@ def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool)
         print("amounts are 0: RETOUCH_PRICE_PER_CALL is not set")
 
 
-def show_budget(tenant: str, calls: int | None, backlog: int | None, *, as_json: bool) -> None:
-    """Set what was asked for, and print the tenant's budget."""
-    with open_desk() as desk:
-        ledger = Ledger(desk.connections.client)
-        ledger.set_limits(tenant, budget=calls, backlog_limit=backlog)
-        known = ledger.budget(tenant)
-        most = ledger.backlog_limit(tenant)
-    told = dict(zip(("calls", "spent", "reserved"), known, strict=True)) if known else {}
-    if as_json:
-        print(json.dumps({"tenant": tenant, **told, "backlog_limit": most}))
-        return
-    spent = f"{known[1]} of {known[0]} calls spent today, {known[2]} reserved" if known else "no budget"
-    print(f"tenant {tenant}: {spent}; at most {most or 'any number of'} waiting jobs")
-
-
 def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     """Erase a tenant; 1 while jobs of it are still in flight."""
     if not yes:

@@ -92,11 +92,6 @@ class Ledger:
         spent, reserved = self._client.hmget(self._today_key(tenant), "spent", "reserved")
         return int(allowed), int(spent or 0), int(reserved or 0)
 
-    def backlog_limit(self, tenant: str) -> int | None:
-        """Give the most jobs of a tenant that may wait, or None where there is no limit."""
-        most = self._client.hget("rt:edits:backlog_limits", tenant)
-        return None if most is None else int(most)
-
     def _today_key(self, tenant: str) -> str:
         return f"rt:budget:{tenant}:{day_number(_today())}"
 

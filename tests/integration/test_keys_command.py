@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_limits_are_shown_and_set(store: dict[str, str], client: Any) -> None:
     assert (told["weight"], told["budget"], told["share_duplicates"], told["backlog_limit"]) == (2.0, 100, True, None)
     assert "in flight limit   no limit" in retouch("keys", "limits", "acme", environment=store).stdout
     assert TenantStore(client).tenant("acme").budget == 100
+
+
+def test_limits_show_what_of_the_budget_is_gone(store: dict[str, str], client: Any) -> None:
+    """Beside a budget stand the calls that are spent and reserved today; without one there is nothing to tell."""
+    assert json.loads(retouch("keys", "limits", "acme", "--json", environment=store).stdout)["spent_today"] is None
+    book = f"rt:budget:acme:{int(time.time() // 86_400)}"
+    client.hset(book, mapping={"spent": 3, "reserved": 2})
+    client.expire(book, 60)
+    shown = retouch("keys", "limits", "acme", "--budget", "100", environment=store).stdout
+    assert "spent today       3 calls, 2 reserved" in shown
+    told = json.loads(retouch("keys", "limits", "acme", "--json", environment=store).stdout)
+    assert (told["budget"], told["spent_today"], told["reserved"]) == (100, 3, 2)
 
 
 @pytest.mark.parametrize(
