@@ -214,7 +214,7 @@ def _bound(name: str, value: Any, most: float) -> list[tuple[str, str]]:
         return []
     whole = name != "deadline_s"
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
-    wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:g}"
+    wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:,.0f}"
     return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]
 
 

@@ -132,7 +132,11 @@ def _require_answer(desk: Desk) -> None:
         desk.connections.client.ping()
     except redis.RedisError as error:
         where = desk.connections.client.connection_pool.connection_kwargs
-        address = where.get("path") or f"{where.get('host')}:{where.get('port')}"
+        address = where.get("path") or f"{where.get('host')}:{where.get('port') or 6379}"
+        if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
+            raise NoStore(
+                f"Redis at {address} refuses us: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
+            ) from None
         raise NoStore(
             f"Redis at {address} does not answer ({type(error).__name__}); nothing was done. Run `retouch up` in this "
             "folder, or point RETOUCH_REDIS_URL at a Redis that runs."

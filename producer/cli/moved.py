@@ -14,6 +14,13 @@ from retouch.store.lanes import LANES
 from retouch.store.records import JobRecord
 
 _UNKNOWN = "unknown"
+_MEANING = {
+    "final": "it had ended already",
+    "requested": "its call is under way, and the job ends with it",
+    "open": "it is still under way, nothing to do",
+    "succeeded": "it has its image, nothing to do",
+    _UNKNOWN: "it never was, or its retention is over",
+}
 
 
 def cancel_jobs(given: Sequence[str], *, as_json: bool) -> int:
@@ -43,7 +50,7 @@ def replay_jobs(
         told = {job: _replay(desk, job, dry_run=dry_run) for job in jobs}
     _tell(told, as_json, "no dead letter")
     posts = sum("POSTs again" in words for words in told.values())
-    if told and not as_json:
+    if posts and not as_json:
         verb = "would be" if dry_run else "are"
         print(f"{posts} of {len(told)} {verb} POSTed again, which the endpoint may bill")
     return _code((word.partition(":")[0] for word in told.values()), {"replayed", "would be replayed", "open"})
@@ -123,7 +130,11 @@ def _tell(told: dict[str, str], as_json: bool, nothing: str = "") -> None:
     if as_json:
         print(json.dumps(told, indent=2))
         return
-    print("\n".join(f"{item}  {word}" for item, word in told.items()) or nothing)
+    print("\n".join(f"{item}  {_explained(word)}" for item, word in told.items()) or nothing)
+
+
+def _explained(word: str) -> str:
+    return f"{word}: {_MEANING[word]}" if word in _MEANING else word
 
 
 def _code(words_told: Iterable[str], fine: set[str]) -> int:

@@ -14,6 +14,7 @@ from producer.cli.desk import Desk, open_desk
 from producer.cli.follow import wait_for
 from producer.cli.pictures import find_picture
 from producer.cli.requests import edit_of, terms_of
+from producer.cli.wrong_use import WrongUse
 from retouch.errors import EditCancelled, EditFailed
 from retouch.handles import Job
 from retouch.intake import admit
@@ -64,7 +65,11 @@ def _wait(desk: Desk, job: Job, stem: str, command: EditCommand) -> int:
         print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
               f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
         return INTERRUPTED
-    return _tell(desk, job, saving.save(result, command.out, stem or job.id), command.as_json)
+    try:
+        path = saving.save(result, command.out, stem or job.id)
+    except WrongUse as error:
+        raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
+    return _tell(desk, job, path, command.as_json)
 
 
 def _tell(desk: Desk, job: Job, path: Path | None, as_json: bool) -> int:

@@ -65,6 +65,15 @@ def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
         _tell(receiver, as_json=as_json, show_secret=False)
 
 
+def remove(identity: str, *, as_json: bool) -> None:
+    """Forget a receiver."""
+    with open_desk() as desk:
+        receiver = _known(desk, identity)
+        desk.connections.receivers.remove(receiver.id)
+    document = {**receiver_document(receiver, show_secret=False), "removed": True}
+    print(json.dumps(document, indent=2) if as_json else f"{receiver.id}  removed; what waits for it ends as dead")
+
+
 def send_test(identity: str, *, as_json: bool) -> int:
     """Send a test event over the session that vets addresses, signed as every webhook is; 0 if it is accepted."""
     from retouch.outside.http import make_session

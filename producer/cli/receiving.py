@@ -9,7 +9,7 @@ import typer
 from producer.cli.options import Json
 
 app = typer.Typer(
-    help="Receivers of webhooks: add, list, test, rotate, disable, enable.",
+    help="Receivers of webhooks: add, list, test, rotate, disable, enable, remove.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -70,3 +70,11 @@ def enable(receiver_id: Id, json: Json = False) -> None:
     from producer.cli import received
 
     received.set_disabled(receiver_id, False, as_json=json)
+
+
+@app.command()
+def remove(receiver_id: Id, json: Json = False) -> None:
+    """Forget a receiver: nothing new is sent to it, and what waits for it ends as dead."""
+    from producer.cli import received
+
+    received.remove(receiver_id, as_json=json)

@@ -77,6 +77,8 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     assert "names the same file as line 2" in told[6]
     assert work_in(client) == []
     assert not (folder / "rows-edited").exists()
+    (folder / "one.csv").write_text("init_image,prompt\nphoto.jpg,\n")
+    assert typed("batch", "one.csv").err.startswith("retouch: 1 row is wrong, nothing was enqueued:")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -128,6 +129,31 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
         assert ended.err.startswith("retouch: Redis at 127.0.0.1:1 does not answer")
         assert ended.err.count("\n") == 1
         assert "planted" not in ended.err
+
+
+def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
+    """A Redis that answers, and will not have us, is not called silent; its own words say why."""
+    monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
+    ended = typed("jobs")
+    assert ended.code == 2
+    assert "refuses us: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
+
+
+def test_a_full_disk_loses_no_image(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the image cannot be saved, no half of it is left and the message says how to fetch it again."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("producer.cli.saving.os.fsync", full)
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png")
+    (job,) = queue.jobs(limit=1)
+    told = f"retouch: 'out.png' could not be written: No space left on device; the image is kept: retouch job {job.id}"
+    assert ended.code == 2
+    assert f"{told} --out FILE\n" in ended.err
+    assert not [path.name for path in folder.iterdir() if "out.png" in path.name]
 
 
 def test_a_url_is_edited_and_saved(

@@ -104,7 +104,7 @@ def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
     ended = typed("cancel", "-", given=f"{jobs[0]}\n{jobs[1]}\n")
-    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final\n{jobs[1]}  cancelled\n")
+    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final: it had ended already\n{jobs[1]}  cancelled\n")
     assert typed("cancel", jobs[2], "ed_nowhere").code == 2
     assert typed("cancel", "-", given=" ").code == 2
     assert typed("jobs", "--state", "cancelled", "--json").out.count('"id"') == 3
@@ -124,7 +124,8 @@ def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> 
     assert "1 of 2 are POSTed again, which the endpoint may bill" in ended.out
     assert {paid.state, unpaid.state} == {"queued"}
     assert typed("replay", paid.id).out.startswith(f"{paid.id}  open")
-    assert typed("replay", "ed_nowhere").code == 2
+    nowhere = typed("replay", "ed_nowhere")
+    assert (nowhere.code, nowhere.out) == (2, "ed_nowhere  unknown: it never was, or its retention is over\n")
     assert typed("replay").code == 2
     assert typed("replay", paid.id, "--since", "1h").code == 2
 
@@ -153,14 +154,14 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
     assert typed("redeliver", "--receiver", second.receiver, "--since", "1h", "--json").json == {
         second.id: "redelivered"
     }
-    assert typed("redeliver", first.id).out == f"{first.id}  open\n"
+    assert typed("redeliver", first.id).out == f"{first.id}  open: it is still under way, nothing to do\n"
     assert typed("redeliver", "--dead").out == "no delivery\n"
     for wrong in (["dl_nowhere"], [], ["--receiver", "rc_nowhere", "--since", "1h"], ["--receiver", first.receiver]):
         assert typed("redeliver", *wrong).code == 2
 
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
-    """Added with a secret, tested by a signed event that a library verifies, rotated, switched off and on."""
+    """Added with a secret, tested by a signed event that a library verifies, rotated, switched off and on, removed."""
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)
     assert typed("receivers", "test", added["id"]).code == 0
@@ -178,6 +179,9 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
     assert "secret" not in typed("receivers", "list", "--json").json[0]
     assert rotated["secret"] not in typed("receivers", "list").out
     assert rotated["secret"] in typed("receivers", "list", "--show-secret").out
+    assert typed("receivers", "remove", added["id"], "--json").json["removed"] is True
+    assert typed("receivers", "list", "--json").json == []
+    assert typed("receivers", "remove", added["id"]).code == 2
 
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:

@@ -81,7 +81,9 @@ def _report(desk: Desk, run: BatchRun, as_json: bool) -> int:
     before = f", {run.saved_before} of them before" if run.saved_before else ""
     print(f"{summary['saved']} of {len(run.rows)} rows saved in {run.folder}{before}; possible charges {charges}")
     for row in failed:
-        print(f"line {row['line']} ({row['row']}) failed: {row['code']}: {row['message']}", file=sys.stderr)
+        line = f"line {row['line']}"
+        named = line if row["row"] == line else f"{line} ({row['row']})"
+        print(f"{named} failed: {row['code']}: {row['message']}", file=sys.stderr)
     if failed:
         print("--retry-failed replays them; it may cost again", file=sys.stderr)
     return 1 if failed else 0

@@ -47,7 +47,8 @@ class RowsRefused(WrongUse):
     def __init__(self, faults: list[tuple[int, str]]) -> None:
         self.faults = faults
         lines = "".join(f"\n  line {line}: {message}" for line, message in faults)
-        super().__init__(f"{len({line for line, _ in faults})} rows are wrong, nothing was enqueued:{lines}")
+        count = len({line for line, _ in faults})
+        super().__init__(f"{count} row{' is' if count == 1 else 's are'} wrong, nothing was enqueued:{lines}")
 
 
 def read_rows(file: Path, terms: Terms, settings: Settings, link: Callable[[str], str]) -> list[Row]:
