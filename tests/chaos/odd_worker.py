@@ -22,13 +22,17 @@ from retouch.outside.pictures import check
 from tests.chaos.stage import Stage, environment_of
 from worker.edits import attempt, endpoint
 
+PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
+"""Pieces of half a decoded picture and more are asked of the kernel, which may refuse, not found among freed ones."""
+
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
     """Start one on a stage, and give its process."""
     name = f"odd{len(stage.workers)}"
     command = [sys.executable, "-m", "tests.chaos.odd_worker", name, "edits,deliveries", str(concurrency), *options]
     with (stage.folder / "workers.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment_of(stage.settings), stdout=log, stderr=log)
+        environment = {**environment_of(stage.settings), "MALLOC_MMAP_THRESHOLD_": str(HALF_A_PICTURE_BYTES)}
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     stage.workers.append(process)
     return process
 
@@ -37,8 +41,7 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
     """Let the judging of a picture find that the process may have no more memory than it has."""
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
-        own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
-        resource.setrlimit(resource.RLIMIT_DATA, (int(own.split()[1]) * 1024, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
         try:
             return check(data, *more)
         finally:

@@ -138,7 +138,7 @@ def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
 def test_worker_without_memory(tmp_path: Path) -> None:
     """A worker that gets no memory for the pictures it has paid for leaves them to a healthy one; no second POST."""
     with a_stage(tmp_path, latency_s=0.3, max_charges=1) as stage:
-        poor = start_odd_worker(stage, 4, "--no-more-memory")
+        poor = start_odd_worker(stage, 1, "--no-more-memory")
         jobs = stage.enqueue(4)
         assert eventually(lambda: {(one.state, one.resumable) for one in stage.records(jobs)} == {("retrying", True)})
         poor.kill()
