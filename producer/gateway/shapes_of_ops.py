@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from producer.gateway.shapes import Delivery, EventType, Instant, Shape
+from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import UsageRow
 
 
 class ReceiverRequest(Shape):
@@ -62,18 +64,6 @@ class RedeliveredMany(Shape):
     open: int
 
 
-class UsageRow(Shape):
-    """Charges of one tenant, day or tag: useful, repeated, wasted, not known, reserved; `amount` as RETOUCH_PRICE."""
-
-    key: str
-    useful: int
-    repeated: int
-    wasted: int
-    unknown: int
-    reserved: int
-    amount: float
-
-
 class Usage(Shape):
     """Money, by tenant, day or tag."""
 
@@ -81,22 +71,9 @@ class Usage(Shape):
     data: list[UsageRow]
 
 
-class Lane(Shape):
-    """How a lane stands; `waiting_by_group` counts by tenant or receiver, for a producer only its own."""
-
-    waiting: int
-    held: int
-    limit: int
-    parked: int
-    dead: int
-    paused: bool
-    breaker_open_s: float
-    waiting_by_group: dict[str, int]
-
-
 class Status(Shape):
-    """Both lanes, and how many jobs ended since ever."""
+    """Both lanes, and how many jobs ended since ever; of the groups that wait, a producer sees its own alone."""
 
-    edits: Lane
-    deliveries: Lane
+    edits: LaneNumbers
+    deliveries: LaneNumbers
     ended: dict[str, int]

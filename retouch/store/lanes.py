@@ -16,7 +16,11 @@ AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 reque
 
 @dataclass(frozen=True, slots=True)
 class LaneNumbers:
-    """How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead`."""
+    """
+    How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead`.
+
+    `breaker_open_s`: until calls go out again; 0 while they do. `waiting_by_group` counts by tenant or by receiver.
+    """
 
     waiting: int
     held: int
@@ -39,10 +43,10 @@ class Lanes:
         """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
         auto = in_flight_limit == "auto"
         gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
-        if auto:
-            self._client.hsetnx(keys.lane("edits", "gate"), "limit", AUTO_START)
-        else:
+        if not auto:
             gate["limit"] = int(in_flight_limit)
+        elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
+            gate |= {"limit": AUTO_START, "learnt": AUTO_START}
         self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
     @both_ways
@@ -79,6 +83,7 @@ class Lanes:
         pipe = self._client.pipeline(transaction=False)
         pipe.zrange(keys.lane(lane, "ready"), 0, -1).hkeys(keys.lane(lane, "held"))
         pipe.zrange(keys.lane(lane, "shut"), 0, -1)
+        pipe.hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
         groups = sorted({group for names in await reply(pipe.execute()) for group in names})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
         pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
