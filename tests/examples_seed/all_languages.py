@@ -1,14 +1,18 @@
-"""The examples in Node, PHP and Java, which need packages of their own: `make seed-examples` runs these too."""
+"""The examples in JavaScript, Node, PHP and Java, which need those installed: `make seed-examples` runs these too."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from retouch.webhooks import sign
+from tests.docs.pages import DOCS, blocks
 from tests.examples_seed.running import example, reply, run, tool
 from tests.gateways import Api
 
@@ -25,6 +29,35 @@ public class Main {{
   }}
 }}
 """
+
+
+def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
+    """The JavaScript example prints a success with an edited image."""
+    (tmp_path / "example.js").write_text(example("fetch", api.url, api.secret))
+    assert_edited(reply(run([tool("node", "install Node 18 or later"), "example.js"], tmp_path)))
+
+
+def test_node_verifies_webhooks(tmp_path: Path) -> None:
+    """What `docs/webhooks.md` shows for Node takes our signature, and refuses a changed body, an old one and none."""
+    body, secret, now = (
+        '{"type":"edit.succeeded"}',
+        "whsec_cGxhbnRlZC1zZWNyZXQtb2YtMzItYnl0ZXMtb3Itc28=",
+        int(time.time()),
+    )
+    ours = sign(body.encode(), "evt_1-2", now, [secret])
+    cases = [
+        (body, ours),
+        (body, sign(body.encode(), "evt_1-2", now, [secret.replace("cGxh", "b3Ro"), secret])),
+        (body + " ", ours),
+        (body, sign(body.encode(), "evt_1-2", now - 600, [secret])),
+        (body, {}),
+    ]
+    told = f"for (const [body, headers] of {json.dumps(cases)})"
+    told += f" console.log(isOurs(Buffer.from(body), headers, {json.dumps(secret)}));"
+    (shown,) = blocks(DOCS / "webhooks.md", "javascript")
+    (tmp_path / "verify.mjs").write_text(shown.code + told)
+    printed = run([tool("node", "install Node 18 or later"), "verify.mjs"], tmp_path)
+    assert printed.split() == ["true", "true", "false", "false", "false"]
 
 
 def test_node(api: Api, assert_edited: Check, tmp_path: Path) -> None:

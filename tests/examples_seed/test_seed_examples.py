@@ -1,4 +1,4 @@
-"""The endpoint's own examples in Python and JavaScript, and its processing path, against the gateway."""
+"""The endpoint's own example in Python, and its processing path, against the gateway."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.simulator.running import Simulator
-from tests.examples_seed.running import example, reply, run, tool
+from tests.examples_seed.running import example, reply, run
 from tests.gateways import Api, Callers, running_gateway
 from tests.watching import eventually
 
@@ -19,12 +19,6 @@ def test_python(api: Api, assert_edited: Check, tmp_path: Path) -> None:
     """The Python example prints a success with an edited image."""
     (tmp_path / "example.py").write_text(example("requests", api.url, api.secret))
     assert_edited(reply(run([sys.executable, "example.py"], tmp_path)))
-
-
-def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
-    """The JavaScript example prints a success with an edited image."""
-    (tmp_path / "example.js").write_text(example("fetch", api.url, api.secret))
-    assert_edited(reply(run([tool("node", "install Node 18 or later"), "example.js"], tmp_path)))
 
 
 def test_a_long_edit_is_fetched_later(
