@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
-import redis
 
 from ops.simulator.running import Simulator
 from retouch import Edit, EditFailed, EditQueue, InvalidEdit, Settings
@@ -30,7 +29,7 @@ class Watch:
     def __init__(self, url: str) -> None:
         self.commands: list[str] = []
         self.events: list[str] = []
-        self._redis = connect(Settings.load(redis_url=url))
+        self._redis = connect(Settings.load(redis_url=url, redis_timeout_s=60, lease_s=90))  # silence is no fault
         self._app = make_app(Settings.load(redis_url=url))
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._monitor), threading.Thread(target=self._capture)]
@@ -53,10 +52,7 @@ class Watch:
         with self._redis.monitor() as monitor:
             self._ready.set()
             while not self._over.is_set():
-                try:
-                    self.commands.append(monitor.next_command()["command"])
-                except redis.TimeoutError:
-                    continue
+                self.commands.append(monitor.next_command()["command"])
 
     def _capture(self) -> None:
         with self._app.connection_for_read() as connection:
