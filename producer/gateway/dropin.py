@@ -137,7 +137,7 @@ def _reply(record: JobRecord, tools: GatewayTools) -> Reply:
     if record.result is not None and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
         output = tools.blobs.link(record.result["name"])
-        return {"status": "success", "generationTime": took_s, "id": record.id, "output": output}
+        return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
         words = record.error["message"] if record.error else "The request was cancelled"
         return {"status": "failed", "id": record.id, "message": words, "output": ""}

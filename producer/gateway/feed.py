@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from producer.documents import Document
 from producer.gateway import shapes
 from producer.gateway.access import Caller, scope
-from producer.gateway.problems import ProblemError, documented
+from producer.gateway.problems import documented, invalid
 from producer.gateway.reading import Prefer, wait_in
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.events import event_id, event_object
@@ -41,7 +41,7 @@ async def read_events(
     `Prefer: wait=N` keeps an empty page back until there is an event, or for N seconds.
     """
     if not _CURSOR.fullmatch(after):
-        raise ProblemError("invalid-request", "1 fault(s)", faults=[("after", "expected a cursor that a page gave")])
+        raise invalid([("after", "expected a cursor that a page gave")])
     wanted, wait_s = scope(key, tenant), wait_in(prefer)
     page = await run_in_threadpool(_page, tools, after, wanted, limit)
     if not wait_s:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from producer.gateway.problems import ProblemError
+from producer.gateway.problems import invalid
 from retouch.store.pages import Place, place_from
 
 LOOKED_AT_MOST = 5_000
@@ -21,7 +21,7 @@ def cursor_of(text: str | None) -> Place | None:
     try:
         return place_from(text) if text else None
     except ValueError as error:
-        raise ProblemError("invalid-request", "1 fault(s)", faults=[("cursor", str(error))]) from None
+        raise invalid([("cursor", str(error))]) from None
 
 
 def read_page(

@@ -20,6 +20,11 @@ from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUna
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
+_FIELDS_NAMED = 10
+_UNROUTED = {
+    404: "nothing is at this address: /docs and /openapi.json list what is where",
+    405: "the header Allow names the methods that this address takes",
+}
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 log = logging.getLogger("retouch.gateway")
 
@@ -123,13 +128,20 @@ def not_found(what: str) -> ProblemError:
     return ProblemError("not-found", f"no {what} has this id: it never existed, is gone, or is not yours")
 
 
+def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
+    """Give the answer for a wrong request: all its faults, and their fields in one line for people."""
+    names = list(dict.fromkeys(field for field, _ in faults))
+    more = f" and {len(names) - _FIELDS_NAMED} more" if len(names) > _FIELDS_NAMED else ""
+    return ProblemError("invalid-request", f"wrong: {', '.join(names[:_FIELDS_NAMED])}{more}", faults=faults)
+
+
 def problem_of(error: Exception) -> ProblemError:
     """Give the problem that an error comes to; one that is not ours becomes `internal`."""
     match error:
         case ProblemError():
             return error
         case InvalidEdit():
-            return ProblemError("invalid-request", f"{len(error.faults)} fault(s)", faults=error.faults)
+            return invalid(error.faults)
         case IdempotencyConflict():
             return ProblemError("idempotency-conflict", "this key was first used for another request; nothing was done")
         case QueueFull():
@@ -144,11 +156,11 @@ def problem_of(error: Exception) -> ProblemError:
             detail = "the image store does not answer; trying again is safe"
             return ProblemError("image-store-unavailable", detail, retry_after_s=STORE_WAIT_S)
         case RequestValidationError():
-            faults = [(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()]
-            return ProblemError("invalid-request", f"{len(faults)} fault(s)", faults=faults)
+            return invalid([(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()])
         case HTTPException():
             name = _BY_STATUS.get(error.status_code, "internal" if error.status_code >= 500 else "invalid-request")
-            return ProblemError(name, str(error.detail), headers=dict(error.headers or {}))
+            detail = _UNROUTED.get(error.status_code, str(error.detail))
+            return ProblemError(name, detail, headers=dict(error.headers or {}))
     log.error("request_failed", exc_info=error)
     return ProblemError("internal", "the gateway failed; what it was asked for may have been done", charged=None)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Header, Request
 
-from producer.gateway.problems import ProblemError
+from producer.gateway.problems import ProblemError, invalid
 
 SINGLE_MOST, BATCH_MOST, UPLOAD_MOST = 64 * 1024, 4 * 1024 * 1024, 50_000_000
 JSON_WITHIN_S, UPLOAD_WITHIN_S = 10.0, 60.0
@@ -80,7 +80,7 @@ def instant(text: str | None, name: str) -> float:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
         faults = [(name, "expected an ISO 8601 time or Unix seconds")]
-        raise ProblemError("invalid-request", "1 fault(s)", faults=faults) from None
+        raise invalid(faults) from None
 
 
 def _is_number(text: str) -> bool:

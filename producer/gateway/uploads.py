@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from producer.documents import Document
 from producer.gateway import shapes
 from producer.gateway.access import Caller
-from producer.gateway.problems import ProblemError, documented
+from producer.gateway.problems import ProblemError, documented, invalid
 from producer.gateway.reading import UPLOAD_MOST, UPLOAD_WITHIN_S, read_body
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.events import iso
@@ -68,7 +68,7 @@ def _keep(body: bytes, kind: str, tools: GatewayTools) -> Document:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
     picture = check(body, replace(PictureLimits(), max_bytes=UPLOAD_MOST))
     if isinstance(picture, PictureFault):
-        raise ProblemError("invalid-request", "1 fault(s)", faults=[("file", picture.message)])
+        raise invalid([("file", picture.message)])
     name = tools.blobs.put(body, picture.suffix)
     with clear_errors():
         keep_blob(tools.client, name, KEPT_S)
@@ -97,7 +97,7 @@ def _file_in_form(body: bytes, kind: str) -> bytes:
     except (ValueError, UnicodeError):
         raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None
     if parts.file is None:
-        raise ProblemError("invalid-request", "1 fault(s)", faults=[("file", "expected a part with a file, got none")])
+        raise invalid([("file", "expected a part with a file, got none")])
     return bytes(parts.file)
 
 

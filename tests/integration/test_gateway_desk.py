@@ -98,3 +98,4 @@ def test_every_problem_has_a_page(api: Api) -> None:
     assert "There is no such thing" in page.text
     assert page.headers["content-type"].startswith("text/html")
     problem(api.get("/problems/none"), "not-found", 404)
+    assert "/openapi.json" in problem(api.get("/"), "not-found", 404)["detail"]
