@@ -10,13 +10,14 @@ local at = instant(now)
 local verdicts, lists = {}, {}
 
 -- Values that go to one key are collected, so that 500 jobs cost a few commands.
-local function collect(command, name, ...)
+local function collect(command, name, first, second)
   local list = lists[name]
   if not list then
     list = { command, name }
     lists[name] = list
   end
-  for _, value in ipairs({ ... }) do list[#list + 1] = value end
+  list[#list + 1] = first
+  list[#list + 1] = second
 end
 
 local function verdict_on(id, idem_key, fingerprint)
@@ -49,13 +50,13 @@ for place = 1, #ARGV, 2 do
   local idem_key = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem
   local verdict = verdict_on(id, idem_key, fingerprint)
   local room = room_of(tenant)
-  local is_on_record = not verdict and redis.call('EXISTS', 'rt:edits:spec:' .. id) == 1
-  if not verdict and not is_on_record and room.room <= 0 then verdict = 'full ' .. room.reason end
+  if not verdict and room.room <= 0 and redis.call('EXISTS', 'rt:edits:spec:' .. id) == 0 then
+    verdict = 'full ' .. room.reason
+  end
   if not verdict then
     verdict = 'new'
-    if not is_on_record then
+    if redis.call('SET', 'rt:edits:spec:' .. id, ARGV[place + 1], 'NX') then  -- else it is on record
       room.room = room.room - 1
-      redis.call('SET', 'rt:edits:spec:' .. id, ARGV[place + 1])
       if idem_key then redis.call('SET', idem_key, id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
       collect('ZADD', 'rt:jobs:' .. tenant, at, id)
       collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), id)
