@@ -8,6 +8,7 @@ also knows the call it serves, so that the call learns whether any byte of its r
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
 import ssl
@@ -34,6 +35,15 @@ REUSE_WITHIN_S = 1.0
 A connection idle for longer is not used again. Servers close idle connections after 2 s and more; a request that
 crosses such a close looks like a reset after sending, and for a paid POST that would be an unknown charge.
 """
+
+STATUSES_MOST = 20
+"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
+
+STATUSES_MOST = 20
+"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
+
+STATUSES_MOST = 20
+"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
 
 
 class Call:
@@ -65,9 +75,32 @@ def serve(call: Call | None) -> None:
     _this_thread.call = call
 
 
+class _Bounded(http.client.HTTPResponse):
+    """The standard library's reader, with an end where the peer decides when there is one."""
+
+    _statuses = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._statuses += 1
+        if self._statuses > STATUSES_MOST:
+            raise http.client.HTTPException("more interim answers than one needs")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # not in the library's stubs
+        return status
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc] # not in the library's stubs
+        if size < 0:  # it would be read as "all that comes", whatever the caller's limit
+            raise http.client.HTTPException("a chunk of less than nothing")
+        return size
+
+    def _read_and_discard_trailer(self) -> None:
+        http.client.parse_headers(self.fp)  # as many at most as an answer may have headers
+
+
 class _Guarded(HTTPConnection):
     """What both schemes share; `networks` is set per session, None means that the operator chose the address."""
 
+    response_class = _Bounded
     networks: tuple[str, ...] | None = ()
     _call: Call | None = None
     _gathered: list[bytes]

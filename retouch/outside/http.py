@@ -2,7 +2,8 @@
 One HTTP exchange as a value: an `Answer`, or the `Trouble` that stood in its way, within a hard total deadline.
 
 Built on the pools of a `requests` session (`make_session`) and nothing above them: preparing, hooks, cookies and
-redirects of `requests` cost more than the exchange itself and none is wanted here. Nothing is ever sent twice.
+redirects of `requests` cost more than the exchange itself and none is wanted here. Nothing is ever sent twice, and
+nothing that a peer does raises: whatever goes wrong inside is `Trouble` too.
 
 Failure policy: `Trouble.sent` decides about money. It is False only if no byte of the request was handed to the
 kernel (name, vetting, connection, TLS handshake); a reused connection that the peer had closed counts as sent.
@@ -113,7 +114,7 @@ def send(
         response = _exchange(session, method, parts, data, _headers(headers, json is not None), call)
         body, truncated = _read(response, max_bytes, truncate, call)
         return Answer(response.status, response.headers, body, time.monotonic() - started_at, truncated)
-    except (AddressRefused, _Refused, HTTPError, http.client.HTTPException, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - nothing that a peer sends may raise into an attempt: it may be paid
         return _trouble(error, call, time.monotonic() - started_at)
     finally:
         serve(None)
@@ -132,7 +133,10 @@ def download(session: requests.Session, url: str, *, timeout_s: float, max_bytes
         location = answer.headers.get("location") if isinstance(answer, Answer) else None
         if not isinstance(answer, Answer) or answer.status not in (301, 302, 303, 307, 308) or not location:
             return answer
-        url = urljoin(url, location)
+        try:
+            url = urljoin(url, location)
+        except ValueError:
+            return Trouble("refused_address", False, "expected a redirect to a URL")
     return Trouble("bad_answer", True, f"expected at most {MAX_REDIRECTS} redirects")
 
 
@@ -205,14 +209,8 @@ def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
         return Trouble("timeout", True, "the answer was not complete in time", elapsed_s)
     if isinstance(error, _Refused):
         return Trouble(error.kind, True, error.detail, elapsed_s)
-    return Trouble("bad_answer" if _is_bad(error) else "reset", True, _name(error), elapsed_s)
-
-
-def _is_bad(error: Exception) -> bool:
-    cause = _cause(error)
-    if isinstance(cause, OSError | http.client.IncompleteRead):  # RemoteDisconnected is an OSError too
-        return False
-    return isinstance(cause, http.client.HTTPException | HTTPError)
+    is_reset = isinstance(_cause(error), OSError | http.client.IncompleteRead)  # RemoteDisconnected is an OSError too
+    return Trouble("reset" if is_reset else "bad_answer", True, _name(error), elapsed_s)
 
 
 def _name(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from retouch.outside import http
 from retouch.outside.http import download, make_session, send
 from tests.integration.servers import LOOPBACK, RawServer, answer, answering, certificate, got, post, then_hold, trouble
 
@@ -29,12 +30,21 @@ def test_downloads_follow_three_redirects(session: requests.Session) -> None:
 @pytest.mark.parametrize(
     "to",
     ["http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", "http://[::ffff:a00:1]/",
-     "//10.0.0.1/x", "http://user:pw@1.1.1.1/", "http://0x7f.1/"],
+     "//10.0.0.1/x", "http://user:pw@1.1.1.1/", "http://0x7f.1/", "http://[::1/x"],
 )  # fmt: skip
 def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
     """A redirect to a private address, another scheme or a malformed URL ends the download before any connection."""
     with RawServer(answering(answer(b"", "302 Found", Location=to))) as server:
         assert trouble(download(session, server.url(), timeout_s=20, max_bytes=99)) == ("refused_address", False)
+
+
+def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of no known class, before or behind the sending, never raises into an attempt that may be paid."""
+    with RawServer(answering(answer())) as server, monkeypatch.context() as patch:
+        patch.setattr(http, "_check_head", lambda *_: 1 / 0)
+        assert trouble(post(session, server.url())) == ("bad_answer", True)
+        patch.setattr(http, "_exchange", lambda *_: 1 / 0)
+        assert trouble(post(session, server.url())) == ("not_connected", False)
 
 
 def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -> None:

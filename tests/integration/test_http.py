@@ -62,7 +62,6 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
         ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
         ("a chunk in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n999\r\n", drip=b"z")),
         ("chunks in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1\r\nz\r\n")),
-        ("endless 100 Continue", then_hold(drip=b"HTTP/1.1 100 Continue\r\n\r\n")),
     ],
 )
 def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
@@ -104,6 +103,10 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
         (then_close(b"HTTP/1.1 banana\r\n\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 200 " + b"O" * 70_000), "bad_answer"),
         (then_hold(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), "bad_answer"),
+        (then_hold(drip=b"HTTP/1.1 100 Continue\r\n\r\n"), "bad_answer"),
+        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", drip=b"A: b\r\n"), "bad_answer"),
+        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", drip=bytes(4096)), "bad_answer"),
+        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"), "bad_answer"),
         (answering(answer(status="103 Early Hints")), "bad_answer"),
         (answering(answer(b"\x1f\x8b", Content_Encoding="gzip")), "bad_answer"),
         (answering(answer(b"x" * 10_001)), "too_large"),

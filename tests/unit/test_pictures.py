@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from retouch.blobs import BlobMissing, open_blobs
-from retouch.outside import thumbnails
+from retouch.outside import pictures, thumbnails
 from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check, kind_of, thumbnail
 from retouch.outside.thumbnails import thumbnail_of
 
@@ -122,6 +122,21 @@ def test_pixels_are_counted_before_decoding() -> None:
         "too_many_pixels", "expected at most 40 megapixels, got 200.0 (20000 x 10000)"
     )
     assert fault(png_that_says(2**31 - 1, 2**31 - 1)).code == "too_many_pixels"
+
+
+@pytest.mark.parametrize("side", [10_000, 16_383])
+def test_a_bomb_is_too_many_pixels(side: int) -> None:
+    """A WebP of 34 bytes that claims more pixels than Pillow itself opens, or warns of, is refused like any other."""
+    size = struct.pack("<I", (side - 1) | (side - 1) << 14)
+    data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + b"\x2f" + size + bytes(9)
+    assert fault(data).code == "too_many_pixels"
+
+
+def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of no known class in one of Pillow's readers is a fault of the picture, which may be paid."""
+    monkeypatch.setitem(pictures._READERS, "PNG", lambda _: 1 / 0)
+    broken = fault(saved(Image.new("L", (2, 2)), "PNG"))
+    assert (broken.code, "ZeroDivisionError" in broken.message) == ("broken", True)
 
 
 def test_pixel_limit_is_exact() -> None:

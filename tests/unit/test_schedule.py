@@ -73,6 +73,16 @@ def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     assert asked_s is None or asked_s >= 0
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 99999999999999999:00:00 GMT",
+     "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"],
+)  # fmt: skip
+def test_a_retry_after_beyond_all_calendars_is_ignored(date: str) -> None:
+    """A date whose numbers no clock can hold leaves the schedule as it is."""
+    assert retry_after_s(date, NOW) is None
+
+
 def test_a_retry_after_of_endless_digits_is_ignored_or_clamped() -> None:
     """Thousands of digits, as a hostile receiver may send them, do no harm."""
     assert next_delay_s(Told(503, retry_after="9" * 5_000), 1, NOW, MIDDLE) == pytest.approx(3_600)
