@@ -148,7 +148,7 @@ class Held:
     """
     A gate closed behind the dispatch of this job: nothing was asked of the endpoint, and no attempt counts.
 
-    `gate` says which: `budget_spent`, or `endpoint_down` for the breaker.
+    `gate` says which: `budget_spent`, `endpoint_down` for the breaker, or `not_on_disk` for a durable intent.
     """
 
     gate: str
@@ -184,12 +184,18 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The job waits without a slot. `refund`: the attempt costs none. `forget`: the next attempt POSTs again."""
+    """
+    The job waits without a slot.
+
+    `refund`: the attempt costs none. `counts`: the wait is one of the few that a paid answer is given. `forget`: the
+    next attempt POSTs again.
+    """
 
     delay_s: float
     code: str
     message: str
     refund: bool = False
+    counts: bool = True
     forget: bool = False
 
 

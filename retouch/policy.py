@@ -40,12 +40,15 @@ POLL_FIRST_S = (1.0, 60.0)
 POLL_BASE_S, POLL_GROWTH, POLL_CAP_S = 2.0, 1.5, 10.0
 HELD_S = 1.0
 FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
+OUR_STORE_S = 5.0
 
-
-_GATES = {
+GATES = {
     "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
     "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
+    "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "
+    "until it does: look at its disk, and whether it is append-only",
 }
+"""What may forbid a POST at its last moment, and what is said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,13 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return _look_again(outcome, attempt, now)
         case Busy(code, message, wait_s):
             delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
-            return _wait(Retry(delay_s, code, message, refund=True), attempt, now)
+            return _wait(Retry(delay_s, code, message, refund=True, counts=False), attempt, now)
         case Held(gate):
-            return _wait(Retry(HELD_S, gate, _GATES[gate]), attempt, now)
-        case NotYet(message, ours) if attempt.waits < FETCH_TRIES or (ours and now < attempt.deadline_at):
-            delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0 ** min(attempt.waits, 20))
+            return _wait(Retry(HELD_S, gate, GATES[gate], refund=gate == "not_on_disk", counts=False), attempt, now)
+        case NotYet(message, ours=True) if now < attempt.deadline_at:
+            return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts=False)
+        case NotYet(message) if attempt.waits < FETCH_TRIES:
+            delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0**attempt.waits)
             return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)
         case NotYet(message, ours=True):
             return Fail("result_not_stored", message, retryable=True)

@@ -53,8 +53,9 @@ class LaneKit:
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """Sweep now, whoever swept before."""
+        """Sweep now, whoever swept before, with the lane's rest behind a full queue over."""
         self.client.hdel("rt:rescue", "next_at")
+        self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
 
     def make_due(self, lane: str, part: str, *items: str) -> None:

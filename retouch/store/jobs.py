@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from retouch.both_ways import both_ways, reply
-from retouch.errors import StoreUnavailable
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -89,8 +88,8 @@ class JobStore:
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
-        Write the intent to POST. Gives `ok`; `stale`, `cancelled`, `budget_spent` or `endpoint_down`: do not POST; or a
-        late answer to resume from.
+        Write the intent to POST. Gives `ok`; `stale`, `cancelled`, `budget_spent`, `endpoint_down` or `not_on_disk`: do
+        not POST; or a late answer to resume from.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -109,10 +108,9 @@ class JobStore:
         if isinstance(word, Exception):
             raise word
         if isinstance(confirmed, Exception) or confirmed[0] < 1:
-            raise StoreUnavailable(
-                f"job {claim.job}: Redis did not confirm within {_DISK_MS} ms that the intent is on its disk; nothing "
-                "was POSTed. Rescue takes the job up again; look at the disk of Redis and its appendonly setting."
-            )
+            if word == "ok":
+                self._answer(args=[claim.job, claim.fence, "refused", "", "", claim.fence, 0])
+            return "not_on_disk" if word == "ok" else str(word)
         return str(word)
 
     def answer(
@@ -242,19 +240,19 @@ def _heading(job: NewJob) -> str:
 
 
 def _settlement(decision: Decision) -> list[object]:
-    """Spell a decision as the script's arguments: move, delay_s, refund, checkpoint, error, result."""
+    """Spell a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
     match decision:
         case Succeed(image):
-            return ["succeeded", 0, 0, "", "", json.dumps(asdict(image), separators=(",", ":"))]
+            return ["succeeded", 0, 0, 0, "", "", json.dumps(asdict(image), separators=(",", ":"))]
         case Fail(code, message, retryable, forget):
             error = json.dumps({"code": code, "message": message, "retryable": retryable})
-            return ["failed", 0, 0, "-" if forget else "", error, ""]
-        case Retry(delay_s, code, message, refund, forget):
+            return ["failed", 0, 0, 0, "-" if forget else "", error, ""]
+        case Retry(delay_s, code, message, refund, counts, forget):
             error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["retrying", delay_s, int(refund), "-" if forget else "", error, ""]
+            return ["retrying", delay_s, int(refund), int(counts), "-" if forget else "", error, ""]
         case Poll(delay_s, checkpoint):
-            return ["polling", delay_s, 0, checkpoint_json(checkpoint), "", ""]
+            return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
         case Cancel():
-            return ["cancelled", 0, 0, "", "", ""]
+            return ["cancelled", 0, 0, 0, "", "", ""]
         case LetGo():
             raise AssertionError("a lease that was let go is not settled")

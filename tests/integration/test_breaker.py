@@ -115,6 +115,7 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
     (probe,) = down.calls()
     down.say(probe, word)
     assert down.gate("open_until") is None
+    down.kit.rescue()
     assert len(down.kit.dispatched()) == 5
     calls = down.calls()
     assert [down.say(claim, "down") for claim in calls] == [0, 0, 0, 0, 10]

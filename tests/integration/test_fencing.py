@@ -46,7 +46,7 @@ def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
     for decision in (SUCCEED, UNKNOWN, Retry(1.0, "x", "y")):
         assert kit.jobs.settle(frozen, decision) == []
     assert client.hgetall(f"rt:edits:state:{frozen.job}") == before
-    assert current.fence == frozen.fence + 1
+    assert current.fence > frozen.fence
     assert_consistent(client, [frozen.job])
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
-from retouch.outcomes import Succeed
+from retouch.outcomes import Retry, Succeed
 from retouch.store.scripts import Message
-from tests.lanes import IMAGE, LaneKit, assert_consistent
+from tests.lanes import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent
 
 SUCCEED = Succeed(IMAGE)
 
@@ -150,6 +151,67 @@ def answer(kit: LaneKit, health: str) -> None:
     assert kit.jobs.intend(claim) == "ok"
     kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
     kit.jobs.settle(claim, SUCCEED)
+    kit.rescue()
+
+
+def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
+    """Tenants with one job each that keep coming, two for each slot, leave a tenant with steady work its turns."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(*(kit.new("steady") for _ in range(40)))
+    served = []
+    for turn in range(60):
+        kit.enqueue(kit.new(f"new{turn}a"), kit.new(f"new{turn}b"))
+        (job,) = kit.dispatched()
+        served.append(client.hget(f"rt:edits:state:{job}", "group"))
+        kit.finish(job, SUCCEED)
+    turns = [turn for turn, tenant in enumerate(served) if tenant == "steady"]
+    assert len(turns) >= 5, served
+    assert served.count("new0a") == 1
+
+
+def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
+    """Behind a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(kit.new(), kit.new())
+    claim = kit.claim(kit.dispatched()[0])
+    assert kit.jobs.intend(claim) == "ok"
+    kit.jobs.answer(claim, "refused", None, "full")
+    kit.jobs.settle(claim, Retry(30.0, "queue_full", "full", refund=True, counts=False))
+    assert kit.dispatched() == []
+    assert float(client.hget("rt:edits:gate", "full_until")) - time.time() < 2
+    client.hset("rt:edits:gate", "full_until", 1)
+    client.hdel("rt:rescue", "next_at")
+    kit.lanes.rescue(1.0, LEASE_S, RETENTION_S)
+    assert len(kit.dispatched()) == 1
+
+
+def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
+    """A rated lane whose last refill lies in the future goes on."""
+    kit.lanes.open(10, 2.0)
+    kit.enqueue(kit.new())
+    client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
+    kit.enqueue(kit.new())
+    assert len(kit.dispatched()) == 2
+
+
+def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
+    """Jobs of a tenant whose calls of today are spent stand in the numbers of the lane, as those of any other."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(*(kit.new("broke") for _ in range(4)))
+    client.hset("rt:edits:budgets", "broke", 0)
+    kit.finish(kit.dispatched()[0], SUCCEED)
+    numbers = kit.lanes.numbers("edits")
+    assert (numbers.waiting, numbers.held, numbers.waiting_by_group) == (3, 0, {"broke": 3})
+
+
+def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
+    """Whoever ran with a limit of 100 and turns to `auto` begins with five; later workers keep what was learnt."""
+    kit.lanes.open(100, 0.0)
+    kit.lanes.open("auto", 0.0)
+    assert learnt(client) == (5, 5.0)
+    client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
+    kit.lanes.open("auto", 0.0)
+    assert learnt(client) == (9, 9.5)
 
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:

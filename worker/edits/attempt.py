@@ -25,7 +25,7 @@ from retouch.outcomes import (
 )
 from retouch.outside.http import Trouble
 from retouch.outside.pictures import Picture, PictureFault, check
-from retouch.policy import RetryPolicy, decide
+from retouch.policy import GATES, RetryPolicy, decide
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
 from retouch.store.records import Claim
@@ -86,7 +86,7 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
         return Stale()
     if word == "cancelled":
         return Unwanted()
-    if word in ("budget_spent", "endpoint_down"):
+    if word in GATES:
         return Held(str(word))
     if not isinstance(word, str):
         return word

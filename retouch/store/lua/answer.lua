@@ -17,7 +17,11 @@ for place, charge in ipairs(charges) do
     charge.class, charge.answered_at = class, tonumber(instant(now))
     local is_free = class == 'refused' or class == 'failed'
     if is_free ~= was_free then money.correct(tenant, charge.intent_at, is_free and -1 or 1) end
-    if class == 'refused' and #charges > REFUSALS_KEPT then table.remove(charges, place) end
+    if class == 'refused' and #charges > REFUSALS_KEPT then
+      table.remove(charges, place)
+      local forgiven = tonumber(redis.call('HGET', own, 'forgiven') or 0)
+      if place <= forgiven then redis.call('HSET', own, 'forgiven', forgiven - 1) end
+    end
     break
   end
 end
@@ -43,6 +47,7 @@ end
 -- The breaker, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled by each
 -- probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt. A probe whose POST may
 -- have been billed doubles up to 5 min; one that cost nothing, up to 20 s.
+local FULL_S = 1  -- a full queue refuses the next job as well: a moment's rest for the whole lane
 local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S, OPEN_MOST_FREE_S = 5, 10, 300, 20
 local opened = ''
 local function heed()
@@ -60,14 +65,18 @@ local function heed()
   redis.call('HDEL', 'rt:edits:gate', 'probing')
 end
 if health ~= '' then
+  if health == 'full' then redis.call('HSET', 'rt:edits:gate', 'full_until', instant(now + FULL_S)) end
   learn()
   heed()
 end
 
 -- Looks and waits are counted for each paid answer: those before it must not shorten the tries to bring it home.
+-- The answer to another POST that stands there is put aside as a spare: settle.lua takes it up when this one fails.
 local function keep_checkpoint()
-  redis.call('HSET', own, 'checkpoint', checkpoint)
-  redis.call('HDEL', own, 'polls', 'waits')
+  local known = redis.call('HMGET', own, 'checkpoint', 'checkpoint_of')
+  if known[1] and known[1] ~= '' and known[2] ~= ARGV[6] then redis.call('HSET', own, 'spare', known[1]) end
+  redis.call('HSET', own, 'checkpoint', checkpoint, 'checkpoint_of', ARGV[6])
+  redis.call('HDEL', own, 'polls', 'waits', 'crashes')
 end
 
 if holds('edits', job, fence) then
@@ -75,13 +84,17 @@ if holds('edits', job, fence) then
   if ARGV[7] == '1' then redis.call('HSET', own, 'reads_copy', '1') end
   return { 'ok', messages, opened }
 end
-local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'score')
+local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'score', 'checkpoint_of')
 local state = known[1]
 if state and FINAL[state] then
   local spec = cjson.decode(redis.call('GET', key('edits', 'spec:' .. job)) or '{}')
   money.book(job, tenant, spec.tags, charges, known[3] and true or false)
 end
-if checkpoint == '' or not state or known[3] or (known[2] and known[2] ~= '') then return { 'late', messages, opened } end
+if checkpoint == '' or not state or known[3] then return { 'late', messages, opened } end
+if known[2] and known[2] ~= '' then
+  if known[5] ~= ARGV[6] then redis.call('HSET', own, 'spare', checkpoint) end
+  return { 'late', messages, opened }
+end
 keep_checkpoint()
 local waits = redis.call('ZSCORE', key('edits', 'backlog:' .. tenant), job)
 if waits then

@@ -2,7 +2,7 @@
 -- ARGV: lane, item, lease_s.  Returns false, or {spec, now, state fields...}.
 local lane, item, lease_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local own = state_key(lane, item)
-local known = redis.call('HMGET', own, 'called', 'state', 'group', 'started_at')
+local known = redis.call('HMGET', own, 'called', 'state', 'group', 'started_at', 'fence')
 if known[1] ~= '1' or not redis.call('ZSCORE', key(lane, 'slots'), item) then return false end
 local spec = redis.call('GET', key(lane, 'spec:' .. item))
 if not spec then  -- erased while it waited: nothing is left to do
@@ -11,7 +11,9 @@ if not spec then  -- erased while it waited: nothing is left to do
   return false
 end
 local now = now_s()
-redis.call('HSET', own, 'called', '0', 'state', 'running', 'fence', redis.call('HINCRBY', own, 'fence', 1))
+-- At least the clock's milliseconds: a number that Redis forgot with its last second must not be given twice.
+local fence = math.max(tonumber(known[5] or 0) + 1, math.floor(now * 1000))
+redis.call('HSET', own, 'called', '0', 'state', 'running', 'fence', string.format('%.0f', fence))
 hold_until(lane, item, now + lease_s)
 if lane == 'edits' then
   if not known[4] then

@@ -18,7 +18,7 @@ local function now_s()
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
--- A job whose answer is paid for needs no call, only its image: it goes first, and neither budget nor breaker counts it.
+-- A job whose answer is paid for needs no call, only its image: it goes first, and no budget counts it.
 local function is_paid(lane, item)
   local checkpoint = lane == 'edits' and redis.call('HGET', state_key(lane, item), 'checkpoint')
   return checkpoint and checkpoint ~= ''
@@ -36,7 +36,8 @@ local function call(lane, item, at)
 end
 
 local function gate_of(lane)
-  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock', 'open_until' }
+  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock', 'open_until',
+    'full_until' }
   local values = redis.call('HMGET', key(lane, 'gate'), unpack(names))
   local gate = {}
   for i, name in ipairs(names) do gate[name] = tonumber(values[i] or nil) end
@@ -68,7 +69,9 @@ local function join(lane, group)
   if redis.call('ZSCORE', key(lane, 'shut'), group) then return end
   local gate = gate_of(lane)
   if not may_take(lane, group, gate, tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)) then return end
-  local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting'), group) or 0)
+  local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting'), group) or nil)
+  -- A newcomer stands one turn behind the clock: newcomers without end would starve those who were served before.
+  if not pass then pass = gate.clock + 1 / tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1) end
   redis.call('ZREM', key(lane, 'resting'), group)
   redis.call('ZADD', key(lane, 'ready'), math.max(pass, gate.clock), group)
 end
@@ -83,6 +86,7 @@ local function tokens_of(gate, now)
   if not gate.rate or gate.rate <= 0 then return math.huge end
   local most = math.max(1, gate.rate)
   local since = now - (gate.refilled_at or 0)
+  if since < 0 then return most end  -- the clock was set back
   return math.min(most, (gate.tokens or most) + since * gate.rate)
 end
 
@@ -91,7 +95,7 @@ local function dispatch(lane, now)
   local ready = key(lane, 'ready')
   if redis.call('ZCARD', ready) == 0 then return end
   local gate = gate_of(lane)
-  if gate.paused == 1 or (gate.open_until and now < gate.open_until) then return end
+  if gate.paused == 1 or now < math.max(gate.open_until or 0, gate.full_until or 0) then return end
   local tokens = tokens_of(gate, now)
   local free = math.floor(math.min(gate.limit - redis.call('ZCARD', key(lane, 'slots')), tokens))
   if gate.open_until then free = math.min(free, 1) end
