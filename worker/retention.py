@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retouch.blobs import BlobError, BlobStore, derived_name
+from retouch.blobs import BlobError, BlobStore
+from retouch.store import keys
 from retouch.store.connect import Client
-from retouch.store.kept import keep_blob, take_due_blobs, trim_indexes
+from retouch.store.kept import drop_blob, take_due_blobs, trim_indexes
 from worker.logs import log
-
-_IDLE_S = 3_600.0
-_THUMBNAIL = ("thumb", "webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +23,20 @@ class Retention:
         """
         Clear the indexes, and some of the images that are due; True when there may be more of those.
 
-        Failure policy: an image that cannot be deleted now, or was just put again, goes back on the record for an hour.
+        Failure policy: an image that cannot be deleted now, or was just put again, stays on the record for an hour.
         """
-        gone, names = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
-        for name in names:
-            self._delete(name)
-        if gone or names:
-            log.info("retention_swept", index_entries=gone, images=len(names))
-        return len(names) > 0
+        gone, marks = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
+        for name, mark in marks.items():
+            self._drop(name, mark)
+        if gone or marks:
+            log.info("retention_swept", index_entries=gone, images=len(marks))
+        return len(marks) > 0
 
-    def _delete(self, name: str) -> None:
+    def _drop(self, name: str, mark: float) -> None:
         try:
-            if self.blobs.delete_idle(name, _IDLE_S):
-                self.blobs.delete(derived_name(name, *_THUMBNAIL))
-                return
-        except BlobError as fault:
+            drop_blob(self.client, self.blobs, name, mark)
+        except (BlobError, OSError) as fault:
             log.warning("image_not_deleted", reason=str(fault))
-        keep_blob(self.client, name, _IDLE_S)
+        except ValueError as fault:  # no blob has such a name, so there is nothing to delete, now or in an hour
+            log.warning("image_not_deleted", reason=str(fault))
+            self.client.zrem(keys.KEPT, name)

@@ -83,15 +83,26 @@ class FileBlobs:
             self._path(name).unlink(missing_ok=True)
 
     def delete_idle(self, name: str, idle_s: float) -> bool:
-        """Remove a blob unless it was written lately; tells whether it is gone."""
+        """
+        Remove a blob unless it was written lately; tells whether it is gone.
+
+        It is moved aside, looked at once more and moved back if a writer came first. What remains: a process killed
+        between these two moves, in the instant in which a writer came too, loses the bytes.
+        """
+        target, before = self._path(name), time.time() - idle_s
+        aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("delete"):
             try:
-                idle = self._path(name).stat().st_mtime < time.time() - idle_s
+                if target.stat().st_mtime >= before:
+                    return False
+                target.rename(aside)
+                if aside.stat().st_mtime >= before:
+                    self._move(aside, target)
+                    return False
+                aside.unlink()
             except FileNotFoundError:
                 return True
-            if idle:
-                self.delete(name)
-            return idle
+            return True
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """A signed URL on the gateway."""

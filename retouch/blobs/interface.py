@@ -101,6 +101,11 @@ def checked(name: str) -> str:
     return name
 
 
+def names_in(text: str) -> set[str]:
+    """Name every blob that a text speaks of, such as a record with links in it."""
+    return {found.group() for found in _NAME.finditer(text)}
+
+
 def name_in(url: str) -> str:
     """The name of the blob that a link leads to, by its path alone; "" for a URL that is no link to a blob."""
     path = url.partition("?")[0]

@@ -71,7 +71,12 @@ class S3Blobs:
             obstore.delete(self._store, checked(name))
 
     def delete_idle(self, name: str, idle_s: float) -> bool:
-        """Remove a blob unless it was put lately; tells whether it is gone."""
+        """
+        Remove a blob unless it was put lately; tells whether it is gone.
+
+        What remains: bytes that are put between the look and the removal, some milliseconds, are lost. Not every S3
+        removes on a condition; a bucket with versions still has them.
+        """
         try:
             with self._explained("read", name):
                 put_at = obstore.head(self._store, checked(name))["last_modified"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from retouch.blobs import BlobStore, derived_name, name_in
+from retouch.blobs import BlobStore, name_in, names_in
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.jobs import JobStore
+from retouch.store.kept import AGAIN_S, drop_blob, keep_blob, release_blobs
 from retouch.store.records import JobRecord
 
 _PAGE = 200
@@ -17,11 +18,17 @@ _PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased, and how many jobs are still in flight: those were cancelled and go when it is run again."""
+    """
+    What was erased, and how many jobs are still in flight: those were cancelled and go when it is run again.
+
+    `images_due` were put within the last hour, perhaps by a job of somebody else that is about to end: a worker deletes
+    them when an hour is over.
+    """
 
     jobs: int
     images: int
     in_flight: int
+    images_due: int = 0
 
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
@@ -29,40 +36,75 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
     Erase what is kept of a tenant, all but the ledger.
 
     Waiting jobs are cancelled first; those in flight are cancelled too and stay until their call has ended. An image
-    that another tenant's job yielded as well stays for that one. Safe to run again.
+    or picture that another tenant's job leads to as well stays for that one. Safe to run again.
     """
     records = list(_records(jobs, tenant))
     for record in records:
         if not JobState(record.state).is_final:
             jobs.cancel(record.id)
     over = [record for record in jobs.records([r.id for r in records]) if JobState(record.state).is_final]
-    names = _images(over) - _images(_of_others(jobs, tenant))
-    for name in names:
-        blobs.delete(name)
-        blobs.delete(derived_name(name, "thumb", "webp"))
-    if names:
-        client.zrem(keys.KEPT, *names)
+    gone, due = _drop_images(client, jobs, blobs, over)
     for record in over:
         _forget(client, tenant, record.id)
     if len(over) == len(records):
         _forget_tenant(client, tenant)
-    return Erased(len(over), len(names), len(records) - len(over))
+    return Erased(len(over), gone, len(records) - len(over), due)
+
+
+def _drop_images(client: Client, jobs: JobStore, blobs: BlobStore, over: list[JobRecord]) -> tuple[int, int]:
+    """
+    Delete the images that these jobs alone lead to; gives how many are gone, and how many a worker deletes in an hour.
+
+    Other jobs are read once more after the images were released: one that ended in between, and is kept for a shorter
+    time than was on record for its image, changed nothing there.
+    """
+    own, names = {record.id for record in over}, _images(over)
+    names -= _led_to(jobs, names, own)
+    released = release_blobs(client, names)
+    for name in _led_to(jobs, names, own):
+        before, mark = released.pop(name)
+        keep_blob(client, name, AGAIN_S + before - mark)
+    gone = sum(drop_blob(client, blobs, name, mark) for name, (_, mark) in released.items())
+    return gone, len(released) - gone
 
 
 def _images(records: Iterable[JobRecord]) -> set[str]:
-    """Name the images of jobs: what they yielded, and what was uploaded for them."""
-    found = {record.result["name"] for record in records if record.result}
-    return found | {name for record in records if (name := name_in(record.spec.edit["init_image"]))}
+    """Name the images of jobs: what they yielded, and what was uploaded or kept for them."""
+    found = set[str]()
+    for record in records:
+        found |= {record.spec.input, name_in(record.spec.edit["init_image"])}
+        found |= {record.result["name"]} if record.result else set()
+    return found - {""}
 
 
-def _of_others(jobs: JobStore, tenant: str) -> list[JobRecord]:
-    return [record for other in jobs.tenants() if other != tenant for record in _records(jobs, other)]
+def _led_to(jobs: JobStore, names: set[str], own: set[str]) -> set[str]:
+    """Give those of the names that the records of other jobs than these speak of. Reads all jobs if there is a name."""
+    found = set[str]()
+    for tenant in jobs.tenants() if names else ():
+        for ids in _pages(jobs, tenant):
+            if others := [job for job in ids if job not in own]:
+                found.update(*(names & names_in(text) for text in _texts(jobs.client, others)))
+    return found
+
+
+def _texts(client: Client, ids: list[str]) -> Iterator[str]:
+    """Read those parts of job records that may lead to images, and no more: there may be a million jobs."""
+    with client.pipeline(transaction=False) as pipe:
+        pipe.mget([keys.spec("edits", job) for job in ids])
+        for job in ids:
+            pipe.hget(keys.state("edits", job), "result")
+        specs, *results = pipe.execute()
+    return (text for text in (*specs, *results) if text)
 
 
 def _records(jobs: JobStore, tenant: str) -> Iterator[JobRecord]:
+    for ids in _pages(jobs, tenant):
+        yield from jobs.records(ids)
+
+
+def _pages(jobs: JobStore, tenant: str) -> Iterator[list[str]]:
     ids = list(jobs.ids(tenant))
-    for start in range(0, len(ids), _PAGE):
-        yield from jobs.records(ids[start : start + _PAGE])
+    return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
 
 
 def _forget(client: Client, tenant: str, job: str) -> None:

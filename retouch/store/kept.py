@@ -6,11 +6,17 @@ A blob has one entry on the record of kept blobs, since jobs that yielded the sa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from retouch.blobs import BlobStore, derived_name
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.scripts import load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
+AGAIN_S = 3_600.0
+"""A blob that was taken, or put within this time, is looked at again so much later: its job may be about to end."""
+
 _TURN_S = 50
 _DUE_MOST = 200
 
@@ -24,11 +30,39 @@ def keep_blob(client: Client, name: str, for_s: float) -> None:
     client.zadd(keys.KEPT, {name: seconds + for_s}, gt=True)
 
 
-def take_due_blobs(client: Client) -> list[str]:
-    """Take some blobs whose time is over off the record; nobody else is given them, at most 200 at a time."""
-    seconds, _ = client.time()
-    due = client.zrange(keys.KEPT, "-inf", seconds, byscore=True, offset=0, num=_DUE_MOST)
-    return [name for name in due if client.zrem(keys.KEPT, name)]
+def take_due_blobs(client: Client) -> dict[str, float]:
+    """
+    Take some blobs whose time is over, at most 200, each with the mark that `drop_blob` asks for.
+
+    Nobody else is given them for an hour; they stay on the record, so that a taker who dies leaves none behind.
+    """
+    flat = load(client, "take_blobs")(args=[_DUE_MOST, AGAIN_S])
+    return dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
+
+
+def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """Let blobs be due in an hour, whatever was asked for; gives what was, and the mark that `drop_blob` asks for."""
+    seconds, micros = client.time()
+    mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
+    with client.pipeline(transaction=True) as pipe:
+        for name in wanted:
+            pipe.zscore(keys.KEPT, name).zadd(keys.KEPT, {name: mark})
+        scores = pipe.execute()[::2]
+    return {name: (score or mark, mark) for name, score in zip(wanted, scores, strict=True)}
+
+
+def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
+    """
+    Delete a blob with its thumbnail and take it off the record; tells whether it is gone. Raises `BlobError`.
+
+    Failure policy: it stays when somebody asked for it since it was marked, or put its bytes within the last hour.
+    What remains: one that is asked for between the look and the deletion, without its bytes being put, is gone.
+    """
+    if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
+        return False
+    blobs.delete(derived_name(name, "thumb", "webp"))
+    load(client, "forget_blob")(args=[name, mark])
+    return True
 
 
 def trim_indexes(client: Client, retention_s: float) -> int:

