@@ -3,8 +3,8 @@
 --       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed, '1' if the endpoint could not
 --       read the picture and is to be given our copy of it.
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
--- A late paid answer is adopted if the job has no result: paid once is kept once. Then the next claim resumes from it; a
--- job that had already failed is put back.
+-- A late paid answer is adopted if the job has no result: paid once is kept once. Then the next claim resumes from it;
+-- a job that had already failed is put back.
 local job, fence, class, checkpoint, health = unpack(ARGV, 1, 5)
 local now = now_s()
 local own = state_key('edits', job)
@@ -105,7 +105,9 @@ elseif state == 'retrying' or state == 'failed' then
   if state == 'failed' then
     redis.call('HDEL', own, 'error', 'finished_at')
     redis.call('ZREM', 'rt:edits:dead', job)
-    for _, name in ipairs({ own, key('edits', 'spec:' .. job), 'rt:timeline:' .. job }) do redis.call('PERSIST', name) end
+    for _, name in ipairs({ own, key('edits', 'spec:' .. job), 'rt:timeline:' .. job }) do
+      redis.call('PERSIST', name)
+    end
   end
   redis.call('HSET', own, 'state', 'queued')
   event(job, tenant, 'edit.adopted', now, '')

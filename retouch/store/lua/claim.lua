@@ -2,7 +2,7 @@
 -- ARGV: lane, item, lease_s.  Returns false, or {spec, now, state fields...}.
 local lane, item, lease_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local own = state_key(lane, item)
-local known = redis.call('HMGET', own, 'called', 'state', 'group', 'started_at', 'fence')
+local known = redis.call('HMGET', own, 'called', 'state', 'group', 'started_at', 'fence', 'untold')
 if known[1] ~= '1' or not redis.call('ZSCORE', key(lane, 'slots'), item) then return false end
 local spec = redis.call('GET', key(lane, 'spec:' .. item))
 if not spec then  -- erased while it waited: nothing is left to do
@@ -20,6 +20,7 @@ if lane == 'edits' then
     redis.call('HSET', own, 'started_at', instant(now),
       'created_at', redis.call('ZSCORE', 'rt:jobs:' .. known[3], item) or instant(now))
   end
-  if known[2] == 'queued' then event(item, known[3], 'edit.running', now, '') end
+  if known[6] then redis.call('HDEL', own, 'untold')
+  elseif known[2] == 'queued' then event(item, known[3], 'edit.running', now, '') end
 end
 return { spec, instant(now), unpack(redis.call('HGETALL', own)) }

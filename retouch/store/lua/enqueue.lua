@@ -44,9 +44,10 @@ local function room_of(tenant)
   return rooms[tenant]
 end
 
+local HEADING = '^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
 local tenants = {}
 for place = 1, #ARGV, 2 do
-  local id, tenant, boost_s, deadline_s, fingerprint, idem = string.match(ARGV[place], '^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+  local id, tenant, boost_s, deadline_s, fingerprint, idem = string.match(ARGV[place], HEADING)
   local idem_key = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem
   local verdict = verdict_on(id, idem_key, fingerprint)
   local room = room_of(tenant)

@@ -1,7 +1,7 @@
 -- Write the intent to POST, just before it: from here on the job may have been charged.
 -- ARGV: job, fence.  Returns 'ok', 'stale' (the lease is lost), 'cancelled', 'endpoint_down' (the breaker opened since
--- the dispatch), 'budget_spent' (no call is left in the tenant's budget), or the checkpoint (JSON) of a late answer that
--- has arrived meanwhile. Safe to repeat after a lost reply.
+-- the dispatch), 'budget_spent' (no call is left in the tenant's budget), or the checkpoint (JSON) of a late answer
+-- that has arrived meanwhile. Safe to repeat after a lost reply.
 local job, fence = ARGV[1], ARGV[2]
 if not holds('edits', job, fence) then return 'stale' end
 local own = state_key('edits', job)

@@ -40,6 +40,8 @@ elseif move == 'retrying' then
   if counts == '1' then redis.call('HINCRBY', own, 'waits', 1) end
   if is_news then
     event(job, tenant, 'edit.retrying', now, ',"delay_s":' .. instant(tonumber(delay_s)) .. ',"error":' .. error)
+  else
+    redis.call('HSET', own, 'untold', '1')  -- nor that it runs again
   end
   park('edits', tenant, job, now + tonumber(delay_s))
 elseif has_late_answer and move ~= 'cancelled' then
