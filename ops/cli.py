@@ -16,7 +16,7 @@ import typer
 import ops.commands
 import producer.cli
 from ops.running import adopt_running_stack
-from retouch.errors import IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
+from retouch.errors import EditFailed, IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
 
 WRONG_USE = (InvalidEdit, SettingsError, UnknownJob, IdempotencyConflict)
 
@@ -61,6 +61,8 @@ def main() -> None:
         app()
     except RetouchError as error:
         typer.echo(f"retouch: {error}", err=True)
+        if isinstance(error, EditFailed):
+            typer.echo(f"What to do: docs/runbook.md#{error.code}. Its story: retouch job {error.job_id}", err=True)
         sys.exit(exit_code(error))
     except ModuleNotFoundError as error:
         lacking = str(error.name).partition(".")[0]

@@ -79,7 +79,7 @@ def price_of(record: JobRecord) -> str:
     if record.resumable:
         return "resumes from the answer that is paid for, no new charge"
     possible = sum(charge.possible for charge in record.charges)
-    before = f", after {possible} possible charges so far" if possible else ""
+    before = f", after {possible} possible charge{'s' if possible > 1 else ''} so far" if possible else ""
     return f"POSTs again, a new charge{before}"
 
 

@@ -139,6 +139,18 @@ def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue
     assert "refuses us: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
 
 
+def test_a_failed_edit_says_where_to_read_on(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:  # fmt: skip
+    """Behind what happened and what it cost stand the runbook's entry of the code, and the command for the rest."""
+    simulator.faults(next=[{"kind": "no_credits"}])
+    ended = typed("edit", simulator.portrait_url, "make it winter")
+    (job,) = queue.jobs(limit=1)
+    assert ended.code == 1
+    assert f"retouch: job {job.id} failed: no_credits: Insufficient credits" in ended.err
+    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. Its story: retouch job {job.id}\n")
+
+
 def test_a_full_disk_loses_no_image(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
