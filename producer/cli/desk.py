@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 
 import redis
 
@@ -24,6 +25,7 @@ from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
+from retouch.store.ledger import By, Ledger, UsageRow
 from retouch.store.records import JobRecord
 from retouch.waiting import InThread
 
@@ -94,9 +96,20 @@ class Desk:
         assert record.result is not None
         return at_once(self.access.image(record.id, Image(**{**record.result, "warnings": ()})))
 
-    def events(self, job: str) -> list[Event]:
-        """Read what happened to a job so far."""
-        return at_once(self.access.timeline(job, -1))[0]
+    def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
+        """Read what happened to a job above a sequence, and whether it was over after that."""
+        return at_once(self.access.timeline(job, after))
+
+    def ended(self) -> dict[str, int]:
+        """Count the jobs that ended, by state, since ever."""
+        return self.access.ended() if isinstance(self.access, GatewayAccess) else self.connections.jobs.counts()
+
+    def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up calls, at the price that the other side's settings name."""
+        if isinstance(self.access, GatewayAccess):
+            return self.access.usage(tenant, since, by)
+        price = self.settings.price_per_call
+        return Ledger(self.connections.client).usage(tenant=tenant, since=since, by=by, price_per_call=price)
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
         """Wait a little for news of jobs behind a cursor; None gives the newest cursor."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from itertools import islice
 
 from producer.cli import listing, words
 from producer.cli.desk import Desk, open_desk
 from producer.cli.one_edit import charges_line
 from producer.cli.tables import ago, print_table
 from producer.documents import delivery_document, lane_document
-from retouch.errors import UnknownJob
 from retouch.events import charge_summary
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LANES
@@ -43,7 +40,7 @@ def show_deliveries(job: str | None, since: str | None, limit: int, *, dead: boo
     """Print deliveries, as a table or as a JSON array with every attempt."""
     at = words.since(since)
     with open_desk() as desk:
-        found = list(islice(_deliveries(desk, job, at, dead=dead), limit))
+        found = _deliveries(desk, job, at, limit, dead=dead)
     if as_json:
         print(json.dumps([delivery_document(record) for record in found], indent=2))
         return
@@ -51,13 +48,11 @@ def show_deliveries(job: str | None, since: str | None, limit: int, *, dead: boo
     print_table(head, [_delivery_row(record) for record in found], "no delivery")
 
 
-def _deliveries(desk: Desk, job: str | None, since: float, *, dead: bool) -> Iterable[DeliveryRecord]:
+def _deliveries(desk: Desk, job: str | None, since: float, limit: int, *, dead: bool) -> list[DeliveryRecord]:
     if job is None:
-        return listing.deliveries(desk, since, lambda _: True, dead=dead)
-    if desk.connections.jobs.record(job) is None:
-        raise UnknownJob(f"job {job} is not on record: it never was, or its retention is over")
-    own = desk.connections.deliveries.of_job(job)
-    return [one for one in own if (one.created_at or 0) >= since and (one.state == "dead" or not dead)]
+        return desk.queue.deliveries(dead=dead, since=since, limit=limit)
+    own = desk.queue.job(desk.record(job).id).deliveries()
+    return [one for one in own if (one.created_at or 0) >= since and (one.state == "dead" or not dead)][:limit]
 
 
 def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
@@ -80,7 +75,7 @@ def show_status(*, as_json: bool) -> None:
     """Print how both lanes stand, and what has ended since ever."""
     with open_desk() as desk:
         lanes = {lane: desk.queue.status(lane) for lane in LANES}
-        ended = desk.connections.jobs.counts()
+        ended = desk.ended()
     if as_json:
         print(json.dumps({**{lane: lane_document(lanes[lane]) for lane in LANES}, "ended": ended}, indent=2))
         return

@@ -33,7 +33,7 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
 def _told(desk: Desk, record: JobRecord) -> dict[str, Any]:
     return {
         **desk.document(record),
-        "timeline": desk.events(record.id),
+        "timeline": desk.events(record.id)[0],
         "deliveries": [delivery_document(one) for one in desk.queue.job(record.id).deliveries()],
     }
 

@@ -11,7 +11,7 @@ from producer.cli.desk import open_desk
 from producer.cli.tables import print_table
 from producer.cli.wrong_use import WrongUse
 from retouch.store.erasure import erase_tenant
-from retouch.store.ledger import By, Ledger
+from retouch.store.ledger import By
 
 _BY: dict[str, By] = {"tenant": "tenant", "day": "day", "tag": "tag"}
 _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
@@ -23,15 +23,14 @@ def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool)
         raise WrongUse(f"--by: expected one of {', '.join(_BY)}, got {by[:40]!r}")
     first = datetime.fromtimestamp(words.since(since), UTC).date() if since else None
     with open_desk() as desk:
-        price = desk.settings.price_per_call
-        rows = Ledger(desk.connections.client).usage(tenant=tenant, since=first, by=_BY[by], price_per_call=price)
+        rows = desk.usage(tenant, first, _BY[by])
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
         return
     print_table(
         (by, *_HEAD), [(row.key, *(getattr(row, name) for name in _HEAD)) for row in rows], "no calls on record"
     )
-    if rows and not price:
+    if any(row.useful + row.repeated + row.wasted + row.unknown and not row.amount for row in rows):
         print("amounts are 0: RETOUCH_PRICE_PER_CALL is not set")
 
 

@@ -12,33 +12,30 @@ from producer.cli import words
 from producer.cli.desk import Desk, open_desk
 from producer.cli.shown_job import event_line
 from retouch.errors import UnknownJob
-from retouch.events import Event, event_object, queued_event
-from retouch.feed import last_cursor, next_page
-from retouch.states import JobState
+from retouch.events import Event
+from retouch.states import FINAL_EVENTS, JobState
 from retouch.store.lanes import LANES
 
 _LATEST = 15
-_WAIT_S = 0.5
 
 
 def watch_jobs(given: Sequence[str], *, as_json: bool) -> int:
     """Print the events of these jobs, past and to come, until all have ended; 1 when one did not succeed."""
     tell = _teller(as_json)
     with open_desk() as desk:
-        cursor = last_cursor(desk.connections.client)
-        following = dict.fromkeys(words.ids(given), 0)
-        if unknown := [job for job in following if desk.connections.jobs.record(job) is None]:
+        cursor, _ = desk.news(None)
+        following = dict.fromkeys(words.ids(given), -1)
+        known = {record.id for record in desk.records(list(following))}
+        if unknown := [job for job in following if job not in known]:
             raise UnknownJob(f"not on record: {', '.join(unknown)}; they never were, or their retention is over")
         ended: dict[str, str] = {}
+        news = set(following)
         try:
-            for job in following:
-                tell(queued_event(desk.record(job), desk.settings.price_per_call))
-            while True:
-                for job in list(following):
+            while following:
+                for job in [job for job in following if job in news]:
                     _catch_up(desk, job, following, ended, tell)
-                if not following:
-                    break
-                cursor = _until_something(desk, cursor, following)
+                if following:
+                    cursor, news = desk.news(cursor)
         except KeyboardInterrupt:
             return 130
     return 0 if set(ended.values()) == {JobState.SUCCEEDED} else 1
@@ -48,21 +45,14 @@ def _catch_up(
     desk: Desk, job: str, following: dict[str, int], ended: dict[str, str], tell: Callable[[Event], None]
 ) -> None:
     """Tell what happened to a job since it was last looked at, and let go of it when it has ended."""
-    record = desk.record(job)
-    for entry in desk.connections.jobs.timeline(job, following[job]):
-        following[job] = int(str(entry["sequence"]))
-        tell(event_object(record, entry, desk.link, desk.settings.price_per_call))
-    if JobState(record.state).is_final:
-        ended[job] = record.state
+    events, is_final = desk.events(job, following[job])
+    for event in events:
+        following[job] = event["data"]["sequence"]
+        tell(event)
+    # An end that came between the two reads is not among these events; there will be news of it.
+    if events[-1]["type"] in FINAL_EVENTS if events else is_final:
+        ended[job] = desk.record(job).state
         del following[job]
-
-
-def _until_something(desk: Desk, cursor: str, following: dict[str, int]) -> str:
-    while True:
-        page = next_page(desk.connections.client, cursor)
-        cursor = page[-1].cursor if page else cursor
-        if any(entry.job in following for entry in page):
-            return cursor
 
 
 def watch_all(*, as_json: bool) -> int:
@@ -71,7 +61,7 @@ def watch_all(*, as_json: bool) -> int:
         try:
             if as_json or not sys.stdout.isatty():
                 tell = _teller(as_json)
-                for event in _events(desk):
+                for event in events_of_all(desk):
                     if event:
                         tell(event)
             else:
@@ -81,14 +71,15 @@ def watch_all(*, as_json: bool) -> int:
     return 0
 
 
-def _events(desk: Desk) -> Iterator[Event | None]:
+def events_of_all(desk: Desk) -> Iterator[Event | None]:
     """Give events as they come, and None whenever a while has passed without one."""
-    cursor = last_cursor(desk.connections.client)
+    cursor, _ = desk.news(None)
     while True:
-        page = next_page(desk.connections.client, cursor, _WAIT_S)
-        for _, event in desk.queue.events(cursor, limit=len(page)) if page else ():
+        newest, jobs = desk.news(cursor)
+        page = desk.queue.events(cursor) if jobs else []
+        for _, event in page:
             yield event
-        cursor = page[-1].cursor if page else cursor
+        cursor = page[-1][0] if page else newest
         yield None
 
 
@@ -106,7 +97,7 @@ def _show_live(desk: Desk) -> None:
 
     latest: deque[str] = deque(maxlen=_LATEST)
     with Live(refresh_per_second=4) as live:
-        for event in _events(desk):
+        for event in events_of_all(desk):
             if event:
                 latest.append(f"{event['data']['job_id']}  {event_line(event)}")
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from retouch.access.documents import delivery_from, job_from, lane_from, receiver_from
@@ -20,6 +21,7 @@ from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.waiting import Waiting
@@ -200,6 +202,15 @@ class GatewayAccess:
     async def status(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""
         return lane_from((await self._get("/v1/status"))[lane])
+
+    def ended(self) -> dict[str, int]:
+        """Count the jobs that ended, by state, since ever."""
+        return dict(self._wire.exchange("GET", "/v1/status").document()["ended"])
+
+    def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up calls of one tenant, or of all that this key may see."""
+        query = {"tenant": tenant, "since": since, "by": by}
+        return [UsageRow(**row) for row in self._wire.exchange("GET", "/v1/usage", query).document()["data"]]
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `News`."""

@@ -13,11 +13,13 @@ import pytest
 
 from ops.demo import PHOTO
 from ops.simulator.running import Simulator
+from producer.cli.desk import open_desk
+from producer.cli.watching import events_of_all
 from retouch.store import keys
 from retouch.store.lanes import Lanes
 from retouch.store.tenants import TenantStore
 from tests.command_line import typed
-from tests.conftest import RunningWorker
+from tests.conftest import RunningWorker, Sink
 from tests.gateways import LINK_KEY, running_gateway
 
 
@@ -94,6 +96,39 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
     assert "POSTs again" in typed("replay", job, "--dry-run").out
     client.hset(keys.state("edits", job), "checkpoint", '{"kind":"ready","urls":["https://example.com/x.png"]}')
     assert "no new charge" in typed("replay", job, "--dry-run").out
+
+
+def test_a_job_is_watched_and_looked_into(
+    key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
+) -> None:  # fmt: skip
+    """A job is watched to its end, its delivery listed, and what it cost and what the lanes do is told."""
+    job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
+        "id"
+    ]
+    watched = typed("watch", job, "--json")
+    assert watched.code == 0, watched.err
+    kinds = [json.loads(line)["type"] for line in watched.out.splitlines()]
+    assert kinds == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert typed("watch", job).code == 0
+    assert typed("watch", job, "ed_nowhere").code == 2
+    sink.wait_for(1)
+    for words in (["deliveries", "--json"], ["deliveries", "--job", job, "--json"]):
+        assert [one["job_id"] for one in typed(*words).json] == [job]
+    assert [(row["key"], row["useful"]) for row in typed("usage", "--json").json] == [("acme", 1)]
+    status = typed("status", "--json").json
+    assert (status["edits"]["held"], status["ended"]) == (0, {"succeeded": 1})
+
+
+def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> None:
+    """Without ids, `retouch watch` tells what happens from then on."""
+    Lanes(client).pause()
+    job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
+    with open_desk() as desk:
+        told = events_of_all(desk)
+        assert next(told) is None
+        typed("cancel", job)
+        event = next(event for event in told if event)
+    assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job)
 
 
 def test_a_batch_runs_and_runs_again(

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from producer.cli.desk import open_desk
+from producer.cli.watching import events_of_all
 from retouch import Edit, EditQueue, Job, verify_webhook
 from retouch.connections import Connections
 from retouch.outcomes import Fail, Ready
@@ -212,3 +214,15 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
         types = [event["type"] for event in events if event["data"]["job_id"] == job.id]
         assert types == ["edit.queued", "edit.cancelled"]
     assert typed("watch", "ed_nowhere").code == 2
+
+
+def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
+    """Without ids, what happens from then on is told, and a while without an event is too."""
+    queue.enqueue(EDIT).cancel()
+    job = queue.enqueue(EDIT)
+    with open_desk() as desk:
+        told = events_of_all(desk)
+        assert next(told) is None
+        job.cancel()
+        event = next(event for event in told if event)
+    assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job.id)
