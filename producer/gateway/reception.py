@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
@@ -103,7 +103,7 @@ class Reception:
         kept = await self._keeper.keep(wish.edit.init_image, wish.tenant, self._keep_for_s(wish))
         sends_ours = kept.ours or self._settings.capture_input == "ours"
         new = wish.with_input(kept.link if sends_ours else wish.edit.init_image, kept.blob)
-        return replace(new, idempotency_key=f"same:{_same(wish, kept)}", fingerprint="same") if shares else new
+        return new._replace(idempotency_key=f"same:{_same(wish, kept)}", fingerprint="same") if shares else new
 
     async def _ensure_receiver(self, wish: Wish) -> None:
         target = wish.tenant, wish.options.webhook

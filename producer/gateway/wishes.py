@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from retouch.edit import Edit
@@ -42,7 +42,7 @@ class Wish:
         """Give the job with its picture at a link and a copy of it kept; it counts as the same request."""
         edit = {**self.edit.fields(), "init_image": link}
         spec = JobSpec(**{**self.terms.common, "edit": edit, "input": blob})
-        return replace(self.new, spec_json=spec.to_json())
+        return self.new._replace(spec_json=spec.to_json())
 
 
 def read_wish(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> Wish:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import NamedTuple
 
 from retouch.both_ways import both_ways, reply
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
@@ -28,8 +29,7 @@ _BATCH = 500
 _DISK_MS = 1_500  # below the least sensible redis_timeout_s
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """One job to put in. `fingerprint` tells whether a repeated idempotency key came with the same request."""
 
     id: str
@@ -41,8 +41,7 @@ class NewJob:
     fingerprint: str = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """
     What became of one job that was to be put in.
 
