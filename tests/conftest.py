@@ -81,8 +81,7 @@ def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     connection = request.getfixturevalue("client")
     yield
     # One that stays for a moment is work of a worker that lives on, seen on its way from one state to the next.
-    eventually(lambda: leaked_keys(connection) == [], within_s=10.0)
-    assert leaked_keys(connection) == []
+    assert eventually(lambda: leaked_keys(connection) == [], within_s=10.0), leaked_keys(connection)
 
 
 def leaked_keys(client: Any) -> list[str]:
