@@ -12,7 +12,9 @@ from ops.running import DEFAULT_STATE
 PANEL = "Run and watch"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Port to listen on.")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=1, max=65_535, help="Port of the gateway; else RETOUCH_GATEWAY_PORT.")
+]
 State = Annotated[Path, typer.Option("--state", help="Folder that keeps Redis data, images and ports.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Empty the state folder first.")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Lanes to work on, comma-separated: edits, deliveries.")]

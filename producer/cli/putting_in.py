@@ -12,10 +12,12 @@ from producer.cli.options import Json, Priority, Tenant, Webhook
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The picture: an http(s) URL or a local file.")]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to change; - reads it from standard input.")]
 # Numbers are taken as text: then the door names the field, the value and the range, as it does in Python.
-Steps = Annotated[str | None, typer.Option("--steps", metavar="1-50", help="Steps of the endpoint.")]
-Guidance = Annotated[str | None, typer.Option("--guidance-scale", metavar="1-20", help="How closely to the prompt.")]
+Steps = Annotated[str | None, typer.Option("--steps", metavar="1-50", help="Denoising steps; else 20.")]
+Guidance = Annotated[
+    str | None, typer.Option("--guidance-scale", metavar="1-20", help="How closely to the prompt; else 7.")
+]
 ImageGuidance = Annotated[
-    str | None, typer.Option("--image-guidance-scale", metavar="1-8", help="How closely to the picture.")
+    str | None, typer.Option("--image-guidance-scale", metavar="1-8", help="How closely to the picture; else 1.")
 ]
 Callback = Annotated[str | None, typer.Option("--callback", metavar="TASK", help="An allow-listed Celery task.")]
 Key = Annotated[

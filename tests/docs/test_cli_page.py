@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from ops import cli_docs
 from ops.cli import app
+from retouch import Edit
 from tests.docs.pages import headings
 
 
@@ -21,3 +22,11 @@ def test_no_command_is_missing() -> None:
     group: Any = get_command(app)
     assert {f"retouch {name}" for name in group.commands} <= set(headings(cli_docs.PAGE))
     assert [name for name, command in group.commands.items() if not command.help] == []
+
+
+def test_the_defaults_of_an_edit_are_the_edits() -> None:
+    """Where the help of `retouch edit` says what a number is otherwise, it is what `Edit` takes."""
+    lines = cli_docs.PAGE.read_text().splitlines()
+    for name in ("steps", "guidance_scale", "image_guidance_scale"):
+        (line,) = (line for line in lines if line.startswith(f"| `--{name.replace('_', '-')} "))
+        assert f"; else {Edit.model_fields[name].default:g}. |" in line
