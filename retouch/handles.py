@@ -23,7 +23,7 @@ class ImageFacts:
     What is known of an edited image without reading it.
 
     `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP; `warnings` may hold
-    `flat_colour`, `same_as_input`, `flagged`, `read_our_copy`.
+    `flat_colour`, `same_as_input`, `flagged`, `odd_status`, `read_our_copy`.
     """
 
     job_id: str

@@ -330,6 +330,18 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
     assert classify_poll(answer(body, status), ASKED, 99.0) == ASKED
 
 
+@pytest.mark.parametrize(
+    ("body", "meant"),
+    [
+        ('{"status":"processing","id":1,"eta":999}', Processing("1", f"{FETCH}/1", 0.0)),
+        ('{"status":"error","message":"rate limit","retry_after":999}', Busy("queue_full", "rate limit", 5.0)),
+    ],
+)
+def test_numbers_beyond_floats_are_ignored(body: str, meant: Asked) -> None:
+    """Four hundred digits where seconds should be do no harm behind a paid POST."""
+    assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
+
+
 @given(st.text(alphabet="0123456789abcdef-", min_size=1, max_size=40))
 def test_an_id_becomes_a_fetch_link(identity: str) -> None:
     """A processing answer with an id alone is looked up at the configured place."""

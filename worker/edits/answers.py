@@ -20,7 +20,6 @@ Asked = Ready | Processing | Refused | Busy | Failed | Unknown
 SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
 UNREADABLE = "image_unfetchable"
-MESSAGE_MOST = 500
 _SERVER_ERROR = 500
 _REFUSING = {
     **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
@@ -180,13 +179,13 @@ def _text(said: Mapping[str, Any]) -> str:
         ]
         message = "; ".join(parts)
     tip = said.get("tips") or said.get("tip") or ""
-    return ". ".join(str(part) for part in (message, tip) if part)[:MESSAGE_MOST]
+    return ". ".join(str(part) for part in (message, tip) if part)
 
 
 def _seconds(value: Any) -> float | None:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < float("inf") else None
 

@@ -36,6 +36,9 @@ from worker.edits.resume import resume
 from worker.logs import log
 from worker.pulse import Pulse
 
+EARLY_READS = 5
+"""Downloads, half a minute, before a picture is kept that comes with a status of failure: until then it comes early."""
+
 
 @dataclass(frozen=True, slots=True)
 class EditTools:
@@ -101,7 +104,7 @@ def post(claim: Claim, tools: EditTools) -> Outcome:
 def look(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
     """Look at a job that the endpoint has in work; what it says at last goes on record."""
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = tools.endpoint.look(asked, age_s)
+    outcome = tools.endpoint.look(asked, to_ask(claim, tools.blobs, tools.settings), age_s)
     if isinstance(outcome, Ready):
         record(claim, "succeeded", outcome, tools)
     elif not isinstance(outcome, Processing):
@@ -139,22 +142,26 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
     answer = tools.endpoint.fetch(url)
     if isinstance(answer, Trouble):
         return Rejected(answer.detail) if answer.kind == "too_large" else NotYet(f"download: {answer.detail}")
-    picture = check(answer.body)
+    picture, odd = check(answer.body), not 200 <= answer.status < 300
     if isinstance(picture, PictureFault):
-        beyond = picture.code in ("too_large", "too_many_pixels", "too_many_frames")
+        beyond = not odd and picture.code in ("too_large", "too_many_pixels", "too_many_frames")
         return Rejected(picture.message) if beyond else NotYet(f"status {answer.status}: {picture.message}")
+    if odd and claim.attempt().waits < EARLY_READS:
+        return NotYet(f"status {answer.status}: the picture may stand for one that is not there yet")
     try:
         name = tools.blobs.put(answer.body, picture.suffix)
     except BlobError as fault:
         log.error("image_not_stored", job=claim.job, reason=str(fault))
         return NotYet("the image could not be stored", ours=True)
-    return Kept(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready)))))
+    return Kept(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready, odd)))))
 
 
-def _warnings(picture: Picture, claim: Claim, ready: Ready) -> tuple[str, ...]:
+def _warnings(picture: Picture, claim: Claim, ready: Ready, odd: bool) -> tuple[str, ...]:
     # Our own links and names hold the hash of what they lead to.
     same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
-    known = {"flagged": ready.flagged, "same_as_input": same, "read_our_copy": claim.reads_copy}
+    known = {
+        "flagged": ready.flagged, "same_as_input": same, "odd_status": odd, "read_our_copy": claim.reads_copy
+    }  # fmt: skip
     return (*picture.warnings, *(name for name, holds in known.items() if holds))
 
 

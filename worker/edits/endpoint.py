@@ -12,6 +12,7 @@ from retouch.outside.pictures import PictureLimits
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
 from worker.edits.answers import Asked, classify, classify_poll, health_after
+from worker.edits.words import shown
 
 ANSWER_MOST_BYTES = 1_000_000
 POLL_TIMEOUT_S = 30.0
@@ -43,25 +44,21 @@ class Endpoint:
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._trusted, self._settings.pix2pix_url, body, timeout_s)
-        outcome = classify(answer, self._settings.pix2pix_fetch_url)
+        outcome = shown(classify(answer, self._settings.pix2pix_fetch_url), spec.edit, self._key)
         return outcome, health_after(answer, outcome)
 
-    def look(self, asked: Processing, age_s: float) -> Ready | Processing | Failed | Lost:
-        """Look at a processing job. It generates nothing and costs nothing."""
+    def look(self, asked: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | Lost:
+        """Look at a processing job, asked for as `spec` says. It generates nothing and costs nothing."""
         session = self._session_for(asked.fetch_url)
         answer = self._post(session, asked.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
-        return classify_poll(answer, asked, age_s)
+        return shown(classify_poll(answer, asked, age_s), spec.edit, self._key)
 
     def fetch(self, url: str) -> Answer | Trouble:
         """Download an output, from an address that is vetted as any that comes from outside."""
         return download(self._guarded, url, timeout_s=DOWNLOAD_TIMEOUT_S, max_bytes=self._limits.max_bytes)
 
     def _post(self, session: requests.Session, url: str, body: object, timeout_s: float) -> Answer | Trouble:
-        answer = send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
-        if isinstance(answer, Answer) and self._key and self._key.encode() in answer.body:
-            body_without = answer.body.replace(self._key.encode(), b"[key]")
-            return Answer(answer.status, answer.headers, body_without, answer.elapsed_s)
-        return answer
+        return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
         """The key goes to the configured hosts over a trusted session; a fetch link elsewhere is vetted first."""
