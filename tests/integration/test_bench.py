@@ -18,7 +18,7 @@ def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
     assert told["not_measured"] == {}
     assert told["before"]["cores"]
     assert told["before"]["versions"]["celery"]
-    assert all(row["ours"] > 0 and row["unit"] == unit for row in told["rows"])
+    assert {(row["ours"] > 0, row["unit"]) for row in told["rows"]} == {(True, unit)}
     assert f"{name}: begins (small)" in done.stderr
 
 
