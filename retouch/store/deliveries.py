@@ -15,7 +15,10 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
-    """A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it."""
+    """
+    A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it; `crashes`
+    counts the workers that died over it since the last attempt that ended.
+    """
 
     delivery: str
     fence: int
@@ -26,6 +29,7 @@ class DeliveryClaim:
     tenant: str
     number: int
     by_hand: bool
+    crashes: int = 0
 
     lane = "deliveries"
 
@@ -85,7 +89,8 @@ class DeliveryStore:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
-        return DeliveryClaim(delivery, int(state["fence"]), number=number, by_hand=by_hand, **spec)
+        crashes = int(state.get("crashes", 0))
+        return DeliveryClaim(delivery, int(state["fence"]), number=number, by_hand=by_hand, crashes=crashes, **spec)
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """Record one attempt and what follows. Without effect when the lease was lost."""

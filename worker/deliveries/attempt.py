@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import extract_tb
+
+import redis
 
 from retouch.blobs import BlobStore
 from retouch.broker import Publisher
@@ -13,12 +17,13 @@ from retouch.settings import Settings
 from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement
 from retouch.store.jobs import JobStore
 from retouch.store.receivers import ReceiverStore
-from worker.deliveries.schedule import settle_told, undeliverable
+from worker.deliveries.schedule import Told, settle_told, undeliverable
 from worker.deliveries.sender import Sender
 from worker.logs import log
 from worker.pulse import Pulse
 
 TASK_RECEIVER = "task:"
+CRASHES_MOST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,34 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
     Run one attempt of a delivery.
 
     Failure policy: at least once. The attempt goes on record after the POST, so a worker that dies in between lets the
-    event be sent again, with the same webhook-id.
+    event be sent again, with the same webhook-id. Whatever raises is a failed attempt, and ten workers that die over it
+    in a row end it: no delivery is sent for ever.
     """
     claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
     if claim is None:
         return
     with tools.pulse.keeping(claim):
-        settlement = tell(claim, tools)
+        settlement = attempt(claim, tools)
         messages = tools.deliveries.settle(claim, settlement)
     tools.publisher.publish(messages)
     log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
              status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
+
+
+def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+    """Tell, and say what follows whatever happens; where Redis is away the lease runs out and another worker tells."""
+    if claim.crashes >= CRASHES_MOST:
+        return undeliverable("worker after worker died over it", claim.number, time.time())
+    try:
+        return tell(claim, tools)
+    except redis.RedisError:
+        raise
+    except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds, without end
+        last = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        log.error("delivery_raised", delivery=claim.delivery, job=claim.job, error=type(error).__name__, place=place)
+        told = Told(None, "raised", excerpt=type(error).__name__)
+        return replace(settle_told(told, claim.number, claim.by_hand, time.time(), random.random()), health="")
 
 
 def tell(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:

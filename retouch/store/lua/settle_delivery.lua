@@ -63,7 +63,7 @@ end
 redis.call('RPUSH', log_key, log)
 redis.call('EXPIRE', log_key, LIFE_S)
 if counts == '1' then redis.call('HINCRBY', own, 'attempt', 1) end
-redis.call('HDEL', own, 'by_hand')
+redis.call('HDEL', own, 'by_hand', 'crashes')
 if disable == '1' then turn_off() end
 if health ~= '' then judge('rt:deliveries:health:' .. receiver) end
 
