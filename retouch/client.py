@@ -107,7 +107,10 @@ class EditQueue:
         return at_once(self._access.deliveries(dead, since, limit))
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
-        """Send deliveries again by hand; tells for each `redelivered`, `open` (under way) or `unknown`."""
+        """
+        Send deliveries again by hand; tells for each `redelivered`, or why it was left: `open` (it is under way),
+        `gone` (its job is no longer on record, so the event cannot be built) or `unknown`.
+        """
         return {item: at_once(self._access.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:

@@ -46,7 +46,7 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"
     """Final: the receiver answered 2xx. Kept for 30 days."""
     DEAD = "dead"
-    """Final: out of attempts, or the receiver is gone. Kept for 30 days, redeliverable."""
+    """Final: out of attempts, or the receiver is gone. Kept for 30 days; redeliverable while its job is kept."""
 
 
 _FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

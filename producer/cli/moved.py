@@ -19,6 +19,7 @@ _MEANING = {
     "requested": "its call is under way, and the job ends with it",
     "open": "it is still under way, nothing to do",
     "succeeded": "it has its image, nothing to do",
+    "gone": "its job is no longer on record, so nothing was sent",
     _UNKNOWN: "it never was, or its retention is over",
 }
 
@@ -99,7 +100,11 @@ def set_paused(lane: str, paused: bool) -> None:
 def redeliver_all(
     given: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:  # fmt: skip
-    """Send the deliveries named again, or a receiver's since a time, or the dead ones; 2 for unknown ones."""
+    """
+    Send the deliveries named again, or a receiver's since a time, or the dead ones.
+
+    1 for those whose job is no longer on record, 2 for unknown ones.
+    """
     if bool(given) == bool(receiver or dead):
         raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")
     if receiver and not since:

@@ -44,6 +44,10 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
         print(json.dumps(asdict(erased)))
     else:
         print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger stays")
+        if erased.images_due:
+            print(
+                f"{erased.images_due} images were put within the last hour: a worker deletes them when an hour is over"
+            )
         if erased.in_flight:
             print(
                 f"{erased.in_flight} jobs are in flight and were cancelled: run this again when their calls have ended"

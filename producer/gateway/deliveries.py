@@ -11,7 +11,7 @@ from producer.documents import delivery_document
 from producer.gateway import shapes, shapes_of_ops
 from producer.gateway.access import Caller, may_see, scope
 from producer.gateway.listing import cursor_of, read_page
-from producer.gateway.problems import documented, not_found
+from producer.gateway.problems import ProblemError, documented, not_found
 from producer.gateway.reading import instant
 from producer.gateway.receivers import known
 from producer.gateway.tools import GatewayTools, Tools
@@ -64,11 +64,20 @@ def read_delivery(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: 
 
 
 @router.post(
-    "/deliveries/{id}/redeliver", operation_id="redeliver", response_model=shapes_of_ops.Redelivered, responses=_READ
-)
+    "/deliveries/{id}/redeliver", operation_id="redeliver", response_model=shapes_of_ops.Redelivered,
+    responses=documented(401, 404, 409, 422, 503),
+)  # fmt: skip
 def redeliver(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
-    """Send one delivery again, signed with the current secret; `open` when it is under way already."""
+    """
+    Send one delivery again, signed with the current secret; `open` when it is under way already.
+
+    409 when its job is no longer on record: the event is built from that.
+    """
     outcome = _redeliver(tools, _known(tools, id, key).id)
+    if outcome == "unknown":
+        raise not_found("delivery")
+    if outcome == "gone":
+        raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     return JSONResponse({"outcome": outcome, "delivery": delivery_document(_known(tools, id, key))})
 
 
@@ -81,16 +90,20 @@ def redeliver_to_receiver(
     since: Annotated[str, Query(description="ISO 8601 or Unix seconds.")],
     dead: Annotated[bool, Query(description="Those that gave up alone.")] = False,
 ) -> JSONResponse:  # fmt: skip
-    """Send all deliveries of one receiver since a time again, those that were delivered too."""
+    """
+    Send all deliveries of one receiver since a time again, those that were delivered too.
+
+    `gone` counts those whose job is no longer on record; they are left as they are.
+    """
     receiver = known(tools, id, key)
-    told = {"redelivered": 0, "open": 0}
+    told = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
         meant = list(tools.connections.deliveries.ids(dead=dead, since=instant(since, "since")))
         for start in range(0, len(meant), 200):
             for record in tools.connections.deliveries.records(meant[start : start + 200]):
                 if record.receiver == receiver.id:
                     outcome = _redeliver(tools, record.id)
-                    told["open" if outcome == "open" else "redelivered"] += 1
+                    told["gone" if outcome == "unknown" else outcome] += 1
     return JSONResponse(told)
 
 
@@ -98,6 +111,4 @@ def _redeliver(tools: GatewayTools, delivery: str) -> str:
     with clear_errors():
         outcome, messages = tools.connections.deliveries.redeliver(delivery)
     tools.connections.publisher.publish(messages)
-    if outcome == "unknown":
-        raise not_found("delivery")
     return outcome

@@ -58,10 +58,11 @@ class Redelivered(Shape):
 
 
 class RedeliveredMany(Shape):
-    """How many deliveries of a receiver were sent again."""
+    """How many deliveries of a receiver were sent again, are under way, or lost their job's record."""
 
     redelivered: int
     open: int
+    gone: int
 
 
 class Usage(Shape):

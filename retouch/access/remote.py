@@ -184,6 +184,8 @@ class GatewayAccess:
             return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
         except UnknownJob:
             return "unknown"
+        except NotNow:
+            return "gone"
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Give the receiver at a URL, made if it is new."""

@@ -16,8 +16,9 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
     """
-    A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it; `crashes`
-    counts the workers that died over it since the last attempt that ended.
+    A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it; `age_s` is
+    the time since its schedule began: since it was made, or put back by hand. `crashes` counts the workers that died
+    over it since the last attempt that ended.
     """
 
     delivery: str
@@ -29,6 +30,7 @@ class DeliveryClaim:
     tenant: str
     number: int
     by_hand: bool
+    age_s: float = 0.0
     crashes: int = 0
 
     lane = "deliveries"
@@ -89,8 +91,11 @@ class DeliveryStore:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        age_s = max(0.0, float(reply[1]) - float(state["score"]))
         crashes = int(state.get("crashes", 0))
-        return DeliveryClaim(delivery, int(state["fence"]), number=number, by_hand=by_hand, crashes=crashes, **spec)
+        return DeliveryClaim(
+            delivery, int(state["fence"]), number=number, by_hand=by_hand, age_s=age_s, crashes=crashes, **spec
+        )
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """Record one attempt and what follows. Without effect when the lease was lost."""
@@ -102,7 +107,10 @@ class DeliveryStore:
 
     @both_ways
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
-        """Send again by hand: `redelivered`; `open` when it is already under way; or `unknown`."""
+        """
+        Send again by hand: `redelivered`; or nothing happened: `open`, it is under way; `gone`, its job is no longer on
+        record; `unknown`.
+        """
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 

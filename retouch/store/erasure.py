@@ -139,6 +139,7 @@ def _forget_tenant(client: Client, tenant: str) -> None:
         if client.hget(keys.receiver(identity), "tenant") == tenant:
             client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
             client.srem("rt:receivers", identity)
+            client.zrem(keys.RECEIVERS_OF_JOBS, identity)
     client.delete(keys.receivers(tenant))
     for name in client.scan_iter(f"rt:idem:{tenant}:*", count=1_000):
         client.delete(name)

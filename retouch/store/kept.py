@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from retouch.blobs import BlobStore, derived_name
 from retouch.store import keys
 from retouch.store.connect import Client
+from retouch.store.receivers import UNUSED_S
 from retouch.store.scripts import load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
@@ -66,14 +67,18 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
 
 
 def trim_indexes(client: Client, retention_s: float) -> int:
-    """Drop the index entries whose records are gone; gives how many. One worker process a minute does it for all."""
+    """
+    Drop the index entries whose records are gone, and receivers that no job has named for long; gives how many.
+
+    One worker process a minute does it for all.
+    """
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
         return 0
     script = load(client, "retention")
     indexes = [(keys.jobs(tenant), "edits", retention_s) for tenant in client.smembers(keys.TENANTS)]
     indexes.append((keys.lane("edits", "dead"), "edits", retention_s))
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
-    gone = 0
+    gone: int = load(client, "forget_receivers")(args=[UNUSED_S])
     for index, lane, older_s in indexes:
         place = 0
         while place >= 0:

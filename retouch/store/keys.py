@@ -29,8 +29,9 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
 | `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt |
 | `rt:deliveries:health:{receiver}` | hash | 30 days | the receiver's breaker |
-| `rt:receiver:{id}` | hash | permanent | url, tenant, secret, events, disabled |
+| `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
@@ -45,7 +46,7 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:trimmed` | string | 50 s | the indexes were trimmed just now |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
-`weights` (`lanes.py`), budgets and limits of tenants (`ledger.py`), what is about API
+`weights` (`lanes.py`), `rt:blobs` (`kept.py` too), budgets and limits of tenants (`ledger.py`), what is about API
 keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
 """
 
@@ -81,6 +82,7 @@ SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
 KEPT = "rt:blobs"
+RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 
 

@@ -15,6 +15,9 @@ from retouch.webhooks import new_secret
 ROTATION_S = 24 * 3600.0
 """How long the old secret still signs beside the new one."""
 
+UNUSED_S = 90 * 86_400.0
+"""How long a receiver that came with a job is kept, with its secret, after the last job that named it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
@@ -48,9 +51,14 @@ class ReceiverStore:
 
     @both_ways
     async def ensure(self, tenant: str, url: str) -> Receiver:
-        """Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once."""
+        """
+        Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once.
+
+        Unless it hears of every job, it is forgotten when it was not asked for within `UNUSED_S`.
+        """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
+        pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
         for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
             pipe.hsetnx(keys.receiver(identity), name, value)
         pipe.sadd("rt:receivers", identity)
@@ -92,6 +100,7 @@ class ReceiverStore:
         with self._client.pipeline() as pipe:
             pipe.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
             pipe.srem("rt:receivers", identity).srem(keys.receivers(receiver.tenant), identity)
+            pipe.zrem(keys.RECEIVERS_OF_JOBS, identity)
             pipe.execute()
         return True
 

@@ -281,9 +281,9 @@ def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
 
 
 def test_deliveries_are_listed_and_sent_again(
-    queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker
+    queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker, client: Any
 ) -> None:  # fmt: skip
-    """A job's webhook is on record with its attempts, and can be sent again by hand."""
+    """A job's webhook is on record with its attempts, and can be sent again by hand while the job is on record."""
     job = queue.enqueue(edit, webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)
     sink.wait_for(1)
@@ -293,6 +293,9 @@ def test_deliveries_are_listed_and_sent_again(
     assert queue.deliveries(dead=True) == []
     assert eventually(lambda: queue.redeliver([delivery.id])[delivery.id] != "open")
     sink.wait_for(2)
+    assert eventually(lambda: job.deliveries()[0].state == "delivered")
+    client.delete(f"rt:edits:spec:{job.id}")
+    assert queue.redeliver([delivery.id]) == {delivery.id: "gone"}
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:

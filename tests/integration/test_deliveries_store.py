@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from retouch.outcomes import Fail, Retry, Succeed
 from retouch.store.deliveries import DeliveryClaim
+from retouch.store.kept import trim_indexes
+from retouch.store.keys import KEPT, RECEIVERS_OF_JOBS
+from retouch.store.receivers import UNUSED_S
 from tests.lanes import IMAGE, LEASE_S, LaneKit, assert_consistent
 from worker.deliveries.schedule import Told, settle_told, undeliverable
 
@@ -130,6 +134,63 @@ def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
     assert list(kit.deliveries.ids(dead=True)) == []
     assert kit.deliveries.redeliver("dl_none")[0] == "unknown"
     assert_consistent(client, [])
+
+
+def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> None:
+    """The event is built from the job's record: once that is gone, a dead delivery is refused and stays dead."""
+    kit.receivers.add("acme", HOOK)
+    job = ended(kit)
+    (item,) = [record.id for record in kit.deliveries.of_job(job)]
+    tell(kit, item, 410)
+    client.delete(f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}")
+    assert kit.deliveries.redeliver(item) == ("gone", [])
+    assert [record.state for record in kit.deliveries.records([item])] == ["dead"]
+    assert client.zcard("rt:deliveries:slots") == 0
+
+
+def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
+    """What was about to go is kept for the fresh schedule, with its image; what was to stay longer stays longer."""
+    kit.receivers.add("acme", HOOK)
+    first, second = ended(kit), ended(kit)
+    names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}
+    for job, left_s in ((first, 60), (second, 1_000_000)):
+        (item,) = [record.id for record in kit.deliveries.of_job(job)]
+        tell(kit, item, 500)
+        for name in names[job]:
+            client.expire(name, left_s)
+        client.zadd(KEPT, {IMAGE.name: 1.0})
+        assert kit.deliveries.redeliver(item)[0] == "redelivered"
+    assert min(client.ttl(name) for name in names[first]) > 99 * 3_600
+    assert min(client.ttl(name) for name in names[second]) > 900_000
+    assert client.zscore(KEPT, IMAGE.name) - client.time()[0] > 99 * 3_600
+
+
+def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> None:
+    """The age of a delivery counts from when it was made; a redelivery by hand begins anew."""
+    kit.receivers.add("acme", HOOK)
+    (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
+    client.hincrbyfloat(f"rt:deliveries:state:{item}", "score", -7_200)
+    claimed = claim(kit, item)
+    assert 7_200 <= claimed.age_s < 7_260
+    kit.deliveries.settle(claimed, settle_told(Told(500), 1, False, 0.0, 0.5))
+    kit.deliveries.redeliver(item)
+    assert claim(kit, item).age_s < 60
+
+
+def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) -> None:
+    """A URL with an order id in it is forgotten after 90 days; one in use stays, as one that hears of every job."""
+    used, idle, old = (kit.receivers.ensure("acme", f"https://hooks.example/{number}") for number in range(3))
+    kept = kit.receivers.add("acme", "https://hooks.example/every-job")
+    ago = time.time() - UNUSED_S
+    for receiver, at in ((used, ago - 60), (idle, ago + 60), (old, ago - 60), (kept, ago - 60)):
+        client.zadd(RECEIVERS_OF_JOBS, {receiver.id: at})
+    assert kit.receivers.ensure("acme", used.url).secret == used.secret
+    assert trim_indexes(client, 3_600.0) == 1
+    assert {receiver.id for receiver in kit.receivers.all()} == {used.id, idle.id, kept.id}
+    assert kit.receivers.get(old.id) is None
+    assert kit.receivers.ensure("acme", old.url).secret != old.secret
+    assert kit.receivers.remove(idle.id)
+    assert set(client.zrange(RECEIVERS_OF_JOBS, 0, -1)) == {used.id, old.id}
 
 
 def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) -> None:

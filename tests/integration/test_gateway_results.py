@@ -199,5 +199,20 @@ def test_deliveries_and_sending_again(api: Api, callers: Callers, wish: Callable
     assert eventually(lambda: api.get(f"/v1/deliveries/{delivery['id']}").json()["state"] == "delivered")
     problem(api.post(f"/v1/receivers/{receiver}/redeliver"), "invalid-request", 422)
     again = api.post(f"/v1/receivers/{receiver}/redeliver?since=2020-01-01T00:00:00Z").json()
-    assert (again["redelivered"], again["open"]) == (1, 0)
+    assert (again["redelivered"], again["open"], again["gone"]) == (1, 0, 0)
     sink.wait_for(3)
+
+
+def test_what_cannot_be_sent_again_says_so(
+    api: Api, client: Any, done: dict[str, Any], wish: Callable[..., Any], sink: Sink
+) -> None:
+    """A delivery whose job is no longer on record is refused before anything is queued, alone or among others."""
+    receiver = api.post("/v1/receivers", {"url": sink.url + "/all"}).json()["id"]
+    job = api.post("/v1/edits", wish(), headers={"Prefer": "wait=15"}).json()["id"]
+    assert eventually(lambda: api.get("/v1/deliveries?state=delivered").json()["data"])
+    (delivery,) = api.get("/v1/deliveries").json()["data"]
+    assert delivery["job_id"] == job != done["id"]
+    client.delete(f"rt:edits:spec:{job}")
+    problem(api.post(f"/v1/deliveries/{delivery['id']}/redeliver"), "conflict", 409)
+    again = api.post(f"/v1/receivers/{receiver}/redeliver?since=2020-01-01T00:00:00Z").json()
+    assert again == {"redelivered": 0, "open": 0, "gone": 1}

@@ -66,6 +66,28 @@ def test_how_an_answer_bends_the_schedule(told: Told, number: int, delay_s: floa
     assert next_delay_s(told, number, NOW, MIDDLE) == pytest.approx(delay_s)
 
 
+@given(st.lists(draws, min_size=9, max_size=9), st.sampled_from([0.0, 3_600.0]))
+def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float], waited_s: float) -> None:
+    """However much is asked for, and waited in between, no wait is shorter than scheduled and the sum is bounded."""
+    age_s = 0.0
+    for number, random in enumerate(spread, 1):
+        least_s = next_delay_s(Told(503), number, NOW, random)
+        delay_s = next_delay_s(Told(503, retry_after="999999999"), number, NOW, random, age_s)
+        assert delay_s is not None
+        assert least_s is not None
+        assert delay_s >= least_s
+        age_s += delay_s + (waited_s if number < 3 else 0.0)
+    assert age_s <= 96 * 3_600.0 + 60.0
+
+
+def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
+    """Early on there is room for what the receiver asks; a schedule that is late already is stretched no more."""
+    told = Told(503, retry_after="999999")
+    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
+    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=8 * 3_600.0) == pytest.approx(23_040.0)
+    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=80 * 3_600.0) == pytest.approx(18_000.0)
+
+
 @given(st.text(max_size=30))
 def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     """What a receiver writes into its header never ends a worker's attempt with an error."""

@@ -81,13 +81,15 @@ def tell(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     if event is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
     if claim.receiver.startswith(TASK_RECEIVER):
-        told = tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event)
-        return settle_told(told, claim.number, claim.by_hand, time.time(), random.random())
+        return _settle(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
     receiver = tools.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
         return undeliverable("the receiver is switched off", claim.number, time.time())
-    told = tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event)
-    return settle_told(told, claim.number, claim.by_hand, time.time(), random.random())
+    return _settle(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
+
+
+def _settle(told: Told, claim: DeliveryClaim) -> Settlement:
+    return settle_told(told, claim.number, claim.by_hand, time.time(), random.random(), claim.age_s)
 
 
 def _event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from retouch.policy import jittered
+from retouch.policy import JITTER, jittered
 from retouch.store.deliveries import Settlement
 
 SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
@@ -14,6 +14,9 @@ SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000
 
 OVERLOADED_LEAST_S = 60.0
 RETRY_AFTER_MOST_S = 3_600.0
+STRETCHED_MOST_S = 96 * 3_600.0
+"""A receiver that always asks for more time gets so much in all: its job is on record for 100 hours or longer."""
+
 _OVERLOADED = frozenset({429, 502, 503, 504})
 
 
@@ -47,8 +50,8 @@ def retry_after_s(text: str, now: float) -> float | None:
         return None
 
 
-def next_delay_s(told: Told, number: int, now: float, random: float) -> float | None:
-    """Give the wait after failed attempt `number` (from 1), or None when it was the last."""
+def next_delay_s(told: Told, number: int, now: float, random: float, age_s: float = 0.0) -> float | None:
+    """Give the wait after failed attempt `number` (from 1), `age_s` into the schedule; None when it was the last."""
     if number > len(SCHEDULE_S):
         return None
     delay_s = jittered(SCHEDULE_S[number - 1], random)
@@ -56,13 +59,16 @@ def next_delay_s(told: Told, number: int, now: float, random: float) -> float | 
         delay_s = max(delay_s, OVERLOADED_LEAST_S)
     asked_s = retry_after_s(told.retry_after, now) if told.retry_after else None
     if asked_s is not None:
-        delay_s = min(max(asked_s, delay_s), max(2 * delay_s, RETRY_AFTER_MOST_S))
+        room_s = STRETCHED_MOST_S - age_s - (1 + JITTER) * sum(SCHEDULE_S[number:])
+        delay_s = max(delay_s, min(asked_s, max(2 * delay_s, RETRY_AFTER_MOST_S), room_s))
     return delay_s
 
 
-def settle_told(told: Told, number: int, by_hand: bool, now: float, random: float) -> Settlement:
+def settle_told(
+    told: Told, number: int, by_hand: bool, now: float, random: float, age_s: float = 0.0
+) -> Settlement:  # fmt: skip
     """
-    Say what follows a delivery attempt. Pure; `now` in Unix seconds, `random` in [0, 1).
+    Say what follows a delivery attempt. Pure; `now` in Unix seconds, `random` in [0, 1), `age_s` since it all began.
 
     Failure policy: whatever is not 2xx is tried again, so a receiver may hear of an event twice, never less than once
     within the schedule; then it is kept as a dead letter. 410 means that the receiver wants no more.
@@ -75,7 +81,7 @@ def settle_told(told: Told, number: int, by_hand: bool, now: float, random: floa
         return Settlement("delivered", 0.0, log, health=health)
     if told.status == 410:
         return Settlement("dead", 0.0, log, health=health, disable=True)
-    delay_s = next_delay_s(told, number, now, random)
+    delay_s = next_delay_s(told, number, now, random, age_s)
     if delay_s is None:
         return Settlement("dead", 0.0, log, health=health)
     return Settlement("retrying", delay_s, {**log, "next_in_s": round(delay_s, 1)}, health=health)
