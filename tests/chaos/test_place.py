@@ -140,7 +140,9 @@ def test_worker_without_memory(tmp_path: Path) -> None:
     with a_stage(tmp_path, latency_s=0.3, max_charges=1) as stage:
         poor = start_odd_worker(stage, 1, "--no-more-memory")
         jobs = stage.enqueue(4)
-        assert eventually(lambda: {(one.state, one.resumable) for one in stage.records(jobs)} == {("retrying", True)})
+        log = stage.folder / "workers.log"
+        assert eventually(lambda: all(f"decision=Retry job={job}" in log.read_text() for job in jobs)), poor.poll()
+        assert {one.resumable for one in stage.records(jobs)} == {True}
         poor.kill()
         stage.worker(4)
         make_due(stage)

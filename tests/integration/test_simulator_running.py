@@ -27,7 +27,7 @@ sys.stdin.read()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False, cwd=ROOT)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=90, check=False, cwd=ROOT)
 
 
 def test_help_names_the_options() -> None:
