@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -134,7 +135,14 @@ def _forget_delivery(client: Client, item: str) -> None:
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Forget receivers, idempotency keys and tags."""
+    """Forget receivers, idempotency keys, tags, and deliveries, which outlive their jobs."""
+    recent = client.zrange(keys.lane("deliveries", "recent"), 0, -1)
+    for start in range(0, len(recent), _PAGE):
+        page = recent[start : start + _PAGE]
+        specs = client.mget([keys.spec("deliveries", item) for item in page])
+        for item, spec in zip(page, specs, strict=True):
+            if spec and json.loads(spec)["tenant"] == tenant:
+                _forget_delivery(client, item)
     for identity in client.smembers("rt:receivers"):
         if client.hget(keys.receiver(identity), "tenant") == tenant:
             client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))

@@ -12,6 +12,7 @@ import pytest
 from retouch import Edit, EditQueue
 from retouch.blobs import BlobStore, open_blobs
 from retouch.outcomes import Image, Ready, Succeed
+from retouch.store.deliveries import Settlement
 from retouch.store.erasure import Erased, erase_tenant
 from retouch.store.jobs import JobStore
 from retouch.store.kept import keep_blob, release_blobs
@@ -153,3 +154,21 @@ def test_a_job_that_ends_during_the_erasure_keeps_its_image(
     assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(1, 0, 0)
     assert blobs.exists(name)
     assert kit.client.zscore(KEPT, name) - kit.client.time()[0] > 80_000
+
+
+def test_deliveries_go_whose_jobs_went_before(kit: LaneKit, blobs: BlobStore) -> None:
+    """What receivers answered is listed for longer than jobs are kept; an erased tenant's goes, another's stays."""
+    left = []
+    for tenant in ("gone", "stays"):
+        kit.receivers.add(tenant, "https://hooks.example/every-job")
+        end(kit, tenant, f"ab/ab{'0' * 62}.png")
+        (job,) = kit.jobs.ids(tenant)
+        (delivery,) = kit.deliveries.of_job(job)
+        claim = kit.deliveries.claim(delivery.id, 15.0)
+        assert claim is not None
+        kit.deliveries.settle(claim, Settlement("delivered", 0.0, {"status": 200}))
+        left.append(delivery.id)
+        kit.client.delete(f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}")
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(0, 0, 0)
+    assert [record.id for record in kit.deliveries.records(left)] == left[1:]
+    assert list(kit.deliveries.ids()) == left[1:]
