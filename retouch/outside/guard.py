@@ -39,12 +39,6 @@ crosses such a close looks like a reset after sending, and for a paid POST that 
 STATUSES_MOST = 20
 """Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
 
-STATUSES_MOST = 20
-"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
-
-STATUSES_MOST = 20
-"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
-
 
 class Call:
     """

@@ -25,7 +25,8 @@ from typing import Self
 from retouch import Edit, StoreUnavailable
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, eventually, proxied
+from tests.chaos.stage import Stage, a_stage, proxied
+from tests.watching import eventually
 
 FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 

@@ -26,8 +26,9 @@ from retouch import Edit
 from retouch.store import keys
 from retouch.store.ledger import Ledger
 from tests.behind import behind
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage
 from tests.conftest import leaked_keys
+from tests.watching import eventually
 
 FAULTS = {
     "failed": 0.01, "error_503": 0.01, "html_502": 0.005, "reset_after_work": 0.005, "unparseable": 0.005,

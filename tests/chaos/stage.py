@@ -20,9 +20,6 @@ from retouch.store.records import JobRecord
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
 from tests.chaos.sink import EventSink
-from tests.watching import eventually
-
-__all__ = ["FINAL", "Stage", "a_stage", "environment_of", "eventually", "proxied", "start_valkey"]
 
 FINAL = {"succeeded", "failed", "cancelled"}
 

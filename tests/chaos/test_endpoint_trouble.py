@@ -17,7 +17,8 @@ from retouch.store.ledger import Ledger
 from retouch.store.records import JobRecord
 from tests.behind import behind
 from tests.chaos.odd_worker import start_odd_worker
-from tests.chaos.stage import FINAL, Stage, a_stage, eventually
+from tests.chaos.stage import FINAL, Stage, a_stage
+from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 numbers = count()
@@ -64,23 +65,21 @@ def charged(stage: Stage) -> int:
     [
         ("queue_full", "queue_full", 17.0),
         ("retry_after_header", "queue_full", 17.0),
-        ("spam_filter", "spam_filter", 30.0),
+        ("spam_filter", "spam_filter", 1.0),
     ],
 )
 def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str, wait_s: float) -> None:
-    """Retry-After in body or header, and the spam filter's time: waited out, at no attempt and no charge."""
+    """Retry-After in body or header, and the spam filter's time as set: waited out, at no attempt and no charge."""
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
-    assert eventually(lambda: record(stage, job).state == "retrying")
-    waiting = record(stage, job)
-    assert (waiting.error or {})["code"] == code
-    asked_at = waiting.charges[0].answered_at or 0.0
-    assert wait_s - 0.5 <= (waiting.due_at or 0.0) - asked_at <= wait_s * 1.2 + 8.0
-    assert (waiting.attempt, charged(stage)) == (0, 0)
+    assert eventually(lambda: (record(stage, job).error or {}).get("code") == code)
     make_due(stage, job)
     done = final(stage, job)
     assert (done.state, done.attempt, charged(stage)) == ("succeeded", 1, 1)
+    entries: list[dict[str, Any]] = behind(stage.queue).jobs.timeline(job)
+    (waited,) = (entry for entry in entries if entry["type"] == "edit.retrying")
+    assert wait_s <= waited["delay_s"] <= wait_s * 1.2
 
 
 def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:

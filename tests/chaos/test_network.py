@@ -13,7 +13,8 @@ import pytest
 from retouch import Edit
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, eventually, proxied
+from tests.chaos.stage import Stage, a_stage, proxied
+from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

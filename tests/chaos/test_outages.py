@@ -9,7 +9,8 @@ import pytest
 
 from retouch import Edit, StoreUnavailable
 from tests.behind import behind
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage
+from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.behind import behind
 from tests.chaos.odd_worker import start_odd_worker
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage
+from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

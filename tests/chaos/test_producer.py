@@ -8,7 +8,8 @@ import pytest
 
 from tests.behind import behind
 from tests.chaos.mortal_producer import POINTS, Producers
-from tests.chaos.stage import Stage, a_stage, eventually
+from tests.chaos.stage import Stage, a_stage
+from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -241,9 +241,10 @@ def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: s
     ],
 )
 def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str], wait_s: float) -> None:
-    """retry_after counts in the body first, then in the header, from 1 s to 2 min; nonsense means 5 s."""
+    """retry_after counts in the body first, then in the header, 1 s to 2 min; else 5 s, or as the filter is set."""
     outcome = classify(answer({"status": "error", "message": FULL, **body}, 429, **headers), FETCH)
     assert outcome == Busy("queue_full", FULL, wait_s)
+    assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
 
 
 LOOKS: list[tuple[str, object, float, object]] = [

@@ -64,8 +64,13 @@ def health_after(answer: Answer | Trouble, outcome: Asked) -> str:
     return "down" if is_down or (isinstance(answer, Answer) and answer.status >= _SERVER_ERROR) else "alive"
 
 
-def classify(answer: Answer | Trouble, fetch_url: str) -> Asked:
-    """Say what a POST came to; `fetch_url` is where a job is looked up when the answer names only its id."""
+def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> Asked:
+    """
+    Say what a POST came to.
+
+    `fetch_url` is where a job is looked up when the answer names only its id; the spam filter's refusal is waited out
+    for `spam_filter_s`, unless it says for how long.
+    """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
     said = _json_object(answer.body)
@@ -78,7 +83,7 @@ def classify(answer: Answer | Trouble, fetch_url: str) -> Asked:
         return _in_work(said, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
     if status == "failed":
         return Failed(_text(said) or "the endpoint said failed")
-    return _classify_error(answer, said, status)
+    return _classify_error(answer, said, status, spam_filter_s)
 
 
 def classify_poll(answer: Answer | Trouble, asked: Processing, age_s: float) -> Ready | Processing | Failed | Lost:
@@ -117,11 +122,11 @@ def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
-def _classify_error(answer: Answer, said: Mapping[str, Any], status: str) -> Asked:
+def _classify_error(answer: Answer, said: Mapping[str, Any], status: str, spam_filter_s: float) -> Asked:
     text = _text(said)
     known = text.lower()
     if "same request" in known or "spam filter" in known:
-        return Busy("spam_filter", text, _retry_after(answer, said, SPAM_FILTER_S))
+        return Busy("spam_filter", text, _retry_after(answer, said, spam_filter_s))
     if "rate limit" in known or "queued requests" in known or answer.status == 429:
         return Busy("queue_full", text, _retry_after(answer, said, QUEUE_FULL_S))
     if code := next((code for words, code in _WORDS if words in known), None):

@@ -44,7 +44,8 @@ class Endpoint:
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._trusted, self._settings.pix2pix_url, body, timeout_s)
-        outcome = shown(classify(answer, self._settings.pix2pix_fetch_url), spec.edit, self._key)
+        outcome = classify(answer, self._settings.pix2pix_fetch_url, self._settings.spam_filter_s)
+        outcome = shown(outcome, spec.edit, self._key)
         return outcome, health_after(answer, outcome)
 
     def look(self, asked: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | Lost:
