@@ -10,15 +10,20 @@ from __future__ import annotations
 import json
 import random
 import threading
+import time
 from base64 import b64encode
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import redis
 from celery import Celery
 from celery.utils.nodenames import anon_nodename
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from retouch.settings import Settings
 from retouch.store.scripts import Message
@@ -27,6 +32,9 @@ TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
 """Lane → the task that its messages name. The queue has the lane's name."""
 
 _MOST_CONNECTIONS = 2_000
+_PREFIX = "rt:broker:"
+_LONGEST_LIST = 4_000  # messages of a lane that nobody consumes; those that count are sent again by rescue
+_REST_S = 2.0  # for a broker that did not answer: as long as rescue takes to miss a message
 _ORIGIN = anon_nodename()
 _ID, _ITEM, _BODY = "@id@", "@item@", "@body@"  # placeholders in the text of a message
 
@@ -57,10 +65,11 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=True,
         task_send_sent_event=False,  # one Redis command more for each message, told by nobody
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a paid call must end, whatever Redis does
+        broker_channel_error_retry=True,  # nor may a broker that refuses writes for a while end the worker
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # an hour without Redis must not need a hand afterwards
         broker_transport_options={
-            "global_keyprefix": "rt:broker:",
+            "global_keyprefix": _PREFIX,
             # Without kombu's record of unacknowledged messages: it costs two transactions for each message, and
             # returns a killed worker's messages after an hour; rescue sends them again after two seconds.
             "ack_emulation": False,
@@ -85,8 +94,9 @@ class Publisher:
     reply was lost, does no harm: rescue sends again, and a second claim finds nothing.
     """
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
+        """`on_loss` is told how many messages were dropped, and why."""
+        self._app, self._on_loss, self._rests_until = app, on_loss, 0.0
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
         self._connection: Connection | None = None
@@ -96,8 +106,10 @@ class Publisher:
         """
         Send one message for each (lane, item).
 
-        Failure policy: when the broker does not answer, the messages are dropped without an error, for the work they
-        call for is in the store and rescue sends them again within seconds.
+        Failure policy: when the broker does not answer within `redis_timeout_s`, the messages are dropped without an
+        error, and what comes in the next two seconds too, so that nobody waits for it again and again: the work they
+        call for is in the store, and rescue sends them again within seconds. So it does for the oldest messages of a
+        list that has grown long because nobody consumes its lane: they are cut off.
         """
         self._pending.extend(messages)
         while self._pending and self._sending.acquire(blocking=False):
@@ -122,12 +134,16 @@ class Publisher:
         while self._pending:
             lane, item = self._pending.popleft()
             by_lane.setdefault(lane, []).append(self._envelopes[lane].around(item))
+        if time.monotonic() < self._rests_until:
+            return
         try:
             client = self._kept_client()
             for lane, texts in by_lane.items():
-                client.lpush(lane, *texts)
-        except self._lost:
-            self._client = None
+                if client.lpush(lane, *texts) > _LONGEST_LIST:
+                    client.ltrim(_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)
+        except self._lost as error:
+            self._client, self._rests_until = None, time.monotonic() + _REST_S
+            self._on_loss(sum(map(len, by_lane.values())), error)
 
     @cached_property
     def _envelopes(self) -> dict[str, Envelope]:
@@ -136,15 +152,23 @@ class Publisher:
     @cached_property
     def _lost(self) -> tuple[type[BaseException], ...]:
         connection = self._app.connection_for_write()
-        return (*connection.connection_errors, *connection.channel_errors, OSError)
+        return (*connection.connection_errors, *connection.channel_errors, OSError, OperationalError)
 
     def _kept_client(self) -> Any:
         """Give kombu's own Redis client: it knows the prefix, the time limits, TLS and Sentinel of the broker's URL."""
         if self._client is None:
-            self._connection = self._app.connection_for_write()
-            with self._connection.channel().conn_or_acquire() as client:
+            self._connection = self._app.connection_for_write(transport_options=self._impatient)
+            with self._connection.default_channel.conn_or_acquire() as client:
+                # Once more for a connection that the broker has closed meanwhile, or that leads to a former primary.
+                client.set_retry(Retry(NoBackoff(), 1, (redis.ConnectionError, redis.ReadOnlyError)))
                 self._client = client
         return self._client
+
+    @cached_property
+    def _impatient(self) -> dict[str, Any]:
+        """What is waited for is one LPUSH, not a message; and there is no pause before the second try to connect."""
+        timeout_s = self._app.conf.broker_transport_options["socket_connect_timeout"]
+        return {"socket_timeout": timeout_s, "max_retries": 1, "interval_start": 0.0}
 
 
 class Envelope:

@@ -59,9 +59,10 @@ class QueueFull(RetouchError):
 
 class StoreUnavailable(RetouchError):
     """
-    Redis (or the gateway) did not answer in time: whether the last command was carried out is not known.
+    Redis (or the gateway) did not answer in time, or Redis takes no writes for now; the message says which, and why.
 
-    Enqueueing again with the same idempotency key is safe.
+    Where nothing answered, it is not known whether the last command was carried out; a refused one was not. Enqueueing
+    again with the same idempotency key is safe.
     """
 
 

@@ -7,6 +7,7 @@ main thread's time. Flower needs them within a second, not within a millisecond.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,12 @@ class BatchingConsumer(Consumer):
             conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=RECONNECT_MOST_S
         )
         return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Pause where the broker refuses what it is asked, full or read-only: connecting again succeeds at once."""
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, self.channel_errors):
+            time.sleep(RECONNECT_MOST_S / 3)
 
     def on_send_event_buffered(self) -> None:
         """Leave the event in its buffer until the next flush."""

@@ -2,7 +2,8 @@
 One worker process: what its attempts work with, made once, and its life: start, drain, stop.
 
 Stopping. On SIGTERM the process claims and rescues nothing more: a message that still reaches it is sent again for
-another worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), and then the process leaves.
+another worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), and then the process leaves; what
+Redis has not taken five seconds later is given up, and the log says which items.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from retouch.blobs import BlobStore, open_blobs
 from retouch.broker import Publisher, make_app
 from retouch.policy import RetryPolicy
 from retouch.settings import Settings
-from retouch.store.connect import WORKER_TRIES, Client, connect
+from retouch.store.connect import Client, connect
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
 from retouch.store.links import LinkSigner
+from retouch.store.patience import Patience, trouble
 from retouch.store.receivers import ReceiverStore
 from worker.deliveries.attempt import DeliveryTools
 from worker.deliveries.sender import Sender
@@ -33,6 +35,7 @@ from worker.retention import Retention
 
 _FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
 _ASK_EVERY_S = 1.0
+_STORE_S = 5.0  # beyond the last call, for what it brought; the supervisor kills after 10
 _HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
 
 
@@ -43,11 +46,12 @@ class WorkerProcess:
         self.settings = settings
         self.connections = 400
         self._draining = False
+        self._patience = Patience()
 
     @cached_property
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
-        return Publisher(make_app(self.settings))
+        return Publisher(make_app(self.settings), _say_lost)
 
     @cached_property
     def pulse(self) -> Pulse:
@@ -90,7 +94,7 @@ class WorkerProcess:
 
     @cached_property
     def _client(self) -> Client:
-        return connect(self.settings, tries=WORKER_TRIES)
+        return connect(self.settings, patience=self._patience)
 
     @cached_property
     def _blobs(self) -> BlobStore:
@@ -113,7 +117,7 @@ class WorkerProcess:
                 lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
                 return True
             except redis.RedisError as error:
-                log.warning("store_away", error=type(error).__name__, leases=0)
+                log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
                 time.sleep(_ASK_EVERY_S)
         return False
 
@@ -121,6 +125,7 @@ class WorkerProcess:
         """Take no more work: what comes is handed back, what is in flight ends."""
         self._draining = True
         self.pulse.drain()
+        self._patience.end_within(self.settings.pix2pix_timeout_s + _STORE_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def hands_back(self, lane: str, item: str) -> bool:
@@ -129,6 +134,10 @@ class WorkerProcess:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
         return self._draining
+
+
+def _say_lost(messages: int, error: BaseException) -> None:
+    log.warning("broker_away", messages=messages, error=type(error).__name__)
 
 
 def _allow_open_files(wanted: int) -> None:

@@ -1,9 +1,10 @@
 """
-The pulse of a worker process: one thread that renews its leases and takes part in rescue, one that clears away.
+The pulse of a worker process: one thread renews its leases, one takes part in rescue, one clears away.
 
-A thread of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker,
-and then leases of paid calls would be lost for no reason. Clearing away has its own, since deleting hundreds of images
-from a bucket takes longer than a lease lasts.
+Threads of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker, and
+then leases of paid calls would be lost for no reason. Renewing has one alone, since whatever else is done may take
+longer than a lease lasts: rescue sends messages to a broker that may not answer, and clearing away deletes hundreds of
+images from a bucket.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import redis
 from retouch.broker import Publisher
 from retouch.settings import Settings
 from retouch.store.lanes import Lanes
+from retouch.store.patience import trouble
 from worker.logs import log
 
 TICK_S = 1.0
@@ -49,12 +51,15 @@ class Pulse:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
-        self._draining = False
+        self._draining = self._behind = False
         self._threads = [
-            threading.Thread(target=self._beat, name="retouch-pulse", daemon=True),
-            threading.Thread(target=self._clear, name="retouch-retention", daemon=True),
+            threading.Thread(target=self._go_on, args=(turn, first_s, pause_s), name=f"retouch-{name}", daemon=True)
+            for name, turn, first_s, pause_s in (
+                ("pulse", self._renew, 0.0, min(TICK_S, settings.lease_s / 6)),
+                ("rescue", self._rescue, 0.0, TICK_S),
+                ("retention", self._clear, _CLEAR_EVERY_S, _CLEAR_EVERY_S),
+            )
         ]
-        self._renewed_at = time.monotonic()
 
     def start(self) -> None:
         """Begin; leases are renewed from now on."""
@@ -72,53 +77,54 @@ class Pulse:
 
     @contextmanager
     def keeping(self, lease: Lease) -> Iterator[None]:
-        """Renew a lease for as long as the block runs."""
+        """Renew a lease for as long as the block runs; if Redis does not take what it found out, say so."""
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:
             self._leases.add(entry)
         try:
             yield
+        except redis.RedisError as error:
+            log.error("attempt_given_up", item=lease.item, error=type(error).__name__, reason=trouble(error))
+            raise
         finally:
             with self._lock:
                 self._leases.discard(entry)
 
-    def _beat(self) -> None:
-        due_s = 0.0
+    def _go_on(self, turn: Callable[[], float], due_s: float, pause_s: float) -> None:
+        """Take turns for ever; each says after how many seconds the next is due. After one that failed, a pause."""
         while True:
             time.sleep(max(due_s, _SHORTEST_S))
+            due_s = pause_s
             try:
-                self._renew()
-                due_s = TICK_S if self._draining else self._rescue()
+                due_s = turn()
             except redis.RedisError as error:
-                log.warning("store_away", error=type(error).__name__, leases=self.held)
-                due_s = TICK_S
+                log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=self.held)
             except Exception as error:  # noqa: BLE001 - without a pulse every paid call of this process would be given up
                 log.error("pulse_failed", error=type(error).__name__, leases=self.held)
-                due_s = TICK_S
 
-    def _renew(self) -> None:
-        if time.monotonic() - self._renewed_at < self._settings.lease_s / 3:
-            return
+    def _renew(self) -> float:
         with self._lock:
             leases = list(self._leases)
+        self._behind = bool(leases)
         if leases:
             lost = self._lanes.heartbeat(self._settings.lease_s, leases)
+            self._behind = False
             with self._lock:
                 still_run = {item for _, item, _ in self._leases}
             for item in still_run.intersection(lost):
                 log.warning("lease_lost", item=item)
-        self._renewed_at = time.monotonic()
+        return self._settings.lease_s / 3
 
     def _rescue(self) -> float:
+        if self._draining:
+            return TICK_S
+        if self._behind:  # Redis was away or refused: our own leases are renewed before anybody's are judged
+            return _SHORTEST_S
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
 
-    def _clear(self) -> None:
-        while True:
-            time.sleep(_CLEAR_EVERY_S)
-            try:
-                while not self._draining and self._sweep():
-                    pass
-            except redis.RedisError as error:
-                log.warning("store_away", error=type(error).__name__, leases=self.held)
+    def _clear(self) -> float:
+        while not self._draining and self._sweep():
+            pass
+        return _CLEAR_EVERY_S

@@ -8,30 +8,32 @@ from typing import Any
 
 import redis
 import redis.asyncio.retry
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from retouch.errors import StoreUnavailable
 from retouch.settings import Settings
+from retouch.store.patience import Patience, backoff, refusal
 
 Client = Any
 """A redis-py client. It types every reply as bytes or text; with `decode_responses` ours are all text."""
 
 PRODUCER_TRIES = 1
-WORKER_TRIES = 60  # with waits of up to 2 s: about two minutes, for a paid answer is in the worker's hands
+# A connection to a primary that was demoted stays open, and its address leads to the new one: connect again.
+_TRY_AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, MasterDownError)
 _MOST_CONNECTIONS = 2_000  # redis-py's default of 100 stalls a lane of 500 threads silently
 _READ_BYTES = 8_192  # kept by each connection, of which a worker has hundreds; redis-py's default is 64 kB
 _LOOP_CONNECTIONS = 50  # one event loop fills no more, and a burst of 1,000 enqueues must not open 1,000
 
 
-def connect(settings: Settings, *, tries: int = PRODUCER_TRIES) -> Client:
+def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: Patience | None = None) -> Client:
     """
     Make a client for the store; it connects when first used.
 
-    `tries` is how often a command is repeated after a lost connection. Every script of ours may be repeated: it knows
-    what it has already done. Producers try once more and then raise; workers hold on to a paid answer for minutes.
+    `tries` is how often a command is repeated on a new connection. Every script of ours may be repeated: it knows what
+    it has already done. Producers try once more and then raise; a worker's `patience` holds on to a paid answer.
     """
-    retry = Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), tries)
+    retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
     return redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
 
 
@@ -41,7 +43,7 @@ def connect_on_loop(settings: Settings) -> Client:
         settings.redis_url,
         max_connections=_LOOP_CONNECTIONS,
         timeout=settings.redis_timeout_s,
-        retry=redis.asyncio.retry.Retry(ExponentialWithJitterBackoff(base=0.05, cap=2.0), PRODUCER_TRIES),
+        retry=redis.asyncio.retry.Retry(backoff(), PRODUCER_TRIES, _TRY_AGAIN),
         **_wire(settings),
     )
     return redis.asyncio.Redis.from_pool(pool)
@@ -61,17 +63,16 @@ def _wire(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn a lost or silent Redis into `StoreUnavailable`, which says what it means for the caller."""
+    """Turn a Redis that is lost, silent or takes no writes into `StoreUnavailable`, which says what it means."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable(
-            f"Redis did not answer ({type(error).__name__}); whether the last command was carried out is not known. "
-            "Repeating it is safe: enqueue again with the same idempotency key."
-        ) from error
-    except redis.ResponseError as error:
-        if not str(error).startswith(("OOM", "MISCONF", "READONLY", "LOADING")):
+    except redis.RedisError as error:
+        if why := refusal(error):
+            told = f"Redis {why}; the last command was not carried out"
+        elif isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            told = (
+                f"Redis did not answer ({type(error).__name__}); whether the last command was carried out is not known"
+            )
+        else:
             raise
-        raise StoreUnavailable(
-            f"Redis takes no writes now ({str(error).split(' ')[0]}); nothing was enqueued. Free its memory or disk."
-        ) from error
+        raise StoreUnavailable(f"{told}. Repeating it is safe: enqueue again with the same idempotency key.") from error

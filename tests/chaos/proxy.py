@@ -50,6 +50,10 @@ class Proxy:
         """Let nothing through and say nothing about it."""
         self._loop.call_soon_threadsafe(self._flows.clear)
 
+    def lead_to(self, target: int) -> None:
+        """Forward what connects from now on to another port, as an address does after a failover."""
+        self._target = target
+
     def cut(self) -> None:
         """Reset what is connected and refuse what comes."""
         self._run(self._close())

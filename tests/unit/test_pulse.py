@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
+
+import redis
 
 from retouch import Settings
 from retouch.broker import Publisher
@@ -46,3 +49,35 @@ def test_the_pulse_survives_what_nobody_foresaw() -> None:
     pulse.start()
     assert lanes.answered.wait(10.0)
     assert lanes.asked >= 2
+
+
+class RefusingLanes(OddLanes):
+    """Lanes that renew nothing at first, then everything; they keep the order in which they were asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+
+    def heartbeat(self, lease_s: float, leases: Sequence[Any]) -> list[str]:
+        """Refuse twice."""
+        self.order.append("renew")
+        if len(self.order) <= 2:
+            raise redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+        return []
+
+    def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
+        """Judge."""
+        self.order.append("rescue")
+        self.answered.set()
+        return 0.1, []
+
+
+def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
+    """After Redis refused for a while, a process renews before it rescues: else it would give up its own calls."""
+    lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
+    pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
+    with pulse.keeping(lease):
+        pulse.start()
+        assert lanes.answered.wait(10.0)
+    pulse.drain()
+    assert lanes.order[:3] == ["renew"] * 3
