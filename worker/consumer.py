@@ -11,7 +11,10 @@ import time
 from functools import partial
 from typing import Any
 
+import redis
 from celery.worker.consumer import Consumer
+
+from retouch.store.patience import refusal
 
 EVENTS_WITHIN_S = 0.5
 RECONNECT_MOST_S = 3.0
@@ -30,10 +33,12 @@ class BatchingConsumer(Consumer):
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Pause where the broker refuses what it is asked, full or read-only: connecting again succeeds at once."""
-        super().on_connection_error_after_connected(exc)
-        if isinstance(exc, self.channel_errors):
+        """Pause where the broker refuses writes for a while, since connecting again succeeds; end at what stays."""
+        if isinstance(exc, redis.ResponseError):
+            if not refusal(exc):
+                raise exc
             time.sleep(RECONNECT_MOST_S / 3)
+        super().on_connection_error_after_connected(exc)
 
     def on_send_event_buffered(self) -> None:
         """Leave the event in its buffer until the next flush."""

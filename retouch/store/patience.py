@@ -22,6 +22,7 @@ _REFUSALS = {
     "MISCONF": "cannot write to its disk",
     "LOADING": "is loading its data",
     "MASTERDOWN": "is a replica without its primary",
+    "UNBLOCKED": "has become a replica",
     "BUSY": "is held up by a script",
 }
 """The first word of a refusal that ends by itself or by an operator's hand → what it says of Redis."""
@@ -41,6 +42,8 @@ def refusal(error: redis.RedisError) -> str:
 
 def trouble(error: redis.RedisError) -> str:
     """Say in a few words what is wrong with Redis, for a log; never what was asked of it."""
+    if isinstance(error, redis.AuthenticationError):
+        return "Redis does not let us in"
     silent = isinstance(error, redis.ConnectionError | redis.TimeoutError)
     return f"Redis {refusal(error) or ('does not answer' if silent else 'answers with an error')}"
 

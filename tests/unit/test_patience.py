@@ -59,6 +59,7 @@ def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = l
         (redis.ResponseError("Command # 1 (SET a b) of pipeline caused error: MISCONF x"), "cannot write to its disk"),
         (redis.ResponseError(WRAPPED, status_code="ERR"), "is a read-only replica"),
         (BusyLoadingError("Redis is loading the dataset in memory", status_code="LOADING"), "is loading its data"),
+        (redis.ResponseError("UNBLOCKED force unblock from blocking operation"), "has become a replica"),
         (redis.ResponseError("BUSYGROUP Consumer Group name already exists"), ""),
         (redis.ResponseError("user_script:3: Script attempted OOM", status_code="ERR"), ""),
         (NoScriptError("No matching script.", status_code="NOSCRIPT"), ""),
@@ -73,6 +74,7 @@ def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: s
 def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
     """The words of an error may hold arguments, so that none of them is repeated."""
     assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
+    assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
     assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
 
 
