@@ -10,6 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Protocol
 
+from redis.exceptions import NoScriptError
+
 from retouch.store.connect import Client
 
 Message = tuple[str, str]
@@ -31,9 +33,22 @@ def source(name: str) -> str:
 
 
 def load(client: Client, name: str) -> Script:
-    """Make a script callable on a connection; it is sent to Redis when first called."""
-    script: Script = client.register_script(source(name))
-    return script
+    """
+    Make a script callable on a connection; it is sent to Redis when first called.
+
+    During a failover redis-py may send a script to the old primary over one connection and call it at the new one over
+    another; then it goes there with its text, in one command.
+    """
+    own, text = client, source(name)
+    known = client.register_script(text)
+
+    def run(*, args: list[Any], client: Any = None) -> Any:
+        try:
+            return known(args=args, client=client)
+        except NoScriptError:
+            return own.eval(text, 0, *args)
+
+    return run
 
 
 def messages_of(reply: list[str]) -> list[Message]:

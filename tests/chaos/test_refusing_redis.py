@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retouch import Settings
+from retouch.store.connect import connect
+from retouch.store.jobs import JobStore
 from tests.behind import behind
-from tests.chaos.stage import Stage, a_stage
+from tests.chaos.stage import Stage, a_stage, proxied, start_valkey
 from tests.chaos.test_place import Disk, a_disk
 from tests.watching import eventually
 
@@ -91,6 +95,37 @@ def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault:
         more = stage.enqueue(4)
         assert eventually(lambda: stage.all_final(more)), "the worker no longer consumes"
         assert stage.workers[0].poll() is None
+
+
+def test_failover_under_load(tmp_path: Path) -> None:
+    """A replica takes over while calls are in flight, the old primary lives on: the same worker finds its way."""
+    with (
+        a_stage(tmp_path, latency_s=1.5, max_charges=1, in_flight_limit=20) as stage,
+        proxied(stage) as (to_redis, _),
+        ExitStack() as stack,
+    ):
+        later = start_valkey(tmp_path / "later", free_port())
+        stack.callback(later.stop)
+        old = behind(stage.queue).client
+        new = connect(Settings.load(redis_url=f"redis://127.0.0.1:{later.port}/0"))
+        new.replicaof("127.0.0.1", stage.valkey.port)
+        assert eventually(lambda: new.info("replication").get("master_link_status") == "up")
+        stage.worker(20)
+        jobs = stage.enqueue(4)
+        assert eventually(lambda: in_flight(stage) == 4)
+        new.replicaof("NO", "ONE")
+        to_redis.lead_to(later.port)
+        old.replicaof("127.0.0.1", later.port)
+        after = JobStore(new, retention_s=3_600.0)
+        assert eventually(lambda: {record.state for record in after.records(jobs)} == {"succeeded"})
+        assert stage.charged() == [1] * 4
+        assert eventually(lambda: len(stage.sink.events) >= 4), "the worker no longer consumes"
+        assert stage.workers[0].poll() is None
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @pytest.mark.parametrize("fault", ["OOM", "away"])

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from retouch import Edit, EditQueue, Settings, StoreUnavailable
 from retouch.outcomes import Ready
 from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
+from retouch.store.lanes import Lanes
 from retouch.store.patience import Patience
 from tests.chaos.proxy import Proxy
 from tests.clients import driven
@@ -165,6 +167,15 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
         stack.callback(old.client.replicaof, "NO", "ONE")
         enqueue()
         assert len(new.client.keys("rt:edits:spec:*")) == 1
+
+
+def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
+    """Loaded over one connection and called over another, a script is unknown there: it goes there with its text."""
+    client = connect(Settings.load(redis_url=frail.url))
+    client.script_flush()
+    client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()
+    assert Lanes(client).heartbeat(15.0, [("edits", "ed_1", 1)]) == ["ed_1"]
+    client.close()
 
 
 def port_of(url: str) -> int:
