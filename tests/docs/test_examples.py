@@ -14,6 +14,7 @@ import requests
 
 from ops.simulator.running import Simulator
 from retouch import Edit, EditQueue
+from tests.ports import free_port
 from tests.watching import Spoken
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -97,11 +98,3 @@ def test_celery_callback(start: Start, simulator: Simulator, module_worker: Any,
         job = said[0].removeprefix("enqueued ")
         assert f"edit.succeeded: {job}, charges 1" in worker.wait_for("edit.succeeded")
     client.delete("_kombu.binding.billing")
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -22,6 +22,7 @@ from retouch.blobs import BlobError, BlobMissing, BlobStore, content_name, deriv
 from retouch.events import thumbnail_name
 from retouch.store.links import LinkSigner
 from tests.gateways import LINK_KEY, Api, path_of, running_gateway
+from tests.ports import free_port
 
 PUBLIC_URL = "https://retouch.example"
 MISSING = f"ab/ab{'0' * 62}.png"
@@ -31,8 +32,7 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The URL of a real S3-speaking process with the bucket `retouch`, and the environment that points there."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     environment = {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1",

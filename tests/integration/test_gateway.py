@@ -17,6 +17,7 @@ from retouch.settings import Settings
 from retouch.store.connect import connect
 from retouch.store.links import LinkSigner
 from retouch.store.tenants import TenantStore
+from tests.ports import own_valkey
 from tests.watching import Spoken
 
 PNG = b"\x89PNG\r\n\x1a\nnot looked at by the gateway"
@@ -66,7 +67,7 @@ class Gateway(NamedTuple):
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     blobs = tmp_path_factory.mktemp("blobs")
-    with ValkeyServer() as server:
+    with own_valkey() as server:
         environment = {"RETOUCH_REDIS_URL": f"{server.connection_url}/0", "RETOUCH_STORE_URL": blobs.as_uri()}
         with Spoken([sys.executable, "-m", "producer.gateway"], environment=environment) as running:
             port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])

