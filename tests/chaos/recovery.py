@@ -88,6 +88,13 @@ class Place:
         """All messages vanish."""
         behind(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
 
+    def refuse_writes(self, for_s: float) -> None:
+        """Redis says that it is out of memory."""
+        client = behind(self.stage.queue).client
+        client.config_set("maxmemory", 1)
+        time.sleep(for_s)
+        client.config_set("maxmemory", 0)
+
     def cut(self, way: Proxy, for_s: float) -> None:
         """Reset all connections and refuse new ones."""
         way.cut()
@@ -110,6 +117,7 @@ def faults(place: Place) -> dict[str, Callable[[], None]]:
         "broker lists flushed": place.flush_the_broker,
         "Valkey killed, back after 2 s": lambda: place.stage.restart_valkey(2.0),
         "Valkey killed, back after 60 s": lambda: place.stage.restart_valkey(60.0),
+        "Redis out of memory for 10 s": lambda: place.refuse_writes(10.0),
         "network to Redis cut for 10 s": lambda: place.cut(place.to_redis, 10.0),
         "network to Redis stalled for 10 s": lambda: place.stall(place.to_redis, 10.0),
         "network to the endpoint cut for 15 s": lambda: place.cut(place.to_endpoint, 15.0),
