@@ -175,7 +175,7 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 
 def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
-    """A job that meets a full queue for a day has one event of it; what is new, or costs an attempt, is told."""
+    """A job that meets a full queue for a day has one event of it; what is new, or counts as a wait, is told."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     free = {"refund": False, "counts": False}
@@ -187,7 +187,9 @@ def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
         kit.jobs.settle(kit.claim(job), decision)
         kit.make_due("edits", "timetable")
         kit.rescue()
-    kit.jobs.settle(kit.claim(job), Succeed(IMAGE))
+    claim = kit.claim(job)
+    assert claim.waits == 2
+    kit.jobs.settle(claim, Succeed(IMAGE))
     entries: list[dict[str, Any]] = kit.jobs.timeline(job)
     told = [entry["error"]["code"] if entry["type"] == "edit.retrying" else entry["type"] for entry in entries]
     waits = ("queue_full", "endpoint_failed", "endpoint_failed", "queue_full")

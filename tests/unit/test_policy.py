@@ -153,6 +153,8 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     ends = attempt.waits >= rules.FETCH_TRIES and attempt.deadline_at <= NOW
     assert isinstance(decision, Fail) == ends
     assert decision.code == ("result_not_stored" if ends else "result_not_yet")
+    if isinstance(decision, Retry):  # until the deadline it uses up none of the tries that a download is given
+        assert decision.counts == (attempt.deadline_at <= NOW)
 
 
 @given(attempts, policies, draws, words)
