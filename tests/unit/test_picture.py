@@ -12,28 +12,14 @@ from retouch.blobs.file import FileBlobs
 from retouch.blobs.interface import BlobError, content_name
 from retouch.outcomes import Busy, Refused
 from retouch.store.records import Claim, JobSpec
+from tests.claims import fresh_claim
 from worker.edits.picture import heed_unread, to_ask
 
 NAME = content_name(b"a picture", "png")
 LINK = "https://shop.example/in.png"
 UNREAD = Refused("image_unfetchable", "Unable to fetch image from provided URL.")
 SETTINGS = Settings.load()
-CLAIM = Claim(
-    job="ed_1",
-    fence=1,
-    spec=JobSpec("acme", {"prompt": "winter", "init_image": LINK}, 3_600.0, input=NAME),
-    now_at=1_000_000.0,
-    created_at=1_000_000.0,
-    deadline_at=1_003_600.0,
-    number=0,
-    charges=[],
-    checkpoint=None,
-    cancelled=False,
-    crashes=0,
-    polls=0,
-    waits=0,
-    forgiven=0,
-)
+CLAIM = fresh_claim(JobSpec("acme", {"prompt": "winter", "init_image": LINK}, 3_600.0, input=NAME), 1_000_000.0)
 SECOND = replace(CLAIM, reads_copy=True)
 
 

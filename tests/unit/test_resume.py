@@ -10,28 +10,14 @@ from hypothesis import strategies as st
 from retouch.outcomes import Processing, Ready, TooLate, Unasked, Unknown, Unwanted, Worn
 from retouch.policy import RetryPolicy
 from retouch.store.records import Charge, Claim, JobSpec
+from tests.claims import fresh_claim
 from worker.edits.resume import CRASHES_MOST, FILTER_MARGIN_S, resume
 
 NOW, FILTER_S = 1_000_000.0, 30.0
 READY = Ready(("https://out.example/a.png",))
 ASKED = Processing("7", "https://endpoint.example/fetch/7", 1.0)
 POLICY = RetryPolicy(max_attempts=5, max_charges=2)
-FRESH = Claim(
-    job="ed_1",
-    fence=1,
-    spec=JobSpec("acme", {}, 3_600.0),
-    now_at=NOW,
-    created_at=NOW,
-    deadline_at=NOW + 3_600,
-    number=0,
-    charges=[],
-    checkpoint=None,
-    cancelled=False,
-    crashes=0,
-    polls=0,
-    waits=0,
-    forgiven=0,
-)
+FRESH = fresh_claim(JobSpec("acme", {}, 3_600.0), NOW)
 
 
 def lost(*ages_s: float) -> list[Charge]:

@@ -13,10 +13,9 @@ local tenant = redis.call('HGET', own, 'group') or ''
 local REFUSALS_KEPT = 20  -- a job may be refused for a day, every few seconds
 for place, charge in ipairs(charges) do
   if charge.fence == tonumber(ARGV[6]) then
-    local was_free = charge.class == 'refused' or charge.class == 'failed'
+    local was_free = is_free(charge.class)
     charge.class, charge.answered_at = class, tonumber(instant(now))
-    local is_free = class == 'refused' or class == 'failed'
-    if is_free ~= was_free then money.correct(tenant, charge.intent_at, is_free and -1 or 1) end
+    if is_free(class) ~= was_free then money.correct(tenant, charge.intent_at, was_free and 1 or -1) end
     if class == 'refused' and #charges > REFUSALS_KEPT then
       table.remove(charges, place)
       local forgiven = tonumber(redis.call('HGET', own, 'forgiven') or 0)
@@ -47,7 +46,6 @@ end
 -- The breaker, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled by each
 -- probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt. A probe whose POST may
 -- have been billed doubles up to 5 min; one that cost nothing, up to 20 s.
-local FULL_S = 1  -- a full queue refuses the next job as well: a moment's rest for the whole lane
 local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S, OPEN_MOST_FREE_S = 5, 10, 300, 20
 local opened = ''
 local function heed()
@@ -59,11 +57,11 @@ local function heed()
   if gate[2] and gate[4] ~= job then return end  -- calls that were under way when it opened say nothing new
   local down = redis.call('HINCRBY', 'rt:edits:gate', 'down', 1)
   if not gate[2] and down < DOWN_MOST then return end
-  local was_free = class == 'refused' or class == 'failed'
-  opened = math.min(was_free and OPEN_MOST_FREE_S or OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
+  opened = math.min(is_free(class) and OPEN_MOST_FREE_S or OPEN_MOST_S, gate[3] and tonumber(gate[3]) * 2 or OPEN_LEAST_S)
   redis.call('HSET', 'rt:edits:gate', 'open_until', instant(now + opened), 'open_s', opened)
   redis.call('HDEL', 'rt:edits:gate', 'probing')
 end
+local FULL_S = 1  -- a full queue refuses the next job as well: a moment's rest for the whole lane
 if health ~= '' then
   if health == 'full' then redis.call('HSET', 'rt:edits:gate', 'full_until', instant(now + FULL_S)) end
   learn()
@@ -104,10 +102,7 @@ elseif state == 'retrying' or state == 'failed' then
   withdraw('edits', tenant, job)
   if state == 'failed' then
     redis.call('HDEL', own, 'error', 'finished_at')
-    redis.call('ZREM', 'rt:edits:dead', job)
-    for _, name in ipairs({ own, key('edits', 'spec:' .. job), 'rt:timeline:' .. job }) do
-      redis.call('PERSIST', name)
-    end
+    reopen(job)
   end
   redis.call('HSET', own, 'state', 'queued')
   event(job, tenant, 'edit.adopted', now, '')

@@ -6,6 +6,15 @@ local FINAL = { succeeded = true, failed = true, cancelled = true }
 local DELIVERY_LIFE_S = 30 * 86400      -- the log of deliveries is kept for 30 days
 local DELIVERY_SCHEDULE_S = 100 * 3600  -- a job outlives its deliveries' schedule (75 h), whatever its retention
 
+-- What is a job's own and lives as long as its record.
+local function keys_of(job) return { key('edits', 'spec:' .. job), state_key('edits', job), 'rt:timeline:' .. job } end
+
+-- A job that was over is open again: its record has no end.
+local function reopen(job)
+  redis.call('ZREM', 'rt:edits:dead', job)
+  for _, name in ipairs(keys_of(job)) do redis.call('PERSIST', name) end
+end
+
 local function charges_of(item)
   local text = redis.call('HGET', state_key('edits', item), 'charges')
   return text and cjson.decode(text) or {}
@@ -19,7 +28,7 @@ end
 local function possible_charges(charges)
   local possible = 0
   for _, charge in ipairs(charges) do
-    if charge.class ~= 'refused' and charge.class ~= 'failed' then possible = possible + 1 end
+    if not is_free(charge.class) then possible = possible + 1 end
   end
   return possible
 end
@@ -92,8 +101,6 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   end
   local told = event(job, tenant, 'edit.' .. state, now, details)
   local life_s = math.ceil(told and math.max(retention_s, DELIVERY_SCHEDULE_S) or retention_s)
-  for _, name in ipairs({ key('edits', 'spec:' .. job), own, 'rt:timeline:' .. job }) do
-    redis.call('EXPIRE', name, life_s)
-  end
+  for _, name in ipairs(keys_of(job)) do redis.call('EXPIRE', name, life_s) end
   if result ~= '' then redis.call('ZADD', 'rt:blobs', 'GT', instant(now + life_s), cjson.decode(result).name) end
 end

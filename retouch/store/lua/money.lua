@@ -69,6 +69,9 @@ function money.correct(tenant, intent_at, by)
   join('edits', tenant)
 end
 
+-- Whether an answer of this class says that the POST cost nothing; no answer says no such thing.
+local function is_free(class) return class == 'refused' or class == 'failed' end
+
 local CLASSES = { 'useful', 'repeated', 'wasted', 'unknown' }
 
 -- What a job's charges were good for: one useful charge for an image that is kept, further certain ones are repeated;
@@ -77,7 +80,7 @@ local function split(charges, has_image)
   local certain, unknown = 0, 0
   for _, charge in ipairs(charges) do
     if charge.class == 'succeeded' or charge.class == 'processing' then certain = certain + 1
-    elseif charge.class ~= 'refused' and charge.class ~= 'failed' then unknown = unknown + 1 end
+    elseif not is_free(charge.class) then unknown = unknown + 1 end
   end
   local useful = has_image and math.min(1, certain) or 0
   return { useful = useful, repeated = has_image and certain - useful or 0, wasted = has_image and 0 or certain,

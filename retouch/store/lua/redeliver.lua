@@ -11,7 +11,7 @@ local job = cjson.decode(spec).job
 if redis.call('EXISTS', key('edits', 'spec:' .. job)) == 0 then return { 'gone', messages } end
 local now = now_s()
 -- The event is built from the job's record at each attempt, with a link to its image: both outlive the fresh schedule.
-for _, name in ipairs({ key('edits', 'spec:' .. job), state_key('edits', job), 'rt:timeline:' .. job }) do
+for _, name in ipairs(keys_of(job)) do
   local left_s = redis.call('TTL', name)
   if left_s >= 0 and left_s < DELIVERY_SCHEDULE_S then redis.call('EXPIRE', name, DELIVERY_SCHEDULE_S) end
 end

@@ -14,8 +14,7 @@ local state = redis.call('HGET', own, 'state')
 if not state or not FINAL[state] then return { 'open', messages } end
 if state == 'succeeded' then return { 'succeeded', messages } end
 local now = now_s()
-for _, name in ipairs({ own, key('edits', 'spec:' .. job), 'rt:timeline:' .. job }) do redis.call('PERSIST', name) end
-redis.call('ZREM', 'rt:edits:dead', job)
+reopen(job)
 redis.call('HDEL', own, 'error', 'finished_at', 'cancel', 'cancelled', 'crashes', 'attempt', 'waits', 'polls',
   'reads_copy')
 redis.call('HSET', own, 'state', 'queued', 'forgiven', #charges_of(job), 'deadline_at', instant(now + deadline_s))
