@@ -64,7 +64,7 @@ class Proxy:
     async def _open(self) -> None:
         self._flows.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=500)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, backlog=500)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -79,10 +79,17 @@ class Proxy:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
         await asyncio.sleep(0)  # a turn of the loop, in which closed transports let go of their sockets
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._writers.add(writer)  # here, for a task that is cancelled before it began closes nothing
+        task = self._loop.create_task(self._serve(reader, writer))
+        task.add_done_callback(lambda _: self._writers.discard(writer) if writer.is_closing() else None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             with contextlib.closing(far_writer):  # pumps that are cancelled before they began close nothing
