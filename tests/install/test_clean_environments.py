@@ -1,0 +1,65 @@
+"""What a user and the image install, without the developers' environment: nothing may be missing there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = str(Path(sys.executable).with_name("uv"))
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("RETOUCH_", "PYTHON"))}
+ENQUEUE = """
+import sys
+from retouch import Edit, EditQueue
+with EditQueue(sys.argv[1]) as queue:
+    job = queue.enqueue(Edit(prompt="make it winter", init_image="https://example.com/in.png"))
+    print(job.state)
+    job.cancel()
+"""
+
+
+def run(*command: str, cwd: Path) -> str:
+    """Run a command in a folder without sources of ours and return what it printed; a failure shows what it said."""
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The wheel, built as the image builds it."""
+    out = tmp_path_factory.mktemp("dist")
+    built = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
+    run(*built, "--out-dir", str(out), str(ROOT), cwd=out)
+    return str(next(out.glob("*.whl")))
+
+
+def make_environment(folder: Path) -> str:
+    """Create an empty environment without pip and return its interpreter."""
+    run(UV, "venv", "--quiet", "--python", sys.executable, str(folder / "venv"), cwd=folder)
+    return str(folder / "venv/bin/python")
+
+
+def test_the_image_lock_is_complete(wheel: str, tmp_path: Path) -> None:
+    """From image.lock alone every part of the stack can be imported, and all declared requirements are met."""
+    python = make_environment(tmp_path)
+    run(UV, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(ROOT / "image.lock"), cwd=tmp_path)
+    run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", wheel, cwd=tmp_path)
+    run(UV, "pip", "check", "--quiet", "--python", python, cwd=tmp_path)
+    parts = (
+        "kombu.transport.redis, worker.app, worker.broker_guard, flower, flower.command, producer.gateway.app, ops.cli"
+    )
+    assert run(python, "-c", f"import {parts}; print('imported')", cwd=tmp_path).strip() == "imported"
+
+
+def test_the_base_install_enqueues(wheel: str, tmp_path: Path, redis_url: str, client: object) -> None:
+    """The wheel with what it declares, and nothing else, puts a job into a real Redis."""
+    python = make_environment(tmp_path)
+    locked = ("--constraint", str(ROOT / "requirements.lock"))
+    run(UV, "pip", "install", "--quiet", "--python", python, *locked, wheel, cwd=tmp_path)
+    run(UV, "pip", "check", "--quiet", "--python", python, cwd=tmp_path)
+    assert run(python, "-c", ENQUEUE, redis_url, cwd=tmp_path).strip() == "queued"
