@@ -26,6 +26,7 @@ from urllib.parse import urlencode
 
 from ops.stack.command import Stack
 from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
+from retouch.intake import DEFAULT_TENANT
 from retouch.store.receivers import Receiver
 
 PHOTO = Path(__file__).parent / "samples" / "portrait.jpg"
@@ -98,7 +99,7 @@ def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
     _step(f"enqueue: {PROMPT!r}, for {PHOTO.name}")
     connections = Connections(settings)
     picture = find_picture(str(PHOTO), Path.cwd(), settings)
-    picture.keep(connections.blobs, connections.client, settings.retention_s)
+    picture.keep(connections.blobs, connections.client, settings.retention_s, DEFAULT_TENANT)
     edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs.link), steps=50, guidance_scale=12)
     job = edits.enqueue(edit, webhook=url, idempotency_key="demo", tags={"order": "17"})
     _say(f"job {job.id}, webhook to {url}")

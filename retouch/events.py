@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from retouch.blobs import thumbnail_name
 from retouch.store.records import Charge, JobRecord, charges_from
 
 Event = dict[str, Any]
@@ -76,11 +77,6 @@ def result_object(image: Mapping[str, Any], link: Link) -> dict[str, Any]:
         **described,
         "warnings": image["warnings"],
     }
-
-
-def thumbnail_name(name: str) -> str:
-    """Name the thumbnail of a kept image; it is made when first asked for."""
-    return f"{name.rpartition('.')[0]}.thumb.webp"
 
 
 def _state(kind: str) -> str:

@@ -16,12 +16,13 @@ from retouch.access.direct import RedisAccess
 from retouch.access.interface import Access
 from retouch.access.opening import open_access
 from retouch.access.remote import GatewayAccess, lenient
-from retouch.blobs.interface import is_derived
+from retouch.blobs.interface import is_thumbnail
 from retouch.both_ways import at_once
 from retouch.client import EditQueue
 from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
+from retouch.intake import DEFAULT_TENANT
 from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
@@ -63,14 +64,14 @@ class Desk:
             return self.connections.blobs.link(blob)
         return f"https://upload.invalid/{blob}"
 
-    def keep(self, picture: InputPicture) -> str:
+    def keep(self, picture: InputPicture, tenant: str = DEFAULT_TENANT) -> str:
         """Keep a local picture as long as its job may wait and be on record; gives the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
         if isinstance(self.access, GatewayAccess):
             return self.access.upload(picture.read())
         for_s = self.settings.deadline_s + self.settings.retention_s
-        picture.keep(self.connections.blobs, self.connections.client, for_s)
+        picture.keep(self.connections.blobs, self.connections.client, for_s, tenant)
         return self.input_link(picture.blob)
 
     def record(self, job: str) -> JobRecord:
@@ -86,7 +87,7 @@ class Desk:
         own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
 
         def route(name: str) -> str:
-            return f"{own}/thumbnail" if is_derived(name) else f"{own}/image"
+            return f"{own}/thumbnail" if is_thumbnail(name) else f"{own}/image"
 
         link = self.link if isinstance(self.access, RedisAccess) else route
         return job_document(record, link, self.settings.price_per_call)

@@ -45,7 +45,9 @@ def run_edit(command: EditCommand) -> int:
         picture = find_picture(command.image, Path.cwd(), desk.settings)
         admit(edit_of(prompt, picture.link(desk.input_link), command.numbers), terms)
         try:
-            job = desk.queue.enqueue(edit_of(prompt, desk.keep(picture), command.numbers), **command.options)
+            job = desk.queue.enqueue(
+                edit_of(prompt, desk.keep(picture, terms.common["tenant"]), command.numbers), **command.options
+            )
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr

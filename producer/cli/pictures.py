@@ -49,15 +49,15 @@ class InputPicture:
             raise InvalidEdit([("init_image", f"file {name!r} was changed while it was read")])
         return data
 
-    def keep(self, blobs: BlobStore, client: Client, for_s: float) -> None:
+    def keep(self, blobs: BlobStore, client: Client, for_s: float, tenant: str) -> None:
         """
-        Put the file into the blob store and keep it for so long from now.
+        Put the file into the blob store and keep it for so long from now, as this tenant's own.
 
         Raises `InvalidEdit` if it is another file than the one that was checked.
         """
         if self.path is None:
             return
-        keep_blob(client, self.blob, for_s)
+        keep_blob(client, self.blob, for_s, tenant)
         blobs.put(self.read(), self.blob.rpartition(".")[2])
 
 

@@ -11,6 +11,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -21,7 +22,8 @@ from retouch.outside.http import Trouble, download, make_session
 from retouch.outside.pictures import PictureFault, PictureLimits, check
 from retouch.settings import Settings
 from retouch.store.connect import Client, clear_errors
-from retouch.store.kept import keep_blob
+from retouch.store.kept import keep_blob, owns_blob
+from retouch.store.links import LinkSigner
 
 FETCH_WITHIN_S = 10.0
 AT_ONCE, AT_ONCE_PER_TENANT = 16, 8
@@ -44,12 +46,13 @@ class Input:
 
 
 class InputKeeper:
-    """Keeps inputs; the same URL within ten seconds is fetched once."""
+    """Keeps inputs; the same URL of one tenant within ten seconds is fetched once."""
 
     def __init__(self, settings: Settings, blobs: BlobStore, client: Client) -> None:
         self._settings, self._blobs, self._client = settings, blobs, client
+        self._signer = LinkSigner(client)
         self._ours = f"{settings.public_url.rstrip('/')}/files/"
-        self._fetches: dict[tuple[str, float], asyncio.Task[Input]] = {}
+        self._fetches: dict[tuple[str, str, float], asyncio.Task[Input]] = {}
         self._turns = Turns(AT_ONCE, AT_ONCE_PER_TENANT)
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inputs")
 
@@ -63,11 +66,11 @@ class InputKeeper:
 
         The bytes are read again for every job after ten seconds: what a URL leads to may change.
         """
-        name = self.name_of(url)
-        wanted = name or url, for_s
+        wanted = url, tenant, for_s
         fetch = self._fetches.get(wanted)
         if fetch is None:
-            work = self._own(name, for_s) if name else self._foreign(url, tenant, for_s)
+            name = self.name_of(url)
+            work = self._own(name, url, tenant, for_s) if name else self._foreign(url, tenant, for_s)
             fetch = self._fetches[wanted] = asyncio.create_task(work)
             fetch.add_done_callback(lambda done: self._forget_later(wanted, done))
         return await asyncio.shield(fetch)
@@ -76,23 +79,34 @@ class InputKeeper:
         """Give the blob that one of our own links leads to, "" for a URL that is elsewhere."""
         return name_in(url) if url.startswith(self._ours) else ""
 
-    def _forget_later(self, wanted: tuple[str, float], done: asyncio.Task[Input]) -> None:
+    def _forget_later(self, wanted: tuple[str, str, float], done: asyncio.Task[Input]) -> None:
         failed = done.cancelled() or done.exception() is not None
         asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, wanted, None)
 
-    async def _own(self, name: str, for_s: float) -> Input:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._keep_own, name, for_s)
+    async def _own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._keep_own, name, url, tenant, for_s)
 
     async def _foreign(self, url: str, tenant: str, for_s: float) -> Input:
         async with self._turns.of(tenant):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url, for_s)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url, tenant, for_s)
 
-    def _keep_own(self, name: str, for_s: float) -> Input:
-        if not self._blobs.exists(name):
-            raise _unreadable("our own link leads to a picture that is gone", retryable=False)
-        return self._kept(name, for_s, ours=True)
+    def _keep_own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
+        if fault := self._fault_of_own(name, url, tenant):
+            raise _unreadable(fault, retryable=False)
+        return self._kept(name, tenant, for_s, ours=True)
 
-    def _fetch(self, url: str, for_s: float) -> Input:
+    def _fault_of_own(self, name: str, url: str, tenant: str) -> str:
+        """Return what is wrong with one of our own links, or "". It must be good for this tenant without our help."""
+        query = dict(parse_qsl(urlsplit(url).query))
+        signature = query.get("signature", "")
+        with clear_errors():
+            if signature and not self._signer.verify(name, query.get("expires", ""), signature):
+                return "our own link is over or was changed; ask for a fresh one"
+            # A signed link is open to whoever holds it; a name alone is not: another tenant's is as good as none.
+            is_open = bool(signature) or owns_blob(self._client, tenant, name)
+        return "" if is_open and self._blobs.exists(name) else "our own link leads to no picture: not found"
+
+    def _fetch(self, url: str, tenant: str, for_s: float) -> Input:
         limits = PictureLimits()
         answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=limits.max_bytes)
         if isinstance(answer, Trouble):
@@ -102,11 +116,11 @@ class InputKeeper:
         picture = check(answer.body, limits)
         if isinstance(picture, PictureFault):
             raise _unreadable(picture.message, retryable=False)
-        return self._kept(self._blobs.put(answer.body, picture.suffix), for_s, ours=False)
+        return self._kept(self._blobs.put(answer.body, picture.suffix), tenant, for_s, ours=False)
 
-    def _kept(self, name: str, for_s: float, *, ours: bool) -> Input:
+    def _kept(self, name: str, tenant: str, for_s: float, *, ours: bool) -> Input:
         with clear_errors():
-            keep_blob(self._client, name, for_s)
+            keep_blob(self._client, name, for_s, tenant)
             return Input(name, self._blobs.link(name, for_s), ours)
 
     def close(self) -> None:

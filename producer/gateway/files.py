@@ -1,4 +1,4 @@
-"""Images under their links: `/files/{name}`, for whoever holds a signed link or an API key."""
+"""Images under their links: `/files/{name}`, for whoever holds a signed link, and for the tenants that own them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from producer.gateway.access import authenticate
 from producer.gateway.problems import ProblemError, documented
 from producer.gateway.tools import GatewayTools, Tools
-from retouch.blobs import BlobMissing, BlobStore
+from retouch.blobs import BlobMissing, BlobStore, image_names, is_thumbnail
 from retouch.outside.thumbnails import thumbnail_of
 from retouch.store.connect import clear_errors
+from retouch.store.kept import owns_blob
+from retouch.store.tenants import ApiKey
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 FILE_HEADERS = {
@@ -30,8 +32,7 @@ IMAGE: dict[int | str, dict[str, Any]] = {
     },
     304: {"description": "Unchanged since the ETag that was named."},
 }
-GONE = "no image has this name: it was never stored, or its retention is over"
-_THUMBNAIL = ".thumb.webp"
+GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
 _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
 
 router = APIRouter(tags=["files"])
@@ -47,12 +48,19 @@ async def read_file(
     expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
     signature: Annotated[str, Query(description="As the link says.")] = "",
 ) -> Response:  # fmt: skip
-    """An image by its link, which is signed and expires; without a signature, for a valid API key alone."""
+    """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
     if not signature:
-        await authenticate(request, await _bearer(request))
+        key = await authenticate(request, await _bearer(request))
+        if not await run_in_threadpool(_may_read, tools, key, name):
+            raise ProblemError("not-found", GONE)
     elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
         raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
     return await run_in_threadpool(serve_blob, tools.blobs, name, if_none_match)
+
+
+def _may_read(tools: GatewayTools, key: ApiKey, name: str) -> bool:
+    with clear_errors():
+        return key.role == "ops" or owns_blob(tools.client, key.tenant, name)
 
 
 def _is_signed(tools: GatewayTools, name: str, expires: str, signature: str) -> bool:
@@ -77,15 +85,14 @@ def _bytes_of(blobs: BlobStore, name: str) -> bytes:
     try:
         return blobs.get(name)
     except BlobMissing:
-        if not name.endswith(_THUMBNAIL):
+        if not is_thumbnail(name):
             raise
     return blobs.get(thumbnail_of(blobs, _whole_of(blobs, name)))
 
 
 def _whole_of(blobs: BlobStore, thumbnail: str) -> str:
-    """The image that a thumbnail is of: it has the same stem and one of the suffixes that we keep."""
-    stem = thumbnail.removesuffix(_THUMBNAIL)
-    for suffix in ("png", "jpg", "webp"):
-        if blobs.exists(f"{stem}.{suffix}"):
-            return f"{stem}.{suffix}"
+    """Return the name of the image that a thumbnail is of."""
+    for name in image_names(thumbnail):
+        if blobs.exists(name):
+            return name
     raise BlobMissing(thumbnail)

@@ -13,7 +13,8 @@ from producer.gateway.access import Caller
 from producer.gateway.files import IMAGE, serve_blob
 from producer.gateway.problems import ProblemError, documented
 from producer.gateway.tools import GatewayTools, Tools
-from retouch.events import event_object, queued_event, thumbnail_name
+from retouch.blobs import thumbnail_name
+from retouch.events import event_object, queued_event
 from retouch.store.connect import clear_errors
 from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey

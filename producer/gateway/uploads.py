@@ -58,10 +58,10 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     kind = request.headers.get("content-type", "").strip()
     async with tools.upload_turns.of(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await run_in_threadpool(_keep, body, kind, tools), 201)
+        return JSONResponse(await run_in_threadpool(_keep, body, kind, tools, key.tenant), 201)
 
 
-def _keep(body: bytes, kind: str, tools: GatewayTools) -> Document:
+def _keep(body: bytes, kind: str, tools: GatewayTools, tenant: str) -> Document:
     if kind.lower().startswith("multipart/form-data"):
         body = _file_in_form(body, kind)
     elif kind.partition(";")[0].strip().lower() not in _KINDS:
@@ -71,7 +71,7 @@ def _keep(body: bytes, kind: str, tools: GatewayTools) -> Document:
         raise invalid([("file", picture.message)])
     name = tools.blobs.put(body, picture.suffix)
     with clear_errors():
-        keep_blob(tools.client, name, KEPT_S)
+        keep_blob(tools.client, name, KEPT_S, tenant)
         url = tools.blobs.link(name, KEPT_S)
     return {
         "url": url,

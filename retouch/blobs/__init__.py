@@ -11,10 +11,29 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from retouch.blobs.file import FileBlobs
-from retouch.blobs.interface import BlobError, BlobMissing, BlobStore, content_name, derived_name, name_in, names_in
+from retouch.blobs.interface import (
+    BlobError,
+    BlobMissing,
+    BlobStore,
+    content_name,
+    image_names,
+    is_thumbnail,
+    name_in,
+    thumbnail_name,
+)
 from retouch.blobs.links import GatewayLinks, Sign
 
-__all__ = ["BlobError", "BlobMissing", "BlobStore", "content_name", "derived_name", "name_in", "names_in", "open_blobs"]
+__all__ = [
+    "BlobError",
+    "BlobMissing",
+    "BlobStore",
+    "content_name",
+    "image_names",
+    "is_thumbnail",
+    "name_in",
+    "open_blobs",
+    "thumbnail_name",
+]
 
 
 def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> BlobStore:

@@ -17,6 +17,7 @@ LINK_S = 7 * 86_400.0
 """How long a link lives unless asked otherwise: the longest that S3 signs."""
 
 _NAME = re.compile(r"(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}(?:\.[a-z0-9]{1,12}){1,2}")
+_THUMBNAIL = ".thumb.webp"
 _SUFFIX = re.compile(r"[a-z0-9]{1,12}")
 
 
@@ -43,7 +44,7 @@ class BlobStore(Protocol):
         ...
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Keep bytes derived from a blob under a name from `derived_name`, replacing what was there."""
+        """Keep bytes derived from a blob under a name from `thumbnail_name`, replacing what was there."""
         ...
 
     def get(self, name: str) -> bytes:
@@ -83,15 +84,20 @@ def content_name(data: bytes, suffix: str) -> str:
     return f"{digest[:2]}/{digest}.{suffix}"
 
 
-def derived_name(name: str, kind: str, suffix: str) -> str:
-    """The name beside a blob for something made from it, such as `ab/abcdef….thumb.webp`."""
-    stem = checked(name).split(".", 1)[0]
-    return checked(f"{stem}.{kind}.{suffix}")
+def thumbnail_name(name: str) -> str:
+    """Return the name of an image's thumbnail, `ab/abcdef….thumb.webp`; it is made when first requested."""
+    return name.split(".", 1)[0] + _THUMBNAIL
 
 
-def is_derived(name: str) -> bool:
-    """Whether a name is one of `derived_name`: what it stands for is made when first asked for."""
-    return name.count(".") > 1
+def is_thumbnail(name: str) -> bool:
+    """Return whether a name is one of `thumbnail_name`."""
+    return name.endswith(_THUMBNAIL)
+
+
+def image_names(name: str) -> tuple[str, ...]:
+    """Return the names that the image behind a name may have: its own, or for a thumbnail one for each suffix."""
+    stem = name.removesuffix(_THUMBNAIL)
+    return tuple(f"{stem}.{suffix}" for suffix in ("png", "jpg", "webp")) if is_thumbnail(name) else (name,)
 
 
 def checked(name: str) -> str:
@@ -99,11 +105,6 @@ def checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a blob name such as ab/abcdef….png, got {name[:100]!r}")
     return name
-
-
-def names_in(text: str) -> set[str]:
-    """Name every blob that a text speaks of, such as a record with links in it."""
-    return {found.group() for found in _NAME.finditer(text)}
 
 
 def name_in(url: str) -> str:

@@ -16,7 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
-from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name, is_derived
+from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name, is_thumbnail
 from retouch.blobs.links import GatewayLinks
 
 LONGEST_LINK_S = 7 * 86_400.0
@@ -93,7 +93,7 @@ class S3Blobs:
 
         The bucket does not have a thumbnail before somebody asked the gateway for it.
         """
-        if is_derived(name):
+        if is_thumbnail(name):
             return self._links(name, expires_s)
         lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))
         with self._explained("sign a link"):

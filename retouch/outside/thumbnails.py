@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retouch.blobs import BlobStore, derived_name
+from retouch.blobs import BlobStore, thumbnail_name
 from retouch.outside.pictures import thumbnail
 
 
@@ -13,7 +13,7 @@ def thumbnail_of(blobs: BlobStore, name: str) -> str:
     Two first calls at once make the same bytes twice, which is harmless. Raises `BlobMissing` and, for a blob that is
     no image, `ValueError`.
     """
-    small = derived_name(name, "thumb", "webp")
+    small = thumbnail_name(name)
     if not blobs.exists(small):
         blobs.put_as(small, thumbnail(blobs.get(name)))
     return small

@@ -6,12 +6,20 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from retouch.blobs import BlobStore, name_in, names_in
+from retouch.blobs import BlobStore, name_in
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.jobs import JobStore
-from retouch.store.kept import AGAIN_S, drop_blob, keep_blob, release_blobs
+from retouch.store.kept import (
+    AGAIN_S,
+    disown_blobs,
+    drop_blob,
+    keep_blob,
+    owned_blobs,
+    owned_by_others,
+    release_blobs,
+)
 from retouch.store.records import JobRecord
 
 _PAGE = 200
@@ -37,14 +45,18 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
     Erase what is kept of a tenant, all but the ledger.
 
     Waiting jobs are cancelled first; those in flight are cancelled too and stay until their call has ended. An image
-    or picture that another tenant's job leads to as well stays for that one. Safe to run again.
+    that another tenant owns as well, by a job or an upload, stays for that one. Safe to run again.
     """
     records = list(_records(jobs, tenant))
     for record in records:
         if not JobState(record.state).is_final:
             jobs.cancel(record.id)
     over = [record for record in jobs.records([r.id for r in records]) if JobState(record.state).is_final]
-    gone, due = _drop_images(client, jobs, blobs, over)
+    names = owned_blobs(client, tenant) | _images(over)
+    if len(over) < len(records):
+        still_open = {record.id for record in records} - {record.id for record in over}
+        names -= _images(jobs.records(sorted(still_open)))
+    gone, due = _drop_images(client, blobs, tenant, names)
     for record in over:
         _forget(client, tenant, record.id)
     if len(over) == len(records):
@@ -52,50 +64,29 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
     return Erased(len(over), gone, len(records) - len(over), due)
 
 
-def _drop_images(client: Client, jobs: JobStore, blobs: BlobStore, over: list[JobRecord]) -> tuple[int, int]:
+def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str]) -> tuple[int, int]:
     """
-    Delete the images that these jobs alone lead to; gives how many are gone, and how many a worker deletes in an hour.
+    Delete the images that this tenant alone owns; return how many are gone, and how many a worker deletes in an hour.
 
-    Other jobs are read once more after the images were released: one that ended in between, and is kept for a shorter
-    time than was on record for its image, changed nothing there.
+    Other owners are read once more after the images were released: a job that ended in between, and is kept for a
+    shorter time than was on record for its image, changed nothing there.
     """
-    own, names = {record.id for record in over}, _images(over)
-    names -= _led_to(jobs, names, own)
-    released = release_blobs(client, names)
-    for name in _led_to(jobs, names, own):
+    released = release_blobs(client, names - owned_by_others(client, tenant, names))
+    for name in owned_by_others(client, tenant, released):
         before, mark = released.pop(name)
         keep_blob(client, name, AGAIN_S + before - mark)
     gone = sum(drop_blob(client, blobs, name, mark) for name, (_, mark) in released.items())
+    disown_blobs(client, tenant, names)
     return gone, len(released) - gone
 
 
 def _images(records: Iterable[JobRecord]) -> set[str]:
-    """Name the images of jobs: what they yielded, and what was uploaded or kept for them."""
+    """Return the names of jobs' images: what they yielded, and what was uploaded or kept for them."""
     found = set[str]()
     for record in records:
         found |= {record.spec.input, name_in(record.spec.edit["init_image"])}
         found |= {record.result["name"]} if record.result else set()
     return found - {""}
-
-
-def _led_to(jobs: JobStore, names: set[str], own: set[str]) -> set[str]:
-    """Give those of the names that the records of other jobs than these speak of. Reads all jobs if there is a name."""
-    found = set[str]()
-    for tenant in jobs.tenants() if names else ():
-        for ids in _pages(jobs, tenant):
-            if others := [job for job in ids if job not in own]:
-                found.update(*(names & names_in(text) for text in _texts(jobs.client, others)))
-    return found
-
-
-def _texts(client: Client, ids: list[str]) -> Iterator[str]:
-    """Read those parts of job records that may lead to images, and no more: there may be a million jobs."""
-    with client.pipeline(transaction=False) as pipe:
-        pipe.mget([keys.spec("edits", job) for job in ids])
-        for job in ids:
-            pipe.hget(keys.state("edits", job), "result")
-        specs, *results = pipe.execute()
-    return (text for text in (*specs, *results) if text)
 
 
 def _records(jobs: JobStore, tenant: str) -> Iterator[JobRecord]:

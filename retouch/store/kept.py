@@ -1,14 +1,15 @@
 """
 What is kept until when: index entries as long as their records, blobs until nobody on record wants them.
 
-A blob has one entry on the record of kept blobs, since jobs that yielded the same bytes share it.
+A blob has one entry on the record of kept blobs, since jobs that yielded the same bytes share it, and one with each
+tenant whose jobs or uploads lead to it: these tenants own it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from retouch.blobs import BlobStore, derived_name
+from retouch.blobs import BlobStore, image_names, thumbnail_name
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.receivers import UNUSED_S
@@ -20,15 +21,56 @@ AGAIN_S = 3_600.0
 
 _TURN_S = 50
 _DUE_MOST = 200
+_PART = 500
 
 
-def keep_blob(client: Client, name: str, for_s: float) -> None:
+def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None:
     """
-    Keep a blob for so long from now, or longer if somebody already asked for that. For uploads and inputs: the
-    images of finished jobs are put on this record by the script that finishes them.
+    Keep a blob for so long from now, or longer if somebody already asked for that; `tenant` owns it for that time.
+
+    For uploads and inputs: the images of finished jobs are put on record by the script that finishes them.
     """
     seconds, _ = client.time()
-    client.zadd(keys.KEPT, {name: seconds + for_s}, gt=True)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.zadd(keys.KEPT, {name: seconds + for_s}, gt=True)
+        if tenant:
+            # An upload may be the first that is seen of a tenant; erasing others asks every tenant on this list.
+            pipe.sadd(keys.TENANTS, tenant).zadd(keys.owned(tenant), {name: seconds + for_s}, gt=True)
+        pipe.execute()
+
+
+def owns_blob(client: Client, tenant: str, name: str) -> bool:
+    """Return whether a tenant owns an image; whoever owns an image owns its thumbnail."""
+    return any(score is not None for score in client.zmscore(keys.owned(tenant), list(image_names(name))))
+
+
+def owned_blobs(client: Client, tenant: str) -> set[str]:
+    """Return what a tenant owns, and may have owned until a moment ago."""
+    return set(client.zrange(keys.owned(tenant), 0, -1))
+
+
+def disown_blobs(client: Client, tenant: str, names: Iterable[str]) -> None:
+    """End a tenant's ownership of blobs."""
+    for part in _parts(list(names)):
+        client.zrem(keys.owned(tenant), *part)
+
+
+def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[str]:
+    """Return those of the names that tenants other than this one own; asks once for each tenant and 500 names."""
+    found = set[str]()
+    others = client.smembers(keys.TENANTS) - {tenant}
+    for part in _parts(list(names)):
+        for some in _parts(sorted(others)):
+            with client.pipeline(transaction=False) as pipe:
+                for other in some:
+                    pipe.zmscore(keys.owned(other), part)
+                for scores in pipe.execute():
+                    found |= {name for name, score in zip(part, scores, strict=True) if score is not None}
+    return found
+
+
+def _parts(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + _PART] for start in range(0, len(names), _PART))
 
 
 def take_due_blobs(client: Client) -> dict[str, float]:
@@ -61,7 +103,7 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
     """
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
-    blobs.delete(derived_name(name, "thumb", "webp"))
+    blobs.delete(thumbnail_name(name))
     load(client, "forget_blob")(args=[name, mark])
     return True
 
@@ -75,7 +117,10 @@ def trim_indexes(client: Client, retention_s: float) -> int:
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
         return 0
     script = load(client, "retention")
-    indexes = [(keys.jobs(tenant), "edits", retention_s) for tenant in client.smembers(keys.TENANTS)]
+    tenants = client.smembers(keys.TENANTS)
+    for tenant in tenants:
+        _trim_owned(client, tenant)
+    indexes = [(keys.jobs(tenant), "edits", retention_s) for tenant in tenants]
     indexes.append((keys.lane("edits", "dead"), "edits", retention_s))
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
     gone: int = load(client, "forget_receivers")(args=[UNUSED_S])
@@ -85,3 +130,10 @@ def trim_indexes(client: Client, retention_s: float) -> int:
             went, place = script(args=[index, lane, older_s, place])
             gone += went
     return gone
+
+
+def _trim_owned(client: Client, tenant: str) -> None:
+    """Drop what a tenant owned until now, a thousand names at a time so that Redis is never busy for long."""
+    now, _ = client.time()
+    while names := client.zrangebyscore(keys.owned(tenant), "-inf", now, start=0, num=2 * _PART):
+        client.zrem(keys.owned(tenant), *names)

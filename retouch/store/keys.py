@@ -42,11 +42,12 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
+| `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
 | `rt:trimmed` | string | 50 s | the indexes were trimmed just now |
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
-`weights` (`lanes.py`), `rt:blobs` (`kept.py` too), budgets and limits of tenants (`ledger.py`), what is about API
+`weights` (`lanes.py`), `rt:blobs…` (`kept.py` too), budgets and limits of tenants (`ledger.py`), what is about API
 keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
 """
 
@@ -129,6 +130,11 @@ def receiver(identity: str) -> str:
 def receivers(tenant: str) -> str:
     """The receivers that hear of every job of one tenant."""
     return f"rt:receivers:{tenant}"
+
+
+def owned(tenant: str) -> str:
+    """The images that one tenant's jobs and uploads lead to."""
+    return f"rt:blobs:{tenant}"
 
 
 def api_key(digest: str) -> str:

@@ -18,8 +18,7 @@ import pytest
 import requests
 
 from ops.demo import PHOTO
-from retouch.blobs import BlobError, BlobMissing, BlobStore, content_name, derived_name, open_blobs
-from retouch.events import thumbnail_name
+from retouch.blobs import BlobError, BlobMissing, BlobStore, content_name, open_blobs, thumbnail_name
 from retouch.store.links import LinkSigner
 from tests.gateways import LINK_KEY, Api, path_of, running_gateway
 from tests.ports import free_port
@@ -87,7 +86,7 @@ def test_putting_twice_keeps_one(blobs: BlobStore) -> None:
 def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
     """A thumbnail is kept under a name made from the original's, and may be replaced."""
     name = blobs.put(DATA, "png")
-    small = derived_name(name, "thumb", "webp")
+    small = thumbnail_name(name)
     assert not blobs.exists(small)
     blobs.put_as(small, b"one")
     blobs.put_as(small, b"two")

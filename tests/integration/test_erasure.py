@@ -11,11 +11,11 @@ import pytest
 
 from retouch import Edit, EditQueue
 from retouch.blobs import BlobStore, open_blobs
-from retouch.outcomes import Image, Ready, Succeed
+from retouch.outcomes import Cancel, Image, Ready, Succeed
 from retouch.store.deliveries import Settlement
 from retouch.store.erasure import Erased, erase_tenant
 from retouch.store.jobs import JobStore
-from retouch.store.kept import keep_blob, release_blobs
+from retouch.store.kept import keep_blob, owns_blob, release_blobs
 from retouch.store.keys import KEPT
 from retouch.store.ledger import Ledger
 from tests.lanes import LaneKit
@@ -130,12 +130,38 @@ def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore
     end(kit, "gone", out, input=own)
     end(kit, "gone", out, input=shared)
     kit.enqueue(kit.new("stays", input=shared))
-    for name in (own, shared):
-        keep_blob(kit.client, name, 90_000.0)
+    keep_blob(kit.client, own, 90_000.0, "gone")
+    for tenant in ("gone", "stays"):
+        keep_blob(kit.client, shared, 90_000.0, tenant)
     assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(2, 2, 0)
     assert [blobs.exists(name) for name in (own, shared, out)] == [False, True, False]
     assert kit.client.zrange(KEPT, 0, -1) == [shared]
     assert kit.client.zscore(KEPT, shared) - kit.client.time()[0] > 80_000
+
+
+def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
+    """A picture that was uploaded and used by no job goes; one that another tenant uploaded too stays that one's."""
+    own, shared = (put(blobs, text, tmp_path) for text in (b"own", b"shared"))
+    keep_blob(kit.client, own, 90_000.0, "gone")
+    for tenant in ("gone", "stays"):
+        keep_blob(kit.client, shared, 90_000.0, tenant)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(0, 1, 0)
+    assert [blobs.exists(name) for name in (own, shared)] == [False, True]
+    assert [owns_blob(kit.client, tenant, shared) for tenant in ("gone", "stays")] == [False, True]
+
+
+def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
+    """The input of a job whose call is still under way is erased by the second run, with its job."""
+    name = put(blobs, b"input", tmp_path)
+    keep_blob(kit.client, name, 90_000.0, "gone")
+    job = kit.new("gone", input=name)
+    kit.enqueue(job)
+    claim = kit.claim(job.id)
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(0, 0, 1)
+    assert blobs.exists(name)
+    kit.jobs.settle(claim, Cancel())
+    assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(1, 1, 0)
+    assert not blobs.exists(name)
 
 
 def test_a_job_that_ends_during_the_erasure_keeps_its_image(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.simulator.running import Simulator
+from retouch.blobs import name_in
+from retouch.store.links import LinkSigner
 from tests.conftest import Sink
 from tests.gateways import Api, Callers, path_of, problem
 from tests.watching import eventually
 
+PHOTO = Path(__file__).parents[2] / "ops" / "samples" / "portrait.jpg"
+JPEG = {"Content-Type": "image/jpeg"}
 pytestmark = pytest.mark.usefixtures("module_worker")
 
 
@@ -64,10 +69,47 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
-    assert callers("globex").get(bare).status_code == 200
+    assert callers().get(bare).status_code == 200
     problem(nobody.get(f"{bare}?{query.replace('expires=', 'expires=9')}"), "forbidden", 403)
     problem(nobody.get(f"{bare}?{query}0"), "forbidden", 403)
     problem(nobody.get(bare.replace(".png", ".jpg") + "?" + query), "forbidden", 403)
+
+
+def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:
+    """Without a signature an image and its thumbnail are as good as not there for the key of another tenant."""
+    result, stranger = done["result"], callers("globex")
+    for link in (result["url"], result["thumbnail_url"]):
+        bare = path_of(link).partition("?")[0]
+        problem(stranger.get(bare), "not-found", 404)
+        problem(stranger.get(bare, headers={"If-None-Match": f'"{bare.rpartition("/")[2]}"'}), "not-found", 404)
+        assert callers().get(bare).status_code == callers("staff", "ops").get(bare).status_code == 200
+        assert stranger.get(path_of(link)).status_code == 200
+
+
+def test_one_picture_of_two_tenants(callers: Callers, wish: Callable[..., Any]) -> None:
+    """Tenants that yielded or uploaded the same bytes both own them; a third does not."""
+    photo = PHOTO.read_bytes()
+    uploads = [callers(tenant).post("/v1/uploads", content=photo, headers=JPEG) for tenant in ("acme", "globex")]
+    bare = path_of(uploads[0].json()["url"]).partition("?")[0]
+    assert [callers(tenant).get(bare).status_code for tenant in ("acme", "globex", "other")] == [200, 200, 404]
+    job = callers("other").post("/v1/edits", wish(init_image=uploads[0].json()["url"]))
+    assert job.status_code == 202
+    assert callers("other").get(bare).status_code == 200
+
+
+def test_our_own_links_as_input_are_checked(callers: Callers, wish: Callable[..., Any], client: Any) -> None:
+    """A link of ours is taken with its signature, or from its owner; changed, over or a stranger's name is refused."""
+    acme, stranger = callers("acme"), callers("globex")
+    link = acme.post("/v1/uploads", content=PHOTO.read_bytes(), headers=JPEG).json()["url"]
+    bare, _, query = link.partition("?")
+    over = f"{bare}?expires=1&signature={LinkSigner(client)(name_in(bare), 1)}"
+    for bad in (f"{link}0", f"{bare}?{query.replace('expires=', 'expires=9')}", over):
+        told = problem(acme.post("/v1/edits", wish(init_image=bad)), "input-unreadable", 422)
+        assert "is over or was changed" in told["faults"][0]["message"]
+    told = problem(stranger.post("/v1/edits", wish(init_image=bare)), "input-unreadable", 422)
+    assert "not found" in told["faults"][0]["message"]
+    assert acme.post("/v1/edits", wish(init_image=bare)).status_code == 202
+    assert stranger.post("/v1/edits", wish(init_image=link)).status_code == 202
 
 
 def test_the_timeline(api: Api, wish: Callable[..., Any], sink: Sink) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from retouch import Edit, EditQueue, Settings
-from retouch.blobs import BlobError, BlobStore, derived_name, open_blobs
+from retouch.blobs import BlobError, BlobStore, open_blobs, thumbnail_name
 from retouch.outcomes import Held, Image, Ready, Succeed
 from retouch.policy import RetryPolicy, decide
 from retouch.store.connect import connect
 from retouch.store.jobs import JobStore
-from retouch.store.kept import drop_blob, keep_blob, take_due_blobs
+from retouch.store.kept import drop_blob, keep_blob, owns_blob, take_due_blobs
 from retouch.store.keys import KEPT
 from tests.ports import own_valkey
 from worker.retention import Retention
@@ -60,13 +60,23 @@ def test_an_image_is_deleted_when_its_time_is_over(
 ) -> None:
     """What nobody wants any more goes, with its thumbnail; what is still wanted stays."""
     old, new = aged(tmp_path, blobs.put(b"old", "png")), blobs.put(b"new", "png")
-    small = derived_name(old, "thumb", "webp")
+    small = thumbnail_name(old)
     blobs.put_as(small, b"small")
     keep_blob(client, old, -5.0)
     keep_blob(client, new, 3600.0)
     retention.sweep()
     assert [blobs.exists(name) for name in (old, small, new)] == [False, False, True]
     assert client.zrange(KEPT, 0, -1) == [new]
+
+
+def test_ownership_ends_with_its_time(client: Any, retention: Retention) -> None:
+    """A tenant owns an upload as long as it is kept for that tenant, however long another one's lives."""
+    name = f"ab/ab{'0' * 62}.png"
+    keep_blob(client, name, -5.0, "acme")
+    keep_blob(client, name, 3600.0, "globex")
+    retention.sweep()
+    assert [owns_blob(client, tenant, name) for tenant in ("acme", "globex")] == [False, True]
+    assert client.exists("rt:blobs:acme") == 0
 
 
 def test_a_sweep_says_when_there_is_more(client: Any, retention: Retention) -> None:

@@ -96,7 +96,7 @@ class BatchRun:
             entry = self.entry(row)
             if row.picture.path is not None:
                 if row.picture.blob not in self._links:
-                    self._links[row.picture.blob] = self.desk.keep(row.picture)
+                    self._links[row.picture.blob] = self.desk.keep(row.picture, options["tenant"])
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit

@@ -1,6 +1,6 @@
 -- Jobs: events, the end of a job, charges. Loaded behind money.lua in front of every script that moves a job.
 -- Keys: `edits` lane keys, rt:timeline:{job}, rt:feed, rt:jobs:{tenant}, rt:receivers:{tenant}, rt:receiver:{id},
--- rt:deliveries_of:{job} and the `deliveries` lane.
+-- rt:deliveries_of:{job}, rt:blobs, rt:blobs:{tenant} and the `deliveries` lane.
 
 local FINAL = { succeeded = true, failed = true, cancelled = true }
 local DELIVERY_LIFE_S = 30 * 86400      -- the log of deliveries is kept for 30 days
@@ -80,6 +80,18 @@ local function event(job, tenant, type, now, details)
   return next(known) ~= nil
 end
 
+-- Keep a job's images until then, as its tenant's own.
+local function keep_images(tenant, result, until_at)
+  local entries, at = {}, instant(until_at)
+  local image = cjson.decode(result)
+  for _, one in ipairs({ image, unpack(image.others or {}) }) do
+    entries[#entries + 1] = at
+    entries[#entries + 1] = one.name
+  end
+  redis.call('ZADD', 'rt:blobs', 'GT', unpack(entries))
+  redis.call('ZADD', 'rt:blobs:' .. tenant, 'GT', unpack(entries))
+end
+
 -- End a job: state, counts, dead letter, event, and from now on a TTL on all that is its own.
 local function finish(job, tenant, state, now, retention_s, error, result)
   release('edits', tenant, job)
@@ -102,5 +114,5 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   local told = event(job, tenant, 'edit.' .. state, now, details)
   local life_s = math.ceil(told and math.max(retention_s, DELIVERY_SCHEDULE_S) or retention_s)
   for _, name in ipairs(keys_of(job)) do redis.call('EXPIRE', name, life_s) end
-  if result ~= '' then redis.call('ZADD', 'rt:blobs', 'GT', instant(now + life_s), cjson.decode(result).name) end
+  if result ~= '' then keep_images(tenant, result, now + life_s) end
 end
