@@ -12,7 +12,7 @@ from producer.gateway import shapes, shapes_of_ops
 
 _READ_BY_ROUTES = (shapes.EditRequest, shapes.BatchRequest, shapes_of_ops.ReceiverRequest)
 _ANSWERS = (shapes.Problem,)
-_OPEN_OR_KEY = ("/files/", "/metrics")
+_OPEN_OR_KEY = ("/files/",)
 _WEBHOOKS = {
     "edit.succeeded": "The image is kept; `data.result` links to it.",
     "edit.failed": "There is no image; `data.error` says why. It can be replayed.",

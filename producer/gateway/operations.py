@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ from producer.documents import Document, lane_document
 from producer.gateway import shapes_of_ops as shapes
 from producer.gateway.access import Caller, OpsCaller, scope
 from producer.gateway.problems import documented
+from producer.gateway.shapes import PAGE_MOST
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.store.connect import clear_errors
 from retouch.store.lanes import LANES
@@ -39,14 +41,24 @@ def read_usage(
     tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
     since: Annotated[Day | None, Query(description="First UTC day.")] = None,
     until: Annotated[Day | None, Query(description="Last UTC day.")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = PAGE_MOST,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> JSONResponse:  # fmt: skip
-    """What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight."""
+    """
+    What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight.
+
+    Rows are in the order of their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
+    """
     wanted = scope(key, tenant) or None
     with clear_errors():
         rows = tools.ledger.usage(
             tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call
         )
-    return JSONResponse({"by": by, "data": [asdict(row) for row in rows]})
+    start = bisect_right(rows, cursor, key=lambda row: row.key) if cursor else 0
+    page, has_more = rows[start : start + limit], start + limit < len(rows)
+    following = page[-1].key if has_more else None
+    data = [asdict(row) for row in page]
+    return JSONResponse({"by": by, "data": data, "has_more": has_more, "next_cursor": following})
 
 
 @router.get("/status", operation_id="read_status", response_model=shapes.Status, responses=documented(401, 503))

@@ -70,6 +70,8 @@ class Usage(Shape):
 
     by: Literal["tenant", "day", "tag"]
     data: list[UsageRow]
+    has_more: bool
+    next_cursor: str | None
 
 
 class Status(Shape):

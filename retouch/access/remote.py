@@ -211,8 +211,14 @@ class GatewayAccess:
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Sum up calls of one tenant, or of all that this key may see."""
-        query = {"tenant": tenant, "since": since, "by": by}
-        return [UsageRow(**row) for row in self._wire.exchange("GET", "/v1/usage", query).document()["data"]]
+        rows, cursor = list[UsageRow](), None
+        while True:
+            query = {"tenant": tenant, "since": since, "by": by, "cursor": cursor}
+            page = self._wire.exchange("GET", "/v1/usage", query).document()
+            rows += [UsageRow(**row) for row in page["data"]]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return rows
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `News`."""

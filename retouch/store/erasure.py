@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from retouch.store.kept import (
     owned_by_others,
     release_blobs,
 )
+from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
 from retouch.store.records import JobRecord
 
 _PAGE = 200
@@ -142,5 +144,5 @@ def _forget_tenant(client: Client, tenant: str) -> None:
     client.delete(keys.receivers(tenant))
     for name in client.scan_iter(f"rt:idem:{tenant}:*", count=1_000):
         client.delete(name)
-    for name in client.scan_iter(f"rt:ledger_tags:{tenant}:*", count=1_000):
-        client.delete(name)
+    today = day_of(time.time())
+    client.delete(*(keys.ledger_tags(tenant, today - ago) for ago in range(TAGS_KEPT_DAYS + 1)))

@@ -35,8 +35,8 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
-| `rt:ledger:{tenant}:{day}` | hash | permanent | charges that day: useful, repeated, wasted, unknown |
-| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs |
+| `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
@@ -140,6 +140,16 @@ def owned(tenant: str) -> str:
 def api_key(digest: str) -> str:
     """One API key, by the hash of its secret."""
     return f"rt:api_key:{digest}"
+
+
+def ledger(tenant: str) -> str:
+    """What one tenant's charges were good for, on every day."""
+    return f"rt:ledger:{tenant}"
+
+
+def ledger_tags(tenant: str, day: int) -> str:
+    """What one tenant's charges of one day were good for, by tag."""
+    return f"rt:ledger_tags:{tenant}:{day}"
 
 
 def idempotency(tenant: str, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -14,6 +14,10 @@ from retouch.store.connect import Client
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")
 By = Literal["tenant", "day", "tag"]
+TAGS_KEPT_DAYS = 90
+OTHER_TAGS = "other"
+"""The row of all tags beyond a tenant's first 1,000 of a day (`TAGS_MOST` in money.lua)."""
+_CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,17 @@ class Ledger:
         Sum up calls of one tenant or all, from one UTC day to another (both included), under one key each.
 
         Days are those on which the calls were booked: when their job ended, or when a late answer came. Tags are kept
-        for 90 days.
+        for 90 days; the row `other` is of those beyond the first 1,000 of a tenant and day.
         """
         last = day_number(until or datetime.now(UTC).date())
         first = day_number(since) if since else 0
+        tenants = [tenant] if tenant else sorted(self._client.smembers(keys.TENANTS))
         sums: dict[str, Counter[str]] = {}
-        for own, day, name in self._books(by, tenant):
+        for own, day, row, counts in self._tag_rows(tenants, first, last) if by == "tag" else self._rows(tenants):
             if first <= day <= last:
-                for field, count in self._client.hgetall(name).items():
-                    tag, _, kind = field.rpartition("\n")
-                    key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": tag}[by]
-                    sums.setdefault(key, Counter())[kind] += int(count)
-        for key, reserved in self._reserved(tenant).items() if by == "tenant" and last >= day_number(_today()) else ():
+                key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": row}[by]
+                sums.setdefault(key, Counter()).update(counts)
+        for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
         return [_row(key, counts, price_per_call) for key, counts in sorted(sums.items())]
 
@@ -95,16 +98,34 @@ class Ledger:
     def _today_key(self, tenant: str) -> str:
         return f"rt:budget:{tenant}:{day_number(_today())}"
 
-    def _reserved(self, tenant: str | None) -> dict[str, int]:
-        tenants = [tenant] if tenant else sorted(self._client.smembers(keys.TENANTS))
-        found = {name: self._client.hget(self._today_key(name), "reserved") for name in tenants}
-        return {name: int(count) for name, count in found.items() if count and int(count)}
+    def _reserved(self, tenants: Sequence[str]) -> Iterator[tuple[str, int]]:
+        day = day_number(_today())
+        for start in range(0, len(tenants), _CHUNK):
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in tenants[start : start + _CHUNK]:
+                    pipe.hget(f"rt:budget:{name}:{day}", "reserved")
+                counts = pipe.execute()
+            yield from ((name, int(count)) for name, count in zip(tenants[start:], counts, strict=False) if count)
 
-    def _books(self, by: By, tenant: str | None) -> Iterator[tuple[str, int, str]]:
-        kind = "ledger_tags" if by == "tag" else "ledger"
-        for name in sorted(self._client.scan_iter(f"rt:{kind}:{tenant or '*'}:*", count=1_000)):
-            own, _, day = name.removeprefix(f"rt:{kind}:").rpartition(":")
-            yield own, int(day), name
+    def _rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        for start in range(0, len(tenants), _CHUNK):
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in tenants[start : start + _CHUNK]:
+                    pipe.hgetall(keys.ledger(name))
+                books = pipe.execute()
+            for name, book in zip(tenants[start:], books, strict=False):
+                for field, count in book.items():
+                    day, _, kind = field.partition(" ")
+                    yield name, int(day), "", {kind: int(count)}
+
+    def _tag_rows(
+        self, tenants: Sequence[str], first: int, last: int
+    ) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        oldest = max(first, day_number(_today()) - TAGS_KEPT_DAYS)
+        for name in tenants:
+            for day in range(oldest, min(last, day_number(_today())) + 1):
+                for tag, counts in self._client.hgetall(keys.ledger_tags(name, day)).items():
+                    yield name, day, tag, dict(zip(CLASSES, map(int, counts.split()), strict=True))
 
 
 def _today() -> date:

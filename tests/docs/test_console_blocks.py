@@ -96,7 +96,12 @@ def test_every_console_block_shows_a_command() -> None:
 
 def test_no_block_is_of_an_unknown_language() -> None:
     """Each fenced block says what it is, so that what can be checked is."""
-    known = {"python", "console", "text", "json", "ini", "http", "javascript", "php"}
+    known = {"python", "console", "text", "json", "ini", "http", "javascript", "php", "yaml"}
     opening = re.compile(r"^```(\w*)$", re.MULTILINE)
     opened = {(page.name, word) for page in PAGES for word in opening.findall(page.read_text())[::2]}
     assert {(page, word) for page, word in opened if word not in known} == set()
+
+
+def test_every_yaml_block_is_yaml() -> None:
+    """What is to be copied into another program's configuration can be read by it."""
+    assert [yaml.safe_load(block.code) for page in PAGES for block in blocks(page, "yaml")]

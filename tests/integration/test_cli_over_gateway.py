@@ -73,17 +73,18 @@ def test_a_list_is_one_call_a_page(
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     typed("batch", "rows.jsonl")
-    before = answers_of(gateway_url)
+    _, ops = TenantStore(client).create_key("acme", "ops")
+    before = answers_of(gateway_url, ops)
     assert len(typed("jobs", "--json").json) == 20
-    assert answers_of(gateway_url) - before == 1
+    assert answers_of(gateway_url, ops) - before == 1
     assert typed("batch", "rows.jsonl", "--json").json["possible_charges"] == 20
     # One more for where the feed ends, one for all twenty jobs.
-    assert answers_of(gateway_url) - before == 3
+    assert answers_of(gateway_url, ops) - before == 3
 
 
-def answers_of(gateway_url: str) -> float:
+def answers_of(gateway_url: str, ops: str) -> float:
     """How many calls of `/v1` the gateway has answered."""
-    text = httpx.get(f"{gateway_url}/metrics", trust_env=False).text
+    text = httpx.get(f"{gateway_url}/metrics", headers={"Authorization": f"Bearer {ops}"}, trust_env=False).text
     lines = [line for line in text.splitlines() if line.startswith('retouch_http_answers_total{route="/v1')]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from retouch.store import keys
+from retouch.store.ledger import day_of
 from retouch.webhooks import verify_webhook
 from tests.conftest import Sink
 from tests.gateways import Api, Callers, path_of, problem
@@ -89,6 +92,29 @@ def test_the_switch_is_for_ops(api: Api, callers: Callers, wish: Callable[..., A
     assert callers("globex").get("/v1/status").json()["edits"]["waiting_by_group"] == {}
     assert ops.post("/v1/resume").json()["edits"]["paused"] is False
     problem(ops.post("/v1/pause?lane=fast"), "invalid-request", 422)
+
+
+def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
+    """From this machine, whatever Host it is asked as, metrics take a key, and one of role ops."""
+    nobody = callers.with_secret()
+    problem(nobody.get("/metrics"), "unauthorized", 401)
+    problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
+    problem(api.get("/metrics"), "forbidden", 403)
+    assert 'retouch_lane_waiting{lane="edits"}' in callers("staff", "ops").get("/metrics").text
+
+
+def test_usage_comes_in_pages(api: Api, client: Any) -> None:
+    """Rows come in the order of their keys; the cursor leads through all of them once, and the end says so."""
+    day = day_of(time.time())
+    client.hset(keys.ledger_tags("acme", day), mapping={f"order={place}": "1 0 0 0" for place in range(5)})
+    client.expire(keys.ledger_tags("acme", day), 60)
+    seen, cursor = list[str](), cast("str | None", "")
+    while cursor is not None:
+        page = api.get("/v1/usage", params={"by": "tag", "limit": 2, "cursor": cursor}).json()
+        seen += [row["key"] for row in page["data"]]
+        assert page["has_more"] is (page["next_cursor"] is not None)
+        cursor = page["next_cursor"]
+    assert seen == [f"order={place}" for place in range(5)]
 
 
 def test_every_problem_has_a_page(api: Api) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 
 from retouch.outcomes import Cancel, Decision, Fail, Processing, Succeed
-from retouch.store.ledger import Ledger
+from retouch.store import keys
+from retouch.store.ledger import Ledger, day_of
 from tests.charges import AGAIN, GIVE_UP, READY, called_again, one_job, posted, split, tried
 from tests.lanes import IMAGE, LaneKit
 
@@ -141,3 +144,29 @@ def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
     assert {row.key: row.useful for row in ledger.usage(by="tag")} == {"order=17": 2, "order=18": 1, "shop=a:b": 1}
     assert ledger.usage(until=date(2020, 1, 1)) == []
     assert [row.key for row in ledger.usage(tenant="ann", since=day, until=day)] == ["ann"]
+
+
+def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, client: Any) -> None:
+    """The 1,001st tag of a tenant's day is booked as `other`, also when it is corrected; another tenant has its own."""
+    day = day_of(time.time())
+    client.hset(keys.ledger_tags("ann", day), mapping={f"order={place}": "1 0 0 0" for place in range(1_000)})
+    client.expire(keys.ledger_tags("ann", day), 60)
+    tried(kit, one_job(kit, "ann", tags={"order": "5"}), "succeeded", Succeed(IMAGE))
+    job = one_job(kit, "ann", tags={"order": "new", "shop": "x"})
+    frozen = posted(kit, job)
+    assert called_again(kit) == [job]
+    kit.finish(job, GIVE_UP)
+    rows = {row.key: row for row in ledger.usage(tenant="ann", by="tag")}
+    assert (len(rows), rows["order=5"].useful, rows["other"].unknown) == (1_001, 2, 2)
+    kit.jobs.answer(frozen, "failed", None)
+    assert {row.key: row.unknown for row in ledger.usage(tenant="ann", by="tag")}["other"] == 0
+    tried(kit, one_job(kit, "bob", tags={"order": "new"}), "succeeded", Succeed(IMAGE))
+    assert [row.key for row in ledger.usage(tenant="bob", by="tag")] == ["order=new"]
+
+
+def test_usage_of_a_tenant_walks_no_keys(kit: LaneKit, ledger: Ledger, client: Any) -> None:
+    """However many keys Redis has, usage is read by name: none is looked for."""
+    tried(kit, one_job(kit, tags={"order": "1"}), "succeeded", Succeed(IMAGE))
+    client.config_resetstat()
+    assert [len(ledger.usage(tenant="acme", by=by)) for by in ("tenant", "day", "tag")] == [1, 1, 1]
+    assert "cmdstat_scan" not in client.info("commandstats")

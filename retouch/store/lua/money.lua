@@ -1,5 +1,5 @@
 -- Money: budgets per tenant and day, and the ledger of what charges were good for. Loaded behind lane.lua.
--- Keys: rt:edits:budgets, rt:budget:{tenant}:{day}, rt:ledger:{tenant}:{day}, rt:ledger_tags:{tenant}:{day}.
+-- Keys: rt:edits:budgets, rt:budget:{tenant}:{day}, rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}.
 -- A day is a UTC day, counted from 1970. A call is reserved when its job is dispatched, becomes spent with its intent,
 -- and is given back by a release without an intent, or by an answer that cost nothing: so concurrency cannot overshoot.
 
@@ -87,21 +87,36 @@ local function split(charges, has_image)
     unknown = unknown }
 end
 
+-- Add to one day's row of a tag: four counts in the order of CLASSES. What comes when the day has its most rows is
+-- booked under OTHER_TAGS, so that neither this hash nor a reader's work grows with the values that a tenant thinks of.
+local TAGS_MOST, OTHER_TAGS = 1000, 'other'
+local function book_tag(tag_key, tag, by)
+  local row = redis.call('HGET', tag_key, tag)
+  if not row and redis.call('HLEN', tag_key) >= TAGS_MOST then
+    tag = OTHER_TAGS
+    row = redis.call('HGET', tag_key, tag)
+  end
+  local counts = {}
+  for text in string.gmatch(row or '0 0 0 0', '%S+') do counts[#counts + 1] = tonumber(text) + by[#counts + 1] end
+  redis.call('HSET', tag_key, tag, table.concat(counts, ' '))
+end
+
 -- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
 function money.book(job, tenant, tags, charges, has_image)
   local own = state_key('edits', job)
   local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
   local now_split = split(charges, has_image)
-  for _, class in ipairs(CLASSES) do
-    local by = now_split[class] - (before[class] or 0)
-    if by ~= 0 then
-      redis.call('HINCRBY', 'rt:ledger:' .. tenant .. ':' .. today(), class, by)
-      local tag_key = 'rt:ledger_tags:' .. tenant .. ':' .. today()
-      for name, value in pairs(tags or {}) do
-        redis.call('HINCRBY', tag_key, name .. '=' .. value .. '\n' .. class, by)
-        redis.call('EXPIRE', tag_key, TAG_LIFE_S)
-      end
+  local by, changed = {}, false
+  for place, class in ipairs(CLASSES) do
+    by[place] = now_split[class] - (before[class] or 0)
+    if by[place] ~= 0 then
+      changed = true
+      redis.call('HINCRBY', 'rt:ledger:' .. tenant, today() .. ' ' .. class, by[place])
     end
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
+  if not changed or not tags or not next(tags) then return end
+  local tag_key = 'rt:ledger_tags:' .. tenant .. ':' .. today()
+  for name, value in pairs(tags) do book_tag(tag_key, name .. '=' .. value, by) end
+  redis.call('EXPIRE', tag_key, TAG_LIFE_S)
 end
