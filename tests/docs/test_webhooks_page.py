@@ -6,7 +6,8 @@ import json
 import re
 
 from retouch.events import event_object
-from retouch.outside.webhook import BODY_MOST_BYTES, CONNECT_TIMEOUT_S, TIMEOUT_S
+from retouch.outside.webhook import CONNECT_TIMEOUT_S, TIMEOUT_S
+from retouch.outside.webhook_body import BODY_MOST_BYTES
 from retouch.states import EVENTS, FINAL_EVENTS
 from retouch.store.records import record_from
 from retouch.webhooks import TOLERANCE_S
@@ -53,5 +54,5 @@ def test_the_numbers_are_those_of_the_code() -> None:
     page = " ".join(PAGE.read_text().split())
     assert (CONNECT_TIMEOUT_S, TIMEOUT_S, BODY_MOST_BYTES, TOLERANCE_S) == (5.0, 15.0, 20_000, 300.0)
     assert "connecting may take 5 s, all of it 15 s" in page
-    assert "at most 20 kB" in page
+    assert "at most 20,000 bytes" in page
     assert re.search(r"more than five minutes off", page)
