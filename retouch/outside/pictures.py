@@ -1,10 +1,10 @@
 """
 Judges bytes that claim to be an image: the endpoint sends pages, half files and blank placeholders with status 200.
 
-Magic bytes first, then the one Pillow reader for that format; no other is ever tried. Caps on bytes, pixels and frames
-hold before anything is decoded and stand below Pillow's own bomb warning. Then the file is decoded once and to its
-end, since a header says nothing about the second half; a JPEG at an eighth of its size, which reads every byte as
-well. As many are decoded at once as there are processors: more would only need more memory.
+Magic bytes first, then the file's structure, then the one Pillow reader for that format; no other is ever tried. Caps
+on bytes, parts, scans, pixels and frames hold before anything is decoded and stand below Pillow's own bomb warning.
+Then the file is decoded once and to its end, since a header says nothing about the second half; a JPEG at an eighth of
+its size, which reads every byte as well. Metadata never reaches a decoder.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+
+from retouch.outside.image_structure import Structure, orientation_of, structure_of
 
 FORMATS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """The formats accepted, by Pillow's name, and the suffix of their files."""
@@ -32,16 +34,32 @@ _READERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
     "WEBP": WebPImageFile,
 }
 _BOMB: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
 _decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """What is accepted at most; a megapixel is a million pixels, frames above 1 would be an animation."""
+    """
+    What is accepted at most; a megapixel is a million pixels, frames above 1 would be an animation.
+
+    `max_scan_megapixels` bounds the passes of a progressive JPEG, times its size: 15 at 40 megapixels. An encoder makes
+    about 10; each costs up to 2 ms a megapixel.
+    """
 
     max_bytes: int = 50_000_000
     max_megapixels: float = 40.0
     max_frames: int = 1
+    max_scan_megapixels: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +88,8 @@ class PictureFault:
     """
     Why bytes are not an acceptable image.
 
-    `code` is one of too_large, not_an_image, too_many_pixels, too_many_frames, broken; `message` names the value and
-    the limit.
+    `code` is one of too_large, not_an_image, too_many_pixels, too_many_frames, too_complex, broken; `message` names the
+    value and the limit.
     """
 
     code: str
@@ -86,8 +104,11 @@ def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | Pic
     if kind not in FORMATS:
         return PictureFault("not_an_image", f"expected a PNG, JPEG or WebP image, got {kind}")
     try:
-        with _decoding, _READERS[kind](io.BytesIO(data)) as image:
-            return _fault_of_head(image, limits) or _decoded(image, kind, data)
+        structure = structure_of(data, kind)
+        if fault := _fault_of_structure(structure, limits):
+            return fault
+        with _decoding, _READERS[kind](io.BytesIO(structure.data)) as image:
+            return _fault_of_head(image, limits) or _decoded(image, kind, data, structure)
     except _BOMB:  # some of Pillow's readers count pixels before anybody can ask for the size
         return PictureFault("too_many_pixels", f"expected at most {limits.max_megapixels:g} megapixels, got far more")
     except Exception as error:  # noqa: BLE001 - Pillow raises dozens of classes, and no picture may raise into an attempt
@@ -115,15 +136,23 @@ def thumbnail(data: bytes, size: int = 256) -> bytes:
     if kind not in FORMATS:
         raise ValueError(f"expected a PNG, JPEG or WebP image, got {kind}")
     try:
-        with _decoding, _READERS[kind](io.BytesIO(data)) as image:
+        structure = structure_of(data, kind)
+        with _decoding, _READERS[kind](io.BytesIO(structure.data)) as image:
+            exif = structure.exif or image.info.get("exif", b"")
             image.draft("RGB", (size * 2, size * 2))
-            upright = ImageOps.exif_transpose(_eight_bit(image))
-            upright.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            small = _eight_bit(image)
+            small.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            upright = _upright(small, orientation_of(exif))
             out = io.BytesIO()
             upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(out, "WEBP", quality=80)
             return out.getvalue()
     except Exception as error:
         raise ValueError(f"expected a whole {kind} image, got a broken one") from error
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -145,6 +174,15 @@ def _name_of_other(data: bytes) -> str:
     return next((name for magic, name in names.items() if data.startswith(magic)), "bytes of no known image format")
 
 
+def _fault_of_structure(structure: Structure, limits: PictureLimits) -> PictureFault | None:
+    if structure.parts > structure.parts_most:
+        return PictureFault("too_complex", f"expected at most {structure.parts_most} parts in the file, got more")
+    if structure.scan_megapixels > limits.max_scan_megapixels:
+        most = f"expected at most {limits.max_scan_megapixels:g} megapixels in all scans of a JPEG"
+        return PictureFault("too_complex", f"{most}, got {structure.scan_megapixels:.0f} ({structure.scans} scans)")
+    return None
+
+
 def _fault_of_head(image: ImageFile, limits: PictureLimits) -> PictureFault | None:
     megapixels = image.width * image.height / 1e6
     if megapixels > limits.max_megapixels:
@@ -156,13 +194,13 @@ def _fault_of_head(image: ImageFile, limits: PictureLimits) -> PictureFault | No
     return None
 
 
-def _decoded(image: ImageFile, kind: str, data: bytes) -> Picture:
+def _decoded(image: ImageFile, kind: str, data: bytes, structure: Structure) -> Picture:
     width, height = image.size
     image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
     image.load()
     flat = _is_flat(image)
     if flat and kind == "JPEG":  # an eighth holds averages of brightness: only the whole decides
-        with JpegImageFile(io.BytesIO(data)) as whole:
+        with JpegImageFile(io.BytesIO(structure.data)) as whole:
             flat = _is_flat(whole)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(kind, width, height, len(data), digest, ("flat_colour",) if flat else ())

@@ -24,7 +24,7 @@ from retouch.outcomes import (
     Unwanted,
 )
 from retouch.outside.http import Trouble
-from retouch.outside.pictures import Picture, PictureFault, check
+from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check
 from retouch.policy import GATES, RetryPolicy, decide
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
@@ -38,6 +38,10 @@ from worker.pulse import Pulse
 
 EARLY_READS = 5
 """Downloads, half a minute, before a picture is kept that comes with a status of failure: until then it comes early."""
+
+OUTPUT_LIMITS = PictureLimits(max_scan_megapixels=4 * PictureLimits().max_scan_megapixels)
+"""An output is paid: more work is taken on for it than for what tenants send, but not any amount."""
+_BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,9 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
     answer = tools.endpoint.fetch(url)
     if isinstance(answer, Trouble):
         return Rejected(answer.detail) if answer.kind == "too_large" else NotYet(f"download: {answer.detail}")
-    picture, odd = check(answer.body), not 200 <= answer.status < 300
+    picture, odd = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
     if isinstance(picture, PictureFault):
-        beyond = not odd and picture.code in ("too_large", "too_many_pixels", "too_many_frames")
+        beyond = not odd and picture.code in _BEYOND_LIMITS
         return Rejected(picture.message) if beyond else NotYet(f"status {answer.status}: {picture.message}")
     if odd and claim.attempt().waits < EARLY_READS:
         return NotYet(f"status {answer.status}: the picture may stand for one that is not there yet")

@@ -1,0 +1,123 @@
+"""
+What a PNG or JPEG file consists of, read from its chunks and segments before anything is decoded.
+
+A header tells the pixels, but not the work: a JPEG of 100 kB may ask for thousands of passes over all of them, a PNG
+for a thousand inflations of its colour profile. So passes are counted first, and the decoder is given the file without
+metadata: it parses none, whatever there is of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # neither stuffing nor restart: those are part of a scan
+_WINDOW_BYTES = 1_000_000  # a search holds the interpreter for itself: some milliseconds of hostile bytes at a time
+_SOI, _EOI, _SOS, _EXIF_SEGMENT = 0xD8, 0xD9, 0xDA, 0xE1
+_NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
+_JPEG_TABLES: Final = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
+_JPEG_SEGMENTS_MOST = 2_000
+_TABLE_BYTES = 256  # a longer segment counts more than once, since Pillow reads these in Python
+_PNG_KEPT: Final = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+_PNG_CHUNKS_MOST, _PNG_BYTES_A_CHUNK = 1_000, 1_000
+_ARITHMETIC_COUNTS = 8
+_IFD_ENTRIES_MOST = 1_000
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """
+    What decoding a file means. `data` is the file without metadata, `exif` its EXIF block or nothing.
+
+    `scan_megapixels` is the work of a JPEG: its scans times its megapixels, 8 times as much with arithmetic coding.
+    `parts` is how many chunks or segments the file has, of `parts_most` that it may have; reading ends there.
+    """
+
+    data: bytes
+    parts: int = 0
+    parts_most: int = 0
+    scans: int = 0
+    scan_megapixels: float = 0.0
+    exif: bytes = b""
+
+
+def structure_of(data: bytes, kind: str) -> Structure:
+    """Read the structure of a file of the kind PNG, JPEG or WEBP; what is broken in it is left to the decoder."""
+    if kind == "PNG":
+        return _structure_of_png(data)
+    if kind == "JPEG":
+        return _structure_of_jpeg(data)
+    return Structure(data)  # libwebp copies metadata and parses none
+
+
+def orientation_of(exif: bytes) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where none is given."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
+    directory = int.from_bytes(tiff[4:8], order)
+    entries = min(int.from_bytes(tiff[directory : directory + 2], order), _IFD_ENTRIES_MOST)
+    for at in range(directory + 2, directory + 2 + 12 * entries, 12):
+        if int.from_bytes(tiff[at : at + 2], order) == _ORIENTATION:
+            value = int.from_bytes(tiff[at + 8 : at + 10], order)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _structure_of_png(data: bytes) -> Structure:
+    kept, at, chunks, exif = [data[:8]], 8, 0, b""
+    most = _PNG_CHUNKS_MOST + len(data) // _PNG_BYTES_A_CHUNK
+    name = b""
+    while name != b"IEND" and at < len(data) and chunks <= most:
+        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
+        chunks += 1
+        if name in _PNG_KEPT:
+            kept.append(data[at:end])
+        elif name == b"eXIf":
+            exif = data[at + 8 : end - 4]
+        at = end
+    return Structure(b"".join(kept), chunks, most, exif=exif)
+
+
+def _structure_of_jpeg(data: bytes) -> Structure:
+    kept, at, segments, pixels, exif, weight = [data[:2]], 2, 0, 0, b"", 1
+    while segments <= _JPEG_SEGMENTS_MOST and (start := _next_marker(data, at)) >= 0:
+        marker, at = data[start + 1], start + 2 + int.from_bytes(data[start + 2 : start + 4])
+        segments += 1
+        if marker == _SOS:
+            scans, more = _scans_of(data, start)
+            work = scans * weight * pixels / 1e6
+            return Structure(b"".join([*kept, data[start:]]), segments + more, _JPEG_SEGMENTS_MOST, scans, work, exif)
+        if marker in (_SOI, _EOI):
+            break
+        is_frame = 0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES
+        if is_frame:
+            height, width = data[start + 5 : start + 7], data[start + 7 : start + 9]
+            pixels = max(pixels, int.from_bytes(height) * int.from_bytes(width))
+            weight = _ARITHMETIC_COUNTS if marker > _NO_FRAMES[1] else weight
+        if is_frame or marker in _JPEG_TABLES:
+            kept.append(data[start:at])
+            segments += (at - start) // _TABLE_BYTES
+        elif marker == _EXIF_SEGMENT and data[start + 4 : start + 10] == b"Exif\0\0":
+            exif = exif or data[start + 4 : at]
+    return Structure(b"".join(kept), segments, _JPEG_SEGMENTS_MOST)
+
+
+def _scans_of(data: bytes, at: int) -> tuple[int, int]:
+    """Count the scans, and all segments, from the first scan to the end of the image; trailers are not looked at."""
+    scans = segments = 0
+    while segments <= _JPEG_SEGMENTS_MOST and (start := _next_marker(data, at)) >= 0:
+        marker, at = data[start + 1], start + 2 + int.from_bytes(data[start + 2 : start + 4])
+        if marker == _EOI:
+            break
+        scans, segments = scans + (marker == _SOS), segments + 1
+    return scans, segments
+
+
+def _next_marker(data: bytes, at: int) -> int:
+    while at < len(data):
+        if found := _MARKER.search(data, at, at + _WINDOW_BYTES + 1):
+            return found.start()
+        at += _WINDOW_BYTES
+    return -1
