@@ -57,6 +57,10 @@ chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kil
 soak: $(STAMP) ## Ten minutes at full rate under random endpoint faults; counts what grew or stayed (ARGS="--minutes 2")
 	@$(BIN)/python -m tests.chaos.soak $(ARGS)
 
+.PHONY: hostile
+hostile: $(STAMP) ## Let one tenant do everything hostile beside a quiet one (ARGS="--seconds 20 --only lists")
+	@$(BIN)/python -m tests.hostile.run $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint, types and floors
 	$(BIN)/ruff format --check .

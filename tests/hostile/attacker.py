@@ -1,0 +1,95 @@
+"""
+The hostile tenant, a process of its own: `python -m tests.hostile.attacker` with one JSON object on standard input.
+
+It says `ready` when its pictures are made, begins when a line comes, ends by itself after `seconds`, and then prints
+how many answers of each status every act got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from typing import Any
+
+from tests.hostile import acts
+from tests.hostile.acts import ACTS, Act, Attack
+from tests.hostile.http_client import HttpClient
+
+NICENESS = 10
+"""A real attacker is on another machine: what it costs there is not taken from the quiet tenant here."""
+
+
+async def run_act(act: Act, attack: Attack, client: HttpClient, scale: float, end_at: float) -> int:
+    """Run the steps of an act until their count or the time is reached; returns how many were begun."""
+    count, at_once = max(1, round(act.count * scale)), max(1, round(act.at_once * min(scale, 1.0)))
+    slots, began_at = asyncio.Semaphore(at_once), time.monotonic()
+    begun = set[asyncio.Task[object]]()
+    done = 0
+    while done < count:
+        await asyncio.sleep(max(0.0, began_at + done / act.per_s - time.monotonic()))
+        try:
+            await asyncio.wait_for(slots.acquire(), end_at - time.monotonic())
+        except TimeoutError:
+            break
+        task = asyncio.ensure_future(_one(act, attack, client, done))
+        begun.add(task)
+        task.add_done_callback(begun.discard)
+        task.add_done_callback(lambda _: slots.release())
+        done += 1
+    await asyncio.sleep(max(0.0, end_at - time.monotonic()))
+    await _end(begun)
+    return done
+
+
+async def _one(act: Act, attack: Attack, client: HttpClient, number: int) -> object:
+    return await act.step(attack, client, number)
+
+
+async def _end(tasks: set[asyncio.Task[object]]) -> None:
+    meant = list(tasks)
+    for task in meant:
+        task.cancel()
+    for one in await asyncio.gather(*meant, return_exceptions=True):
+        if isinstance(one, Exception):
+            raise one
+
+
+async def attack_with(told: dict[str, Any]) -> dict[str, Any]:
+    """Do all the named acts at once; returns the begun steps and the statuses of each."""
+    attack = Attack(told["peers"], random.Random(told["seed"]), told["jobs"], told["receivers"])
+    clients = {name: HttpClient(told["gateway"], told["secret"], timeout_s=told["seconds"]) for name in told["acts"]}
+    end_at = time.monotonic() + told["seconds"]
+
+    runs = (run_act(ACTS[name], attack, client, told["scale"], end_at) for name, client in clients.items())
+    begun = await asyncio.gather(*runs)
+    for client in clients.values():
+        client.close()
+    return {
+        name: {"begun": count, "statuses": clients[name].statuses} for name, count in zip(clients, begun, strict=True)
+    }
+
+
+def main() -> None:
+    """Make the pictures, wait for the start, attack, report."""
+    os.nice(NICENESS)
+    told = json.loads(sys.stdin.readline())
+    if "scans" in told["acts"]:
+        acts._scans()
+    if "uploads" in told["acts"]:
+        acts._large()
+    _say("ready")
+    sys.stdin.readline()
+    _say(json.dumps(asyncio.run(attack_with(told))))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

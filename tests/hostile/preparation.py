@@ -1,0 +1,61 @@
+"""What a hostile tenant has piled up before the measurement: put in past the gateway, to be quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from retouch.connections import Connections
+from retouch.outcomes import Fail
+from retouch.store.jobs import NewJob
+from retouch.store.records import JobSpec
+
+TENANT = "hostile"
+COUNTS = {"jobs": 100_000, "tags": 300_000, "receivers": 20_000, "every_job": 5_000}
+TAGS_OF_ONE = 20
+
+
+def new_job(peers: str, **spec: object) -> NewJob:
+    """Spell a job of the hostile tenant."""
+    edit = {"prompt": "make it winter", "init_image": f"{peers}/photo"}
+    text = JobSpec(TENANT, edit, 86_400.0, **spec).to_json()  # type: ignore[arg-type]
+    return NewJob(f"ed_{uuid4().hex[:24]}", text, TENANT, "normal", 86_400.0)
+
+
+def pile_up(connections: Connections, what: str, count: int, peers: str) -> list[str]:
+    """Put so much of one thing in; returns the ids of jobs or receivers, 2,000 at most."""
+    piles: dict[str, Callable[[Connections, int, str], list[str]]] = {
+        "jobs": _jobs,
+        "tags": _tags,
+        "receivers": _receivers,
+        "every_job": _every_job,
+    }
+    return piles[what](connections, count, peers)[:2_000]
+
+
+def _jobs(connections: Connections, count: int, peers: str) -> list[str]:
+    new = [new_job(peers, tags={"order": str(number % 100)}) for number in range(count)]
+    for start in range(0, count, 1_000):
+        connections.publisher.publish(connections.jobs.enqueue(new[start : start + 1_000])[1])
+    return [job.id for job in new]
+
+
+def _tags(connections: Connections, count: int, peers: str) -> list[str]:
+    """Let jobs that were paid for end, with twenty tags each; the workers that would take them are not told of them."""
+    for start in range(0, count, TAGS_OF_ONE):
+        tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
+        job = new_job(peers, tags=tags)
+        connections.jobs.enqueue([job])
+        if claim := connections.jobs.claim(job.id, 15.0):
+            connections.jobs.intend(claim)
+            connections.jobs.answer(claim, "succeeded", None)
+            connections.jobs.settle(claim, Fail("made_up", "of a test", retryable=False))
+    return []
+
+
+def _receivers(connections: Connections, count: int, peers: str) -> list[str]:
+    return [connections.receivers.ensure(TENANT, f"{peers}/hang/of-a-job/{number}").id for number in range(count)]
+
+
+def _every_job(connections: Connections, count: int, peers: str) -> list[str]:
+    return [connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id for number in range(count)]

@@ -1,0 +1,108 @@
+"""What a hostile run came to: the quiet tenant's figures alone and beside the hostile one, as a table and as aims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from ops.bench.figures import percentile
+
+KINDS = ("enqueue", "read", "list", "upload", "webhook")
+RATIO_MOST, SILENCE_MOST_S = 2.0, 0.05
+
+
+@dataclass
+class Phase:
+    """
+    What one phase came to.
+
+    `times` are seconds by kind of request, `missing` counts jobs whose end no webhook told, `redis` is what the prober
+    saw, `slow` has the longest seconds of each slow command, `megabytes` the resident memory at most.
+    """
+
+    times: dict[str, list[float]]
+    statuses: dict[str, int]
+    missing: int
+    wrong: list[str]
+    redis: dict[str, Any]
+    slow: dict[str, float]
+    megabytes: dict[str, float]
+    load: float
+
+    def figures_ms(self, kind: str) -> tuple[float, float]:
+        """Return the median and the p99 of one kind, 0 where there was none."""
+        times = self.times.get(kind) or [0.0]
+        return 1_000 * median(times), 1_000 * percentile(times, 0.99)
+
+    def unserved(self) -> dict[str, int]:
+        """Count the answers of 5xx and the requests without an answer."""
+        return {one: count for one, count in self.statuses.items() if one.startswith("5") or one == "none"}
+
+    def row_values(self) -> dict[str, str]:
+        """Write everything but the latencies."""
+        slow = ", ".join(f"{name} {1_000 * took_s:.0f}" for name, took_s in list(self.slow.items())[:4])
+        return {
+            "Redis silent at most, ms": f"{1_000 * self.redis['longest_s']:.0f}",
+            "silences of 50 ms or more": str(self.redis["silences"]),
+            "the prober's own delay at most, ms": f"{1_000 * self.redis['own_late_s']:.0f}",
+            "slowest commands and scripts, ms": slow or "none over 5",
+            **{f"{name}, resident at most, MB": f"{most:.0f}" for name, most in self.megabytes.items()},
+            "answers": counts(self.statuses),
+            "load average": f"{self.load:.1f}",
+        }
+
+
+@dataclass
+class Report:
+    """The two phases, and how the hostile requests were answered, by act and status."""
+
+    acts: list[str]
+    quiet: Phase
+    beside: Phase
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def ratio(self, kind: str) -> float:
+        """Compare the p99 beside the hostile tenant with that of the quiet run."""
+        return self.beside.figures_ms(kind)[1] / (self.quiet.figures_ms(kind)[1] or 1.0)
+
+    def server_errors(self) -> dict[str, int]:
+        """Count the answers of 5xx to either tenant, and the requests of the quiet one without an answer."""
+        hostile = {
+            f"{name} {status}": number
+            for name, one in self.answers.items()
+            for status, number in one["statuses"].items()
+            if status.startswith("5")
+        }
+        quiet = {f"quiet {status}": number for status, number in self.beside.unserved().items()}
+        return {**hostile, **quiet, **{f"alone {status}": count for status, count in self.quiet.unserved().items()}}
+
+    def missed(self) -> list[str]:
+        """Name each aim that was not reached."""
+        found = [f"p99 of {kind}: {self.ratio(kind):.1f} times" for kind in KINDS if self.ratio(kind) > RATIO_MOST]
+        if self.beside.redis["longest_s"] >= SILENCE_MOST_S:
+            found.append(f"Redis was silent for {1_000 * self.beside.redis['longest_s']:.0f} ms")
+        found += [f"{number} times {name}" for name, number in self.server_errors().items()]
+        if missing := self.beside.missing + self.quiet.missing:
+            found.append(f"{missing} webhooks of the quiet tenant did not come")
+        return found
+
+    def table(self) -> str:
+        """Write the report as Markdown."""
+        lines = [f"acts: {', '.join(self.acts)}", ""]
+        lines += ["| quiet tenant, ms | alone p50 | p99 | beside p50 | p99 | ratio |", "|---|---|---|---|---|---|"]
+        for kind in KINDS:
+            figures = (*self.quiet.figures_ms(kind), *self.beside.figures_ms(kind))
+            lines.append(f"| {kind} | {' | '.join(f'{one:,.0f}' for one in figures)} | {self.ratio(kind):.1f} |")
+        lines += ["", "| | alone | beside |", "|---|---|---|"]
+        beside = self.beside.row_values()
+        lines += [f"| {name} | {alone} | {beside[name]} |" for name, alone in self.quiet.row_values().items()]
+        lines += ["", "| hostile act | begun | answers |", "|---|---|---|"]
+        lines += [f"| {name} | {one['begun']} | {counts(one['statuses'])} |" for name, one in self.answers.items()]
+        return "\n".join([*lines, "", *(f"wrong: {one}" for one in self.beside.wrong[:5]), f"missed: {self.missed()}"])
+
+
+def counts(statuses: Mapping[str, int]) -> str:
+    """Write how many answers had each status."""
+    return ", ".join(f"{status}: {number:,}" for status, number in sorted(statuses.items()))

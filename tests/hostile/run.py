@@ -1,0 +1,134 @@
+"""
+What a quiet tenant feels of a hostile one beside it: `python -m tests.hostile.run --seconds 60 --seed 1`.
+
+Real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First the quiet
+tenant works alone, then beside one that does everything at once (or what `--only` names; `--each` measures act after
+act, each on a stage of its own). All loads stay on loopback, are bounded in number and time, and end by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from retouch.store.scripts import source
+from tests.hostile.acts import ACTS
+from tests.hostile.http_client import HttpClient
+from tests.hostile.preparation import COUNTS, TENANT, pile_up
+from tests.hostile.quiet_tenant import QuietTenant
+from tests.hostile.report import Phase, Report
+from tests.hostile.stage import Stage, a_stage, ask, last_line
+
+WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
+
+
+async def work(stage: Stage, seconds: float, seed: int) -> Phase:
+    """Let the quiet tenant work for so long, and measure."""
+    client = stage.connections.client
+    http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
+    quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
+    ask(stage.parts["prober"])
+    client.slowlog_reset()
+    most = dict.fromkeys(stage.rss_megabytes(), 0.0)
+
+    async def sample() -> None:
+        while True:
+            most.update({name: max(most[name], now) for name, now in stage.rss_megabytes().items()})
+            await asyncio.sleep(SAMPLE_S)
+
+    sampler = asyncio.create_task(sample())
+    await quiet.work(seconds)
+    redis = await asyncio.to_thread(ask, stage.parts["prober"])
+    missing = await quiet.wait_for_webhooks(WEBHOOKS_WITHIN_S)
+    sampler.cancel()
+    http.close()
+    slow = slowest(client)
+    return Phase(
+        dict(quiet.times), dict(http.statuses), len(missing), quiet.wrong, redis, slow, most, os.getloadavg()[0]
+    )
+
+
+def slowest(client: Any) -> dict[str, float]:
+    """Return the longest seconds of each slow command or script, the slowest first."""
+    folder = resources.files("retouch.store") / "lua"
+    scripts = [path.name.removesuffix(".lua") for path in folder.iterdir()]
+    names = {client.register_script(source(name)).sha: name for name in scripts}
+    found: dict[str, float] = {}
+    for entry in client.slowlog_get(10_000):
+        words = entry["command"].decode(errors="replace").split(" ")
+        name = names.get(words[1], words[1][:30]) if words[0] == "EVALSHA" else " ".join(words[:2])[:40]
+        found[name] = max(found.get(name, 0.0), entry["duration"] / 1e6)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
+    """Pile up what the acts need, and start the process; it waits for its first line."""
+    ids: dict[str, list[str]] = {"jobs": [], "receivers": []}
+    wanted = {"jobs": min(0.002, scale), **{what: scale for name in acts for what in ACTS[name].prepares}}
+    for what in sorted(wanted, key=("tags", "receivers", "every_job", "jobs").index):
+        count = max(1, round(COUNTS[what] * wanted[what]))
+        kind = "jobs" if what == "jobs" else "receivers"
+        ids[kind] += pile_up(stage.connections, what, count, stage.urls[TENANT])
+    told = {
+        "acts": list(acts),
+        "seconds": seconds,
+        "scale": scale,
+        "seed": seed,
+        "gateway": stage.urls["gateway"],
+        "secret": stage.secrets[TENANT],
+        "peers": stage.urls[TENANT],
+        **ids,
+    }
+    attacker = stage.run("attacker", "tests.hostile.attacker")
+    attacker.ask(json.dumps(told))
+    assert last_line(attacker) == "ready"
+    return attacker
+
+
+def measure(folder: Path, acts: Sequence[str], *, seconds: float, scale: float, seed: int) -> Report:
+    """Measure the quiet tenant alone and then beside these acts, on a stage of its own."""
+    with a_stage(folder) as stage:
+        asyncio.run(work(stage, WARM_UP_S, seed))
+        quiet = asyncio.run(work(stage, seconds, seed))
+        attacker = start_attacker(stage, acts, seconds + 2.0, scale, seed)
+        before = attacker.log.stat().st_size
+        attacker.ask("begin")
+        beside = asyncio.run(work(stage, seconds, seed + 1))
+        answers = json.loads(last_line(attacker, before, seconds + 60.0))
+        return Report(list(acts), quiet, beside, answers)
+
+
+def main() -> None:
+    """Measure and print; exit 1 when an aim was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each phase lasts")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the counts: 1 means 100,000 jobs")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=sorted(ACTS), help="this act (may be given several times)")
+    parser.add_argument("--each", action="store_true", help="one act after the other, each on a stage of its own")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    told = parser.parse_args()
+    acts = told.only or list(ACTS)
+    missed = False
+    for chosen in [[name] for name in acts] if told.each else [acts]:
+        with tempfile.TemporaryDirectory(prefix="retouch-hostile-") as folder:
+            report = measure(Path(folder), chosen, seconds=told.seconds, scale=told.scale, seed=told.seed)
+        missed = missed or bool(report.missed())
+        shown = json.dumps({**asdict(report), "missed": report.missed()}) if told.json else report.table() + "\n"
+        sys.stdout.write(shown + "\n")
+        sys.stdout.flush()
+    sys.exit(missed)
+
+
+if __name__ == "__main__":
+    main()
