@@ -44,6 +44,10 @@ test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
 seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages against the gateway
 	@$(BIN)/python -m pytest tests/examples_seed tests/examples_seed/all_languages.py $(ARGS)
 
+.PHONY: image-test
+image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine (Linux, root, tests/containers/README.md)
+	@$(BIN)/python -m pytest tests/containers/image_and_compose.py $(ARGS)
+
 .PHONY: openapi-lint
 openapi-lint: $(STAMP) ## Hold the gateway's OpenAPI description to a linter from npm
 	@mkdir -p var && $(BIN)/python -m producer.gateway.description > var/openapi.json

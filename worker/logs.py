@@ -44,6 +44,10 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Celery recommends the other value of this option at every reconnection; ours is chosen (retouch/broker.py).
+    logging.getLogger("py.warnings").addFilter(
+        lambda record: "worker_cancel_long_running_tasks_on_connection_loss" not in record.getMessage()
+    )
 
 
 def _drawn(settings: Settings) -> list[Any]:
