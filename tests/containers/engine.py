@@ -69,14 +69,20 @@ class Engine:
         return self._call("docker", *words, environment=environment, text=text)
 
     def reach(self, *words: str) -> str:
-        """Run a command on the engine's own network, where published ports are open."""
-        return self._call("nsenter", "-t", str(self._daemon()[0]), "-n", *words)
+        """Run a command among the engine's own processes and on its network, where published ports are open."""
+        return self._call("nsenter", "-t", str(self._daemon()[0]), "-n", "-p", *words)
 
     def compose(self, *words: str, environment: Mapping[str, str]) -> str:
         """Run one docker-compose command on the project's file with the stand-ins added."""
         files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(HERE / "stand_ins.yml")]
         return self._call(
-            "docker-compose", *files, "--project-directory", str(ROOT), *words, environment=environment, within_s=_BUILD_S
+            "docker-compose",
+            *files,
+            "--project-directory",
+            str(ROOT),
+            *words,
+            environment=environment,
+            within_s=_BUILD_S,
         )
 
     def _build(self) -> None:
@@ -84,7 +90,18 @@ class Engine:
         script = ["bash", str(HERE / "base_images.sh"), cache, str(get_binary_path())]
         self._call(*script, *self._buildah, within_s=_BUILD_S)
         secret = f"id=ca,src={CERTIFICATES}"
-        build = ["bud", "--isolation", "chroot", "--network", "host", "--pull-never", "--secret", secret, "-t", IMAGES[0]]
+        build = [
+            "bud",
+            "--isolation",
+            "chroot",
+            "--network",
+            "host",
+            "--pull-never",
+            "--secret",
+            secret,
+            "-t",
+            IMAGES[0],
+        ]
         self._call(*self._buildah, *build, str(ROOT), within_s=_BUILD_S)
 
     def _daemon(self) -> list[int]:
@@ -94,13 +111,20 @@ class Engine:
         return [int(pid) for pid in found.stdout.split()]
 
     def _answers(self) -> bool:
-        return subprocess.run(["docker", "version"], env=self._environment(), capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(["docker", "version"], env=self._environment(), capture_output=True, check=False).returncode
+            == 0
+        )
 
     def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         return {**os.environ, "DOCKER_HOST": self._socket, "COMPOSE_PROJECT_NAME": "imagetest", **(more or {})}
 
     def _call(
-        self, *words: str, environment: Mapping[str, str] | None = None, text: str | None = None, within_s: float = _RUN_S
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        text: str | None = None,
+        within_s: float = _RUN_S,
     ) -> str:
         done = subprocess.run(
             words,

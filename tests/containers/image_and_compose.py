@@ -93,7 +93,9 @@ def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engin
     assert "Usage" in engine.docker(*alone, "retouch", "--help")
     assert "file:///var/lib/retouch/blobs" in engine.docker(*alone, "retouch", "settings", "--json")
     assert engine.docker(*alone, "--entrypoint", "id", "retouch", "-u") == "10001"
-    imports = "import kombu.transport.redis, flower, obstore, worker.broker_guard, worker.edits, producer.gateway, ops.cli"
+    imports = (
+        "import kombu.transport.redis, flower, obstore, worker.broker_guard, worker.edits, producer.gateway, ops.cli"
+    )
     engine.docker(*alone, "--entrypoint", "python", "retouch", "-c", imports)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.server
 import json
+import sys
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Answers 204 to every POST."""
+    """Accepts every event."""
 
     def do_POST(self) -> None:
-        """Print the event's type and accept it."""
+        """Write the event's type to the container's log."""
         event = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        print(event["type"], flush=True)
+        sys.stdout.write(event["type"] + "\n")
+        sys.stdout.flush()
         self.send_response(204)
         self.end_headers()
 
