@@ -53,8 +53,8 @@ class AsyncEditQueue:
 
     async def enqueue_many(self, edits: Iterable[Request], **options: Any) -> list[AsyncJob]:
         """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
-        entered = await self._access.enqueue(asked(edits), options)
-        return [AsyncJob(one.id, self._access, replayed=one.replayed) for one in entered]
+        results = await self._access.enqueue(asked(edits), options)
+        return [AsyncJob(one.id, self._access, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:
         """Give a handle on a job, without awaiting; `UnknownJob` comes when it is read."""

@@ -66,8 +66,8 @@ class EditQueue:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
         `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
-        entered = at_once(self._access.enqueue(asked(edits), options))
-        return [Job(one.id, self._access, replayed=one.replayed) for one in entered]
+        results = at_once(self._access.enqueue(asked(edits), options))
+        return [Job(one.id, self._access, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
         """Give a handle on a job; `UnknownJob` comes when it is read."""

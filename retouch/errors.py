@@ -43,16 +43,17 @@ class IdempotencyConflict(RetouchError):
 
 class QueueFull(RetouchError):
     """
-    A tenant has no room: nothing of it was enqueued, nothing charged.
+    A tenant has no room for a job, new or replayed: nothing of it was enqueued, nothing charged.
 
-    `reason` is `backlog` (too many of its jobs wait) or `budget` (its calls of today are spent or promised);
-    `retry_after_s` says when it is worth asking again. Of many edits, those that had room are in.
+    `reason` is `backlog` (too many of its jobs wait, be it for a slot or for their next attempt) or `budget` (its calls
+    of today are spent or promised); `retry_after_s` says when it is worth asking again. Of many edits, those that had
+    room are in.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
         self.tenant, self.reason, self.refused, self.retry_after_s = tenant, reason, refused, retry_after_s
         super().__init__(
-            f"tenant {tenant} has no room ({reason}) for {refused} of the edits; they were not enqueued. "
+            f"tenant {tenant} has no room ({reason}) for {refused} of the jobs; they were not enqueued. "
             f"Ask again in {retry_after_s:.0f} s."
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +16,16 @@ from typing import Any
 from retouch.addresses import fault_of
 from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
-from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError
+from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
 from retouch.ids import new_job_id, receiver_id
 from retouch.settings import Settings
 from retouch.states import EVENTS
-from retouch.store.jobs import PRIORITY_BOOST_S, NewJob, Verdict
-from retouch.store.ledger import DAY_S
+from retouch.store.jobs import PRIORITY_BOOST_S, EnqueueResult, NewJob
 from retouch.store.records import JobSpec
 
 DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
-BACKLOG_WAIT_S = 5.0
+_PLACE = re.compile(r"edits\[\d+\]\.?")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 
@@ -153,20 +151,29 @@ def options_of(values: Mapping[str, Any]) -> Options:
     return Options(**given)
 
 
-def refusal(new: Sequence[NewJob], verdicts: Sequence[Verdict]) -> RetouchError | None:
-    """Give the error for jobs that the store did not take, or None when it took them all."""
-    conflicts = [place for place, verdict in enumerate(verdicts) if verdict.kind == "conflict"]
-    if conflicts:
+def refusal(results: Sequence[EnqueueResult]) -> Exception | None:
+    """Return the one error for requests that were refused: faults first, then conflicts, then a lack of room."""
+    errors = [(place, result.error) for place, result in enumerate(results) if result.error]
+    if not errors:
+        return None
+    if faults := [fault for place, error in errors for fault in _faults_of(error, place, len(results))]:
+        return InvalidEdit(faults)
+    if conflicts := [place for place, error in errors if isinstance(error, IdempotencyConflict)]:
         return IdempotencyConflict(
-            f"{len(conflicts)} of {len(new)} requests repeat an idempotency key with another request (the first is "
+            f"{len(conflicts)} of {len(results)} requests repeat an idempotency key with another request (the first is "
             f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
         )
-    full = [(job, verdict.id) for job, verdict in zip(new, verdicts, strict=True) if verdict.kind == "full"]
-    if full:
-        job, reason = full[0]
-        wait_s = DAY_S - time.time() % DAY_S if reason == "budget" else BACKLOG_WAIT_S
-        return QueueFull(job.tenant, reason, len(full), wait_s)
-    return None
+    if full := [error for _, error in errors if isinstance(error, QueueFull)]:
+        return QueueFull(full[0].tenant, full[0].reason, len(full), full[0].retry_after_s)
+    return errors[0][1]
+
+
+def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
+    """Return an invalid edit's faults, named by its place where there are several."""
+    if not isinstance(error, InvalidEdit):
+        return []
+    prefix = f"edits[{place}]." if count > 1 else ""
+    return [(prefix + _PLACE.sub("", name, count=1), message) for name, message in error.faults]
 
 
 def fingerprint(spec_json: str) -> str:

@@ -106,6 +106,8 @@ def _may_last(client: Any, name: str) -> bool:
         return _is_open(client, first, rest[1])
     if rest[0] in ("backlog", "slots", "timetable"):
         return all(_is_open(client, first, item) for item in client.zrange(name, 0, -1))
+    if rest[0] == "parked":
+        return all(client.zscore("rt:edits:timetable", item) for item in client.smembers(name))
     return rest[0] in INDEXES
 
 

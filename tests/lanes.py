@@ -32,11 +32,11 @@ class LaneKit:
         self._made = count(1)
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
-        """Spell a job; `key` and `fingerprint` make it idempotent."""
-        key, fingerprint = spec.pop("key", ""), spec.pop("fingerprint", "-")
+        """Spell a job; `key` and `fingerprint` make it idempotent, `share_key` an exact duplicate."""
+        key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
         text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
-        return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint)
+        return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
 
     def enqueue(self, *jobs: NewJob) -> list[Message]:
         """Put jobs in and give the messages."""
@@ -83,6 +83,8 @@ def assert_consistent(client: Any, jobs: list[str]) -> None:
         _assert_in_one_place(client, "edits", job)
     for item in client.zrange("rt:deliveries:recent", 0, -1):
         _assert_in_one_place(client, "deliveries", item)
+    parked = [job for name in client.scan_iter("rt:edits:parked:*") for job in client.smembers(name)]
+    assert sorted(parked) == sorted(client.zrange("rt:edits:timetable", 0, -1))
 
 
 def _assert_lane(client: Any, lane: str) -> None:

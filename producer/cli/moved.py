@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from producer.cli import listing, words
 from producer.cli.desk import Desk, open_desk
 from producer.cli.wrong_use import WrongUse
-from retouch.errors import UnknownJob
+from retouch.errors import QueueFull, UnknownJob
 from retouch.store.lanes import LANES
 from retouch.store.records import JobRecord
 
@@ -42,14 +43,20 @@ def _cancel(desk: Desk, job: str) -> str:
 def replay_jobs(
     given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool
 ) -> int:  # fmt: skip
-    """Replay the jobs named, or all dead letters since a time; says of each what it may cost."""
+    """
+    Replay the jobs named, or all dead letters since a time; says of each what it may cost.
+
+    Where a tenant has no room, its further jobs are left, and it is said how many; those of others go on.
+    """
     if failed == bool(given) or (since and not failed):
         raise WrongUse("expected ids, or --failed with a --since if you like")
     at = words.since(since)
     with open_desk() as desk:
         jobs = list(desk.connections.jobs.dead(at)) if failed else words.ids(given or [])
-        told = {job: _replay(desk, job, dry_run=dry_run) for job in jobs}
+        full: dict[str, QueueFull] = {}
+        told = {job: _replay(desk, job, full, dry_run=dry_run) for job in jobs}
     _tell(told, as_json, "no dead letter")
+    _report_left(told, full)
     posts = sum("POSTs again" in words for words in told.values())
     if posts and not as_json:
         verb = "would be" if dry_run else "are"
@@ -57,22 +64,41 @@ def replay_jobs(
     return _code((word.partition(":")[0] for word in told.values()), {"replayed", "would be replayed", "open"})
 
 
-def _replay(desk: Desk, job: str, *, dry_run: bool) -> str:
+def _replay(desk: Desk, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
+    """Replay one job; `full` collects the tenants that have no room, which are not asked again."""
     record = next(iter(desk.records([job])), None)
     if record is None:
         return _UNKNOWN
     if dry_run:
         word = "would be replayed" if record.state in ("failed", "cancelled") else record.state
     else:
-        word = _moved(desk, job)
+        word = _replayed(desk, record, full)
     return f"{word}: {price_of(record)}" if word.endswith("replayed") else word
 
 
-def _moved(desk: Desk, job: str) -> str:
+def _replayed(desk: Desk, record: JobRecord, full: dict[str, QueueFull]) -> str:
+    tenant = record.spec.tenant
     try:
-        return desk.queue.replay(job)
+        if tenant not in full:
+            return desk.queue.replay(record.id)
     except UnknownJob:
         return _UNKNOWN
+    except QueueFull as error:
+        full[tenant] = error
+    return _left(tenant, full[tenant])
+
+
+def _report_left(told: dict[str, str], full: dict[str, QueueFull]) -> None:
+    done = sum(word.startswith("replayed") for word in told.values())
+    for tenant, error in full.items():
+        left = sum(word == _left(tenant, error) for word in told.values())
+        message = f"retouch: {done} of {len(told)} were replayed; {left} are left, tenant {tenant} has no room for them"
+        advice = f"Replay them in {error.retry_after_s:.0f} s, or raise its limit."
+        print(f"{message} ({error.reason}). {advice}", file=sys.stderr)
+
+
+def _left(tenant: str, error: QueueFull) -> str:
+    return f"left: tenant {tenant} has no room ({error.reason})"
 
 
 def price_of(record: JobRecord) -> str:

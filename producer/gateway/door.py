@@ -1,4 +1,4 @@
-"""Where jobs go in: requests that arrive together are enqueued together, in one round trip, off the event loop."""
+"""Requests that arrive together are enqueued together, in one round trip, off the event loop."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 
 from retouch.broker import Publisher
 from retouch.store.connect import clear_errors
-from retouch.store.jobs import JobStore, NewJob, Verdict
+from retouch.store.jobs import EnqueueResult, JobStore, NewJob, refused
 
 _TOGETHER_MOST = 500
-_Asked = tuple[Sequence[NewJob], asyncio.Future[list[Verdict]]]
+_Waiting = tuple[Sequence[NewJob], asyncio.Future[list[EnqueueResult]]]
 
 
-class Door:
+class EnqueueBatcher:
     """
     Enqueues for all requests of one process.
 
@@ -26,42 +26,37 @@ class Door:
 
     def __init__(self, jobs: JobStore, publisher: Publisher) -> None:
         self._jobs, self._publisher = jobs, publisher
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def put_in(self, jobs: Sequence[NewJob]) -> list[Verdict]:
-        """Put jobs in, in order, and give what became of each. Raises `StoreUnavailable`."""
-        asked: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((jobs, asked))
+    async def enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
+        """Enqueue jobs, in order, and return what became of each; all are refused while Redis does not answer."""
+        if not jobs:
+            return []
+        results: asyncio.Future[list[EnqueueResult]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((jobs, results))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
-        return await asked
+            self._task = asyncio.create_task(self._run())
+        return await results
 
-    async def _serve(self) -> None:
+    async def _run(self) -> None:
         while self._waiting:
-            together: list[_Asked] = []
-            count = 0
-            while self._waiting and (not together or count + len(self._waiting[0][0]) <= _TOGETHER_MOST):
-                together.append(self._waiting.popleft())
-                count += len(together[-1][0])
-            await self._put_in_together(together)
+            batch = [self._waiting.popleft()]
+            count = len(batch[0][0])
+            while self._waiting and count + len(self._waiting[0][0]) <= _TOGETHER_MOST:
+                batch.append(self._waiting.popleft())
+                count += len(batch[-1][0])
+            results = iter(await run_in_threadpool(self._enqueue, [job for jobs, _ in batch for job in jobs]))
+            for jobs, waiter in batch:
+                own = [next(results) for _ in jobs]
+                if not waiter.done():  # its request may have been cancelled meanwhile
+                    waiter.set_result(own)
 
-    async def _put_in_together(self, together: list[_Asked]) -> None:
+    def _enqueue(self, jobs: list[NewJob]) -> list[EnqueueResult]:
         try:
-            verdicts = await run_in_threadpool(self._enqueue, [job for jobs, _ in together for job in jobs])
-        except Exception as error:  # noqa: BLE001 - whatever it was, each of those who wait must be told
-            for _, asked in together:
-                if not asked.done():
-                    asked.set_exception(error)
-            return
-        start = 0
-        for jobs, asked in together:
-            if not asked.done():
-                asked.set_result(verdicts[start : start + len(jobs)])
-            start += len(jobs)
-
-    def _enqueue(self, jobs: list[NewJob]) -> list[Verdict]:
-        with clear_errors():
-            verdicts, messages = self._jobs.enqueue(jobs)
-        self._publisher.publish(messages)
-        return verdicts
+            with clear_errors():
+                results, messages = self._jobs.enqueue(jobs)
+            self._publisher.publish(messages)
+        except Exception as error:  # noqa: BLE001 - whatever it was, every request that waits must be answered
+            return [refused(error) for _ in jobs]
+        return results

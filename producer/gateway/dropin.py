@@ -21,7 +21,7 @@ from producer.gateway.problems import ProblemError, problem_of
 from producer.gateway.reading import SINGLE_MOST, parse_object, read_body
 from producer.gateway.tools import GatewayTools, Tools
 from producer.gateway.waiting import wait_until_final
-from producer.gateway.wishes import read_wish
+from producer.gateway.wishes import read_request
 from retouch.errors import InvalidEdit, QueueFull
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
@@ -99,10 +99,12 @@ async def _edit(request: Request, tools: GatewayTools) -> Reply:
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
-    wish = read_wish(_as_wish(body), key, tools.settings, request.headers.get("idempotency-key", ""))
-    accepted = await tools.reception.accept(wish, lenient=True)
-    await wait_until_final(tools, accepted.id, max(give_up_at - time.monotonic(), 0.0))
-    record = await run_in_threadpool(_record, tools, accepted.id, key)
+    wanted = read_request(_as_request(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    [result] = await tools.enqueueing.enqueue([wanted], lenient=True)
+    if result.error:
+        raise result.error
+    await wait_until_final(tools, result.id, max(give_up_at - time.monotonic(), 0.0))
+    record = await run_in_threadpool(_record, tools, result.id, key)
     return _reply(record, tools) if record else _not_found()
 
 
@@ -114,17 +116,17 @@ async def _key_of(body: Mapping[str, Any], tools: GatewayTools) -> ApiKey:
     return key
 
 
-def _as_wish(body: Mapping[str, Any]) -> dict[str, Any]:
+def _as_request(body: Mapping[str, Any]) -> dict[str, Any]:
     """Read the endpoint's own body: its clients send numbers as text too, and fields that nobody documents."""
-    wish = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
+    values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
-        if isinstance(wish.get(name), str):
+        if isinstance(values.get(name), str):
             try:
-                wish[name] = kind(wish[name])
+                values[name] = kind(values[name])
             except ValueError:
                 continue
     extra = {name: value for name, value in body.items() if name not in ("key", *_FIELDS) and value is not None}
-    return {**wish, "extra": extra} if extra else wish
+    return {**values, "extra": extra} if extra else values
 
 
 def _record(tools: GatewayTools, job: str, key: ApiKey) -> JobRecord | None:

@@ -16,14 +16,14 @@ from producer.gateway.estimate import estimate
 from producer.gateway.listing import cursor_of, read_page
 from producer.gateway.problems import ProblemError, documented, not_found, problem_of
 from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
-from producer.gateway.reception import Accepted
 from producer.gateway.tools import GatewayTools, Tools
 from producer.gateway.waiting import wait_until_final
-from producer.gateway.wishes import Wish, read_wish
+from producer.gateway.wishes import EnqueueRequest, read_request
 from retouch.errors import InvalidEdit
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.connect import clear_errors
+from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.pages import walk
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.tenants import ApiKey
@@ -63,30 +63,32 @@ async def enqueue(
     = False,
 ) -> Response:  # fmt: skip
     """Put one edit in. It is on record when this answers; `Prefer: wait=N` waits for its end."""
-    wish = read_wish(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
+    wanted = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
-        return JSONResponse(await run_in_threadpool(estimate, wish, tools))
-    accepted = await tools.reception.accept(wish)
+        return JSONResponse(await run_in_threadpool(estimate, wanted, tools))
+    [result] = await tools.enqueueing.enqueue([wanted])
+    if result.error:
+        raise result.error
     wait_s = wait_in(prefer)
-    headers = {"Location": f"/v1/edits/{accepted.id}"}
-    if accepted.replayed or accepted.shared:
+    headers = {"Location": f"/v1/edits/{result.id}"}
+    if result.kind != "new":
         headers["Idempotent-Replayed"] = "true"
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-        await wait_until_final(tools, accepted.id, wait_s)
-    job = await _job_of(accepted, tools, fresh=not wait_s)
+        await wait_until_final(tools, result.id, wait_s)
+    job = await _job_of(result, tools, fresh=not wait_s)
     status = 200 if wait_s and JobState(job["state"]).is_final else 202
     return JSONResponse(job, status, headers)
 
 
-async def _job_of(accepted: Accepted, tools: GatewayTools, *, fresh: bool) -> Document:
-    """Describe what was accepted, without reading it back where it was enqueued just now."""
-    if accepted.new and fresh:
-        return tools.job(_new_record(accepted.id, accepted.new.spec_json))
-    record = await run_in_threadpool(tools.connections.jobs.record, accepted.id)
+async def _job_of(result: EnqueueResult, tools: GatewayTools, *, fresh: bool) -> Document:
+    """Describe the job of a request, without reading it back where it was enqueued just now."""
+    if result.new and fresh:
+        return tools.job(_new_record(result.id, result.new.spec_json))
+    record = await run_in_threadpool(tools.connections.jobs.record, result.id)
     if record is None:
         raise not_found("job")
-    return tools.job(record, replayed=accepted.replayed, shared=accepted.shared)
+    return tools.job(record, replayed=result.kind == "replayed", shared=result.kind == "shared")
 
 
 def _new_record(identity: str, spec_json: str) -> JobRecord:
@@ -113,34 +115,36 @@ async def enqueue_batch(
     edits = body.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= shapes.BATCH_MOST or body.keys() != {"edits"}:
         raise InvalidEdit([("edits", f"expected a list of 1 to {shapes.BATCH_MOST:,} edits, and nothing beside it")])
-    wishes = [_read_item(item, place, key, tools, idempotency_key) for place, item in enumerate(edits)]
-    told = iter(await tools.reception.accept_all([wish for wish in wishes if isinstance(wish, Wish)]))
-    items = [_item(place, next(told) if isinstance(wish, Wish) else wish) for place, wish in enumerate(wishes)]
+    read = [_read_item(item, place, key, tools, idempotency_key) for place, item in enumerate(edits)]
+    results = iter(await tools.enqueueing.enqueue([one for one in read if isinstance(one, EnqueueRequest)]))
+    items = [_item(place, next(results) if isinstance(one, EnqueueRequest) else one) for place, one in enumerate(read)]
     accepted = sum(item["problem"] is None for item in items)
     return JSONResponse({"items": items, "accepted": accepted, "refused": len(items) - accepted})
 
 
-def _read_item(item: object, place: int, key: ApiKey, tools: GatewayTools, common: str | None) -> Wish | Exception:
+def _read_item(
+    item: object, place: int, key: ApiKey, tools: GatewayTools, common: str | None
+) -> EnqueueRequest | EnqueueResult:
     if not isinstance(item, dict):
-        return InvalidEdit([(f"edits[{place}]", f"expected an object, got {type(item).__name__}")])
+        return refused(InvalidEdit([(f"edits[{place}]", f"expected an object, got {type(item).__name__}")]))
     own = item.get("idempotency_key") or (f"{common}:{place}" if common else "")
     try:
-        return read_wish(item, key, tools.settings, own if isinstance(own, str) else "")
+        return read_request(item, key, tools.settings, own if isinstance(own, str) else "")
     except InvalidEdit as error:
-        return InvalidEdit([(f"edits[{place}].{name}", message) for name, message in error.faults])
+        return refused(InvalidEdit([(f"edits[{place}].{name}", message) for name, message in error.faults]))
 
 
-def _item(place: int, told: Accepted | Exception) -> Document:
-    if isinstance(told, Accepted):
-        return {
-            "index": place, "status": 202, "id": told.id, "url": f"/v1/edits/{told.id}", "replayed": told.replayed,
-            "shared": told.shared, "problem": None,
-        }  # fmt: skip
-    problem = problem_of(told)
+def _item(place: int, result: EnqueueResult) -> Document:
+    problem = problem_of(result.error) if result.error else None
     return {
-        "index": place, "status": problem.status, "id": None, "url": None, "replayed": False, "shared": False,
-        "problem": problem.document(),
-    }  # fmt: skip
+        "index": place,
+        "status": problem.status if problem else 202,
+        "id": result.id or None,
+        "url": f"/v1/edits/{result.id}" if result.id else None,
+        "replayed": result.kind == "replayed",
+        "shared": result.kind == "shared",
+        "problem": problem.document() if problem else None,
+    }
 
 
 @router.get("", operation_id="list_edits", response_model=shapes.JobPage, responses=documented(401, 404, 422, 503))
@@ -186,26 +190,28 @@ def cancel(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
     """
     Cancel a job: `cancelled` now; `requested` when its call is under way, which may cost; `final`: it was over.
     """
-    tools.record(id, key)
-    return _moved(tools.connections.jobs.cancel, id, key, tools)
+    return _moved(tools.connections.jobs.cancel, tools.record(id, key), key, tools)
 
 
 @router.post(
     "/{id}/replay", operation_id="replay_edit", response_model=shapes.Moved,
-    responses=documented(401, 404, 409, 422, 503),
+    responses=documented(401, 404, 409, 422, 429, 503),
 )  # fmt: skip
 def replay(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
-    """Put a dead letter back, which may cost again; 409 for a job that succeeded or is still open."""
+    """Put a dead letter back, which may cost again; 409 for a job that succeeded or is open, 429 without room."""
     record = tools.record(id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
-    return _moved(tools.connections.jobs.replay, id, key, tools)
+    return _moved(tools.connections.jobs.replay, record, key, tools)
 
 
-def _moved(move: Any, identity: str, key: ApiKey, tools: GatewayTools) -> JSONResponse:
+def _moved(move: Any, record: JobRecord, key: ApiKey, tools: GatewayTools) -> JSONResponse:
     with clear_errors():
-        outcome, messages = move(identity)
-    if outcome == "unknown":
+        outcome, messages = move(record.id)
+    kind, _, reason = outcome.partition(" ")
+    if kind == "unknown":
         raise not_found("job")
+    if kind == "full":
+        raise queue_full(record.spec.tenant, reason)
     tools.connections.publisher.publish(messages)
-    return JSONResponse({"outcome": outcome, "job": tools.job(tools.record(identity, key))})
+    return JSONResponse({"outcome": outcome, "job": tools.job(tools.record(record.id, key))})

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from producer.documents import Document
 from producer.gateway.tools import GatewayTools
-from producer.gateway.wishes import Wish
+from producer.gateway.wishes import EnqueueRequest
 from retouch.events import iso
 from retouch.store.connect import clear_errors
 from retouch.store.jobs import PRIORITY_BOOST_S
@@ -20,11 +20,11 @@ _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget")
 
 
-def estimate(wish: Wish, tools: GatewayTools) -> Document:
-    """Say what enqueueing this wish would mean now; enqueues nothing and fetches nothing."""
+def estimate(request: EnqueueRequest, tools: GatewayTools) -> Document:
+    """Say what enqueueing this request would mean now; enqueues nothing and fetches nothing."""
     with clear_errors():
-        stands = standing(tools.client, wish.tenant, PRIORITY_BOOST_S[wish.options.priority])
-        usual_s = _usual_s(tools, wish.tenant)
+        stands = standing(tools.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
+        usual_s = _usual_s(tools, request.tenant)
     price = tools.settings.price_per_call
     binding = stands.binding
     start_at, end_at = None, None
@@ -36,7 +36,7 @@ def estimate(wish: Wish, tools: GatewayTools) -> Document:
         start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
     return {
         "cost": price,
-        "cost_at_most": round(price * (wish.options.max_charges or tools.settings.max_charges), 6),
+        "cost_at_most": round(price * (request.options.max_charges or tools.settings.max_charges), 6),
         "position": stands.position,
         "estimated_start_at": start_at,
         "estimated_end_at": end_at,

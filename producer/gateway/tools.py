@@ -14,7 +14,7 @@ from producer.gateway.access import Keyring, may_see
 from producer.gateway.capture import InputKeeper
 from producer.gateway.hub import Hub
 from producer.gateway.problems import not_found
-from producer.gateway.reception import Reception
+from producer.gateway.reception import EnqueueService
 from producer.gateway.turns import Turns
 from retouch.connections import Connections
 from retouch.settings import Settings
@@ -29,7 +29,7 @@ UPLOADS_AT_ONCE, UPLOADS_PER_TENANT = 8, 2
 
 
 class GatewayTools:
-    """The stores, the keyring, the hub of watchers, the reception; `requests` counts answers by route and status."""
+    """The stores, keyring, hub of watchers and enqueue service; `requests` counts answers by route and status."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -41,7 +41,7 @@ class GatewayTools:
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
         self.keeper = InputKeeper(settings, self.blobs, self.client)
-        self.reception = Reception(self.connections, self.tenants, self.keeper)
+        self.enqueueing = EnqueueService(self.connections, self.keeper)
         self.hub = Hub(self.connections)
         self.upload_turns = Turns(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT)
         self.requests = Counter[tuple[str, int]]()

@@ -1,7 +1,9 @@
-"""One edit as it was wished for over HTTP: fields and options told apart, types checked, for the caller's tenant."""
+"""A request to enqueue, parsed: fields of the edit and options are separated, and checked for the caller's tenant."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +27,8 @@ _OPTIONS: dict[str, tuple[type, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """An edit and its options, checked; `new` is the job that would be put in if the picture is as it should be."""
+class EnqueueRequest:
+    """An edit and its options, checked; `new` is the job to enqueue if the picture is as it should be."""
 
     edit: Edit
     options: Options
@@ -38,14 +40,20 @@ class Wish:
         """Whose job it will be."""
         return self.options.tenant
 
-    def with_input(self, link: str, blob: str) -> NewJob:
-        """Give the job with its picture at a link and a copy of it kept; it counts as the same request."""
-        edit = {**self.edit.fields(), "init_image": link}
-        spec = JobSpec(**{**self.terms.common, "edit": edit, "input": blob})
-        return self.new._replace(spec_json=spec.to_json())
+    def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
+        """
+        Return the job with its picture at a link, a copy of it kept, and the hash of its bytes known.
+
+        It counts as the same request; and as a duplicate of those with the same bytes, words, numbers and receivers.
+        """
+        fields, common = self.edit.fields(), self.terms.common
+        spec = JobSpec(**{**common, "edit": {**fields, "init_image": link}, "input": blob})
+        same = [{**fields, "init_image": sha256}, common["receivers"], common["callback"], common["events"]]
+        share_key = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+        return self.new._replace(spec_json=spec.to_json(), share_key=share_key)
 
 
-def read_wish(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> Wish:
+def read_request(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
     """
     Read one edit; `idempotency_key` is the header's, which goes before the body's.
 
@@ -61,7 +69,7 @@ def read_wish(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempote
         raise InvalidEdit(faults + edit_faults)
     chosen = Options(**{"tenant": key.tenant, **options})
     terms = agree(chosen, settings, receiver_id)
-    return Wish(edit, chosen, terms, admit(edit, terms))
+    return EnqueueRequest(edit, chosen, terms, admit(edit, terms))
 
 
 def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:

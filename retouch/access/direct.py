@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from retouch.access.interface import Asked, Entered, not_on_record
+from retouch.access.interface import Asked, not_on_record
 from retouch.access.listening import Listener
 from retouch.connections import Connections
 from retouch.events import Event, event_object, queued_event
@@ -15,6 +15,7 @@ from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
@@ -43,7 +44,7 @@ class RedisAccess:
         await self.waiting.close()
         await self.connections.close()
 
-    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
+    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[EnqueueResult]:
         """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
         for place, (edit, own) in enumerate(asked):
@@ -53,11 +54,11 @@ class RedisAccess:
         new = admission.jobs()
         with clear_errors():
             await self._ensure(admission.receivers)
-            verdicts, messages = await self.connections.jobs.enqueue.awaited(new)
+            results, messages = await self.connections.jobs.enqueue.awaited(new)
         await self._publish(messages)
-        if refused := refusal(new, verdicts):
-            raise refused
-        return [Entered(verdict.id, verdict.kind == "same") for verdict in verdicts]
+        if error := refusal(results):
+            raise error
+        return results
 
     async def _ensure(self, receivers: set[tuple[str, str]]) -> None:
         for tenant, url in receivers - self._receivers:
@@ -149,7 +150,11 @@ class RedisAccess:
     async def replay(self, job: str) -> str:
         """Replay a dead letter; see `Job.replay`."""
         with clear_errors():
-            return await self._moved(job, *await self.connections.jobs.replay.awaited(job))
+            word = await self._moved(job, *await self.connections.jobs.replay.awaited(job))
+        kind, _, reason = word.partition(" ")
+        if kind == "full":
+            raise queue_full((await self.record(job)).spec.tenant, reason)
+        return word
 
     async def _moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
         await self._publish(messages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from retouch.access.listening import Listener
@@ -13,6 +12,7 @@ from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
@@ -20,14 +20,6 @@ from retouch.waiting import Waiting
 
 Asked = tuple[Edit, dict[str, Any]]
 """One edit, with the options that are its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entered:
-    """A job that was put in; `replayed`: its idempotency key led to an earlier one."""
-
-    id: str
-    replayed: bool
 
 
 def not_on_record(job: str) -> UnknownJob:
@@ -54,8 +46,8 @@ class Access(Protocol):
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `retouch.access.listening.News`."""
 
-    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
-        """Put edits in."""
+    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[EnqueueResult]:
+        """Put edits in; every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
         """Read a job."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from retouch.access.documents import delivery_from, job_from, lane_from, receiver_from
-from retouch.access.interface import Asked, Entered, not_on_record
+from retouch.access.interface import Asked, not_on_record
 from retouch.access.listening import Listener
 from retouch.access.wire import NotNow, Wire, error_in
 from retouch.blobs import BlobMissing
-from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, RetouchError, UnknownJob
+from retouch.errors import UnknownJob
 from retouch.events import Event
-from retouch.intake import DEFAULT_TENANT, Admission
+from retouch.intake import DEFAULT_TENANT, Admission, refusal
 from retouch.outcomes import Image
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.jobs import EnqueueResult, refused
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
@@ -30,7 +30,6 @@ _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; cha
 _PAGE = 100
 _NEWS_EVERY_S = 0.1  # at the most often; while there is nothing, the gateway keeps a look waiting
 _WAIT = {"Prefer": "wait=1"}  # short enough that closing a client, or the end of a wait, is not held up
-_PLACE = re.compile(r"edits\[\d+\]\.?")
 
 
 class GatewayAccess:
@@ -55,7 +54,7 @@ class GatewayAccess:
         await self.waiting.close()
         self._wire.close()
 
-    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[Entered]:
+    async def enqueue(self, asked: Sequence[Asked], common: dict[str, Any]) -> list[EnqueueResult]:
         """
         Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
 
@@ -64,19 +63,14 @@ class GatewayAccess:
         repeated after a lost answer.
         """
         await self._check(asked, common)
-        entered: list[Entered] = []
-        refusals: list[tuple[int, RetouchError]] = []
+        results: list[EnqueueResult] = []
         for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
-            for place, item in enumerate(answer["items"], start):
-                if item["problem"]:
-                    refusals.append((place, error_in(item["problem"])))
-                else:
-                    given = asked[place][1].get("idempotency_key") or common.get("idempotency_key")
-                    entered.append(Entered(item["id"], item["replayed"] and bool(given)))
-        if refusals:
-            raise _refusal(refusals, len(asked))
-        return entered
+            for (_, own), item in zip(asked[start : start + len(batch)], answer["items"], strict=True):
+                results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
+        if error := refusal(results):
+            raise error
+        return results
 
     async def _check(self, asked: Sequence[Asked], common: dict[str, Any]) -> None:
         """Find what is wrong whatever the gateway's settings are, before anything is sent."""
@@ -249,6 +243,15 @@ def _wire_item(asked: Asked, common: Mapping[str, Any]) -> dict[str, Any]:
     return {**edit.fields(), **options, "idempotency_key": key}
 
 
+def _result_of(item: Mapping[str, Any], has_own_key: bool) -> EnqueueResult:
+    """Read what became of one item; a job that was found by a key of ours is the one that this call made."""
+    if item["problem"]:
+        return refused(error_in(item["problem"]))
+    if item.get("shared"):
+        return EnqueueResult("shared", item["id"])
+    return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
+
+
 def _batches(items: Sequence[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Cut items into what one call may carry, each with the place of its first."""
     start, size = 0, 0
@@ -260,24 +263,3 @@ def _batches(items: Sequence[dict[str, Any]]) -> Iterator[tuple[int, list[dict[s
         size += weight
     if items:
         yield start, list(items[start:])
-
-
-def _refusal(refusals: Sequence[tuple[int, RetouchError]], count: int) -> RetouchError:
-    """Give the one error for edits that were refused: what is wrong first, then conflicts, then a lack of room."""
-    faults = []
-    for place, error in refusals:
-        if isinstance(error, InvalidEdit):
-            prefix = f"edits[{place}]." if count > 1 else ""
-            faults += [(prefix + _PLACE.sub("", name, 1), message) for name, message in error.faults]
-    if faults:
-        return InvalidEdit(faults)
-    conflicts = [(place, error) for place, error in refusals if isinstance(error, IdempotencyConflict)]
-    if conflicts:
-        return IdempotencyConflict(
-            f"{len(conflicts)} of {count} requests repeat an idempotency key with another request (the first is number "
-            f"{conflicts[0][0]}); those were not enqueued. Use a new key for a new request."
-        )
-    first = refusals[0][1]
-    if isinstance(first, QueueFull):
-        return QueueFull(first.tenant, first.reason, len(refusals), first.retry_after_s)
-    return first

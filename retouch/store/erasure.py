@@ -142,7 +142,8 @@ def _forget_tenant(client: Client, tenant: str) -> None:
             client.srem("rt:receivers", identity)
             client.zrem(keys.RECEIVERS_OF_JOBS, identity)
     client.delete(keys.receivers(tenant))
-    for name in client.scan_iter(f"rt:idem:{tenant}:*", count=1_000):
-        client.delete(name)
+    for kind in ("idem", "shared"):
+        for name in client.scan_iter(f"rt:{kind}:{tenant}:*", count=1_000):
+            client.delete(name)
     today = day_of(time.time())
     client.delete(*(keys.ledger_tags(tenant, today - ago) for ago in range(TAGS_KEPT_DAYS + 1)))

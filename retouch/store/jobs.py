@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from retouch.both_ways import both_ways, reply
+from retouch.errors import IdempotencyConflict, QueueFull
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
 from retouch.store import keys
 from retouch.store.connect import Client
+from retouch.store.ledger import DAY_S
 from retouch.store.records import (
     Charge,
     Claim,
@@ -25,12 +28,20 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
 """Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
 
+BACKLOG_WAIT_S = 5.0
+"""When it is worth asking a full backlog again."""
+
 _BATCH = 500
 _DISK_MS = 1_500  # below the least sensible redis_timeout_s
 
 
 class NewJob(NamedTuple):
-    """One job to put in. `fingerprint` tells whether a repeated idempotency key came with the same request."""
+    """
+    One job to put in. `fingerprint` tells whether a repeated idempotency key came with the same request.
+
+    `share_key` is the same for exact duplicates, which become one job where their tenant shares duplicates; empty where
+    the picture's bytes are not known. An empty `spec_json` only asks what the idempotency key leads to.
+    """
 
     id: str
     spec_json: str
@@ -39,17 +50,33 @@ class NewJob(NamedTuple):
     deadline_s: float
     idempotency_key: str = ""
     fingerprint: str = "-"
+    share_key: str = ""
 
 
-class Verdict(NamedTuple):
+class EnqueueResult(NamedTuple):
     """
-    What became of one job that was to be put in.
+    What became of one request to enqueue.
 
-    `kind` is `new`, `same` (`id` is the earlier job's), `conflict`, or `full` (`id` says of what: `backlog`, `budget`).
+    `kind`: `new`; `replayed`: the idempotency key's earlier job; `shared`: the job of an exact duplicate; `refused`:
+    nothing was enqueued, and `error` says why; `absent`: the answer to a question about a key that is new. `id` is the
+    job's, empty where there is none; `new` the job that was put in.
     """
 
-    kind: str
-    id: str
+    kind: Literal["new", "replayed", "shared", "refused", "absent"]
+    id: str = ""
+    error: Exception | None = None
+    new: NewJob | None = None
+
+
+def refused(error: Exception) -> EnqueueResult:
+    """Return the result for a request of which nothing was enqueued."""
+    return EnqueueResult("refused", error=error)
+
+
+def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
+    """Return the error for jobs that a tenant has no room for: `reason` is `backlog` or `budget`."""
+    wait_s = DAY_S - time.time() % DAY_S if reason == "budget" else BACKLOG_WAIT_S
+    return QueueFull(tenant, reason, count, wait_s)
 
 
 class JobStore:
@@ -66,19 +93,17 @@ class JobStore:
         self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
 
     @both_ways
-    async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[Verdict], list[Message]]:
+    async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
         """Put jobs in, in order, in as few round trips as keep one script short (500 jobs each)."""
-        verdicts: list[Verdict] = []
+        results: list[EnqueueResult] = []
         messages: list[Message] = []
         for start in range(0, len(jobs), _BATCH):
             part = jobs[start : start + _BATCH]
             texts = [text for job in part for text in (_heading(job), job.spec_json)]
-            kinds, sent = await reply(self._enqueue(args=texts))
-            for job, kind in zip(part, kinds, strict=True):
-                word, _, earlier = kind.partition(" ")
-                verdicts.append(Verdict(word, earlier or job.id))
+            words, sent = await reply(self._enqueue(args=texts))
+            results += [_enqueue_result(job, word) for job, word in zip(part, words, strict=True)]
             messages += messages_of(sent)
-        return verdicts, messages
+        return results, messages
 
     def claim(self, job: str, lease_s: float) -> Claim | None:
         """Take the job's lease, or None when there is nothing to claim: somebody holds it, or it is over."""
@@ -151,7 +176,10 @@ class JobStore:
 
     @both_ways
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
-        """Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, and then nothing happened."""
+        """
+        Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, `full backlog`, `full budget`, and then
+        nothing happened.
+        """
         deadline = "" if deadline_s is None else deadline_s
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
         return word, messages_of(messages)
@@ -234,8 +262,26 @@ class JobStore:
 
 def _heading(job: NewJob) -> str:
     """Spell what the script needs beside the spec; the idempotency key comes last, for it may hold spaces."""
-    boost_s = PRIORITY_BOOST_S[job.priority]
-    return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {job.idempotency_key}"
+    boost_s, share_key = PRIORITY_BOOST_S[job.priority], job.share_key or "-"
+    return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {share_key} {job.idempotency_key}"
+
+
+def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
+    """Read the script's result for one job."""
+    if word == "new":
+        return EnqueueResult("new", job.id, new=job)
+    kind, _, rest = word.partition(" ")
+    match kind:
+        case "replayed":
+            return EnqueueResult("replayed", rest)
+        case "shared":
+            return EnqueueResult("shared", rest)
+        case "absent":
+            return EnqueueResult("absent")
+        case "conflict":
+            return refused(IdempotencyConflict("the idempotency key was used for another request"))
+        case _:
+            return refused(queue_full(job.tenant, rest))
 
 
 def _settlement(decision: Decision) -> list[object]:

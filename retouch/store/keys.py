@@ -19,10 +19,12 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = since when |
+| `rt:edits:parked:{tenant}` | set | empties itself | the tenant's jobs in the timetable: they count as waiting |
 | `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
 | `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
 | `rt:tenants` | set | permanent | tenants ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the request that first used the key |
+| `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
 | `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
 | `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
 | `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |

@@ -9,7 +9,7 @@ from typing import Literal
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.lanes import LaneNumbers, Lanes
-from retouch.store.ledger import Ledger
+from retouch.store.scripts import load
 from retouch.store.tenants import Tenant, TenantStore
 
 Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "in_flight", "rate"]
@@ -20,22 +20,18 @@ class Standing:
     """
     The facts about one tenant's next job.
 
-    `ahead`: jobs of its own tenant before it; `tenant_held`: slots that the tenant holds; `budget_left`: calls left
-    today, None without a budget; `rate`: dispatches per second, 0 is no limit; `weights` of tenants that have one.
+    `ahead`: jobs of its own tenant before it; `tenant_held`: slots that the tenant holds; `no_room`: `backlog` or
+    `budget` where enqueueing would be refused; `rate`: dispatches per second, 0 is no limit; `weights` of tenants that
+    have one.
     """
 
     lane: LaneNumbers
     tenant: Tenant
     ahead: int
     tenant_held: int
-    budget_left: int | None
+    no_room: Literal["", "backlog", "budget"]
     rate: float
     weights: Mapping[str, float]
-
-    @property
-    def waiting(self) -> int:
-        """The tenant's own jobs in the backlog."""
-        return self.lane.waiting_by_group.get(self.tenant.name, 0)
 
     @property
     def position(self) -> int:
@@ -53,8 +49,8 @@ class Standing:
         """The limit that would make it wait, the longest wait first."""
         tenant, lane = self.tenant, self.lane
         told: tuple[tuple[Binding, bool], ...] = (
-            ("budget", self.budget_left is not None and self.budget_left - self.waiting <= 0),
-            ("backlog", tenant.backlog_limit is not None and self.waiting >= tenant.backlog_limit),
+            ("budget", self.no_room == "budget"),
+            ("backlog", self.no_room == "backlog"),
             ("paused", lane.paused),
             ("breaker", lane.breaker_open_s > 0),
             ("tenant_in_flight", tenant.in_flight_limit is not None and self.tenant_held >= tenant.in_flight_limit),
@@ -67,7 +63,6 @@ class Standing:
 def standing(client: Client, tenant: str, boost_s: float) -> Standing:
     """Read the facts for a job of this tenant, whose priority counts as so many seconds of age."""
     tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
-    budget = Ledger(client).budget(tenant)
     with client.pipeline(transaction=False) as pipe:
         pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")
         pipe.hgetall(keys.lane("edits", "weights"))
@@ -78,7 +73,7 @@ def standing(client: Client, tenant: str, boost_s: float) -> Standing:
         tenant=tenants.tenant(tenant),
         ahead=int(ahead),
         tenant_held=int(held or 0),
-        budget_left=budget[0] - budget[1] - budget[2] if budget else None,
+        no_room=load(client, "ask_room")(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
     )

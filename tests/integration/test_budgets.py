@@ -37,7 +37,7 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
 
     def produce(mine: list[Any]) -> Counter[str]:
         together.wait()
-        return Counter(verdict.kind for new in mine for verdict in kit.jobs.enqueue([new])[0])
+        return Counter(result.kind for new in mine for result in kit.jobs.enqueue([new])[0])
 
     def work() -> None:
         while not over.is_set():
@@ -55,7 +55,7 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
             time.sleep(0.01)
         over.set()
         assert [worker.result() for worker in workers] == [None] * 4
-    assert accepted == {"new": 37, "full": 263}
+    assert accepted == {"new": 37, "refused": 263}
     assert ledger.budget("acme") == (37, 37, 0)
     assert split(ledger) == {"useful": 37}
 
@@ -65,7 +65,7 @@ def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> Non
     ledger.set_limits("acme", budget=1)
     new, late = kit.new(), kit.new()
     assert [kit.jobs.enqueue([new, late])[0][0].kind for _ in range(2)] == ["new", "new"]
-    assert kit.jobs.enqueue([late])[0][0].kind == "full"
+    assert isinstance(kit.jobs.enqueue([late])[0][0].error, QueueFull)
     assert ledger.budget("acme") == (1, 0, 1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from retouch.errors import IdempotencyConflict
 from retouch.outcomes import Busy, Ready, Retry, Succeed
 from retouch.store.jobs import NewJob
 from tests.lanes import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent, assert_no_idle_slot
@@ -28,8 +29,8 @@ def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
         kit.jobs.enqueue([kit.new(tenant, key="order 17", fingerprint=print_)])[0][0]
         for tenant, print_ in (("acme", "f1"), ("acme", "f2"), ("other", "f1"))
     )
-    assert (same.kind, same.id) == ("same", first.id)
-    assert conflict.kind == "conflict"
+    assert (same.kind, same.id) == ("replayed", first.id)
+    assert isinstance(conflict.error, IdempotencyConflict)
     assert (foreign.kind, foreign.id != first.id) == ("new", True)
     assert client.zcard("rt:jobs:acme") == 1
     assert 0 < client.ttl("rt:idem:acme:order 17") <= 86_400
@@ -38,18 +39,18 @@ def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
 def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any) -> None:
     """redis-py sends a script again when its reply was lost: the second run says `new` and does nothing."""
     jobs = [kit.new(), kit.new(key="k", fingerprint="f")]
-    kinds = [[verdict.kind for verdict in kit.jobs.enqueue(jobs)[0]] for _ in range(2)]
+    kinds = [[result.kind for result in kit.jobs.enqueue(jobs)[0]] for _ in range(2)]
     assert kinds == [["new", "new"]] * 2
     assert client.zcard("rt:jobs:acme") == 2
     assert_consistent(client, [job.id for job in jobs])
 
 
 def test_two_thousand_jobs_are_put_in_and_run_in_order(kit: LaneKit, client: Any) -> None:
-    """A bulk of 2,000 gives its verdicts in order, and runs in it."""
+    """A bulk of 2,000 gives its results in order, and runs in it."""
     kit.lanes.open(1, 0.0)
     jobs = [kit.new() for _ in range(2_000)]
-    verdicts, messages = kit.jobs.enqueue(jobs)
-    assert [verdict.id for verdict in verdicts] == [job.id for job in jobs]
+    results, messages = kit.jobs.enqueue(jobs)
+    assert [result.id for result in results] == [job.id for job in jobs]
     assert messages == [("edits", jobs[0].id)]
     assert client.zrange("rt:edits:backlog:acme", 0, -1) == [job.id for job in jobs[1:]]
 

@@ -21,9 +21,11 @@ from retouch import (
     UnknownJob,
 )
 from retouch.access.direct import RedisAccess
-from retouch.access.remote import GatewayAccess, _batches, _refusal, _wire_item
+from retouch.access.remote import GatewayAccess, _batches, _wire_item
 from retouch.access.wire import Answer, NotNow, error_of
 from retouch.blobs import BlobError
+from retouch.intake import refusal
+from retouch.store.jobs import EnqueueResult, refused
 
 EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 ERRORS = {
@@ -92,13 +94,15 @@ def test_refusals_of_many_become_one_error() -> None:
     """What is wrong goes before conflicts, and those before a lack of room; each says how many and where."""
     wrong, conflict = InvalidEdit([("edits[0].callback", "no")]), IdempotencyConflict("x")
     full = QueueFull("acme", "backlog", 1, 5.0)
-    invalid = _refusal([(1_001, wrong), (3, conflict), (4, full)], 1_100)
+    taken = EnqueueResult("new", "ed_1")
+    invalid = refusal([taken] * 3 + [refused(conflict), refused(full)] + [taken] * 996 + [refused(wrong)])
     assert isinstance(invalid, InvalidEdit)
     assert invalid.faults == [("edits[1001].callback", "no")]
-    assert "1 of 9" in str(_refusal([(4, full), (7, conflict)], 9))
-    several = _refusal([(4, full), (5, full)], 9)
+    assert "1 of 9" in str(refusal([taken] * 4 + [refused(full), refused(conflict)] + [taken] * 3))
+    several = refusal([taken, refused(full), refused(full)])
     assert isinstance(several, QueueFull)
     assert several.refused == 2
+    assert refusal([taken]) is None
 
 
 def test_a_url_decides_where_a_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from producer.cli.batch.manifest import Entry, Manifest
 from producer.cli.batch.rows import Row
 from producer.cli.desk import Desk
 from producer.cli.saving import SUFFIXES, write_whole
 from retouch.blobs import BlobMissing
-from retouch.edit import Edit
 from retouch.errors import QueueFull, UnknownJob
-from retouch.handles import Job
 from retouch.states import JobState
 from retouch.store.records import JobRecord
 
+T = TypeVar("T")
 _CHUNK = 500
 _RECHECK_S = 15.0  # the feed tells what ends; this is for a feed that was cut by an outage
 _LEAST_REST_S, _MOST_REST_S = 0.5, 10.0
@@ -78,7 +77,7 @@ class BatchRun:
         entry.code = entry.message = ""
         try:
             if entry.job:
-                self.desk.queue.replay(entry.job)
+                self._with_room(lambda: self.desk.queue.replay(entry.job))
                 entry.state = "open"
                 return
         except UnknownJob:
@@ -102,17 +101,18 @@ class BatchRun:
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
             requests.append((edit, {"idempotency_key": f"batch-{row.key}-{entry.round}"}))
         self.manifest.save()
-        for row, job in zip(rows, self._put_in(requests, options), strict=True):
+        jobs = self._with_room(lambda: self.desk.queue.enqueue_many(requests, **options))
+        for row, job in zip(rows, jobs, strict=True):
             entry = self.entry(row)
             entry.job, entry.state = job.id, "open"
             self._open[job.id] = row
         self.manifest.save()
 
-    def _put_in(self, requests: list[tuple[Edit, dict[str, Any]]], options: dict[str, Any]) -> list[Job]:
-        """Enqueue a chunk; while the tenant's backlog is full, save what ends and try again under the same keys."""
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """Do what enqueues; while the tenant's backlog is full, save what ends and try again (under the same keys)."""
         while True:
             try:
-                return self.desk.queue.enqueue_many(requests, **options)
+                return work()
             except QueueFull as full:
                 if full.reason != "backlog":
                     raise

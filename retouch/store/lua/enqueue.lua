@@ -1,13 +1,17 @@
--- Put jobs in: idempotency check, record, backlog, then dispatch. One call, many jobs.
--- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint idempotency_key" (priority is a boost of age in
---       seconds; the key may be empty) and the spec (JSON).
--- Returns {verdict per job, messages}; a verdict is 'new', 'same <id>' (an earlier job answers), 'conflict', or
--- 'full backlog' / 'full budget': the tenant has no room for it.
+-- Put jobs in: duplicates, room, record, backlog, then dispatch. One call, many jobs. Which request gets a job of its
+-- own is decided here alone.
+-- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost of
+--       age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty) and
+--       the spec (JSON), or '' to ask only what the idempotency key leads to.
+-- Returns {result per job, messages}; a result is 'new', 'replayed <id>' (the key's earlier job), 'shared <id>' (an
+-- exact duplicate's job), 'conflict' (the key came with another request), 'full backlog' / 'full budget', or 'absent'
+-- (the key is new; nothing was put in, as the spec was empty).
 -- Safe to call again with the same ids after a lost reply: an id that is on record counts as 'new'.
-local IDEMPOTENCY_S, BUCKET_S = 86400, 5
+local REMEMBERED_S, BUCKET_S = 86400, 5
+local HEADING = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
 local now = now_s()
 local at = instant(now)
-local verdicts, lists = {}, {}
+local results, lists, rooms, shares, joined = {}, {}, {}, {}, {}
 
 -- Values that go to one key are collected, so that 500 jobs cost a few commands.
 local function collect(command, name, first, second)
@@ -20,58 +24,78 @@ local function collect(command, name, first, second)
   list[#list + 1] = second
 end
 
-local function verdict_on(id, idem_key, fingerprint)
-  local earlier = idem_key and redis.call('GET', idem_key)
-  if not earlier then return nil end
-  local earlier_id, earlier_print = string.match(earlier, '^(%S+) (%S+)$')
-  if earlier_id == id then return 'new' end
-  return earlier_print == fingerprint and 'same ' .. earlier_id or 'conflict'
+local function shares_duplicates(tenant)
+  if shares[tenant] == nil then shares[tenant] = redis.call('HGET', 'rt:sharing', tenant) == '1' end
+  return shares[tenant]
 end
 
--- How many more jobs a tenant may put in, and what bounds it: its backlog limit, or its calls left today less the jobs
--- that already wait for them.
-local rooms = {}
-local function room_of(tenant)
+-- A job is worth sharing while it may still yield an image, or has one that is kept.
+local function is_worth_sharing(job)
+  if redis.call('EXISTS', key('edits', 'spec:' .. job)) == 0 then return false end
+  local state, cancel, result = unpack(redis.call('HMGET', state_key('edits', job), 'state', 'cancel', 'result'))
+  if cancel == '1' or state == 'failed' or state == 'cancelled' then return false end
+  if state ~= 'succeeded' then return true end
+  return result and redis.call('ZSCORE', 'rt:blobs', cjson.decode(result).name)
+end
+
+local function remember(name, value)
+  if name then redis.call('SET', name, value, 'EX', REMEMBERED_S) end
+end
+
+-- Return the result for a request that needs no job of its own, or nil.
+local function without_own_job(new)
+  local bound = new.idem_name and redis.call('GET', new.idem_name)
+  if bound then
+    local earlier, fingerprint = string.match(bound, '^(%S+) (%S+)$')
+    if earlier == new.id then return 'new' end
+    return fingerprint == new.fingerprint and 'replayed ' .. earlier or 'conflict'
+  end
+  if new.spec == '' then return 'absent' end
+  local holder = new.share_name and redis.call('GET', new.share_name)
+  if not holder or holder == new.id or not is_worth_sharing(holder) then return nil end
+  remember(new.idem_name, holder .. ' ' .. new.fingerprint)
+  return 'shared ' .. holder
+end
+
+local function room_for(tenant)
   if not rooms[tenant] then
-    local room, reason = math.huge, ''
-    local waiting = redis.call('ZCARD', 'rt:edits:backlog:' .. tenant)
-    local most = tonumber(redis.call('HGET', 'rt:edits:backlog_limits', tenant) or nil)
-    if most then room, reason = most - waiting, 'backlog' end
-    local left = money.left(tenant)
-    if left and left - waiting < room then room, reason = left - waiting, 'budget' end
-    rooms[tenant] = { room = room, reason = reason }
+    local room, reason = room_of(tenant, true)
+    rooms[tenant] = { left = room, reason = reason }
   end
   return rooms[tenant]
 end
 
-local HEADING = '^(%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
-local tenants = {}
+local function enqueue(new)
+  local result = without_own_job(new)
+  if result then return result end
+  local room, spec_name = room_for(new.tenant), key('edits', 'spec:' .. new.id)
+  if room.left <= 0 and redis.call('EXISTS', spec_name) == 0 then return 'full ' .. room.reason end
+  if not redis.call('SET', spec_name, new.spec, 'NX') then return 'new' end  -- it is on record already
+  room.left = room.left - 1
+  remember(new.idem_name, new.id .. ' ' .. new.fingerprint)
+  remember(new.share_name, new.id)
+  collect('ZADD', 'rt:jobs:' .. new.tenant, at, new.id)
+  collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + new.deadline_s) / BUCKET_S), new.id)
+  local score = new.boost_s == '0' and at or instant(now - new.boost_s)
+  collect('ZADD', key('edits', 'backlog:' .. new.tenant), score, new.id)
+  joined[new.tenant] = true
+  return 'new'
+end
+
 for place = 1, #ARGV, 2 do
-  local id, tenant, boost_s, deadline_s, fingerprint, idem = string.match(ARGV[place], HEADING)
-  local idem_key = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem
-  local verdict = verdict_on(id, idem_key, fingerprint)
-  local room = room_of(tenant)
-  if not verdict and room.room <= 0 and redis.call('EXISTS', 'rt:edits:spec:' .. id) == 0 then
-    verdict = 'full ' .. room.reason
-  end
-  if not verdict then
-    verdict = 'new'
-    if redis.call('SET', 'rt:edits:spec:' .. id, ARGV[place + 1], 'NX') then  -- else it is on record
-      room.room = room.room - 1
-      if idem_key then redis.call('SET', idem_key, id .. ' ' .. fingerprint, 'EX', IDEMPOTENCY_S) end
-      collect('ZADD', 'rt:jobs:' .. tenant, at, id)
-      collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), id)
-      collect('ZADD', 'rt:edits:backlog:' .. tenant, boost_s == '0' and at or instant(now - boost_s), id)
-      tenants[tenant] = true
-    end
-  end
-  verdicts[#verdicts + 1] = verdict
+  local id, tenant, boost_s, deadline_s, fingerprint, share_key, idem = string.match(ARGV[place], HEADING)
+  results[#results + 1] = enqueue({
+    id = id, tenant = tenant, boost_s = boost_s, deadline_s = deadline_s, fingerprint = fingerprint,
+    idem_name = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem,
+    share_name = share_key ~= '-' and shares_duplicates(tenant) and 'rt:shared:' .. tenant .. ':' .. share_key,
+    spec = ARGV[place + 1],
+  })
 end
 for _, list in pairs(lists) do redis.call(unpack(list)) end
-for tenant in pairs(tenants) do
+for tenant in pairs(joined) do
   redis.call('SADD', 'rt:tenants', tenant)
   join('edits', tenant)
 end
 redis.call('HSETNX', 'rt:edits:gate', 'deadlines_swept', math.floor(now / BUCKET_S) - 1)
 dispatch('edits', now)
-return { verdicts, messages }
+return { results, messages }

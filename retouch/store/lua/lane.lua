@@ -165,16 +165,24 @@ local function release(lane, group, item)
   join(lane, group)
 end
 
+-- Take an item out of the timetable.
+local function unpark(lane, group, item)
+  redis.call('ZREM', key(lane, 'timetable'), item)
+  if lane == 'edits' then redis.call('SREM', key(lane, 'parked:' .. group), item) end
+end
+
 -- Take an item that nobody has claimed out of wherever it waits.
 local function withdraw(lane, group, item)
   redis.call('ZREM', key(lane, 'backlog:' .. group), item)
-  redis.call('ZREM', key(lane, 'timetable'), item)
+  unpark(lane, group, item)
   release(lane, group, item)
 end
 
--- Let an item wait without a slot until `at`.
+-- Let an item wait without a slot until `at`. A tenant's parked jobs are a set of their own, so that room.lua can count
+-- them at once; no limit is asked of receivers.
 local function park(lane, group, item, at)
   redis.call('ZADD', key(lane, 'timetable'), instant(at), item)
+  if lane == 'edits' then redis.call('SADD', key(lane, 'parked:' .. group), item) end
   release(lane, group, item)
 end
 

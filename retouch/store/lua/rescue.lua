@@ -46,9 +46,9 @@ local function look_at_slot(lane, item)
 end
 
 local function wake(lane, item)
-  redis.call('ZREM', key(lane, 'timetable'), item)
   local own = state_key(lane, item)
   local known = redis.call('HMGET', own, 'group', 'score')
+  unpark(lane, known[1] or '', item)
   if not known[1] then return end
   redis.call('HSET', own, 'state', 'queued')
   redis.call('HDEL', own, 'due_at')
