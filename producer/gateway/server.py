@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from producer.gateway.app import make_gateway
+from producer.gateway.http1 import Http1Protocol
 from retouch.settings import Settings
 
 DRAIN_S = 3
@@ -20,5 +21,7 @@ def serve(*, port: int | None = None) -> None:
         log_level=settings.log_level.lower(),
         access_log=False,  # a link is a credential: it has no place in a log
         server_header=False,
+        http=Http1Protocol,
+        ws="none",
         timeout_graceful_shutdown=DRAIN_S,
     )

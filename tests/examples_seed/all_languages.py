@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ops.simulator.running import Simulator
 from retouch.webhooks import sign
 from tests.docs.pages import DOCS, blocks
 from tests.examples_seed.running import example, reply, run, tool
@@ -28,6 +29,21 @@ public class Main {{
     client.dispatcher().executorService().shutdown();
   }}
 }}
+"""
+
+JDK = """\
+import java.net.URI;
+import java.net.http.*;
+public class Main {
+  public static void main(String[] given) throws Exception {
+    var request = HttpRequest.newBuilder(URI.create(given[0] + "/v1/edits"))
+        .header("Authorization", "Bearer " + given[1])
+        .header("Content-Type", "application/json")
+        .POST(HttpRequest.BodyPublishers.ofString(given[2]))
+        .build();
+    System.out.println(HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body());
+  }
+}
 """
 
 
@@ -90,6 +106,17 @@ def test_java(api: Api, assert_edited: Check, tmp_path: Path) -> None:
     path = ":".join(map(str, JARS))
     run([tool("javac", "install a JDK, 11 or later"), "-cp", path, "Main.java"], tmp_path, 120)
     assert_edited(reply(run([tool("java", "install a JDK, 11 or later"), "-cp", f"{path}:.", "Main"], tmp_path)))
+
+
+def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
+    """Java's own HTTP client, which offers HTTP/2 with each request, enqueues a job over HTTP/1.1."""
+    if not shutil.which("javac"):
+        install("default-jdk-headless")
+    (tmp_path / "Main.java").write_text(JDK)
+    run([tool("javac", "install a JDK, 11 or later"), "Main.java"], tmp_path, 120)
+    body = json.dumps({"prompt": "make it winter", "init_image": simulator.portrait_url})
+    java = tool("java", "install a JDK, 11 or later")
+    assert reply(run([java, "-cp", ".", "Main", api.url, api.secret, body], tmp_path))["state"] == "queued"
 
 
 def install(*packages: str) -> None:
