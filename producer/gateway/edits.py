@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any
 
@@ -105,7 +106,7 @@ def _new_record(identity: str, spec_json: str) -> JobRecord:
 )  # fmt: skip
 async def enqueue_batch(
     request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
-) -> JSONResponse:
+) -> Response:
     """
     Put up to 1,000 edits in; each is accepted or refused on its own, and told at its place.
 
@@ -119,7 +120,22 @@ async def enqueue_batch(
     results = iter(await tools.enqueueing.enqueue([one for one in read if isinstance(one, EnqueueRequest)]))
     items = [_item(place, next(results) if isinstance(one, EnqueueRequest) else one) for place, one in enumerate(read)]
     accepted = sum(item["problem"] is None for item in items)
-    return JSONResponse({"items": items, "accepted": accepted, "refused": len(items) - accepted})
+    numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
+    answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
+    return Response(answer, media_type="application/json")
+
+
+def write_item(item: Document) -> bytes:
+    """
+    Write one item of a batch's answer as JSON.
+
+    Failure policy: an item that cannot be written is answered as `internal`, with the id of its job, so that the
+    answer of the others is not lost with it.
+    """
+    try:
+        return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        return json.dumps({**item, "status": 500, "problem": problem_of(error).document()}).encode()
 
 
 def _read_item(

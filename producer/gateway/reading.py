@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ SINGLE_MOST, BATCH_MOST, UPLOAD_MOST = 64 * 1024, 4 * 1024 * 1024, 50_000_000
 JSON_WITHIN_S, UPLOAD_WITHIN_S = 10.0, 60.0
 WAIT_MOST_S = 60.0
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CLOSE = {"Connection": "close"}
 
 Prefer = Annotated[
@@ -61,14 +63,31 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse one JSON object; raises `malformed-body`."""
+    """
+    Parse one JSON object in UTF-8; raises `malformed-body`.
+
+    Refused as well, in names and values: halves of surrogate pairs, which UTF-8 cannot carry, and numbers that are not
+    finite, which JSON cannot carry. So whatever was parsed can be stored, hashed and written into an answer.
+    """
     try:
-        value = json.loads(body)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ProblemError("malformed-body", "expected text without halves of surrogate pairs") from None
     except (ValueError, RecursionError):
         raise ProblemError("malformed-body", "expected one JSON object in UTF-8") from None
     if not isinstance(value, dict):
         raise ProblemError("malformed-body", f"expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
 
 
 def instant(text: str | None, name: str) -> float:

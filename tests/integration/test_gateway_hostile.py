@@ -114,7 +114,7 @@ def wrong_type(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> 
     field, value = FIELDS[n % len(FIELDS)], JUNK[(n // len(FIELDS)) % len(JUNK)]
     if value is None or (field, json.dumps(value)) in HARMLESS or (field, value) == ("max_charges", True):
         field, value = "steps", "many"
-    return judged(api.post("/v1/edits", {**good, field: value}), 422)
+    return judged(api.post("/v1/edits", {**good, field: value}), 400 if value == "\ud800" else 422)
 
 
 def foreign_id(n: int, _api: Api, stranger: Api, _good: Good, job: str, _port: int) -> str:

@@ -195,3 +195,28 @@ def test_thousands_of_offers_in_one_piece(exchange: Exchange, running: tuple[str
     look = b"GET /healthz HTTP/1.1\r\nHost:x\r\nConnection:Upgrade\r\nUpgrade:h\r\n\r\n"
     assert exchange(look * 3_000 + LAST) == [200] * 3_001
     assert "Traceback" not in "\n".join(running[1].lines)
+
+
+def test_halves_of_surrogate_pairs(
+    api: Api, callers: Callers, wish: Wish, client: Any, running: tuple[str, Spoken]
+) -> None:
+    """In names, values, tags, keys and the drop-in's key they are refused before anything is done, and not logged."""
+    half = "\ud800"
+    odd: list[dict[str, Any]] = [
+        {half: 1},
+        {"tags": {half: "x"}},
+        {"tags": {"x": half}},
+        {"extra": {"a": [{half: 1}]}},
+        {"prompt": half},
+    ]
+    odd.append({"idempotency_key": half})
+    stranger = callers.with_secret()
+    answers = [api.post("/v1/edits", wish(**fields)) for fields in odd]
+    answers += [api.post("/v1/edits/batch", {"edits": [wish(), wish(**fields)]}) for fields in odd]
+    answers += [api.post("/v1/receivers", {"url": "https://example.com/", half: 1})]
+    assert {(answer.status_code, answer.json()["type"]) for answer in answers} == {(400, "/problems/malformed-body")}
+    for path in ("/api/v5/pix2pix", "/api/v3/fetch/x"):
+        assert stranger.post(path, {"key": half}).json()["status"] == "error"
+        assert stranger.post(path, {"key": "rtk_x", half: half}).json()["status"] == "error"
+    assert jobs_of(client) == 0
+    assert not [line for line in running[1].lines if "Traceback" in line or "request_failed" in line]
