@@ -94,7 +94,7 @@ def leaked_keys(client: Any) -> list[str]:
 
 def _may_last(client: Any, name: str) -> bool:
     _, first, *rest = [*name.split(":", 3), "", ""]
-    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first == "jobs":  # trimmed with its records
+    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first.startswith("job"):  # trimmed with its records
         return True
     if first == "timeline":
         return _is_open(client, "edits", rest[0])
@@ -106,8 +106,6 @@ def _may_last(client: Any, name: str) -> bool:
         return _is_open(client, first, rest[1])
     if rest[0] in ("backlog", "slots", "timetable"):
         return all(_is_open(client, first, item) for item in client.zrange(name, 0, -1))
-    if rest[0] == "parked":
-        return all(client.zscore("rt:edits:timetable", item) for item in client.smembers(name))
     return rest[0] in INDEXES
 
 

@@ -83,7 +83,7 @@ def assert_consistent(client: Any, jobs: list[str]) -> None:
         _assert_in_one_place(client, "edits", job)
     for item in client.zrange("rt:deliveries:recent", 0, -1):
         _assert_in_one_place(client, "deliveries", item)
-    parked = [job for name in client.scan_iter("rt:edits:parked:*") for job in client.smembers(name)]
+    parked = [job for name in client.scan_iter("rt:jobs_by_state:*:retrying") for job in client.zrange(name, 0, -1)]
     assert sorted(parked) == sorted(client.zrange("rt:edits:timetable", 0, -1))
 
 

@@ -14,7 +14,7 @@ from producer.documents import Document
 from producer.gateway import shapes
 from producer.gateway.access import Caller, scope
 from producer.gateway.estimate import estimate
-from producer.gateway.listing import cursor_of, read_page
+from producer.gateway.listing import cursor_of
 from producer.gateway.problems import ProblemError, documented, not_found, problem_of
 from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
 from producer.gateway.tools import GatewayTools, Tools
@@ -22,10 +22,9 @@ from producer.gateway.waiting import wait_until_final
 from producer.gateway.wishes import EnqueueRequest, read_request
 from retouch.errors import InvalidEdit
 from retouch.states import JobState
-from retouch.store import keys
 from retouch.store.connect import clear_errors
+from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full, refused
-from retouch.store.pages import walk
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.tenants import ApiKey
 
@@ -167,6 +166,8 @@ def _item(place: int, result: EnqueueResult) -> Document:
 def list_edits(
     key: Caller, tools: Tools, state: shapes.State | None = None,
     since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
+    until: Annotated[str | None, Query(description="ISO 8601 or Unix seconds; not in.")] = None,
+    code: Annotated[str | None, Query(description="Those that failed with this code.")] = None,
     tag: Annotated[str | None, Query(description="`name=value`.")] = None,
     tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
     ids: Annotated[
@@ -177,20 +178,20 @@ def list_edits(
     """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
     wanted, jobs = scope(key, tenant), tools.connections.jobs
     name, _, value = (tag or "").partition("=")
-
-    def fits(record: JobRecord) -> bool:
-        tagged = not tag or record.spec.tags.get(name) == value
-        return tagged and state in (None, record.state) and wanted in ("", record.spec.tenant)
-
     with clear_errors():
+        query = JobQuery(
+            tenants=[wanted] if wanted else jobs.tenants(), state=state or "", code=code or "",
+            tag=(name, value) if tag else None, since=instant(since, "since"),
+            until=instant(until, "until") if until else float("inf"),
+        )  # fmt: skip
         if ids:
-            data = [tools.job(record) for record in jobs.records(ids) if fits(record)]
-            return JSONResponse({"data": data, "has_more": False, "next_cursor": None})
-        indexes = [keys.jobs(one) for one in ([wanted] if wanted else jobs.tenants())]
-        places = walk(tools.client, indexes, since=instant(since, "since"), after=cursor_of(cursor))
-        found, following = read_page(places, jobs.records, lambda record: record.id, fits, limit)
+            found, following = [record for record in jobs.records(ids) if query.fits(record)], None
+        else:
+            found, following = JobSearch(jobs).page(query, limit, cursor_of(cursor))
         data = [tools.job(record) for record in found]
-    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+    return JSONResponse(
+        {"data": data, "has_more": following is not None, "next_cursor": str(following) if following else None}
+    )
 
 
 @router.get("/{id}", operation_id="read_edit", response_model=shapes.Job, responses=documented(401, 404, 422, 503))

@@ -15,8 +15,10 @@ from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
+from retouch.store.pages import Place
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.store.scripts import Message
@@ -33,6 +35,7 @@ class RedisAccess:
     def __init__(self, connections: Connections, waiting: Waiting) -> None:
         self.connections, self.waiting = connections, waiting
         self.listener = Listener(waiting)
+        self._search = JobSearch(connections.jobs)
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
@@ -111,36 +114,17 @@ class RedisAccess:
         self, state: JobState | None, tenant: str | None, since: float, limit: int
     ) -> AsyncIterator[JobRecord]:  # fmt: skip
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
+        following: Place | None = None
         with clear_errors():
             tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
-            async for page in self._pages(tenants, since):
-                for record in await self.connections.jobs.records.awaited(page):
-                    if limit > 0 and state in (None, record.state):
-                        limit -= 1
-                        yield record
-                if limit <= 0:
+            query = JobQuery(tenants, state=state or "", since=since)
+            while limit > 0:
+                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                for record in page.records:
+                    yield record
+                limit, following = limit - len(page.records), page.following
+                if following is None:
                     return
-
-    async def _pages(self, tenants: Sequence[str], since: float) -> AsyncIterator[list[str]]:
-        """Walk the ids of several tenants' jobs as one, newest first: an id begins with its time."""
-        walks = [self._ids(name, since) for name in tenants]
-        heads = [await anext(walk, "") for walk in walks]
-        page: list[str] = []
-        while any(heads):
-            at = max(range(len(heads)), key=heads.__getitem__)
-            page.append(heads[at])
-            heads[at] = await anext(walks[at], "")
-            if len(page) == _SLICE:
-                yield page
-                page = []
-        yield page
-
-    async def _ids(self, tenant: str, since: float) -> AsyncIterator[str]:
-        start = 0
-        while ids := await self.connections.jobs.page.awaited(tenant, start, _SLICE, since=since):
-            for identity in ids:
-                yield identity
-            start += len(ids)
 
     async def cancel(self, job: str) -> str:
         """Cancel a job; see `Job.cancel`."""

@@ -11,6 +11,7 @@ from retouch.blobs import BlobStore, name_in
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.connect import Client
+from retouch.store.job_search import indexes_of
 from retouch.store.jobs import JobStore
 from retouch.store.kept import (
     AGAIN_S,
@@ -20,6 +21,7 @@ from retouch.store.kept import (
     owned_blobs,
     owned_by_others,
     release_blobs,
+    trim_job_indexes,
 )
 from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
 from retouch.store.records import JobRecord
@@ -60,7 +62,7 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
         names -= _images(jobs.records(sorted(still_open)))
     gone, due = _drop_images(client, blobs, tenant, names)
     for record in over:
-        _forget(client, tenant, record.id)
+        _forget(client, tenant, record)
     if len(over) == len(records):
         _forget_tenant(client, tenant)
     return Erased(len(over), gone, len(records) - len(over), due)
@@ -101,13 +103,15 @@ def _pages(jobs: JobStore, tenant: str) -> Iterator[list[str]]:
     return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
 
 
-def _forget(client: Client, tenant: str, job: str) -> None:
+def _forget(client: Client, tenant: str, record: JobRecord) -> None:
+    job = record.id
     deliveries = client.lrange(keys.deliveries_of(job), 0, -1)
     for item in deliveries:
         _forget_delivery(client, item)
     with client.pipeline(transaction=True) as pipe:
         pipe.delete(keys.spec("edits", job), keys.state("edits", job), keys.timeline(job), keys.deliveries_of(job))
-        pipe.zrem(keys.jobs(tenant), job)
+        for index in (keys.jobs(tenant), *indexes_of(record)):
+            pipe.zrem(index, job)
         pipe.zrem(keys.lane("edits", "dead"), job)
         pipe.execute()
 
@@ -142,6 +146,7 @@ def _forget_tenant(client: Client, tenant: str) -> None:
             client.srem("rt:receivers", identity)
             client.zrem(keys.RECEIVERS_OF_JOBS, identity)
     client.delete(keys.receivers(tenant))
+    trim_job_indexes(client, tenant)
     for kind in ("idem", "shared"):
         for name in client.scan_iter(f"rt:{kind}:{tenant}:*", count=1_000):
             client.delete(name)

@@ -7,13 +7,13 @@ tenant whose jobs or uploads lead to it: these tenants own it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from retouch.blobs import BlobStore, image_names, thumbnail_name
 from retouch.store import keys
 from retouch.store.connect import Client
 from retouch.store.receivers import UNUSED_S
-from retouch.store.scripts import load
+from retouch.store.scripts import Script, load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
 AGAIN_S = 3_600.0
@@ -22,6 +22,7 @@ AGAIN_S = 3_600.0
 _TURN_S = 50
 _DUE_MOST = 200
 _PART = 500
+_LOOKED_AT_AGAIN = 0.25  # of the retention: so much longer than its last job may an index of a tag stay
 
 
 def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None:
@@ -120,15 +121,39 @@ def trim_indexes(client: Client, retention_s: float) -> int:
     tenants = client.smembers(keys.TENANTS)
     for tenant in tenants:
         _trim_owned(client, tenant)
-    indexes = [(keys.jobs(tenant), "edits", retention_s) for tenant in tenants]
-    indexes.append((keys.lane("edits", "dead"), "edits", retention_s))
+    indexes = [(keys.lane("edits", "dead"), "edits", retention_s)]
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
     gone: int = load(client, "forget_receivers")(args=[UNUSED_S])
-    for index, lane, older_s in indexes:
-        place = 0
-        while place >= 0:
-            went, place = script(args=[index, lane, older_s, place])
-            gone += went
+    gone += sum(_trim(script, index, lane, older_s) for index, lane, older_s in indexes)
+    return gone + sum(_trim_jobs(client, script, tenant, retention_s) for tenant in tenants)
+
+
+def _trim_jobs(client: Client, script: Script, tenant: str, retention_s: float) -> int:
+    """Trim a tenant's list of jobs with those by state, then its indexes by code and tag that are due."""
+    by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
+    gone = _trim(script, keys.jobs(tenant), "edits", retention_s, further=by_state)
+    own, (now, _) = keys.job_indexes(tenant), client.time()
+    while due := client.zrangebyscore(own, "-inf", now, start=0, num=_PART):
+        for index in due:
+            _trim(script, index, "edits", retention_s, own, max(_TURN_S, retention_s * _LOOKED_AT_AGAIN))
+    return gone
+
+
+def trim_job_indexes(client: Client, tenant: str) -> None:
+    """Drop a tenant's indexes by code and tag whose jobs are gone, now: their names hold its tags."""
+    script, own = load(client, "retention"), keys.job_indexes(tenant)
+    for index, _ in client.zscan_iter(own):
+        _trim(script, index, "edits", 0.0, own, _TURN_S)
+
+
+def _trim(
+    script: Script, index: str, lane: str, older_s: float, own: str = "", again_s: float = 0.0,
+    further: Sequence[str] = (),
+) -> int:  # fmt: skip
+    gone = place = 0
+    while place >= 0:
+        went, place = script(args=[index, lane, older_s, place, own, again_s, *further])
+        gone += went
     return gone
 
 

@@ -19,9 +19,12 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = since when |
-| `rt:edits:parked:{tenant}` | set | empties itself | the tenant's jobs in the timetable: they count as waiting |
 | `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
 | `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
+| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same: `open`, `retrying`, three ends |
+| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by the code that jobs failed with |
+| `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
+| `rt:job_indexes:{tenant}` | sorted set | with them | those by code and tag; score = when retention looks |
 | `rt:tenants` | set | permanent | tenants ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the request that first used the key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -54,6 +57,8 @@ keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 PERMANENT = (
     "rt:edits:gate",
@@ -89,6 +94,9 @@ RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 
 
+JOB_STATES_INDEXED = ("open", "retrying", "succeeded", "failed", "cancelled")
+
+
 def spec(lane: str, item: str) -> str:
     """What was asked for one item."""
     return f"rt:{lane}:spec:{item}"
@@ -112,6 +120,16 @@ def timeline(job: str) -> str:
 def jobs(tenant: str) -> str:
     """The index of one tenant's jobs by the time they were enqueued."""
     return f"rt:jobs:{tenant}"
+
+
+def jobs_by(kind: Literal["state", "code", "tag"], tenant: str, value: str) -> str:
+    """The index of one tenant's jobs that have this state, failed with this code, or have this `name=value` tag."""
+    return f"rt:jobs_by_{kind}:{tenant}:{value}"
+
+
+def job_indexes(tenant: str) -> str:
+    """The names of one tenant's indexes by code and tag."""
+    return f"rt:job_indexes:{tenant}"
 
 
 def deliveries_of(job: str) -> str:

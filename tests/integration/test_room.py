@@ -9,6 +9,7 @@ import pytest
 
 from retouch import Edit, EditQueue, QueueFull
 from retouch.outcomes import Succeed
+from retouch.store import keys
 from retouch.store.ledger import Ledger
 from tests.charges import AGAIN, GIVE_UP, READY, called_again, one_job, posted, tried
 from tests.command_line import typed
@@ -16,6 +17,8 @@ from tests.gateways import Callers, problem
 from tests.lanes import IMAGE, LaneKit, assert_consistent
 
 EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png")
+
+RETRYING = keys.jobs_by("state", "acme", "retrying")
 
 
 def dead_letters(kit: LaneKit, count: int) -> list[str]:
@@ -54,15 +57,15 @@ def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: 
     jobs = [one_job(kit) for _ in range(2)]
     for job in jobs:
         tried(kit, job, "failed", AGAIN)
-    assert client.smembers("rt:edits:parked:acme") == set(jobs)
+    assert set(client.zrange(RETRYING, 0, -1)) == set(jobs)
     assert is_full(kit)
     kit.jobs.cancel(jobs[1])
-    assert client.smembers("rt:edits:parked:acme") == {jobs[0]}
+    assert client.zrange(RETRYING, 0, -1) == [jobs[0]]
     client.hset("rt:edits:gate", "paused", 1)
     late = one_job(kit)
     assert is_full(kit)
     called_again(kit)
-    assert client.exists("rt:edits:parked:acme") == 0
+    assert client.exists(RETRYING) == 0
     assert set(client.zrange("rt:edits:backlog:acme", 0, -1)) == {jobs[0], late}
     assert is_full(kit)
 

@@ -101,8 +101,8 @@ if waits then
 elseif state == 'retrying' or state == 'failed' then
   withdraw('edits', tenant, job)
   if state == 'failed' then
-    redis.call('HDEL', own, 'error', 'finished_at')
     reopen(job)
+    redis.call('HDEL', own, 'error', 'finished_at')
   end
   redis.call('HSET', own, 'state', 'queued')
   event(job, tenant, 'edit.adopted', now, '')

@@ -13,7 +13,8 @@ local now = now_s()
 local at = instant(now)
 local results, lists, rooms, shares, joined = {}, {}, {}, {}, {}
 
--- Values that go to one key are collected, so that 500 jobs cost a few commands.
+-- Values that go to one key are collected, so that 500 jobs cost a few commands; Lua unpacks some thousands at most.
+local COLLECTED_MOST = 2000
 local function collect(command, name, first, second)
   local list = lists[name]
   if not list then
@@ -22,6 +23,22 @@ local function collect(command, name, first, second)
   end
   list[#list + 1] = first
   list[#list + 1] = second
+  if #list > COLLECTED_MOST then
+    redis.call(unpack(list))
+    lists[name] = nil
+  end
+end
+
+local function index(id, tenant, spec)
+  collect('ZADD', index_by('state', tenant, 'open'), at, id)
+  if not string.find(spec, '"tags":{"', 1, true) then return end
+  local own = 'rt:job_indexes:' .. tenant
+  for name, value in pairs(cjson.decode(spec).tags or {}) do
+    local by_tag = index_by('tag', tenant, name .. '=' .. value)
+    collect('ZADD', by_tag, at, id)
+    lists[own] = lists[own] or { 'ZADD', own, 'NX' }
+    collect('ZADD', own, at, by_tag)
+  end
 end
 
 local function shares_duplicates(tenant)
@@ -75,6 +92,7 @@ local function enqueue(new)
   remember(new.idem_name, new.id .. ' ' .. new.fingerprint)
   remember(new.share_name, new.id)
   collect('ZADD', 'rt:jobs:' .. new.tenant, at, new.id)
+  index(new.id, new.tenant, new.spec)
   collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + new.deadline_s) / BUCKET_S), new.id)
   local score = new.boost_s == '0' and at or instant(now - new.boost_s)
   collect('ZADD', key('edits', 'backlog:' .. new.tenant), score, new.id)

@@ -1,4 +1,4 @@
--- Jobs: events, the end of a job, charges. Loaded behind money.lua in front of every script that moves a job.
+-- Jobs: events, the end of a job, charges. Loaded behind job_index.lua in front of every script that moves a job.
 -- Keys: `edits` lane keys, rt:timeline:{job}, rt:feed, rt:jobs:{tenant}, rt:receivers:{tenant}, rt:receiver:{id},
 -- rt:deliveries_of:{job}, rt:blobs, rt:blobs:{tenant} and the `deliveries` lane.
 
@@ -9,8 +9,9 @@ local DELIVERY_SCHEDULE_S = 100 * 3600  -- a job outlives its deliveries' schedu
 -- What is a job's own and lives as long as its record.
 local function keys_of(job) return { key('edits', 'spec:' .. job), state_key('edits', job), 'rt:timeline:' .. job } end
 
--- A job that was over is open again: its record has no end.
+-- A job that was over is open again: its record has no end. Called while the record still says how it ended.
 local function reopen(job)
+  index_reopened(job)
   redis.call('ZREM', 'rt:edits:dead', job)
   for _, name in ipairs(keys_of(job)) do redis.call('PERSIST', name) end
 end
@@ -96,7 +97,9 @@ end
 local function finish(job, tenant, state, now, retention_s, error, result)
   release('edits', tenant, job)
   local own = state_key('edits', job)
-  local charges = charges_of(job)
+  local known = redis.call('HMGET', own, 'charges', 'created_at')
+  local charges = known[1] and cjson.decode(known[1]) or {}
+  index_end(job, tenant, state, known[2] or instant(now), error, now)
   local when = #charges > 0 and possible_charges(charges) > 0 and 'after_charge' or 'before_charge'
   redis.call('HSET', own, 'group', tenant, 'state', state, 'called', '0', 'finished_at', instant(now))
   if state == 'cancelled' then redis.call('HSET', own, 'cancelled', when) end

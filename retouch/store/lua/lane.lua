@@ -165,10 +165,12 @@ local function release(lane, group, item)
   join(lane, group)
 end
 
+local function retrying_key(tenant) return 'rt:jobs_by_state:' .. tenant .. ':retrying' end
+
 -- Take an item out of the timetable.
 local function unpark(lane, group, item)
   redis.call('ZREM', key(lane, 'timetable'), item)
-  if lane == 'edits' then redis.call('SREM', key(lane, 'parked:' .. group), item) end
+  if lane == 'edits' then redis.call('ZREM', retrying_key(group), item) end
 end
 
 -- Take an item that nobody has claimed out of wherever it waits.
@@ -178,11 +180,13 @@ local function withdraw(lane, group, item)
   release(lane, group, item)
 end
 
--- Let an item wait without a slot until `at`. A tenant's parked jobs are a set of their own, so that room.lua can count
--- them at once; no limit is asked of receivers.
+-- Let an item wait without a slot until `at`. A tenant's parked jobs are on a list of their own, so that room.lua can
+-- count them at once; no limit is asked of receivers.
 local function park(lane, group, item, at)
   redis.call('ZADD', key(lane, 'timetable'), instant(at), item)
-  if lane == 'edits' then redis.call('SADD', key(lane, 'parked:' .. group), item) end
+  if lane == 'edits' then
+    redis.call('ZADD', retrying_key(group), redis.call('HGET', state_key(lane, item), 'created_at'), item)
+  end
   release(lane, group, item)
 end
 

@@ -1,0 +1,199 @@
+"""Lists of jobs by tenant, state, code, tag and time, each page read from the smallest index that serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from retouch.both_ways import both_ways, reply
+from retouch.store import keys
+from retouch.store.connect import Client
+from retouch.store.jobs import JobStore
+from retouch.store.pages import Place
+from retouch.store.records import JobRecord
+
+CANDIDATES_MOST = 100_000
+"""How many index entries one page looks at: at about 3 µs each, since a record is read of those alone that fit."""
+_STEP = 1_000
+_IN_FLIGHT = frozenset({"running", "polling"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Which jobs a list is of: empty fields do not narrow it. Instants (`until` is not in) are Unix seconds."""
+
+    tenants: Sequence[str]
+    state: str = ""
+    code: str = ""
+    tag: tuple[str, str] | None = None
+    since: float = 0.0
+    until: float = float("inf")
+
+    def fits(self, record: JobRecord) -> bool:
+        """Return whether a record is what the query asks for."""
+        return (
+            record.spec.tenant in self.tenants
+            and self.state in ("", record.state)
+            and (not self.code or (record.state == "failed" and (record.error or {}).get("code") == self.code))
+            and (self.tag is None or record.spec.tags.get(self.tag[0]) == self.tag[1])
+        )
+
+
+class JobPage(NamedTuple):
+    """Jobs, newest first, and the place behind which the next page begins: None at the end."""
+
+    records: list[JobRecord]
+    following: Place | None
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One tenant's index on its way from the newest entry on; what is walked must be in all of `within`."""
+
+    index: str
+    within: Sequence[str] = ()
+    without: Sequence[str] = ()
+    last: Place | None = None
+    unread: list[Place] = field(default_factory=list)
+    is_read: bool = False
+    count: int = _STEP
+
+
+class JobSearch:
+    """Queries over the indexes that the scripts write; see `job_index.lua`."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs, self._client = jobs, jobs.client
+
+    @both_ways
+    async def page(self, query: JobQuery, limit: int, after: Place | None = None) -> JobPage:
+        """
+        Read up to `limit` jobs behind a place. A page is shorter than that at the end alone, or where several filters
+        met 100,000 entries of their smallest index without a page full of jobs.
+        """
+        found: list[tuple[Place, JobRecord]] = []
+        async for places, looked_until in self._candidates(query, after, limit + 1):
+            for start in range(0, len(places), limit + 1):
+                part = places[start : start + limit + 1]
+                records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
+                found += [(at, records[at.item]) for at in part if at.item in records and query.fits(records[at.item])]
+                if len(found) > limit:
+                    return JobPage([record for _, record in found[:limit]], found[limit - 1][0])
+            if looked_until is not None:
+                return JobPage([record for _, record in found], looked_until)
+        return JobPage([record for _, record in found], None)
+
+    async def _candidates(
+        self, query: JobQuery, after: Place | None, wanted: int
+    ) -> AsyncIterator[tuple[list[Place], Place | None]]:
+        """Walk what all indexes say fits, newest first; the last one says where it stopped if that was not the end."""
+        walks = await self._plan(query, after)
+        for walk in walks:
+            walk.count = _STEP if walk.within or walk.without else min(wanted, _STEP)
+        looked_at = 0
+        while True:
+            await _fill(self._client, [walk for walk in walks if not (walk.unread or walk.is_read)], query)
+            taken = _take_oldest_safe(walks)
+            if not taken:
+                return
+            looked_at += len(taken)
+            stopped = taken[-1][0] if looked_at >= CANDIDATES_MOST else None
+            yield await _filtered(self._client, taken), stopped
+            if stopped:
+                return
+
+    async def _plan(self, query: JobQuery, after: Place | None) -> list[_Walk]:
+        """Choose for each tenant which of the indexes that serve is walked: the one with the fewest entries."""
+        serving = [_indexes(query, tenant) for tenant in query.tenants]
+        pipe = self._client.pipeline(transaction=False)
+        for tenant, indexes in zip(query.tenants, serving, strict=True):
+            for index in indexes:
+                pipe.zcard(index)
+            if query.state in _IN_FLIGHT:
+                pipe.zinter({keys.lane("edits", "slots"): 0, keys.jobs(tenant): 1}, withscores=True)
+        replies = iter(await reply(pipe.execute()))
+        walks = []
+        for tenant, indexes in zip(query.tenants, serving, strict=True):
+            sizes = {index: next(replies) for index in indexes}
+            smallest, *others = sorted(indexes, key=lambda index: sizes[index])
+            walk = _Walk(smallest, others, last=after)
+            if query.state == "queued":
+                walk.without = [keys.jobs_by("state", tenant, "retrying")]
+            if query.state in _IN_FLIGHT:  # what has a slot is bounded by the lane's limit, whoever has how many jobs
+                _read(walk, next(replies), query)
+                walk.is_read = True
+            walks.append(walk)
+        return walks
+
+
+def indexes_of(record: JobRecord) -> list[str]:
+    """Name the indexes by state, code and tag that a job may be in."""
+    tenant, code = record.spec.tenant, (record.error or {}).get("code")
+    names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
+    names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
+    return [*names, keys.jobs_by("code", tenant, code)] if code else names
+
+
+def _indexes(query: JobQuery, tenant: str) -> list[str]:
+    """Name the indexes that each job which fits is in."""
+    found = [keys.jobs_by("code", tenant, query.code)] if query.code else []
+    if query.tag:
+        found.append(keys.jobs_by("tag", tenant, "=".join(query.tag)))
+    if query.state:
+        known = query.state if query.state in keys.JOB_STATES_INDEXED else "open"
+        found.append(keys.jobs_by("state", tenant, known))
+    return found or [keys.jobs(tenant)]
+
+
+async def _fill(client: Client, walks: Sequence[_Walk], query: JobQuery) -> None:
+    """
+    Read further entries of these walks, in one round trip each time, until each has some or is at its end.
+
+    Entries of the instant where a walk stands are read again and passed over: they may be in a batch of hundreds, and
+    a place counted from the top would move when jobs come or change.
+    """
+    while walks:
+        pipe = client.pipeline(transaction=False)
+        for walk in walks:
+            latest = f"{walk.last.at:.3f}" if walk.last else f"({query.until}" if query.until < float("inf") else "+inf"
+            pipe.zrevrangebyscore(walk.index, latest, query.since, start=0, num=walk.count, withscores=True)
+        for walk, entries in zip(walks, await reply(pipe.execute()), strict=True):
+            walk.is_read = len(entries) < walk.count
+            _read(walk, entries, query)
+            if not walk.unread:
+                walk.count *= 2
+        walks = [walk for walk in walks if not (walk.unread or walk.is_read)]
+
+
+def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) -> None:
+    places = sorted((Place(at, item) for item, at in entries if query.since <= at < query.until), reverse=True)
+    walk.unread = [place for place in places if walk.last is None or place < walk.last]
+    if walk.unread:
+        walk.last = walk.unread[-1]
+
+
+def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[Place, _Walk]]:
+    """Take, newest first, what no walk can still have something newer than."""
+    floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
+    taken = []
+    for walk in walks:
+        safe = [place for place in walk.unread if floor is None or place >= floor]
+        walk.unread = walk.unread[len(safe) :]
+        taken += [(place, walk) for place in safe]
+    return sorted(taken, key=lambda one: one[0], reverse=True)
+
+
+async def _filtered(client: Client, taken: Sequence[tuple[Place, _Walk]]) -> list[Place]:
+    """Leave out what is not in the other indexes of its walk."""
+    checks: list[tuple[str, bool, list[Place]]] = []
+    for walk in {id(walk): walk for _, walk in taken}.values():
+        own = [place for place, of in taken if of is walk] if walk.within or walk.without else []
+        checks += [(index, True, own) for index in walk.within] + [(index, False, own) for index in walk.without]
+    pipe = client.pipeline(transaction=False)
+    for index, _, places in checks:
+        pipe.zmscore(index, [place.item for place in places])
+    out = set[Place]()
+    for (_, has_to_be, places), scores in zip(checks, await reply(pipe.execute()) if checks else (), strict=True):
+        out.update(place for place, score in zip(places, scores, strict=True) if (score is not None) != has_to_be)
+    return [place for place, _ in taken if place not in out]
