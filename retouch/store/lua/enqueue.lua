@@ -55,22 +55,20 @@ local function is_worth_sharing(job)
   return result and redis.call('ZSCORE', 'rt:blobs', cjson.decode(result).name)
 end
 
-local function remember(name, value)
-  if name then redis.call('SET', name, value, 'EX', REMEMBERED_S) end
-end
+local function remember(name, value) redis.call('SET', name, value, 'EX', REMEMBERED_S) end
 
 -- Return the result for a request that needs no job of its own, or nil.
-local function without_own_job(new)
-  local bound = new.idem_name and redis.call('GET', new.idem_name)
+local function without_own_job(id, fingerprint, idem_name, share_name, spec)
+  local bound = idem_name and redis.call('GET', idem_name)
   if bound then
-    local earlier, fingerprint = string.match(bound, '^(%S+) (%S+)$')
-    if earlier == new.id then return 'new' end
-    return fingerprint == new.fingerprint and 'replayed ' .. earlier or 'conflict'
+    local earlier, first_fingerprint = string.match(bound, '^(%S+) (%S+)$')
+    if earlier == id then return 'new' end
+    return first_fingerprint == fingerprint and 'replayed ' .. earlier or 'conflict'
   end
-  if new.spec == '' then return 'absent' end
-  local holder = new.share_name and redis.call('GET', new.share_name)
-  if not holder or holder == new.id or not is_worth_sharing(holder) then return nil end
-  remember(new.idem_name, holder .. ' ' .. new.fingerprint)
+  if spec == '' then return 'absent' end
+  local holder = share_name and redis.call('GET', share_name)
+  if not holder or holder == id or not is_worth_sharing(holder) then return nil end
+  if idem_name then remember(idem_name, holder .. ' ' .. fingerprint) end
   return 'shared ' .. holder
 end
 
@@ -82,33 +80,28 @@ local function room_for(tenant)
   return rooms[tenant]
 end
 
-local function enqueue(new)
-  local result = without_own_job(new)
+-- Up to 500 jobs come in one call, so that no table is made for one.
+local function enqueue(heading, spec)
+  local id, tenant, boost_s, deadline_s, fingerprint, share_key, idem = string.match(heading, HEADING)
+  local idem_name = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem
+  local share_name = share_key ~= '-' and shares_duplicates(tenant) and 'rt:shared:' .. tenant .. ':' .. share_key
+  local result = without_own_job(id, fingerprint, idem_name, share_name, spec)
   if result then return result end
-  local room, spec_name = room_for(new.tenant), key('edits', 'spec:' .. new.id)
+  local room, spec_name = room_for(tenant), 'rt:edits:spec:' .. id
   if room.left <= 0 and redis.call('EXISTS', spec_name) == 0 then return 'full ' .. room.reason end
-  if not redis.call('SET', spec_name, new.spec, 'NX') then return 'new' end  -- it is on record already
+  if not redis.call('SET', spec_name, spec, 'NX') then return 'new' end  -- it is on record already
   room.left = room.left - 1
-  remember(new.idem_name, new.id .. ' ' .. new.fingerprint)
-  remember(new.share_name, new.id)
-  collect('ZADD', 'rt:jobs:' .. new.tenant, at, new.id)
-  index(new.id, new.tenant, new.spec)
-  collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + new.deadline_s) / BUCKET_S), new.id)
-  local score = new.boost_s == '0' and at or instant(now - new.boost_s)
-  collect('ZADD', key('edits', 'backlog:' .. new.tenant), score, new.id)
-  joined[new.tenant] = true
+  if idem_name then remember(idem_name, id .. ' ' .. fingerprint) end
+  if share_name then remember(share_name, id) end
+  collect('ZADD', 'rt:jobs:' .. tenant, at, id)
+  index(id, tenant, spec)
+  collect('RPUSH', 'rt:edits:deadlines:' .. math.floor((now + deadline_s) / BUCKET_S), id)
+  collect('ZADD', 'rt:edits:backlog:' .. tenant, boost_s == '0' and at or instant(now - boost_s), id)
+  joined[tenant] = true
   return 'new'
 end
 
-for place = 1, #ARGV, 2 do
-  local id, tenant, boost_s, deadline_s, fingerprint, share_key, idem = string.match(ARGV[place], HEADING)
-  results[#results + 1] = enqueue({
-    id = id, tenant = tenant, boost_s = boost_s, deadline_s = deadline_s, fingerprint = fingerprint,
-    idem_name = idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem,
-    share_name = share_key ~= '-' and shares_duplicates(tenant) and 'rt:shared:' .. tenant .. ':' .. share_key,
-    spec = ARGV[place + 1],
-  })
-end
+for place = 1, #ARGV, 2 do results[#results + 1] = enqueue(ARGV[place], ARGV[place + 1]) end
 for _, list in pairs(lists) do redis.call(unpack(list)) end
 for tenant in pairs(joined) do
   redis.call('SADD', 'rt:tenants', tenant)
