@@ -45,9 +45,9 @@ class QueueFull(RetouchError):
     """
     A tenant has no room for a job, new or replayed: nothing of it was enqueued, nothing charged.
 
-    `reason` is `backlog` (too many of its jobs wait, be it for a slot or for their next attempt) or `budget` (its calls
-    of today are spent or promised); `retry_after_s` says when it is worth asking again. Of many edits, those that had
-    room are in.
+    `reason` is `backlog` (too many of its jobs wait, be it for a slot or for their next attempt), `budget` (its calls
+    of today are spent or promised) or `requests` (a gateway serves as many of its requests of this kind as it does at
+    once); `retry_after_s` says when it is worth asking again. Of many edits, those that had room are in.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:

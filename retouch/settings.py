@@ -100,6 +100,13 @@ class Settings(BaseSettings):
         description="What the gateway does with init_image when it accepts a job: off, keep a checked copy, whose link "
         "the endpoint is sent if it cannot read init_image, or ours: keep one and send its link at once.",
     )
+    capture_memory_mb: int = Field(
+        400,
+        ge=200,
+        le=1_000_000,
+        description="Most memory, in MB, for the bytes of all init_image pictures that a "
+        "gateway fetches at once; one tenant gets half. A picture takes twice its size.",
+    )
     drop_in_wait_s: float = Field(
         8.0, ge=0, le=600,
         description="How long POST /api/v5/pix2pix waits for the image before it says processing; OkHttp gives up "

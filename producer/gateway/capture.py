@@ -8,7 +8,7 @@ hurt. Addresses are vetted as all that users supply.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import parse_qsl, urlsplit
@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from producer.gateway.problems import ProblemError
-from producer.gateway.turns import Turns
+from producer.gateway.turns import Bulkhead
 from retouch.blobs import BlobStore, name_in
+from retouch.outside.fair_limiter import FairLimiter
 from retouch.outside.http import Trouble, download, make_session
 from retouch.outside.pictures import PictureFault, PictureLimits, check
 from retouch.settings import Settings
@@ -26,7 +27,8 @@ from retouch.store.kept import keep_blob, owns_blob
 from retouch.store.links import LinkSigner
 
 FETCH_WITHIN_S = 10.0
-AT_ONCE, AT_ONCE_PER_TENANT = 16, 8
+AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT = 16, 8, 2_000
+_COPIES = 2  # the pieces as they came, and the whole that is made of them
 _FRESH_S = 10.0
 _TRANSIENT = {"not_connected", "timeout", "reset"}
 
@@ -48,13 +50,14 @@ class Input:
 class InputKeeper:
     """Keeps inputs; the same URL of one tenant within ten seconds is fetched once."""
 
-    def __init__(self, settings: Settings, blobs: BlobStore, client: Client) -> None:
-        self._settings, self._blobs, self._client = settings, blobs, client
+    def __init__(self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter) -> None:
+        self._settings, self._blobs, self._client, self._decoding = settings, blobs, client, decoding
         self._signer = LinkSigner(client)
         self._ours = f"{settings.public_url.rstrip('/')}/files/"
         self._fetches: dict[tuple[str, str, float], asyncio.Task[Input]] = {}
-        self._turns = Turns(AT_ONCE, AT_ONCE_PER_TENANT)
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="inputs")
+        memory = settings.capture_memory_mb * 1_000_000
+        self._memory = FairLimiter(memory, memory // 2)
+        self._threads = Bulkhead("inputs", AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT, FETCH_WITHIN_S)
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -70,7 +73,10 @@ class InputKeeper:
         fetch = self._fetches.get(wanted)
         if fetch is None:
             name = self.name_of(url)
-            work = self._own(name, url, tenant, for_s) if name else self._foreign(url, tenant, for_s)
+            if name:
+                work = self._threads.run(tenant, self._keep_own, name, url, tenant, for_s)
+            else:
+                work = self._threads.run(tenant, self._fetch, url, tenant, for_s)
             fetch = self._fetches[wanted] = asyncio.create_task(work)
             fetch.add_done_callback(lambda done: self._forget_later(wanted, done))
         return await asyncio.shield(fetch)
@@ -82,13 +88,6 @@ class InputKeeper:
     def _forget_later(self, wanted: tuple[str, str, float], done: asyncio.Task[Input]) -> None:
         failed = done.cancelled() or done.exception() is not None
         asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, wanted, None)
-
-    async def _own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._keep_own, name, url, tenant, for_s)
-
-    async def _foreign(self, url: str, tenant: str, for_s: float) -> Input:
-        async with self._turns.of(tenant):
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url, tenant, for_s)
 
     def _keep_own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
         if fault := self._fault_of_own(name, url, tenant):
@@ -107,16 +106,32 @@ class InputKeeper:
         return "" if is_open and self._blobs.exists(name) else "our own link leads to no picture: not found"
 
     def _fetch(self, url: str, tenant: str, for_s: float) -> Input:
-        limits = PictureLimits()
-        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=limits.max_bytes)
+        with ExitStack() as room:
+            body = self._download(url, tenant, room)
+            with self._decoding.hold(tenant):
+                picture = check(body)
+            if isinstance(picture, PictureFault):
+                raise _unreadable(picture.message, retryable=False)
+            return self._kept(self._blobs.put(body, picture.suffix), tenant, for_s, ours=False)
+
+    def _download(self, url: str, tenant: str, room: ExitStack) -> bytes:
+        """Return what is behind a URL; `room` holds its share of the memory for captures."""
+
+        def admit(size: int) -> bool:
+            room.close()  # that of a redirect, whose body is gone
+            try:
+                room.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
+            except TimeoutError:
+                return False
+            return True
+
+        most = PictureLimits().max_bytes
+        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=most, admit=admit)
         if isinstance(answer, Trouble):
             raise _unreadable(answer.detail, retryable=answer.kind in _TRANSIENT)
         if answer.status != 200:
             raise _unreadable(f"its server answered {answer.status}", retryable=answer.status >= 500)
-        picture = check(answer.body, limits)
-        if isinstance(picture, PictureFault):
-            raise _unreadable(picture.message, retryable=False)
-        return self._kept(self._blobs.put(answer.body, picture.suffix), tenant, for_s, ours=False)
+        return answer.body
 
     def _kept(self, name: str, tenant: str, for_s: float, *, ours: bool) -> Input:
         with clear_errors():
@@ -125,7 +140,7 @@ class InputKeeper:
 
     def close(self) -> None:
         """Give up the threads; a fetch in flight ends within its own deadline."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def _unreadable(words: str, *, retryable: bool) -> ProblemError:

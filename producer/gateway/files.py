@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -41,7 +42,7 @@ router = APIRouter(tags=["files"])
 @router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
 @router.get(
     "/files/{name:path}", operation_id="read_file", response_class=Response,
-    responses={**IMAGE, **documented(401, 403, 404, 422, 503)},
+    responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
 )  # fmt: skip
 async def read_file(
     name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
@@ -49,13 +50,15 @@ async def read_file(
     signature: Annotated[str, Query(description="As the link says.")] = "",
 ) -> Response:  # fmt: skip
     """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
+    tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
         if not await run_in_threadpool(_may_read, tools, key, name):
             raise ProblemError("not-found", GONE)
+        tenant = key.tenant
     elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
         raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
-    return await run_in_threadpool(serve_blob, tools.blobs, name, if_none_match)
+    return await serve_blob(tools, tenant, name, if_none_match)
 
 
 def _may_read(tools: GatewayTools, key: ApiKey, name: str) -> bool:
@@ -68,26 +71,35 @@ def _is_signed(tools: GatewayTools, name: str, expires: str, signature: str) -> 
         return tools.signer.verify(name, expires, signature)
 
 
-def serve_blob(blobs: BlobStore, name: str, if_none_match: str = "") -> Response:
-    """Give a blob's bytes, or 304; a thumbnail is made when it is first asked for."""
+async def serve_blob(tools: GatewayTools, tenant: str, name: str, if_none_match: str = "") -> Response:
+    """
+    Return a blob's bytes, or 304; a thumbnail is made when it is first asked for.
+
+    `tenant` is whose turn it takes to read; "" for whoever holds a link.
+    """
+    return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
+
+
+def _read(tools: GatewayTools, tenant: str, name: str, if_none_match: str) -> Response:
+    blobs = tools.blobs
     etag = f'"{name.rpartition("/")[2]}"'
     try:
         if etag in if_none_match and blobs.exists(name):
             return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
-        data = _bytes_of(blobs, name)
+        data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
     except (BlobMissing, ValueError):
         raise ProblemError("not-found", GONE) from None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
 
 
-def _bytes_of(blobs: BlobStore, name: str) -> bytes:
+def _bytes_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -> bytes:
     try:
         return blobs.get(name)
     except BlobMissing:
         if not is_thumbnail(name):
             raise
-    return blobs.get(thumbnail_of(blobs, _whole_of(blobs, name)))
+    return blobs.get(thumbnail_of(blobs, _whole_of(blobs, name), turn))
 
 
 def _whole_of(blobs: BlobStore, thumbnail: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from producer.documents import charge_document, delivery_document
 from producer.gateway import shapes
@@ -20,29 +21,31 @@ from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey
 
 router = APIRouter(prefix="/v1/edits/{id}", tags=["edits"])
-_PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 503)}
+_PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 429, 503)}
 IfNoneMatch = Annotated[str, Header()]
 
 
 @router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
-def read_image(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+async def read_image(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
     """The edited image; 409 while there is none."""
-    return serve_blob(tools.blobs, _image_name(tools, id, key), if_none_match)
+    name = await run_in_threadpool(_image_name, tools, id, key)
+    return await serve_blob(tools, key.tenant, name, if_none_match)
 
 
 @router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
-def read_thumbnail(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+async def read_thumbnail(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
     """A WebP of at most 256 pixels a side; made when first asked for."""
-    return serve_blob(tools.blobs, thumbnail_name(_image_name(tools, id, key)), if_none_match)
+    name = await run_in_threadpool(_image_name, tools, id, key)
+    return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)
 
 
 @router.get("/input", operation_id="read_input", response_class=Response, responses=_PICTURE)
-def read_input(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+async def read_input(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
     """The picture that came in, as it was when the job was accepted."""
-    record = tools.record(id, key)
+    record = await run_in_threadpool(tools.record, id, key)
     if not record.spec.input:
         raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
-    return serve_blob(tools.blobs, record.spec.input, if_none_match)
+    return await serve_blob(tools, key.tenant, record.spec.input, if_none_match)
 
 
 def _image_name(tools: GatewayTools, job: str, key: ApiKey) -> str:

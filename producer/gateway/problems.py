@@ -75,6 +75,9 @@ KINDS = {
     "budget-spent": Kind(
         429, "The calls of today are spent or promised", True, "Wait for the next UTC day, or have the budget raised."
     ),
+    "too-many-at-once": Kind(
+        429, "Too many requests of this kind at once", True, "Wait as Retry-After says, and send fewer at a time."
+    ),
     "internal": Kind(500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."),
     "store-unavailable": Kind(
         503, "Redis does not answer", True,

@@ -15,8 +15,10 @@ from producer.gateway.capture import InputKeeper
 from producer.gateway.hub import Hub
 from producer.gateway.problems import not_found
 from producer.gateway.reception import EnqueueService
-from producer.gateway.turns import Turns
+from producer.gateway.turns import Bulkhead, Turns
 from retouch.connections import Connections
+from retouch.outside.fair_limiter import decoding_limiter
+from retouch.outside.webhook import TIMEOUT_S
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
 from retouch.store.ledger import Ledger
@@ -24,8 +26,10 @@ from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey, TenantStore
 
-UPLOADS_AT_ONCE, UPLOADS_PER_TENANT = 8, 2
+UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
 """How many uploads are held in memory at once; others wait for their turn, slow ones hold up their own tenant alone."""
+FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
+TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 
 
 class GatewayTools:
@@ -40,10 +44,14 @@ class GatewayTools:
         self.keyring = Keyring(self.tenants)
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
-        self.keeper = InputKeeper(settings, self.blobs, self.client)
+        self.decoding = decoding_limiter()
+        self.keeper = InputKeeper(settings, self.blobs, self.client, self.decoding)
         self.enqueueing = EnqueueService(self.connections, self.keeper)
         self.hub = Hub(self.connections)
-        self.upload_turns = Turns(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT)
+        self.upload_turns = Turns(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
+        self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
+        self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING)
+        self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
@@ -66,7 +74,8 @@ class GatewayTools:
     async def close(self) -> None:
         """Give up threads and connections."""
         await self.hub.close()
-        self.keeper.close()
+        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.keeper):
+            bulkhead.close()
         self.client.close()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from python_multipart.multipart import MultipartParser
-from starlette.concurrency import run_in_threadpool
 
 from producer.documents import Document
 from producer.gateway import shapes
@@ -47,7 +46,7 @@ _KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
             "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)},
         }
     },
-    responses=documented(400, 401, 408, 413, 415, 422, 503),
+    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
 )  # fmt: skip
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
@@ -58,7 +57,7 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     kind = request.headers.get("content-type", "").strip()
     async with tools.upload_turns.of(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await run_in_threadpool(_keep, body, kind, tools, key.tenant), 201)
+        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)
 
 
 def _keep(body: bytes, kind: str, tools: GatewayTools, tenant: str) -> Document:
@@ -66,7 +65,8 @@ def _keep(body: bytes, kind: str, tools: GatewayTools, tenant: str) -> Document:
         body = _file_in_form(body, kind)
     elif kind.partition(";")[0].strip().lower() not in _KINDS:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
-    picture = check(body, replace(PictureLimits(), max_bytes=UPLOAD_MOST))
+    with tools.decoding.hold(tenant):
+        picture = check(body, replace(PictureLimits(), max_bytes=UPLOAD_MOST))
     if isinstance(picture, PictureFault):
         raise invalid([("file", picture.message)])
     name = tools.blobs.put(body, picture.suffix)

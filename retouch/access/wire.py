@@ -161,8 +161,8 @@ def error_in(problem: dict[str, Any]) -> RetouchError:
             return _outage("gave up reading the request")
         case "idempotency-conflict":
             return IdempotencyConflict(f"{detail}. Use a new key for a new request.")
-        case "backlog-full" | "budget-spent":
-            reason = kind.partition("-")[0]
+        case "backlog-full" | "budget-spent" | "too-many-at-once":
+            reason = "requests" if kind == "too-many-at-once" else kind.partition("-")[0]
             return QueueFull("of this key", reason, 1, float(problem.get("retry_after_s") or 0))
     faults = [(str(fault["field"]), str(fault["message"])) for fault in problem.get("faults", ())]
     return InvalidEdit(faults or [("request", detail or kind)])

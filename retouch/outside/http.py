@@ -15,7 +15,7 @@ import http.client
 import json as _json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -94,12 +94,14 @@ def send(
     max_bytes: int,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     truncate: bool = False,
+    admit: Callable[[int], bool] | None = None,
 ) -> Answer | Trouble:
     """
     Send one request and read its answer, all within `timeout_s`; redirects are answers like others.
 
     `json` is serialised, `data` goes out as it is. A body over `max_bytes` is Trouble, or with `truncate` is cut
-    there. On a guarded session the URL's text is checked as well as every address it resolves to.
+    there. Before a body is read, `admit` is asked with the most bytes that it may have; where it returns False, the
+    call ends as `timeout`. On a guarded session the URL's text is checked as well as every address it resolves to.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks
@@ -112,7 +114,7 @@ def send(
     call = Call(connect_timeout_s, timeout_s)
     try:
         response = _exchange(session, method, parts, data, _headers(headers, json is not None), call)
-        body, truncated = _read(response, max_bytes, truncate, call)
+        body, truncated = _read(response, max_bytes, truncate, call, admit)
         return Answer(response.status, response.headers, body, time.monotonic() - started_at, truncated)
     except Exception as error:  # noqa: BLE001 - nothing that a peer sends may raise into an attempt: it may be paid
         return _trouble(error, call, time.monotonic() - started_at)
@@ -121,15 +123,19 @@ def send(
         call.deadline.lift()
 
 
-def download(session: requests.Session, url: str, *, timeout_s: float, max_bytes: int) -> Answer | Trouble:
+def download(
+    session: requests.Session, url: str, *, timeout_s: float, max_bytes: int, admit: Callable[[int], bool] | None = None
+) -> Answer | Trouble:
     """
     GET a URL, following at most three redirects by hand: each hop is checked and vetted like the first.
 
-    `timeout_s` is for all hops together. The answer's status is the last hop's, whatever it is.
+    `timeout_s` is for all hops together; `admit` is asked for each of them, as in `send`. The answer's status is the
+    last hop's, whatever it is.
     """
     give_up_at = time.monotonic() + timeout_s
     for _ in range(MAX_REDIRECTS + 1):
-        answer = send(session, "GET", url, timeout_s=max(give_up_at - time.monotonic(), 0.001), max_bytes=max_bytes)
+        left_s = max(give_up_at - time.monotonic(), 0.001)
+        answer = send(session, "GET", url, timeout_s=left_s, max_bytes=max_bytes, admit=admit)
         location = answer.headers.get("location") if isinstance(answer, Answer) else None
         if not isinstance(answer, Answer) or answer.status not in (301, 302, 303, 307, 308) or not location:
             return answer
@@ -166,10 +172,14 @@ def _exchange(
     return response
 
 
-def _read(response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call) -> tuple[bytes, bool]:
+def _read(
+    response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call, admit: Callable[[int], bool] | None
+) -> tuple[bytes, bool]:
     """The body and whether it was cut; the connection goes back to its pool only if the body was read to its end."""
     try:
-        _check_head(response, max_bytes, truncate)
+        size = _check_head(response, max_bytes, truncate)
+        if admit is not None and not admit(size):
+            raise _Refused("timeout", "there was no room for the answer's bytes in time")
         chunks, count = [], 0
         while count <= max_bytes and (chunk := response.read(min(_CHUNK, max_bytes + 1 - count))):
             chunks.append(chunk)
@@ -189,7 +199,8 @@ def _ends_with_connection(response: BaseHTTPResponse) -> bool:
     return "content-length" not in response.headers and "transfer-encoding" not in response.headers
 
 
-def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> None:
+def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> int:
+    """Return the most bytes that the body may have."""
     encoding = response.headers.get("content-encoding", "identity")
     length = response.headers.get("content-length", "")
     if response.status < 200:
@@ -198,6 +209,7 @@ def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> N
         raise _Refused("bad_answer", "expected no content encoding, got one that was not asked for")
     if not truncate and length.isdecimal() and int(length[:18]) > max_bytes:
         raise _Refused("too_large", f"expected at most {max_bytes} bytes, got {length[:18]}")
+    return min(int(length[:18]), max_bytes) if length.isdecimal() else max_bytes
 
 
 def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:

@@ -4,15 +4,14 @@ Judges bytes that claim to be an image: the endpoint sends pages, half files and
 Magic bytes first, then the file's structure, then the one Pillow reader for that format; no other is ever tried. Caps
 on bytes, parts, scans, pixels and frames hold before anything is decoded and stand below Pillow's own bomb warning.
 Then the file is decoded once and to its end, since a header says nothing about the second half; a JPEG at an eighth of
-its size, which reads every byte as well. Metadata never reaches a decoder.
+its size, which reads every byte as well. Metadata never reaches a decoder. Servers hold a turn of the
+[decoding limiter](fair_limiter.py) meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -44,7 +43,6 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a picture upright, by its EXIF orientation."""
-_decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class PictureFault:
 
 
 def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | PictureFault:
-    """Judge bytes as an image within `limits`, decoding it once; costs 5 to 30 ms a megapixel."""
+    """Judge bytes as an image within `limits`, decoding it once; costs 5 to 40 ms a megapixel."""
     if len(data) > limits.max_bytes:
         return PictureFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")
     kind = kind_of(data)
@@ -107,7 +105,7 @@ def check(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture | Pic
         structure = structure_of(data, kind)
         if fault := _fault_of_structure(structure, limits):
             return fault
-        with _decoding, _READERS[kind](io.BytesIO(structure.data)) as image:
+        with _READERS[kind](io.BytesIO(structure.data)) as image:
             return _fault_of_head(image, limits) or _decoded(image, kind, data, structure)
     except _BOMB:  # some of Pillow's readers count pixels before anybody can ask for the size
         return PictureFault("too_many_pixels", f"expected at most {limits.max_megapixels:g} megapixels, got far more")
@@ -137,7 +135,7 @@ def thumbnail(data: bytes, size: int = 256) -> bytes:
         raise ValueError(f"expected a PNG, JPEG or WebP image, got {kind}")
     try:
         structure = structure_of(data, kind)
-        with _decoding, _READERS[kind](io.BytesIO(structure.data)) as image:
+        with _READERS[kind](io.BytesIO(structure.data)) as image:
             exif = structure.exif or image.info.get("exif", b"")
             image.draft("RGB", (size * 2, size * 2))
             small = _eight_bit(image)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from retouch.blobs import BlobStore, thumbnail_name
 from retouch.outside.pictures import thumbnail
 
 
-def thumbnail_of(blobs: BlobStore, name: str) -> str:
+def thumbnail_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -> str:
     """
-    The name of a blob's thumbnail, kept beside it; the first call makes it, the others only look.
+    The name of a blob's thumbnail, kept beside it; the first call makes it in its `turn`, the others only look.
 
     Two first calls at once make the same bytes twice, which is harmless. Raises `BlobMissing` and, for a blob that is
     no image, `ValueError`.
     """
     small = thumbnail_name(name)
     if not blobs.exists(small):
-        blobs.put_as(small, thumbnail(blobs.get(name)))
+        data = blobs.get(name)
+        with turn:
+            made = thumbnail(data)
+        blobs.put_as(small, made)
     return small

@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given, settings
@@ -222,18 +223,18 @@ def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monk
     """The second request for a thumbnail decodes nothing and gives the same name beside the original's."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     name = blobs.put(saved(drawing(), "PNG"), "png")
-    small = thumbnail_of(blobs, name)
+    small = thumbnail_of(blobs, name, nullcontext())
     assert small == name.replace(".png", ".thumb.webp")
     assert kind_of(blobs.get(small)) == "WEBP"
     monkeypatch.setattr(thumbnails, "thumbnail", lambda _data: pytest.fail("decoded again"))
-    assert thumbnail_of(blobs, name) == small
+    assert thumbnail_of(blobs, name, nullcontext()) == small
 
 
 def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Asking for the thumbnail of what was never stored says so."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     with pytest.raises(BlobMissing):
-        thumbnail_of(blobs, f"ab/ab{'0' * 62}.png")
+        thumbnail_of(blobs, f"ab/ab{'0' * 62}.png", nullcontext())
 
 
 @settings(max_examples=150)

@@ -31,9 +31,9 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 ERRORS = {
     "unauthorized": Unauthorized, "forbidden": Unauthorized, "not-found": UnknownJob, "conflict": NotNow,
     "no-image-yet": NotNow, "idempotency-conflict": IdempotencyConflict, "backlog-full": QueueFull,
-    "budget-spent": QueueFull, "invalid-request": InvalidEdit, "input-unreadable": InvalidEdit,
-    "slow-body": StoreUnavailable, "store-unavailable": StoreUnavailable, "internal": StoreUnavailable,
-    "image-store-unavailable": BlobError,
+    "budget-spent": QueueFull, "too-many-at-once": QueueFull, "invalid-request": InvalidEdit,
+    "input-unreadable": InvalidEdit, "slow-body": StoreUnavailable, "store-unavailable": StoreUnavailable,
+    "internal": StoreUnavailable, "image-store-unavailable": BlobError,
 }  # fmt: skip
 
 

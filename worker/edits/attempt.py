@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from retouch.blobs import BlobStore
 from retouch.blobs.interface import BlobError
@@ -23,6 +23,7 @@ from retouch.outcomes import (
     Unasked,
     Unwanted,
 )
+from retouch.outside.fair_limiter import FairLimiter, decoding_limiter
 from retouch.outside.http import Trouble
 from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check
 from retouch.policy import GATES, RetryPolicy, decide
@@ -55,6 +56,7 @@ class EditTools:
     pulse: Pulse
     settings: Settings
     policy: RetryPolicy
+    decoding: FairLimiter = field(default_factory=decoding_limiter)
 
 
 def run_edit(job: str, tools: EditTools) -> None:
@@ -146,7 +148,8 @@ def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcom
     answer = tools.endpoint.fetch(url)
     if isinstance(answer, Trouble):
         return Rejected(answer.detail) if answer.kind == "too_large" else NotYet(f"download: {answer.detail}")
-    picture, odd = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
+    with tools.decoding.hold(claim.spec.tenant):
+        picture, odd = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
     if isinstance(picture, PictureFault):
         beyond = not odd and picture.code in _BEYOND_LIMITS
         return Rejected(picture.message) if beyond else NotYet(f"status {answer.status}: {picture.message}")
