@@ -31,9 +31,9 @@ class PulseStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **_: Any) -> None:
         process.connections = worker.concurrency + 8
 
-    def start(self, _: Any) -> None:
+    def start(self, worker: Any) -> None:
         """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
-        process.start()
+        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
 
 
 app.steps["worker"].add(PulseStep)
