@@ -77,6 +77,25 @@ class Lanes:
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
+    def numbers_of(self, lane: str, groups: Sequence[str]) -> LaneNumbers:
+        """
+        Read how these groups stand in a lane, at the lane's limit and gate; `dead` is 0.
+
+        `parked` is known of tenants alone, since a lane's timetable is one for all groups.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+            for group in groups:
+                pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
+                pipe.zcard(keys.jobs_by("state", group, "retrying"))
+            (limit, paused, open_until), (seconds, _), *rows = pipe.execute()
+        waiting = {group: depth for group, depth in zip(groups, rows[::3], strict=True) if depth}
+        held, parked = sum(int(count or 0) for count in rows[1::3]), sum(rows[2::3])
+        usual = AUTO_START if lane == "edits" else 64
+        open_s = max(0.0, float(open_until or 0) - seconds)
+        total = sum(waiting.values())
+        return LaneNumbers(total, held, int(limit or usual), parked, 0, paused == "1", open_s, waiting)
+
     @both_ways
     async def numbers(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""

@@ -8,6 +8,8 @@ local gone = 0
 for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', 'rt:receivers_of_jobs', '-inf', old_until, 'LIMIT', 0, MOST)) do
   redis.call('ZREM', 'rt:receivers_of_jobs', receiver)
   if redis.call('HGET', 'rt:receiver:' .. receiver, 'every_job') ~= '1' then
+    local tenant = redis.call('HGET', 'rt:receiver:' .. receiver, 'tenant') or ''
+    redis.call('SREM', 'rt:receivers_by_tenant:' .. tenant, receiver)
     gone = gone + redis.call('DEL', 'rt:receiver:' .. receiver)
     redis.call('DEL', 'rt:deliveries:health:' .. receiver)
     redis.call('HDEL', 'rt:deliveries:limits', receiver)
