@@ -92,7 +92,7 @@ def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Docum
 
 
 def lane_document(numbers: LaneNumbers) -> Document:
-    """Describe how a lane stands; `waiting_by_group` counts by tenant or by receiver."""
+    """Describe how a lane stands; `waiting_by_group` counts by tenant."""
     return asdict(numbers)
 
 

@@ -35,7 +35,10 @@ hypothesis_settings.load_profile("house")
 
 ENDPOINT_KEY = "sk-test-endpoint-key"
 BROKER_PREFIX = "rt:broker:"
-INDEXES = ("ready", "resting", "held", "shut", "slots", "timetable", "dead", "recent")
+INDEXES = (
+    *("ready", "resting", "held", "shut", "slots", "timetable", "dead", "recent"),
+    *("failing", "waiting_by_tenant", "workers"),
+)
 FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}
 
 
@@ -94,9 +97,7 @@ def leaked_keys(client: Any) -> list[str]:
 
 def _may_last(client: Any, name: str) -> bool:
     _, first, *rest = [*name.split(":", 3), "", ""]
-    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first.startswith(
-        ("job", "deliveries_by_tenant")
-    ):  # trimmed with its records
+    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first.startswith("job"):  # trimmed with its records
         return True
     if first == "timeline":
         return _is_open(client, "edits", rest[0])
@@ -106,7 +107,7 @@ def _may_last(client: Any, name: str) -> bool:
         return int(rest[1]) > int(client.hget("rt:edits:gate", "deadlines_swept") or 0)
     if rest[0] in ("spec", "state"):
         return _is_open(client, first, rest[1])
-    if rest[0] in ("backlog", "slots", "timetable"):
+    if rest[0] in ("backlog", "slots", "timetable", "admitted", "waiting"):
         return all(_is_open(client, first, item) for item in client.zrange(name, 0, -1))
     return rest[0] in INDEXES
 

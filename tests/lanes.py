@@ -79,6 +79,7 @@ def assert_consistent(client: Any, jobs: list[str]) -> None:
     """Check everything that must hold between any two moves."""
     for lane in LANES:
         _assert_lane(client, lane)
+    _assert_targets(client)
     for job in jobs:
         _assert_in_one_place(client, "edits", job)
     for item in client.zrange("rt:deliveries:recent", 0, -1):
@@ -91,31 +92,61 @@ def _assert_lane(client: Any, lane: str) -> None:
     slots = client.zrange(f"rt:{lane}:slots", 0, -1)
     held = {group: int(count) for group, count in client.hgetall(f"rt:{lane}:held").items()}
     groups = Counter(client.hget(f"rt:{lane}:state:{item}", "group") for item in slots)
+    if unproven := sum(count for group, count in groups.items() if group[0] == "~"):
+        groups["~"] = unproven
     assert held == dict(groups), f"{lane}: held {held}, but the slots are of {dict(groups)}"
     gate, own = client.hgetall(f"rt:{lane}:gate"), client.hgetall(f"rt:{lane}:limits")
-    usual = {"edits": (5, float("inf")), "deliveries": (64, 8)}[lane]
+    usual = {"edits": (5, float("inf")), "deliveries": (16, 12)}[lane]
     bound = (
         gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual[0])
     )  # a halved limit takes none back
     assert len(slots) <= int(bound), f"{lane}: {len(slots)} in flight, at most {bound} are allowed"
-    limits = {group: float(own.get(group, gate.get("group_limit", usual[1]))) for group in held}
-    shut = set(client.zrange(f"rt:{lane}:shut", 0, -1))
-    assert all(held[group] <= limits[group] for group in held if group not in shut and lane == "edits")
-    ready = set(client.zrange(f"rt:{lane}:ready", 0, -1))
-    assert ready.isdisjoint(client.zrange(f"rt:{lane}:resting", 0, -1))
+
+    def limit(group: str) -> float:
+        return float(own.get(group, 8 if group[0] == "~" else gate.get("group_limit", usual[1])))
+
+    assert all(held[group] <= limit(group) for group in held if lane == "edits")
+    assert held.get("~", 0) <= max(1, int(bound) // 2)
+    ready = _in_line(client, lane, "ready")
+    assert ready.isdisjoint(_in_line(client, lane, "resting"))
     prefix = f"rt:{lane}:backlog:"
     for name in client.scan_iter(f"{prefix}*"):
         group = name.removeprefix(prefix)
-        may_run = held.get(group, 0) < float(own.get(group, gate.get("group_limit", usual[1]))) and group not in shut
+        may_run = held.get(group, 0) < limit(group)
         assert (group in ready) == may_run, f"{lane}: {group} waits with {held.get(group, 0)} held, ready: {ready}"
+
+
+def _in_line(client: Any, lane: str, part: str) -> set[str]:
+    """The groups that stand in either line of a lane."""
+    lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
+    return {group for line in lines for group in client.zrange(line, 0, -1)}
+
+
+def _assert_targets(client: Any) -> None:
+    """Check that no target has more under way than its window, and that none waits for a place that is free."""
+    waiting = Counter[str]()
+    admitted = {
+        name.removeprefix("rt:deliveries:admitted:"): client.zrange(name, 0, -1)
+        for name in client.scan_iter("rt:deliveries:admitted:*")
+    }
+    held_or_queued = {item for items in admitted.values() for item in items}
+    assert set(client.zrange("rt:deliveries:slots", 0, -1)) <= held_or_queued
+    for name in client.scan_iter("rt:deliveries:waiting:*"):
+        target = name.removeprefix("rt:deliveries:waiting:")
+        window = int(client.hget(f"rt:deliveries:target:{target}", "window") or 1)
+        is_shut = client.zscore("rt:deliveries:shut", target) is not None
+        assert is_shut or len(admitted.get(target, ())) >= window, f"{target}: waits, and {window} may be under way"
+        waiting[target.partition(" ")[0]] += client.zcard(name)
+    counted = {tenant: int(count) for tenant, count in client.hgetall("rt:deliveries:waiting_by_tenant").items()}
+    assert counted == dict(waiting)
 
 
 def assert_no_idle_slot(client: Any, lane: str) -> None:
     """Check that no slot is free while work waits that may have it, as it must be behind every sweep."""
-    limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 64}[lane])
-    waiting = [
-        group for group in client.zrange(f"rt:{lane}:ready", 0, -1) if client.exists(f"rt:{lane}:backlog:{group}")
-    ]
+    limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 16}[lane])
+    waiting = [group for group in _in_line(client, lane, "ready") if client.exists(f"rt:{lane}:backlog:{group}")]
+    if int(client.hget(f"rt:{lane}:held", "~") or 0) >= max(1, limit // 2):
+        waiting = [group for group in waiting if group[0] != "~"]
     assert not waiting or client.zcard(f"rt:{lane}:slots") >= limit, f"{lane}: a slot is free and {waiting} wait"
 
 
@@ -127,6 +158,8 @@ def _assert_in_one_place(client: Any, lane: str, item: str) -> None:
         known, spec, slot, timetable, *lives = pipe.execute()
     group = known.get("group") or json.loads(spec)["tenant"]
     backlog = client.zscore(f"rt:{lane}:backlog:{group}", item)
+    if backlog is None and lane == "deliveries":
+        backlog = client.zscore(f"rt:deliveries:waiting:{known['target']}", item)
     state = known.get("state", "queued")
     places = [
         name for name, score in (("backlog", backlog), ("slot", slot), ("timetable", timetable)) if score is not None

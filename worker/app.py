@@ -12,7 +12,7 @@ from retouch.settings import Settings
 from worker import broker_guard
 from worker.consumer import BatchingConsumer
 from worker.logs import configure
-from worker.process import WorkerProcess
+from worker.process import WorkerProcess, threads_for_deliveries
 from worker.tasks import register
 
 settings = Settings.load()
@@ -30,10 +30,11 @@ class PulseStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **_: Any) -> None:
         process.connections = worker.concurrency + 8
+        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
 
-    def start(self, worker: Any) -> None:
+    def start(self, _: Any) -> None:
         """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
-        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
+        process.start()
 
 
 app.steps["worker"].add(PulseStep)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Collection
 from functools import cached_property
 
 import redis
@@ -45,6 +46,7 @@ class WorkerProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.connections = 400
+        self.threads_for_deliveries = 0
         self._draining = False
         self._patience = Patience()
 
@@ -59,7 +61,7 @@ class WorkerProcess:
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
 
     @cached_property
     def edit_tools(self) -> EditTools:
@@ -100,10 +102,10 @@ class WorkerProcess:
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
-    def start(self, *, edits: bool = True) -> None:
-        """Open the lanes' gates by the settings, once Redis is there, and begin to beat; `edits`: it takes edits."""
+    def start(self) -> None:
+        """Open the lanes' gates by the settings, once Redis is there, and begin to beat."""
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
-        if edits and not self.settings.pix2pix_key.get_secret_value():
+        if not self.settings.pix2pix_key.get_secret_value():
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
         if self._open_gates():
             self.pulse.start()
@@ -134,6 +136,13 @@ class WorkerProcess:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
         return self._draining
+
+
+def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
+    """Return how many of a process' threads serve deliveries: none, all, or half where edits have the others."""
+    if "deliveries" not in lanes:
+        return 0
+    return threads if len(lanes) == 1 else max(1, threads // 2)
 
 
 def _say_lost(messages: int, error: BaseException) -> None:

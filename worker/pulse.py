@@ -9,10 +9,12 @@ images from a bucket.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import redis
@@ -46,9 +48,15 @@ class Pulse:
     """Heartbeats for the leases of this process, its turn at rescue about once a second, and `sweep` once a minute."""
 
     def __init__(
-        self, lanes: Lanes, publisher: Publisher, settings: Settings, sweep: Callable[[], bool] = lambda: False
+        self,
+        lanes: Lanes,
+        publisher: Publisher,
+        settings: Settings,
+        sweep: Callable[[], bool] = lambda: False,
+        threads_for_deliveries: int = 0,
     ) -> None:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
+        self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = self._behind = False
@@ -69,6 +77,8 @@ class Pulse:
     def drain(self) -> None:
         """Stop rescuing, since what it calls for would come to a worker that leaves; go on renewing leases."""
         self._draining = True
+        with suppress(redis.RedisError):  # else what this process announced ends by itself, with a lease's time
+            self._lanes.leave(self._worker, self._threads_for_deliveries)
 
     @property
     def held(self) -> int:
@@ -105,9 +115,10 @@ class Pulse:
     def _renew(self) -> float:
         with self._lock:
             leases = list(self._leases)
+        worker = self._worker if self._threads_for_deliveries and not self._draining else ""
         self._behind = bool(leases)
-        if leases:
-            lost = self._lanes.heartbeat(self._settings.lease_s, leases)
+        if leases or worker:
+            lost = self._lanes.heartbeat(self._settings.lease_s, leases, worker, self._threads_for_deliveries)
             self._behind = False
             with self._lock:
                 still_run = {item for _, item, _ in self._leases}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -117,31 +118,44 @@ def _forget(client: Client, tenant: str, record: JobRecord) -> None:
 
 def _forget_delivery(client: Client, item: str) -> None:
     own = keys.state("deliveries", item)
-    receiver = client.hget(own, "group")
+    group, target = client.hmget(own, "group", "target")
     with client.pipeline(transaction=True) as pipe:
         pipe.delete(keys.spec("deliveries", item), keys.delivery_log(item))
         pipe.zrem(keys.lane("deliveries", "recent"), item)
         pipe.zrem(keys.lane("deliveries", "dead"), item)
-        pipe.zrem(keys.lane("deliveries", f"backlog:{receiver}"), item)
+        pipe.zrem(keys.lane("deliveries", f"backlog:{group}"), item)
         pipe.zrem(keys.lane("deliveries", "timetable"), item)
         pipe.zscore(keys.lane("deliveries", "slots"), item)
-        holds_slot = pipe.execute()[-1] is not None
-    if not holds_slot:  # one that does finds its spec gone when it is claimed, and gives the slot back
+        pipe.zrem(keys.lane("deliveries", f"waiting:{target}"), item)
+        slot, waited = pipe.execute()[-2:]
+    if waited:
+        _count_waiting(client, target, -waited)
+    if slot is None:  # one that has a slot finds its spec gone when it is claimed, and gives the slot back
+        client.zrem(keys.lane("deliveries", f"admitted:{target}"), item)
         client.delete(own)
+
+
+def _count_waiting(client: Client, target: str, by: int) -> None:
+    name, tenant = keys.lane("deliveries", "waiting_by_tenant"), target.partition(" ")[0]
+    if client.hincrby(name, tenant, by) <= 0:
+        client.hdel(name, tenant)
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
     """Forget receivers, idempotency keys, tags, and deliveries, which outlive their jobs."""
-    own = keys.deliveries_by_tenant(tenant)
-    while page := client.zrange(own, 0, _PAGE - 1):
-        for item in page:
-            _forget_delivery(client, item)
-        client.zrem(own, *page)
-    for identity in client.smembers(keys.receivers_by_tenant(tenant)):
-        client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
-        client.srem("rt:receivers", identity)
-        client.zrem(keys.RECEIVERS_OF_JOBS, identity)
-    client.delete(keys.receivers(tenant), keys.receivers_by_tenant(tenant))
+    recent = client.zrange(keys.lane("deliveries", "recent"), 0, -1)
+    for start in range(0, len(recent), _PAGE):
+        page = recent[start : start + _PAGE]
+        specs = client.mget([keys.spec("deliveries", item) for item in page])
+        for item, spec in zip(page, specs, strict=True):
+            if spec and json.loads(spec)["tenant"] == tenant:
+                _forget_delivery(client, item)
+    for identity in client.smembers("rt:receivers"):
+        if client.hget(keys.receiver(identity), "tenant") == tenant:
+            client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
+            client.srem("rt:receivers", identity)
+            client.zrem(keys.RECEIVERS_OF_JOBS, identity)
+    client.delete(keys.receivers(tenant))
     trim_job_indexes(client, tenant)
     for kind in ("idem", "shared"):
         for name in client.scan_iter(f"rt:{kind}:{tenant}:*", count=1_000):

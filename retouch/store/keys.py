@@ -2,7 +2,8 @@
 Every Redis key of Retouch, before any code: name, type, life, and who writes it.
 
 One Redis (no Cluster): scripts build the names of the keys they touch. L is a lane, `edits` or `deliveries`; an item is
-a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant or a receiver.
+a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant, or `~tenant` for what
+goes to targets that are not proven. A target is a tenant's webhooks to one host, or its callbacks to one Celery task.
 
 | key | type | life | what |
 |---|---|---|---|
@@ -11,10 +12,16 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
 | `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
 | `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
+| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same of unproven groups |
 | `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must look at them |
 | `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when they are due |
-| `rt:L:held` | hash | empties itself | slots held by each group |
-| `rt:L:shut` | sorted set | empties itself | groups whose breaker is open; score = until when |
+| `rt:L:held` | hash | empties itself | slots held by each group; `~` counts those of all unproven groups |
+| `rt:deliveries:shut` | sorted set | empties itself | targets whose breaker is open; score = until when |
+| `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
+| `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
+| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for a place; score as above |
+| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many of these each tenant has |
+| `rt:deliveries:workers` | sorted set | empties itself | worker and its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
@@ -32,13 +39,13 @@ a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a 
 | `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
 | `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
 | `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
-| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | one tenant's deliveries; score = made at |
 | `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt |
-| `rt:deliveries:health:{receiver}` | hash | 30 days | the receiver's breaker |
+| `rt:deliveries:health:{receiver}` | hash | 30 days | a receiver that fails: since when, why, how often, next attempt |
+| `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
+| `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
 | `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
@@ -77,7 +84,6 @@ PERMANENT = (
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
-    "rt:receivers_by_tenant:",
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
     "rt:ledger:",
@@ -138,16 +144,6 @@ def job_indexes(tenant: str) -> str:
 def deliveries_of(job: str) -> str:
     """The ids of one job's deliveries."""
     return f"rt:deliveries_of:{job}"
-
-
-def deliveries_by_tenant(tenant: str) -> str:
-    """The index of one tenant's deliveries by the time they were made."""
-    return f"rt:deliveries_by_tenant:{tenant}"
-
-
-def receivers_by_tenant(tenant: str) -> str:
-    """All receivers of one tenant, those that jobs named too."""
-    return f"rt:receivers_by_tenant:{tenant}"
 
 
 def delivery_log(item: str) -> str:

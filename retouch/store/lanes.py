@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from retouch.store.connect import Client
 from retouch.store.scripts import Message, load, messages_of
 
 LANES = ("edits", "deliveries")
+DELIVERIES_START = 16  # until a worker says how many threads it has
 AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 requests at a time
 
 
@@ -19,7 +21,7 @@ class LaneNumbers:
     """
     How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead`.
 
-    `breaker_open_s`: until calls go out again; 0 while they do. `waiting_by_group` counts by tenant or by receiver.
+    `breaker_open_s`: until calls go out again; 0 while they do. `waiting_by_group` counts by tenant.
     """
 
     waiting: int
@@ -67,49 +69,48 @@ class Lanes:
         if weight is not None:
             self._client.hset(keys.lane(lane, "weights"), group, weight)
 
-    def heartbeat(self, lease_s: float, leases: Sequence[tuple[str, str, int]]) -> list[str]:
-        """Renew leases (lane, item, fence) in one call; gives the items whose lease is lost."""
-        lost: list[str] = self._heartbeat(args=[lease_s, *(value for lease in leases for value in lease)])
+    def heartbeat(
+        self, lease_s: float, leases: Sequence[tuple[str, str, int]], worker: str = "", threads: int = 0
+    ) -> list[str]:
+        """
+        Renew leases (lane, item, fence) in one call; returns the items whose lease is lost.
+
+        `worker` names the process, without a space, and `threads` is how many deliveries it can serve at once: lane
+        `deliveries` has as many slots as all workers that were heard of within `lease_s` have threads.
+        """
+        values = [value for lease in leases for value in lease]
+        lost: list[str] = self._heartbeat(args=[lease_s, worker, threads, *values])
         return lost
+
+    def leave(self, worker: str, threads: int) -> None:
+        """Take back what a worker that stops has announced; the limit follows with the next heartbeat of another."""
+        self._client.zrem(keys.lane("deliveries", "workers"), f"{worker} {threads}")
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
         """Sweep both lanes unless somebody just did; gives the seconds until something is due, and the messages."""
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
-    def numbers_of(self, lane: str, groups: Sequence[str]) -> LaneNumbers:
-        """
-        Read how these groups stand in a lane, at the lane's limit and gate; `dead` is 0.
-
-        `parked` is known of tenants alone, since a lane's timetable is one for all groups.
-        """
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
-            for group in groups:
-                pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
-                pipe.zcard(keys.jobs_by("state", group, "retrying"))
-            (limit, paused, open_until), (seconds, _), *rows = pipe.execute()
-        waiting = {group: depth for group, depth in zip(groups, rows[::3], strict=True) if depth}
-        held, parked = sum(int(count or 0) for count in rows[1::3]), sum(rows[2::3])
-        usual = AUTO_START if lane == "edits" else 64
-        open_s = max(0.0, float(open_until or 0) - seconds)
-        total = sum(waiting.values())
-        return LaneNumbers(total, held, int(limit or usual), parked, 0, paused == "1", open_s, waiting)
-
     @both_ways
     async def numbers(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""
         pipe = self._client.pipeline(transaction=False)
-        pipe.zrange(keys.lane(lane, "ready"), 0, -1).hkeys(keys.lane(lane, "held"))
-        pipe.zrange(keys.lane(lane, "shut"), 0, -1)
-        pipe.hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
-        groups = sorted({group for names in await reply(pipe.execute()) for group in names})
+        for ready in ("ready", "ready:unproven"):
+            pipe.zrange(keys.lane(lane, ready), 0, -1)
+        pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
+        groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
         pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+        pipe.hgetall(keys.lane(lane, "waiting_by_tenant"))
         for group in groups:
             pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-        held, parked, dead, (limit, paused, open_until), (seconds, _), *depths = await reply(pipe.execute())
-        waiting = {group: depth for group, depth in zip(groups, depths, strict=True) if depth}
-        usual = AUTO_START if lane == "edits" else 64
+        held, parked, dead, (limit, paused, open_until), (seconds, _), before, *depths = await reply(pipe.execute())
+        waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
+        for group, depth in zip(groups, depths, strict=True):
+            waiting[group.removeprefix("~")] += depth
+        usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
-        return LaneNumbers(sum(depths), held, int(limit or usual), parked, dead, paused == "1", open_s, waiting)
+        return LaneNumbers(
+            waiting.total(), held, int(limit or usual), parked, dead, paused == "1", open_s,
+            {tenant: depth for tenant, depth in waiting.items() if depth},
+        )  # fmt: skip

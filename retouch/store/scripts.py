@@ -29,7 +29,7 @@ class Script(Protocol):
 def source(name: str) -> str:
     """Give the text of one script behind the lane's and the job's functions."""
     folder = resources.files("retouch.store") / "lua"
-    parts = ("lane", "money", "room", "job_index", "job", name)
+    parts = ("lane", "money", "targets", "room", "job_index", "job", name)
     return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
 
 

@@ -33,8 +33,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
     """Numbers that the page names are the constants, so that a changed one is noticed."""
     page = " ".join(PAGE.read_text().split())
     lane = (ROOT / "retouch/store/lua/lane.lua").read_text()
-    assert "deliveries = { limit = 64, group_limit = 8 }" in lane
-    assert "64 slots in all and 8 for each" in page
+    targets = (ROOT / "retouch/store/lua/targets.lua").read_text()
+    assert "WINDOW_MOST, QUICK_S = 8, 1.0" in targets
+    assert "from 1 up to 8 at once" in page
     assert "local MESSAGE_GRACE_S = 2 " in lane
     assert "not claimed within 2 s" in page
     assert (AUTO_START, AUTO_CEILING, TICK_S, FETCH_TRIES, PRIORITY_BOOST_S["high"]) == (5, 15, 1.0, 20, 600.0)

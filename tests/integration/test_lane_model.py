@@ -93,14 +93,19 @@ class Lane(RuleBasedStateMachine):
 
     client: Any = None
 
-    @initialize(limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans())
-    def open(self, limit: int, tenant_limit: int, learns: bool) -> None:
+    @initialize(
+        limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans(), threads=st.integers(1, 6)
+    )
+    def open(self, limit: int, tenant_limit: int, learns: bool, threads: int) -> None:
         self.client.flushdb()
         self.kit = LaneKit(self.client)
         self.kit.lanes.open("auto" if learns else limit, 0.0)
         self.kit.lanes.set_group("edits", "small", limit=tenant_limit)
         self.kit.lanes.set_group("edits", "heavy", weight=3.0)
         self.kit.receivers.add("acme", "https://hooks.example/acme")
+        self.kit.receivers.add("acme", "https://other.example/acme")
+        self.kit.receivers.add("small", "https://hooks.example/small")
+        self.kit.lanes.heartbeat(LEASE_S, [], "model:1", threads)
         self.truths: dict[str, Truth] = {}
         self.workers: list[Worker] = []
         self.senders: list[DeliveryClaim] = []
@@ -212,10 +217,10 @@ class Lane(RuleBasedStateMachine):
         assert set(lost) <= {worker.claim.job for worker in self.workers}
 
     @precondition(lambda self: self.senders)
-    @rule(at=pick, status=st.sampled_from([204, 204, 500, 410, None]))
-    def tell(self, at: int, status: int | None) -> None:
+    @rule(at=pick, status=st.sampled_from([204, 204, 500, 410, None]), elapsed_s=st.sampled_from([0.1, 0.1, 15.0]))
+    def tell(self, at: int, status: int | None, elapsed_s: float) -> None:
         claim = self.senders.pop(at % len(self.senders))
-        settlement = settle_told(Told(status), claim.number, claim.by_hand, 0.0, 0.5)
+        settlement = settle_told(Told(status, elapsed_s=elapsed_s), claim.number, claim.by_hand, 0.0, 0.5)
         self.messages += self.kit.deliveries.settle(claim, by_hand(settlement))
 
     # Time and rescue

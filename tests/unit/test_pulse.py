@@ -22,7 +22,10 @@ class OddLanes:
         self.asked = 0
         self.answered = threading.Event()
 
-    def heartbeat(self, lease_s: float, leases: Sequence[Any]) -> list[str]:
+    def leave(self, *_: object) -> None:
+        """Take back nothing."""
+
+    def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
         """Renew."""
         return []
 
@@ -58,7 +61,10 @@ class RefusingLanes(OddLanes):
         super().__init__()
         self.order: list[str] = []
 
-    def heartbeat(self, lease_s: float, leases: Sequence[Any]) -> list[str]:
+    def leave(self, *_: object) -> None:
+        """Take back nothing."""
+
+    def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
         """Refuse twice."""
         self.order.append("renew")
         if self.order.count("renew") <= 2:

@@ -1,13 +1,15 @@
 -- The lane: one slot-limited line of work. Loaded in front of every script; used by lane `edits` (group = tenant)
--- and lane `deliveries` (group = receiver). Keys: the table in retouch/store/keys.py. The clock is Redis' own, so
+-- and lane `deliveries` (group = tenant; `~tenant` for its unproven targets, see targets.lua). Keys: the table in retouch/store/keys.py. The clock is Redis' own, so
 -- that workers whose clocks differ agree. Scripts collect the messages that their caller must send in `messages`.
 
-local DEFAULTS = { edits = { limit = 5 }, deliveries = { limit = 64, group_limit = 8 } }
+local DEFAULTS = { edits = 5, deliveries = 16 }
+local UNPROVEN_START = 8      -- slots of a tenant's unproven targets, to begin with
 local MESSAGE_GRACE_S = 2     -- a message not claimed by then may be lost: it is sent again (duplicates are harmless)
 local MESSAGE_GRACE_CAP_S = 10
 local PROBE_S = 30            -- an open breaker lets one job through; if nothing is heard of it by then, another one
 local messages = {}
 local money = {}              -- budgets of lane `edits`: see money.lua
+local targets = {}            -- hosts that deliveries go to: see targets.lua
 
 local function key(lane, name) return 'rt:' .. lane .. ':' .. name end
 
@@ -35,27 +37,35 @@ local function call(lane, item, at)
   messages[#messages + 1] = lane .. ' ' .. item
 end
 
-local function gate_of(lane)
-  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'clock', 'open_until',
-    'full_until' }
+-- Groups stand in one of two lines, each with its own order and clock: the unproven have at most half of the slots, and
+-- are asked first, so that neither line starves the other.
+local function line_of(group) return string.byte(group) == 126 and ':unproven' or '' end
+
+local function gate_of(lane, line)
+  local names = { 'limit', 'group_limit', 'paused', 'rate', 'tokens', 'refilled_at', 'open_until', 'full_until',
+    'clock' .. line }
   local values = redis.call('HMGET', key(lane, 'gate'), unpack(names))
   local gate = {}
   for i, name in ipairs(names) do gate[name] = tonumber(values[i] or nil) end
-  gate.limit = gate.limit or DEFAULTS[lane].limit
-  gate.group_limit = gate.group_limit or DEFAULTS[lane].group_limit or math.huge
-  gate.clock = gate.clock or 0
+  gate.limit = gate.limit or DEFAULTS[lane]
+  gate.unproven_limit = math.max(1, math.floor(gate.limit / 2))
+  -- No tenant has all slots of the deliveries: its receivers may begin to hang all at once.
+  if lane == 'deliveries' then gate.group_limit = gate.group_limit or math.ceil(gate.limit * 3 / 4) end
+  gate.group_limit = gate.group_limit or math.huge
+  gate.clock = gate['clock' .. line] or 0
   return gate
 end
 
 local function limit_of(lane, group, gate)
-  return tonumber(redis.call('HGET', key(lane, 'limits'), group) or nil) or gate.group_limit
+  local usual = line_of(group) == '' and gate.group_limit or UNPROVEN_START
+  return tonumber(redis.call('HGET', key(lane, 'limits'), group) or nil) or usual
 end
 
 -- Fairness is stride scheduling: a group's pass grows by 1/weight with each dispatch and the lowest pass goes next.
 -- A group that cannot run now rests with its pass, so that leaving and coming back does not jump the line.
 local function rest(lane, group, pass)
-  redis.call('ZREM', key(lane, 'ready'), group)
-  redis.call('ZADD', key(lane, 'resting'), pass, group)
+  redis.call('ZREM', key(lane, 'ready' .. line_of(group)), group)
+  redis.call('ZADD', key(lane, 'resting' .. line_of(group)), pass, group)
 end
 
 -- True while a group that holds so many slots may have one more.
@@ -64,19 +74,21 @@ local function may_take(lane, group, gate, held)
 end
 
 local function join(lane, group)
-  if redis.call('ZSCORE', key(lane, 'ready'), group) then return end
+  local line = line_of(group)
+  if redis.call('ZSCORE', key(lane, 'ready' .. line), group) then return end
   if redis.call('ZCARD', key(lane, 'backlog:' .. group)) == 0 then return end
-  if redis.call('ZSCORE', key(lane, 'shut'), group) then return end
-  local gate = gate_of(lane)
+  local gate = gate_of(lane, line)
   if not may_take(lane, group, gate, tonumber(redis.call('HGET', key(lane, 'held'), group) or 0)) then return end
-  local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting'), group) or nil)
+  local pass = tonumber(redis.call('ZSCORE', key(lane, 'resting' .. line), group) or nil)
   -- A newcomer stands one turn behind the clock: newcomers without end would starve those who were served before.
   if not pass then pass = gate.clock + 1 / tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1) end
-  redis.call('ZREM', key(lane, 'resting'), group)
-  redis.call('ZADD', key(lane, 'ready'), math.max(pass, gate.clock), group)
+  redis.call('ZREM', key(lane, 'resting' .. line), group)
+  redis.call('ZADD', key(lane, 'ready' .. line), math.max(pass, gate.clock), group)
 end
 
+-- A delivery is put in by its target, which gives it a group when its turn comes.
 local function put(lane, group, item, score)
+  if lane == 'deliveries' then return targets.put(group, item, score) end
   redis.call('ZADD', key(lane, 'backlog:' .. group), is_paid(lane, item) and 0 or score, item)
   join(lane, group)
 end
@@ -90,15 +102,24 @@ local function tokens_of(gate, now)
   return math.min(most, (gate.tokens or most) + since * gate.rate)
 end
 
--- Give free slots to the next items: lowest pass first, then priority and age within the group.
-local function dispatch(lane, now)
-  local ready = key(lane, 'ready')
+-- Count a slot of the unproven line, which has a limit of its own.
+local function count_unproven(lane, group, by)
+  if line_of(group) == '' then return end
+  if redis.call('HINCRBY', key(lane, 'held'), '~', by) <= 0 then redis.call('HDEL', key(lane, 'held'), '~') end
+end
+
+-- Give free slots to the next items of a line: lowest pass first, then priority and age within the group.
+local function serve(lane, line, now)
+  local ready = key(lane, 'ready' .. line)
   if redis.call('ZCARD', ready) == 0 then return end
-  local gate = gate_of(lane)
+  local gate = gate_of(lane, line)
   if gate.paused == 1 or now < math.max(gate.open_until or 0, gate.full_until or 0) then return end
   local tokens = tokens_of(gate, now)
   local free = math.floor(math.min(gate.limit - redis.call('ZCARD', key(lane, 'slots')), tokens))
   if gate.open_until then free = math.min(free, 1) end
+  if line ~= '' then
+    free = math.min(free, gate.unproven_limit - tonumber(redis.call('HGET', key(lane, 'held'), '~') or 0))
+  end
   local given, probe = 0, nil
   while given < free do
     local top = redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES')
@@ -115,6 +136,7 @@ local function dispatch(lane, now)
       gate.clock = pass
       local weight = tonumber(redis.call('HGET', key(lane, 'weights'), group) or 1)
       redis.call('HINCRBY', key(lane, 'held'), group, 1)
+      count_unproven(lane, group, 1)
       local own = state_key(lane, item[1])
       if not is_paid(lane, item[1]) then
         probe = item[1]
@@ -131,14 +153,19 @@ local function dispatch(lane, now)
     end
   end
   if given == 0 then return end
-  redis.call('HSET', key(lane, 'gate'), 'clock', gate.clock)
+  redis.call('HSET', key(lane, 'gate'), 'clock' .. line, gate.clock)
   if gate.open_until and probe then
     redis.call('HSET', key(lane, 'gate'), 'open_until', instant(now + PROBE_S), 'probing', probe)
   end
   if tokens < math.huge then
     redis.call('HSET', key(lane, 'gate'), 'tokens', tokens - given, 'refilled_at', instant(now))
   end
-  redis.call('ZREMRANGEBYSCORE', key(lane, 'resting'), '-inf', gate.clock)
+  redis.call('ZREMRANGEBYSCORE', key(lane, 'resting' .. line), '-inf', gate.clock)
+end
+
+local function dispatch(lane, now)
+  if lane == 'deliveries' then serve(lane, ':unproven', now) end
+  serve(lane, '', now)
 end
 
 -- Behind an open breaker the probe alone may call; what was dispatched before it opened waits again.
@@ -162,6 +189,8 @@ local function release(lane, group, item)
     end_probe(item)
   end
   if redis.call('HINCRBY', key(lane, 'held'), group, -1) <= 0 then redis.call('HDEL', key(lane, 'held'), group) end
+  count_unproven(lane, group, -1)
+  if lane == 'deliveries' then targets.leave(item) end
   join(lane, group)
 end
 

@@ -3,7 +3,7 @@
 -- ARGV: item.  Returns {'redelivered' | 'open' | 'gone': its job is no longer on record | 'unknown', messages}.
 local item = ARGV[1]
 local own = state_key('deliveries', item)
-local known = redis.call('HMGET', own, 'state', 'group')
+local known = redis.call('HMGET', own, 'state', 'group', 'target')
 local spec = redis.call('GET', key('deliveries', 'spec:' .. item))
 if not known[1] or not spec then return { 'unknown', messages } end
 if known[1] == 'queued' or known[1] == 'running' then return { 'open', messages } end
@@ -23,6 +23,6 @@ redis.call('PERSIST', own)
 redis.call('PERSIST', key('deliveries', 'spec:' .. item))
 redis.call('HSET', own, 'state', 'queued', 'by_hand', '1', 'attempt', 0)
 redis.call('HDEL', own, 'finished_at', 'due_at')
-put('deliveries', known[2], item, instant(now))
+put('deliveries', known[3] or known[2], item, instant(now))
 dispatch('deliveries', now)
 return { 'redelivered', messages }

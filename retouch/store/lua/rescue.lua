@@ -47,12 +47,13 @@ end
 
 local function wake(lane, item)
   local own = state_key(lane, item)
-  local known = redis.call('HMGET', own, 'group', 'score')
+  local known = redis.call('HMGET', own, 'group', 'score', 'target')
   unpark(lane, known[1] or '', item)
-  if not known[1] then return end
+  local to = known[3] or known[1]
+  if not to then return end
   redis.call('HSET', own, 'state', 'queued')
   redis.call('HDEL', own, 'due_at')
-  put(lane, known[1], item, known[2])
+  put(lane, to, item, known[2])
 end
 
 local function end_late(job)
@@ -95,9 +96,9 @@ end
 local done = redis.call('HMGET', 'rt:edits:gate', 'budget_day', 'deadlines_swept')
 renew_budgets(tonumber(done[1] or nil))
 sweep_deadlines(tonumber(done[2] or nil))
-for _, receiver in ipairs(due_in('rt:deliveries:shut')) do
-  redis.call('ZREM', 'rt:deliveries:shut', receiver)
-  join('deliveries', receiver)
+for _, target in ipairs(due_in('rt:deliveries:shut')) do
+  redis.call('ZREM', 'rt:deliveries:shut', target)
+  targets.admit(target)
 end
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
   for _, item in ipairs(due_in(key(lane, 'slots'))) do look_at_slot(lane, item) end
