@@ -2,7 +2,7 @@
 Retouch: a durable, money-safe queue in front of a paid image-editing endpoint.
 
 What a backend needs is here; nothing of it imports an HTTP library, an image library or a web framework. Names are
-imported when first used, so that a process that needs one of them does not pay for Celery's import.
+imported when first used, so that a process that needs one of them does not pay for redis-py's import.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from retouch.blobs import BlobStore, open_blobs
-from retouch.broker import Publisher, make_app
+from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.connect import connect, connect_on_loop
 from retouch.store.deliveries import DeliveryStore
@@ -35,7 +35,7 @@ class Connections:
     @cached_property
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
-        return Publisher(make_app(self.settings))
+        return Publisher(self.settings)
 
     @cached_property
     def blobs(self) -> BlobStore:
@@ -43,9 +43,8 @@ class Connections:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._for_threads))
 
     def warm(self) -> None:
-        """Make what takes long to make, so that no call has to: the Celery app's parts, the blob store."""
-        self.publisher.warm()
-        _ = self.blobs
+        """Make what takes long to make, so that no call has to: the publisher, the blob store."""
+        _ = self.publisher, self.blobs
 
     async def close(self) -> None:
         """Give up the connections; whoever uses them again connects again."""

@@ -16,7 +16,7 @@ from functools import cached_property
 import redis
 
 from retouch.blobs import BlobStore, open_blobs
-from retouch.broker import Publisher, make_app
+from retouch.publisher import Publisher
 from retouch.policy import RetryPolicy
 from retouch.settings import Settings
 from retouch.store.connect import Client, connect
@@ -53,7 +53,7 @@ class WorkerProcess:
     @cached_property
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
-        return Publisher(make_app(self.settings), _say_lost)
+        return Publisher(self.settings, _say_lost)
 
     @cached_property
     def pulse(self) -> Pulse:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import redis
 
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.lanes import Lanes
 from retouch.store.patience import trouble

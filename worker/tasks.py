@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
-from retouch.broker import TASKS
+from retouch.publisher import TASKS
 from worker.deliveries.attempt import run_delivery
 from worker.edits.attempt import run_edit
 from worker.process import WorkerProcess

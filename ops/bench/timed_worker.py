@@ -20,7 +20,7 @@ import worker.deliveries.attempt
 import worker.edits.attempt
 from ops.worker_process import main
 from retouch.blobs.file import FileBlobs
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from starlette.concurrency import run_in_threadpool
 
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.store.connect import clear_errors
 from retouch.store.jobs import EnqueueResult, JobStore, NewJob, refused
 

@@ -39,7 +39,7 @@ class RedisAccess:
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Load Celery's parts and open the blob store, both of which take their time."""
+        """Open the blob store, which takes its time."""
         await self.waiting.outside(self.connections.warm)
 
     async def close(self) -> None:

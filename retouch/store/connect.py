@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 import redis.asyncio.retry
+from redis.backoff import NoBackoff
 from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
@@ -35,6 +36,17 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: Patien
     """
     retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
     return redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+
+
+def connect_to_broker(settings: Settings) -> Client:
+    """
+    Make a client for the broker, to send messages with; it connects when first used.
+
+    It tries once more, without a pause, for a connection that the broker has closed meanwhile or that leads to a former
+    primary: what is waited for is one LPUSH, and rescue sends again what got lost.
+    """
+    retry = Retry(NoBackoff(), 1, (redis.ConnectionError, redis.ReadOnlyError))
+    return redis.Redis.from_url(settings.broker, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
 
 
 def connect_on_loop(settings: Settings) -> Client:

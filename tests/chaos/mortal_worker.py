@@ -23,7 +23,7 @@ from typing import Any
 
 from ops.worker_process import main as work
 from retouch.blobs.file import FileBlobs
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes

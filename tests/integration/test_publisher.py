@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from retouch.broker import _LONGEST_LIST, Publisher, make_app
+from retouch.publisher import _LONGEST_LIST, Publisher
 from retouch.settings import Settings
 from retouch.store.connect import connect
 from retouch.store.lanes import Lanes
@@ -44,7 +44,7 @@ def items(client: Any) -> list[str]:
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
     """Messages of a lane without a worker are cut off at the old end; the newest stay, and the other lane's too."""
-    publisher = Publisher(make_app(Settings.load(redis_url=redis_url)))
+    publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
     for start in range(0, 2 * _LONGEST_LIST, 500):
         publisher.publish([("deliveries", f"dl_{number}") for number in range(start, start + 500)])
@@ -71,7 +71,7 @@ def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settin
     lost: list[tuple[int, str]] = []
     store = connect(settings)
     store.delete("rt:broker:edits")
-    publisher = Publisher(make_app(settings), lambda messages, error: lost.append((messages, type(error).__name__)))
+    publisher = Publisher(settings, lambda messages, error: lost.append((messages, type(error).__name__)))
     publisher.publish([("edits", "ed_1")])
     broker.stall()
     publisher.publish([("edits", "ed_2"), ("edits", "ed_3")])
@@ -96,7 +96,7 @@ def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, set
     lost: list[int] = []
     store = connect(settings)
     store.delete("rt:broker:edits")
-    publisher = Publisher(make_app(settings), lambda messages, _: lost.append(messages))
+    publisher = Publisher(settings, lambda messages, _: lost.append(messages))
     publisher.publish([("edits", "ed_1")])
     broker.cut()
     broker.heal()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 
 from retouch import Settings
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.store.lanes import Lanes
 from worker.pulse import Pulse
 

@@ -11,7 +11,7 @@ from traceback import extract_tb
 import redis
 
 from retouch.blobs import BlobStore
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.events import Event, event_id, event_object
 from retouch.settings import Settings
 from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from retouch.blobs import BlobStore
 from retouch.blobs.interface import BlobError
-from retouch.broker import Publisher
+from retouch.publisher import Publisher
 from retouch.outcomes import (
     Held,
     Image,

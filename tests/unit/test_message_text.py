@@ -9,7 +9,8 @@ import pytest
 from celery import Celery
 from kombu import Connection, Producer
 
-from retouch.broker import TASKS, Envelope, make_app
+from retouch.broker import make_app
+from retouch.publisher import TASKS, Envelope
 from retouch.settings import Settings
 
 
@@ -34,16 +35,16 @@ def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]
 @pytest.mark.parametrize("lane", TASKS)
 def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
     """Member for member the text equals kombu's own, but for the delivery tag, which only has to be unique."""
-    ours = json.loads(Envelope(app, lane).around("ed_17"))
+    ours = json.loads(Envelope(lane).around("ed_17"))
     theirs = by_kombu(app, lane, "ed_17", ours["headers"]["id"])
     theirs["headers"]["origin"] = ours["headers"]["origin"]
     theirs["properties"]["delivery_tag"] = ours["properties"]["delivery_tag"]
     assert ours == theirs
 
 
-def test_messages_for_one_item_differ(app: Celery) -> None:
+def test_messages_for_one_item_differ() -> None:
     """A job may be called for more than once, and Flower must not take two messages for one."""
-    envelope = Envelope(app, "edits")
+    envelope = Envelope("edits")
     ids = {json.loads(envelope.around("ed_17"))["headers"]["id"] for _ in range(100)}
     assert len(ids) == 100
     assert all(identity.startswith("ed_17-") for identity in ids)
