@@ -8,9 +8,11 @@ imported when first used, so that a process that needs one of them does not pay 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from retouch.async_client import AsyncEditQueue
     from retouch.async_handles import AsyncEditResult, AsyncJob
     from retouch.client import EditQueue
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         UnknownJob,
     )
     from retouch.handles import EditResult, Job
+    from retouch.options import EventName, JobOptions, Priority, StateName
     from retouch.settings import Settings
     from retouch.states import DeliveryState, JobState
     from retouch.webhooks import WebhookNotVerified, verify_webhook
@@ -43,6 +46,7 @@ _HOMES = {
         "RetouchError", "SettingsError", "StoreUnavailable", "Unauthorized", "UnknownJob",
     ),
     "handles": ("EditResult", "Job"),
+    "options": ("EventName", "JobOptions", "Priority", "StateName"),
     "settings": ("Settings",),
     "states": ("DeliveryState", "JobState"),
     "webhooks": ("WebhookNotVerified", "verify_webhook"),
@@ -59,24 +63,31 @@ __all__ = [
     "EditFailed",
     "EditQueue",
     "EditResult",
+    "EventName",
     "IdempotencyConflict",
     "InvalidEdit",
     "Job",
+    "JobOptions",
     "JobState",
+    "Priority",
     "QueueFull",
     "ResultTimeout",
     "RetouchError",
     "Settings",
     "SettingsError",
+    "StateName",
     "StoreUnavailable",
     "Unauthorized",
     "UnknownJob",
     "WebhookNotVerified",
+    "__version__",
     "verify_webhook",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("retouch")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'retouch' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"retouch.{_HOME_OF[name]}"), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from retouch.access.opening import open_access, settings_for
 from retouch.async_handles import AsyncJob
@@ -12,6 +12,7 @@ from retouch.client import Request, asked
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.intake import DEFAULT_TENANT
+from retouch.options import JobOptions, StateName
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -34,6 +35,9 @@ class AsyncEditQueue:
         self.settings = settings_for(url, api_key, settings, overrides)
         self._access = open_access(self.settings, OnLoop())
 
+    def __repr__(self) -> str:
+        return f"AsyncEditQueue({self.settings.address!r})"
+
     async def __aenter__(self) -> Self:
         await self._access.open()
         return self
@@ -47,13 +51,13 @@ class AsyncEditQueue:
         """Give up the connections and end the tasks of its own; may be used again and then connects again."""
         await self._access.close()
 
-    async def enqueue(self, edit: Edit, **options: Any) -> AsyncJob:
+    async def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> AsyncJob:
         """Put one edit in and give its job; options and errors as with `EditQueue.enqueue`."""
         return (await self.enqueue_many([(edit, options)]))[0]
 
-    async def enqueue_many(self, edits: Iterable[Request], **options: Any) -> list[AsyncJob]:
+    async def enqueue_many(self, edits: Iterable[Request], **options: Unpack[JobOptions]) -> list[AsyncJob]:
         """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
-        results = await self._access.enqueue(asked(edits), options)
+        results = await self._access.enqueue(asked(edits), dict(options))
         return [AsyncJob(one.id, self._access, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:
@@ -61,9 +65,13 @@ class AsyncEditQueue:
         return AsyncJob(job_id, self._access)
 
     async def jobs(
-        self, state: str | JobState | None = None, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0,
+        self,
+        state: StateName | JobState | None = None,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
         limit: int = 100,
-    ) -> AsyncIterator[AsyncJob]:  # fmt: skip
+    ) -> AsyncIterator[AsyncJob]:
         """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
         async for record in self._access.jobs(JobState(state) if state else None, tenant, since, limit):
             yield AsyncJob(record.id, self._access)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from retouch.access.interface import Asked
 from retouch.access.opening import open_access, settings_for
@@ -13,6 +13,7 @@ from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
 from retouch.intake import DEFAULT_TENANT
+from retouch.options import JobOptions, StateName
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -20,7 +21,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.waiting import InThread
 
-Request = Edit | Asked
+Request = Edit | tuple[Edit, JobOptions]
 
 
 class EditQueue:
@@ -38,6 +39,9 @@ class EditQueue:
         self.settings = settings_for(url, api_key, settings, overrides)
         self._access = open_access(self.settings, InThread())
 
+    def __repr__(self) -> str:
+        return f"EditQueue({self.settings.address!r})"
+
     def __enter__(self) -> Self:
         return self
 
@@ -48,17 +52,17 @@ class EditQueue:
         """Give up the connections; the queue may be used again and then connects again."""
         at_once(self._access.close())
 
-    def enqueue(self, edit: Edit, **options: Any) -> Job:
+    def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> Job:
         """
         Put one edit in and give its job.
 
         Options: `idempotency_key` (24 h: the same request gives the same job), `priority`, `tenant`, `deadline_s`,
-        `max_attempts`, `max_charges`, `webhook`, `callback`, `events`, `tags`; see `Options`. Raises `InvalidEdit`
+        `max_attempts`, `max_charges`, `webhook`, `callback`, `events`, `tags`; see `JobOptions`. Raises `InvalidEdit`
         (nothing was enqueued), `IdempotencyConflict`, `QueueFull`, or `StoreUnavailable` (repeat with the same key).
         """
         return self.enqueue_many([(edit, options)])[0]
 
-    def enqueue_many(self, edits: Iterable[Request], **options: Any) -> list[Job]:
+    def enqueue_many(self, edits: Iterable[Request], **options: Unpack[JobOptions]) -> list[Job]:
         """
         Put many edits in, 500 to a round trip; gives their jobs in order.
 
@@ -66,7 +70,7 @@ class EditQueue:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
         `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
-        results = at_once(self._access.enqueue(asked(edits), options))
+        results = at_once(self._access.enqueue(asked(edits), dict(options)))
         return [Job(one.id, self._access, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
@@ -74,9 +78,13 @@ class EditQueue:
         return Job(job_id, self._access)
 
     def jobs(
-        self, state: str | JobState | None = None, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0,
+        self,
+        state: StateName | JobState | None = None,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
         limit: int = 100,
-    ) -> Iterator[Job]:  # fmt: skip
+    ) -> Iterator[Job]:
         """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
         found = self._access.jobs(JobState(state) if state else None, tenant, since, limit)
         return (Job(record.id, self._access) for record in each_at_once(found))
@@ -128,4 +136,4 @@ class EditQueue:
 
 def asked(edits: Iterable[Request]) -> list[Asked]:
     """Pair every edit with the options of its own."""
-    return [item if isinstance(item, tuple) else (item, {}) for item in edits]
+    return [(item[0], dict(item[1])) if isinstance(item, tuple) else (item, {}) for item in edits]

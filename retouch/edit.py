@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,18 +44,20 @@ class Edit(BaseModel):
     guidance_scale: float = Field(7, strict=True, ge=1, le=20, allow_inf_nan=False)
     extra: dict[str, Any] = Field(default_factory=dict)
 
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            faults = [
-                _fault(str(fault["loc"][0]), fault["type"], values) for fault in error.errors(include_input=False)
-            ]
-        else:
-            faults = []
-        faults += [(name, message) for name, message in _text_faults(values) if name not in dict(faults)]
-        if faults:
-            raise InvalidEdit(faults)
+    if not TYPE_CHECKING:  # type checkers see the fields: a misspelt one is an error before it runs
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                faults = [
+                    _fault(str(fault["loc"][0]), fault["type"], values) for fault in error.errors(include_input=False)
+                ]
+            else:
+                faults = []
+            faults += [(name, message) for name, message in _text_faults(values) if name not in dict(faults)]
+            if faults:
+                raise InvalidEdit(faults)
 
     def __repr_args__(self) -> Iterable[tuple[str, Any]]:
         yield "prompt", f"<{len(self.prompt)} characters>"
@@ -101,10 +103,17 @@ def _text_faults(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         got = f"{len(prompt):,}" if prompt.strip() or not prompt else "only white space"
         yield "prompt", f"expected 1 to {PROMPT_MOST:,} characters, got {got}"
     if isinstance(url, str) and not (_URL.match(url) and is_text(url)):
-        scheme = re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}(?=:)", url)
-        yield "init_image", f"expected an http(s) URL, got {scheme.group() + ':' if scheme else 'something else'}"
+        yield "init_image", f"expected an http(s) URL, got {_other_address(url)}"
     if isinstance(extra, dict):
         yield from (("extra", fault) for fault in _extra_faults(extra))
+
+
+def _other_address(url: str) -> str:
+    if scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}(?=:)", url):
+        return scheme.group() + ":"
+    if re.match(r"[a-zA-Z]:|[.~]{0,2}[/\\\\]|[^/]+\\.(png|jpe?g|webp)$", url, re.IGNORECASE):
+        return "a path on this machine, which the endpoint cannot read: upload it (POST /v1/uploads, or retouch edit)"
+    return "something else"
 
 
 def _extra_faults(extra: Mapping[str, Any]) -> Iterable[str]:

@@ -1,9 +1,9 @@
 """
 The publisher: one Celery message for each dispatched item, written and sent without Celery.
 
-A message of ours never changes but for its ids, so its text stands here; `tests/unit/test_message_text.py` holds it equal
-to what Celery and kombu write. Their way of publishing builds a Redis client, an exchange and an envelope for each
-message, ten times the work of the LPUSH that sends it, and importing them takes a producer longer than all the rest.
+A message of ours never changes but for its ids, so its text stands here; `tests/unit/test_message_text.py` holds it
+equal to what Celery and kombu write. Their way of publishing builds a Redis client, an exchange and an envelope for
+each message, ten times the work of the LPUSH that sends it, and a producer would import them for nothing else.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Envelope:
 
 def _envelope(lane: str) -> dict[str, object]:
     unused = ("shadow", "eta", "expires", "group", "group_index", "parent_id", "stamped_headers")
-    headers = {
+    headers: dict[str, object] = {
         "lang": "py",
         "task": TASKS[lane],
         "id": _ID,

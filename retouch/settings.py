@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from retouch.errors import SettingsError
 
 ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
 _TRUE, _FALSE = {"1", "true", "yes", "all"}, {"", "0", "false", "no"}
 
 
@@ -125,6 +126,13 @@ class Settings(BaseSettings):
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         return tuple(str(ipaddress.ip_network(network)) for network in value)  # type: ignore[attr-defined]
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in _REDIS_SCHEMES:
+            raise ValueError("expected redis://host:port/number, rediss:// with TLS, or unix:///path")
+        return value
+
     @field_validator("gateway_url")
     @classmethod
     def _gateway(cls, value: str) -> str:
@@ -149,6 +157,12 @@ class Settings(BaseSettings):
                 f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}"
             )
         return self
+
+    @property
+    def address(self) -> str:
+        """Where a client of these settings goes: the gateway's or Redis' URL, without user and password."""
+        parts = urlsplit(self.gateway_url or self.redis_url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
     @property
     def broker(self) -> str:

@@ -16,8 +16,8 @@ from functools import cached_property
 import redis
 
 from retouch.blobs import BlobStore, open_blobs
-from retouch.publisher import Publisher
 from retouch.policy import RetryPolicy
+from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.connect import Client, connect
 from retouch.store.deliveries import DeliveryStore

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from redis.commands.core import Script
 
-from retouch import Edit, EditQueue, Settings
+from retouch import Edit, EditQueue, JobOptions, Settings
 from retouch.access.direct import RedisAccess
 from retouch.store.scripts import source
 from tests.chaos.stage import environment_of
@@ -94,7 +94,7 @@ def arm(point: str, log: Path) -> None:
 def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> list[str]:
     """Enqueue rows in two halves, each row under its own key, with the tenant's webhook."""
     rows = [
-        (Edit(prompt=f"winter [[{number}]]", init_image=image), {"idempotency_key": f"row {number}"})
+        (Edit(prompt=f"winter [[{number}]]", init_image=image), JobOptions(idempotency_key=f"row {number}"))
         for number in range(first, first + count)
     ]
     half = count // 2

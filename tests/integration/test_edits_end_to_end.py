@@ -20,6 +20,7 @@ from retouch import (
     EditQueue,
     IdempotencyConflict,
     Job,
+    JobOptions,
     JobState,
     ResultTimeout,
     Settings,
@@ -274,7 +275,7 @@ def test_a_callback_arrives_in_the_backends_own_app(
 
 def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
     """Sixty jobs of three tenants give their handles in order, and never more calls at once than the limit."""
-    wanted = [(edit(f"many-{n}"), {"tenant": f"tenant{n % 3}"}) for n in range(60)]
+    wanted = [(edit(f"many-{n}"), JobOptions(tenant=f"tenant{n % 3}")) for n in range(60)]
     jobs = queue.enqueue_many(wanted)
     assert [job.record().spec.edit["prompt"] for job in jobs] == [request.prompt for request, _ in wanted]
     assert {job.result(PATIENCE_S).format for job in jobs} == {"PNG"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from retouch import Edit, EditQueue
+from retouch import Edit, EditQueue, JobOptions
 from retouch.blobs import BlobStore, open_blobs
 from retouch.outcomes import Cancel, Image, Ready, Succeed
 from retouch.store.deliveries import Settlement
@@ -66,7 +66,7 @@ def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tm
     own, shared = put(blobs, b"own", tmp_path), put(blobs, b"shared", tmp_path)
     edit = Edit(prompt="a planted prompt", init_image=PICTURE)
     with EditQueue(redis_url) as queue:
-        options = {"tenant": "gone", "webhook": "https://hooks.example/planted", "idempotency_key": "key-1"}
+        options = JobOptions(tenant="gone", webhook="https://hooks.example/planted", idempotency_key="key-1")
         queue.pause("deliveries")
         done = [queue.enqueue(edit, **options).id, queue.enqueue(edit, tenant="gone").id]
         other = queue.enqueue(edit, tenant="stays").id

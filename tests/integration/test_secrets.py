@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from ops.simulator.running import Simulator
-from retouch import Edit, EditFailed, EditQueue, InvalidEdit, Settings
+from retouch import Edit, EditFailed, EditQueue, InvalidEdit, JobOptions, Settings
 from retouch.broker import make_app
 from retouch.store.connect import connect
 from tests.watching import eventually
@@ -129,9 +129,9 @@ def test_planted_values_stay_where_they_belong(
 def test_errors_at_the_door_do_not_repeat_what_came(queue: EditQueue, client: Any) -> None:
     """A refused request shows neither prompt nor address, and nothing of it is kept."""
     for fields, options in (
-        ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, {}),
-        ({"init_image": "https://a.example.com/in.png"}, {"webhook": f"http://10.0.0.1/{HOOK}"}),
-        ({"init_image": f"https://{ADDRESS}/in.png", "guidance_scale": 99}, {}),
+        ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),
+        ({"init_image": "https://a.example.com/in.png"}, JobOptions(webhook=f"http://10.0.0.1/{HOOK}")),
+        ({"init_image": f"https://{ADDRESS}/in.png", "guidance_scale": 99}, JobOptions()),
     ):
         with pytest.raises(InvalidEdit) as caught:
             queue.enqueue(Edit(prompt=PROMPT, extra={"note": EXTRA}, **fields), **options)

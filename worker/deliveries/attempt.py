@@ -11,8 +11,8 @@ from traceback import extract_tb
 import redis
 
 from retouch.blobs import BlobStore
-from retouch.publisher import Publisher
 from retouch.events import Event, event_id, event_object
+from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement
 from retouch.store.jobs import JobStore

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 
 from retouch.blobs import BlobStore
 from retouch.blobs.interface import BlobError
-from retouch.publisher import Publisher
 from retouch.outcomes import (
     Held,
     Image,
@@ -27,6 +26,7 @@ from retouch.outside.fair_limiter import FairLimiter, decoding_limiter
 from retouch.outside.http import Trouble
 from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check
 from retouch.policy import GATES, RetryPolicy, decide
+from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
 from retouch.store.records import Claim

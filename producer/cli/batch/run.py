@@ -14,6 +14,7 @@ from producer.cli.desk import Desk
 from producer.cli.saving import SUFFIXES, write_whole
 from retouch.blobs import BlobMissing
 from retouch.errors import QueueFull, UnknownJob
+from retouch.options import JobOptions
 from retouch.states import JobState
 from retouch.store.records import JobRecord
 
@@ -99,7 +100,7 @@ class BatchRun:
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
-            requests.append((edit, {"idempotency_key": f"batch-{row.key}-{entry.round}"}))
+            requests.append((edit, JobOptions(idempotency_key=f"batch-{row.key}-{entry.round}")))
         self.manifest.save()
         jobs = self._with_room(lambda: self.desk.queue.enqueue_many(requests, **options))
         for row, job in zip(rows, jobs, strict=True):
