@@ -97,7 +97,9 @@ def leaked_keys(client: Any) -> list[str]:
 
 def _may_last(client: Any, name: str) -> bool:
     _, first, *rest = [*name.split(":", 3), "", ""]
-    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first.startswith("job"):  # trimmed with its records
+    if name.startswith((*keys.PERMANENT, BROKER_PREFIX)) or first.startswith(
+        ("job", "deliveries_by_tenant")
+    ):  # trimmed with its records
         return True
     if first == "timeline":
         return _is_open(client, "edits", rest[0])

@@ -32,9 +32,9 @@ class PulseStep(bootsteps.StartStopStep):
         process.connections = worker.concurrency + 8
         process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
 
-    def start(self, _: Any) -> None:
+    def start(self, worker: Any) -> None:
         """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
-        process.start()
+        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
 
 
 app.steps["worker"].add(PulseStep)

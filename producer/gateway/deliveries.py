@@ -40,7 +40,9 @@ def list_deliveries(
     def fits(one: DeliveryRecord) -> bool:
         return wanted in ("", one.tenant) and state in (None, one.state) and receiver in (None, one.receiver)
 
-    index = keys.lane("deliveries", "dead" if state == "dead" else "recent")
+    # A cursor is an entry of the index that was walked: in its own, a tenant meets nobody else's.
+    of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
+    index = keys.deliveries_by_tenant(wanted) if wanted else of_all
     with clear_errors():
         places = walk(tools.client, [index], since=instant(since, "since"), after=cursor_of(cursor))
         read = tools.connections.deliveries.records
@@ -98,10 +100,10 @@ def redeliver_to_receiver(
     receiver = known(tools, id, key)
     told = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
-        meant = list(tools.connections.deliveries.ids(dead=dead, since=instant(since, "since")))
+        meant = list(tools.connections.deliveries.ids_of(receiver.tenant, since=instant(since, "since")))
         for start in range(0, len(meant), 200):
             for record in tools.connections.deliveries.records(meant[start : start + 200]):
-                if record.receiver == receiver.id:
+                if record.receiver == receiver.id and (not dead or record.state == "dead"):
                     outcome = _redeliver(tools, record.id)
                     told["gone" if outcome == "unknown" else outcome] += 1
     return JSONResponse(told)

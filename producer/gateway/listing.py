@@ -30,14 +30,17 @@ def read_page(
 ) -> tuple[list[Record], str | None]:  # fmt: skip
     """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
     found: list[Record] = []
-    looked_at = 0
+    looked_at, full_at = 0, ""
     while step := list(islice(places, _STEP)):
         records = {identity(record): record for record in read([place.item for place in step])}
         for place in step:
             looked_at += 1
             record = records.get(place.item)
             if record is not None and fits(record):
+                if full_at:  # there is more indeed
+                    return found, full_at
                 found.append(record)
-            if len(found) == limit or looked_at == LOOKED_AT_MOST:
-                return found, str(place)
+                full_at = str(place) if len(found) == limit else ""
+            if looked_at == LOOKED_AT_MOST:
+                return found, full_at or str(place)
     return found, None

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
-from producer.documents import Document, lane_document
+from producer.documents import lane_document
 from producer.gateway import shapes_of_ops as shapes
 from producer.gateway.access import Caller, OpsCaller, scope
 from producer.gateway.problems import documented
 from producer.gateway.shapes import PAGE_MOST
-from producer.gateway.tools import GatewayTools, Tools
+from producer.gateway.tools import Tools
 from retouch.store.connect import clear_errors
 from retouch.store.lanes import LANES
 
@@ -63,18 +63,22 @@ def read_usage(
 
 @router.get("/status", operation_id="read_status", response_model=shapes.Status, responses=documented(401, 503))
 def read_status(key: Caller, tools: Tools) -> JSONResponse:
-    """How both lanes stand, and how many jobs ended; a producer sees of groups its own alone."""
+    """
+    How both lanes stand, and how many jobs ended.
+
+    A producer sees numbers of its own alone: what waits, is in flight and is parked, and the jobs that ended and are on
+    record; the limit, a pause and the breaker are the lane's.
+    """
     with clear_errors():
-        told = {lane: _lane(tools, lane, None if key.role == "ops" else key.tenant) for lane in LANES}
-        return JSONResponse({**told, "ended": tools.connections.jobs.counts()})
-
-
-def _lane(tools: GatewayTools, lane: str, tenant: str | None) -> Document:
-    numbers = tools.connections.lanes.numbers(lane)
-    if tenant is not None:
-        groups = {name: depth for name, depth in numbers.waiting_by_group.items() if name == tenant}
-        numbers = replace(numbers, waiting_by_group=groups)
-    return lane_document(numbers)
+        if key.role == "ops":
+            lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
+            ended = tools.connections.jobs.counts()
+        else:
+            lanes = {lane: tools.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
+            ended = tools.connections.jobs.counts_of(key.tenant)
+            lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
+        told = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
+        return JSONResponse({**told, "ended": ended})
 
 
 @router.post("/pause", operation_id="pause", response_model=shapes.Status, responses=_SWITCH)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -69,6 +70,10 @@ def serve(call: Call | None) -> None:
     _this_thread.call = call
 
 
+_CHUNK_LINE_MOST = 4_096
+_CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+
+
 class _Bounded(http.client.HTTPResponse):
     """The standard library's reader, with an end where the peer decides when there is one."""
 
@@ -82,10 +87,13 @@ class _Bounded(http.client.HTTPResponse):
         return status
 
     def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc] # not in the library's stubs
-        if size < 0:  # it would be read as "all that comes", whatever the caller's limit
-            raise http.client.HTTPException("a chunk of less than nothing")
-        return size
+        line = self.fp.readline(_CHUNK_LINE_MOST)
+        # A line that was cut may read as a size: "0" of "0f3a" would pass for the end of a whole answer.
+        if not line.endswith(b"\n"):
+            raise ValueError("the size of a chunk was cut")
+        if not (found := _CHUNK_LINE.fullmatch(line)):
+            raise http.client.HTTPException("expected the size of a chunk")
+        return int(found[1], 16)
 
     def _read_and_discard_trailer(self) -> None:
         http.client.parse_headers(self.fp)  # as many at most as an answer may have headers

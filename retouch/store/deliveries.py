@@ -10,6 +10,7 @@ from typing import Any
 from retouch.both_ways import both_ways, reply
 from retouch.store import keys
 from retouch.store.connect import Client
+from retouch.store.pages import walk
 from retouch.store.scripts import Message, fields_of, load, messages_of
 
 
@@ -129,6 +130,11 @@ class DeliveryStore:
     async def of_job(self, job: str) -> list[DeliveryRecord]:
         """Read a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
+
+    def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
+        """Walk the deliveries of one tenant, newest first."""
+        for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
+            yield place.item
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Walk the deliveries, newest first; `dead`: the dead letters alone."""

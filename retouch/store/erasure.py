@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -143,19 +142,16 @@ def _count_waiting(client: Client, target: str, by: int) -> None:
 
 def _forget_tenant(client: Client, tenant: str) -> None:
     """Forget receivers, idempotency keys, tags, and deliveries, which outlive their jobs."""
-    recent = client.zrange(keys.lane("deliveries", "recent"), 0, -1)
-    for start in range(0, len(recent), _PAGE):
-        page = recent[start : start + _PAGE]
-        specs = client.mget([keys.spec("deliveries", item) for item in page])
-        for item, spec in zip(page, specs, strict=True):
-            if spec and json.loads(spec)["tenant"] == tenant:
-                _forget_delivery(client, item)
-    for identity in client.smembers("rt:receivers"):
-        if client.hget(keys.receiver(identity), "tenant") == tenant:
-            client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
-            client.srem("rt:receivers", identity)
-            client.zrem(keys.RECEIVERS_OF_JOBS, identity)
-    client.delete(keys.receivers(tenant))
+    own = keys.deliveries_by_tenant(tenant)
+    while page := client.zrange(own, 0, _PAGE - 1):
+        for item in page:
+            _forget_delivery(client, item)
+        client.zrem(own, *page)
+    for identity in client.smembers(keys.receivers_by_tenant(tenant)):
+        client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
+        client.srem("rt:receivers", identity)
+        client.zrem(keys.RECEIVERS_OF_JOBS, identity)
+    client.delete(keys.receivers(tenant), keys.receivers_by_tenant(tenant))
     trim_job_indexes(client, tenant)
     for kind in ("idem", "shared"):
         for name in client.scan_iter(f"rt:{kind}:{tenant}:*", count=1_000):

@@ -255,6 +255,14 @@ class JobStore:
         record = record_from(job, spec, None, state) if spec else None
         return record, {"sequence": sequence, **json.loads(entry)} if entry else None
 
+    def counts_of(self, tenant: str) -> dict[str, int]:
+        """Return how many jobs of a tenant ended and are on record, by state."""
+        ends = ("succeeded", "failed", "cancelled")
+        with self.client.pipeline(transaction=False) as pipe:
+            for state in ends:
+                pipe.zcard(keys.jobs_by("state", tenant, state))
+            return {state: count for state, count in zip(ends, pipe.execute(), strict=True) if count}
+
     def counts(self) -> dict[str, int]:
         """How many jobs ended, by state, since ever."""
         return {state: int(count) for state, count in self.client.hgetall(keys.lane("edits", "counts")).items()}

@@ -125,6 +125,8 @@ def trim_indexes(client: Client, retention_s: float) -> int:
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
     gone: int = load(client, "forget_receivers")(args=[UNUSED_S])
     gone += sum(_trim(script, index, lane, older_s) for index, lane, older_s in indexes)
+    for tenant in tenants:
+        _trim(script, keys.deliveries_by_tenant(tenant), "deliveries", DELIVERIES_KEPT_S)
     return gone + sum(_trim_jobs(client, script, tenant, retention_s) for tenant in tenants)
 
 

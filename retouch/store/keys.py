@@ -19,7 +19,7 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:deliveries:shut` | sorted set | empties itself | targets whose breaker is open; score = until when |
 | `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
 | `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
-| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for a place; score as above |
+| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for a place; scored so |
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many of these each tenant has |
 | `rt:deliveries:workers` | sorted set | empties itself | worker and its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
@@ -39,6 +39,7 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
 | `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
 | `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
+| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | one tenant's deliveries; score = made at |
 | `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt |
 | `rt:deliveries:health:{receiver}` | hash | 30 days | a receiver that fails: since when, why, how often, next attempt |
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
@@ -46,6 +47,7 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
+| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
 | `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
@@ -84,6 +86,7 @@ PERMANENT = (
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
+    "rt:receivers_by_tenant:",
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
     "rt:ledger:",
@@ -144,6 +147,16 @@ def job_indexes(tenant: str) -> str:
 def deliveries_of(job: str) -> str:
     """The ids of one job's deliveries."""
     return f"rt:deliveries_of:{job}"
+
+
+def deliveries_by_tenant(tenant: str) -> str:
+    """The index of one tenant's deliveries by the time they were made."""
+    return f"rt:deliveries_by_tenant:{tenant}"
+
+
+def receivers_by_tenant(tenant: str) -> str:
+    """All receivers of one tenant, those that jobs named too."""
+    return f"rt:receivers_by_tenant:{tenant}"
 
 
 def delivery_log(item: str) -> str:

@@ -91,6 +91,22 @@ class Lanes:
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
+    def numbers_of(self, lane: str, tenant: str) -> LaneNumbers:
+        """Read how one tenant stands in a lane, at the lane's limit and gate; `dead` is 0, `parked` known of edits."""
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+            pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
+            for group in (tenant, f"~{tenant}"):
+                pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
+            (limit, paused, open_until), (seconds, _), parked, before, *rows = pipe.execute()
+        waiting, held = int(before or 0) + sum(rows[::2]), sum(int(count or 0) for count in rows[1::2])
+        usual = AUTO_START if lane == "edits" else DELIVERIES_START
+        open_s = max(0.0, float(open_until or 0) - seconds)
+        return LaneNumbers(
+            waiting, held, int(limit or usual), parked if lane == "edits" else 0, 0, paused == "1", open_s,
+            {tenant: waiting} if waiting else {},
+        )  # fmt: skip
+
     @both_ways
     async def numbers(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from retouch.both_ways import both_ways, reply
+from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -14,6 +15,9 @@ from retouch.webhooks import new_secret
 
 ROTATION_S = 24 * 3600.0
 """How long the old secret still signs beside the new one."""
+
+OF_EVERY_JOB_MOST = 100
+_PART = 500
 
 UNUSED_S = 90 * 86_400.0
 """How long a receiver that came with a job is kept, with its secret, after the last job that named it."""
@@ -61,12 +65,21 @@ class ReceiverStore:
         pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
         for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
             pipe.hsetnx(keys.receiver(identity), name, value)
-        pipe.sadd("rt:receivers", identity)
+        pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(tenant), identity)
         pipe.hgetall(keys.receiver(identity))
         return _receiver(identity, (await reply(pipe.execute()))[-1])
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
-        """Let a URL hear of every job of the tenant: of the final events, or of those named."""
+        """
+        Let a URL hear of every job of the tenant: of the final events, or of those named.
+
+        Raises `InvalidEdit` beyond 100 of them: each event of each job is told to all, so their number is a cost of
+        every job.
+        """
+        own, identity = keys.receivers(tenant), receiver_id(tenant, url)
+        if self._client.scard(own) >= OF_EVERY_JOB_MOST and not self._client.sismember(own, identity):
+            most = f"expected at most {OF_EVERY_JOB_MOST} receivers of every job of a tenant; remove one first"
+            raise InvalidEdit([("url", most)])
         receiver = self.ensure(tenant, url)
         self._client.hset(keys.receiver(receiver.id), mapping={"events": ",".join(events), "every_job": "1"})
         self._client.sadd(keys.receivers(tenant), receiver.id)
@@ -79,8 +92,15 @@ class ReceiverStore:
 
     def all(self, tenant: str = "") -> list[Receiver]:
         """List the receivers, of one tenant or of all."""
-        found = (self.get(identity) for identity in sorted(self._client.smembers("rt:receivers")))
-        return [receiver for receiver in found if receiver and tenant in ("", receiver.tenant)]
+        index = keys.receivers_by_tenant(tenant) if tenant else "rt:receivers"
+        found, identities = list[Receiver](), sorted(self._client.smembers(index))
+        for start in range(0, len(identities), _PART):
+            part = identities[start : start + _PART]
+            with self._client.pipeline(transaction=False) as pipe:
+                for identity in part:
+                    pipe.hgetall(keys.receiver(identity))
+                found += [_receiver(identity, raw) for identity, raw in zip(part, pipe.execute(), strict=True) if raw]
+        return found
 
     def rotate(self, identity: str) -> Receiver | None:
         """Give a receiver a new secret; the old one signs beside it for a day."""
@@ -100,6 +120,7 @@ class ReceiverStore:
         with self._client.pipeline() as pipe:
             pipe.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
             pipe.srem("rt:receivers", identity).srem(keys.receivers(receiver.tenant), identity)
+            pipe.srem(keys.receivers_by_tenant(receiver.tenant), identity)
             pipe.zrem(keys.RECEIVERS_OF_JOBS, identity)
             self._forget_failing(pipe, receiver)
             pipe.execute()

@@ -61,6 +61,7 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
         ("a header in drips", then_hold(b"HTTP/1.1 200 OK\r\nX: ", drip=b"y")),
         ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
         ("a chunk in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n999\r\n", drip=b"z")),
+        ("a size in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"0")),
         ("chunks in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1\r\nz\r\n")),
     ],
 )
@@ -99,6 +100,7 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
         (then_reset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
         (then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
         (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal"), "reset"),
+        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"), "reset"),
         (then_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 banana\r\n\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 200 " + b"O" * 70_000), "bad_answer"),

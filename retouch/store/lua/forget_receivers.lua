@@ -8,9 +8,11 @@ local gone = 0
 for _, receiver in ipairs(redis.call('ZRANGEBYSCORE', 'rt:receivers_of_jobs', '-inf', old_until, 'LIMIT', 0, MOST)) do
   redis.call('ZREM', 'rt:receivers_of_jobs', receiver)
   local known = redis.call('HMGET', 'rt:receiver:' .. receiver, 'every_job', 'tenant')
+  local tenant = known[2] or ''
   if known[1] ~= '1' then
     redis.call('ZREM', 'rt:deliveries:failing', receiver)
-    redis.call('ZREM', 'rt:deliveries:failing:' .. (known[2] or ''), receiver)
+    redis.call('ZREM', 'rt:deliveries:failing:' .. tenant, receiver)
+    redis.call('SREM', 'rt:receivers_by_tenant:' .. tenant, receiver)
     gone = gone + redis.call('DEL', 'rt:receiver:' .. receiver)
     redis.call('DEL', 'rt:deliveries:health:' .. receiver)
     redis.call('SREM', 'rt:receivers', receiver)

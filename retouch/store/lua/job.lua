@@ -1,6 +1,6 @@
 -- Jobs: events, the end of a job, charges. Loaded behind job_index.lua in front of every script that moves a job.
 -- Keys: `edits` lane keys, rt:timeline:{job}, rt:feed, rt:jobs:{tenant}, rt:receivers:{tenant}, rt:receiver:{id},
--- rt:deliveries_of:{job}, rt:blobs, rt:blobs:{tenant} and the `deliveries` lane.
+-- rt:deliveries_of:{job}, rt:deliveries_by_tenant:{tenant}, rt:blobs, rt:blobs:{tenant} and the `deliveries` lane.
 
 local FINAL = { succeeded = true, failed = true, cancelled = true }
 local DELIVERY_LIFE_S = 30 * 86400      -- the log of deliveries is kept for 30 days
@@ -52,6 +52,7 @@ local function deliver(job, sequence, type, receiver, tenant, now)
   redis.call('HSET', state_key('deliveries', item), 'target', target, 'score', instant(now), 'state', 'queued',
     'created_at', instant(now))
   redis.call('ZADD', 'rt:deliveries:recent', instant(now), item)
+  redis.call('ZADD', 'rt:deliveries_by_tenant:' .. tenant, instant(now), item)
   put('deliveries', target, item, instant(now))
 end
 
