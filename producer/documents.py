@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from retouch.events import Link, charge_summary, iso, result_object
+from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
     """Describe one job; instants are ISO 8601, links to the result are minted now."""
-    spec = record.spec
+    spec, results = record.spec, result_objects(record.result, link)
     return {
         "id": record.id,
         "state": record.state,
@@ -34,7 +34,8 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "started_at": _instant(record.started_at),
         "finished_at": _instant(record.finished_at),
         "due_at": _instant(record.due_at),
-        "result": result_object(record.result, link) if record.result else None,
+        "result": results[0] if results else None,
+        "results": results,
         "error": record.error,
         "cancelled": record.cancelled or None,
         "cancel_requested": record.cancel_requested,

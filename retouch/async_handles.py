@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from os import PathLike
 from pathlib import Path
 
-from retouch.access.following import events_of, image_of
+from retouch.access.following import events_of, images_of
 from retouch.access.interface import Access
 from retouch.events import Event
 from retouch.handles import ImageFacts
@@ -23,12 +23,12 @@ class AsyncEditResult(ImageFacts):
     @property
     def image(self) -> Awaitable[bytes]:
         """The image file's bytes, read outside the event loop. Raises `BlobError` when the store cannot give them."""
-        return self.access.image(self.job_id, self.kept)
+        return self.access.image(self.job_id, self.kept, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
         """A link to the image that the outside can read; it expires."""
-        return self.access.link(self.job_id, self.kept)
+        return self.access.link(self.job_id, self.kept, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file, outside the event loop, and give its path."""
@@ -73,7 +73,7 @@ class AsyncJob:
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`; neither that nor cancelling the task that waits here
         cancels the job.
         """
-        return AsyncEditResult(self.id, await image_of(self._access, self.id, timeout_s), self._access)
+        return AsyncEditResult(self.id, await images_of(self._access, self.id, timeout_s), self._access)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
         """Follow the job with `async for`; see `Job.events`."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from retouch.blobs import thumbnail_name
-from retouch.store.records import Charge, JobRecord, charges_from
+from retouch.store.records import Charge, JobRecord, charges_from, images_in
 
 Event = dict[str, Any]
 Link = Callable[[str], str]
@@ -30,6 +30,7 @@ def event_object(
     """
     kind: str = entry["type"]
     charges = charges_from(entry.get("charges", ()))
+    results = result_objects(entry.get("result"), link)
     return {
         "type": kind,
         "timestamp": iso(entry["at"]),
@@ -40,7 +41,8 @@ def event_object(
             "tenant": record.spec.tenant,
             "tags": record.spec.tags,
             "edit": _edit(record.spec.edit, private),
-            "result": result_object(entry["result"], link) if entry.get("result") else None,
+            "result": results[0] if results else None,
+            "results": results,
             "error": entry.get("error"),
             "cancelled": entry.get("cancelled"),
             "charges": charge_summary(charges, price_per_call),
@@ -65,6 +67,11 @@ def charge_summary(charges: Sequence[Charge], price_per_call: float) -> dict[str
     possible = sum(charge.possible for charge in charges)
     certain = sum(charge.certain for charge in charges)
     return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
+
+
+def result_objects(result: Mapping[str, Any] | None, link: Link) -> list[dict[str, Any]]:
+    """Describe all images of a job's result with fresh links, in the order of the endpoint's answer."""
+    return [result_object(image, link) for image in images_in(result)]
 
 
 def result_object(image: Mapping[str, Any], link: Link) -> dict[str, Any]:

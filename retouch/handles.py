@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from typing import Self
 
-from retouch.access.following import events_of, image_of
+from retouch.access.following import events_of, images_of
 from retouch.access.interface import Access
 from retouch.both_ways import at_once, each_at_once
 from retouch.events import Event
@@ -22,13 +23,26 @@ class ImageFacts:
     """
     What is known of an edited image without reading it.
 
-    `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP; `warnings` may hold
-    `flat_colour`, `same_as_input`, `flagged`, `odd_status`, `read_our_copy`.
+    `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is its place
+    in `results`, which hold every image where `extra` made the endpoint answer with several. `warnings` may hold
+    `flat_colour`, `same_as_input`, `flagged`, `odd_status`, `read_our_copy`; those of the first image also
+    `output_missing:N`, for each image of the answer that could not be had, and `outputs_beyond_16:N`.
     """
 
     job_id: str
-    kept: Image = field(repr=False)
+    images: tuple[Image, ...] = field(repr=False)
     access: Access = field(repr=False)
+    index: int = 0
+
+    @property
+    def results(self) -> tuple[Self, ...]:
+        """Every image of the endpoint's answer, in its order; the first is the job's `result`."""
+        return tuple(replace(self, index=index) for index in range(len(self.images)))
+
+    @property
+    def kept(self) -> Image:
+        """The image as the record describes it."""
+        return self.images[self.index]
 
     @property
     def sha256(self) -> str:
@@ -64,12 +78,12 @@ class EditResult(ImageFacts):
     @property
     def image(self) -> bytes:
         """The image file's bytes. Raises `BlobError` when the store cannot give them."""
-        return at_once(self.access.image(self.job_id, self.kept))
+        return at_once(self.access.image(self.job_id, self.kept, self.index))
 
     @property
     def url(self) -> str:
         """A link to the image that the outside can read; it expires."""
-        return at_once(self.access.link(self.job_id, self.kept))
+        return at_once(self.access.link(self.job_id, self.kept, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file and give its path."""
@@ -116,7 +130,7 @@ class Job:
 
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, which does not cancel the job.
         """
-        return EditResult(self.id, at_once(image_of(self._access, self.id, timeout_s)), self._access)
+        return EditResult(self.id, at_once(images_of(self._access, self.id, timeout_s)), self._access)
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """

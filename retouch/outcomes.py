@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OUTPUTS_MOST = 16
+"""Images of one answer that are kept; the record says when there were more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -39,18 +42,33 @@ class Processing:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The endpoint has the image, at the first of these URLs that yields it. It is paid: download, never POST."""
+    """
+    The endpoint has the image, at the first of these URLs that yields it. It is paid: download, never POST.
+
+    `more` holds the URLs of further images that the answer named, for each the alternatives. `brought` says what became
+    of images so far, by their place from 0: kept, or None for one that we do not keep. `beyond`: how many images the
+    answer named in all, where these are more than `OUTPUTS_MOST`.
+    """
 
     urls: tuple[str, ...]
     endpoint_id: str = ""
     flagged: bool = False
+    more: tuple[tuple[str, ...], ...] = ()
+    brought: tuple[tuple[int, Image | None], ...] = ()
+    beyond: int = 0
+
+    @property
+    def outputs(self) -> tuple[tuple[str, ...], ...]:
+        """The URLs of each image, in the order of the answer."""
+        return self.urls, *self.more
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The image is in the blob store."""
+    """The image is in the blob store, and so are the `others` that the same answer named."""
 
     image: Image
+    others: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +76,13 @@ class NotYet:
     """
     The image is paid for and could not be fetched or stored this time; `message` says why.
 
-    `ours`: it came, and our own store did not take it, so that no other POST would help.
+    `ours`: it came, and our own store did not take it, so that no other POST would help. `images`: the others of the
+    same answer that are kept; the job succeeds with them if this one never comes.
     """
 
     message: str
     ours: bool = False
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +187,10 @@ Outcome = (
 
 @dataclass(frozen=True, slots=True)
 class Succeed:
-    """The job is done."""
+    """The job is done; `others` are the further images of the same answer."""
 
     image: Image
+    others: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
     answer is unknown is repeated only while `max_charges` allows; when in doubt, the job fails and a person decides.
     """
     match outcome:
-        case Kept(image):
-            return Succeed(image)
+        case Kept(image, others):
+            return Succeed(image, others)
         case Stale():
             return LetGo()
         case Unwanted():
@@ -138,6 +138,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)
         case NotYet(message, ours=True):
             return Fail("result_not_stored", message, retryable=True)
+        case NotYet(images=(image, *others)):
+            return Succeed(image, tuple(others))
         case NotYet(message) | Lost(message):
             return _again("result_lost", message, attempt, policy, now, random, forget=True)
         case Unknown(message, again_in_s):

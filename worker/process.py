@@ -28,8 +28,8 @@ from retouch.store.patience import Patience, trouble
 from retouch.store.receivers import ReceiverStore
 from worker.deliveries.attempt import DeliveryTools
 from worker.deliveries.sender import Sender
-from worker.edits.attempt import EditTools
 from worker.edits.endpoint import Endpoint
+from worker.edits.tools import EditTools
 from worker.logs import log
 from worker.pulse import Pulse
 from worker.retention import Retention

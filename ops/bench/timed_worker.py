@@ -18,6 +18,7 @@ from typing import Any
 
 import worker.deliveries.attempt
 import worker.edits.attempt
+import worker.edits.images
 from ops.worker_process import main
 from retouch.blobs.file import FileBlobs
 from retouch.publisher import Publisher
@@ -32,7 +33,7 @@ SECTIONS: dict[str, list[tuple[Any, str]]] = {
     "HTTP to the endpoint": [(Endpoint, "ask")],
     "HTTP download": [(Endpoint, "fetch")],
     "HTTP webhook": [(Sender, "webhook")],
-    "picture check": [(worker.edits.attempt, "check")],
+    "picture check": [(worker.edits.images, "check")],
     "blob store": [(FileBlobs, "put")],
     "publishing": [(Publisher, "publish")],
     "Redis scripts": [

@@ -93,15 +93,16 @@ def page(title: str, status: int, body: str = "") -> HTMLResponse:
     )
 
 
-def success(identifier: int, took_s: float, link: str, *, as_list: bool, flagged: bool) -> dict[str, object]:
-    """Return a success, in the shape of v6 when `as_list`, else in that of the v5 documentation."""
+def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, flagged: bool) -> dict[str, object]:
+    """Return a success, in the shape of v6 when `as_list`, else in that of the v5 documentation; several are a list."""
     head: dict[str, object] = {"status": "success", "generationTime": round(took_s, 4), "id": identifier}
     if not as_list:
-        return {**head, "output": link, **({"nsfw_content_detected": True} if flagged else {})}
+        output = links[0] if len(links) == 1 else links
+        return {**head, "output": output, **({"nsfw_content_detected": True} if flagged else {})}
     return {
         **head,
-        "output": [link],
-        "proxy_links": [f"{link}?proxy=1"],
+        "output": links,
+        "proxy_links": [f"{link}?proxy=1" for link in links],
         "nsfw_content_detected": flagged,
         "webhook_status": "",
         "meta": {},
@@ -109,12 +110,12 @@ def success(identifier: int, took_s: float, link: str, *, as_list: bool, flagged
     }
 
 
-def processing(identifier: int, eta_s: float, fetch_url: str, link: str, *, as_list: bool) -> dict[str, object]:
-    """Return a processing answer; only v6's shape tells the link that the output will have."""
+def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
+    """Return a processing answer; only v6's shape tells the links that the outputs will have."""
     told = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:
         text = "Try to fetch request after seconds estimated"
-        return {**told, "message": text, "output": [], "future_links": [link]}
+        return {**told, "message": text, "output": [], "future_links": links}
     text = "Try to fetch request after given estimated time"
     return {**told, "tip": "Fetch the result later.", "messege": text, "output": "", "meta": {}}
 

@@ -41,7 +41,7 @@ async def post(endpoint: Endpoint, request: Request) -> Response:
         books.refuse(line, refused.reason)
         return _refusal(refused, endpoint.config)
     books.answered(line, _word(generation.kind))
-    line.link = generation.path
+    line.link = generation.paths[0]
     as_list = is_v6(request) or endpoint.config.list_output
     return answer_as(generation.kind, _proper(generation, base_url(request, endpoint), as_list), endpoint.config)
 
@@ -102,6 +102,8 @@ async def _made(endpoint: Endpoint, asked: Asked) -> Generation:
         plan=plan,
         kind=fault.kind,
         output_kind="flat" if fault.kind == "flagged" else fault.output_kind or endpoint.config.output_kind,
+        samples=edit.samples,
+        odd_index=fault.output_index,
     )
 
 
@@ -121,15 +123,15 @@ def _keep(endpoint: Endpoint, generation: Generation, started_at: float, after_s
 
 def _proper(generation: Generation, base: str, as_list: bool) -> Response:
     """Return the answer that the endpoint would give without accidents."""
-    kind, link = generation.kind, base + generation.path
+    kind, links = generation.kind, [base + path for path in generation.paths]
     as_list = as_list or kind == "list_output"
     if kind == "processing_no_id":
         return JSONResponse(answers.PROCESSING_NO_ID)
     if kind in _LATER or kind in _STUCK:
         fetch_url = f"{base}/api/{'v6/image_editing' if as_list else 'v3'}/fetch/{generation.id}"
-        return JSONResponse(answers.processing(generation.id, generation.told_eta_s, fetch_url, link, as_list=as_list))
+        return JSONResponse(answers.processing(generation.id, generation.told_eta_s, fetch_url, links, as_list=as_list))
     return JSONResponse(
-        answers.success(generation.id, generation.took_s, link, as_list=as_list, flagged=kind == "flagged")
+        answers.success(generation.id, generation.took_s, links, as_list=as_list, flagged=kind == "flagged")
     )
 
 

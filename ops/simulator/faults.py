@@ -79,6 +79,7 @@ class Fault(BaseModel):
     times: int = Field(1, ge=1, le=1_000_000)
     tag: str | None = None
     output_kind: OutputKind | None = None
+    output_index: int | None = Field(None, ge=0, description="Of several pictures, the one that output_kind is for.")
 
 
 class FaultCall(BaseModel):

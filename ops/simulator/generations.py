@@ -28,16 +28,31 @@ class Generation:
     plan: Plan
     kind: str
     output_kind: OutputKind
+    samples: int = 1
+    odd_index: int | None = None
     took_s: float = 0.0
     told_eta_s: float = 0.0
     answered_at: float = 0.0
     ready_at: float = float("inf")
-    name: str = field(default_factory=lambda: f"{uuid.uuid4()}-0.png")
+    stem: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
-    def path(self) -> str:
-        """The path of the output link."""
-        return f"/generations/{self.name}"
+    def names(self) -> list[str]:
+        """The names of its pictures, one for each sample."""
+        return [f"{self.stem}-{index}.png" for index in range(self.samples)]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the output links."""
+        return [f"/generations/{name}" for name in self.names]
+
+    def kind_of(self, index: int) -> OutputKind:
+        """Return what stands behind the link of one picture."""
+        return self.output_kind if self.odd_index in (None, index) else "png"
+
+    def mark_of(self, index: int) -> str:
+        """Return what tells one picture from all others, also from those of the same answer."""
+        return f"{self.mark}-{index}" if index else self.mark
 
     @property
     def is_ready(self) -> bool:
@@ -60,10 +75,11 @@ class Generations:
     def keep(self, generation: Generation) -> None:
         """Make the generation findable."""
         self._by_id[str(generation.id)] = generation
-        self._by_name[generation.name] = generation
+        self._by_name |= dict.fromkeys(generation.names, generation)
         if len(self._by_id) > MOST_KEPT:
             _, oldest = self._by_id.popitem(last=False)
-            del self._by_name[oldest.name]
+            for name in oldest.names:
+                del self._by_name[name]
 
     def by_id(self, identifier: str) -> Generation | None:
         """Return the generation that a fetch asks for."""

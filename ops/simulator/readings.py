@@ -35,7 +35,8 @@ async def fetch(endpoint: Endpoint, request: Request) -> Response:
 
 async def output(endpoint: Endpoint, request: Request) -> Response:
     """Answer one read of an output link."""
-    answer = await _output(endpoint, endpoint.generations.by_name(request.path_params["name"]))
+    name = request.path_params["name"]
+    answer = await _output(endpoint, endpoint.generations.by_name(name), name)
     endpoint.books.downloads[str(answer.status_code)] += 1
     return answer
 
@@ -49,11 +50,11 @@ def _told(endpoint: Endpoint, generation: Generation | None, base: str, as_list:
         return dict(answers.PROCESSING_NO_ID)
     if generation.kind == "processing_failed":
         return dict(answers.FAILED)
-    link, is_flagged = base + generation.path, generation.kind == "flagged"
-    return answers.success(generation.id, generation.took_s, link, as_list=as_list, flagged=is_flagged)
+    links, is_flagged = [base + path for path in generation.paths], generation.kind == "flagged"
+    return answers.success(generation.id, generation.took_s, links, as_list=as_list, flagged=is_flagged)
 
 
-async def _output(endpoint: Endpoint, generation: Generation | None) -> Response:
+async def _output(endpoint: Endpoint, generation: Generation | None, name: str) -> Response:
     config = endpoint.config
     if generation is None or not generation.is_ready or generation.kind == "processing_failed":
         return answers.page("Not Found", 404)
@@ -63,7 +64,8 @@ async def _output(endpoint: Endpoint, generation: Generation | None) -> Response
     if age_s < config.output_delay_s:
         return answers.page("Not Found", 404 if config.output_early == "404" else 200)
     edited = await endpoint.studio.edited(generation.source, generation.plan)
-    served = output_of(generation.output_kind, edited, generation.source.content, generation.mark)
+    index = generation.names.index(name)
+    served = output_of(generation.kind_of(index), edited, generation.source.content, generation.mark_of(index))
     if config.output_bytes_per_s:
         return slow_download(served.served(), config.output_bytes_per_s, served.media_type)
     return Response(served.served(), media_type=served.media_type)

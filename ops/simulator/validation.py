@@ -15,6 +15,7 @@ _V6: dict[str, tuple[float, float, bool, float]] = {
     "steps": (1, 50, True, 20),
     "guidance_scale": (1, 20, False, 7),
 }
+SAMPLES_MOST = 20  # siblings of the endpoint know `samples`, 4 at most; more is for tests of what comes beyond a bound
 _V5 = _V6 | {"image_guidance_scale": (0, 100, False, 1), "steps": (1, 1000, True, 20)}
 
 
@@ -27,6 +28,7 @@ class EditRequest:
     image_guidance_scale: float
     steps: int
     guidance_scale: float
+    samples: int = 1
 
 
 def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
@@ -37,6 +39,7 @@ def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[st
         value = body.get(field)
         if not isinstance(value, str) or not value.strip():
             faults[field] = [f"The {_spoken(field)} field is required."]
+    ranges = ranges | {"samples": (1, SAMPLES_MOST, True, 1)}
     numbers = {field: _number(field, body.get(field), ranges[field], faults) for field in ranges}
     if faults:
         return faults
@@ -46,6 +49,7 @@ def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[st
         image_guidance_scale=numbers["image_guidance_scale"],
         steps=int(numbers["steps"]),
         guidance_scale=numbers["guidance_scale"],
+        samples=int(numbers["samples"]),
     )
 
 

@@ -16,14 +16,13 @@ from retouch.access.direct import RedisAccess
 from retouch.access.interface import Access
 from retouch.access.opening import open_access
 from retouch.access.remote import GatewayAccess, lenient
-from retouch.blobs.interface import is_thumbnail
+from retouch.blobs import is_thumbnail, thumbnail_name
 from retouch.both_ways import at_once
 from retouch.client import EditQueue
 from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.intake import DEFAULT_TENANT
-from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.store.connect import clear_errors
 from retouch.store.ledger import By, Ledger, UsageRow
@@ -86,16 +85,19 @@ class Desk:
         """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
         own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
 
+        places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
+        queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
+        queries |= {thumbnail_name(name): query for name, query in queries.items()}
+
         def route(name: str) -> str:
-            return f"{own}/thumbnail" if is_thumbnail(name) else f"{own}/image"
+            return f"{own}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
 
         link = self.link if isinstance(self.access, RedisAccess) else route
         return job_document(record, link, self.settings.price_per_call)
 
-    def image(self, record: JobRecord) -> bytes:
-        """Read the image of a job that has one; raises `BlobMissing`."""
-        assert record.result is not None
-        return at_once(self.access.image(record.id, Image(**{**record.result, "warnings": ()})))
+    def image(self, record: JobRecord, place: int) -> bytes:
+        """Read one image of a job; raises `BlobMissing`."""
+        return at_once(self.access.image(record.id, record.images[place], place))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
         """Read what happened to a job above a sequence, and whether it was over after that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class EditCommand:
     wait: bool
     timeout_s: float | None
     as_json: bool
+    samples: str | None = None
 
 
 def run_edit(command: EditCommand) -> int:
@@ -43,17 +44,17 @@ def run_edit(command: EditCommand) -> int:
     with open_desk() as desk:
         terms = terms_of(command.options, desk.door(command.options.get("callback")))
         picture = find_picture(command.image, Path.cwd(), desk.settings)
-        admit(edit_of(prompt, picture.link(desk.input_link), command.numbers), terms)
+        edit = edit_of(prompt, picture.link(desk.input_link), command.numbers, command.samples)
+        admit(edit, terms)
         try:
-            job = desk.queue.enqueue(
-                edit_of(prompt, desk.keep(picture, terms.common["tenant"]), command.numbers), **command.options
-            )
+            link = desk.keep(picture, terms.common["tenant"])
+            job = desk.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
             )
             return INTERRUPTED
-        return _wait(desk, job, picture.stem, command) if command.wait else _tell(desk, job, None, command.as_json)
+        return _wait(desk, job, picture.stem, command) if command.wait else _tell(desk, job, [], command.as_json)
 
 
 def _wait(desk: Desk, job: Job, stem: str, command: EditCommand) -> int:
@@ -62,27 +63,28 @@ def _wait(desk: Desk, job: Job, stem: str, command: EditCommand) -> int:
     except (EditFailed, EditCancelled):
         if not command.as_json:
             raise
-        return _tell(desk, job, None, as_json=True) or 1
+        return _tell(desk, job, [], as_json=True) or 1
     except KeyboardInterrupt:
         print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
               f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
         return INTERRUPTED
     try:
-        path = saving.save(result, command.out, stem or job.id)
+        paths = saving.save(result, command.out, stem or job.id)
     except WrongUse as error:
         raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
-    return _tell(desk, job, path, command.as_json)
+    return _tell(desk, job, paths, command.as_json)
 
 
-def _tell(desk: Desk, job: Job, path: Path | None, as_json: bool) -> int:
+def _tell(desk: Desk, job: Job, paths: Sequence[Path], as_json: bool) -> int:
     record = job.record()
     document = desk.document(record)
     if as_json:
-        print(json.dumps({**document, "path": str(path) if path else None, "replayed": job.replayed}, indent=2))
+        saved = [str(path) for path in paths]
+        told = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
+        print(json.dumps(told, indent=2))
         return 0
     print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
-    if path and document["result"]:
-        image = document["result"]
+    for path, image in zip(paths, document["results"], strict=False):
         print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
         print(f"url      {image['url']}")
         for warning in image["warnings"]:

@@ -19,6 +19,9 @@ Guidance = Annotated[
 ImageGuidance = Annotated[
     str | None, typer.Option("--image-guidance-scale", metavar="1-8", help="How closely to the picture; else 1.")
 ]
+Samples = Annotated[
+    str | None, typer.Option("--samples", metavar="1-16", help="Images in one answer, where the endpoint knows this.")
+]
 Callback = Annotated[str | None, typer.Option("--callback", metavar="TASK", help="An allow-listed Celery task.")]
 Key = Annotated[
     str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key and request: the same job, 24 h.")
@@ -42,6 +45,7 @@ def edit(
     steps: Steps = None,
     guidance_scale: Guidance = None,
     image_guidance_scale: ImageGuidance = None,
+    samples: Samples = None,
     priority: Priority = "normal",
     tenant: Tenant = "default",
     webhook: Webhook = None,
@@ -55,7 +59,7 @@ def edit(
     timeout_s: Timeout = None,
     json: Json = False,
 ) -> None:
-    """Edit one picture: enqueue it, wait, and save the result."""
+    """Edit one picture: enqueue it, wait, and save the result; several images of one answer as out.png, out-2.png …"""
     from producer.cli import words
     from producer.cli.one_edit import EditCommand, run_edit
     from producer.cli.requests import options_of
@@ -65,7 +69,7 @@ def edit(
         priority=priority, tenant=tenant, webhook=webhook, callback=callback, idempotency_key=idempotency_key,
         deadline_s=deadline_s, max_charges=max_charges, tags=words.tags(tag or []),
     )  # fmt: skip
-    raise typer.Exit(run_edit(EditCommand(image, prompt, numbers, options, out, not no_wait, timeout_s, json)))
+    raise typer.Exit(run_edit(EditCommand(image, prompt, numbers, options, out, not no_wait, timeout_s, json, samples)))
 
 
 def batch(
@@ -81,7 +85,7 @@ def batch(
     Edit many pictures, one for each row; run it again to go on where it stopped.
 
     Columns: init_image (URL, or path from the file's folder), prompt; if you like id or name (then the result is
-    called so), steps, guidance_scale, image_guidance_scale.
+    called so), steps, guidance_scale, image_guidance_scale, samples.
     """
     from producer.cli.batch.command import BatchCommand, run_batch
     from producer.cli.requests import options_of

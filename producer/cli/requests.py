@@ -7,17 +7,35 @@ from typing import Any
 
 from producer.cli import words
 from retouch.edit import Edit
+from retouch.errors import InvalidEdit
 from retouch.intake import Options, Terms, agree
+from retouch.outcomes import OUTPUTS_MOST
 from retouch.settings import Settings
 
 NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 
 
-def edit_of(prompt: Any, link: str, numbers: Mapping[str, Any]) -> Edit:
-    """Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`."""
-    given = {name: words.number(value) if isinstance(value, str) else value for name, value in numbers.items()}
-    values = {"prompt": prompt, "init_image": link, **given}
+def edit_of(prompt: Any, link: str, numbers: Mapping[str, Any], samples: Any = None) -> Edit:
+    """
+    Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`.
+
+    `samples` is how many images one answer shall have; the endpoint is asked for them in `extra`.
+    """
+    given = {name: _number(value) for name, value in numbers.items()}
+    values = {"prompt": prompt, "init_image": link, **given, "extra": _extra(_number(samples))}
     return Edit(**{name: value for name, value in values.items() if value is not None})
+
+
+def _extra(samples: Any) -> dict[str, Any] | None:
+    if samples is None:
+        return None
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= OUTPUTS_MOST:
+        raise InvalidEdit([("samples", f"expected a whole number from 1 to {OUTPUTS_MOST}, got {str(samples)[:40]!r}")])
+    return {"samples": samples}
+
+
+def _number(value: Any) -> Any:
+    return words.number(value) if isinstance(value, str) else value
 
 
 def options_of(**given: Any) -> dict[str, Any]:

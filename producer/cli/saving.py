@@ -25,16 +25,24 @@ def check_target(out: Path | None) -> None:
         raise WrongUse(f"--out: folder {str(out.parent)!r} does not exist or may not be written")
 
 
-def save(result: EditResult, out: Path | None, stem: str) -> Path:
-    """Write the image to `out`, or to `<stem>-edited.<format>` in the working folder, and give its path."""
+def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
+    """
+    Write the image to `out`, or to `<stem>-edited.<format>` in the working folder, and return its path.
+
+    Where the job has several, the others follow under names that nothing has yet: `<out>-2.<format>` and so on.
+    """
     target = out or free_name(Path.cwd(), f"{safe(stem)}-edited", SUFFIXES[result.format])
     write_whole(target, result.image)
-    return target
+    paths = [target]
+    for one in result.results[1:]:
+        paths.append(free_name(target.parent, target.stem, SUFFIXES[one.format], first=2))
+        write_whole(paths[-1], one.image)
+    return paths
 
 
-def free_name(folder: Path, stem: str, suffix: str) -> Path:
-    """Give a path that nothing has yet: `stem.suffix`, else `stem-2.suffix` and so on."""
-    names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(1))
+def free_name(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
+    """Return a path that nothing has yet: `stem.suffix`, else `stem-2.suffix` and so on, from number `first` on."""
+    names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(first))
     return next(path for name in names if not (path := folder / name).exists())
 
 

@@ -26,7 +26,8 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
         if out is None:
             return 0
         # Raises what stands in the way: the job failed, was cancelled, or is not done yet.
-        print(f"saved     {saving.save(desk.queue.job(identity).result(0), out, identity)}")
+        for path in saving.save(desk.queue.job(identity).result(0), out, identity):
+            print(f"saved     {path}")
         return 0
 
 
@@ -49,8 +50,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
         f"numbers   {numbers}",
     ]
     lines += [f"tag       {name}={value}" for name, value in told["tags"].items()]
-    if told["result"]:
-        image = told["result"]
+    for image in told["results"]:
         lines += [f"result    {image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes"]
         lines += [f"url       {image['url']}"] + [f"warning   {warning}" for warning in image["warnings"]]
     if told["error"]:

@@ -52,7 +52,7 @@ _REPLY = {
     "properties": {
         "status": {"type": "string", "enum": ["success", "processing", "failed", "error"]},
         "id": {"type": "string"},
-        "output": {"type": "string"},
+        "output": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "generationTime": {"type": "number"},
         "fetch_result": {"type": "string"},
         "eta": {"type": "number"},
@@ -138,7 +138,8 @@ def _record(tools: GatewayTools, job: str, key: ApiKey) -> JobRecord | None:
 def _reply(record: JobRecord, tools: GatewayTools) -> Reply:
     if record.result is not None and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
-        output = tools.blobs.link(record.result["name"])
+        links = [tools.blobs.link(image.name) for image in record.images]
+        output = links if len(links) > 1 else links[0]
         return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
         words = record.error["message"] if record.error else "The request was cancelled"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +16,7 @@ from producer.gateway.problems import ProblemError, documented
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.blobs import thumbnail_name
 from retouch.events import event_object, queued_event
+from retouch.outcomes import OUTPUTS_MOST
 from retouch.store.connect import clear_errors
 from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey
@@ -23,19 +24,24 @@ from retouch.store.tenants import ApiKey
 router = APIRouter(prefix="/v1/edits/{id}", tags=["edits"])
 _PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 429, 503)}
 IfNoneMatch = Annotated[str, Header()]
+Place = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The place in `results`.")]
 
 
 @router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
-async def read_image(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+async def read_image(
+    id: str, key: Caller, tools: Tools, index: Place = 0, if_none_match: IfNoneMatch = ""  # noqa: A002
+) -> Response:  # fmt: skip
     """The edited image; 409 while there is none."""
-    name = await run_in_threadpool(_image_name, tools, id, key)
+    name = await run_in_threadpool(_image_name, tools, id, key, index)
     return await serve_blob(tools, key.tenant, name, if_none_match)
 
 
 @router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
-async def read_thumbnail(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:  # noqa: A002
+async def read_thumbnail(
+    id: str, key: Caller, tools: Tools, index: Place = 0, if_none_match: IfNoneMatch = ""  # noqa: A002
+) -> Response:  # fmt: skip
     """A WebP of at most 256 pixels a side; made when first asked for."""
-    name = await run_in_threadpool(_image_name, tools, id, key)
+    name = await run_in_threadpool(_image_name, tools, id, key, index)
     return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)
 
 
@@ -48,12 +54,13 @@ async def read_input(id: str, key: Caller, tools: Tools, if_none_match: IfNoneMa
     return await serve_blob(tools, key.tenant, record.spec.input, if_none_match)
 
 
-def _image_name(tools: GatewayTools, job: str, key: ApiKey) -> str:
+def _image_name(tools: GatewayTools, job: str, key: ApiKey, index: int) -> str:
     record = tools.record(job, key)
     if record.result is None:
         raise ProblemError("no-image-yet", f"the job is {record.state}", retryable=record.state != "failed")
-    name: str = record.result["name"]
-    return name
+    if index >= len(record.images):
+        raise ProblemError("not-found", f"index: expected a number below {len(record.images)}, got {index}")
+    return record.images[index].name
 
 
 @router.get(

@@ -116,7 +116,7 @@ class ChargeEntry(Shape):
 
 
 class Result(Shape):
-    """The edited image. Links are minted for this answer and expire; `bytes` is the file's size."""
+    """An edited image. Links are minted for this answer and expire; `bytes` is the file's size."""
 
     url: str
     thumbnail_url: str
@@ -156,7 +156,8 @@ class Job(Shape):
     `replayed`: an idempotency key led to a job that was enqueued before. `shared`: an exact duplicate did. `edit` is
     what the endpoint is sent; `input` names the kept copy of the picture that came in, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings hold. `resumable`: an answer that is paid for
-    is on record, so that a replay costs nothing.
+    is on record, so that a replay costs nothing. `results` holds every image of the endpoint's answer, `result` is the
+    first.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -175,6 +176,7 @@ class Job(Shape):
     finished_at: Instant | None
     due_at: Instant | None
     result: Result | None
+    results: list[Result]
     error: Error | None
     cancelled: Literal["before_charge", "after_charge"] | None
     cancel_requested: bool
@@ -241,7 +243,7 @@ class DryRun(Shape):
 
 
 class EventData(Shape):
-    """What an event tells about its job; `sequence` counts from 0 within the job."""
+    """What an event tells about its job; `sequence` counts from 0, `result` is the first of `results`."""
 
     job_id: str
     sequence: int
@@ -250,6 +252,7 @@ class EventData(Shape):
     tags: dict[str, str]
     edit: dict[str, Any]
     result: Result | None
+    results: list[Result]
     error: Error | None
     cancelled: Literal["before_charge", "after_charge"] | None
     charges: Charges

@@ -101,11 +101,11 @@ class RedisAccess:
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
 
-    async def image(self, job: str, kept: Image) -> bytes:  # noqa: ARG002 - a gateway goes by the job
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:  # noqa: ARG002 - a gateway goes by the job
         """Read an image from the blob store."""
         return await self.waiting.outside(self.connections.blobs.get, kept.name)
 
-    async def link(self, job: str, kept: Image) -> str:  # noqa: ARG002 - a gateway goes by the job
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
         """Mint a link to an image."""
         with clear_errors():
             return await self.waiting.outside(self.connections.blobs.link, kept.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,11 +42,17 @@ def job_from(document: Document) -> JobRecord:
         attempt=document["attempt"],
         charges=tuple(_charge(one) for one in document["charge_log"]),
         error=document["error"],
-        result=_image(document["result"]) if document["result"] else None,
+        result=_result(document["results"]),
         cancelled=document["cancelled"] or "",
         cancel_requested=document["cancel_requested"],
         resumable=document["resumable"],
     )
+
+
+def _result(documents: Sequence[Document]) -> dict[str, Any] | None:
+    """Read all images as one result, in the store's form."""
+    images = [_image(one) for one in documents]
+    return {**images[0], "others": images[1:]} if images else None
 
 
 def _image(document: Document) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from retouch.store.records import JobRecord
 _RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
 
 
-async def image_of(access: Access, job: str, timeout_s: float | None) -> Image:
-    """Wait for a job to end and describe its image; see `Job.result`."""
+async def images_of(access: Access, job: str, timeout_s: float | None) -> tuple[Image, ...]:
+    """Wait for a job to end and describe its images, of which there is one at least; see `Job.result`."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
     async with access.listener.follow(job, access.news) as changed:
         while not JobState((record := await access.record(job)).state).is_final:
@@ -25,17 +25,17 @@ async def image_of(access: Access, job: str, timeout_s: float | None) -> Image:
                 raise ResultTimeout(job, record.state, timeout_s or 0.0)
             await access.waiting.until(changed, left_s)
             changed.clear()
-    return _image(record)
+    return _images(record)
 
 
-def _image(record: JobRecord) -> Image:
+def _images(record: JobRecord) -> tuple[Image, ...]:
     if record.state == JobState.CANCELLED:
         raise EditCancelled(record.id, record.cancelled)
     if record.result is None:
         error = record.error or {"code": "unknown", "message": "no reason is on record", "retryable": False}
         possible = sum(charge.possible for charge in record.charges)
         raise EditFailed(record.id, error["code"], error["message"], error["retryable"], possible)
-    return Image(**{**record.result, "warnings": tuple(record.result["warnings"])})
+    return record.images
 
 
 async def events_of(access: Access, job: str, after: int) -> AsyncIterator[Event]:

@@ -58,11 +58,11 @@ class Access(Protocol):
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
 
-    async def image(self, job: str, kept: Image) -> bytes:
-        """Read a job's image."""
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+        """Read one of a job's images; `place` is that in its results."""
 
-    async def link(self, job: str, kept: Image) -> str:
-        """Mint a link to a job's image."""
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:
+        """Mint a link to one of a job's images."""
 
     def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
         """Walk jobs, newest first."""

@@ -107,19 +107,20 @@ class GatewayAccess:
         except UnknownJob:
             raise not_on_record(job) from None
 
-    async def image(self, job: str, kept: Image) -> bytes:
-        """Read a job's image."""
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+        """Read one of a job's images."""
+        path, query = f"/v1/edits/{job}/image", {"index": place or None}
         try:
-            return (await self.waiting.outside(self._wire.exchange, "GET", f"/v1/edits/{job}/image")).body
+            return (await self.waiting.outside(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, NotNow):
             raise BlobMissing(kept.sha256) from None
 
-    async def link(self, job: str, kept: Image) -> str:
-        """Have a link to a job's image minted."""
-        result = (await self._get(f"/v1/edits/{job}"))["result"]
-        if not result:
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:
+        """Have a link to one of a job's images minted."""
+        results = (await self._get(f"/v1/edits/{job}"))["results"]
+        if place >= len(results):
             raise BlobMissing(kept.sha256)
-        return str(result["url"])
+        return str(results[place]["url"])
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int

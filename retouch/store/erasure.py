@@ -88,7 +88,7 @@ def _images(records: Iterable[JobRecord]) -> set[str]:
     found = set[str]()
     for record in records:
         found |= {record.spec.input, name_in(record.spec.edit["init_image"])}
-        found |= {record.result["name"]} if record.result else set()
+        found |= {image.name for image in record.images}
     return found - {""}
 
 

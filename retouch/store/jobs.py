@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Literal, NamedTuple
 
 from retouch.both_ways import both_ways, reply
@@ -22,6 +21,7 @@ from retouch.store.records import (
     checkpoint_json,
     claim_from,
     record_from,
+    result_json,
 )
 from retouch.store.scripts import Message, fields_of, load, messages_of
 
@@ -91,6 +91,7 @@ class JobStore:
         self._enqueue, self._claim = load(client, "enqueue"), load(client, "claim")
         self._intent, self._answer = load(client, "intent"), load(client, "answer")
         self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
+        self._bring = load(client, "bring")
 
     @both_ways
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
@@ -160,6 +161,17 @@ class JobStore:
         if checkpoint:
             claim.polls = claim.waits = 0
         return messages_of(messages), float(open_s or 0)
+
+    def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
+        """
+        Write which images of a paid answer were brought home, the last as blob `name` ("" if it is not kept).
+
+        The next attempt goes on behind them, and the blob is kept until the job is over and its retention too. False
+        when the lease was lost.
+        """
+        keep_until = claim.deadline_at + self._retention_s
+        word = self._bring(args=[claim.job, claim.fence, checkpoint_json(ready), name, keep_until])
+        return bool(word == "ok")
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
         """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
@@ -295,8 +307,8 @@ def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
 def _settlement(decision: Decision) -> list[object]:
     """Spell a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
     match decision:
-        case Succeed(image):
-            return ["succeeded", 0, 0, 0, "", "", json.dumps(asdict(image), separators=(",", ":"))]
+        case Succeed(image, others):
+            return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]
         case Fail(code, message, retryable, forget):
             error = json.dumps({"code": code, "message": message, "retryable": retryable})
             return ["failed", 0, 0, 0, "-" if forget else "", error, ""]

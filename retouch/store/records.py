@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from retouch.outcomes import Processing, Ready
+from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
 
 # It takes a third of the json module's time; what that reads back as a number is written as one.
@@ -89,7 +89,29 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
     raw = json.loads(text)
     if raw.pop("kind") == "processing":
         return Processing(**raw)
-    return Ready(**{**raw, "urls": tuple(raw["urls"])})
+    nested = {
+        "urls": tuple(raw["urls"]),
+        "more": tuple(tuple(urls) for urls in raw.get("more", ())),
+        "brought": tuple((place, image and image_from(image)) for place, image in raw.get("brought", ())),
+    }
+    return Ready(**{**raw, **nested})
+
+
+def image_from(raw: Mapping[str, Any]) -> Image:
+    """Read one kept image as records hold it."""
+    known = {name: raw[name] for name in Image.__dataclass_fields__}
+    return Image(**{**known, "warnings": tuple(raw["warnings"])})
+
+
+def images_in(result: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+    """Return all images of a job's result, the first one first; empty without a result."""
+    return (result, *result.get("others", ())) if result else ()
+
+
+def result_json(image: Image, others: Sequence[Image] = ()) -> str:
+    """Write a job's images as one result: the first, with the others inside it where there are some."""
+    further = {"others": [asdict(one) for one in others]} if others else {}
+    return json.dumps({**asdict(image), **further}, separators=(",", ":"))
 
 
 def checkpoint_json(checkpoint: Processing | Ready) -> str:
@@ -179,7 +201,8 @@ class JobRecord:
     """
     A job as anyone may read it. Instants in Unix seconds; `state` is a value of `JobState`.
 
-    `resumable`: a paid answer is on record, so that the next attempt goes on from it and POSTs nothing.
+    `resumable`: a paid answer is on record, so that the next attempt goes on from it and POSTs nothing. `result` is the
+    first image as the store holds it; `images` are all of them.
     """
 
     id: str
@@ -196,6 +219,11 @@ class JobRecord:
     cancelled: str
     cancel_requested: bool
     resumable: bool
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """All kept images, in the order of the endpoint's answer; empty while there is none."""
+        return tuple(image_from(one) for one in images_in(self.result))
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:

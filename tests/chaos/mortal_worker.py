@@ -39,6 +39,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "poll": (Endpoint, "look"),
     "download": (Endpoint, "fetch"),
     "store": (FileBlobs, "put"),
+    "bring": (JobStore, "note_brought"),
     "settle": (JobStore, "settle"),
     "dispatch": (Publisher, "publish"),
     "delivery claim": (DeliveryStore, "claim"),
@@ -111,9 +112,11 @@ def main() -> None:
     parser.add_argument("--apart-s", type=float, required=True)
     parser.add_argument("--children", type=int, default=2)
     parser.add_argument("--concurrency", type=int, default=6)
+    parser.add_argument("--point", choices=POINTS, help="die here alone, when it was passed --passes times")
+    parser.add_argument("--passes", type=int)
     told = parser.parse_args()
     rng = random.Random(told.seed)
-    points = POINTS[:]
+    points = [told.point] if told.point else POINTS[:]
     rng.shuffle(points)
     told.log.touch()
     armed: dict[int, bool] = {}
@@ -130,7 +133,7 @@ def main() -> None:
             spent = len(told.log.read_text().splitlines())
             may_die = spent + sum(armed.values()) < told.kills and not (told.apart_s and any(armed.values()))
             point = points[started % len(points)] if may_die else None
-            passes = rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
+            passes = told.passes or rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
             started += may_die
             children += 1
             if (pid := os.fork()) == 0:

@@ -28,7 +28,7 @@ from retouch.outside.pictures import Picture, check
 from retouch.store.records import JobRecord
 from tests.behind import behind
 from tests.chaos.mortal_producer import POINTS as PRODUCER_POINTS
-from tests.chaos.mortal_producer import Producers
+from tests.chaos.mortal_producer import Producers, extra_of
 from tests.chaos.mortal_worker import POINTS as WORKER_POINTS
 from tests.chaos.sink import EventSink
 from tests.chaos.stage import FINAL, environment_of
@@ -200,6 +200,7 @@ class Auditor:
             self.report.charges[charged] += 1
             self.report.states[record.state] += 1
             self._audit_money(record, charged)
+            self._audit_images(record, extra_of(number).get("samples", 1))
             final = (record.id, f"edit.{record.state}")
             if told[final] < 1:
                 self._break(f"{record.id}: no webhook told of {final[1]}")
@@ -214,12 +215,21 @@ class Auditor:
             self._break(f"{record.id}: charged {charged} times, at most {self.max_charges} are allowed")
         if charged > possible:
             self._break(f"{record.id}: charged {charged} times, {possible} on record")
-        if record.state == "succeeded":
-            image = check(behind(self.queue).blobs.get(record.result["name"]))
-            if not isinstance(image, Picture) or image.sha256 != record.result["sha256"]:
-                self._break(f"{record.id}: its image is not the one on record")
-        elif self.all_succeed or record.error["code"] != "outcome_unknown" or possible < self.max_charges:
+        if record.state != "succeeded" and self._is_no_excuse(record, possible):
             self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
+
+    def _is_no_excuse(self, record: Any, possible: int) -> bool:
+        return bool(self.all_succeed or record.error["code"] != "outcome_unknown" or possible < self.max_charges)
+
+    def _audit_images(self, record: JobRecord, count: int) -> None:
+        if record.state != "succeeded":
+            return
+        if len({image.sha256 for image in record.images}) != count:
+            self._break(f"{record.id}: {len(record.images)} images are on record for {count} that were paid for")
+        for kept in record.images:
+            image = check(behind(self.queue).blobs.get(kept.name))
+            if not isinstance(image, Picture) or image.sha256 != kept.sha256:
+                self._break(f"{record.id}: an image is not the one on record")
 
     def _audit_what_is_left(self) -> None:
         for lane in ("edits", "deliveries"):

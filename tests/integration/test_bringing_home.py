@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,26 @@ from PIL import Image
 
 from retouch import Settings
 from retouch.blobs import open_blobs
-from retouch.outcomes import Kept, NotYet, Ready
-from retouch.policy import RetryPolicy
-from retouch.store.records import Claim
+from retouch.outcomes import Fail, Kept, NotYet, Ready, Rejected, Retry, Stale, Succeed
+from retouch.policy import FETCH_TRIES, RetryPolicy, decide
+from retouch.store.jobs import JobStore
+from retouch.store.kept import owns_blob
+from retouch.store.keys import KEPT
+from retouch.store.records import Claim, checkpoint_from
 from tests.integration.servers import LOOPBACK, RawServer, answer, answering
 from tests.lanes import LaneKit
-from worker.edits.attempt import EARLY_READS, EditTools, keep
 from worker.edits.endpoint import Endpoint
+from worker.edits.images import EARLY_READS, keep
+from worker.edits.tools import EditTools
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> EditTools:
-    """What a download needs; no store and no broker."""
+def tools(tmp_path: Path, client: Any) -> EditTools:
+    """What a download needs; no broker."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
-    return EditTools(nothing, Endpoint(settings, connections=2), blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]
+    endpoint, jobs = Endpoint(settings, connections=2), JobStore(client, retention_s=3_600.0)
+    return EditTools(jobs, endpoint, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -70,3 +76,164 @@ def test_a_link_that_breaks_every_rule_leaves_the_others(
         kept = keep(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
     assert isinstance(kept, Kept)
     assert kept.image.warnings == ()
+
+
+class Host:
+    """Serves pictures by path; `gone` names paths that answer 404, and `asked` lists what was asked for."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+        self.bodies: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    def __call__(self, server: RawServer, connection: socket.socket) -> None:
+        while request := server.read_request(connection):
+            path = request.split(b" ")[1].decode()
+            self.asked.append(path)
+            body = b"" if path in self.gone else self.bodies.setdefault(path, png(len(self.bodies)))
+            connection.sendall(answer(body, "200 OK" if body else "404 Not Found"))
+
+
+def png(shade: int) -> bytes:
+    """A picture that differs from those of other shades."""
+    out = io.BytesIO()
+    Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
+    return out.getvalue()
+
+
+def checkpoint_of(kit: LaneKit, claim: Claim) -> Any:
+    return checkpoint_from(kit.client.hget(f"rt:edits:state:{claim.job}", "checkpoint"))
+
+
+def follows(outcome: Any, claim: Claim) -> Any:
+    return decide(outcome, claim.attempt(), RetryPolicy(), claim.now_at, 0.5)
+
+
+def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None:
+    """Three images, the second from its fallback: all are kept in order, and on record one after the other."""
+    host = Host()
+    host.gone = {"/b.png"}
+    with RawServer(host) as server:
+        ready = Ready(
+            (server.url("/a.png"),), "7", more=((server.url("/b.png"), server.url("/b2.png")), (server.url("/c.png"),))
+        )
+        claim = claim_after(kit, 0)
+        kept = keep(claim, ready, tools)
+    assert isinstance(kept, Kept)
+    assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
+        host.bodies[path] for path in ("/a.png", "/b2.png", "/c.png")
+    ]
+    assert [(place, one.name) for place, one in checkpoint_of(kit, claim).brought] == [
+        *enumerate(one.name for one in (kept.image, *kept.others))
+    ]
+    kit.jobs.settle(claim, follows(kept, claim))
+    record = kit.jobs.record(claim.job)
+    assert record is not None
+    assert record.images == (kept.image, *kept.others)
+    (entry,) = [one for one in kit.jobs.timeline(claim.job) if one["type"] == "edit.succeeded"]
+    assert entry["result"] == record.result
+    for one in record.images:
+        assert owns_blob(kit.client, "acme", one.name)
+        assert kit.client.zscore(KEPT, one.name) - kit.client.time()[0] > 3_500
+
+
+def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditTools) -> None:
+    """The others are kept meanwhile and not read again; the job has its images once the last one came."""
+    host = Host()
+    host.gone = {"/b.png"}
+    with RawServer(host) as server:
+        ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),), (server.url("/c.png"),)))
+        claim = claim_after(kit, 0)
+        outcome = keep(claim, ready, tools)
+        assert isinstance(outcome, NotYet)
+        decision = follows(outcome, claim)
+        assert isinstance(decision, Retry)
+        kit.jobs.settle(claim, decision)
+        kit.make_due("edits", "timetable")
+        kit.rescue()
+        host.gone = set()
+        host.asked.clear()
+        claim = kit.claim(claim.job)
+        assert isinstance(claim.checkpoint, Ready)
+        kept = keep(claim, claim.checkpoint, tools)
+    assert isinstance(kept, Kept)
+    assert host.asked == ["/b.png"]
+    assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
+        host.bodies[path] for path in ("/a.png", "/b.png", "/c.png")
+    ]
+    assert kept.image.warnings == ()
+
+
+def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools: EditTools) -> None:
+    """After the last try, or at once where it is none that we keep, the job succeeds with the others and a warning."""
+    host = Host()
+    host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
+    with RawServer(host) as server:
+        urls = [(server.url(f"/{name}.png"),) for name in "abcd"]
+        claim = claim_after(kit, FETCH_TRIES)
+        outcome = keep(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
+    decision = follows(outcome, claim)
+    assert isinstance(decision, Succeed)
+    assert [tools.blobs.get(one.name) for one in (decision.image, *decision.others)] == [
+        host.bodies["/a.png"], host.bodies["/c.png"],
+    ]  # fmt: skip
+    assert decision.image.warnings == ("output_missing:1", "output_missing:3")
+
+
+def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) -> None:
+    """Several that are all none that we keep are a rejected result; several that never come are lost."""
+    host = Host()
+    host.gone = {"/c.png", "/d.png"}
+    host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
+    with RawServer(host) as server:
+        urls = {name: (server.url(f"/{name}.png"),) for name in "abcd"}
+        assert isinstance(keep(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), Rejected)
+        claim = claim_after(kit, FETCH_TRIES)
+        lost = follows(keep(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
+    assert isinstance(lost, Fail | Retry)
+    assert (lost.code, lost.forget) == ("result_lost", True)
+
+
+def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> None:
+    """The record says how many images the answer had, where these were more than we keep."""
+    with RawServer(Host()) as server:
+        kept = keep(
+            claim_after(kit, 0), Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17), tools
+        )
+    assert isinstance(kept, Kept)
+    assert (kept.image.warnings, len(kept.others)) == (("outputs_beyond_16:17",), 1)
+
+
+def test_a_lost_lease_ends_the_downloads(kit: LaneKit, tools: EditTools) -> None:
+    """A worker whose job somebody else has by now stops behind the image that it just kept, and writes nothing."""
+    host = Host()
+    with RawServer(host) as server:
+        claim = claim_after(kit, 0)
+        kit.client.hincrby(f"rt:edits:state:{claim.job}", "fence", 1)
+        outcome = keep(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
+    assert outcome == Stale()
+    assert host.asked == ["/a.png"]
+    assert kit.client.hget(f"rt:edits:state:{claim.job}", "checkpoint") is None
+
+
+def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools) -> None:
+    """A job that is cancelled while an image is late keeps the others for its replay, as long as its record lives."""
+    host = Host()
+    host.gone = {"/b.png"}
+    with RawServer(host) as server:
+        claim = claim_after(kit, 0)
+        ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),),))
+        outcome = keep(claim, ready, tools)
+        assert isinstance(outcome, NotYet)
+        kit.jobs.settle(claim, follows(outcome, claim))
+        kit.client.delete(KEPT)
+        assert kit.jobs.cancel(claim.job)[0] == "cancelled"
+        (name,) = kit.client.zrange(KEPT, 0, -1)
+        assert name == outcome.images[0].name
+        assert kit.jobs.replay(claim.job)[0] == "replayed"
+        host.gone = set()
+        host.asked.clear()
+        claim = kit.claim(claim.job)
+        assert isinstance(claim.checkpoint, Ready)
+        assert isinstance(keep(claim, claim.checkpoint, tools), Kept)
+    assert host.asked == ["/b.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -174,3 +175,39 @@ def test_what_needs_redis_says_so(key: str) -> None:
     ended = typed("receivers", "list")
     assert ended.code == 2
     assert "RETOUCH_GATEWAY_URL" in ended.err
+
+
+def test_several_images_are_saved(
+    key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
+) -> None:  # fmt: skip
+    """Each image of one answer gets a file and an address of its own, from the command, the job and a batch."""
+    (tmp_path / "winter-2.png").write_bytes(b"mine")
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--samples", "3", "--out", "winter.png", "--json")
+    assert ended.code == 0, ended.err
+    assert [Path(path).name for path in ended.json["paths"]] == ["winter.png", "winter-3.png", "winter-4.png"]
+    assert (tmp_path / "winter-2.png").read_bytes() == b"mine"
+    hashes = [one["sha256"] for one in ended.json["results"]]
+    assert [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ended.json["paths"]] == hashes
+    job = ended.json["id"]
+    own = f"/v1/edits/{job}"
+    urls = [one["url"].partition("/v1")[2] for one in ended.json["results"]]
+    assert [f"/v1{url}" for url in urls] == [f"{own}/image", f"{own}/image?index=1", f"{own}/image?index=2"]
+    shown = typed("job", job, "--out", "again.png")
+    assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("saved")] == [
+        "again.png", "again-2.png", "again-3.png",
+    ]  # fmt: skip
+    assert shown.out.count("\nurl ") == 3
+    rows = [
+        {"id": "a", "prompt": "make it spring", "init_image": simulator.portrait_url, "samples": 2},
+        {"id": "a-2", "prompt": "make it autumn", "init_image": simulator.portrait_url},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert typed("batch", "rows.jsonl").code == 0
+    folder = tmp_path / "rows-edited"
+    assert sorted(path.name for path in folder.glob("[!.]*.png")) == ["a-2.png", "a-2_.png", "a.png"]
+    before = (folder / "a-2_.png").read_bytes()
+    (folder / "a-2_.png").unlink()
+    assert typed("batch", "rows.jsonl", "--json").json["saved_before"] == 1
+    assert (folder / "a-2_.png").read_bytes() == before
+    refused = typed("edit", simulator.portrait_url, "x", "--samples", "17")
+    assert (refused.code, "samples: expected a whole number from 1 to 16, got '17'" in refused.err) == (2, True)

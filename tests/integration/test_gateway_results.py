@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -110,6 +111,37 @@ def test_our_own_links_as_input_are_checked(callers: Callers, wish: Callable[...
     assert "not found" in told["faults"][0]["message"]
     assert acme.post("/v1/edits", wish(init_image=bare)).status_code == 202
     assert stranger.post("/v1/edits", wish(init_image=link)).status_code == 202
+
+
+def test_several_images_of_one_job(api: Api, callers: Callers, wish: Callable[..., Any]) -> None:
+    """Each image and thumbnail has its place in the routes, its link, and its event in feed and stream."""
+    job = api.post("/v1/edits", wish(extra={"samples": 3}), headers={"Prefer": "wait=15"}).json()
+    results, links, nobody = job["results"], job["links"], callers.with_secret()
+    assert (len(results), job["result"]) == (3, results[0])
+    for place, result in enumerate(results):
+        image = api.get(links["image"], params={"index": place}).content
+        assert hashlib.sha256(image).hexdigest() == result["sha256"]
+        assert nobody.get(path_of(result["url"])).content == image
+        thumbnail = api.get(links["thumbnail"], params={"index": place})
+        assert nobody.get(path_of(result["thumbnail_url"])).content == thumbnail.content
+        assert api.get(path_of(result["url"]).partition("?")[0]).status_code == 200
+    assert api.get(links["image"]).content == api.get(links["image"], params={"index": 0}).content
+    problem(api.get(links["image"], params={"index": 3}), "not-found", 404)
+    problem(api.get(links["thumbnail"], params={"index": -1}), "invalid-request", 422)
+    with api.stream(links["events"]) as stream:
+        last = messages_of(stream)[-1][2]["data"]
+    fed = api.get("/v1/events").json()["data"][-1]["data"]
+    hashes = [result["sha256"] for result in results]
+    assert [one["sha256"] for one in last["results"]] == [one["sha256"] for one in fed["results"]] == hashes
+
+
+def test_the_drop_in_lists_several_images(api: Api, callers: Callers, wish: Callable[..., Any]) -> None:
+    """`output` is a list where there were several, as the endpoint's is, and a link where there was one."""
+    one = api.post("/api/v5/pix2pix", {"key": api.secret, **wish()}).json()
+    several = api.post("/api/v5/pix2pix", {"key": api.secret, **wish(samples=2)}).json()
+    assert one["output"].startswith("http")
+    assert [callers.with_secret().get(path_of(link)).status_code for link in several["output"]] == [200, 200]
+    assert len({*several["output"]}) == 2
 
 
 def test_the_timeline(api: Api, wish: Callable[..., Any], sink: Sink) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ops.simulator.running import Simulator
-from retouch import Edit, EditQueue, StoreUnavailable, Unauthorized, UnknownJob
+from retouch import AsyncEditQueue, Edit, EditQueue, StoreUnavailable, Unauthorized, UnknownJob
 from retouch.store.tenants import TenantStore
 from tests.gateways import LINK_KEY, running_gateway
 
@@ -173,3 +176,32 @@ def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simu
     assert acme.cancel(job.id) == "cancelled"
     assert [event["data"]["job_id"] for _, event in acme.events()] == [job.id]
     assert other.events() == []
+
+
+def test_every_image_over_a_gateway(
+    client: Any, simulator: Simulator, module_worker: object, worker_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Over HTTP the results of a job are the same images as over Redis, each read and linked by its place."""
+    client.set("rt:link_key", LINK_KEY)
+    _, secret = TenantStore(client).create_key("acme", "producer", "test")
+    edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 3})
+    with running_gateway(worker_environment) as (url, _), EditQueue(gateway_url=url, api_key=secret) as far:
+        result = far.enqueue(edit).result(30)
+        assert len(result.results) == 3
+        for one in result.results:
+            assert hashlib.sha256(one.image).hexdigest() == one.sha256
+            assert one.sha256 in one.url
+
+
+def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
+    """The client for event loops has the same results; what does I/O is awaited."""
+    edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
+
+    async def hashes() -> list[tuple[str, str]]:
+        async with AsyncEditQueue() as near:
+            result = await (await near.enqueue(edit)).result(30)
+            return [(hashlib.sha256(await one.image).hexdigest(), one.sha256) for one in result.results]
+
+    found = asyncio.run(hashes())
+    assert len({first for first, _ in found}) == 2
+    assert all(first == second for first, second in found)

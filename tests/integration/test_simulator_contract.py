@@ -248,3 +248,24 @@ def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> N
     assert post(simulator).json()["status"] == "success"
     simulator.reset()
     assert simulator.settings()["cap"] == 50
+
+
+def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
+    """`samples` gives as many pictures, each behind its own link, in one answer and for one charge; else a refusal."""
+    several = post(simulator, "winter [[several]]", samples=3).json()
+    pictures = {requests.get(link, timeout=10).content for link in several["output"]}
+    assert (len(several["output"]), len(pictures)) == (3, 3)
+    simulator.faults(next=[{"kind": "processing"}])
+    processing = post(simulator, "autumn [[several]]", path=V6, samples=2).json()
+    done = until(lambda: fetch(processing["fetch_result"]), lambda seen: seen["status"] == "success")
+    assert done["output"] == processing["future_links"]
+    assert simulator.books()["by_tag"]["several"]["charged"] == 2
+    assert "samples" in post(simulator, "spring", samples=0).json()["message"]
+
+
+def test_one_picture_of_several_may_be_odd(simulator: Simulator) -> None:
+    """A fault's output_kind can be told for one place alone."""
+    simulator.faults(next=[{"output_kind": "html", "output_index": 1}])
+    links = post(simulator, samples=3).json()["output"]
+    kinds = [requests.get(link, timeout=10).headers["Content-Type"].partition(";")[0] for link in links]
+    assert kinds == ["image/png", "text/html", "image/png"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from retouch import ids
 from retouch.events import charge_summary, event_id, event_object, iso, queued_event
 from retouch.ids import new_job_id, receiver_id
-from retouch.outcomes import Processing, Ready
+from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import RetryPolicy
 from retouch.store.records import (
     Charge,
@@ -71,7 +71,19 @@ def link(name: str) -> str:
 def test_an_event_has_exactly_the_promised_members() -> None:
     """Members and nesting are those of docs' event object; nothing of the store's form shows through."""
     event = event_object(RECORD, ENTRY, link, 0.01)
-    promised = {"job_id", "sequence", "state", "tenant", "tags", "edit", "result", "error", "charges", "timings_s"}
+    promised = {
+        "job_id",
+        "sequence",
+        "state",
+        "tenant",
+        "tags",
+        "edit",
+        "result",
+        "results",
+        "error",
+        "charges",
+        "timings_s",
+    }
     assert event.keys() == {"type", "timestamp", "data"}
     assert event["data"].keys() - {"cancelled"} == promised
     assert event["data"]["result"] == {
@@ -84,9 +96,28 @@ def test_an_event_has_exactly_the_promised_members() -> None:
         "format": "PNG",
         "warnings": ["flat_colour"],
     }
+    assert event["data"]["results"] == [event["data"]["result"]]
     assert event["data"]["charges"] == {"certain": 1, "possible": 1, "amount": 0.01}
     assert event["data"]["timings_s"] == {"queued": 0.5, "endpoint": 2.0, "total": 3.0}
     assert event["timestamp"] == "1970-01-01T00:16:43.000Z"
+
+
+def test_an_event_names_every_image_of_its_answer() -> None:
+    """`results` holds all images in order, `result` the first of them."""
+    other = {**IMAGE, "name": "cd/cde.png", "sha256": "cde", "warnings": []}
+    data = event_object(RECORD, {**ENTRY, "result": {**IMAGE, "others": [other]}}, link)["data"]
+    assert [one["sha256"] for one in data["results"]] == ["abc", "cde"]
+    assert (data["result"], data["results"][1]["url"]) == (data["results"][0], link("cd/cde.png"))
+    assert "others" not in data["result"]
+
+
+def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
+    """What an answer of several images named, and which of them are at home, is read back as it was written."""
+    kept = Image("ab/abc.png", "abc", "PNG", 3, 2, 70, ("flat_colour",))
+    ready = Ready(("https://a",), "7", True, (("https://b", "https://c"), ("https://d",)), ((0, kept), (2, None)), 17)
+    assert checkpoint_from(checkpoint_json(ready)) == ready
+    old = '{"kind":"ready","urls":["https://a","https://b"],"endpoint_id":"7","flagged":false}'
+    assert checkpoint_from(old) == Ready(("https://a", "https://b"), "7")
 
 
 def test_a_failed_event_says_why() -> None:

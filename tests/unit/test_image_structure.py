@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from retouch.outside import pictures
 from retouch.outside.image_structure import orientation_of, structure_of
 from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check, thumbnail
-from worker.edits.attempt import OUTPUT_LIMITS
+from worker.edits.images import OUTPUT_LIMITS
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

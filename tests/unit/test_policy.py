@@ -147,7 +147,7 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
     """An image that we cannot store is fetched again until the deadline; then the job fails, resumable."""
-    decision = decide(NotYet(message, ours=True), attempt, policy, NOW, random)
+    decision = decide(NotYet(message, ours=True, images=(IMAGE,)), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert not decision.forget
     ends = attempt.waits >= rules.FETCH_TRIES and attempt.deadline_at <= NOW

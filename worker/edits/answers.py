@@ -8,10 +8,11 @@ that proves it did nothing. Everything else after sending is `unknown`: it may h
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
-from retouch.outcomes import Busy, Failed, Lost, Processing, Ready, Refused, Unknown
+from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, Lost, Processing, Ready, Refused, Unknown
 from retouch.outside.http import Answer, Trouble
 
 Asked = Ready | Processing | Refused | Busy | Failed | Unknown
@@ -21,6 +22,7 @@ SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0,
 LOST_AFTER_S = 30.0
 UNREADABLE = "image_unfetchable"
 _SERVER_ERROR = 500
+_HTTP = ("http://", "https://")
 _REFUSING = {
     **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
     401: "bad_key", 402: "no_credits", 403: "forbidden",
@@ -77,8 +79,8 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     if said is None:
         return _classify_page(answer)
     status = str(said.get("status", "")).lower()
-    if status == "success" and (urls := _urls(said)):
-        return Ready(urls, _identity(said), bool(said.get("nsfw_content_detected")))
+    if status == "success" and (outputs := _outputs(said)):
+        return _ready(outputs, _identity(said), said)
     if status in ("success", "processing"):
         return _in_work(said, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
     if status == "failed":
@@ -96,8 +98,8 @@ def classify_poll(answer: Answer | Trouble, asked: Processing, age_s: float) -> 
     if said is None:
         return asked
     status, text = str(said.get("status", "")).lower(), _text(said)
-    if status == "success" and (urls := _urls(said)):
-        return Ready(urls, asked.endpoint_id, bool(said.get("nsfw_content_detected")))
+    if status == "success" and (outputs := _outputs(said)):
+        return _ready(outputs, asked.endpoint_id, said)
     unknown_there = "not found" in text.lower() or "error_id" in said or (not status and not text)
     if unknown_there and status not in ("success", "processing"):
         return asked if age_s <= LOST_AFTER_S else Lost("the endpoint no longer knows the request it was paid for")
@@ -148,17 +150,35 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _urls(said: Mapping[str, Any]) -> tuple[str, ...]:
-    """Give the output's links, best first: `output`, a string or a list, then the two fallbacks."""
+def _outputs(said: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """
+    Return the URLs of each image that an answer names, best first: `output`, `proxy_links`, `future_links`.
 
-    def links() -> Iterator[str]:
-        for name in ("output", "proxy_links", "future_links"):
-            value = said.get(name)
-            for link in value if isinstance(value, list) else [value]:
-                if isinstance(link, str) and link.lower().startswith(("http://", "https://")):
-                    yield link
+    In lists, what stands at one place leads to one image; an `output` that is one link has all others as fallbacks.
+    """
+    named = [_links(said.get(name)) for name in ("output", "proxy_links", "future_links")]
+    if isinstance(said.get("output"), str) and any(named[0]):
+        flat = [link for links in named for link in links]
+        return [_distinct(flat)]
+    return [urls for links in zip_longest(*named, fillvalue="") if (urls := _distinct(links))]
 
-    return tuple(dict.fromkeys(links()))
+
+def _links(value: object) -> list[str]:
+    """Read a link or a list of links; what is none keeps its place as ""."""
+    links = value if isinstance(value, list) else [value]
+    return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
+
+
+def _distinct(links: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, links)))
+
+
+def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, Any]) -> Ready:
+    flags = said.get("nsfw_content_detected")
+    flagged = any(flags) if isinstance(flags, list) else bool(flags)
+    first, *more = outputs[:OUTPUTS_MOST]
+    beyond = len(outputs) if len(outputs) > OUTPUTS_MOST else 0
+    return Ready(first, identity, flagged, tuple(more), beyond=beyond)
 
 
 def _identity(said: Mapping[str, Any]) -> str:
@@ -168,11 +188,11 @@ def _identity(said: Mapping[str, Any]) -> str:
 
 def _in_work(said: Mapping[str, Any], fetch_url: str) -> Processing | Ready | None:
     identity, look = _identity(said), said.get("fetch_result")
-    if not (isinstance(look, str) and look.lower().startswith(("http://", "https://"))):
+    if not (isinstance(look, str) and look.lower().startswith(_HTTP)):
         look = f"{fetch_url.rstrip('/')}/{identity}" if identity else ""
     if look:
         return Processing(identity, look, _seconds(said.get("eta")) or 0.0)
-    return Ready(urls, identity) if (urls := _urls(said)) else None
+    return _ready(outputs, identity, said) if (outputs := _outputs(said)) else None
 
 
 def _text(said: Mapping[str, Any]) -> str:

@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import asdict, dataclass, field, replace
 
-from retouch.blobs import BlobStore
-from retouch.blobs.interface import BlobError
 from retouch.outcomes import (
     Held,
-    Image,
-    Kept,
-    NotYet,
     Outcome,
     Processing,
     Ready,
     Refused,
-    Rejected,
     Stale,
     Unasked,
     Unwanted,
 )
-from retouch.outside.fair_limiter import FairLimiter, decoding_limiter
-from retouch.outside.http import Trouble
-from retouch.outside.pictures import Picture, PictureFault, PictureLimits, check
-from retouch.policy import GATES, RetryPolicy, decide
-from retouch.publisher import Publisher
-from retouch.settings import Settings
-from retouch.store.jobs import JobStore
+from retouch.policy import GATES, decide
 from retouch.store.records import Claim
 from worker.edits.answers import charge_kind
-from worker.edits.endpoint import Endpoint
+from worker.edits.images import keep
 from worker.edits.picture import heed_unread, to_ask
 from worker.edits.resume import resume
+from worker.edits.tools import EditTools
 from worker.logs import log
-from worker.pulse import Pulse
-
-EARLY_READS = 5
-"""Downloads, half a minute, before a picture is kept that comes with a status of failure: until then it comes early."""
-
-OUTPUT_LIMITS = PictureLimits(max_scan_megapixels=4 * PictureLimits().max_scan_megapixels)
-"""An output is paid: more work is taken on for it than for what tenants send, but not any amount."""
-_BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
-
-
-@dataclass(frozen=True, slots=True)
-class EditTools:
-    """What an attempt works with; one for a worker process."""
-
-    jobs: JobStore
-    endpoint: Endpoint
-    blobs: BlobStore
-    publisher: Publisher
-    pulse: Pulse
-    settings: Settings
-    policy: RetryPolicy
-    decoding: FairLimiter = field(default_factory=decoding_limiter)
 
 
 def run_edit(job: str, tools: EditTools) -> None:
@@ -132,44 +98,6 @@ def record(
 def charge_kind_of_loss(outcome: Outcome) -> str:
     """A generation that failed is treated as not charged; one that was lost had been taken, so it counts."""
     return "failed" if _name(outcome) == "Failed" else "processing"
-
-
-def keep(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    """Bring the image home: the first link that yields an acceptable picture is checked and stored."""
-    outcome: Outcome = NotYet("the answer named no link")
-    for url in ready.urls:
-        outcome = _keep_from(url, claim, ready, tools)
-        if isinstance(outcome, Kept):
-            return outcome
-    return outcome
-
-
-def _keep_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    answer = tools.endpoint.fetch(url)
-    if isinstance(answer, Trouble):
-        return Rejected(answer.detail) if answer.kind == "too_large" else NotYet(f"download: {answer.detail}")
-    with tools.decoding.hold(claim.spec.tenant):
-        picture, odd = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
-    if isinstance(picture, PictureFault):
-        beyond = not odd and picture.code in _BEYOND_LIMITS
-        return Rejected(picture.message) if beyond else NotYet(f"status {answer.status}: {picture.message}")
-    if odd and claim.attempt().waits < EARLY_READS:
-        return NotYet(f"status {answer.status}: the picture may stand for one that is not there yet")
-    try:
-        name = tools.blobs.put(answer.body, picture.suffix)
-    except BlobError as fault:
-        log.error("image_not_stored", job=claim.job, reason=str(fault))
-        return NotYet("the image could not be stored", ours=True)
-    return Kept(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready, odd)))))
-
-
-def _warnings(picture: Picture, claim: Claim, ready: Ready, odd: bool) -> tuple[str, ...]:
-    # Our own links and names hold the hash of what they lead to.
-    same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
-    known = {
-        "flagged": ready.flagged, "same_as_input": same, "odd_status": odd, "read_our_copy": claim.reads_copy
-    }  # fmt: skip
-    return (*picture.warnings, *(name for name, holds in known.items() if holds))
 
 
 def _name(value: object) -> str:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Entry:
     One row's fate. `state` is `planned` (about to be enqueued), `open`, `saved` or `failed`.
 
     `round` counts how often the row was put in anew because its job was gone; `link` is what the endpoint was told for
-    a local picture, so that a repeated request is the same one.
+    a local picture, so that a repeated request is the same one. `more` holds the files of further images, with their
+    sizes in bytes.
     """
 
     state: str = "planned"
@@ -35,6 +36,7 @@ class Entry:
     job: str = ""
     file: str = ""
     bytes: int = 0
+    more: dict[str, int] = field(default_factory=dict)
     code: str = ""
     message: str = ""
 

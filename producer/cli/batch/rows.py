@@ -21,7 +21,7 @@ from retouch.errors import InvalidEdit
 from retouch.intake import Terms, admit
 from retouch.settings import Settings
 
-COLUMNS = ("init_image", "prompt", "id", "name", *NUMBERS)
+COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
 
 
@@ -73,7 +73,12 @@ def read_rows(file: Path, terms: Terms, settings: Settings, link: Callable[[str]
             known = picture(_text(values.get("init_image")))
             if isinstance(known, InvalidEdit):
                 raise known
-            edit = edit_of(values.get("prompt"), known.link(link), {name: values.get(name) for name in NUMBERS})
+            edit = edit_of(
+                values.get("prompt"),
+                known.link(link),
+                {name: values.get(name) for name in NUMBERS},
+                values.get("samples"),
+            )
             admit(edit, terms)
             rows.append(_row(line, values, edit, known, terms, seen))
         except InvalidEdit as error:

@@ -37,6 +37,7 @@ class BatchRun:
     ) -> None:
         self.desk, self.rows, self.manifest, self.folder, self.on_done = desk, rows, manifest, folder, on_done
         self.saved_before = 0
+        self._stems = {row.stem.lower() for row in rows}
         self._open: dict[str, Row] = {}
         self._links: dict[str, str] = {}  # of the pictures that this run kept, however many rows share one
 
@@ -87,8 +88,9 @@ class BatchRun:
         entry.round += 1
 
     def _is_there(self, entry: Entry) -> bool:
-        path = self.folder / entry.file
-        return path.is_file() and path.stat().st_size == entry.bytes
+        files = {entry.file: entry.bytes, **entry.more}
+        paths = {self.folder / name: size for name, size in files.items()}
+        return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
     def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
         requests = []
@@ -148,21 +150,33 @@ class BatchRun:
             entry.state = "open"
             return False
         elif record.result:
-            self._save(entry, row, record, record.result["format"])
+            self._save(entry, row, record)
         else:
             error = record.error or {"code": record.state, "message": record.cancelled.replace("_", " ")}
             entry.fail(error["code"], error["message"])
         return True
 
-    def _save(self, entry: Entry, row: Row, record: JobRecord, kind: str) -> None:
-        file = f"{row.stem}.{SUFFIXES[kind]}"
-        try:
-            data = self.desk.image(record)
-        except BlobMissing as error:
-            entry.fail("result_gone", str(error))
-            return
-        write_whole(self.folder / file, data)
-        entry.state, entry.file, entry.bytes, entry.code, entry.message = "saved", file, len(data), "", ""
+    def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:
+        """Save the row's image, and further ones of the same answer beside it."""
+        files: dict[str, int] = {}
+        for place, image in enumerate(record.images):
+            try:
+                data = self.desk.image(record, place)
+            except BlobMissing as error:
+                entry.fail("result_gone", str(error))
+                return
+            file = f"{self._stem(row, place)}.{SUFFIXES[image.format]}"
+            write_whole(self.folder / file, data)
+            files[file] = len(data)
+        (entry.file, entry.bytes), *more = files.items()
+        entry.state, entry.more, entry.code, entry.message = "saved", dict(more), "", ""
+
+    def _stem(self, row: Row, place: int) -> str:
+        """Return the name of a row's image without its suffix: `stem`, `stem-2` and so on, never another row's."""
+        stem = row.stem if place == 0 else f"{row.stem}-{place + 1}"
+        while place and stem.lower() in self._stems:
+            stem += "_"
+        return stem
 
 
 def _pieces(items: dict[str, None], size: int) -> Iterator[list[str]]:

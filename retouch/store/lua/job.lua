@@ -83,13 +83,31 @@ local function event(job, tenant, type, now, details)
   return next(known) ~= nil
 end
 
--- Keep a job's images until then, as its tenant's own.
-local function keep_images(tenant, result, until_at)
-  local entries, at = {}, instant(until_at)
+-- The names of a result's images: the first, and the others of the same answer.
+local function images_of(result)
   local image = cjson.decode(result)
-  for _, one in ipairs({ image, unpack(image.others or {}) }) do
+  local names = { image.name }
+  for _, other in ipairs(image.others or {}) do names[#names + 1] = other.name end
+  return names
+end
+
+-- The names of images that were brought home before a job ended without all of them: a replay goes on from these.
+local function images_brought(job)
+  local checkpoint, names = redis.call('HGET', state_key('edits', job), 'checkpoint'), {}
+  if not checkpoint or checkpoint == '' then return names end
+  for _, one in ipairs(cjson.decode(checkpoint).brought or {}) do
+    if type(one[2]) == 'table' then names[#names + 1] = one[2].name end
+  end
+  return names
+end
+
+-- Keep a job's images until then, as its tenant's own.
+local function keep_images(tenant, names, until_at)
+  if #names == 0 then return end
+  local entries, at = {}, instant(until_at)
+  for _, name in ipairs(names) do
     entries[#entries + 1] = at
-    entries[#entries + 1] = one.name
+    entries[#entries + 1] = name
   end
   redis.call('ZADD', 'rt:blobs', 'GT', unpack(entries))
   redis.call('ZADD', 'rt:blobs:' .. tenant, 'GT', unpack(entries))
@@ -119,5 +137,5 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   local told = event(job, tenant, 'edit.' .. state, now, details)
   local life_s = math.ceil(told and math.max(retention_s, DELIVERY_SCHEDULE_S) or retention_s)
   for _, name in ipairs(keys_of(job)) do redis.call('EXPIRE', name, life_s) end
-  if result ~= '' then keep_images(tenant, result, now + life_s) end
+  keep_images(tenant, result ~= '' and images_of(result) or images_brought(job), now + life_s)
 end

@@ -16,7 +16,7 @@ for _, name in ipairs(keys_of(job)) do
   if left_s >= 0 and left_s < DELIVERY_SCHEDULE_S then redis.call('EXPIRE', name, DELIVERY_SCHEDULE_S) end
 end
 local result = redis.call('HGET', state_key('edits', job), 'result')
-if result then keep_images(cjson.decode(spec).tenant, result, now + DELIVERY_SCHEDULE_S) end
+if result then keep_images(cjson.decode(spec).tenant, images_of(result), now + DELIVERY_SCHEDULE_S) end
 withdraw('deliveries', known[2], item)
 redis.call('ZREM', 'rt:deliveries:dead', item)
 redis.call('PERSIST', own)
