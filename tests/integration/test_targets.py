@@ -8,6 +8,7 @@ import pytest
 
 from retouch.outcomes import Succeed
 from retouch.store.deliveries import DeliveryClaim
+from retouch.store.failing_receivers import failing_receivers
 from tests.lanes import IMAGE, LEASE_S, LaneKit, assert_consistent
 from worker.deliveries.schedule import Told, settle_told
 
@@ -194,3 +195,23 @@ def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
             kit.enqueue(job)
             kit.finish(job.id, Succeed(IMAGE))
     assert sorted(claim.tenant for claim in under_way(kit)) == ["a", "b"]
+
+
+def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
+    """Since when, why and when next is on record for each; a tenant sees its own, and a success or removal ends it."""
+    ended(kit, "one", "https://hanging.example/hook")
+    ended(kit, "two", "https://failing.example/hook")
+    for claim in under_way(kit):
+        settle(kit, claim, None if claim.tenant == "one" else 500, 15.0)
+    (one,), (two,) = failing_receivers(client, "one"), failing_receivers(client, "two")
+    assert (one.status, one.trouble, one.failures, two.status) == (None, "timeout", 1, 500)
+    assert one.next_at is not None
+    assert one.next_at - one.since >= 60
+    assert {failing.tenant for failing in failing_receivers(client)} == {"one", "two"}
+    kit.make_due("deliveries", "timetable")
+    kit.rescue()
+    for claim in under_way(kit):
+        if claim.tenant == "one":
+            settle(kit, claim, 204)
+    assert kit.receivers.remove(two.id)
+    assert failing_receivers(client) == failing_receivers(client, "one") == failing_receivers(client, "two") == []
