@@ -13,7 +13,7 @@ class FailingReceiver:
     """
     One receiver without a success since `since` (Unix seconds, like the other instants).
 
-    `id` is a receiver's, or `tenant task:name` of a Celery callback. `status` is the last answer's; None without one, and
+    `id` is a receiver's, or `tenant task:name` of a Celery callback. `status` is None without an answer, and
     `trouble` says why. `next_at` is None when nothing waits; `shut_until` is None while the breaker is closed.
     """
 
