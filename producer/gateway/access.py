@@ -10,6 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from producer.gateway.problems import ProblemError
+from producer.gateway.request_turns import take_turn
+from producer.gateway.turns import Turns
 from retouch.store.connect import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 
@@ -17,6 +19,7 @@ REMEMBER_S = 2.0
 """How long a revoked key may go on working."""
 _USED_EVERY_S = 60.0
 _REMEMBERED_MOST = 10_000
+_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING = 8, 2, 1_000
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="ApiKey", bearerFormat="rtk_…", description="A key made by `retouch keys create`."
@@ -29,13 +32,16 @@ class Keyring:
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
         self._known: dict[str, tuple[ApiKey, float]] = {}
+        self._lookups = Turns(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
         """Give the key that a secret belongs to, or None."""
         known = self._known.get(secret)
         if known and time.monotonic() < known[1]:
             return known[0]
-        key = await run_in_threadpool(self._look_up, secret)
+        # Secrets that were never seen share one tenant's part: who guesses keys holds up nobody who has one.
+        async with self._lookups.of(known[0].tenant if known else ""):
+            key = await run_in_threadpool(self._look_up, secret)
         self._known.pop(secret, None)
         if key:
             if len(self._known) >= _REMEMBERED_MOST:
@@ -60,6 +66,7 @@ async def authenticate(
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a key that is known and not revoked"
         raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
+    await take_turn(key.tenant)
     return key
 
 

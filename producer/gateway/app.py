@@ -22,6 +22,7 @@ from producer.gateway import (
     uploads,
 )
 from producer.gateway.openapi import describe
+from producer.gateway.request_turns import TurnTaking
 from producer.gateway.tools import GatewayTools, lifespan
 from retouch.settings import Settings
 
@@ -41,5 +42,6 @@ def make_gateway(settings: Settings) -> FastAPI:
     for resource in (*resources, metrics):
         app.include_router(resource.router)
     describe(app)
+    app.add_middleware(TurnTaking, turns=app.state.tools.request_turns)
     app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
     return app

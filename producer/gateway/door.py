@@ -12,7 +12,7 @@ from retouch.publisher import Publisher
 from retouch.store.connect import clear_errors
 from retouch.store.jobs import EnqueueResult, JobStore, NewJob, refused
 
-_TOGETHER_MOST = 500
+_TOGETHER_MOST = 100
 _Waiting = tuple[Sequence[NewJob], asyncio.Future[list[EnqueueResult]]]
 
 
@@ -26,7 +26,7 @@ class EnqueueBatcher:
 
     def __init__(self, jobs: JobStore, publisher: Publisher) -> None:
         self._jobs, self._publisher = jobs, publisher
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: dict[str, deque[_Waiting]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
@@ -34,23 +34,35 @@ class EnqueueBatcher:
         if not jobs:
             return []
         results: asyncio.Future[list[EnqueueResult]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((jobs, results))
+        self._waiting.setdefault(jobs[0].tenant, deque()).append((jobs, results))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await results
 
     async def _run(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft()]
-            count = len(batch[0][0])
-            while self._waiting and count + len(self._waiting[0][0]) <= _TOGETHER_MOST:
-                batch.append(self._waiting.popleft())
-                count += len(batch[-1][0])
+            batch = self._next_batch()
             results = iter(await run_in_threadpool(self._enqueue, [job for jobs, _ in batch for job in jobs]))
             for jobs, waiter in batch:
                 own = [next(results) for _ in jobs]
                 if not waiter.done():  # its request may have been cancelled meanwhile
                     waiter.set_result(own)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Take from each tenant in turn, so that the many requests of one wait for each other alone."""
+        batch: list[_Waiting] = []
+        count = 0
+        while self._waiting:
+            tenant, waiting = next(iter(self._waiting.items()))
+            count += len(waiting[0][0])
+            if batch and count > _TOGETHER_MOST:
+                break
+            batch.append(waiting.popleft())
+            # Behind all others, by being put into the dict anew.
+            del self._waiting[tenant]
+            if waiting:
+                self._waiting[tenant] = waiting
+        return batch
 
     def _enqueue(self, jobs: list[NewJob]) -> list[EnqueueResult]:
         try:

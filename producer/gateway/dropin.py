@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from producer.gateway.access import may_see
 from producer.gateway.problems import ProblemError, problem_of
 from producer.gateway.reading import SINGLE_MOST, parse_object, read_body
+from producer.gateway.request_turns import take_turn
 from producer.gateway.tools import GatewayTools, Tools
 from producer.gateway.waiting import wait_until_final
 from producer.gateway.wishes import read_request
@@ -113,6 +114,7 @@ async def _key_of(body: Mapping[str, Any], tools: GatewayTools) -> ApiKey:
     key = await tools.keyring.find(secret) if isinstance(secret, str) else None
     if key is None:
         raise ProblemError("unauthorized", "the body's key is no Retouch key")
+    await take_turn(key.tenant)
     return key
 
 

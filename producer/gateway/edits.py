@@ -17,6 +17,7 @@ from producer.gateway.estimate import estimate
 from producer.gateway.listing import cursor_of
 from producer.gateway.problems import ProblemError, documented, not_found, problem_of
 from producer.gateway.reading import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
+from producer.gateway.request_turns import give_up_turn, turn_taken
 from producer.gateway.tools import GatewayTools, Tools
 from producer.gateway.waiting import wait_until_final
 from producer.gateway.wishes import EnqueueRequest, read_request
@@ -111,11 +112,18 @@ async def enqueue_batch(
 
     With an `Idempotency-Key`, item n without one of its own has the key `{key}:{n}`.
     """
-    body = await read_json(request, BATCH_MOST)
+    await give_up_turn()
+    async with tools.batch_turns.of(key.tenant):
+        body = await read_json(request, BATCH_MOST)
+        async with turn_taken():
+            return await _enqueue_batch(body, key, tools, idempotency_key)
+
+
+async def _enqueue_batch(body: Document, key: ApiKey, tools: GatewayTools, idempotency_key: str | None) -> Response:
     edits = body.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= shapes.BATCH_MOST or body.keys() != {"edits"}:
         raise InvalidEdit([("edits", f"expected a list of 1 to {shapes.BATCH_MOST:,} edits, and nothing beside it")])
-    read = [_read_item(item, place, key, tools, idempotency_key) for place, item in enumerate(edits)]
+    read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
     results = iter(await tools.enqueueing.enqueue([one for one in read if isinstance(one, EnqueueRequest)]))
     items = [_item(place, next(results) if isinstance(one, EnqueueRequest) else one) for place, one in enumerate(read)]
     accepted = sum(item["problem"] is None for item in items)
@@ -135,6 +143,12 @@ def write_item(item: Document) -> bytes:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, TypeError, RecursionError) as error:
         return json.dumps({**item, "status": 500, "problem": problem_of(error).document()}).encode()
+
+
+def _read_items(
+    edits: list[object], key: ApiKey, tools: GatewayTools, common: str | None
+) -> list[EnqueueRequest | EnqueueResult]:
+    return [_read_item(item, place, key, tools, common) for place, item in enumerate(edits)]
 
 
 def _read_item(

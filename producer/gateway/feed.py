@@ -16,6 +16,7 @@ from producer.gateway import shapes
 from producer.gateway.access import Caller, scope
 from producer.gateway.problems import documented, invalid
 from producer.gateway.reading import Prefer, wait_in
+from producer.gateway.request_turns import turn_given_up
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.events import event_id, event_object
 from retouch.feed import FeedEntry, last_cursor, read_page
@@ -53,7 +54,8 @@ async def read_events(
                 news.clear()
                 page = await run_in_threadpool(_page, tools, page["next_cursor"], wanted, limit)
                 if not (page["data"] or page["has_more"]):
-                    await news.wait()
+                    async with turn_given_up():
+                        await news.wait()
     return JSONResponse(page, headers={"Preference-Applied": f"wait={wait_s:g}"})
 
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from producer.gateway.capture import InputKeeper
 from producer.gateway.door import EnqueueBatcher
 from producer.gateway.problems import ProblemError
+from producer.gateway.request_turns import turn_given_up
 from producer.gateway.wishes import EnqueueRequest
 from retouch.connections import Connections
 from retouch.store.connect import clear_errors
@@ -18,6 +19,7 @@ from retouch.store.jobs import EnqueueResult, NewJob, refused
 
 _KNOWN_FOR_S = 2.0
 _KNOWN_MOST = 10_000
+_PREPARED_MOST = 100
 
 
 class EnqueueService:
@@ -30,10 +32,18 @@ class EnqueueService:
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue each request on its own and return what became of each, in order; those that may go in go in together.
+        Enqueue each request on its own and return what became of each, in order; a hundred at a time go in together.
 
         `lenient`: a picture that cannot be reached from here now is left to the endpoint, which refuses it for free.
         """
+        results: list[EnqueueResult] = []
+        async with turn_given_up():
+            # Each part ends before the next begins, so that a batch never fills the threads that others need too.
+            for start in range(0, len(requests), _PREPARED_MOST):
+                results += await self._enqueue_part(requests[start : start + _PREPARED_MOST], lenient)
+        return results
+
+    async def _enqueue_part(self, requests: Sequence[EnqueueRequest], lenient: bool) -> list[EnqueueResult]:
         prepared = await asyncio.gather(*(self._prepare(request, lenient) for request in requests))
         results = iter(await self._batcher.enqueue([one for one in prepared if isinstance(one, NewJob)]))
         return [next(results) if isinstance(one, NewJob) else one for one in prepared]

@@ -15,6 +15,7 @@ from producer.gateway.access import Caller
 from producer.gateway.hub import Told, told
 from producer.gateway.one_edit import events_of
 from producer.gateway.problems import documented
+from producer.gateway.request_turns import turn_taken
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.errors import RetouchError
 from retouch.states import JobState
@@ -54,7 +55,7 @@ async def _messages(tools: GatewayTools, job: str, after: int) -> AsyncIterator[
     """Failure policy: whatever stands in the way ends the stream, and the watcher comes back to where it was."""
     try:
         async with tools.hub.watch(job) as watcher:
-            past, is_over = await run_in_threadpool(_past, tools, job, after)
+            past, is_over = await _past_in_turn(tools, job, after)
             for event in past:
                 after = event.sequence
                 yield _message(event)
@@ -67,12 +68,17 @@ async def _messages(tools: GatewayTools, job: str, after: int) -> AsyncIterator[
                 if not came:
                     yield b": alive\n\n"
                     # The feed may have been cut by an outage: what it did not tell is on record.
-                    missed, is_over = await run_in_threadpool(_past, tools, job, after)
+                    missed, is_over = await _past_in_turn(tools, job, after)
                     for event in missed:
                         after = event.sequence
                         yield _message(event)
     except (RetouchError, asyncio.CancelledError):
         return
+
+
+async def _past_in_turn(tools: GatewayTools, job: str, after: int) -> tuple[list[Told], bool]:
+    async with turn_taken():
+        return await run_in_threadpool(_past, tools, job, after)
 
 
 def _past(tools: GatewayTools, job: str, after: int) -> tuple[list[Told], bool]:

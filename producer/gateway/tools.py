@@ -15,6 +15,7 @@ from producer.gateway.capture import InputKeeper
 from producer.gateway.hub import Hub
 from producer.gateway.problems import not_found
 from producer.gateway.reception import EnqueueService
+from producer.gateway.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
 from producer.gateway.turns import Bulkhead, Turns
 from retouch.connections import Connections
 from retouch.outside.fair_limiter import decoding_limiter
@@ -26,6 +27,8 @@ from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.tenants import ApiKey, TenantStore
 
+BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
+"""How many batches are held in memory at once: one of 4 MB is 20 MB of objects."""
 UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
 """How many uploads are held in memory at once; others wait for their turn, slow ones hold up their own tenant alone."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
@@ -52,6 +55,8 @@ class GatewayTools:
         self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING)
         self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
+        self.request_turns = Turns(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
+        self.batch_turns = Turns(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:

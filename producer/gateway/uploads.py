@@ -17,6 +17,7 @@ from producer.gateway import shapes
 from producer.gateway.access import Caller
 from producer.gateway.problems import ProblemError, documented, invalid
 from producer.gateway.reading import UPLOAD_MOST, UPLOAD_WITHIN_S, read_body
+from producer.gateway.request_turns import give_up_turn
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.events import iso
 from retouch.outside.pictures import PictureFault, PictureLimits, check
@@ -55,6 +56,7 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     The URL lives for a week; jobs that use it keep its picture for as long as they need it.
     """
     kind = request.headers.get("content-type", "").strip()
+    await give_up_turn()
     async with tools.upload_turns.of(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
         return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)

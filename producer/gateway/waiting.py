@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.concurrency import run_in_threadpool
 
+from producer.gateway.request_turns import turn_given_up
 from producer.gateway.tools import GatewayTools
 from retouch.states import JobState
 from retouch.store.connect import clear_errors
@@ -23,8 +24,9 @@ async def wait_until_final(tools: GatewayTools, job: str, within_s: float) -> bo
             if record is None or JobState(record.state).is_final:
                 return record is not None
             look_again_at = min(give_up_at, asyncio.get_running_loop().time() + _RECHECK_S)
-            while (left_s := look_again_at - asyncio.get_running_loop().time()) > 0:
-                if any(event.is_final for event in await watcher.wait(left_s)):
-                    break
+            async with turn_given_up():
+                while (left_s := look_again_at - asyncio.get_running_loop().time()) > 0:
+                    if any(event.is_final for event in await watcher.wait(left_s)):
+                        break
             if asyncio.get_running_loop().time() >= give_up_at:
                 return False

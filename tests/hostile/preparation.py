@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
 from retouch.connections import Connections
+from retouch.errors import InvalidEdit
 from retouch.outcomes import Fail
 from retouch.store.jobs import NewJob
 from retouch.store.records import JobSpec
@@ -58,4 +60,9 @@ def _receivers(connections: Connections, count: int, peers: str) -> list[str]:
 
 
 def _every_job(connections: Connections, count: int, peers: str) -> list[str]:
-    return [connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id for number in range(count)]
+    """Add as many as may be: beyond its bound each is refused."""
+    ids = []
+    with suppress(InvalidEdit):
+        for number in range(count):
+            ids.append(connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id)  # noqa: PERF401 - it ends early
+    return ids
