@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from producer.gateway.access import authenticate
 from producer.gateway.problems import ProblemError, documented
+from producer.gateway.request_turns import give_up_turn
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.blobs import BlobMissing, BlobStore, image_names, is_thumbnail
 from retouch.outside.thumbnails import thumbnail_of
@@ -77,6 +78,7 @@ async def serve_blob(tools: GatewayTools, tenant: str, name: str, if_none_match:
 
     `tenant` is whose turn it takes to read; "" for whoever holds a link.
     """
+    await give_up_turn()
     return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
 
 

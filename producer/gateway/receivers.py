@@ -16,6 +16,7 @@ from producer.gateway.access import Caller, may_see, scope
 from producer.gateway.edits import body_of
 from producer.gateway.problems import documented, not_found
 from producer.gateway.reading import SINGLE_MOST, read_json
+from producer.gateway.request_turns import give_up_turn
 from producer.gateway.tools import GatewayTools, Tools
 from retouch.errors import InvalidEdit
 from retouch.events import Event, iso
@@ -152,6 +153,7 @@ def _switched(tools: GatewayTools, receiver: Receiver, disabled: bool) -> JSONRe
 async def test_receiver(id: str, key: Caller, tools: Tools) -> JSONResponse:  # noqa: A002
     """Send a signed test event now and return the answer; it counts for nothing. Four at once for one tenant."""
     receiver = await run_in_threadpool(known, tools, id, key)
+    await give_up_turn()
     return JSONResponse(await tools.receiver_tests.run(receiver.tenant, _test, tools, receiver))
 
 
