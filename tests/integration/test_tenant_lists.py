@@ -38,7 +38,7 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
     """One more than the most is refused; one that is there may still be changed, and others have their own."""
     for place in range(OF_EVERY_JOB_MOST):
         kit.receivers.add("acme", f"https://h.example/{place}")
-    with pytest.raises(InvalidEdit, match="at most 100 receivers of every job"):
+    with pytest.raises(InvalidEdit, match="at most 20 receivers of every job"):
         kit.receivers.add("acme", "https://h.example/more")
     assert kit.receivers.add("acme", "https://h.example/0", ["edit.failed"]).events == ("edit.failed",)
     assert kit.receivers.add("globex", "https://h.example/more").every_job
