@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 
 from producer.cli.desk import Desk
 from producer.cli.wrong_use import WrongUse
+from retouch.batches import batched
 from retouch.both_ways import each_at_once
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -27,11 +27,5 @@ def deliveries(
 ) -> Iterator[DeliveryRecord]:
     """Walk deliveries newest first, made (dead ones: given up) since a Unix time."""
     store = desk.connections.deliveries
-    for page in _pages(store.ids(dead=dead, since=since)):
+    for page in batched(store.ids(dead=dead, since=since), _PAGE):
         yield from (record for record in store.records(page) if wanted(record))
-
-
-def _pages(items: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(items)
-    while page := list(islice(left, _PAGE)):
-        yield page

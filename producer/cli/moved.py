@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 from producer.cli import listing, words
 from producer.cli.desk import Desk, open_desk
 from producer.cli.wrong_use import WrongUse
+from retouch.batches import batched
 from retouch.errors import QueueFull, UnknownJob
 from retouch.store.lanes import LANES
 from retouch.store.records import JobRecord
@@ -138,7 +138,7 @@ def redeliver_all(
     at = words.since(since)
     with open_desk() as desk:
         told: dict[str, str] = {}
-        for piece in _pieces(words.ids(given) if given else _meant(desk, receiver, at, dead=dead)):
+        for piece in batched(words.ids(given) if given else _meant(desk, receiver, at, dead=dead), 100):
             told |= desk.queue.redeliver(piece)
     _tell(told, as_json, "no delivery")
     return _code(told.values(), {"redelivered", "open"})
@@ -149,12 +149,6 @@ def _meant(desk: Desk, receiver: str | None, since: float, *, dead: bool) -> lis
         raise WrongUse(f"--receiver: {receiver[:60]!r} is no receiver; `retouch receivers list` names them")
     found = listing.deliveries(desk, since, lambda one: receiver in (None, one.receiver), dead=dead)
     return [record.id for record in found]
-
-
-def _pieces(items: Iterable[str]) -> Iterable[list[str]]:
-    left = iter(items)
-    while piece := list(islice(left, 100)):
-        yield piece
 
 
 def _tell(told: dict[str, str], as_json: bool, nothing: str = "") -> None:

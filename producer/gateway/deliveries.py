@@ -15,6 +15,7 @@ from producer.gateway.problems import ProblemError, documented, not_found
 from producer.gateway.reading import instant
 from producer.gateway.receivers import known
 from producer.gateway.tools import GatewayTools, Tools
+from retouch.batches import batched
 from retouch.store import keys
 from retouch.store.connect import clear_errors
 from retouch.store.deliveries import DeliveryRecord
@@ -101,8 +102,8 @@ def redeliver_to_receiver(
     told = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
         meant = list(tools.connections.deliveries.ids_of(receiver.tenant, since=instant(since, "since")))
-        for start in range(0, len(meant), 200):
-            for record in tools.connections.deliveries.records(meant[start : start + 200]):
+        for ids in batched(meant, 200):
+            for record in tools.connections.deliveries.records(ids):
                 if record.receiver == receiver.id and (not dead or record.state == "dead"):
                     outcome = _redeliver(tools, record.id)
                     told["gone" if outcome == "unknown" else outcome] += 1

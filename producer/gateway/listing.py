@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from producer.gateway.problems import invalid
+from retouch.batches import batched
 from retouch.store.pages import Place, place_from
 
 LOOKED_AT_MOST = 5_000
@@ -31,7 +31,7 @@ def read_page(
     """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
     found: list[Record] = []
     looked_at, full_at = 0, ""
-    while step := list(islice(places, _STEP)):
+    for step in batched(places, _STEP):
         records = {identity(record): record for record in read([place.item for place in step])}
         for place in step:
             looked_at += 1

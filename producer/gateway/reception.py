@@ -13,6 +13,7 @@ from producer.gateway.door import EnqueueBatcher
 from producer.gateway.problems import ProblemError
 from producer.gateway.request_turns import turn_given_up
 from producer.gateway.wishes import EnqueueRequest
+from retouch.batches import batched
 from retouch.connections import Connections
 from retouch.store.connect import clear_errors
 from retouch.store.jobs import EnqueueResult, NewJob, refused
@@ -39,8 +40,8 @@ class EnqueueService:
         results: list[EnqueueResult] = []
         async with turn_given_up():
             # Each part ends before the next begins, so that a batch never fills the threads that others need too.
-            for start in range(0, len(requests), _PREPARED_MOST):
-                results += await self._enqueue_part(requests[start : start + _PREPARED_MOST], lenient)
+            for part in batched(requests, _PREPARED_MOST):
+                results += await self._enqueue_part(part, lenient)
         return results
 
     async def _enqueue_part(self, requests: Sequence[EnqueueRequest], lenient: bool) -> list[EnqueueResult]:

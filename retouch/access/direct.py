@@ -7,6 +7,7 @@ from typing import Any
 
 from retouch.access.interface import Asked, not_on_record
 from retouch.access.listening import Listener
+from retouch.batches import batched
 from retouch.connections import Connections
 from retouch.events import Event, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
@@ -151,8 +152,8 @@ class RedisAccess:
         told: list[tuple[str, Event]] = []
         with clear_errors():
             entries = await read_page.awaited(self.connections.client, after, limit)
-            for start in range(0, len(entries), _SLICE):
-                told += await self._told_of(entries[start : start + _SLICE])
+            for some in batched(entries, _SLICE):
+                told += await self._told_of(some)
         return told
 
     async def _told_of(self, entries: Sequence[FeedEntry]) -> list[tuple[str, Event]]:

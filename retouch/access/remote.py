@@ -11,6 +11,7 @@ from retouch.access.documents import delivery_from, job_from, lane_from, receive
 from retouch.access.interface import Asked, not_on_record
 from retouch.access.listening import Listener
 from retouch.access.wire import NotNow, Wire, error_in
+from retouch.batches import batched
 from retouch.blobs import BlobMissing
 from retouch.errors import UnknownJob
 from retouch.events import Event
@@ -91,8 +92,7 @@ class GatewayAccess:
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Read many jobs, 100 to a call."""
-        pieces = (list(jobs[start : start + _PAGE]) for start in range(0, len(jobs), _PAGE))
-        pages = [await self._get("/v1/edits", id=piece) for piece in pieces]
+        pages = [await self._get("/v1/edits", id=ids) for ids in batched(jobs, _PAGE)]
         return [job_from(one) for page in pages for one in page["data"]]
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from retouch.batches import batched
 from retouch.blobs import BlobStore, name_in
 from retouch.states import JobState
 from retouch.store import keys
@@ -98,8 +99,7 @@ def _records(jobs: JobStore, tenant: str) -> Iterator[JobRecord]:
 
 
 def _pages(jobs: JobStore, tenant: str) -> Iterator[list[str]]:
-    ids = list(jobs.ids(tenant))
-    return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
+    return batched(list(jobs.ids(tenant)), _PAGE)
 
 
 def _forget(client: Client, tenant: str, record: JobRecord) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from retouch.batches import batched
 from retouch.both_ways import both_ways, reply
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -74,8 +75,7 @@ class JobSearch:
         """
         found: list[tuple[Place, JobRecord]] = []
         async for places, looked_until in self._candidates(query, after, limit + 1):
-            for start in range(0, len(places), limit + 1):
-                part = places[start : start + limit + 1]
+            for part in batched(places, limit + 1):
                 records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
                 found += [(at, records[at.item]) for at in part if at.item in records and query.fits(records[at.item])]
                 if len(found) > limit:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from retouch.batches import batched
 from retouch.both_ways import both_ways, reply
 from retouch.errors import IdempotencyConflict, QueueFull
 from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
@@ -98,8 +99,7 @@ class JobStore:
         """Put jobs in, in order, in as few round trips as keep one script short (100 jobs each)."""
         results: list[EnqueueResult] = []
         messages: list[Message] = []
-        for start in range(0, len(jobs), _BATCH):
-            part = jobs[start : start + _BATCH]
+        for part in batched(jobs, _BATCH):
             texts = [text for job in part for text in (_heading(job), job.spec_json)]
             words, sent = await reply(self._enqueue(args=texts))
             results += [_enqueue_result(job, word) for job, word in zip(part, words, strict=True)]

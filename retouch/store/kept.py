@@ -7,8 +7,9 @@ tenant whose jobs or uploads lead to it: these tenants own it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
+from retouch.batches import batched
 from retouch.blobs import BlobStore, image_names, thumbnail_name
 from retouch.store import keys
 from retouch.store.connect import Client
@@ -52,7 +53,7 @@ def owned_blobs(client: Client, tenant: str) -> set[str]:
 
 def disown_blobs(client: Client, tenant: str, names: Iterable[str]) -> None:
     """End a tenant's ownership of blobs."""
-    for part in _parts(list(names)):
+    for part in batched(names, _PART):
         client.zrem(keys.owned(tenant), *part)
 
 
@@ -60,18 +61,14 @@ def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[st
     """Return those of the names that tenants other than this one own; asks once for each tenant and 500 names."""
     found = set[str]()
     others = client.smembers(keys.TENANTS) - {tenant}
-    for part in _parts(list(names)):
-        for some in _parts(sorted(others)):
+    for part in batched(names, _PART):
+        for some in batched(sorted(others), _PART):
             with client.pipeline(transaction=False) as pipe:
                 for other in some:
                     pipe.zmscore(keys.owned(other), part)
                 for scores in pipe.execute():
                     found |= {name for name, score in zip(part, scores, strict=True) if score is not None}
     return found
-
-
-def _parts(names: list[str]) -> Iterator[list[str]]:
-    return (names[start : start + _PART] for start in range(0, len(names), _PART))
 
 
 def take_due_blobs(client: Client) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
 
+from retouch.batches import batched
 from retouch.store import keys
 from retouch.store.connect import Client
 
@@ -100,20 +101,20 @@ class Ledger:
 
     def _reserved(self, tenants: Sequence[str]) -> Iterator[tuple[str, int]]:
         day = day_number(_today())
-        for start in range(0, len(tenants), _CHUNK):
+        for names in batched(tenants, _CHUNK):
             with self._client.pipeline(transaction=False) as pipe:
-                for name in tenants[start : start + _CHUNK]:
+                for name in names:
                     pipe.hget(f"rt:budget:{name}:{day}", "reserved")
                 counts = pipe.execute()
-            yield from ((name, int(count)) for name, count in zip(tenants[start:], counts, strict=False) if count)
+            yield from ((name, int(count)) for name, count in zip(names, counts, strict=True) if count)
 
     def _rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
-        for start in range(0, len(tenants), _CHUNK):
+        for names in batched(tenants, _CHUNK):
             with self._client.pipeline(transaction=False) as pipe:
-                for name in tenants[start : start + _CHUNK]:
+                for name in names:
                     pipe.hgetall(keys.ledger(name))
                 books = pipe.execute()
-            for name, book in zip(tenants[start:], books, strict=False):
+            for name, book in zip(names, books, strict=True):
                 for field, count in book.items():
                     day, _, kind = field.partition(" ")
                     yield name, int(day), "", {kind: int(count)}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from retouch.batches import batched
 from retouch.both_ways import both_ways, reply
 from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
@@ -94,8 +95,7 @@ class ReceiverStore:
         """List the receivers, of one tenant or of all."""
         index = keys.receivers_by_tenant(tenant) if tenant else "rt:receivers"
         found, identities = list[Receiver](), sorted(self._client.smembers(index))
-        for start in range(0, len(identities), _PART):
-            part = identities[start : start + _PART]
+        for part in batched(identities, _PART):
             with self._client.pipeline(transaction=False) as pipe:
                 for identity in part:
                     pipe.hgetall(keys.receiver(identity))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
+from retouch.batches import batched
 from retouch.connections import Connections
 from retouch.errors import InvalidEdit
 from retouch.outcomes import Fail
@@ -37,8 +38,8 @@ def pile_up(connections: Connections, what: str, count: int, peers: str) -> list
 
 def _jobs(connections: Connections, count: int, peers: str) -> list[str]:
     new = [new_job(peers, tags={"order": str(number % 100)}) for number in range(count)]
-    for start in range(0, count, 1_000):
-        connections.publisher.publish(connections.jobs.enqueue(new[start : start + 1_000])[1])
+    for part in batched(new, 1_000):
+        connections.publisher.publish(connections.jobs.enqueue(part)[1])
     return [job.id for job in new]
 
 

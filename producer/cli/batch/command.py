@@ -15,6 +15,7 @@ from producer.cli.batch.rows import Row, read_rows
 from producer.cli.batch.run import BatchRun
 from producer.cli.desk import Desk, open_desk
 from producer.cli.requests import terms_of
+from retouch.batches import batched
 
 INTERRUPTED = 130
 
@@ -97,5 +98,5 @@ def _failure(row: Row, run: BatchRun) -> dict[str, Any]:
 def _charges(desk: Desk, run: BatchRun) -> int:
     """Sum up what the rows' jobs may have been charged, of those still on record."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
-    pieces = (jobs[start : start + 500] for start in range(0, len(jobs), 500))
-    return sum(charge.possible for piece in pieces for record in desk.records(piece) for charge in record.charges)
+    records = (record for ids in batched(jobs, 500) for record in desk.records(ids))
+    return sum(charge.possible for record in records for charge in record.charges)

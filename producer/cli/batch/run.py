@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from producer.cli.batch.manifest import Entry, Manifest
 from producer.cli.batch.rows import Row
 from producer.cli.desk import Desk
 from producer.cli.saving import SUFFIXES, write_whole
+from retouch.batches import batched
 from retouch.blobs import BlobMissing
 from retouch.errors import QueueFull, UnknownJob
 from retouch.options import JobOptions
@@ -55,8 +55,8 @@ class BatchRun:
         cursor, _ = self.desk.news(None)
         self._take_up(retry_failed=retry_failed)
         missing = [row for row in self.rows if self.entry(row).state == "planned"]
-        for start in range(0, len(missing), _CHUNK):
-            self._enqueue(missing[start : start + _CHUNK], options)
+        for rows in batched(missing, _CHUNK):
+            self._enqueue(rows, options)
         self._collect(cursor)
 
     def _take_up(self, *, retry_failed: bool) -> None:
@@ -134,7 +134,7 @@ class BatchRun:
 
     def _settle(self, jobs: Sequence[str]) -> None:
         """Save or fail the rows of those jobs that have ended."""
-        for some in _pieces(dict.fromkeys(jobs), 200):
+        for some in batched(dict.fromkeys(jobs), 200):
             found = {record.id: record for record in self.desk.records(some)}
             for job in some:
                 if job in self._open and self._end(self.entry(self._open[job]), self._open[job], found.get(job)):
@@ -177,9 +177,3 @@ class BatchRun:
         while place and stem.lower() in self._stems:
             stem += "_"
         return stem
-
-
-def _pieces(items: dict[str, None], size: int) -> Iterator[list[str]]:
-    left = iter(items)
-    while piece := list(islice(left, size)):
-        yield piece
