@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
+from cachetools import LRUCache, TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
@@ -31,22 +32,22 @@ class Keyring:
 
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
-        self._known: dict[str, tuple[ApiKey, float]] = {}
+        self._keys: TTLCache[str, ApiKey] = TTLCache(_REMEMBERED_MOST, REMEMBER_S)
+        self._tenant_of: LRUCache[str, str] = LRUCache(_REMEMBERED_MOST)
         self._lookups = Turns(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
         """Give the key that a secret belongs to, or None."""
-        known = self._known.get(secret)
-        if known and time.monotonic() < known[1]:
-            return known[0]
+        if known := self._keys.get(secret):
+            return known
         # Secrets that were never seen share one tenant's part: who guesses keys holds up nobody who has one.
-        async with self._lookups.of(known[0].tenant if known else ""):
+        async with self._lookups.of(self._tenant_of.get(secret, "")):
             key = await run_in_threadpool(self._look_up, secret)
-        self._known.pop(secret, None)
         if key:
-            if len(self._known) >= _REMEMBERED_MOST:
-                self._known.clear()
-            self._known[secret] = key, time.monotonic() + REMEMBER_S
+            self._keys[secret], self._tenant_of[secret] = key, key.tenant
+        else:
+            self._keys.pop(secret, None)
+            self._tenant_of.pop(secret, None)
         return key
 
     def _look_up(self, secret: str) -> ApiKey | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
+from cachetools import TTLCache
 from starlette.concurrency import run_in_threadpool
 
 from producer.gateway.capture import InputKeeper
@@ -29,7 +29,7 @@ class EnqueueService:
     def __init__(self, connections: Connections, keeper: InputKeeper) -> None:
         self._connections, self._keeper, self._settings = connections, keeper, connections.settings
         self._batcher = EnqueueBatcher(connections.jobs, connections.publisher)
-        self._receivers: dict[tuple[str, str], float] = {}
+        self._ensured: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
@@ -81,10 +81,8 @@ class EnqueueService:
 
     async def _ensure_receiver(self, request: EnqueueRequest) -> None:
         target = request.tenant, request.options.webhook
-        if not request.options.webhook or time.monotonic() < self._receivers.get(target, 0):
+        if not request.options.webhook or target in self._ensured:
             return
         with clear_errors():
             await run_in_threadpool(self._connections.receivers.ensure, *target)
-        if len(self._receivers) > _KNOWN_MOST:
-            self._receivers.clear()
-        self._receivers[target] = time.monotonic() + _KNOWN_FOR_S
+        self._ensured[target] = True
