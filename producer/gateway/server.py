@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import uvicorn
@@ -19,6 +20,8 @@ def serve(*, port: int | None = None) -> None:
     settings = Settings.load()
     # A thread that computes hands the interpreter on ten times as often, for each request needs it many times.
     sys.setswitchinterval(_SWITCH_EVERY_S)
+    # It logs what uploads say of themselves, which is the callers'.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     uvicorn.run(
         make_gateway(settings),
         host=settings.gateway_address,

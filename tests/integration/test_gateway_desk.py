@@ -13,7 +13,7 @@ from retouch.store import keys
 from retouch.store.ledger import day_of
 from retouch.webhooks import verify_webhook
 from tests.conftest import Sink
-from tests.gateways import Api, Callers, path_of, problem
+from tests.gateways import Api, Callers, path_of, problem, running_gateway
 
 PORTRAIT = Path(__file__).parents[2] / "ops/samples/portrait.jpg"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -48,6 +48,18 @@ def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
     problem(api.post("/v1/uploads", content=b"junk", headers=FORM), "malformed-body", 400)
     problem(api.ask("POST", "/v1/uploads", files={"file": (None, b"text")}), "invalid-request", 422)
     problem(callers.with_secret().post("/v1/uploads", content=b"x", headers=jpeg), "unauthorized", 401)
+
+
+def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
+    """What a form says of itself is the caller's: the parser's own warnings, which repeat it, are not in the log."""
+    with running_gateway(worker_environment) as (url, running):
+        callers = Callers(url, client)
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
+        form = head + b"Content-Transfer-Encoding: sesame\r\n\r\nno picture\r\n--x--\r\n"
+        problem(callers().post("/v1/uploads", content=form, headers=FORM), "invalid-request", 422)
+        callers.close()
+    assert running.lines
+    assert not [line for line in running.lines if "sesame" in line.lower()]
 
 
 def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
