@@ -48,9 +48,13 @@ class BatchingConsumer(Consumer):
         super().on_ready()
         if self._flushing:
             self._flushing.cancel()
-        self._flushing = self.hub.call_repeatedly(EVENTS_WITHIN_S, self._flush_events)
+        self._flushing = self.hub.call_repeatedly(EVENTS_WITHIN_S, self._flush)
 
     def stop(self) -> None:
         """Tell what has gathered, then stop."""
-        self._flush_events()
+        self._flush()
         super().stop()
+
+    def _flush(self) -> None:
+        if self.event_dispatcher:
+            self.event_dispatcher.flush()

@@ -63,7 +63,8 @@ class Patience(Retry):
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
-        super().__init__(backoff(), 0)
+        self._waits = backoff()
+        super().__init__(self._waits, 0)
         self._hold_s, self._end_at = hold_s, math.inf
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
@@ -93,7 +94,7 @@ class Patience(Retry):
                 _ = fail(error, failures) if with_failure_count else fail(error)
                 if time.monotonic() >= min(began_at + self._hold_s, self._end_at):
                     raise
-            time.sleep(self._backoff.compute(min(failures, _MOST_DOUBLINGS)))
+            time.sleep(self._waits.compute(min(failures, _MOST_DOUBLINGS)))
 
 
 def _passes(error: redis.RedisError) -> bool:
