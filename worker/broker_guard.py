@@ -23,8 +23,9 @@ def install() -> None:
 
     def close(self: Channel) -> None:
         if self._in_poll:
+            read = self._brpop_read  # outside of `suppress`, so that a kombu without it is noticed
             with suppress(Empty, RedisError, OSError, AttributeError):  # what it would have brought is sent again
-                self._brpop_read()
+                read()
             self._in_poll = None
         original(self)
 
