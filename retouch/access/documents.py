@@ -52,7 +52,9 @@ def job_from(document: Document) -> JobRecord:
 def _result(documents: Sequence[Document]) -> dict[str, Any] | None:
     """Read all images as one result, in the store's form."""
     images = [_image(one) for one in documents]
-    return {**images[0], "others": images[1:]} if images else None
+    if not images:
+        return None
+    return {**images[0], "others": images[1:]} if images[1:] else images[0]
 
 
 def _image(document: Document) -> dict[str, Any]:

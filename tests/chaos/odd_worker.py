@@ -20,7 +20,7 @@ from ops.worker_process import main as work
 from retouch.blobs.file import FileBlobs
 from retouch.outside.pictures import check
 from tests.chaos.stage import Stage, environment_of
-from worker.edits import attempt, endpoint
+from worker.edits import endpoint, images
 
 PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
 """Pieces of half a decoded picture and more are asked of the kernel, which may refuse, not found among freed ones."""
@@ -78,7 +78,7 @@ def main() -> int:
         right = time.time
         time.time = lambda: right() + told.clock_ahead_s
     if told.no_more_memory:
-        attempt.check = starved(check)  # type: ignore[attr-defined]
+        images.check = starved(check)  # type: ignore[attr-defined]
     if told.store_fault:
         FileBlobs._write = faulty(FileBlobs._write, told.store_fault)  # type: ignore[method-assign]
     return work(told.worker)

@@ -158,7 +158,7 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
     }
     assert typed("redeliver", first.id).out == f"{first.id}  open: it is still under way, nothing to do\n"
     assert typed("redeliver", "--dead").out == "no delivery\n"
-    third = dead_delivery(queue, stores, "https://example.com/d")
+    third = dead_delivery(queue, stores, "https://elsewhere.example.com/d")  # at example.com two are under way
     stores.client.delete(f"rt:edits:spec:{third.job}")
     told = typed("redeliver", third.id)
     assert (told.code, told.out) == (1, f"{third.id}  gone: its job is no longer on record, so nothing was sent\n")
