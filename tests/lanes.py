@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from itertools import count
+from math import ceil
 from typing import Any
 
 from retouch.outcomes import Image
@@ -96,14 +97,13 @@ def _assert_lane(client: Any, lane: str) -> None:
         groups["~"] = unproven
     assert held == dict(groups), f"{lane}: held {held}, but the slots are of {dict(groups)}"
     gate, own = client.hgetall(f"rt:{lane}:gate"), client.hgetall(f"rt:{lane}:limits")
-    usual = {"edits": (5, float("inf")), "deliveries": (16, 12)}[lane]
-    bound = (
-        gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual[0])
-    )  # a halved limit takes none back
+    usual = {"edits": 5, "deliveries": 16}[lane]
+    bound = gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual)  # a halved limit takes none back
+    share = float("inf") if lane == "edits" else ceil(int(bound) * 3 / 4)
     assert len(slots) <= int(bound), f"{lane}: {len(slots)} in flight, at most {bound} are allowed"
 
     def limit(group: str) -> float:
-        return float(own.get(group, 8 if group[0] == "~" else gate.get("group_limit", usual[1])))
+        return float(own.get(group, 8 if group[0] == "~" else gate.get("group_limit", share)))
 
     assert all(held[group] <= limit(group) for group in held if lane == "edits")
     assert held.get("~", 0) <= max(1, int(bound) // 2)
