@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,13 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
+        hoard = []
         try:
+            # What was freed is found again without asking the kernel, and Pillow makes do with small pieces of it.
+            for size in (HALF_A_PICTURE_BYTES, 4 * PAGE_BYTES):
+                with suppress(MemoryError):
+                    while True:
+                        hoard.append(bytearray(size))
             return check(data, *more)
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
