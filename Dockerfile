@@ -16,7 +16,8 @@ COPY retouch retouch
 COPY producer producer
 COPY worker worker
 COPY ops ops
-RUN /opt/tools/bin/uv build --quiet --wheel --no-build-isolation --python /opt/tools/bin/python --out-dir /dist \
+RUN for folder in . producer worker ops; do \
+        /opt/tools/bin/uv build --quiet --wheel --no-build-isolation --python /opt/tools/bin/python --out-dir /dist $folder || exit 1; done \
     && /opt/tools/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps --python /opt/retouch/bin/python /dist/*.whl
 
 FROM python:3.11-slim

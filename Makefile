@@ -13,12 +13,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
-$(STAMP): pyproject.toml requirements.lock bootstrap.lock
+DISTRIBUTIONS := . producer worker ops
+
+$(STAMP): pyproject.toml producer/pyproject.toml worker/pyproject.toml ops/pyproject.toml requirements.lock bootstrap.lock
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Retouch needs Python 3.11 or later, this is " + sys.version'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --require-hashes -r bootstrap.lock
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock bootstrap.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable %)
 	@touch $(STAMP)
 
 .PHONY: setup
@@ -50,12 +52,12 @@ image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine 
 
 .PHONY: openapi-lint
 openapi-lint: $(STAMP) ## Hold the gateway's OpenAPI description to a linter from npm
-	@mkdir -p var && $(BIN)/python -m producer.gateway.description > var/openapi.json
+	@mkdir -p var && $(BIN)/python -m retouch_producer.gateway.openapi_file > var/openapi.json
 	@npx --yes @redocly/cli@2 lint var/openapi.json
 
 .PHONY: chaos
 chaos: $(STAMP) ## Kill workers at named points and audit the books (ARGS="--kills 1000 --seed 7 --max-charges 1")
-	@$(BIN)/python -m tests.chaos.storm $(ARGS)
+	@$(BIN)/python -m tests.chaos.kill_storm $(ARGS)
 
 .PHONY: soak
 soak: $(STAMP) ## Ten minutes at full rate under random endpoint faults; counts what grew or stayed (ARGS="--minutes 2")
@@ -79,8 +81,8 @@ check: lint test ## All that CI runs: lint, then test
 fmt: $(STAMP) ## Rewrite the code in the house format, and the pages that are made from it
 	$(BIN)/ruff check --select I --fix --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/python -m ops.settings_docs
-	$(BIN)/python -m ops.cli_docs
+	$(BIN)/python -m retouch_ops.settings_docs
+	$(BIN)/python -m retouch_ops.cli_docs
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against no queue and plain Celery; prints a table of ratios
@@ -88,11 +90,13 @@ bench: $(STAMP) ## Measure against no queue and plain Celery; prints a table of 
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
 	--python-version 3.11
+# One lock of all that others made: our own distributions come from their folders.
+MEMBERS := producer/pyproject.toml worker/pyproject.toml ops/pyproject.toml $(foreach name,retouch retouch-producer retouch-worker retouch-ops,--no-emit-package $(name))
 
 .PHONY: lock
 lock: $(STAMP) ## Choose package versions anew and write both locks with hashes
-	$(COMPILE) --upgrade --extra dev pyproject.toml --output-file requirements.lock
-	$(COMPILE) --extra ops --constraint requirements.lock pyproject.toml --output-file image.lock
+	$(COMPILE) --upgrade --extra dev pyproject.toml $(MEMBERS) --output-file requirements.lock
+	$(COMPILE) --extra s3 --constraint requirements.lock pyproject.toml $(MEMBERS) --output-file image.lock
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) --upgrade - --output-file bootstrap.lock
 
 .PHONY: clean

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from retouch.access.opening import open_access, settings_for
+from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
-from retouch.client import Request, asked
+from retouch.client import EditRequest, with_options
+from retouch.concurrency import LoopConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
-from retouch.intake import DEFAULT_TENANT
 from retouch.options import JobOptions, StateName
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
-from retouch.waiting import OnLoop
+from retouch.transport.factory import open_transport, settings_for
 
 
 class AsyncEditQueue:
@@ -33,13 +33,13 @@ class AsyncEditQueue:
         self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._access = open_access(self.settings, OnLoop())
+        self._transport = open_transport(self.settings, LoopConcurrency())
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"
 
     async def __aenter__(self) -> Self:
-        await self._access.open()
+        await self._transport.open()
         return self
 
     async def __aexit__(
@@ -49,20 +49,20 @@ class AsyncEditQueue:
 
     async def close(self) -> None:
         """Give up the connections and end the tasks of its own; may be used again and then connects again."""
-        await self._access.close()
+        await self._transport.close()
 
     async def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> AsyncJob:
         """Put one edit in and give its job; options and errors as with `EditQueue.enqueue`."""
         return (await self.enqueue_many([(edit, options)]))[0]
 
-    async def enqueue_many(self, edits: Iterable[Request], **options: Unpack[JobOptions]) -> list[AsyncJob]:
+    async def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[AsyncJob]:
         """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
-        results = await self._access.enqueue(asked(edits), dict(options))
-        return [AsyncJob(one.id, self._access, replayed=one.kind == "replayed") for one in results]
+        results = await self._transport.enqueue(with_options(edits), dict(options))
+        return [AsyncJob(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:
         """Give a handle on a job, without awaiting; `UnknownJob` comes when it is read."""
-        return AsyncJob(job_id, self._access)
+        return AsyncJob(job_id, self._transport)
 
     async def jobs(
         self,
@@ -73,41 +73,41 @@ class AsyncEditQueue:
         limit: int = 100,
     ) -> AsyncIterator[AsyncJob]:
         """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
-        async for record in self._access.jobs(JobState(state) if state else None, tenant, since, limit):
-            yield AsyncJob(record.id, self._access)
+        async for record in self._transport.jobs(JobState(state) if state else None, tenant, since, limit):
+            yield AsyncJob(record.id, self._transport)
 
     async def cancel(self, job_id: str) -> str:
         """Cancel one job; see `Job.cancel`."""
-        return await self._access.cancel(job_id)
+        return await self._transport.cancel(job_id)
 
     async def replay(self, job_id: str) -> str:
         """Replay one dead letter; see `Job.replay`."""
-        return await self._access.replay(job_id)
+        return await self._transport.replay(job_id)
 
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """Read a page of the feed: (cursor, event), oldest first; see `EditQueue.events`."""
-        return await self._access.events(after, limit)
+        return await self._transport.events(after, limit)
 
     async def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
         """Give the receiver at a webhook URL, with its secret; see `EditQueue.receiver`."""
-        return await self._access.receiver(url, tenant)
+        return await self._transport.receiver(url, tenant)
 
     async def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
         """List deliveries with their attempts, newest first; see `EditQueue.deliveries`."""
-        return await self._access.deliveries(dead, since, limit)
+        return await self._transport.deliveries(dead, since, limit)
 
     async def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """Send deliveries again by hand; see `EditQueue.redeliver`."""
-        return {item: await self._access.redeliver(item) for item in deliveries}
+        return {item: await self._transport.redeliver(item) for item in deliveries}
 
     async def pause(self, lane: str = "edits") -> None:
         """Stop dispatching; see `EditQueue.pause`."""
-        await self._access.pause(lane)
+        await self._transport.pause(lane)
 
     async def resume(self, lane: str = "edits") -> None:
         """Dispatch again; see `EditQueue.resume`."""
-        await self._access.resume(lane)
+        await self._transport.resume(lane)
 
     async def status(self, lane: str = "edits") -> LaneNumbers:
         """Read how a lane stands; see `EditQueue.status`."""
-        return await self._access.status(lane)
+        return await self._transport.status(lane)

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable
 from os import PathLike
 from pathlib import Path
 
-from retouch.access.following import events_of, images_of
-from retouch.access.interface import Access
 from retouch.events import Event
 from retouch.handles import ImageFacts
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
+from retouch.transport.interface import Transport
+from retouch.transport.job_follower import events_of, images_of
 
 
 class AsyncEditResult(ImageFacts):
@@ -23,32 +23,32 @@ class AsyncEditResult(ImageFacts):
     @property
     def image(self) -> Awaitable[bytes]:
         """The image file's bytes, read outside the event loop. Raises `BlobError` when the store cannot give them."""
-        return self.access.image(self.job_id, self.kept, self.index)
+        return self.transport.image(self.job_id, self.kept, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
         """A link to the image that the outside can read; it expires."""
-        return self.access.link(self.job_id, self.kept, self.index)
+        return self.transport.link(self.job_id, self.kept, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file, outside the event loop, and give its path."""
         target = Path(path)
-        await self.access.waiting.outside(target.write_bytes, await self.image)
+        await self.transport.concurrency.run_blocking(target.write_bytes, await self.image)
         return target
 
 
 class AsyncJob:
     """A handle on one job with the members of `retouch.Job`, awaited: `await job.state`, `async for … in events()`."""
 
-    def __init__(self, identity: str, access: Access, *, replayed: bool = False) -> None:
-        self.id, self.replayed, self._access = identity, replayed, access
+    def __init__(self, identity: str, transport: Transport, *, replayed: bool = False) -> None:
+        self.id, self.replayed, self._transport = identity, replayed, transport
 
     def __repr__(self) -> str:
         return f"AsyncJob({self.id!r})"
 
     async def record(self) -> JobRecord:
         """Read everything on record about the job; see `Job.record`."""
-        return await self._access.record(self.id)
+        return await self._transport.record(self.id)
 
     @property
     def state(self) -> Awaitable[JobState]:
@@ -60,11 +60,11 @@ class AsyncJob:
 
     async def cancel(self) -> str:
         """Cancel: `cancelled`, `requested` or `final`; see `Job.cancel`."""
-        return await self._access.cancel(self.id)
+        return await self._transport.cancel(self.id)
 
     async def replay(self) -> str:
         """Put a dead letter back: `replayed`, `open` or `succeeded`; see `Job.replay`."""
-        return await self._access.replay(self.id)
+        return await self._transport.replay(self.id)
 
     async def result(self, timeout_s: float | None = None) -> AsyncEditResult:
         """
@@ -73,12 +73,12 @@ class AsyncJob:
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`; neither that nor cancelling the task that waits here
         cancels the job.
         """
-        return AsyncEditResult(self.id, await images_of(self._access, self.id, timeout_s), self._access)
+        return AsyncEditResult(self.id, await images_of(self._transport, self.id, timeout_s), self._transport)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
         """Follow the job with `async for`; see `Job.events`."""
-        return events_of(self._access, self.id, after)
+        return events_of(self._transport, self.id, after)
 
     async def deliveries(self) -> list[DeliveryRecord]:
         """List the job's webhooks and callbacks with all their attempts."""
-        return await self._access.deliveries_of(self.id)
+        return await self._transport.deliveries_of(self.id)

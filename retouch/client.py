@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from retouch.access.interface import Asked
-from retouch.access.opening import open_access, settings_for
-from retouch.both_ways import at_once, each_at_once
+from retouch.admission import DEFAULT_TENANT
+from retouch.concurrency import ThreadConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
-from retouch.intake import DEFAULT_TENANT
 from retouch.options import JobOptions, StateName
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
-from retouch.waiting import InThread
+from retouch.sync_async import iterate_sync, run_sync
+from retouch.transport.factory import open_transport, settings_for
+from retouch.transport.interface import EditWithOptions
 
-Request = Edit | tuple[Edit, JobOptions]
+EditRequest = Edit | tuple[Edit, JobOptions]
 
 
 class EditQueue:
@@ -37,7 +37,7 @@ class EditQueue:
         self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._access = open_access(self.settings, InThread())
+        self._transport = open_transport(self.settings, ThreadConcurrency())
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -50,7 +50,7 @@ class EditQueue:
 
     def close(self) -> None:
         """Give up the connections; the queue may be used again and then connects again."""
-        at_once(self._access.close())
+        run_sync(self._transport.close())
 
     def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> Job:
         """
@@ -62,7 +62,7 @@ class EditQueue:
         """
         return self.enqueue_many([(edit, options)])[0]
 
-    def enqueue_many(self, edits: Iterable[Request], **options: Unpack[JobOptions]) -> list[Job]:
+    def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[Job]:
         """
         Put many edits in, 500 to a round trip; gives their jobs in order.
 
@@ -70,12 +70,12 @@ class EditQueue:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
         `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
-        results = at_once(self._access.enqueue(asked(edits), dict(options)))
-        return [Job(one.id, self._access, replayed=one.kind == "replayed") for one in results]
+        results = run_sync(self._transport.enqueue(with_options(edits), dict(options)))
+        return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
         """Give a handle on a job; `UnknownJob` comes when it is read."""
-        return Job(job_id, self._access)
+        return Job(job_id, self._transport)
 
     def jobs(
         self,
@@ -86,16 +86,16 @@ class EditQueue:
         limit: int = 100,
     ) -> Iterator[Job]:
         """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
-        found = self._access.jobs(JobState(state) if state else None, tenant, since, limit)
-        return (Job(record.id, self._access) for record in each_at_once(found))
+        found = self._transport.jobs(JobState(state) if state else None, tenant, since, limit)
+        return (Job(record.id, self._transport) for record in iterate_sync(found))
 
     def cancel(self, job_id: str) -> str:
         """Cancel one job; see `Job.cancel`."""
-        return at_once(self._access.cancel(job_id))
+        return run_sync(self._transport.cancel(job_id))
 
     def replay(self, job_id: str) -> str:
         """Replay one dead letter; see `Job.replay`."""
-        return at_once(self._access.replay(job_id))
+        return run_sync(self._transport.replay(job_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """
@@ -104,36 +104,36 @@ class EditQueue:
         Start with `"0"`, then pass the last cursor. Events of jobs that are gone, and those about receivers, are left
         out of the page; an empty page is the end.
         """
-        return at_once(self._access.events(after, limit))
+        return run_sync(self._transport.events(after, limit))
 
     def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
         """Give the receiver at a webhook URL, with the secret that verifies what it receives; made if it is new."""
-        return at_once(self._access.receiver(url, tenant))
+        return run_sync(self._transport.receiver(url, tenant))
 
     def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
         """List deliveries with their attempts, newest first; `dead`: those that gave up."""
-        return at_once(self._access.deliveries(dead, since, limit))
+        return run_sync(self._transport.deliveries(dead, since, limit))
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """
         Send deliveries again by hand; tells for each `redelivered`, or why it was left: `open` (it is under way),
         `gone` (its job is no longer on record, so the event cannot be built) or `unknown`.
         """
-        return {item: at_once(self._access.redeliver(item)) for item in deliveries}
+        return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
         """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
-        at_once(self._access.pause(lane))
+        run_sync(self._transport.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:
         """Dispatch again, within about a second."""
-        at_once(self._access.resume(lane))
+        run_sync(self._transport.resume(lane))
 
     def status(self, lane: str = "edits") -> LaneNumbers:
         """Read how a lane stands: waiting, in flight, limit, waiting by tenant."""
-        return at_once(self._access.status(lane))
+        return run_sync(self._transport.status(lane))
 
 
-def asked(edits: Iterable[Request]) -> list[Asked]:
+def with_options(edits: Iterable[EditRequest]) -> list[EditWithOptions]:
     """Pair every edit with the options of its own."""
     return [(item[0], dict(item[1])) if isinstance(item, tuple) else (item, {}) for item in edits]

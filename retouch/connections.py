@@ -7,12 +7,12 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
-from retouch.store.connect import connect, connect_on_loop
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
 from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore
+from retouch.store.redis_client import connect, connect_on_loop
 
 
 class Connections:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retouch.both_ways import BothWays, reply
-from retouch.store.connect import Client
 from retouch.store.keys import FEED
+from retouch.store.redis_client import Client
+from retouch.sync_async import SyncAsync, reply
 
 _BLOCK_MS = 1_000
 _PAGE = 1_000
@@ -23,13 +23,13 @@ class FeedEntry:
     tenant: str
 
 
-@BothWays
+@SyncAsync
 async def read_page(client: Client, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
     """Read the feed after a cursor (`"0"`: from its start), oldest first."""
     return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, min=f"({after}", count=count))]
 
 
-@BothWays
+@SyncAsync
 async def next_page(
     client: Client, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
@@ -42,7 +42,7 @@ async def next_page(
     return [_entry(cursor, raw) for _, entries in page or () for cursor, raw in entries]
 
 
-@BothWays
+@SyncAsync
 async def last_cursor(client: Client) -> str:
     """Give the cursor of the newest event, `"0"` while there is none."""
     newest = await reply(client.xrevrange(FEED, count=1))

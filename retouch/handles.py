@@ -8,14 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from retouch.access.following import events_of, images_of
-from retouch.access.interface import Access
-from retouch.both_ways import at_once, each_at_once
 from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
+from retouch.sync_async import iterate_sync, run_sync
+from retouch.transport.interface import Transport
+from retouch.transport.job_follower import events_of, images_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ImageFacts:
 
     job_id: str
     images: tuple[Image, ...] = field(repr=False)
-    access: Access = field(repr=False)
+    transport: Transport = field(repr=False)
     index: int = 0
 
     @property
@@ -78,12 +78,12 @@ class EditResult(ImageFacts):
     @property
     def image(self) -> bytes:
         """The image file's bytes. Raises `BlobError` when the store cannot give them."""
-        return at_once(self.access.image(self.job_id, self.kept, self.index))
+        return run_sync(self.transport.image(self.job_id, self.kept, self.index))
 
     @property
     def url(self) -> str:
         """A link to the image that the outside can read; it expires."""
-        return at_once(self.access.link(self.job_id, self.kept, self.index))
+        return run_sync(self.transport.link(self.job_id, self.kept, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file and give its path."""
@@ -101,15 +101,15 @@ class Job:
     is silent.
     """
 
-    def __init__(self, identity: str, access: Access, *, replayed: bool = False) -> None:
-        self.id, self.replayed, self._access = identity, replayed, access
+    def __init__(self, identity: str, transport: Transport, *, replayed: bool = False) -> None:
+        self.id, self.replayed, self._transport = identity, replayed, transport
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
     def record(self) -> JobRecord:
         """Read everything on record about the job. A gateway does not tell its policy, deadline and image's name."""
-        return at_once(self._access.record(self.id))
+        return run_sync(self._transport.record(self.id))
 
     @property
     def state(self) -> JobState:
@@ -118,11 +118,11 @@ class Job:
 
     def cancel(self) -> str:
         """Cancel: `cancelled` now, `requested` when its call is under way (it ends with it), or `final`: too late."""
-        return at_once(self._access.cancel(self.id))
+        return run_sync(self._transport.cancel(self.id))
 
     def replay(self) -> str:
         """Put a dead letter back: `replayed` (it may cost again); `open` or `succeeded`: nothing happened."""
-        return at_once(self._access.replay(self.id))
+        return run_sync(self._transport.replay(self.id))
 
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
@@ -130,7 +130,7 @@ class Job:
 
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, which does not cancel the job.
         """
-        return EditResult(self.id, at_once(images_of(self._access, self.id, timeout_s)), self._access)
+        return EditResult(self.id, run_sync(images_of(self._transport, self.id, timeout_s)), self._transport)
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
@@ -138,8 +138,8 @@ class Job:
 
         Ends behind a final event. The first event is `edit.queued`, sequence 0.
         """
-        return each_at_once(events_of(self._access, self.id, after))
+        return iterate_sync(events_of(self._transport, self.id, after))
 
     def deliveries(self) -> list[DeliveryRecord]:
         """List the job's webhooks and callbacks with all their attempts."""
-        return at_once(self._access.deliveries_of(self.id))
+        return run_sync(self._transport.deliveries_of(self.id))

@@ -27,7 +27,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Unasked:
+class NotStarted:
     """Nothing was asked of the endpoint yet, or what was asked is known to have cost nothing: POST."""
 
 
@@ -64,7 +64,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Stored:
     """The image is in the blob store, and so are the `others` that the same answer named."""
 
     image: Image
@@ -72,21 +72,21 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class NotYet:
+class ImageUnavailable:
     """
     The image is paid for and could not be fetched or stored this time; `message` says why.
 
-    `ours`: it came, and our own store did not take it, so that no other POST would help. `images`: the others of the
-    same answer that are kept; the job succeeds with them if this one never comes.
+    `our_store_failed`: it came, and our own store did not take it, so that no other POST would help. `images`: the
+    others of the same answer that are kept; the job succeeds with them if this one never comes.
     """
 
     message: str
-    ours: bool = False
+    our_store_failed: bool = False
     images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class ImageRejected:
     """The image came and is not one that we keep: beyond the limits of bytes, pixels or frames."""
 
     message: str
@@ -97,12 +97,12 @@ class Refused:
     """
     The endpoint took nothing and charged nothing, and would refuse again: bad key, no credits, bad input.
 
-    `has_spare`: it could not read the picture, and our copy of it may be read instead.
+    `retry_with_copy`: it could not read the picture, and our copy of it may be read instead.
     """
 
     code: str
     message: str
-    has_spare: bool = False
+    retry_with_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ class Failed:
     """
     The endpoint tried and failed, or could not be reached: treated as not charged.
 
-    `looked`: it said so of a request that it had in work, so looking at that one again can yield nothing.
+    `seen_by_poll`: it said so of a request that it had in work, so looking at that one again can yield nothing.
     """
 
     message: str
     wait_s: float = 0.0
-    looked: bool = False
+    seen_by_poll: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,31 +140,31 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class GenerationLost:
     """The endpoint no longer knows a request that it was paid for."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Worn:
+class TooManyCrashes:
     """Worker after worker died while it ran this job."""
 
     crashes: int
 
 
 @dataclass(frozen=True, slots=True)
-class TooLate:
+class DeadlinePassed:
     """The job's deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unwanted:
+class CancelledFirst:
     """The job was cancelled before this attempt asked for anything."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class GateClosed:
     """
     A gate closed behind the dispatch of this job: nothing was asked of the endpoint, and no attempt counts.
 
@@ -180,9 +180,23 @@ class Stale:
 
 
 Outcome = (
-    Unasked | Processing | Ready | Kept | NotYet | Rejected | Refused | Busy | Failed | Unknown | Lost | Worn
-    | TooLate | Unwanted | Held | Stale
-)  # fmt: skip
+    NotStarted
+    | Processing
+    | Ready
+    | Stored
+    | ImageUnavailable
+    | ImageRejected
+    | Refused
+    | Busy
+    | Failed
+    | Unknown
+    | GenerationLost
+    | TooManyCrashes
+    | DeadlinePassed
+    | CancelledFirst
+    | GateClosed
+    | Stale
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +209,12 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The job is a dead letter. `forget`: a replay must POST again, for the checkpoint can yield nothing."""
+    """The job is a dead letter. `drop_checkpoint`: a replay must POST again, for the checkpoint can yield nothing."""
 
     code: str
     message: str
     retryable: bool
-    forget: bool = False
+    drop_checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,16 +222,16 @@ class Retry:
     """
     The job waits without a slot.
 
-    `refund`: the attempt costs none. `counts`: the wait is one of the few that a paid answer is given. `forget`: the
-    next attempt POSTs again.
+    `refund`: the attempt costs none. `counts_as_wait`: the wait is one of the few that a paid answer is given.
+    `drop_checkpoint`: the next attempt POSTs again.
     """
 
     delay_s: float
     code: str
     message: str
     refund: bool = False
-    counts: bool = True
-    forget: bool = False
+    counts_as_wait: bool = True
+    drop_checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +248,8 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
+class LeaseLost:
     """Nothing is recorded: the lease was lost, and whoever has it now decides."""
 
 
-Decision = Succeed | Fail | Retry | Poll | Cancel | LetGo
+Decision = Succeed | Fail | Retry | Poll | Cancel | LeaseLost

@@ -11,34 +11,34 @@ from dataclasses import dataclass
 from retouch.outcomes import (
     Busy,
     Cancel,
+    CancelledFirst,
+    DeadlinePassed,
     Decision,
     Fail,
     Failed,
-    Held,
-    Kept,
-    LetGo,
-    Lost,
-    NotYet,
+    GateClosed,
+    GenerationLost,
+    ImageRejected,
+    ImageUnavailable,
+    LeaseLost,
+    NotStarted,
     Outcome,
     Poll,
     Processing,
     Ready,
     Refused,
-    Rejected,
     Retry,
     Stale,
+    Stored,
     Succeed,
-    TooLate,
-    Unasked,
+    TooManyCrashes,
     Unknown,
-    Unwanted,
-    Worn,
 )
 
 JITTER = 0.2
 POLL_FIRST_S = (1.0, 60.0)
 POLL_BASE_S, POLL_GROWTH, POLL_CAP_S = 2.0, 1.5, 10.0
-HELD_S = 1.0
+GATE_WAIT_S = 1.0
 FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
 OUR_STORE_S = 5.0
 
@@ -108,45 +108,49 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
     answer is unknown is repeated only while `max_charges` allows; when in doubt, the job fails and a person decides.
     """
     match outcome:
-        case Kept(image, others):
+        case Stored(image, others):
             return Succeed(image, others)
         case Stale():
-            return LetGo()
-        case Unwanted():
+            return LeaseLost()
+        case CancelledFirst():
             return Cancel()
-        case TooLate():
+        case DeadlinePassed():
             return Fail("deadline_passed", "the job was not done by its deadline", retryable=True)
-        case Worn(crashes):
+        case TooManyCrashes(crashes):
             return Fail("worker_lost", f"{crashes} workers died while they ran this job", retryable=True)
-        case Refused(code, message, has_spare=True):
+        case Refused(code, message, retry_with_copy=True):
             return _wait(Retry(0.0, code, message, refund=True), attempt, now)
         case Refused(code, message):
             return Fail(code, message, retryable=False)
-        case Rejected(message):
-            return Fail("result_rejected", message, retryable=True, forget=True)
+        case ImageRejected(message):
+            return Fail("result_rejected", message, retryable=True, drop_checkpoint=True)
         case Processing():
             return _look_again(outcome, attempt, now)
         case Busy(code, message, wait_s):
             delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
-            return _wait(Retry(delay_s, code, message, refund=True, counts=False), attempt, now)
-        case Held(gate):
-            return _wait(Retry(HELD_S, gate, GATES[gate], refund=gate == "not_on_disk", counts=False), attempt, now)
-        case NotYet(message, ours=True) if now < attempt.deadline_at:
-            return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts=False)
-        case NotYet(message) if attempt.waits < FETCH_TRIES:
+            return _wait(Retry(delay_s, code, message, refund=True, counts_as_wait=False), attempt, now)
+        case GateClosed(gate):
+            return _wait(
+                Retry(GATE_WAIT_S, gate, GATES[gate], refund=gate == "not_on_disk", counts_as_wait=False), attempt, now
+            )
+        case ImageUnavailable(message, our_store_failed=True) if now < attempt.deadline_at:
+            return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts_as_wait=False)
+        case ImageUnavailable(message) if attempt.waits < FETCH_TRIES:
             delay_s = min(FETCH_CAP_S, FETCH_BASE_S * 2.0**attempt.waits)
             return Retry(jittered(delay_s, random, FETCH_CAP_S), "result_not_yet", message)
-        case NotYet(message, ours=True):
+        case ImageUnavailable(message, our_store_failed=True):
             return Fail("result_not_stored", message, retryable=True)
-        case NotYet(images=(image, *others)):
+        case ImageUnavailable(images=(image, *others)):
             return Succeed(image, tuple(others))
-        case NotYet(message) | Lost(message):
-            return _again("result_lost", message, attempt, policy, now, random, forget=True)
+        case ImageUnavailable(message) | GenerationLost(message):
+            return _again("result_lost", message, attempt, policy, now, random, drop_checkpoint=True)
         case Unknown(message, again_in_s):
             return _again("outcome_unknown", message, attempt, policy, now, random, least_s=again_in_s)
-        case Failed(message, wait_s, looked):
-            return _again("endpoint_failed", message, attempt, policy, now, random, least_s=wait_s, forget=looked)
-        case Unasked() | Ready():
+        case Failed(message, wait_s, seen_by_poll):
+            return _again(
+                "endpoint_failed", message, attempt, policy, now, random, least_s=wait_s, drop_checkpoint=seen_by_poll
+            )
+        case NotStarted() | Ready():
             raise AssertionError(f"an attempt cannot end as {type(outcome).__name__}")
 
 
@@ -165,15 +169,18 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
 
 def _again(
     code: str, message: str, attempt: Attempt, policy: RetryPolicy, now: float, random: float, *,
-    least_s: float = 0.0, forget: bool = False,
+    least_s: float = 0.0, drop_checkpoint: bool = False,
 ) -> Decision:  # fmt: skip
     """POST again after the backoff, if attempts, charges and the deadline allow it."""
     if attempt.charges >= policy.max_charges:
         spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"
-        return Fail(code, f"{message}; {spent}", retryable=True, forget=forget)
+        return Fail(code, f"{message}; {spent}", retryable=True, drop_checkpoint=drop_checkpoint)
     if attempt.number >= policy.max_attempts:
         return Fail(
-            code, f"{message}; attempt {attempt.number} of {policy.max_attempts}", retryable=True, forget=forget
+            code,
+            f"{message}; attempt {attempt.number} of {policy.max_attempts}",
+            retryable=True,
+            drop_checkpoint=drop_checkpoint,
         )
     delay_s = max(least_s, jittered(backoff_s(attempt.number, policy), random, policy.backoff_cap_s))
-    return _wait(Retry(delay_s, code, message, forget=forget), attempt, now)
+    return _wait(Retry(delay_s, code, message, drop_checkpoint=drop_checkpoint), attempt, now)

@@ -1,8 +1,8 @@
 """
 The publisher: one Celery message for each dispatched item, written and sent without Celery.
 
-A message of ours never changes but for its ids, so its text stands here; `tests/unit/test_message_text.py` holds it
-equal to what Celery and kombu write. Their way of publishing builds a Redis client, an exchange and an envelope for
+A message of ours never changes but for its ids, so its text stands here; `tests/unit/client/test_message_text.py` holds
+it equal to what Celery and kombu write. Their way of publishing builds a Redis client, an exchange and an envelope for
 each message, ten times the work of the LPUSH that sends it, and a producer would import them for nothing else.
 """
 
@@ -22,7 +22,7 @@ from functools import cached_property
 import redis
 
 from retouch.settings import Settings
-from retouch.store.connect import Client, connect_to_broker
+from retouch.store.redis_client import Client, connect_to_broker
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}

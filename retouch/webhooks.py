@@ -1,8 +1,8 @@
 """
 Standard Webhooks 1.0: signing what we send, and `verify_webhook` for those who receive it.
 
-Source of the format: the Standard Webhooks specification; `tests/unit/test_webhooks.py` checks both directions against
-two independent libraries.
+Source of the format: the Standard Webhooks specification; `tests/unit/client/test_webhooks.py` checks both directions
+against two independent libraries.
 """
 
 from __future__ import annotations

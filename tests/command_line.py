@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from ops.cli import main
+from retouch_ops.cli import main
 
 
 @dataclass(frozen=True)

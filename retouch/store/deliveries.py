@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from retouch.both_ways import both_ways, reply
 from retouch.store import keys
-from retouch.store.connect import Client
-from retouch.store.pages import walk
+from retouch.store.pagination import walk
+from retouch.store.redis_client import Client
 from retouch.store.scripts import Message, fields_of, load, messages_of
+from retouch.sync_async import reply, sync_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,14 @@ class Settlement:
     """
     What one delivery attempt comes to.
 
-    `move` is `delivered`, `retrying` or `dead`; `counts`: it was an attempt (a closed breaker is none); `health` is
-    `ok`, `failed` or empty where it says nothing about the receiver; `log` is kept for people, for 30 days.
+    `move` is `delivered`, `retrying` or `dead`; `counts_as_attempt`: it was an attempt (a closed breaker is none);
+    `health` is `ok`, `failed` or empty where it says nothing about the receiver; `log` is kept for people, for 30 days.
     """
 
     move: str
     delay_s: float
     log: dict[str, Any]
-    counts: bool = True
+    counts_as_attempt: bool = True
     health: str = ""
     disable: bool = False
 
@@ -101,12 +101,12 @@ class DeliveryStore:
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """Record one attempt and what follows. Without effect when the lease was lost."""
         _, messages = self._settle(args=[
-            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts),
+            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts_as_attempt),
             json.dumps(settlement.log, separators=(",", ":")), settlement.health, int(settlement.disable),
         ])  # fmt: skip
         return messages_of(messages)
 
-    @both_ways
+    @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """
         Send again by hand: `redelivered`; or nothing happened: `open`, it is under way; `gone`, its job is no longer on
@@ -115,7 +115,7 @@ class DeliveryStore:
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 
-    @both_ways
+    @sync_async
     async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
         """Read many deliveries with their attempts, in one round trip; those that are gone are left out."""
         pipe = self._client.pipeline(transaction=False)
@@ -126,7 +126,7 @@ class DeliveryStore:
         rows = zip(deliveries, zip(replies, replies, replies, strict=True), strict=True)
         return [_record(item, spec, state, log) for item, (spec, state, log) in rows if spec]
 
-    @both_ways
+    @sync_async
     async def of_job(self, job: str) -> list[DeliveryRecord]:
         """Read a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
@@ -143,7 +143,7 @@ class DeliveryStore:
             yield from batch
             start += len(batch)
 
-    @both_ways
+    @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
         """Read some ids of deliveries, newest first, from the given place on."""
         index = keys.lane("deliveries", "dead" if dead else "recent")

@@ -10,10 +10,7 @@ from retouch.batches import batched
 from retouch.blobs import BlobStore, name_in
 from retouch.states import JobState
 from retouch.store import keys
-from retouch.store.connect import Client
-from retouch.store.job_search import indexes_of
-from retouch.store.jobs import JobStore
-from retouch.store.kept import (
+from retouch.store.blob_retention import (
     AGAIN_S,
     disown_blobs,
     drop_blob,
@@ -23,8 +20,11 @@ from retouch.store.kept import (
     release_blobs,
     trim_job_indexes,
 )
+from retouch.store.job_search import indexes_of
+from retouch.store.jobs import JobStore
 from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
 from retouch.store.records import JobRecord
+from retouch.store.redis_client import Client
 
 _PAGE = 200
 

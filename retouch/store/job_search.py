@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from retouch.batches import batched
-from retouch.both_ways import both_ways, reply
 from retouch.store import keys
-from retouch.store.connect import Client
 from retouch.store.jobs import JobStore
-from retouch.store.pages import Place
+from retouch.store.pagination import IndexCursor
 from retouch.store.records import JobRecord
+from retouch.store.redis_client import Client
+from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
 """How many index entries one page looks at: at about 3 µs each, since a record is read of those alone that fit."""
@@ -45,7 +45,7 @@ class JobPage(NamedTuple):
     """Jobs, newest first, and the place behind which the next page begins: None at the end."""
 
     records: list[JobRecord]
-    following: Place | None
+    following: IndexCursor | None
 
 
 @dataclass(slots=True)
@@ -55,8 +55,8 @@ class _Walk:
     index: str
     within: Sequence[str] = ()
     without: Sequence[str] = ()
-    last: Place | None = None
-    unread: list[Place] = field(default_factory=list)
+    last: IndexCursor | None = None
+    unread: list[IndexCursor] = field(default_factory=list)
     is_read: bool = False
     count: int = _STEP
 
@@ -67,13 +67,13 @@ class JobSearch:
     def __init__(self, jobs: JobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
 
-    @both_ways
-    async def page(self, query: JobQuery, limit: int, after: Place | None = None) -> JobPage:
+    @sync_async
+    async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
         Read up to `limit` jobs behind a place. A page is shorter than that at the end alone, or where several filters
         met 100,000 entries of their smallest index without a page full of jobs.
         """
-        found: list[tuple[Place, JobRecord]] = []
+        found: list[tuple[IndexCursor, JobRecord]] = []
         async for places, looked_until in self._candidates(query, after, limit + 1):
             for part in batched(places, limit + 1):
                 records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
@@ -85,8 +85,8 @@ class JobSearch:
         return JobPage([record for _, record in found], None)
 
     async def _candidates(
-        self, query: JobQuery, after: Place | None, wanted: int
-    ) -> AsyncIterator[tuple[list[Place], Place | None]]:
+        self, query: JobQuery, after: IndexCursor | None, wanted: int
+    ) -> AsyncIterator[tuple[list[IndexCursor], IndexCursor | None]]:
         """Walk what all indexes say fits, newest first; the last one says where it stopped if that was not the end."""
         walks = await self._plan(query, after)
         for walk in walks:
@@ -103,7 +103,7 @@ class JobSearch:
             if stopped:
                 return
 
-    async def _plan(self, query: JobQuery, after: Place | None) -> list[_Walk]:
+    async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[_Walk]:
         """Choose for each tenant which of the indexes that serve is walked: the one with the fewest entries."""
         serving = [_indexes(query, tenant) for tenant in query.tenants]
         pipe = self._client.pipeline(transaction=False)
@@ -167,13 +167,13 @@ async def _fill(client: Client, walks: Sequence[_Walk], query: JobQuery) -> None
 
 
 def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) -> None:
-    places = sorted((Place(at, item) for item, at in entries if query.since <= at < query.until), reverse=True)
+    places = sorted((IndexCursor(at, item) for item, at in entries if query.since <= at < query.until), reverse=True)
     walk.unread = [place for place in places if walk.last is None or place < walk.last]
     if walk.unread:
         walk.last = walk.unread[-1]
 
 
-def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[Place, _Walk]]:
+def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]:
     """Take, newest first, what no walk can still have something newer than."""
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = []
@@ -184,16 +184,16 @@ def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[Place, _Walk]]:
     return sorted(taken, key=lambda one: one[0], reverse=True)
 
 
-async def _filtered(client: Client, taken: Sequence[tuple[Place, _Walk]]) -> list[Place]:
+async def _filtered(client: Client, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
     """Leave out what is not in the other indexes of its walk."""
-    checks: list[tuple[str, bool, list[Place]]] = []
+    checks: list[tuple[str, bool, list[IndexCursor]]] = []
     for walk in {id(walk): walk for _, walk in taken}.values():
         own = [place for place, of in taken if of is walk] if walk.within or walk.without else []
         checks += [(index, True, own) for index in walk.within] + [(index, False, own) for index in walk.without]
     pipe = client.pipeline(transaction=False)
     for index, _, places in checks:
         pipe.zmscore(index, [place.item for place in places])
-    out = set[Place]()
+    out = set[IndexCursor]()
     for (_, has_to_be, places), scores in zip(checks, await reply(pipe.execute()) if checks else (), strict=True):
         out.update(place for place, score in zip(places, scores, strict=True) if (score is not None) != has_to_be)
     return [place for place, _ in taken if place not in out]

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from retouch.batches import batched
-from retouch.both_ways import both_ways, reply
 from retouch.errors import IdempotencyConflict, QueueFull
-from retouch.outcomes import Cancel, Decision, Fail, LetGo, Poll, Processing, Ready, Retry, Succeed
+from retouch.outcomes import Cancel, Decision, Fail, LeaseLost, Poll, Processing, Ready, Retry, Succeed
 from retouch.store import keys
-from retouch.store.connect import Client
 from retouch.store.ledger import DAY_S
 from retouch.store.records import (
     Charge,
@@ -24,7 +22,9 @@ from retouch.store.records import (
     record_from,
     result_json,
 )
+from retouch.store.redis_client import Client
 from retouch.store.scripts import Message, fields_of, load, messages_of
+from retouch.sync_async import reply, sync_async
 
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
 """Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
@@ -94,7 +94,7 @@ class JobStore:
         self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
         self._bring = load(client, "bring")
 
-    @both_ways
+    @sync_async
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
         """Put jobs in, in order, in as few round trips as keep one script short (100 jobs each)."""
         results: list[EnqueueResult] = []
@@ -175,18 +175,18 @@ class JobStore:
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
         """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
-        if isinstance(decision, LetGo):
+        if isinstance(decision, LeaseLost):
             return []
         _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
         return messages_of(messages)
 
-    @both_ways
+    @sync_async
     async def cancel(self, job: str) -> tuple[str, list[Message]]:
         """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
         word, messages = await reply(self._cancel(args=[job, self._retention_s]))
         return word, messages_of(messages)
 
-    @both_ways
+    @sync_async
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """
         Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, `full backlog`, `full budget`, and then
@@ -196,12 +196,12 @@ class JobStore:
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
         return word, messages_of(messages)
 
-    @both_ways
+    @sync_async
     async def record(self, job: str) -> JobRecord | None:
         """Read one job, or None when there is none."""
         return next(iter(await self.records.awaited([job])), None)
 
-    @both_ways
+    @sync_async
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Read many jobs in two round trips, in order; those that are gone are left out."""
         pipe = self.client.pipeline(transaction=False)
@@ -221,7 +221,7 @@ class JobStore:
             yield from batch
             start += len(batch)
 
-    @both_ways
+    @sync_async
     async def page(
         self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
     ) -> list[str]:
@@ -237,18 +237,18 @@ class JobStore:
             yield from batch
             start += len(batch)
 
-    @both_ways
+    @sync_async
     async def tenants(self) -> list[str]:
         """Name every tenant that ever enqueued."""
         return sorted(await reply(self.client.smembers(keys.TENANTS)))
 
-    @both_ways
+    @sync_async
     async def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:
         """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
         entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
         return [{"sequence": number, **json.loads(text)} for number, text in enumerate(entries, after + 1)]
 
-    @both_ways
+    @sync_async
     async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[dict[str, object] | None]:
         """Read events of many timelines, named by job and sequence, in one round trip; None for what is gone."""
         pipe = self.client.pipeline(transaction=False)
@@ -309,15 +309,15 @@ def _settlement(decision: Decision) -> list[object]:
     match decision:
         case Succeed(image, others):
             return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]
-        case Fail(code, message, retryable, forget):
+        case Fail(code, message, retryable, drop_checkpoint):
             error = json.dumps({"code": code, "message": message, "retryable": retryable})
-            return ["failed", 0, 0, 0, "-" if forget else "", error, ""]
-        case Retry(delay_s, code, message, refund, counts, forget):
+            return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
+        case Retry(delay_s, code, message, refund, counts, drop_checkpoint):
             error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["retrying", delay_s, int(refund), int(counts), "-" if forget else "", error, ""]
+            return ["retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
         case Poll(delay_s, checkpoint):
             return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
         case Cancel():
             return ["cancelled", 0, 0, 0, "", "", ""]
-        case LetGo():
+        case LeaseLost():
             raise AssertionError("a lease that was let go is not settled")

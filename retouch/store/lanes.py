@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retouch.both_ways import both_ways, reply
 from retouch.store import keys
-from retouch.store.connect import Client
+from retouch.store.redis_client import Client
 from retouch.store.scripts import Message, load, messages_of
+from retouch.sync_async import reply, sync_async
 
 LANES = ("edits", "deliveries")
 DELIVERIES_START = 16  # until a worker says how many threads it has
@@ -51,12 +51,12 @@ class Lanes:
             gate |= {"limit": AUTO_START, "learnt": AUTO_START}
         self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
-    @both_ways
+    @sync_async
     async def pause(self, lane: str = "edits") -> None:
         """Stop dispatching; what holds a slot goes on."""
         await reply(self._client.hset(keys.lane(lane, "gate"), "paused", 1))
 
-    @both_ways
+    @sync_async
     async def resume(self, lane: str = "edits") -> None:
         """Dispatch again, from the next sweep on."""
         await reply(self._client.hdel(keys.lane(lane, "gate"), "paused"))
@@ -107,7 +107,7 @@ class Lanes:
             {tenant: waiting} if waiting else {},
         )  # fmt: skip
 
-    @both_ways
+    @sync_async
     async def numbers(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""
         pipe = self._client.pipeline(transaction=False)

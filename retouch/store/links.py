@@ -9,7 +9,7 @@ import time
 from functools import cached_property
 
 from retouch.store import keys
-from retouch.store.connect import Client
+from retouch.store.redis_client import Client
 
 
 class LinkSigner:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from retouch.batches import batched
-from retouch.both_ways import both_ways, reply
 from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store import keys
-from retouch.store.connect import Client
+from retouch.store.redis_client import Client
+from retouch.sync_async import reply, sync_async
 from retouch.webhooks import new_secret
 
 ROTATION_S = 24 * 3600.0
@@ -54,7 +54,7 @@ class ReceiverStore:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    @both_ways
+    @sync_async
     async def ensure(self, tenant: str, url: str) -> Receiver:
         """
         Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once.

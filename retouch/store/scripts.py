@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
-from retouch.store.connect import Client
+from retouch.store.redis_client import Client
 
 Message = tuple[str, str]
 """One Celery message to send: the lane and the item."""

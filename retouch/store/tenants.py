@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retouch.store import keys
-from retouch.store.connect import Client
 from retouch.store.lanes import Lanes
 from retouch.store.ledger import Ledger
+from retouch.store.redis_client import Client
 
 KEY_PREFIX = "rtk_"
 ROLES = ("producer", "ops")

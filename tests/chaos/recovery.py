@@ -23,10 +23,10 @@ from statistics import fmean, median
 from typing import Self
 
 from retouch import Edit, StoreUnavailable
-from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, proxied
-from tests.watching import eventually
+from tests.chaos.stack import Stage, a_stage, proxied
+from tests.process_watch import eventually
+from tests.store_access import store_access
 
 FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
@@ -86,11 +86,11 @@ class Place:
 
     def flush_the_broker(self) -> None:
         """All messages vanish."""
-        behind(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
+        store_access(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
 
     def refuse_writes(self, for_s: float) -> None:
         """Redis says that it is out of memory."""
-        client = behind(self.stage.queue).client
+        client = store_access(self.stage.queue).client
         client.config_set("maxmemory", 1)
         time.sleep(for_s)
         client.config_set("maxmemory", 0)
@@ -127,7 +127,7 @@ def faults(place: Place) -> dict[str, Callable[[], None]]:
 
 def ended(stage: Stage) -> int:
     """How many jobs are over."""
-    return sum(int(number) for number in behind(stage.queue).client.hvals("rt:edits:counts"))
+    return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def rates(stage: Stage) -> Iterator[float]:

@@ -25,10 +25,10 @@ from typing import Any
 from retouch import Edit
 from retouch.store import keys
 from retouch.store.ledger import Ledger
-from tests.behind import behind
-from tests.chaos.stage import Stage, a_stage
+from tests.chaos.stack import Stage, a_stage
 from tests.conftest import leaked_keys
-from tests.watching import eventually
+from tests.process_watch import eventually
+from tests.store_access import store_access
 
 FAULTS = {
     "failed": 0.01, "error_503": 0.01, "html_502": 0.005, "reset_after_work": 0.005, "unparseable": 0.005,
@@ -53,7 +53,7 @@ class Samples:
 
     def take(self, stage: Stage) -> None:
         """Measure now: bytes of the workers, of the store, of what the store keeps by plan, and jobs that are over."""
-        client = behind(stage.queue).client
+        client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
         self.workers.append(sum(resident_bytes(worker.pid) for worker in stage.workers))
         self.store.append(float(client.info("memory")["used_memory"]) - kept)
@@ -96,7 +96,7 @@ class Left:
     @classmethod
     def count(cls, stage: Stage) -> Left:
         """Count it now."""
-        client = behind(stage.queue).client
+        client = store_access(stage.queue).client
         blobs = stage.folder / "blobs"
         files = {f"{path.parent.name}/{path.name}" for path in blobs.glob("??/*")}
         lanes = ("edits", "deliveries")
@@ -149,12 +149,12 @@ def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
 
 def ended(stage: Stage) -> int:
     """How many jobs are over."""
-    return sum(int(number) for number in behind(stage.queue).client.hvals("rt:edits:counts"))
+    return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left) -> tuple[str, list[str]]:
     """Give the tables, and what is wrong."""
-    client = behind(stage.queue).client
+    client = store_access(stage.queue).client
     states = client.hgetall("rt:edits:counts")
     rows = Ledger(client).usage(by="tag")
     booked = sum(row.useful + row.repeated + row.wasted + row.unknown for row in rows)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from retouch import Edit
-from tests.behind import behind
 from tests.chaos.proxy import Proxy
-from tests.chaos.stage import Stage, a_stage, proxied
-from tests.watching import eventually
+from tests.chaos.stack import Stage, a_stage, proxied
+from tests.process_watch import eventually
+from tests.store_access import store_access
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -46,7 +46,7 @@ class Place:
 
     @property
     def client(self) -> Any:
-        return behind(self.stage.queue).client
+        return store_access(self.stage.queue).client
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from retouch import Edit, StoreUnavailable
-from tests.behind import behind
-from tests.chaos.stage import Stage, a_stage
-from tests.watching import eventually
+from tests.chaos.stack import Stage, a_stage
+from tests.process_watch import eventually
+from tests.store_access import store_access
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -28,7 +28,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
         assert in_flight(stage, 60)
         stage.workers[0].kill()
         if flush:
-            behind(stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
+            store_access(stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
         stage.worker(70)
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 60
@@ -54,7 +54,7 @@ def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
     """Messages that vanish from the broker are sent again: the jobs are in the store."""
     with a_stage(tmp_path, latency_s=0.05) as stage:
         jobs = stage.enqueue(30)
-        assert behind(stage.queue).client.delete("rt:broker:edits") == 1
+        assert store_access(stage.queue).client.delete("rt:broker:edits") == 1
         stage.worker()
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 30

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from retouch import Edit
-from tests.chaos.stage import Stage, a_stage, environment_of
-from tests.watching import eventually
+from tests.chaos.stack import Stage, a_stage, environment_of
+from tests.process_watch import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
@@ -19,7 +19,7 @@ def start_mortal(stage: Stage, point: str, passes: int) -> Path:
     """Start a worker that dies once at a point, and another one behind it; return the log of kills."""
     log = stage.folder / "kills"
     options = ["--kills", "1", "--seed", "1", "--apart-s", "0.1", "--children", "1", "--log", str(log)]
-    command = [sys.executable, "-m", "tests.chaos.mortal_worker", *options, "--point", point, "--passes", str(passes)]
+    command = [sys.executable, "-m", "tests.chaos.worker_kills", *options, "--point", point, "--passes", str(passes)]
     stage.workers.append(subprocess.Popen(command, env=environment_of(stage.settings)))
     return log
 

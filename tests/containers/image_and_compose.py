@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.containers.engine import Engine
-from tests.watching import eventually
+from tests.process_watch import eventually
 
 # Containers start one after another on shared processors: no test's length says anything here.
 pytestmark = pytest.mark.timeout(900)
@@ -94,7 +94,8 @@ def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engin
     assert "file:///var/lib/retouch/blobs" in engine.docker(*alone, "retouch", "settings", "--json")
     assert engine.docker(*alone, "--entrypoint", "id", "retouch", "-u") == "10001"
     imports = (
-        "import kombu.transport.redis, flower, obstore, worker.broker_guard, worker.edits, producer.gateway, ops.cli"
+        "import kombu.transport.redis, flower, obstore, retouch_worker.broker_guard, "
+        "retouch_worker.edits, retouch_producer.gateway, retouch_ops.cli"
     )
     engine.docker(*alone, "--entrypoint", "python", "retouch", "-c", imports)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from typer.main import get_command
 
-from ops import cli_docs
-from ops.cli import app
 from retouch import Edit
+from retouch_ops import cli_docs
+from retouch_ops.cli import app
 from tests.docs.pages import headings
 
 

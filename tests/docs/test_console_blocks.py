@@ -10,10 +10,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from ops.cli import app
-from ops.cli_docs import _alone
-from ops.simulator.__main__ import simulator
 from retouch.settings import Settings
+from retouch_ops.cli import app
+from retouch_ops.cli_docs import _alone
+from retouch_ops.simulator.__main__ import simulator
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 ENVIRONMENT = re.compile(r"([A-Z][A-Z0-9_]*)=")

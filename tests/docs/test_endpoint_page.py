@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from retouch.outcomes import Fail, Failed, Lost, Poll, Processing, Ready, Refused, Retry
-from retouch.outside.http import Answer, Trouble, TroubleKind
+from retouch.egress.http import Answer, Trouble, TroubleKind
+from retouch.outcomes import Fail, Failed, GenerationLost, Poll, Processing, Ready, Refused, Retry
 from retouch.policy import Attempt, RetryPolicy, decide
+from retouch_worker.edits import classification
+from retouch_worker.edits.classification import charge_kind, classify, classify_poll
 from tests.docs.pages import DOCS, table
-from worker.edits import answers
-from worker.edits.answers import charge_kind, classify, classify_poll
 
 PAGE = DOCS / "endpoint.md"
 ASKED = Processing("1", "https://api.example/fetch/1", 0.0)
@@ -69,13 +69,13 @@ def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))
     assert (row["outcome"], row["what follows"].split("**")[1]) == (type(outcome).__name__, words)
-    assert isinstance(outcome, Ready | Processing | Failed | Lost)
+    assert isinstance(outcome, Ready | Processing | Failed | GenerationLost)
 
 
 def test_no_code_and_no_trouble_is_missing() -> None:
     """Every code that an answer can be refused with, and every trouble, has a row."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
-    codes = {*answers._REFUSING.values(), *(code for _, code in answers._WORDS)}
+    codes = {*classification._REFUSING.values(), *(code for _, code in classification._WORDS)}
     assert codes <= {row["code"] for row in rows}
     assert {row["trouble"] for row in table(PAGE, "trouble")} == set(get_args(TroubleKind))
     assert {int(row["HTTP"]) for row in rows if row.get("body") == "(a page)"} >= {400, 401, 402, 403, 404, 429}

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import requests
 
-from ops.simulator.running import Simulator
 from retouch import Edit, EditQueue
-from tests.ports import free_port
-from tests.watching import Spoken
+from retouch_ops.simulator.process import Simulator
+from tests.free_ports import free_port
+from tests.process_watch import Spoken
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Start = Callable[..., Spoken]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ops.simulator.running import Simulator
-from producer.gateway.problems import KINDS
+from retouch_ops.simulator.process import Simulator
+from retouch_producer.gateway.http.errors import KINDS
 from tests.conftest import Sink
 from tests.docs.pages import DOCS, ROOT, blocks, table
-from tests.gateways import Callers, path_of, running_gateway
+from tests.gateway_process import Callers, path_of, running_gateway
 
 PAGE = DOCS / "http.md"
 COMMANDS = [
@@ -35,7 +35,7 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
     """The examples are run in order, with the ids that came before, and each is answered with success."""
     callers = Callers(gateway_url, client)
     api = callers()
-    (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/samples/portrait.jpg").read_bytes())
+    (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/retouch_ops/samples/portrait.jpg").read_bytes())
     api.post("/v1/receivers", {"url": sink.url + "/first"})
     known = {
         "GATEWAY": gateway_url, "KEY": api.secret, "OPS_KEY": callers("staff", "ops").secret, "HOOK": sink.url,

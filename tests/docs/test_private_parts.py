@@ -17,7 +17,7 @@ PACKAGES = ("retouch", "producer", "worker", "ops")
 ROWS = table(DOCS / "architecture.md", "private part")
 PRIVATE = re.compile(r"\b_[a-z]\w*\b(?<!_)")  # names such as enum's `_missing_` are documented
 DOCUMENTED = {"_replace"}  # of named tuples
-ACTS_ON_IMPORT = {"worker.app"}
+ACTS_ON_IMPORT = {"retouch_worker.app"}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:

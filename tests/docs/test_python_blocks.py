@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from ops.simulator.running import Simulator
 from retouch import EditQueue
 from retouch.store.tenants import TenantStore
+from retouch_ops.simulator.process import Simulator
 from tests.conftest import Sink
 from tests.docs.pages import PAGES, ROOT, Block, blocks
-from tests.gateways import running_gateway
+from tests.gateway_process import running_gateway
 
 PYTHON = [page for page in PAGES if blocks(page, "python")]
 SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")

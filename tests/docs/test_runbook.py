@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from retouch import outcomes, policy
-from retouch.outside.http import TroubleKind
+from retouch.egress.http import TroubleKind
 from tests.docs.pages import DOCS, ROOT, headings, table
 
 PAGE = DOCS / "runbook.md"
@@ -55,24 +55,24 @@ def log_events() -> set[str]:
 
 def error_codes() -> set[str]:
     """The codes with which a job can fail or wait: from the policy, the classification, the store and its scripts."""
-    from worker.edits import answers
+    from retouch_worker.edits import classification
 
     found = {text for name, call in calls("retouch", "worker") if name in CALLS for argument in call.args[:2]
              for text in texts(argument) if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)}  # fmt: skip
     scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").glob("*.lua"))
-    return {*found, *policy.GATES, *answers._REFUSING.values(), *dict(answers._WORDS).values(),
+    return {*found, *policy.GATES, *classification._REFUSING.values(), *dict(classification._WORDS).values(),
             *re.findall(r'"code":"(\w+)"', scripts)}  # fmt: skip
 
 
 def batch_codes() -> set[str]:
-    return {texts(call.args[0])[0] for name, call in calls("producer/cli/batch") if name == "fail"
+    return {texts(call.args[0])[0] for name, call in calls("producer/retouch_producer/cli/batch") if name == "fail"
             and isinstance(call.args[0], ast.Constant)}  # fmt: skip
 
 
 def findings() -> set[str]:
     """What the doctor can find wrong, as `check: what`; each value that is put in stands as an ellipsis."""
     found = set()
-    for path in sources("ops/doctor"):
+    for path in sources("ops/retouch_ops/doctor"):
         for function in nodes(path):
             if not isinstance(function, ast.FunctionDef):
                 continue
@@ -135,7 +135,9 @@ def test_each_delivery_trouble_has_its_heading(trouble: str) -> None:
 
 def test_reasons_and_events_of_receivers_have_their_headings() -> None:
     """What ends a delivery without an attempt, and what the feed says of a receiver, is explained."""
-    reasons = {texts(call.args[0])[0] for name, call in calls("worker/deliveries") if name == "undeliverable"}
+    reasons = {
+        texts(call.args[0])[0] for name, call in calls("worker/retouch_worker/deliveries") if name == "undeliverable"
+    }
     told = set(re.findall(r"tell\('(receiver\.\w+)'\)", (ROOT / "retouch/store/lua/settle_delivery.lua").read_text()))
     assert (len(reasons), len(told)) == (3, 2)
     assert reasons | {f"event {kind}" for kind in told} <= set(HEADINGS)
@@ -165,4 +167,4 @@ def test_no_heading_explains_what_is_gone() -> None:
 def test_each_outcome_of_an_attempt_is_named() -> None:
     """The table under `attempt_ended` has every outcome that an attempt can end with."""
     names = {kind.__name__ for kind in get_args(outcomes.Outcome)}
-    assert {row["outcome"] for row in table(PAGE, "outcome")} == names - {"Unasked", "Ready"}
+    assert {row["outcome"] for row in table(PAGE, "outcome")} == names - {"NotStarted", "Ready"}

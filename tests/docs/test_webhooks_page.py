@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 
+from retouch.egress.webhook import CONNECT_TIMEOUT_S, TIMEOUT_S
+from retouch.egress.webhook_body import BODY_MOST_BYTES
 from retouch.events import event_object
-from retouch.outside.webhook import CONNECT_TIMEOUT_S, TIMEOUT_S
-from retouch.outside.webhook_body import BODY_MOST_BYTES
 from retouch.states import EVENTS, FINAL_EVENTS
 from retouch.store.records import record_from
 from retouch.webhooks import TOLERANCE_S
+from retouch_worker.deliveries.schedule import SCHEDULE_S
 from tests.docs.pages import DOCS, blocks, table
-from worker.deliveries.schedule import SCHEDULE_S
 
 PAGE = DOCS / "webhooks.md"
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ops.simulator.running import Simulator
 from retouch.webhooks import sign
+from retouch_ops.simulator.process import Simulator
 from tests.docs.pages import DOCS, blocks
-from tests.examples_seed.running import example, reply, run, tool
-from tests.gateways import Api
+from tests.examples_seed.example_runner import example, reply, run, tool
+from tests.gateway_process import Api
 
 Check = Callable[[dict[str, Any]], None]
 JARS = [Path("/usr/share/java/okhttp.jar"), Path("/usr/share/java/okio.jar")]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ops.simulator.running import Simulator
-from tests.gateways import Api, Callers, path_of, running_gateway
+from retouch_ops.simulator.process import Simulator
+from tests.gateway_process import Api, Callers, path_of, running_gateway
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ops.simulator.running import Simulator
-from tests.examples_seed.running import example, reply, run
-from tests.gateways import Api, Callers, running_gateway
-from tests.watching import eventually
+from retouch_ops.simulator.process import Simulator
+from tests.examples_seed.example_runner import example, reply, run
+from tests.gateway_process import Api, Callers, running_gateway
+from tests.process_watch import eventually
 
 Check = Callable[[dict[str, Any]], None]
 

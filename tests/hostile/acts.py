@@ -41,7 +41,7 @@ Step = Callable[[Attack, HttpClient, int], Awaitable[object]]
 @dataclass(frozen=True)
 class Act:
     """
-    One way to hurt: `step` is run up to `count` times, `per_s` a second at most, `at_once` at the same time.
+    One way to hurt: `step` is run up to `count` times, `per_s` a second at most, `run_sync` at the same time.
 
     `prepares` names what is put into the store before: jobs, tags, receivers or every_job (see `preparation.py`).
     """
@@ -50,7 +50,7 @@ class Act:
     step: Step
     count: int
     per_s: float
-    at_once: int
+    run_sync: int
     prepares: tuple[str, ...] = ()
 
 

@@ -25,8 +25,8 @@ NICENESS = 10
 
 async def run_act(act: Act, attack: Attack, client: HttpClient, scale: float, end_at: float) -> int:
     """Run the steps of an act until their count or the time is reached; returns how many were begun."""
-    count, at_once = max(1, round(act.count * scale)), max(1, round(act.at_once * min(scale, 1.0)))
-    slots, began_at = asyncio.Semaphore(at_once), time.monotonic()
+    count, run_sync = max(1, round(act.count * scale)), max(1, round(act.run_sync * min(scale, 1.0)))
+    slots, began_at = asyncio.Semaphore(run_sync), time.monotonic()
     begun = set[asyncio.Task[object]]()
     done = 0
     while done < count:

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.hostile.http_client import NO_ANSWER, read_head
 from tests.hostile.pictures import big_png
 
-PHOTO = Path(__file__).parents[2] / "ops/samples/portrait.jpg"
+PHOTO = Path(__file__).parents[2] / "ops/retouch_ops/samples/portrait.jpg"
 HANG_S, SLOW_S = 120.0, 3.0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from ops.bench.figures import percentile
+from retouch_ops.bench.figures import percentile
 
 KINDS = ("enqueue", "read", "list", "upload", "webhook")
 RATIO_MOST, SILENCE_MOST_S = 2.0, 0.05

@@ -27,7 +27,7 @@ from tests.hostile.http_client import HttpClient
 from tests.hostile.preparation import COUNTS, TENANT, pile_up
 from tests.hostile.quiet_tenant import QuietTenant
 from tests.hostile.report import Phase, Report
-from tests.hostile.stage import Stage, a_stage, ask, last_line
+from tests.hostile.stack import Stage, a_stage, ask, last_line
 
 WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 

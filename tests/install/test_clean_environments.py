@@ -30,12 +30,13 @@ def run(*command: str, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The wheel, built as the image builds it."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The wheels of all distributions, that of `retouch` first, built as the image builds them."""
     out = tmp_path_factory.mktemp("dist")
     built = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
-    run(*built, "--out-dir", str(out), str(ROOT), cwd=out)
-    return str(next(out.glob("*.whl")))
+    for folder in (".", "producer", "worker", "ops"):
+        run(*built, "--out-dir", str(out), str(ROOT / folder), cwd=out)
+    return sorted(map(str, out.glob("*.whl")))
 
 
 def make_environment(folder: Path) -> str:
@@ -44,22 +45,23 @@ def make_environment(folder: Path) -> str:
     return str(folder / "venv/bin/python")
 
 
-def test_the_image_lock_is_complete(wheel: str, tmp_path: Path) -> None:
+def test_the_image_lock_is_complete(wheels: list[str], tmp_path: Path) -> None:
     """From image.lock alone every part of the stack can be imported, and all declared requirements are met."""
     python = make_environment(tmp_path)
     run(UV, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(ROOT / "image.lock"), cwd=tmp_path)
-    run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", wheel, cwd=tmp_path)
+    run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", *wheels, cwd=tmp_path)
     run(UV, "pip", "check", "--quiet", "--python", python, cwd=tmp_path)
     parts = (
-        "kombu.transport.redis, worker.app, worker.broker_guard, flower, flower.command, producer.gateway.app, ops.cli"
+        "kombu.transport.redis, retouch_worker.app, retouch_worker.broker_guard, flower, "
+        "flower.command, retouch_producer.gateway.app, retouch_ops.cli"
     )
     assert run(python, "-c", f"import {parts}; print('imported')", cwd=tmp_path).strip() == "imported"
 
 
-def test_the_base_install_enqueues(wheel: str, tmp_path: Path, redis_url: str, client: object) -> None:
+def test_the_base_install_enqueues(wheels: list[str], tmp_path: Path, redis_url: str, client: object) -> None:
     """The wheel with what it declares, and nothing else, puts a job into a real Redis."""
     python = make_environment(tmp_path)
     locked = ("--constraint", str(ROOT / "requirements.lock"))
-    run(UV, "pip", "install", "--quiet", "--python", python, *locked, wheel, cwd=tmp_path)
+    run(UV, "pip", "install", "--quiet", "--python", python, *locked, wheels[0], cwd=tmp_path)
     run(UV, "pip", "check", "--quiet", "--python", python, cwd=tmp_path)
     assert run(python, "-c", ENQUEUE, redis_url, cwd=tmp_path).strip() == "queued"

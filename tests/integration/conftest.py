@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import requests
 
-from ops.simulator.running import Simulator
-from retouch.outside.http import make_session
+from retouch.egress.http import make_session
 from retouch.store.ledger import Ledger
-from tests.gateways import Callers, running_gateway
-from tests.integration.servers import LOOPBACK
-from tests.lanes import LaneKit
+from retouch_ops.simulator.process import Simulator
+from tests.gateway_process import Callers, running_gateway
+from tests.integration.faulty_servers import LOOPBACK
+from tests.lane_kit import LaneKit
 
-Wish = Callable[..., dict[str, Any]]
+ParsedEdit = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 
 @pytest.fixture
-def wish(simulator: Simulator) -> Wish:
+def edit_body(simulator: Simulator) -> ParsedEdit:
     """A request to enqueue that is right; keywords change it."""
 
     def make(**more: Any) -> dict[str, Any]:

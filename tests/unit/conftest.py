@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.watching import eventually
+from tests.process_watch import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,7 @@ if #charges > 0 then save_charges(job, charges) end
 
 -- The in-flight limit, where it is learnt: halved by a queue-full answer, creeping up by one per limit's worth of
 -- answers; `ceiling` is the configured bound, lowered for ten minutes to just below what was refused.
-local function learn()
+local function adjust_learned_limit()
   local gate = redis.call('HMGET', 'rt:edits:gate', 'learn', 'limit', 'ceiling', 'refused_at', 'learnt')
   if gate[1] ~= '1' then return end
   local ceiling, learnt = tonumber(gate[3]), tonumber(gate[5] or gate[2])
@@ -48,7 +48,7 @@ end
 -- have been billed doubles up to 5 min; one that cost nothing, up to 20 s.
 local DOWN_MOST, OPEN_LEAST_S, OPEN_MOST_S, OPEN_MOST_FREE_S = 5, 10, 300, 20
 local opened = ''
-local function heed()
+local function update_breaker()
   local gate = redis.call('HMGET', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing')
   if health ~= 'down' then
     if gate[1] then redis.call('HDEL', 'rt:edits:gate', 'down', 'open_until', 'open_s', 'probing') end
@@ -64,8 +64,8 @@ end
 local FULL_S = 1  -- a full queue refuses the next job as well: a moment's rest for the whole lane
 if health ~= '' then
   if health == 'full' then redis.call('HSET', 'rt:edits:gate', 'full_until', instant(now + FULL_S)) end
-  learn()
-  heed()
+  adjust_learned_limit()
+  update_breaker()
 end
 
 -- Looks and waits are counted for each paid answer: those before it must not shorten the tries to bring it home.

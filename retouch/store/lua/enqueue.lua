@@ -74,7 +74,7 @@ end
 
 local function room_for(tenant)
   if not rooms[tenant] then
-    local room, reason = room_of(tenant, true)
+    local room, reason = room_left(tenant, true)
     rooms[tenant] = { left = room, reason = reason }
   end
   return rooms[tenant]

@@ -11,7 +11,7 @@ if known[2] and known[2] ~= '' then return known[2] end
 local charges = charges_of(job)
 local last = charges[#charges]
 if last and last.fence == tonumber(fence) then return 'ok' end
-if not may_ask(job) then return 'endpoint_down' end
+if not may_post(job) then return 'endpoint_down' end
 if not money.spend(job, known[3]) then return 'budget_spent' end
 charges[#charges + 1] = { fence = tonumber(fence), intent_at = tonumber(instant(now_s())) }
 save_charges(job, charges)

@@ -34,7 +34,7 @@ local function possible_charges(charges)
   return possible
 end
 
-local function wants(receiver, type)
+local function receiver_wants(receiver, type)
   local known = redis.call('HMGET', 'rt:receiver:' .. receiver, 'disabled', 'events')
   if known[1] == '1' then return false end
   if not known[2] or known[2] == '' then return FINAL[string.sub(type, 6)] or false end
@@ -65,7 +65,7 @@ local function event(job, tenant, type, now, details)
     'job', job, 'sequence', sequence, 'type', type, 'tenant', tenant)
   local known = {}
   local function tell(receiver, asked)
-    if known[receiver] or not (asked or wants(receiver, type)) then return end
+    if known[receiver] or not (asked or receiver_wants(receiver, type)) then return end
     known[receiver] = true
     deliver(job, sequence, type, receiver, tenant, now)
   end
@@ -121,7 +121,7 @@ local function finish(job, tenant, state, now, retention_s, error, result)
   local charges = known[1] and cjson.decode(known[1]) or {}
   index_end(job, tenant, state, known[2] or instant(now), error, now)
   local when = #charges > 0 and possible_charges(charges) > 0 and 'after_charge' or 'before_charge'
-  redis.call('HSET', own, 'group', tenant, 'state', state, 'called', '0', 'finished_at', instant(now))
+  redis.call('HSET', own, 'group', tenant, 'state', state, 'message_requested', '0', 'finished_at', instant(now))
   if state == 'cancelled' then redis.call('HSET', own, 'cancelled', when) end
   if error ~= '' then redis.call('HSET', own, 'error', error) else redis.call('HDEL', own, 'error') end
   if result ~= '' then redis.call('HSET', own, 'result', result) end

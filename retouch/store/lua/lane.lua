@@ -31,8 +31,8 @@ local function instant(seconds) return string.format('%.3f', seconds) end
 local function hold_until(lane, item, at) redis.call('ZADD', key(lane, 'slots'), instant(at), item) end
 
 -- Ask the caller to send one message for an item that holds a slot.
-local function call(lane, item, at)
-  redis.call('HSET', state_key(lane, item), 'called', '1')
+local function request_message(lane, item, at)
+  redis.call('HSET', state_key(lane, item), 'message_requested', '1')
   hold_until(lane, item, at)
   messages[#messages + 1] = lane .. ' ' .. item
 end
@@ -70,7 +70,7 @@ end
 
 -- True while a group that holds so many slots may have one more.
 local function may_take(lane, group, gate, held)
-  return held < limit_of(lane, group, gate) and (lane ~= 'edits' or money.lets_go(group))
+  return held < limit_of(lane, group, gate) and (lane ~= 'edits' or money.allows_dispatch(group))
 end
 
 local function join(lane, group)
@@ -149,7 +149,7 @@ local function serve(lane, line, now)
         redis.call('ZADD', ready, pass + 1 / weight, group)
       end
       redis.call('HSET', own, 'group', group, 'state', 'queued', 'dispatched_at', instant(now))
-      call(lane, item[1], now + MESSAGE_GRACE_S)
+      request_message(lane, item[1], now + MESSAGE_GRACE_S)
     end
   end
   if given == 0 then return end
@@ -169,7 +169,7 @@ local function dispatch(lane, now)
 end
 
 -- Behind an open breaker the probe alone may call; what was dispatched before it opened waits again.
-local function may_ask(job)
+local function may_post(job)
   local gate = redis.call('HMGET', 'rt:edits:gate', 'open_until', 'probing')
   return not gate[1] or gate[2] == job
 end
@@ -185,7 +185,7 @@ end
 local function release(lane, group, item)
   if redis.call('ZREM', key(lane, 'slots'), item) == 0 then return end
   if lane == 'edits' then
-    money.give_back(item, group)
+    money.release_reservation(item, group)
     end_probe(item)
   end
   if redis.call('HINCRBY', key(lane, 'held'), group, -1) <= 0 then redis.call('HDEL', key(lane, 'held'), group) end

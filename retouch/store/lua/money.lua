@@ -34,7 +34,7 @@ function money.is_left(tenant)
 end
 
 -- Whether a tenant's next job may be dispatched: a call is left for it, or it needs none.
-function money.lets_go(tenant)
+function money.allows_dispatch(tenant)
   if money.is_left(tenant) then return true end
   local first = redis.call('ZRANGE', 'rt:edits:backlog:' .. tenant, 0, 0)[1]
   return first and is_paid('edits', first)
@@ -46,7 +46,7 @@ function money.reserve(job, tenant)
   redis.call('HSET', state_key('edits', job), 'reserved', today())
 end
 
-function money.give_back(job, tenant)
+function money.release_reservation(job, tenant)
   local day = redis.call('HGET', state_key('edits', job), 'reserved')
   if not day then return end
   count(tenant, day, 'reserved', -1)
@@ -57,7 +57,7 @@ end
 -- calls again after its worker died, or midnight passed since its dispatch.
 function money.spend(job, tenant)
   local reserved_on = redis.call('HGET', state_key('edits', job), 'reserved')
-  money.give_back(job, tenant)
+  money.release_reservation(job, tenant)
   if tonumber(reserved_on or nil) ~= today() and not money.is_left(tenant) then return false end
   count(tenant, today(), 'spent', 1)
   return true

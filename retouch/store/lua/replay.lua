@@ -16,7 +16,7 @@ if not state or not FINAL[state] then return { 'open', messages } end
 if state == 'succeeded' then return { 'succeeded', messages } end
 local now = now_s()
 local result = redis.call('HGET', own, 'result')
-local room, reason = room_of(tenant, not is_paid('edits', job))
+local room, reason = room_left(tenant, not is_paid('edits', job))
 if not result and room <= 0 then return { 'full ' .. reason, messages } end
 reopen(job)
 redis.call('HDEL', own, 'error', 'finished_at', 'cancel', 'cancelled', 'crashes', 'attempt', 'waits', 'polls',

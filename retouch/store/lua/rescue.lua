@@ -24,9 +24,9 @@ local function due_in(name)
   return redis.call('ZRANGEBYSCORE', name, '-inf', instant(now), 'LIMIT', 0, BATCH)
 end
 
-local function look_at_slot(lane, item)
+local function check_slot(lane, item)
   local own = state_key(lane, item)
-  local known = redis.call('HMGET', own, 'state', 'group', 'called', 'dispatched_at')
+  local known = redis.call('HMGET', own, 'state', 'group', 'message_requested', 'dispatched_at')
   local state, group = known[1], known[2]
   if state == 'running' and was_away then
     hold_until(lane, item, now + HEARTBEAT_S)
@@ -34,10 +34,10 @@ local function look_at_slot(lane, item)
     redis.call('HINCRBY', own, 'crashes', 1)
     redis.call('HSET', own, 'state', 'queued', 'dispatched_at', instant(now))
     if lane == 'edits' then event(item, group, 'edit.recovered', now, '') end
-    call(lane, item, now + MESSAGE_GRACE_S)
+    request_message(lane, item, now + MESSAGE_GRACE_S)
   elseif state == 'queued' or state == 'polling' then
     local waited_s = known[3] == '1' and now - tonumber(known[4] or now) or 0
-    call(lane, item, now + math.min(MESSAGE_GRACE_CAP_S, math.max(MESSAGE_GRACE_S, waited_s)))
+    request_message(lane, item, now + math.min(MESSAGE_GRACE_CAP_S, math.max(MESSAGE_GRACE_S, waited_s)))
   elseif group then
     release(lane, group, item)
   else
@@ -45,7 +45,7 @@ local function look_at_slot(lane, item)
   end
 end
 
-local function wake(lane, item)
+local function requeue_due(lane, item)
   local own = state_key(lane, item)
   local known = redis.call('HMGET', own, 'group', 'score', 'target')
   unpark(lane, known[1] or '', item)
@@ -56,7 +56,7 @@ local function wake(lane, item)
   put(lane, to, item, known[2])
 end
 
-local function end_late(job)
+local function fail_past_deadline(job)
   local spec = redis.call('GET', key('edits', 'spec:' .. job))
   local own = state_key('edits', job)
   local known = redis.call('HMGET', own, 'state', 'deadline_at', 'checkpoint')
@@ -76,7 +76,7 @@ local function sweep_deadlines(swept)
   if not swept or swept >= over then return end
   for bucket = swept + 1, math.min(over, swept + MOST_BUCKETS) do
     local name = 'rt:edits:deadlines:' .. bucket
-    for _, job in ipairs(redis.call('LPOP', name, BATCH) or {}) do end_late(job) end
+    for _, job in ipairs(redis.call('LPOP', name, BATCH) or {}) do fail_past_deadline(job) end
     if redis.call('EXISTS', name) == 1 then
       soonest = now
       break
@@ -101,8 +101,8 @@ for _, target in ipairs(due_in('rt:deliveries:shut')) do
   targets.admit(target)
 end
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
-  for _, item in ipairs(due_in(key(lane, 'slots'))) do look_at_slot(lane, item) end
-  for _, item in ipairs(due_in(key(lane, 'timetable'))) do wake(lane, item) end
+  for _, item in ipairs(due_in(key(lane, 'slots'))) do check_slot(lane, item) end
+  for _, item in ipairs(due_in(key(lane, 'timetable'))) do requeue_due(lane, item) end
   dispatch(lane, now)
 end
 redis.call('HSET', 'rt:rescue', 'next_at', instant(soonest), 'last_at', instant(now))

@@ -4,7 +4,7 @@
 
 -- Return the room and what bounds it: 'backlog' (the tenant's limit of waiting jobs) or 'budget' (its calls left today,
 -- less the waiting jobs, each of which will need one). A job that needs no call is not bounded by the budget.
-local function room_of(tenant, needs_call)
+local function room_left(tenant, needs_call)
   local room, reason = math.huge, ''
   -- A job that waits for its next attempt is in no backlog, but it will be back there without being asked.
   local waiting = redis.call('ZCARD', key('edits', 'backlog:' .. tenant))

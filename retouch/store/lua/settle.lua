@@ -24,7 +24,7 @@ local has_late_answer = move == 'failed'
   and (spare or (is_paid('edits', job) and not ENDS_WITH_A_CHECKPOINT[cjson.decode(error).code]))
 if known[2] == '1' and move ~= 'polling' then move = 'cancelled' end
 
-local function told_before(code)
+local function is_same_error(code)
   local last = redis.call('HGET', own, 'error')
   return last and cjson.decode(last).code == code
 end
@@ -35,19 +35,19 @@ if move == 'polling' then
   hold_until('edits', job, now + tonumber(delay_s))
 elseif move == 'retrying' then
   -- A job may wait for a day at a full queue or a closed gate: what costs nothing and is not new is not told again.
-  local is_news = counts == '1' or not told_before(cjson.decode(error).code)
+  local is_news = counts == '1' or not is_same_error(cjson.decode(error).code)
   redis.call('HSET', own, 'state', 'retrying', 'error', error, 'due_at', instant(now + tonumber(delay_s)))
   if counts == '1' then redis.call('HINCRBY', own, 'waits', 1) end
   if is_news then
     event(job, tenant, 'edit.retrying', now, ',"delay_s":' .. instant(tonumber(delay_s)) .. ',"error":' .. error)
   else
-    redis.call('HSET', own, 'untold', '1')  -- nor that it runs again
+    redis.call('HSET', own, 'unannounced', '1')  -- nor that it runs again
   end
   park('edits', tenant, job, now + tonumber(delay_s))
 elseif has_late_answer and move ~= 'cancelled' then
   local score = redis.call('HGET', own, 'score')
   release('edits', tenant, job)
-  redis.call('HSET', own, 'state', 'queued', 'called', '0')
+  redis.call('HSET', own, 'state', 'queued', 'message_requested', '0')
   event(job, tenant, 'edit.adopted', now, '')
   put('edits', tenant, job, score)
 else

@@ -22,7 +22,7 @@ local function tell(type)
   redis.call('XADD', 'rt:feed', '*', 'job', '', 'sequence', 0, 'type', type, 'receiver', receiver, 'tenant', tenant)
 end
 
-local function turn_off()
+local function disable_receiver()
   if redis.call('EXISTS', 'rt:receiver:' .. receiver) == 0 then return end
   redis.call('HSET', 'rt:receiver:' .. receiver, 'disabled', '1', 'disabled_at', instant(now))
   tell('receiver.disabled')
@@ -52,7 +52,7 @@ local function judge_receiver(answer)
     redis.call('ZADD', 'rt:deliveries:failing', instant(since), subject)
     redis.call('ZADD', 'rt:deliveries:failing:' .. tenant, instant(since), subject)
   end
-  if now - since > DISABLE_AFTER_S then turn_off()
+  if now - since > DISABLE_AFTER_S then disable_receiver()
   elseif now - since > WARN_AFTER_S and not before[2] then
     redis.call('HSET', health_key, 'warned', '1')
     tell('receiver.failing')
@@ -63,7 +63,7 @@ redis.call('RPUSH', log_key, log)
 redis.call('EXPIRE', log_key, LIFE_S)
 if counts == '1' then redis.call('HINCRBY', own, 'attempt', 1) end
 redis.call('HDEL', own, 'by_hand', 'crashes')
-if disable == '1' then turn_off() end
+if disable == '1' then disable_receiver() end
 if health ~= '' then
   local answer = cjson.decode(log)
   judge_receiver(answer)

@@ -34,7 +34,7 @@ local function count_waiting(target, by)
 end
 
 -- How many more deliveries the target admits now, and into which group.
-local function room_of(target)
+local function room_left(target)
   if redis.call('ZSCORE', 'rt:deliveries:shut', target) then return 0 end
   local known = redis.call('HMGET', part('target', target), 'window', 'quick')
   local room = tonumber(known[1] or 1) - redis.call('ZCARD', part('admitted', target))
@@ -49,7 +49,7 @@ end
 
 -- Admit what waits, as far as there is room.
 function targets.admit(target)
-  local room, group = room_of(target)
+  local room, group = room_left(target)
   if room <= 0 then return end
   local items = redis.call('ZPOPMIN', part('waiting', target), room)
   if #items == 0 then return end
@@ -59,7 +59,7 @@ function targets.admit(target)
 end
 
 function targets.put(target, item, score)
-  local room, group = room_of(target)
+  local room, group = room_left(target)
   if room > 0 then
     admit(target, group, item, score)
     join('deliveries', group)

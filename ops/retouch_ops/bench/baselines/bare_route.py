@@ -1,0 +1,22 @@
+"""The least that a FastAPI route can do with the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+app = FastAPI()
+
+
+@app.post("/v1/edits")
+async def accept(request: Request) -> JSONResponse:
+    """Parse the body and give a part of it back."""
+    body = await request.json()
+    return JSONResponse({"prompt": body["prompt"]}, 202)
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

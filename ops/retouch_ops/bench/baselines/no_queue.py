@@ -1,0 +1,71 @@
+"""
+The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
+THREADS`.
+
+One tuned `requests` session a thread, the picture written as durably as Retouch writes it, a signed webhook. Nothing is
+remembered, limited, retried or checked. It prints seconds of wall and CPU, each job's latency and its memory, as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+import requests
+
+
+def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
+    """POST the edit, GET the picture, write it, POST the signed webhook."""
+    body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
+    told = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
+    image = session.get(told["output"], timeout=60).content
+    write_durably(folder, f"{hashlib.sha256(image).hexdigest()}-{number}.png", image)
+    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": told["output"]}}).encode()
+    signature = hmac.new(b"secret", event, "sha256").hexdigest()
+    session.post(f"{stub_url}/hook", data=event, headers={"webhook-signature": signature}, timeout=15)
+
+
+def write_durably(folder: Path, name: str, data: bytes) -> None:
+    """Write, flush and rename, as the blob store does."""
+    partial = folder / f"{name}.partial"
+    with open(partial, "xb", buffering=0) as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    partial.replace(folder / name)
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def main(stub_url: str, folder: Path, jobs: int, threads: int) -> dict[str, object]:
+    """Do all jobs and give what they cost, without the CPU of starting up."""
+    numbers, latencies = itertools.count(), []
+
+    def work() -> None:
+        session = requests.Session()
+        session.trust_env = False
+        while (number := next(numbers)) < jobs:
+            started_at = time.monotonic()
+            one_job(session, stub_url, folder, number)
+            latencies.append(time.monotonic() - started_at)
+
+    started_at, cpu_s = time.monotonic(), time.process_time()
+    crowd = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    wall_s, rss = time.monotonic() - started_at, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"wall_s": wall_s, "cpu_s": time.process_time() - cpu_s, "rss_bytes": rss, "latencies_s": latencies}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))

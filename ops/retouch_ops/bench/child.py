@@ -1,0 +1,79 @@
+"""One child process of a measurement: its CPU time and memory, with those of all that it started. Linux only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from retouch.errors import RetouchError
+from retouch_ops import parent_death
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class NotMeasured(RetouchError):
+    """A measurement could not be made; the others are."""
+
+
+class MeasuredChild:
+    """A child in a session of its own, writing to a log file; killed if this process dies."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), str(int(signal.SIGKILL))]
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [*tied, *command],
+                env=None if environment is None else dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all processes in the child's session so far, reaped ones included."""
+        return sum(sum(map(int, stat[11:15])) for stat in self._stats()) / _TICKS_PER_S
+
+    def rss_bytes(self) -> float:
+        """Resident memory of all processes in the child's session now."""
+        return float(sum(int(stat[21]) * _PAGE_BYTES for stat in self._stats()))
+
+    def pss_bytes(self) -> float:
+        """Memory of the child itself now, pages that it shares with others counted in shares."""
+        lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
+        return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
+
+    def _stats(self) -> Iterator[list[str]]:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(") ")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[3]) == self.process.pid:
+                yield fields
+
+    def check_alive(self) -> None:
+        """Raise `NotMeasured` with the last lines of the log if the child is gone."""
+        if self.process.poll() is not None:
+            last = self.log.read_text(errors="replace").splitlines()[-3:]
+            raise NotMeasured(f"{self.log.stem} ended with code {self.process.returncode}: {' / '.join(last)}")
+
+    def ask(self, line: str) -> None:
+        """Write a line to the child's standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def stop(self) -> None:
+        """Kill the child and its whole session: what a measurement leaves behind is thrown away."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()

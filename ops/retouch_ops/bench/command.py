@@ -1,0 +1,76 @@
+"""`retouch bench`: choose measurements, make them one after the other, print one table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from retouch.errors import RetouchError
+from retouch_ops.bench import (
+    backlog_depth,
+    bulk_enqueue,
+    enqueue_latency,
+    gateway,
+    idle_commands,
+    idle_to_webhook,
+    in_flight,
+    machine,
+    retry_load,
+    worker_cpu,
+)
+from retouch_ops.bench.figures import Row, Scale, table
+from retouch_ops.bench.harness import Harness
+
+MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
+    "enqueue": enqueue_latency.measure,
+    "bulk": bulk_enqueue.measure,
+    "gateway": gateway.measure,
+    "webhook": idle_to_webhook.measure,
+    "in-flight": in_flight.measure,
+    "cpu": worker_cpu.measure,
+    "depth": backlog_depth.measure,
+    "idle": idle_commands.measure,
+    "retries": retry_load.measure,
+}
+
+
+class UnknownMeasurement(RetouchError):
+    """`retouch bench` was asked for a measurement that it does not have."""
+
+    wrong_use = True
+
+
+def run(names: Sequence[str], scale: Scale, *, as_json: bool) -> bool:
+    """Measure, print, and tell whether every measurement could be made; how it came out is no failure."""
+    if unknown := [name for name in names if name not in MEASUREMENTS]:
+        raise UnknownMeasurement(f"expected some of {', '.join(MEASUREMENTS)}, got {unknown[0]!r}")
+    before, rows, missing = machine.describe(), [], {}
+    for name in names or MEASUREMENTS:
+        try:
+            rows += _measured(name, scale)
+        except (RetouchError, OSError, AssertionError) as error:
+            missing[name] = f"{type(error).__name__}: {error}"
+    after = machine.describe()
+    if as_json:
+        told = {"scale": scale, "before": before, "after": after, "not_measured": missing}
+        print(json.dumps({**told, "rows": [row.as_json() for row in rows]}, indent=2))
+    else:
+        print(f"{machine.as_line(before)}\nload average at the end {after['load']}\n\n{table(rows)}")
+        for name, why in missing.items():
+            print(f"{name} was not measured: {why}")
+    return not missing
+
+
+def _measured(name: str, scale: Scale) -> list[Row]:
+    started_at = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started_at:5.1f} s] {name}: {text}", file=sys.stderr, flush=True)
+
+    say(f"begins ({scale})")
+    with Harness(say) as rig:
+        rows = MEASUREMENTS[name](rig, scale)
+    say("done")
+    return rows

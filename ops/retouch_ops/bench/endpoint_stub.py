@@ -1,0 +1,119 @@
+"""
+The lightest endpoint, image host and webhook receiver in one process, so that its CPU does not hide the workers'.
+
+It stands in for the simulator, which really edits pictures: `python -m retouch_ops.bench.endpoint_stub LATENCY_S SIDE
+ANSWER` with the picture's side in pixels and `success` or `failed`. It prints its port. `GET /hooks?N` answers once N
+webhooks came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+HOST = "127.0.0.1"
+
+
+def picture(side: int) -> bytes:
+    """A PNG of noise, always the same: three bytes a pixel, since noise does not compress."""
+    noise = random.Random(side).randbytes(side * side * 3)
+    out = io.BytesIO()
+    Image.frombytes("RGB", (side, side), noise).save(out, "PNG")
+    return out.getvalue()
+
+
+def answer(body: bytes, kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
+    """A whole HTTP answer."""
+    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(body))
+    return head + body
+
+
+@dataclass
+class StubState:
+    """What came in so far, and who waits for more; instants are of the system-wide monotonic clock."""
+
+    latency_s: float
+    image: bytes
+    edit: bytes = b""
+    hooks: int = 0
+    posts: int = 0
+    last_at: float = 0.0
+    waiting: list[tuple[int, asyncio.Transport]] = field(default_factory=list)
+
+    def hook(self) -> None:
+        """Count a webhook and wake who waited for it."""
+        self.hooks += 1
+        self.last_at = time.monotonic()
+        if self.waiting and self.waiting[0][0] <= self.hooks:
+            self.tell(self.waiting.pop(0)[1])
+
+    def tell(self, transport: asyncio.Transport) -> None:
+        """Answer who asked for the books."""
+        told = {"hooks": self.hooks, "posts": self.posts, "last_at": self.last_at}
+        transport.write(answer(json.dumps(told).encode()))
+
+
+class Connection(asyncio.Protocol):
+    """One connection, kept open; requests come one after the other."""
+
+    def __init__(self, books: StubState) -> None:
+        self._books, self._data = books, b""
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where answers go."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request once it is whole."""
+        self._data += data
+        end = self._data.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._data[:end]
+        at = head.lower().find(b"\r\ncontent-length:")
+        length = int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        if len(self._data) >= end + 4 + length:
+            self._data = b""
+            self._serve(head.split(b" ", 2)[1])
+
+    def _serve(self, target: bytes) -> None:
+        books = self._books
+        if target.startswith(b"/edit"):
+            books.posts += 1
+            asyncio.get_running_loop().call_later(books.latency_s, self._transport.write, books.edit)
+        elif target.startswith(b"/image"):
+            self._transport.write(answer(books.image, b"image/png"))
+        elif target.startswith(b"/hooks?"):
+            self._wait_for(int(target[7:]))
+        else:
+            self._transport.write(answer(b"", status=b"200 OK"))
+            books.hook()
+
+    def _wait_for(self, hooks: int) -> None:
+        if self._books.hooks >= hooks:
+            self._books.tell(self._transport)
+        else:
+            self._books.waiting.append((hooks, self._transport))
+
+
+async def serve(books: StubState, kind: str) -> None:
+    """Serve until killed."""
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(books), HOST, 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    told = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}
+    books.edit = answer(json.dumps(told).encode())
+    print(port, flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(StubState(float(sys.argv[1]), picture(int(sys.argv[2]))), sys.argv[3]))

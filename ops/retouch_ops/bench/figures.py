@@ -1,0 +1,86 @@
+"""What was measured, as rows of one table, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Scale = Literal["small", "full"]
+
+_HEADINGS = ("measured", "Retouch", "aim", "no queue", "plain Celery", "x no queue", "x Celery", "note")
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One figure of Retouch beside those of the baselines; None where a baseline has no such thing.
+
+    `aim` is what issue 2 asks for: at most that, or at least where `more_is_better`.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    no_queue: float | None = None
+    celery: float | None = None
+    aim: float | None = None
+    more_is_better: bool = False
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the aim was reached, or None where there is none."""
+        if self.aim is None:
+            return None
+        return self.ours >= self.aim if self.more_is_better else self.ours <= self.aim
+
+    def ratio(self, baseline: float | None) -> float | None:
+        """Ours over a baseline's."""
+        return self.ours / baseline if baseline else None
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is known, for programs."""
+        ratios = {"times_no_queue": self.ratio(self.no_queue), "times_celery": self.ratio(self.celery)}
+        return {**asdict(self), "reached": self.reached, **ratios}
+
+
+def beside(
+    what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
+) -> Row:
+    """A row for Retouch, no queue and plain Celery, in this order; each figure is multiplied by `factor`."""
+    ours, plain, celery = (figure * factor for figure in figures)
+    return Row(what, unit, ours, plain, celery, aim, note=note)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which a share of the values lies."""
+    ordered = sorted(values)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+def number(value: float | None) -> str:
+    """Write a figure with three significant digits, or a dash."""
+    if value is None:
+        return "-"
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for people, in columns."""
+    lines = [_HEADINGS, *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+                     for line in lines)  # fmt: skip
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    sign = ">=" if row.more_is_better else "<="
+    enqueue_result = {None: "", True: " ok", False: " MISSED"}[row.reached]
+    aim = f"{sign} {number(row.aim)}{enqueue_result}" if row.aim is not None else "-"
+    return (
+        f"{row.what} [{row.unit}]", number(row.ours), aim, number(row.no_queue), number(row.celery),
+        number(row.ratio(row.no_queue)), number(row.ratio(row.celery)), row.note,
+    )  # fmt: skip

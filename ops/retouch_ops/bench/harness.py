@@ -1,0 +1,209 @@
+"""What a measurement runs on: an append-only Valkey, a stub endpoint, workers; all gone at the end of the block."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from retouch import Edit, EditQueue
+from retouch.settings import Settings
+from retouch_ops.bench.baselines.celery_tutorial import make_tutorial_app
+from retouch_ops.bench.child import MeasuredChild, NotMeasured
+from retouch_ops.stack.programs import LOOPBACK, accepts, valkey_program, workers_answer
+from retouch_ops.worker_command import MEMORY
+
+_START_S, _WORK_S = 30.0, 180.0
+PROMPT = "make him a woman with long hair, in the style of an old photograph"
+
+
+class Harness:
+    """
+    The parts of one measurement, started when asked for.
+
+    A worker's log goes to a file, formatted as in production. Retouch and the tutorial's Celery use the same Valkey,
+    one after the other.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._folder = tempfile.TemporaryDirectory(prefix="retouch-bench-")
+        self._path = Path(self._folder.name)
+        self._parts: list[MeasuredChild] = []
+        self._serial = 0
+        self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def __enter__(self) -> Self:
+        port = _free_port()
+        self.redis_url = f"redis://127.0.0.1:{port}/0"
+        program = valkey_program(port, self._path / "valkey")
+        part = self._run("valkey", program.command)
+        self._until(lambda: program.ready is not None and program.ready(), part)
+        self.client = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for part in reversed(self._parts):
+            part.stop()
+        self._folder.cleanup()
+
+    def web(self, module: str, **environment: str) -> tuple[str, MeasuredChild]:
+        """Run a module that serves HTTP on the port it is told, by argument and by setting; gives its address."""
+        port = _free_port()
+        own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
+        gate = {**plain, **own, "RETOUCH_GATEWAY_PORT": str(port), **environment}
+        part = self._run(module.rpartition(".")[2], [sys.executable, "-P", "-m", module, str(port)], gate)
+        self._until(lambda: accepts(port), part)
+        return f"http://127.0.0.1:{port}", part
+
+    def stub(self, *, latency_s: float = 0.0, side: int = 64, kind: str = "success") -> str:
+        """Start a stub endpoint and give its address."""
+        command = [sys.executable, "-P", "-m", "retouch_ops.bench.endpoint_stub", str(latency_s), str(side), kind]
+        part = self._run("stub", command)
+        self._until(lambda: part.log.read_text().endswith("\n"), part)
+        return f"http://127.0.0.1:{part.log.read_text().strip()}"
+
+    def settings(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> Settings:
+        """Settings of Retouch for this rig; what the environment says counts only where the rig says nothing."""
+        return Settings.load(**self._overrides(stub_url), **more)
+
+    def queue(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> EditQueue:
+        """A client on this rig."""
+        return EditQueue(settings=self.settings(stub_url, **more))
+
+    def _overrides(self, stub_url: str) -> dict[str, Any]:
+        return {
+            "redis_url": self.redis_url,
+            "broker_url": "",
+            "redis_timeout_s": 10.0,  # a busy machine is no reason to give up
+            "pix2pix_url": f"{stub_url}/edit",
+            "pix2pix_fetch_url": f"{stub_url}/fetch",
+            "pix2pix_key": "bench",
+            "store_url": (self._path / "blobs").as_uri(),
+            "dangerous_allow_private_networks": LOOPBACK,
+            "log_format": "json",
+        }
+
+    def workers(
+        self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: Any
+    ) -> list[MeasuredChild]:
+        """Start worker processes of Retouch with `threads` each for both lanes, ready to work."""
+        self._serial += 1
+        settings = self.settings(stub_url, **more)
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
+        own = {f"RETOUCH_{name.upper()}": str(value) for name, value in {**self._overrides(stub_url), **more}.items()}
+        names = [f"bench{self._serial}-{number}" for number in range(processes)]
+        command = [sys.executable, "-P", "-m", module]
+        parts = [
+            self._run(name, [*command, name, "edits,deliveries", str(threads)], {**MEMORY, **plain, **own})
+            for name in names
+        ]
+        self._until(lambda: workers_answer(settings, names), *parts)
+        return parts
+
+    def tutorial_workers(self, *, processes: int, threads: int, pool: str) -> list[MeasuredChild]:
+        """Start workers of the tutorial's Celery app, ready to work."""
+        self._serial += 1
+        names = [f"tutorial{self._serial}-{number}" for number in range(processes)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "retouch_ops.bench.baselines.celery_tutorial",
+            self.redis_url,
+            pool,
+            str(threads),
+        ]
+        parts = [self._run(name, [*command, name]) for name in names]
+        with make_tutorial_app(self.redis_url) as app:
+            self._until(lambda: len(app.control.ping(timeout=1.0, limit=len(names)) or ()) == len(names), *parts)
+        return parts
+
+    def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> dict[str, Any]:
+        """Run the baseline without a queue to its end, in a process of its own."""
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "retouch_ops.bench.baselines.no_queue",
+            stub_url,
+            str(self.folder("plain")),
+        ]
+        part = self._run("no-queue", [*command, str(jobs), str(threads)])
+        part.process.wait(_WORK_S)
+        told: dict[str, Any] = json.loads(part.log.read_text())
+        return told
+
+    def folder(self, name: str) -> Path:
+        """A folder of the rig."""
+        path = self._path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def hooks(self, stub_url: str, at_least: int = 0) -> dict[str, Any]:
+        """Wait until that many webhooks arrived; gives their count and when the last one did."""
+        with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
+            told: dict[str, Any] = json.load(reply)
+            return told
+
+    def snapshots(self, parts: Sequence[MeasuredChild]) -> list[dict[str, float]]:
+        """Ask timed workers where their CPU time went so far."""
+        self._serial += 1
+        found = []
+        for place, part in enumerate(parts):
+            path = self._path / f"snapshot{self._serial}-{place}.json"
+            part.ask(str(path))
+            self._until(path.exists, part)
+            found.append(json.loads(path.read_text()))
+        return found
+
+    def stop(self, parts: Sequence[MeasuredChild]) -> None:
+        """Stop some parts before the end, so that they do not disturb what follows."""
+        for part in parts:
+            part.stop()
+            self._parts.remove(part)
+
+    def flower(self, settings: Settings) -> MeasuredChild:
+        """Start Flower on this rig's broker."""
+        own = {"RETOUCH_REDIS_URL": settings.redis_url, "RETOUCH_FLOWER_PORT": "0"}
+        part = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
+        self._until(lambda: bool(self.client.pubsub_numpat()), part)
+        return part
+
+    def _run(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> MeasuredChild:
+        log = self._path / f"{name}-{len(self._parts)}-{time.monotonic_ns()}.log"
+        part = MeasuredChild(command, log, environment)
+        self._parts.append(part)
+        return part
+
+    def _until(self, ready: Callable[[], object], *parts: MeasuredChild) -> None:
+        give_up_at = time.monotonic() + _START_S
+        while not ready():
+            for part in parts:
+                part.check_alive()
+            if time.monotonic() > give_up_at:
+                raise NotMeasured(f"{parts[0].log.stem} was not ready within {_START_S:g} s")
+            time.sleep(0.01)
+
+
+def edits(count: int, stub_url: str = "https://example.com") -> list[Edit]:
+    """Edits that differ in their prompt, as a producer would make them."""
+    url = f"{stub_url}/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
+    return [Edit(prompt=f"{PROMPT} {number}", init_image=url, steps=50) for number in range(count)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,81 @@
+"""
+The `retouch` command: one door for producers and for those who run it.
+
+Commands import what they need inside, so that `retouch --help` is quick. Errors of our own are one clear line on
+stderr; exit code 0 is fine, 1 the job (or a check) failed, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+import retouch_ops.commands
+import retouch_producer.cli
+from retouch.errors import EditFailed, IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
+from retouch_ops.stack_discovery import adopt_running_stack
+
+WRONG_USE = (InvalidEdit, SettingsError, UnknownJob, IdempotencyConflict)
+
+app = typer.Typer(
+    name="retouch",
+    help="A durable, money-safe queue in front of a paid image-editing endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"retouch {version('retouch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_every_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """A durable, money-safe queue in front of a paid image-editing endpoint."""
+    adopt_running_stack()
+
+
+retouch_producer.cli.register(app)
+retouch_ops.commands.register(app)
+
+
+def exit_code(error: RetouchError) -> int:
+    """2 when the request itself was wrong, so that trying again cannot help; 1 otherwise."""
+    wrong_use = isinstance(error, WRONG_USE) or getattr(error, "wrong_use", False)
+    return 2 if wrong_use else 1
+
+
+def main() -> None:
+    """Run the command line, with our own errors as one line and without a traceback."""
+    try:
+        app()
+    except RetouchError as error:
+        typer.echo(f"retouch: {error}", err=True)
+        if isinstance(error, EditFailed):
+            typer.echo(f"What to do: docs/runbook.md#{error.code}. Its story: retouch job {error.job_id}", err=True)
+        sys.exit(exit_code(error))
+    except ModuleNotFoundError as error:
+        lacking = str(error.name).partition(".")[0]
+        typer.echo(f"retouch: this command needs {lacking}: install retouch-ops, which brings all packages", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A full disk, a port in use, a file that may not be read: the machine's trouble, told as it tells it.
+        where = f": {error.filename}" if error.filename else ""
+        typer.echo(f"retouch: {error.strerror or error}{where}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Writes `docs/cli.md` from the commands themselves: `python -m retouch_ops.cli_docs`. A test compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from retouch_ops.cli import app
+from retouch_ops.simulator.__main__ import simulator
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+HEAD = """\
+# Commands
+
+One command, `retouch`, for those who enqueue and for those who run it. It reads [the settings](settings.md) from the
+environment; in a folder where `retouch up` runs, it finds that stack by itself, unless `RETOUCH_REDIS_URL` is set.
+
+Exit codes: 0 is fine, 1 means that the job (or a check) failed, 2 wrong use, 130 that you pressed Ctrl-C. With `--json`
+a command prints one JSON document to standard output and nothing else. Times are `15m`, `1h` or `2d` ago, an ISO 8601
+time, or Unix seconds.
+
+This page is written by `python -m retouch_ops.cli_docs` from the commands' own help.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    group: Any = get_command(app)
+    panels: dict[str, list[str]] = {}
+    for name, command in group.commands.items():
+        shown = _alone(simulator) if name == "simulator" else command
+        panels.setdefault(str(command.rich_help_panel), []).extend(_section(f"retouch {name}", shown))
+    parts = [part for panel, sections in panels.items() for part in (f"## {panel}", *sections)]
+    return "\n".join([HEAD, "\n\n".join(parts), ""])
+
+
+def _alone(function: Any) -> Any:
+    """A command whose options are its own and are handed over as they are."""
+    one = typer.Typer(add_completion=False)
+    one.command()(function)
+    return get_command(one)
+
+
+def _section(name: str, command: Any, depth: int = 3) -> Iterator[str]:
+    """The parts of one command's section, and of those below it."""
+    yield f"{'#' * depth} {name}\n{_plain(command.help)}"
+    if inner := getattr(command, "commands", None):
+        for word, one in inner.items():
+            yield from _section(f"{name} {word}", one, depth + 1)
+        return
+    arguments = [param for param in command.params if not param.opts[0].startswith("-")]
+    options = [param for param in command.params if param.opts[0].startswith("-") and param.name != "help"]
+    words = [_word(param) for param in arguments]
+    yield f"```text\n{' '.join([name, *(['[OPTIONS]'] if options else []), *words])}\n```"
+    if rows := [f"| `{_spelt(param)}` | {_plain(param.help)} | {_default(param)} |" for param in arguments + options]:
+        yield "\n".join(["| | meaning | default |", "|---|---|---|", *rows])
+
+
+def _plain(text: str | None) -> str:
+    """A help text on one line, with nothing in it that Markdown would take for its own."""
+    return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
+
+
+def _word(param: Any) -> str:
+    word = f"{_value(param)}…" if param.nargs == -1 else _value(param)
+    return word if param.required else f"[{word}]"
+
+
+def _spelt(param: Any) -> str:
+    if not param.opts[0].startswith("-"):
+        return _value(param)
+    return param.opts[0] if param.is_flag else f"{param.opts[0]} {_value(param)}"
+
+
+def _value(param: Any) -> str:
+    return str(param.metavar or param.name.upper())
+
+
+def _default(param: Any) -> str:
+    if param.required:
+        return "required"
+    return f"`{param.default}`" if param.default not in (None, False, "", (), []) else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

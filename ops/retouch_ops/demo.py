@@ -1,0 +1,231 @@
+"""
+`retouch demo`: one real photograph through the whole path, as a backend would do it, and everything stopped again.
+
+Embedded Redis, simulator, workers, gateway and Flower are real processes; the webhook is received by a server here and
+checked by an independent library. Nothing is paid: settings of the environment are put aside, so the key is too.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import queue
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from urllib.parse import urlencode
+
+from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
+from retouch.admission import DEFAULT_TENANT
+from retouch.store.receivers import Receiver
+from retouch_ops.stack.command import Stack
+
+PHOTO = Path(__file__).parent / "samples" / "portrait.jpg"
+PROMPT = "turn the portrait into an oil painting at sunset"
+STATE, OUT = Path("var/demo"), Path("out/demo")
+LONGEST_S = 100.0
+STEP_S = 20.0
+
+
+class DemoFailed(RetouchError):
+    """A step did not come out as it should; everything is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One request that the receiver got, as it came."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def run_demo() -> None:
+    """
+    Run the demo in the working folder: state in `var/demo`, pictures and the log in `out/demo`.
+
+    Raises `DemoFailed`, or what a step raised; the log of the stack says more.
+    """
+    begun_at = time.monotonic()
+    for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
+        del os.environ[name]
+    OUT.mkdir(parents=True, exist_ok=True)
+    log_path = OUT / "stack.log"
+    with log_path.open("w") as log, _time_limit(log_path):
+        _step("start Redis, simulator, workers, gateway and Flower")
+        stack = Stack(STATE, fresh=True, report=_writer(log), write=_writer(log))
+        with stack, _receiving() as (url, received):
+            for name, address in stack.urls().items():
+                _say(f"{name.removesuffix('_url'):<10}{address}")
+            _edit(stack, url, received)
+            _step("stop everything")
+    _say(f"all stopped; the whole took {time.monotonic() - begun_at:.1f} s; log: {log_path}")
+
+
+def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
+    settings = _settings(stack)
+    with EditQueue(settings=settings) as edits:
+        receiver = edits.receiver(url)
+        job = _enqueue(edits, settings, url)
+        result = _follow(job)
+        before, after = _save(result)
+        _verify(received, receiver, job)
+        task_url = _find_in_flower(str(stack.urls()["flower_url"]), job)
+        _step("done")
+        for name, value in (("before", before), ("after", after), ("link", result.url), ("flower", task_url)):
+            _say(f"{name:<10}{value}")
+        _say(f"{'gateway':<10}{stack.urls()['gateway_url']}")
+
+
+def _settings(stack: Stack) -> Settings:
+    """The settings that a producer beside this stack would have."""
+    shared: Any = stack.description()["environment"]
+    own = {name.removeprefix("RETOUCH_").lower(): value for name, value in shared.items()}
+    return Settings.load(**own)
+
+
+def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
+    from retouch.connections import Connections
+    from retouch_producer.cli.input_image import find_input_image
+
+    _step(f"enqueue: {PROMPT!r}, for {PHOTO.name}")
+    connections = Connections(settings)
+    picture = find_input_image(str(PHOTO), Path.cwd(), settings)
+    picture.keep(connections.blobs, connections.client, settings.retention_s, DEFAULT_TENANT)
+    edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs.link), steps=50, guidance_scale=12)
+    job = edits.enqueue(edit, webhook=url, idempotency_key="demo", tags={"order": "17"})
+    _say(f"job {job.id}, webhook to {url}")
+    return job
+
+
+def _follow(job: Job) -> EditResult:
+    _step("follow its events")
+    for event in job.events():
+        _say(f"{event['timestamp']}  {event['type']}")
+    return job.result(STEP_S)
+
+
+def _save(result: EditResult) -> tuple[Path, Path]:
+    _step("save the result, and fetch it from the gateway as a browser would")
+    before, after = OUT / "before.jpg", OUT / "after.png"
+    before.write_bytes(PHOTO.read_bytes())
+    result.save(after)
+    if _fetched(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
+        raise DemoFailed("the image on disk is not the edited one that the gateway serves")
+    width, height = result.size
+    _say(f"{after}: {width} x {height} {result.format}, {result.bytes:,} bytes, sha256 {result.sha256[:16]}…")
+    return before, after
+
+
+def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> None:
+    _step("receive the webhook and check its signature")
+    try:
+        webhook = received.get(timeout=STEP_S)
+    except queue.Empty:
+        raise DemoFailed(f"no webhook came within {STEP_S:g} s") from None
+    event = verify_webhook(webhook.body, webhook.headers, receiver.secret)
+    if (event["type"], event["data"]["job_id"]) != ("edit.succeeded", job.id):
+        raise DemoFailed(f"expected edit.succeeded of {job.id}, got {event['type']}")
+    _say(f"{event['type']} of {event['data']['job_id']}, charges {event['data']['charges']['possible']}")
+    _say("verified by retouch.verify_webhook")
+    try:
+        from standardwebhooks.webhooks import Webhook as Independent
+    except ModuleNotFoundError:
+        _say("standardwebhooks is not installed (pip install 'retouch[dev]'): no second opinion")
+        return
+    Independent(receiver.secret).verify(webhook.body, dict(webhook.headers))
+    _say("verified by standardwebhooks, an independent library")
+
+
+def _find_in_flower(flower: str, job: Job) -> str:
+    """Look the job's task up in Flower's list and open its page; gives the page's address."""
+    _step("find the task in Flower")
+    order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
+    asked = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
+    until = time.monotonic() + STEP_S
+    while time.monotonic() < until:
+        found = json.loads(_fetched(f"{flower}/tasks/datatable?{asked}"))["data"]
+        done = [task for task in found if task["name"] == "retouch.edit" and task["state"] == "SUCCESS"]
+        if done:
+            page = f"{flower}/task/{done[0]['uuid']}"
+            if job.id not in _fetched(page).decode():
+                raise DemoFailed(f"{page} does not show {job.id}")
+            _say(f"{done[0]['name']}{done[0]['args']} {done[0]['state']} in {done[0]['runtime']:.2f} s")
+            return page
+        time.sleep(0.2)
+    raise DemoFailed(f"Flower did not list the task of {job.id} within {STEP_S:g} s")
+
+
+def _fetched(url: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=STEP_S) as answer:
+            return bytes(answer.read())
+    except (OSError, http.client.HTTPException) as error:
+        raise DemoFailed(f"{url} could not be read: {error}") from error
+
+
+@contextmanager
+def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
+    """Receive webhooks on a free port of this machine; gives the address and what comes."""
+    received: queue.Queue[Webhook] = queue.Queue()
+
+    class Receiving(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            received.put(Webhook(dict(self.headers.items()), body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: the demo says what came."""
+
+    with HTTPServer(("127.0.0.1", 0), Receiving) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/webhook", received
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def _time_limit(log_path: Path) -> Iterator[None]:
+    """End the demo with an error when it hangs, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
+
+    def too_long(_number: int, _frame: FrameType | None) -> None:
+        raise DemoFailed(f"not done after {LONGEST_S:g} s; {log_path} says what happened")
+
+    before = signal.signal(signal.SIGALRM, too_long), signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def _writer(log: Any) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        log.write(line + "\n")
+        log.flush()
+
+    return write
+
+
+def _step(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _say(text: str) -> None:
+    print(f"   {text}", flush=True)

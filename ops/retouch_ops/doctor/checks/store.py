@@ -1,0 +1,39 @@
+"""The blob store: a probe is written, read back and deleted."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from retouch.blobs import BlobError, BlobStore, open_blobs
+from retouch.settings import Settings
+from retouch_ops.doctor.findings import Finding, bad, good
+
+CHECK = "store"
+PROBE_SIZE = 1024
+
+
+def check_store(settings: Settings) -> list[Finding]:
+    """Do with a probe what a worker does with an image."""
+    kind = urlsplit(settings.store).scheme
+    why = "no result can be kept: jobs fail after they were paid for"
+    try:
+        blobs = open_blobs(settings.store, settings.public_url)
+        _probe(blobs)
+    except BlobError as error:
+        return [bad(CHECK, str(error), why, "correct RETOUCH_STORE_URL, or what it names")]
+    return [good(CHECK, f"{kind}:// takes, gives back and deletes a probe")]
+
+
+def _probe(blobs: BlobStore) -> None:
+    data = secrets.token_bytes(PROBE_SIZE)
+    name = blobs.put(data, "probe")
+    try:
+        if blobs.get(name) != data:
+            raise BlobError("it gave back other bytes than it took")
+    finally:
+        with suppress(BlobError):
+            blobs.delete(name)
+    if blobs.exists(name):
+        raise BlobError("a deleted probe is still there, so retention cannot free anything")

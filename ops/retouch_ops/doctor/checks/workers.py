@@ -1,0 +1,50 @@
+"""Workers: they answer through the broker, and every lane is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retouch.broker import make_app
+from retouch.settings import Settings
+from retouch_ops.doctor.findings import Finding, bad, good
+from retouch_ops.worker_command import LANES
+
+TIMEOUT_S = 2.0
+CHECK = "workers"
+
+
+def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Finding]:
+    """
+    Ask all workers, or the expected ones, which lanes they serve.
+
+    With names (`edits-1@host`) only these are asked, which returns as soon as all have answered.
+    """
+    try:
+        with make_app(settings) as app:
+            app.conf.broker_transport_options |= {"max_retries": 0}
+            asked = app.control.inspect(
+                destination=list(expected) or None, timeout=TIMEOUT_S, limit=len(expected) or None
+            )
+            answers = asked.active_queues() or {}
+    except Exception as error:  # noqa: BLE001 - kombu raises a class of its own for each way to lose a broker
+        why, do = "messages cannot be sent; jobs are kept in the store", "see the findings on redis"
+        return [bad(CHECK, f"the broker does not answer ({type(error).__name__})", why, do)]
+    if expected:
+        return [_present(name, answers) for name in expected]
+    served = {queue["name"] for queues in answers.values() for queue in queues}
+    return [_lane(lane, served, answers) for lane in LANES]
+
+
+def _present(name: str, answers: dict[str, list[dict[str, str]]]) -> Finding:
+    if name in answers:
+        return good(CHECK, f"{name} answers")
+    why = "its jobs go on elsewhere when their leases expire"
+    return bad(CHECK, f"{name} does not answer within {TIMEOUT_S:g} s", why, "read its log; restart it")
+
+
+def _lane(lane: str, served: set[str], answers: dict[str, list[dict[str, str]]]) -> Finding:
+    if lane in served:
+        names = sorted(name for name, queues in answers.items() if lane in {queue["name"] for queue in queues})
+        return good(CHECK, f"lane {lane} is served by {', '.join(names)}")
+    why = {"edits": "jobs are kept and wait", "deliveries": "events are kept and no receiver hears of them"}[lane]
+    return bad(CHECK, f"nobody serves lane {lane}", why, f"start `retouch worker --lanes {lane}`")

@@ -1,0 +1,49 @@
+"""Runs the checks and prints what they found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from retouch.errors import RetouchError
+from retouch.settings import Settings
+from retouch_ops.doctor.checks.endpoint import check_endpoint
+from retouch_ops.doctor.checks.redis import check_redis
+from retouch_ops.doctor.checks.settings import check_names, check_settings, load_settings
+from retouch_ops.doctor.checks.store import check_store
+from retouch_ops.doctor.checks.workers import check_workers
+from retouch_ops.doctor.findings import Finding, as_lines
+
+
+class UnknownCheck(RetouchError):
+    """`--only` named no check."""
+
+    wrong_use = True
+
+
+def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[str]) -> bool:
+    """Print the findings of all checks, or of those named; True if none of them is bad."""
+    findings = run_checks(only, expected_workers)
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(as_lines(findings)))
+    return all(finding.level != "bad" for finding in findings)
+
+
+def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -> list[Finding]:
+    """The findings; wrong settings end it early, since nothing else can be looked at with them."""
+    settings, faults = load_settings()
+    if settings is None:
+        return faults + check_names()
+    checks: dict[str, Callable[[Settings], list[Finding]]] = {
+        "settings": check_settings,
+        "redis": check_redis,
+        "store": check_store,
+        "endpoint": check_endpoint,
+        "workers": lambda known: check_workers(known, expected_workers),
+    }
+    if unknown := set(only) - checks.keys():
+        raise UnknownCheck(f"--only: expected some of {', '.join(checks)}, got {', '.join(sorted(unknown))!r}")
+    return [finding for name, check in checks.items() if not only or name in only for finding in check(settings)]

@@ -1,0 +1,118 @@
+"""`retouch settings`: the one table of all settings, drawn from the model, secrets masked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from retouch.errors import RetouchError
+from retouch.settings import Settings
+from retouch_ops.stack_discovery import adopted_names
+
+PREFIX = "RETOUCH_"
+UNITS = {"rate_per_s": "per second", "price_per_call": "currency", "in_flight_limit": "requests"}
+_USERINFO = re.compile(r"(?<=://)[^/@]*@")
+
+
+class NoStackHere(RetouchError):
+    """No `retouch up` runs in this folder, or its settings were not taken because RETOUCH_REDIS_URL is set."""
+
+    wrong_use = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting as people read it: all texts, the value masked where it is or holds a secret."""
+
+    name: str
+    unit: str
+    default: str
+    value: str
+    origin: str
+    description: str
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field_name.upper()
+
+
+def unit(name: str) -> str:
+    """The unit that a setting's name promises: `_s` is seconds."""
+    if name in UNITS:
+        return UNITS[name]
+    endings = {"_s": "seconds", "_url": "URL", "_port": "port", "_attempts": "attempts", "_charges": "charges"}
+    return next((meaning for ending, meaning in endings.items() if name.endswith(ending)), "")
+
+
+def text(value: object) -> str:
+    """A value as people write it into the environment; a secret says only whether it is there."""
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return _USERINFO.sub("********@", str(value))
+
+
+def default_text(field: FieldInfo) -> str:
+    """A setting's default; empty where there is none."""
+    return text(field.default)
+
+
+def rows(settings: Settings) -> list[Row]:
+    """All settings in the model's order."""
+    return [
+        Row(
+            variable(name), unit(name), default_text(field), text(getattr(settings, name)), _origin(name), _about(field)
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _origin(name: str) -> str:
+    if variable(name) in adopted_names():
+        return "running stack"
+    present = variable(name) in {key.upper() for key in os.environ}
+    return "environment" if present else "default"
+
+
+def _about(field: FieldInfo) -> str:
+    return field.description or ""
+
+
+def show(*, as_json: bool) -> None:
+    """Print the table, or for programs a list of objects with the same members as `Row`."""
+    table = rows(Settings.load())
+    if as_json:
+        print(json.dumps([asdict(row) for row in table], indent=2))
+    else:
+        _print_table(table)
+
+
+def export() -> None:
+    """Print what the stack that runs in this folder set, as lines for `eval`; none of it is a secret."""
+    if not adopted_names():
+        raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and comes first")
+    for name in sorted(adopted_names()):
+        print(f"export {name}={shlex.quote(os.environ[name])}")
+
+
+def _print_table(table: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn: Any = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("setting", "value", "unit", "default", "from"):
+        drawn.add_column(heading, overflow="fold", no_wrap=heading == "setting")
+    for row in table:
+        drawn.add_row(row.name, row.value or "-", row.unit, row.default or "-", row.origin)
+    Console(soft_wrap=False).print(drawn)

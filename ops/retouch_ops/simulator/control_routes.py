@@ -1,0 +1,57 @@
+"""
+The control calls: settings, faults, reset, books. A wrong call answers 400 with the faults and what is known.
+"""
+
+from __future__ import annotations
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from retouch_ops.simulator.config import ControlError
+from retouch_ops.simulator.state import SimulatorState
+
+
+async def settings(endpoint: SimulatorState, request: Request) -> Response:
+    """Show the settings; a POST changes the named ones first."""
+    if request.method == "POST":
+        endpoint.configure(await _object(request))
+    return JSONResponse(endpoint.config.shown())
+
+
+async def faults(endpoint: SimulatorState, request: Request) -> Response:
+    """Show the faults to come; a POST adds to them first."""
+    if request.method == "POST":
+        endpoint.faults.apply(await _object(request))
+    return JSONResponse(endpoint.faults.shown())
+
+
+async def reset(endpoint: SimulatorState, request: Request) -> Response:
+    """Forget everything; with {"keep_settings": true} the settings stay."""
+    wanted = await _object(request)
+    if set(wanted) - {"keep_settings"} or not isinstance(wanted.get("keep_settings", False), bool):
+        raise ControlError([f"expected nothing or keep_settings as true or false, got {sorted(wanted)}"])
+    endpoint.reset(keep_settings=wanted.get("keep_settings") is True)
+    return JSONResponse({"reset": True})
+
+
+async def books(endpoint: SimulatorState, request: Request) -> Response:
+    """Show the books; `?totals=1` leaves the entries by tag, prompt and body out."""
+    return JSONResponse(endpoint.books.shown(totals=request.query_params.get("totals") == "1"))
+
+
+def refused(_: Request, error: Exception) -> Response:
+    """Answer a wrong control call."""
+    return JSONResponse({"error": error.faults if isinstance(error, ControlError) else str(error)}, 400)
+
+
+async def _object(request: Request) -> dict[str, object]:
+    raw = await request.body()
+    try:
+        body = json.loads(raw or b"{}")
+    except ValueError:
+        raise ControlError(["expected a JSON object, got something that is no JSON"]) from None
+    if not isinstance(body, dict):
+        raise ControlError([f"expected a JSON object, got {type(body).__name__}"])
+    return body

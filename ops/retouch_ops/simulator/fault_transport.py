@@ -1,0 +1,103 @@
+"""
+Answers that HTTP frameworks do not give: resets, silence, and bytes that drip.
+
+They need the connection itself, which `SocketProtocol` puts into the request's scope; `retouch_ops.simulator.server`
+runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER = (b"x-retouch-simulator", b"development tool; no real edit, no charge")
+_CONNECTION = "retouch.connection"
+_TICK_S = 0.05
+
+
+class SocketProtocol(HttpToolsProtocol):
+    """The HTTP protocol of uvicorn, which also hands the connection to the application."""
+
+    def on_message_begin(self) -> None:
+        """Start a request whose scope knows its connection."""
+        super().on_message_begin()
+        self.scope["extensions"] = {_CONNECTION: {"transport": self.transport}}
+
+
+class Reset(Response):
+    """Reset the connection instead of answering."""
+
+    async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
+        """Close with SO_LINGER 0, so that the client sees a reset and not an orderly end."""
+        transport = _transport(scope)
+        linger = struct.pack("ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        transport.abort()
+        await _until_gone(receive)
+
+
+class Silence(Response):
+    """Never answer; the connection stays open until the client leaves."""
+
+    async def __call__(self, _: Scope, receive: Receive, __: Send) -> None:
+        """Wait for the client to leave."""
+        await _until_gone(receive)
+
+
+class Drip(Response):
+    """Send another answer slowly from its first byte, headers included, then close."""
+
+    def __init__(self, answer: Response, bytes_per_s: float) -> None:
+        super().__init__()
+        self._answer, self._bytes_per_s = answer, bytes_per_s
+
+    async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
+        """Write the raw bytes to the connection piece by piece."""
+        transport = _transport(scope)
+        async for piece in _slowly(_raw(self._answer), self._bytes_per_s):
+            if transport.is_closing():
+                break
+            transport.write(piece)
+        transport.close()
+        await _until_gone(receive)
+
+
+def slow_download(content: bytes, bytes_per_s: float, media_type: str) -> Response:
+    """Return an answer whose body comes at this speed."""
+    headers = {"content-length": str(len(content))}
+    return StreamingResponse(_slowly(content, bytes_per_s), media_type=media_type, headers=headers)
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    extension = scope.get("extensions", {}).get(_CONNECTION)
+    if extension is None:
+        raise RuntimeError(
+            "this fault needs a real connection: run the simulator with retouch_ops.simulator.server.serve"
+        )
+    transport: asyncio.Transport = extension["transport"]
+    return transport
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _slowly(content: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
+    size = max(1, round(bytes_per_s * _TICK_S))
+    for start in range(0, len(content), size):
+        piece = content[start : start + size]
+        yield piece
+        await asyncio.sleep(len(piece) / bytes_per_s)
+
+
+def _raw(answer: Response) -> bytes:
+    headers = [*answer.raw_headers, HEADER, (b"connection", b"close")]
+    lines = [b"HTTP/1.1 %d Dripped" % answer.status_code, *(b"%s: %s" % header for header in headers)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body)

@@ -1,0 +1,206 @@
+"""
+The faults that the simulator can be told to have, and the script that says which answer gets which.
+
+Each fault belongs to one stage, and the stage says whether the books count a charge:
+
+- `refusal`: answered at once, nothing runs, not charged;
+- `failing`: takes the latency and holds its place in flight, not charged;
+- `lost`: the work is done and charged, and the answer is lost or unreadable;
+- `variant`: the work is done and charged, and the answer is a proper one of another shape.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from retouch_ops.simulator.config import ControlError, OutputKind
+
+Stage = Literal["refusal", "failing", "lost", "variant"]
+
+FAULTS: dict[str, tuple[Stage, str]] = {
+    "success": ("variant", "No fault: the ordinary answer; useful between two faults of a script."),
+    "queue_full": ("refusal", "Rate limit exceeded, with retry_after in the body."),
+    "retry_after_header": ("refusal", "HTTP 429 with a Retry-After header and no retry_after in the body."),
+    "spam_filter": ("refusal", "Rate limit exceeded, with the tips text of the same-request filter."),
+    "bad_key": ("refusal", "Invalid Api Key."),
+    "invalid_request": ("refusal", "Invalid API Request."),
+    "no_credits": ("refusal", "Insufficient credits."),
+    "validation": ("refusal", "The prompt field is required, as an object of field to list of strings."),
+    "image_unfetchable": ("refusal", "Unable to fetch image from provided URL."),
+    "reset_before_work": ("refusal", "The connection is reset at once; nothing was started."),
+    "failed": ("failing", "status failed: Failed, Try Again."),
+    "error_500": ("failing", "HTTP 500 with a JSON error."),
+    "error_503": ("failing", "HTTP 503 with a JSON error: temporarily unavailable."),
+    "processing_failed": ("failing", "processing first; the fetch then says status failed."),
+    "html_502": ("lost", "A proxy's HTML page with HTTP 502."),
+    "html_504": ("lost", "A proxy's HTML page with HTTP 504."),
+    "html_520": ("lost", "A proxy's HTML page with HTTP 520."),
+    "html_200": ("lost", "An HTML page with HTTP 200."),
+    "empty_200": ("lost", "HTTP 200 with no body."),
+    "unparseable": ("lost", "HTTP 200 with JSON that stops in the middle."),
+    "statusless_200": ("lost", 'HTTP 200 with {"message":""}.'),
+    "error_id": ("lost", "HTTP 200 with an error_id alone."),
+    "reset_after_work": ("lost", "The connection is reset when the work is done."),
+    "read_timeout": ("lost", "No answer at all: the connection stays open until the client leaves."),
+    "drip": ("variant", "The ordinary answer, headers and body, at drip_bytes_per_s; then the connection closes."),
+    "processing": ("variant", "processing with fetch_result, eta and id; done after processing_s."),
+    "processing_forever": ("variant", "processing, and every fetch says processing."),
+    "processing_no_id": ("variant", "processing with an empty id and no fetch_result."),
+    "fetch_not_found": ("variant", "processing, and every fetch says Request not found."),
+    "list_output": ("variant", "success with output as a list, and proxy_links."),
+    "flagged": ("variant", "success with nsfw_content_detected true and a flat placeholder."),
+}
+_LOST = tuple(kind for kind, (stage, _) in FAULTS.items() if stage == "lost")
+FETCH_FAULTS = ("success", "bad_key", "queue_full", "failed", "error_500", "error_503", *_LOST, "drip")
+
+
+def stage_of(kind: str) -> Stage:
+    """Return what becomes of a POST that gets this fault."""
+    return FAULTS[kind][0]
+
+
+def is_charged(kind: str) -> bool:
+    """Return whether the endpoint would bill a POST that gets this fault."""
+    return stage_of(kind) in ("lost", "variant")
+
+
+class Fault(BaseModel):
+    """One line of a script: the next `times` answers, of POSTs with `tag` where one is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = "success"
+    times: int = Field(1, ge=1, le=1_000_000)
+    tag: str | None = None
+    output_kind: OutputKind | None = None
+    output_index: int | None = Field(None, ge=0, description="Of several pictures, the one that output_kind is for.")
+
+
+class FaultCall(BaseModel):
+    """The body of `POST /control/faults`; a part that is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    next: list[Fault] | None = None
+    next_fetch: list[Fault] | None = None
+    rates: dict[str, float] | None = None
+    seed: int | None = None
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the kinds and rates, one line each."""
+        return [
+            *_unknown([fault.kind for fault in self.next or []], tuple(FAULTS)),
+            *_unknown([fault.kind for fault in self.next_fetch or []], FETCH_FAULTS),
+            *_unknown(list(self.rates or {}), tuple(FAULTS)),
+            *_bad_rates(self.rates or {}),
+        ]
+
+
+@dataclass
+class _Line:
+    fault: Fault
+    left: int
+
+
+class FaultScript:
+    """What the next answers get: first the scripted ones in order, else a draw by the rates, from a seeded source."""
+
+    def __init__(self) -> None:
+        self._next: deque[_Line] = deque()
+        self._next_fetch: deque[_Line] = deque()
+        self._rates: dict[str, float] = {}
+        self._random = random.Random(0)
+
+    def apply(self, call: object) -> None:
+        """
+        Take one control call: `next` and `next_fetch` are appended, `rates` replace the rates, `seed` restarts them.
+
+        Raises `ControlError` and changes nothing when any part is wrong.
+        """
+        wanted = _parsed(call)
+        self._next.extend(_Line(fault, fault.times) for fault in wanted.next or [])
+        self._next_fetch.extend(_Line(fault, fault.times) for fault in wanted.next_fetch or [])
+        if wanted.rates is not None:
+            self._rates = {kind: rate for kind, rate in wanted.rates.items() if rate > 0}
+        if wanted.seed is not None:
+            self._random.seed(wanted.seed)
+
+    def for_post(self, tag: str, processing_share: float) -> Fault:
+        """Return the fault of the next accepted POST."""
+        scripted = _take(self._next, tag)
+        if scripted is not None:
+            return scripted
+        drawn = self._draw()
+        if drawn == "success" and self._random.random() < processing_share:
+            drawn = "processing"
+        return Fault(kind=drawn)
+
+    def for_fetch(self, tag: str) -> Fault:
+        """Return the fault of the next fetch; there are scripted ones only."""
+        return _take(self._next_fetch, tag) or Fault()
+
+    def spread(self, latency_s: float, spread: float) -> float:
+        """Return one latency drawn around `latency_s`."""
+        return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
+
+    def shown(self) -> dict[str, object]:
+        """Return what is still to come, as JSON."""
+        return {
+            "next": [_remaining(line) for line in self._next],
+            "next_fetch": [_remaining(line) for line in self._next_fetch],
+            "rates": dict(self._rates),
+        }
+
+    def _draw(self) -> str:
+        if not self._rates:
+            return "success"
+        point = self._random.random()
+        for kind, rate in self._rates.items():
+            point -= rate
+            if point < 0:
+                return kind
+        return "success"
+
+
+def _take(lines: deque[_Line], tag: str) -> Fault | None:
+    for line in lines:
+        if line.fault.tag in (None, tag):
+            line.left -= 1
+            if line.left == 0:
+                lines.remove(line)
+            return line.fault
+    return None
+
+
+def _remaining(line: _Line) -> dict[str, object]:
+    return {**line.fault.model_dump(exclude_none=True), "times": line.left}
+
+
+def _parsed(call: object) -> FaultCall:
+    try:
+        wanted = FaultCall.model_validate(call if isinstance(call, Mapping) else {"": call})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        known = f"known: {', '.join(FaultCall.model_fields)}; a fault has {', '.join(Fault.model_fields)}"
+        raise ControlError([*lines, f"{known}; output kinds: {', '.join(get_args(OutputKind))}"]) from None
+    faults = wanted.faults()
+    if faults:
+        raise ControlError(faults)
+    return wanted
+
+
+def _unknown(kinds: list[str], known: tuple[str, ...]) -> list[str]:
+    strange = sorted({kind for kind in kinds if kind not in known})
+    return [f"unknown fault {kind!r} here; known: {', '.join(known)}" for kind in strange]
+
+
+def _bad_rates(rates: dict[str, float]) -> list[str]:
+    if all(0 <= rate <= 1 for rate in rates.values()) and sum(rates.values()) <= 1:
+        return []
+    return [f"rates: expected numbers from 0 to 1 with a sum of at most 1, got {rates}"]

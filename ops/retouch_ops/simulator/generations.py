@@ -1,0 +1,90 @@
+"""
+The requests that the simulator accepted: what their fetch answers, and what their output link serves, and when.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from retouch_ops.simulator.config import OutputKind
+from retouch_ops.simulator.effects import Plan
+from retouch_ops.simulator.image_pool import Source
+
+MOST_KEPT = 20_000
+
+
+@dataclass(eq=False)
+class Generation:
+    """One accepted request; instants are of the monotonic clock."""
+
+    id: int
+    tag: str
+    mark: str
+    source: Source
+    plan: Plan
+    kind: str
+    output_kind: OutputKind
+    samples: int = 1
+    odd_index: int | None = None
+    took_s: float = 0.0
+    told_eta_s: float = 0.0
+    answered_at: float = 0.0
+    ready_at: float = float("inf")
+    stem: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its pictures, one for each sample."""
+        return [f"{self.stem}-{index}.png" for index in range(self.samples)]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the output links."""
+        return [f"/generations/{name}" for name in self.names]
+
+    def kind_of(self, index: int) -> OutputKind:
+        """Return what stands behind the link of one picture."""
+        return self.output_kind if self.odd_index in (None, index) else "png"
+
+    def mark_of(self, index: int) -> str:
+        """Return what tells one picture from all others, also from those of the same answer."""
+        return f"{self.mark}-{index}" if index else self.mark
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the work is done."""
+        return time.monotonic() >= self.ready_at
+
+
+class Generations:
+    """All that can still be fetched or read; the oldest are forgotten past `MOST_KEPT`."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(14_624_464)
+        self._by_id: OrderedDict[str, Generation] = OrderedDict()
+        self._by_name: dict[str, Generation] = {}
+
+    def next_id(self) -> int:
+        """Return a number that was not given before."""
+        return next(self._ids)
+
+    def keep(self, generation: Generation) -> None:
+        """Make the generation findable."""
+        self._by_id[str(generation.id)] = generation
+        self._by_name |= dict.fromkeys(generation.names, generation)
+        if len(self._by_id) > MOST_KEPT:
+            _, oldest = self._by_id.popitem(last=False)
+            for name in oldest.names:
+                del self._by_name[name]
+
+    def by_id(self, identifier: str) -> Generation | None:
+        """Return the generation that a fetch asks for."""
+        return self._by_id.get(identifier)
+
+    def by_name(self, name: str) -> Generation | None:
+        """Return the generation whose output link has this name."""
+        return self._by_name.get(name)

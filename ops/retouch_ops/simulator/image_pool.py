@@ -1,0 +1,134 @@
+"""
+Where pictures are fetched and edited: two small thread pools, and caches in front of both.
+
+An init_image is fetched once for all requests that want it at the same time; an edit is made once per picture and
+plan, and made again when its link is read after the cache has dropped it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from retouch_ops.simulator.config import SimulatorConfig
+from retouch_ops.simulator.effects import Plan
+from retouch_ops.simulator.output_bytes import edited_png
+
+FETCHERS, EDITORS = 32, 2
+SEED_PICTURE = (
+    "https://d1okzptojspljx.cloudfront.net/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png",
+    Path(__file__).parents[1] / "samples" / "portrait.jpg",
+)
+"""The picture of the endpoint's own examples, and what stands in for it: they work without a network."""
+_PIECE = 65_536
+V = TypeVar("V")
+
+
+class UnfetchableImage(Exception):
+    """init_image could not be fetched within its limits."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The bytes of one init_image, told apart by their hash."""
+
+    content: bytes
+    sha256: str
+
+
+class Cache(Generic[V]):
+    """What was made lately, shared by all who ask while it is being made; the oldest goes first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._made: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
+
+    async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
+        """Return what stands under the key, or make it; a failure is told to all who wait and then forgotten."""
+        known = self._made.get(key)
+        if known is None or (known[1].done() and time.monotonic() - known[0] >= lifetime_s):
+            known = (time.monotonic(), asyncio.ensure_future(make()))
+            self._made[key] = known
+            self._drop_oldest()
+        try:
+            return await asyncio.shield(known[1])
+        except Exception:
+            self._made.pop(key, None)
+            raise
+
+    def _drop_oldest(self) -> None:
+        while len(self._made) > self._most:
+            self._made.popitem(last=False)
+
+
+class ImagePool:
+    """Fetches and edits for one simulator; `close` ends its threads."""
+
+    def __init__(self) -> None:
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "simulator-fetch")
+        self._editors = ThreadPoolExecutor(EDITORS, "simulator-edit")
+        self._sources: Cache[Source] = Cache(256)
+        self._edits: Cache[bytes] = Cache(128)
+        self._session = requests.Session()
+        # Proxies and netrc of the environment are not for a fake endpoint, and reading them costs more than a fetch.
+        self._session.trust_env = False
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_connections=FETCHERS, pool_maxsize=FETCHERS))
+
+    async def source(self, url: str, config: SimulatorConfig) -> Source:
+        """
+        Return the bytes behind a URL.
+
+        Raises `UnfetchableImage` when it is no http(s) URL, answers no 200, or passes the limits of size and time.
+        """
+
+        async def fetch() -> Source:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._fetchers, self._fetched, url, config)
+
+        return await self._sources.get(url, fetch, config.init_image_cache_s)
+
+    async def edited(self, source: Source, plan: Plan) -> bytes:
+        """Return the edit as a PNG; raises `UnreadableImage` when the source is no picture."""
+
+        async def edit() -> bytes:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._editors, edited_png, source.content, plan)
+
+        return await self._edits.get((source.sha256, plan), edit)
+
+    def close(self) -> None:
+        """End the threads without waiting for what they fetch."""
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
+        self._editors.shutdown(wait=False, cancel_futures=True)
+        self._session.close()
+
+    def _fetched(self, url: str, config: SimulatorConfig) -> Source:
+        try:
+            known, sample = SEED_PICTURE
+            limits = config.init_image_timeout_s, config.init_image_bytes
+            content = sample.read_bytes() if url == known else self._download(url, *limits)
+        except (requests.RequestException, ValueError) as error:
+            raise UnfetchableImage from error
+        return Source(content, hashlib.sha256(content).hexdigest())
+
+    def _download(self, url: str, timeout_s: float, most_bytes: int) -> bytes:
+        ends_at = time.monotonic() + timeout_s
+        content = bytearray()
+        with self._session.get(url, timeout=timeout_s, stream=True) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_content(_PIECE):
+                content += piece
+                if len(content) > most_bytes or time.monotonic() > ends_at:
+                    raise UnfetchableImage
+        return bytes(content)

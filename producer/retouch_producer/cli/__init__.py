@@ -1,0 +1,35 @@
+"""The producing commands of `retouch`: what people and scripts use to enqueue edits and to manage them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from retouch_producer.cli.batch import command as batch_command
+from retouch_producer.cli.deliveries import command as delivery_commands
+from retouch_producer.cli.edit import command as edit_command
+from retouch_producer.cli.jobs import command as job_commands
+from retouch_producer.cli.keys import command as key_commands
+from retouch_producer.cli.lanes import command as lane_commands
+from retouch_producer.cli.options import ENQUEUE_PANEL, MANAGE_PANEL
+from retouch_producer.cli.receivers import command as receiver_commands
+from retouch_producer.cli.tenants import command as tenant_commands
+from retouch_producer.cli.usage import command as usage_command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the producing commands to the `retouch` command."""
+    panels: dict[str, tuple[Callable[..., None], ...]] = {
+        ENQUEUE_PANEL: (edit_command.edit, batch_command.batch),
+        MANAGE_PANEL: (
+            *(job_commands.jobs, job_commands.job, job_commands.watch, lane_commands.status),
+            *(job_commands.cancel, job_commands.replay, lane_commands.pause, lane_commands.resume),
+            *(delivery_commands.deliveries, delivery_commands.redeliver, usage_command.usage, tenant_commands.erase),
+        ),
+    }
+    for panel, commands in panels.items():
+        for command in commands:
+            app.command(rich_help_panel=panel)(command)
+    app.add_typer(receiver_commands.app, name="receivers", rich_help_panel=MANAGE_PANEL)
+    app.add_typer(key_commands.app, name="keys", rich_help_panel=MANAGE_PANEL)

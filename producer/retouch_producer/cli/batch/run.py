@@ -1,0 +1,102 @@
+"""`retouch batch`: read and check all rows, run, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retouch.batches import batched
+from retouch_producer.cli.batch.manifest import Manifest, own_folder
+from retouch_producer.cli.batch.row_runner import BatchRun
+from retouch_producer.cli.batch.rows import Row, read_rows
+from retouch_producer.cli.context import CommandContext, open_context
+from retouch_producer.cli.edit_request import terms_of
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCommand:
+    """What `retouch batch` was asked for; `options` are those of `EditQueue.enqueue`, for every row."""
+
+    file: Path
+    out: Path | None
+    options: Mapping[str, Any]
+    retry_failed: bool
+    as_json: bool
+
+
+def run_batch(command: BatchCommand) -> int:
+    """Run a batch and give the exit code: 1 when a row has no result."""
+    folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
+    with open_context() as context:
+        terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
+        rows = read_rows(command.file, terms, context.settings, context.input_link)
+        with own_folder(folder), _progress(len(rows)) as on_done:
+            manifest = Manifest(folder)
+            run = BatchRun(context, rows, manifest, folder, on_done)
+            try:
+                run.go(dict(command.options), retry_failed=command.retry_failed)
+            except KeyboardInterrupt:
+                print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
+                return INTERRUPTED
+            finally:
+                manifest.save()
+        return _report(context, run, command.as_json)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("rows", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
+    failed = [_failure(row, run) for row in run.rows if run.entry(row).state == "failed"]
+    charges = _charges(context, run)
+    summary = {
+        "rows": len(run.rows),
+        "saved": len(run.rows) - len(failed),
+        "saved_before": run.saved_before,
+        "failed": failed,
+        "possible_charges": charges,
+        "folder": str(run.folder),
+        "manifest": str(run.manifest.path),
+    }
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return 1 if failed else 0
+    before = f", {run.saved_before} of them before" if run.saved_before else ""
+    print(f"{summary['saved']} of {len(run.rows)} rows saved in {run.folder}{before}; possible charges {charges}")
+    for row in failed:
+        line = f"line {row['line']}"
+        named = line if row["row"] == line else f"{line} ({row['row']})"
+        print(f"{named} failed: {row['code']}: {row['message']}", file=sys.stderr)
+    if failed:
+        print("--retry-failed replays them; it may cost again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _failure(row: Row, run: BatchRun) -> dict[str, Any]:
+    entry = run.entry(row)
+    return {"line": row.line, "row": row.label, "job": entry.job or None, "code": entry.code, "message": entry.message}
+
+
+def _charges(context: CommandContext, run: BatchRun) -> int:
+    """Sum up what the rows' jobs may have been charged, of those still on record."""
+    jobs = [job for row in run.rows if (job := run.entry(row).job)]
+    records = (record for ids in batched(jobs, 500) for record in context.records(ids))
+    return sum(charge.possible for record in records for charge in record.charges)

@@ -1,0 +1,100 @@
+"""`retouch edit`: check, keep the picture, enqueue, wait, save."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retouch.admission import admit
+from retouch.errors import EditCancelled, EditFailed
+from retouch.handles import Job
+from retouch_producer.cli import output_file
+from retouch_producer.cli.context import CommandContext, open_context
+from retouch_producer.cli.edit_request import edit_of, terms_of
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.input_image import find_input_image
+from retouch_producer.cli.progress import wait_for
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class EditCommand:
+    """What `retouch edit` was asked for; `numbers` hold text, `options` are those of `EditQueue.enqueue`."""
+
+    image: str
+    prompt: str
+    numbers: Mapping[str, str | None]
+    options: Mapping[str, Any]
+    out: Path | None
+    wait: bool
+    timeout_s: float | None
+    as_json: bool
+    samples: str | None = None
+
+
+def run_edit(command: EditCommand) -> int:
+    """Run one edit and give the exit code; nothing is enqueued for a request that is wrong."""
+    output_file.check_target(command.out)
+    prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
+    with open_context() as context:
+        terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
+        picture = find_input_image(command.image, Path.cwd(), context.settings)
+        edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
+        admit(edit, terms)
+        try:
+            link = context.keep(picture, terms.common["tenant"])
+            job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
+        except KeyboardInterrupt:
+            print(
+                "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
+            )
+            return INTERRUPTED
+        return _wait(context, job, picture.stem, command) if command.wait else _tell(context, job, [], command.as_json)
+
+
+def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) -> int:
+    try:
+        result = wait_for(job, command.timeout_s)
+    except (EditFailed, EditCancelled):
+        if not command.as_json:
+            raise
+        return _tell(context, job, [], as_json=True) or 1
+    except KeyboardInterrupt:
+        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
+              f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+        return INTERRUPTED
+    try:
+        paths = output_file.save(result, command.out, stem or job.id)
+    except WrongUse as error:
+        raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
+    return _tell(context, job, paths, command.as_json)
+
+
+def _tell(context: CommandContext, job: Job, paths: Sequence[Path], as_json: bool) -> int:
+    record = job.record()
+    document = context.document(record)
+    if as_json:
+        saved = [str(path) for path in paths]
+        told = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
+        print(json.dumps(told, indent=2))
+        return 0
+    print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
+    for path, image in zip(paths, document["results"], strict=False):
+        print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
+        print(f"url      {image['url']}")
+        for warning in image["warnings"]:
+            print(f"warning  {warning}")
+    print(f"charges  {charges_line(document['charges'])}")
+    return 0
+
+
+def charges_line(charges: Mapping[str, float]) -> str:
+    """Say what a job may have cost: `1`, or `1 to 2`, with the amount where a price is set."""
+    certain, possible = charges["certain"], charges["possible"]
+    count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
+    return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

@@ -1,0 +1,52 @@
+"""One request as a command takes it: checked whole, before anything is kept or enqueued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from retouch.admission import Options, ResolvedOptions, resolve_options
+from retouch.edit import Edit
+from retouch.errors import InvalidEdit
+from retouch.outcomes import OUTPUTS_MOST
+from retouch.settings import Settings
+from retouch_producer.cli import parsing
+
+NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
+
+
+def edit_of(prompt: Any, link: str, numbers: Mapping[str, Any], samples: Any = None) -> Edit:
+    """
+    Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`.
+
+    `samples` is how many images one answer shall have; the endpoint is asked for them in `extra`.
+    """
+    given = {name: _number(value) for name, value in numbers.items()}
+    values = {"prompt": prompt, "init_image": link, **given, "extra": _extra(_number(samples))}
+    return Edit(**{name: value for name, value in values.items() if value is not None})
+
+
+def _extra(samples: Any) -> dict[str, Any] | None:
+    if samples is None:
+        return None
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= OUTPUTS_MOST:
+        raise InvalidEdit([("samples", f"expected a whole number from 1 to {OUTPUTS_MOST}, got {str(samples)[:40]!r}")])
+    return {"samples": samples}
+
+
+def _number(value: Any) -> Any:
+    return parsing.number(value) if isinstance(value, str) else value
+
+
+def options_of(**given: Any) -> dict[str, Any]:
+    """Keep the options that were given, numbers read from their text, for `EditQueue.enqueue`."""
+    read = {
+        name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
+        for name, value in given.items()
+    }
+    return {name: value for name, value in read.items() if value is not None}
+
+
+def terms_of(options: Mapping[str, Any], settings: Settings) -> ResolvedOptions:
+    """Check the options as the door will, without making a receiver for the webhook. Raises `InvalidEdit`."""
+    return resolve_options(Options(**options), settings, lambda _tenant, _url: "")

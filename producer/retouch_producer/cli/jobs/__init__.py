@@ -1,0 +1,1 @@
+"""The commands about jobs: `jobs`, `job`, `watch`, `cancel`, `replay`."""

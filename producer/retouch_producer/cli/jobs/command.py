@@ -1,0 +1,59 @@
+"""`retouch jobs`, `job`, `watch`, `cancel`, `replay`: their arguments and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retouch_producer.cli.options import Ids, JobId, Json, Limit, Since, SomeIds
+
+State = Annotated[
+    str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
+]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+Save = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit 1 without one.")]
+
+
+def jobs(
+    state: State = None, tenant: OneTenant = None, since: Since = None, limit: Limit = 50, json: Json = False
+) -> None:
+    """List jobs, newest first."""
+    from retouch_producer.cli.jobs.run import show_jobs
+
+    show_jobs(state, tenant, since, limit, as_json=json)
+
+
+def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
+    """Show one job: what was asked, its timeline, charges and deliveries."""
+    from retouch_producer.cli.jobs.show import show_job
+
+    raise typer.Exit(show_job(job_id, out, as_json=json))
+
+
+def watch(ids: SomeIds = None, json: Json = False) -> None:
+    """Watch the lanes and the events as they come; with ids, those jobs until they end."""
+    from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
+
+    raise typer.Exit(watch_jobs(ids, as_json=json) if ids else watch_all(as_json=json))
+
+
+Failed = Annotated[bool, typer.Option("--failed", help="All dead letters, with --since those that failed since.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost.")]
+
+
+def cancel(ids: Ids, json: Json = False) -> None:
+    """Cancel jobs; one in flight ends with its call, and what is paid stays on record."""
+    from retouch_producer.cli.jobs.run import cancel_jobs
+
+    raise typer.Exit(cancel_jobs(ids, as_json=json))
+
+
+def replay(
+    ids: SomeIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
+) -> None:
+    """Put dead letters back, and say for each whether it resumes from what is paid or POSTs again."""
+    from retouch_producer.cli.jobs.run import replay_jobs
+
+    raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))

@@ -1,0 +1,123 @@
+"""List, cancel and replay jobs, and print what became of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from retouch.errors import QueueFull, UnknownJob
+from retouch.events import charge_summary
+from retouch.store.records import JobRecord
+from retouch_producer.cli import parsing, selection
+from retouch_producer.cli.context import CommandContext, open_context
+from retouch_producer.cli.edit.run import charges_line
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.render import ago, print_table
+from retouch_producer.cli.render_outcomes import UNKNOWN, exit_code, print_outcomes
+
+
+def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool) -> None:
+    """Print jobs, as a table or as a JSON array."""
+    at = parsing.since(since)
+    with open_context() as context:
+        found = list(selection.jobs(context, state, tenant, at, limit))
+        if as_json:
+            print(json.dumps([context.document(record) for record in found], indent=2))
+            return
+    head = ("ID", "STATE", "TENANT", "PRIORITY", "AGE", "ATTEMPT", "CHARGES", "NOTE")
+    print_table(head, [_job_row(record) for record in found], "no job")
+
+
+def _job_row(record: JobRecord) -> tuple[object, ...]:
+    charges = charges_line(charge_summary(record.charges, 0.0))
+    note = record.cancelled.replace("_", " ") or (record.error or {}).get("code", "")
+    if record.due_at:
+        note = f"{note}, again {ago(record.due_at)}"
+    spec = record.spec
+    return record.id, record.state, spec.tenant, spec.priority, ago(record.created_at), record.attempt, charges, note
+
+
+def cancel_jobs(given: Sequence[str], *, as_json: bool) -> int:
+    """Cancel each; 1 when one was over already, 2 when one is not on record."""
+    with open_context() as context:
+        told = {job: _cancel(context, job) for job in parsing.ids(given)}
+    print_outcomes(told, as_json)
+    return exit_code(told.values(), {"cancelled", "requested"})
+
+
+def _cancel(context: CommandContext, job: str) -> str:
+    try:
+        return context.queue.cancel(job)
+    except UnknownJob:
+        return UNKNOWN
+
+
+def replay_jobs(
+    given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool
+) -> int:  # fmt: skip
+    """
+    Replay the jobs named, or all dead letters since a time; says of each what it may cost.
+
+    Where a tenant has no room, its further jobs are left, and it is said how many; those of others go on.
+    """
+    if failed == bool(given) or (since and not failed):
+        raise WrongUse("expected ids, or --failed with a --since if you like")
+    at = parsing.since(since)
+    with open_context() as context:
+        jobs = list(context.connections.jobs.dead(at)) if failed else parsing.ids(given or [])
+        full: dict[str, QueueFull] = {}
+        told = {job: _replay(context, job, full, dry_run=dry_run) for job in jobs}
+    print_outcomes(told, as_json, "no dead letter")
+    _report_left(told, full)
+    posts = sum("POSTs again" in parsing for parsing in told.values())
+    if posts and not as_json:
+        verb = "would be" if dry_run else "are"
+        print(f"{posts} of {len(told)} {verb} POSTed again, which the endpoint may bill")
+    return exit_code((word.partition(":")[0] for word in told.values()), {"replayed", "would be replayed", "open"})
+
+
+def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
+    """Replay one job; `full` collects the tenants that have no room, which are not asked again."""
+    record = next(iter(context.records([job])), None)
+    if record is None:
+        return UNKNOWN
+    if dry_run:
+        word = "would be replayed" if record.state in ("failed", "cancelled") else record.state
+    else:
+        word = _replayed(context, record, full)
+    return f"{word}: {price_of(record)}" if word.endswith("replayed") else word
+
+
+def _replayed(context: CommandContext, record: JobRecord, full: dict[str, QueueFull]) -> str:
+    tenant = record.spec.tenant
+    try:
+        if tenant not in full:
+            return context.queue.replay(record.id)
+    except UnknownJob:
+        return UNKNOWN
+    except QueueFull as error:
+        full[tenant] = error
+    return _left(tenant, full[tenant])
+
+
+def _report_left(told: dict[str, str], full: dict[str, QueueFull]) -> None:
+    done = sum(word.startswith("replayed") for word in told.values())
+    for tenant, error in full.items():
+        left = sum(word == _left(tenant, error) for word in told.values())
+        message = f"retouch: {done} of {len(told)} were replayed; {left} are left, tenant {tenant} has no room for them"
+        advice = f"Replay them in {error.retry_after_s:.0f} s, or raise its limit."
+        print(f"{message} ({error.reason}). {advice}", file=sys.stderr)
+
+
+def _left(tenant: str, error: QueueFull) -> str:
+    return f"left: tenant {tenant} has no room ({error.reason})"
+
+
+def price_of(record: JobRecord) -> str:
+    """Say what a replay of this job may cost."""
+    if record.resumable:
+        return "resumes from the answer that is paid for, no new charge"
+    possible = sum(charge.possible for charge in record.charges)
+    before = f", after {possible} possible charge{'s' if possible > 1 else ''} so far" if possible else ""
+    return f"POSTs again, a new charge{before}"

@@ -1,0 +1,49 @@
+"""`retouch keys`: its commands, their arguments and options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from retouch_producer.cli.options import Json
+from retouch_producer.cli.tenants.command import limits
+
+app = typer.Typer(
+    help="API keys of the gateway, and limits of the tenants they belong to.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+Role = Literal["producer", "ops"]
+Whose = Annotated[str, typer.Option("--tenant", help="Whose key it is.")]
+Roles = Annotated[Role, typer.Option("--role", help="producer: its own tenant's; ops: sees and moves all.")]
+Called = Annotated[str, typer.Option("--name", help="A word for people.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
+
+
+@app.command()
+def create(tenant: Whose = "default", role: Roles = "producer", name: Called = "", json: Json = False) -> None:
+    """Make a key and show it once: only a hash of it is kept."""
+    from retouch_producer.cli.keys.run import create_key
+
+    create_key(tenant, role, name, as_json=json)
+
+
+@app.command("list")
+def list_all(tenant: OneTenant = None, json: Json = False) -> None:
+    """List keys, without their secrets; revoked ones for 90 days."""
+    from retouch_producer.cli.keys.run import list_keys
+
+    list_keys(tenant or "", as_json=json)
+
+
+@app.command()
+def revoke(key_id: Id, json: Json = False) -> None:
+    """Revoke a key for good; gateways refuse it within two seconds."""
+    from retouch_producer.cli.keys.run import revoke_key
+
+    revoke_key(key_id, as_json=json)
+
+
+app.command()(limits)

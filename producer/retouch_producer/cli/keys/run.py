@@ -1,0 +1,66 @@
+"""Create, list and revoke API keys."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from retouch.errors import InvalidEdit
+from retouch.events import iso
+from retouch.store.tenants import ApiKey, TenantStore
+from retouch_producer.cli.context import open_context
+from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.render import ago, print_table
+
+
+def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
+    """Make a key and print its secret, which is not kept."""
+    with open_context() as context:
+        try:
+            terms_of({"tenant": tenant}, context.settings)
+        except InvalidEdit as error:
+            raise WrongUse(f"--tenant: {error.faults[0][1]}") from None
+        key, secret = TenantStore(context.connections.client).create_key(tenant, role, name)
+    if as_json:
+        print(json.dumps({**_document(key), "secret": secret}, indent=2))
+        return
+    print(f"{key.id}  {key.role} of tenant {key.tenant}")
+    print(f"secret  {secret}")
+    print("It is shown this once; only a hash of it is kept.")
+
+
+def list_keys(tenant: str, *, as_json: bool) -> None:
+    """Print keys as a table or a JSON array."""
+    with open_context() as context:
+        found = TenantStore(context.connections.client).api_keys(tenant)
+    if as_json:
+        print(json.dumps([_document(key) for key in found], indent=2))
+        return
+    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in found], "no key")
+
+
+def _key_row(key: ApiKey) -> tuple[object, ...]:
+    revoked = f"revoked {ago(key.revoked_at)} ago" if key.revoked_at else ""
+    return key.id, key.tenant, key.role, key.name or "-", ago(key.created_at), ago(key.last_used_at), revoked
+
+
+def revoke_key(identity: str, *, as_json: bool) -> None:
+    """Revoke a key; one that is not there is wrong use."""
+    with open_context() as context:
+        key = TenantStore(context.connections.client).revoke(identity)
+    if key is None:
+        raise WrongUse(f"{identity[:60]!r} is no key's id; `retouch keys list` names them")
+    print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")
+
+
+def _document(key: ApiKey) -> dict[str, Any]:
+    instants = {
+        name: iso(at) if at else None
+        for name, at in (
+            ("created_at", key.created_at),
+            ("last_used_at", key.last_used_at),
+            ("revoked_at", key.revoked_at),
+        )
+    }
+    return {"id": key.id, "tenant": key.tenant, "role": key.role, "name": key.name, **instants}

@@ -1,0 +1,43 @@
+"""Print how the lanes stand; pause and resume them."""
+
+from __future__ import annotations
+
+import json
+
+from retouch.store.lanes import LANES
+from retouch_producer.cli.context import open_context
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.render import print_table
+from retouch_producer.documents import lane_document
+
+
+def show_status(*, as_json: bool) -> None:
+    """Print how both lanes stand, and what has ended since ever."""
+    with open_context() as context:
+        lanes = {lane: context.queue.status(lane) for lane in LANES}
+        ended = context.ended()
+    if as_json:
+        print(json.dumps({**{lane: lane_document(lanes[lane]) for lane in LANES}, "ended": ended}, indent=2))
+        return
+    head = ("LANE", "WAITING", "IN FLIGHT", "LIMIT", "PARKED", "DEAD", "")
+    rows = [
+        (lane, n.waiting, n.held, n.limit, n.parked, n.dead, "paused" if n.paused else "") for lane, n in lanes.items()
+    ]
+    print_table(head, rows, "")
+    for lane, numbers in lanes.items():
+        for group, depth in sorted(numbers.waiting_by_group.items(), key=lambda pair: -pair[1])[:20]:
+            print(f"{lane}: {depth} waiting of {group}")
+    print("ended: " + (", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing yet"))
+
+
+def set_paused(lane: str, paused: bool) -> None:
+    """Close or open a lane's gate by hand."""
+    if lane not in LANES:
+        raise WrongUse(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
+    with open_context() as context:
+        if paused:
+            context.queue.pause(lane)
+            print(f"{lane}: paused; what is in flight ends, the rest waits for `retouch resume --lane {lane}`")
+        else:
+            context.queue.resume(lane)
+            print(f"{lane}: resumed")

@@ -1,0 +1,59 @@
+"""Reading what people type: numbers, times, tags and lists of ids."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from retouch_producer.cli.errors import WrongUse
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(?P<rest>\.[0-9]+)?")
+_AGO = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)(?P<unit>[smhdw])")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_LEAST_UNIX = 1e8  # 1973: a smaller number is a slip, such as 30 for 30m
+
+
+def number(text: str) -> int | float | str:
+    """Read a number; text that is none stays as it is, for the door to refuse with the field's name and range."""
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None or len(text) > 40:
+        return text
+    return float(text) if match["rest"] else int(text)
+
+
+def since(text: str | None) -> float:
+    """Read a time as Unix seconds: `90s`, `15m`, `1h`, `2d`, `1w` ago, ISO 8601, or Unix seconds; 0 for none."""
+    if text is None:
+        return 0.0
+    if ago := _AGO.fullmatch(text):
+        return time.time() - float(ago["count"]) * _UNIT_S[ago["unit"]]
+    value = number(text)
+    if not isinstance(value, str) and value >= _LEAST_UNIX:
+        return float(value)
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise WrongUse(
+        f"--since: expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds, got {text[:40]!r}"
+    )
+
+
+def tags(pairs: Sequence[str]) -> dict[str, str]:
+    """Read `name=value` pairs."""
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise WrongUse(f"--tag: expected name=value, got {pair[:40]!r}")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def ids(given: Sequence[str]) -> list[str]:
+    """Take ids as they come; `-` stands for those on standard input. Each is named once."""
+    named = [word for item in given for word in (sys.stdin.read().split() if item == "-" else [item])]
+    if not named:
+        raise WrongUse("expected at least one id, got none")
+    return list(dict.fromkeys(named))

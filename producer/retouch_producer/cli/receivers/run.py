@@ -1,0 +1,124 @@
+"""What the commands about receivers do and print."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+from retouch.errors import InvalidEdit
+from retouch.events import Event, iso
+from retouch.store.receivers import Receiver
+from retouch_producer.cli.context import CommandContext, open_context
+from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.render import ago, print_table
+from retouch_producer.documents import receiver_document
+
+_SESSION_CONNECTIONS = 1
+
+
+def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
+    """Add a receiver of every job of a tenant; its address is checked like a job's webhook."""
+    with open_context() as context:
+        try:
+            terms_of({"tenant": tenant, "webhook": url, "events": events}, context.settings)
+        except InvalidEdit as error:
+            renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
+            raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
+        _tell(context.connections.receivers.add(tenant, url, events), as_json=as_json, show_secret=True)
+
+
+def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
+    """List receivers; secrets only when asked for."""
+    with open_context() as context:
+        found = context.connections.receivers.all(tenant)
+    if as_json:
+        print(json.dumps([receiver_document(one, show_secret=show_secret) for one in found], indent=2))
+        return
+    head = ("ID", "TENANT", "STATE", "HEARS OF", "URL", *(["SECRET"] if show_secret else []))
+    print_table(head, [_row(one, show_secret) for one in found], "no receiver")
+
+
+def _row(receiver: Receiver, show_secret: bool) -> tuple[object, ...]:
+    jobs = "every job" if receiver.every_job else "jobs that name it"
+    hears = f"{jobs}: {', '.join(receiver.events)}" if receiver.events else jobs
+    state = "disabled" if receiver.disabled else "enabled"
+    secret = (receiver.secret,) if show_secret else ()
+    return receiver.id, receiver.tenant, state, hears, receiver.url, *secret
+
+
+def rotate(identity: str, *, as_json: bool) -> None:
+    """Give a receiver a new secret and show it."""
+    with open_context() as context:
+        receiver = context.connections.receivers.rotate(_known(context, identity).id)
+        assert receiver is not None
+        _tell(receiver, as_json=as_json, show_secret=True)
+
+
+def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
+    """Switch a receiver off or on."""
+    with open_context() as context:
+        receiver = context.connections.receivers.set_disabled(_known(context, identity).id, disabled)
+        assert receiver is not None
+        _tell(receiver, as_json=as_json, show_secret=False)
+
+
+def remove(identity: str, *, as_json: bool) -> None:
+    """Forget a receiver."""
+    with open_context() as context:
+        receiver = _known(context, identity)
+        context.connections.receivers.remove(receiver.id)
+    document = {**receiver_document(receiver, show_secret=False), "removed": True}
+    print(json.dumps(document, indent=2) if as_json else f"{receiver.id}  removed; what waits for it ends as dead")
+
+
+def send_test(identity: str, *, as_json: bool) -> int:
+    """Send a test event over the session that vets addresses, signed as every webhook is; 0 if it is accepted."""
+    from retouch.egress.http import make_session
+    from retouch.egress.webhook import post_webhook
+
+    with open_context() as context:
+        receiver = _known(context, identity)
+        networks = context.settings.dangerous_allow_private_networks
+    with make_session(networks, _SESSION_CONNECTIONS) as session:
+        answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
+    told: dict[str, Any] = {
+        "receiver": receiver.id,
+        "status": getattr(answer, "status", None),
+        "trouble": getattr(answer, "kind", None),
+        "answer": getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", ""),
+        "latency_s": round(answer.elapsed_s, 3),
+    }
+    accepted = told["status"] is not None and 200 <= told["status"] < 300
+    if as_json:
+        print(json.dumps({**told, "accepted": accepted}, indent=2))
+    else:
+        print(f"{receiver.id}  {'accepted' if accepted else 'not accepted'}: "
+              f"{told['status'] or told['trouble']} in {told['latency_s']:g} s")  # fmt: skip
+        print(told["answer"][:1_000] or "(no body)")
+    return 0 if accepted else 1
+
+
+def _test_event(receiver: Receiver) -> Event:
+    data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
+    return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
+
+
+def _known(context: CommandContext, identity: str) -> Receiver:
+    receiver = context.connections.receivers.get(identity)
+    if receiver is None:
+        raise WrongUse(f"{identity[:60]!r} is no receiver; `retouch receivers list` names them")
+    return receiver
+
+
+def _tell(receiver: Receiver, *, as_json: bool, show_secret: bool) -> None:
+    if as_json:
+        print(json.dumps(receiver_document(receiver, show_secret=show_secret), indent=2))
+        return
+    print(f"{receiver.id}  {'disabled' if receiver.disabled else 'enabled'}")
+    if show_secret:
+        print(f"secret  {receiver.secret}")
+    if receiver.old_secret and receiver.old_until > time.time():
+        print(f"the old secret signs too, for another {ago(receiver.old_until).removeprefix('in ')}")

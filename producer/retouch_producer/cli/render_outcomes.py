@@ -1,0 +1,34 @@
+"""What a command prints of each id that it was given, and the exit code that follows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+UNKNOWN = "unknown"
+_MEANING = {
+    "final": "it had ended already",
+    "requested": "its call is under way, and the job ends with it",
+    "open": "it is still under way, nothing to do",
+    "succeeded": "it has its image, nothing to do",
+    "gone": "its job is no longer on record, so nothing was sent",
+    UNKNOWN: "it never was, or its retention is over",
+}
+
+
+def print_outcomes(told: dict[str, str], as_json: bool, nothing: str = "") -> None:
+    """Print the outcome of each id, as JSON or one a line; `nothing` where there was none."""
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    print("\n".join(f"{item}  {_with_meaning(word)}" for item, word in told.items()) or nothing)
+
+
+def _with_meaning(word: str) -> str:
+    return f"{word}: {_MEANING[word]}" if word in _MEANING else word
+
+
+def exit_code(words_told: Iterable[str], fine: set[str]) -> int:
+    """Return 2 if an id is not on record, 1 if an outcome is not among the `fine` ones, else 0."""
+    told = set(words_told)
+    return 2 if UNKNOWN in told else 1 if told - fine else 0

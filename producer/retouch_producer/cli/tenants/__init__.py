@@ -1,0 +1,1 @@
+"""The commands about tenants: `keys limits`, `erase`."""

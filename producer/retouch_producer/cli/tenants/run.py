@@ -1,0 +1,59 @@
+"""Show and set a tenant's limits; erase a tenant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from retouch.store.erasure import erase_tenant
+from retouch.store.ledger import Ledger
+from retouch.store.tenants import TenantStore
+from retouch_producer.cli.context import open_context
+from retouch_producer.cli.errors import WrongUse
+
+
+def set_limits(
+    tenant: str, weight: float | None, in_flight_limit: int | None, backlog_limit: int | None, budget: int | None,
+    share_duplicates: bool | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Change what is given, and print what the tenant may do then, and what of today's budget is gone."""
+    given = (weight, in_flight_limit, backlog_limit, budget, share_duplicates)
+    with open_context() as context:
+        tenants = TenantStore(context.connections.client)
+        if all(one is None for one in given):
+            told = tenants.tenant(tenant)
+        else:
+            told = tenants.set_tenant(
+                tenant, weight=weight, in_flight_limit=in_flight_limit, backlog_limit=backlog_limit, budget=budget,
+                share_duplicates=share_duplicates,
+            )  # fmt: skip
+        today = Ledger(context.connections.client).budget(tenant)
+    spent = dict(zip(("spent_today", "reserved"), today[1:] if today else (None, None), strict=True))
+    if as_json:
+        print(json.dumps({**asdict(told), **spent}, indent=2))
+        return
+    for name, value in asdict(told).items():
+        print(f"{name.replace('_', ' '):<17} {'no limit' if value is None else value}")
+    if today:
+        print(f"{'spent today':<17} {today[1]} calls, {today[2]} reserved")
+
+
+def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
+    """Erase a tenant; 1 while jobs of it are still in flight."""
+    if not yes:
+        raise WrongUse(f"this erases all jobs and images of tenant {tenant[:64]!r}; repeat it with --yes")
+    with open_context() as context:
+        erased = erase_tenant(context.connections.client, context.connections.jobs, context.connections.blobs, tenant)
+    if as_json:
+        print(json.dumps(asdict(erased)))
+    else:
+        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger stays")
+        if erased.images_due:
+            print(
+                f"{erased.images_due} images were put within the last hour: a worker deletes them when an hour is over"
+            )
+        if erased.in_flight:
+            print(
+                f"{erased.in_flight} jobs are in flight and were cancelled: run this again when their calls have ended"
+            )
+    return int(erased.in_flight > 0)

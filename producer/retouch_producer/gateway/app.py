@@ -1,0 +1,59 @@
+"""The gateway as a function of settings; it connects to Redis and the blob store when first asked for something."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from retouch.settings import Settings
+from retouch_producer.gateway.dependencies import Dependencies, lifespan
+from retouch_producer.gateway.http import errors
+from retouch_producer.gateway.http.openapi import describe
+from retouch_producer.gateway.http.request_turns import TurnTaking
+from retouch_producer.gateway.routes import (
+    admin,
+    deliveries,
+    edit_events,
+    edit_subresources,
+    edits,
+    feed,
+    files,
+    health,
+    metrics,
+    pix2pix_compat,
+    receivers,
+    uploads,
+)
+
+
+def make_gateway(settings: Settings) -> FastAPI:
+    """Make the application; its pages `/docs` and `/openapi.json` describe it."""
+    app = FastAPI(
+        title="Retouch",
+        version=version("retouch"),
+        summary="A durable queue in front of pix2pix.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.tools = Dependencies(settings)
+    errors.install(app)
+    resources = (
+        edits,
+        edit_subresources,
+        edit_events,
+        uploads,
+        feed,
+        receivers,
+        deliveries,
+        admin,
+        pix2pix_compat,
+        files,
+        health,
+    )
+    for resource in (*resources, metrics):
+        app.include_router(resource.router)
+    describe(app)
+    app.add_middleware(TurnTaking, turns=app.state.tools.request_turns)
+    app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
+    return app

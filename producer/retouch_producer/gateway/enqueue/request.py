@@ -1,0 +1,101 @@
+"""A request to enqueue, parsed: fields of the edit and options are separated, and checked for the caller's tenant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retouch.admission import Options, ResolvedOptions, admit, resolve_options
+from retouch.edit import Edit
+from retouch.errors import InvalidEdit
+from retouch.ids import receiver_id
+from retouch.settings import Settings
+from retouch.store.jobs import NewJob
+from retouch.store.records import JobSpec
+from retouch.store.tenants import ApiKey
+
+_EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
+_OPTIONS: dict[str, tuple[type, str]] = {
+    "priority": (str, "text"), "deadline_s": (float, "a number"), "max_attempts": (int, "a whole number"),
+    "max_charges": (int, "a whole number"), "webhook": (str, "text"), "callback": (str, "text"),
+    "events": (list, "a list of texts"), "tags": (dict, "an object"), "tenant": (str, "text"),
+    "idempotency_key": (str, "text"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueRequest:
+    """An edit and its options, checked; `new` is the job to enqueue if the picture is as it should be."""
+
+    edit: Edit
+    options: Options
+    terms: ResolvedOptions
+    new: NewJob
+
+    @property
+    def tenant(self) -> str:
+        """Whose job it will be."""
+        return self.options.tenant
+
+    def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
+        """
+        Return the job with its picture at a link, a copy of it kept, and the hash of its bytes known.
+
+        It counts as the same request; and as a duplicate of those with the same bytes, words, numbers and receivers.
+        """
+        fields, common = self.edit.fields(), self.terms.common
+        spec = JobSpec(**{**common, "edit": {**fields, "init_image": link}, "input": blob})
+        same = [{**fields, "init_image": sha256}, common["receivers"], common["callback"], common["events"]]
+        share_key = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+        return self.new._replace(spec_json=spec.to_json(), share_key=share_key)
+
+
+def read_request(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
+    """
+    Read one edit; `idempotency_key` is the header's, which goes before the body's.
+
+    Raises `InvalidEdit` naming every fault; nothing is stored.
+    """
+    given = {name: value for name, value in body.items() if value is not None}
+    options = {name: value for name, value in given.items() if name in _OPTIONS}
+    faults = _type_faults(options) + _tenant_faults(options, key)
+    if idempotency_key:
+        options["idempotency_key"] = idempotency_key
+    edit, edit_faults = _edit({name: value for name, value in given.items() if name not in _OPTIONS})
+    if edit is None or faults:
+        raise InvalidEdit(faults + edit_faults)
+    chosen = Options(**{"tenant": key.tenant, **options})
+    terms = resolve_options(chosen, settings, receiver_id)
+    return EnqueueRequest(edit, chosen, terms, admit(edit, terms))
+
+
+def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
+    strange = [name for name in values if name not in _EDIT]
+    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in strange]
+    try:
+        edit = Edit(**{name: value for name, value in values.items() if name in _EDIT})
+    except InvalidEdit as error:
+        return None, faults + error.faults
+    return (None if faults else edit), faults
+
+
+def _type_faults(options: dict[str, Any]) -> list[tuple[str, str]]:
+    faults = []
+    for name, value in options.items():
+        kind, words = _OPTIONS[name]
+        numbers = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = numbers if kind is float else isinstance(value, kind) and not isinstance(value, bool)
+        if fits and kind is list:
+            fits = all(isinstance(one, str) for one in value)
+        if not fits:
+            faults.append((name, f"expected {words}, got {type(value).__name__}"))
+    return faults
+
+
+def _tenant_faults(options: dict[str, Any], key: ApiKey) -> list[tuple[str, str]]:
+    if key.role == "ops" or options.get("tenant", key.tenant) == key.tenant:
+        return []
+    return [("tenant", "expected none or the key's own; only a key of role ops may name another")]

@@ -1,0 +1,88 @@
+"""Enqueueing of requests: the picture is captured first; which request gets a job of its own is for enqueue.lua."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from cachetools import TTLCache
+from starlette.concurrency import run_in_threadpool
+
+from retouch.batches import batched
+from retouch.connections import Connections
+from retouch.store.jobs import EnqueueResult, NewJob, refused
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.enqueue.batcher import EnqueueBatcher
+from retouch_producer.gateway.enqueue.input_capture import InputCapture
+from retouch_producer.gateway.enqueue.request import EnqueueRequest
+from retouch_producer.gateway.http.errors import ProblemError
+from retouch_producer.gateway.http.request_turns import turn_given_up
+
+_KNOWN_FOR_S = 2.0
+_KNOWN_MOST = 10_000
+_PREPARED_MOST = 100
+
+
+class EnqueueService:
+    """Enqueues requests for one process."""
+
+    def __init__(self, connections: Connections, keeper: InputCapture) -> None:
+        self._connections, self._keeper, self._settings = connections, keeper, connections.settings
+        self._batcher = EnqueueBatcher(connections.jobs, connections.publisher)
+        self._ensured: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
+
+    async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
+        """
+        Enqueue each request on its own and return what became of each, in order; a hundred at a time go in together.
+
+        `lenient`: a picture that cannot be reached from here now is left to the endpoint, which refuses it for free.
+        """
+        results: list[EnqueueResult] = []
+        async with turn_given_up():
+            # Each part ends before the next begins, so that a batch never fills the threads that others need too.
+            for part in batched(requests, _PREPARED_MOST):
+                results += await self._enqueue_part(part, lenient)
+        return results
+
+    async def _enqueue_part(self, requests: Sequence[EnqueueRequest], lenient: bool) -> list[EnqueueResult]:
+        prepared = await asyncio.gather(*(self._prepare(request, lenient) for request in requests))
+        results = iter(await self._batcher.enqueue([one for one in prepared if isinstance(one, NewJob)]))
+        return [next(results) if isinstance(one, NewJob) else one for one in prepared]
+
+    async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
+        """Return the job to enqueue, with its picture captured; or the result where there is none to enqueue."""
+        try:
+            if request.new.idempotency_key and self._is_captured(request):
+                # The picture of a repeated request may be gone by now, and is not needed.
+                [earlier] = await self._batcher.enqueue([request.new._replace(spec_json="")])
+                if earlier.kind != "absent":
+                    return earlier
+            new = await self._capture(request, lenient)
+            await self._ensure_receiver(request)
+        except Exception as error:  # noqa: BLE001 - each request is answered on its own
+            return refused(error)
+        return new
+
+    def _is_captured(self, request: EnqueueRequest) -> bool:
+        return self._settings.capture_input != "off" or bool(self._keeper.name_of(request.edit.init_image))
+
+    async def _capture(self, request: EnqueueRequest, lenient: bool) -> NewJob:
+        if not self._is_captured(request):
+            return request.new
+        url = request.edit.init_image
+        try:
+            kept = await self._keeper.keep(url, request.tenant, request.new.deadline_s + self._settings.retention_s)
+        except ProblemError as problem:
+            if lenient and problem.retryable:
+                return request.new
+            raise
+        sends_ours = kept.ours or self._settings.capture_input == "ours"
+        return request.with_input(kept.link if sends_ours else url, kept.blob, kept.sha256)
+
+    async def _ensure_receiver(self, request: EnqueueRequest) -> None:
+        target = request.tenant, request.options.webhook
+        if not request.options.webhook or target in self._ensured:
+            return
+        with clear_errors():
+            await run_in_threadpool(self._connections.receivers.ensure, *target)
+        self._ensured[target] = True

@@ -1,0 +1,161 @@
+"""One reader of the feed for all who wait for news over HTTP: each event is built once, however many watch its job."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import redis
+
+from retouch.connections import Connections
+from retouch.errors import StoreUnavailable
+from retouch.events import Event, event_object
+from retouch.feed import FeedEntry, last_cursor, next_page
+from retouch.states import FINAL_EVENTS
+from retouch.store.redis_client import clear_errors
+
+_BEHIND_MOST = 256
+_OUTAGE_PAUSE_S = 0.5
+_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOutcome:
+    """One event as it goes over the wire; `data` is its JSON text, shared by all who get it."""
+
+    sequence: int
+    type: str
+    data: bytes
+
+    @property
+    def is_final(self) -> bool:
+        """True for the event that ends a job."""
+        return self.type in FINAL_EVENTS
+
+
+def told(event: Event) -> DeliveryOutcome:
+    """Write an event for the wire."""
+    data = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    return DeliveryOutcome(event["data"]["sequence"], event["type"], data)
+
+
+@dataclass(eq=False, slots=True)
+class Watcher:
+    """Whoever watches one job. One that reads too slowly is `lost`: it must look at the job again."""
+
+    pending: deque[DeliveryOutcome] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
+
+    def tell(self, event: DeliveryOutcome) -> None:
+        """Put an event into the watcher's hands."""
+        if len(self.pending) >= _BEHIND_MOST:
+            self.lost = True
+        else:
+            self.pending.append(event)
+        self.news.set()
+
+    async def wait(self, within_s: float) -> list[DeliveryOutcome]:
+        """Give what came, waiting for it; empty when nothing did."""
+        if not self.pending:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self.news.wait()
+        self.news.clear()
+        came, self.pending = list(self.pending), deque()
+        return came
+
+
+class EventHub:
+    """The watchers of one process and the reader behind them, which runs once somebody watches."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._cursor = ""
+        self._starting = asyncio.Lock()
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="hub")
+
+    @asynccontextmanager
+    async def watch(self, job: str) -> AsyncIterator[Watcher]:
+        """Watch a job from now on. Read what happened before within this, and drop what then comes twice."""
+        await self._start()
+        watcher = Watcher()
+        self._watchers.setdefault(job, set()).add(watcher)
+        try:
+            yield watcher
+        finally:
+            watching = self._watchers[job]
+            watching.discard(watcher)
+            if not watching:
+                del self._watchers[job]
+
+    @asynccontextmanager
+    async def listen(self, tenant: str) -> AsyncIterator[asyncio.Event]:
+        """Give what is set whenever something happens to a tenant's jobs, to anybody's for ""."""
+        await self._start()
+        news = asyncio.Event()
+        self._listeners.setdefault(tenant, set()).add(news)
+        try:
+            yield news
+        finally:
+            listening = self._listeners[tenant]
+            listening.discard(news)
+            if not listening:
+                del self._listeners[tenant]
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._reader is None or self._reader.done():
+                self._cursor = await asyncio.get_running_loop().run_in_executor(self._thread, self._last)
+                self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                tenants, events = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
+                for job, event in events:
+                    for watcher in self._watchers.get(job, ()):
+                        watcher.tell(event)
+                for news in [one for tenant in tenants for one in self._listeners.get(tenant, ())]:
+                    news.set()
+            except (redis.RedisError, StoreUnavailable, OSError, ValueError):
+                await asyncio.sleep(_OUTAGE_PAUSE_S)
+
+    def _last(self) -> str:
+        with clear_errors():
+            return last_cursor(self._connections.client)
+
+    def _next(self) -> tuple[set[str], list[tuple[str, DeliveryOutcome]]]:
+        """Read the next page of the feed: the tenants it is about, and the events that somebody watches."""
+        wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
+        page = next_page(self._connections.client, self._cursor, wait_s)
+        wanted = [entry for entry in page if entry.job in self._watchers]
+        built = [one for entry in wanted if (one := self._build(entry))]
+        if page:
+            self._cursor = page[-1].cursor
+        return {name for entry in page for name in (entry.tenant, "")}, built
+
+    def _build(self, entry: FeedEntry) -> tuple[str, DeliveryOutcome] | None:
+        record, found = self._connections.jobs.record_with_entry(entry.job, entry.sequence)
+        if record is None or found is None:
+            return None
+        price = self._connections.settings.price_per_call
+        return entry.job, told(event_object(record, found, self._connections.blobs.link, price))
+
+    async def close(self) -> None:
+        """End the reader."""
+        if self._reader:
+            self._reader.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,33 @@
+"""Waiting for the end of a job on the event loop, without a thread and without polling."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.concurrency import run_in_threadpool
+
+from retouch.states import JobState
+from retouch.store.jobs import JobStore
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.events.hub import EventHub
+from retouch_producer.gateway.http.request_turns import turn_given_up
+
+_RECHECK_S = 5.0  # the hub wakes us; this is for a feed that was cut by an outage
+
+
+async def wait_until_final(event_hub: EventHub, jobs: JobStore, job: str, within_s: float) -> bool:
+    """Wait until a job is over; False when it is not in time."""
+    give_up_at = asyncio.get_running_loop().time() + within_s
+    async with event_hub.watch(job) as watcher:
+        while True:
+            with clear_errors():
+                record = await run_in_threadpool(jobs.record, job)
+            if record is None or JobState(record.state).is_final:
+                return record is not None
+            look_again_at = min(give_up_at, asyncio.get_running_loop().time() + _RECHECK_S)
+            async with turn_given_up():
+                while (left_s := look_again_at - asyncio.get_running_loop().time()) > 0:
+                    if any(event.is_final for event in await watcher.wait(left_s)):
+                        break
+            if asyncio.get_running_loop().time() >= give_up_at:
+                return False

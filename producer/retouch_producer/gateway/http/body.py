@@ -1,0 +1,110 @@
+"""Reading what comes in, within bounds: so many bytes, so many seconds, and JSON that a person could have meant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Header, Request
+from starlette.concurrency import run_in_threadpool
+
+from retouch_producer.gateway.http.errors import ProblemError, invalid
+from retouch_producer.gateway.http.request_turns import turn_given_up
+
+SINGLE_MOST, BATCH_MOST, UPLOAD_MOST = 64 * 1024, 4 * 1024 * 1024, 50_000_000
+JSON_WITHIN_S, UPLOAD_WITHIN_S = 10.0, 60.0
+WAIT_MOST_S = 60.0
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,4})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_CLOSE = {"Connection": "close"}
+
+Prefer = Annotated[
+    str | None, Header(description="`wait=N`: answer when there is something to tell, after N s (60 at most).")
+]
+
+
+def wait_in(prefer: str | None) -> float:
+    """Read how many seconds a caller would wait, 0 where it would not."""
+    found = _WAIT.search(prefer or "")
+    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
+
+
+async def read_body(request: Request, most: int, within_s: float = JSON_WITHIN_S) -> bytes:
+    """Read the whole body; raises the problems `too-large` and `slow-body`, which close the connection."""
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared[:18]) > most:
+        raise _too_large(most)
+    chunks, count = [], 0
+    try:
+        async with turn_given_up(), asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                count += len(chunk)
+                if count > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        detail = f"expected the whole body within {within_s:g} s"
+        raise ProblemError("slow-body", detail, headers=_CLOSE) from None
+    return b"".join(chunks)
+
+
+def _too_large(most: int) -> ProblemError:
+    return ProblemError("too-large", f"expected at most {most:,} bytes", headers=_CLOSE)
+
+
+async def read_json(request: Request, most: int) -> dict[str, Any]:
+    """Read one JSON object."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise ProblemError("unsupported-media-type", "expected Content-Type: application/json", headers=_CLOSE)
+    body = await read_body(request, most)
+    # Four megabytes of JSON take the event loop from everybody for a tenth of a second.
+    return parse_object(body) if len(body) <= SINGLE_MOST else await run_in_threadpool(parse_object, body)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """
+    Parse one JSON object in UTF-8; raises `malformed-body`.
+
+    Refused as well, in names and values: halves of surrogate pairs, which UTF-8 cannot carry, and numbers that are not
+    finite, which JSON cannot carry. So whatever was parsed can be stored, hashed and written into an answer.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ProblemError("malformed-body", "expected text without halves of surrogate pairs") from None
+    except (ValueError, RecursionError):
+        raise ProblemError("malformed-body", "expected one JSON object in UTF-8") from None
+    if not isinstance(value, dict):
+        raise ProblemError("malformed-body", f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
+
+
+def instant(text: str | None, name: str) -> float:
+    """Read an instant, ISO 8601 or Unix seconds; none is the beginning of time. Raises `invalid-request`."""
+    if not text:
+        return 0.0
+    try:
+        at = datetime.fromisoformat(text) if not _is_number(text) else datetime.fromtimestamp(float(text), UTC)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        faults = [(name, "expected an ISO 8601 time or Unix seconds")]
+        raise invalid(faults) from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdecimal()

@@ -1,0 +1,99 @@
+"""Money, lanes and the switch: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
+
+from retouch.store.lanes import LANES
+from retouch.store.redis_client import clear_errors
+from retouch_producer.documents import lane_document
+from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
+from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.schemas import admin as admin_schemas
+from retouch_producer.gateway.schemas.edits import PAGE_MOST
+
+
+def _day(text: object) -> object:
+    """Refuse the numbers of seconds that pydantic takes for a date as well."""
+    if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError("expected a day such as 2026-01-31")
+    return text
+
+
+router = APIRouter(prefix="/v1", tags=["operations"])
+Lane = Annotated[Literal["edits", "deliveries"], Query(description="Which line of work.")]
+Day = Annotated[date, BeforeValidator(_day)]
+_SWITCH = documented(401, 403, 422, 503)
+
+
+@router.get(
+    "/usage", operation_id="read_usage", response_model=admin_schemas.Usage, responses=documented(401, 404, 422, 503)
+)
+def read_usage(
+    key: Caller, tools: Tools, by: Literal["tenant", "day", "tag"] = "tenant",
+    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+    since: Annotated[Day | None, Query(description="First UTC day.")] = None,
+    until: Annotated[Day | None, Query(description="Last UTC day.")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = PAGE_MOST,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> JSONResponse:  # fmt: skip
+    """
+    What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight.
+
+    Rows are in the order of their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
+    """
+    wanted = scope(key, tenant) or None
+    with clear_errors():
+        rows = tools.ledger.usage(
+            tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call
+        )
+    start = bisect_right(rows, cursor, key=lambda row: row.key) if cursor else 0
+    page, has_more = rows[start : start + limit], start + limit < len(rows)
+    following = page[-1].key if has_more else None
+    data = [asdict(row) for row in page]
+    return JSONResponse({"by": by, "data": data, "has_more": has_more, "next_cursor": following})
+
+
+@router.get("/status", operation_id="read_status", response_model=admin_schemas.Status, responses=documented(401, 503))
+def read_status(key: Caller, tools: Tools) -> JSONResponse:
+    """
+    How both lanes stand, and how many jobs ended.
+
+    A producer sees numbers of its own alone: what waits, is in flight and is parked, and the jobs that ended and are on
+    record; the limit, a pause and the breaker are the lane's.
+    """
+    with clear_errors():
+        if key.role == "ops":
+            lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
+            ended = tools.connections.jobs.counts()
+        else:
+            lanes = {lane: tools.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
+            ended = tools.connections.jobs.counts_of(key.tenant)
+            lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
+        told = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
+        return JSONResponse({**told, "ended": ended})
+
+
+@router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)
+def pause(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+    """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
+    with clear_errors():
+        tools.connections.lanes.pause(lane)
+    return read_status(key, tools)
+
+
+@router.post("/resume", operation_id="resume", response_model=admin_schemas.Status, responses=_SWITCH)
+def resume(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+    """Dispatch again, within about a second."""
+    with clear_errors():
+        tools.connections.lanes.resume(lane)
+    return read_status(key, tools)

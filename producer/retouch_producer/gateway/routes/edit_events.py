@@ -1,0 +1,95 @@
+"""`/v1/edits/{job_id}/events`: what happens to a job as it happens, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from retouch.errors import RetouchError
+from retouch.states import JobState
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.events.hub import DeliveryOutcome, told
+from retouch_producer.gateway.http.auth import Caller
+from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.request_turns import turn_taken
+from retouch_producer.gateway.routes.edit_subresources import events_of
+
+ALIVE_EVERY_S = 15.0
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event; ends with the job.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+router = APIRouter(prefix="/v1/edits", tags=["edits"])
+
+
+@router.get(
+    "/{job_id}/events", operation_id="watch_edit", response_class=StreamingResponse,
+    responses={**_STREAM, **documented(401, 404, 422, 503)},
+)  # fmt: skip
+async def watch_edit(
+    job_id: str, key: Caller, tools: Tools,
+    last_event_id: Annotated[str | None, Header(description="Goes on behind this sequence.")] = None,
+) -> StreamingResponse:  # fmt: skip
+    """
+    Watch a job: all its events above `Last-Event-ID`, those that happened and those to come, until its end.
+
+    A connection that is cut goes on where it was by that header, as every EventSource sends it.
+    """
+    await run_in_threadpool(tools.record, job_id, key)
+    after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,9}", last_event_id) else -1
+    return StreamingResponse(_messages(tools, job_id, after), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
+    """Failure policy: whatever stands in the way ends the stream, and the watcher comes back to where it was."""
+    try:
+        async with tools.event_hub.watch(job) as watcher:
+            past, is_over = await _past_in_turn(tools, job, after)
+            for event in past:
+                after = event.sequence
+                yield _message(event)
+            while not is_over and not watcher.lost:
+                came = [event for event in await watcher.wait(ALIVE_EVERY_S) if event.sequence > after]
+                for event in came:
+                    after = event.sequence
+                    yield _message(event)
+                    is_over = is_over or event.is_final
+                if not came:
+                    yield b": alive\n\n"
+                    # The feed may have been cut by an outage: what it did not tell is on record.
+                    missed, is_over = await _past_in_turn(tools, job, after)
+                    for event in missed:
+                        after = event.sequence
+                        yield _message(event)
+    except (RetouchError, asyncio.CancelledError):
+        return
+
+
+async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
+    async with turn_taken():
+        return await run_in_threadpool(_past, tools, job, after)
+
+
+def _past(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
+    """The events on record above a sequence, and whether the last of all ended the job."""
+    with clear_errors():
+        record = tools.connections.jobs.record(job)
+        if record is None:
+            return [], True
+        past = [told(event) for event in events_of(record, tools, after)]
+    return past, past[-1].is_final if past else JobState(record.state).is_final
+
+
+def _message(event: DeliveryOutcome) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, event.type.encode(), event.data)

@@ -1,0 +1,112 @@
+"""Images under their links: `/files/{name}`, for whoever holds a signed link, and for the tenants that own them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from retouch.blobs import BlobMissing, BlobStore, image_names, is_thumbnail
+from retouch.images.thumbnails import thumbnail_of
+from retouch.store.blob_retention import owns_blob
+from retouch.store.redis_client import clear_errors
+from retouch.store.tenants import ApiKey
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import authenticate
+from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.request_turns import give_up_turn
+
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+FILE_HEADERS = {
+    # The name is made from the bytes: what it names can go, and never change.
+    "Cache-Control": "private, max-age=31536000, immutable",
+    # Bytes that a user supplied are shown as an image or not at all.
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+IMAGE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The image.",
+        "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
+    },
+    304: {"description": "Unchanged since the ETag that was named."},
+}
+GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
+
+router = APIRouter(tags=["files"])
+
+
+@router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
+@router.get(
+    "/files/{name:path}", operation_id="read_file", response_class=Response,
+    responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
+)  # fmt: skip
+async def read_file(
+    name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
+    expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
+    signature: Annotated[str, Query(description="As the link says.")] = "",
+) -> Response:  # fmt: skip
+    """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
+    tenant = ""
+    if not signature:
+        key = await authenticate(request, await _bearer(request))
+        if not await run_in_threadpool(_may_read, tools, key, name):
+            raise ProblemError("not-found", GONE)
+        tenant = key.tenant
+    elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
+        raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
+    return await serve_blob(tools, tenant, name, if_none_match)
+
+
+def _may_read(tools: Dependencies, key: ApiKey, name: str) -> bool:
+    with clear_errors():
+        return key.role == "ops" or owns_blob(tools.client, key.tenant, name)
+
+
+def _is_signed(tools: Dependencies, name: str, expires: str, signature: str) -> bool:
+    with clear_errors():
+        return tools.signer.verify(name, expires, signature)
+
+
+async def serve_blob(tools: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
+    """
+    Return a blob's bytes, or 304; a thumbnail is made when it is first asked for.
+
+    `tenant` is whose turn it takes to read; "" for whoever holds a link.
+    """
+    await give_up_turn()
+    return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
+
+
+def _read(tools: Dependencies, tenant: str, name: str, if_none_match: str) -> Response:
+    blobs = tools.blobs
+    etag = f'"{name.rpartition("/")[2]}"'
+    try:
+        if etag in if_none_match and blobs.exists(name):
+            return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
+        data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
+    except (BlobMissing, ValueError):
+        raise ProblemError("not-found", GONE) from None
+    media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
+
+
+def _bytes_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -> bytes:
+    try:
+        return blobs.get(name)
+    except BlobMissing:
+        if not is_thumbnail(name):
+            raise
+    return blobs.get(thumbnail_of(blobs, _whole_of(blobs, name), turn))
+
+
+def _whole_of(blobs: BlobStore, thumbnail: str) -> str:
+    """Return the name of the image that a thumbnail is of."""
+    for name in image_names(thumbnail):
+        if blobs.exists(name):
+            return name
+    raise BlobMissing(thumbnail)

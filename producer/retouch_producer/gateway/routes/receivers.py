@@ -1,0 +1,183 @@
+"""`/v1/receivers`: where a tenant's events go; made, tested, rotated, switched off and on, removed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from retouch.admission import Options, resolve_options
+from retouch.egress.http import make_session
+from retouch.egress.webhook import post_webhook
+from retouch.errors import InvalidEdit
+from retouch.events import Event, iso
+from retouch.ids import receiver_id
+from retouch.store.receivers import Receiver
+from retouch.store.redis_client import clear_errors
+from retouch.store.tenants import ApiKey
+from retouch_producer.documents import Document, receiver_document
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import Caller, may_see, scope
+from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
+from retouch_producer.gateway.http.errors import documented, not_found
+from retouch_producer.gateway.http.request_turns import give_up_turn
+from retouch_producer.gateway.routes.edits import body_of
+from retouch_producer.gateway.schemas import admin as admin_schemas
+
+router = APIRouter(prefix="/v1/receivers", tags=["receivers"])
+_READ = documented(401, 404, 422, 503)
+
+
+def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
+    """Read a receiver; one that is not there or another tenant's is the same 404."""
+    with clear_errors():
+        receiver = tools.connections.receivers.get(identity)
+    if receiver is None or not may_see(key, receiver.tenant):
+        raise not_found("receiver")
+    return receiver
+
+
+@router.post(
+    "", operation_id="add_receiver", status_code=201, response_model=admin_schemas.Receiver,
+    openapi_extra=body_of(admin_schemas.ReceiverRequest), responses=documented(400, 401, 408, 413, 415, 422, 503),
+)  # fmt: skip
+async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONResponse:
+    """
+    Let a URL hear of every job of the tenant; the answer has the secret that verifies what it gets.
+
+    Adding the same URL again changes what it hears of and keeps its secret. With `every_job` false nothing changes but
+    that there is a receiver: for the secret of a URL that jobs name as their webhook.
+    """
+    body = await read_json(request, SINGLE_MOST)
+    url, events, tenant = _checked(body, key, tools)
+    every_job = body.get("every_job", True)
+    receiver = await run_in_threadpool(_add, tools, tenant, url, events if every_job else None)
+    headers = {"Location": f"/v1/receivers/{receiver.id}"}
+    return JSONResponse(receiver_document(receiver, show_secret=True), 201, headers)
+
+
+def _add(tools: Dependencies, tenant: str, url: str, events: list[str] | None) -> Receiver:
+    with clear_errors():
+        if events is None:
+            return tools.connections.receivers.ensure(tenant, url)
+        return tools.connections.receivers.add(tenant, url, events)
+
+
+def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[str, list[str], str]:
+    known_fields = admin_schemas.ReceiverRequest.model_fields
+    faults = [(name[:80], "is not a field of a receiver") for name in body if name not in known_fields]
+    url, events, tenant = body.get("url"), body.get("events") or [], body.get("tenant") or key.tenant
+    if not isinstance(url, str) or not url:
+        faults.append(("url", "expected an http(s) URL"))
+    if not isinstance(events, list) or not all(isinstance(one, str) for one in events):
+        faults.append(("events", "expected a list of texts"))
+    if not isinstance(body.get("every_job", True), bool):
+        faults.append(("every_job", "expected true or false"))
+    if not isinstance(tenant, str) or (key.role != "ops" and tenant != key.tenant):
+        faults.append(("tenant", "expected none or the key's own; only a key of role ops may name another"))
+    if faults:
+        raise InvalidEdit(faults)
+    try:
+        resolve_options(Options(tenant=tenant, webhook=url, events=events), tools.settings, receiver_id)  # type: ignore[arg-type]
+    except InvalidEdit as error:
+        raise InvalidEdit([("url" if name == "webhook" else name, words) for name, words in error.faults]) from None
+    return str(url), events, tenant
+
+
+@router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
+def list_receivers(
+    key: Caller, tools: Tools,
+    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
+) -> JSONResponse:  # fmt: skip
+    """List receivers, those of single jobs too; never their secrets."""
+    wanted = scope(key, tenant)
+    with clear_errors():
+        found = tools.connections.receivers.all(wanted)
+    return JSONResponse({"data": [_document(one) for one in found]})
+
+
+def _document(receiver: Receiver, *, show_secret: bool = False) -> Document:
+    return {"secret": None, **receiver_document(receiver, show_secret=show_secret)}
+
+
+@router.get("/{receiver_id}", operation_id="read_receiver", response_model=admin_schemas.Receiver, responses=_READ)
+def read_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+    """Read one receiver."""
+    return JSONResponse(_document(known(tools, receiver_id, key)))
+
+
+@router.delete("/{receiver_id}", operation_id="remove_receiver", status_code=204, responses=_READ)
+def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
+    """Remove a receiver: nothing new is sent to it; what waits for it ends as dead."""
+    receiver = known(tools, receiver_id, key)
+    with clear_errors():
+        tools.connections.receivers.remove(receiver.id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{receiver_id}/rotate", operation_id="rotate_receiver", response_model=admin_schemas.Receiver, responses=_READ
+)
+def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+    """Make a new secret and show it; the old one signs beside it for a day."""
+    receiver = known(tools, receiver_id, key)
+    with clear_errors():
+        rotated = tools.connections.receivers.rotate(receiver.id)
+    return JSONResponse(_document(rotated or receiver, show_secret=True))
+
+
+@router.post(
+    "/{receiver_id}/disable", operation_id="disable_receiver", response_model=admin_schemas.Receiver, responses=_READ
+)
+def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+    """Send it nothing new; redelivery by hand still works."""
+    return _switched(tools, known(tools, receiver_id, key), True)
+
+
+@router.post(
+    "/{receiver_id}/enable", operation_id="enable_receiver", response_model=admin_schemas.Receiver, responses=_READ
+)
+def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+    """Send to it again, with its failures forgotten."""
+    return _switched(tools, known(tools, receiver_id, key), False)
+
+
+def _switched(tools: Dependencies, receiver: Receiver, disabled: bool) -> JSONResponse:
+    with clear_errors():
+        changed = tools.connections.receivers.set_disabled(receiver.id, disabled)
+    return JSONResponse(_document(changed or receiver))
+
+
+@router.post(
+    "/{receiver_id}/test", operation_id="test_receiver", response_model=admin_schemas.TestAnswer,
+    responses=documented(401, 404, 422, 429, 503),
+)  # fmt: skip
+async def test_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+    """Send a signed test event now and return the answer; it counts for nothing. Four at once for one tenant."""
+    receiver = await run_in_threadpool(known, tools, receiver_id, key)
+    await give_up_turn()
+    return JSONResponse(await tools.receiver_tests.run(receiver.tenant, _test, tools, receiver))
+
+
+def _test(tools: Dependencies, receiver: Receiver) -> Document:
+    with make_session(tools.settings.dangerous_allow_private_networks, 1) as session:
+        answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
+    status = getattr(answer, "status", None)
+    words = getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", "")
+    return {
+        "receiver": receiver.id,
+        "accepted": status is not None and 200 <= status < 300,
+        "status": status,
+        "trouble": getattr(answer, "kind", None),
+        "answer": words,
+        "latency_s": round(answer.elapsed_s, 3),
+    }
+
+
+def _test_event(receiver: Receiver) -> Event:
+    data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
+    return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}

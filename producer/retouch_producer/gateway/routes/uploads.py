@@ -1,0 +1,108 @@
+"""`/v1/uploads`: a picture that is nowhere on the web becomes a URL that can be used as init_image."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from python_multipart.multipart import Field, File, create_form_parser
+
+from retouch.events import iso
+from retouch.images.validation import ImageFault, ImageLimits, check
+from retouch.store.blob_retention import keep_blob
+from retouch.store.redis_client import clear_errors
+from retouch_producer.documents import Document
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import Caller
+from retouch_producer.gateway.http.body import UPLOAD_MOST, UPLOAD_WITHIN_S, read_body
+from retouch_producer.gateway.http.errors import ProblemError, documented, invalid
+from retouch_producer.gateway.http.request_turns import give_up_turn
+from retouch_producer.gateway.schemas import edits as edit_schemas
+
+KEPT_S = 7 * 86_400.0
+_FRAMING_MOST, _PARTS_MOST = 4_096, 100
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    }
+}
+_KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+
+
+@router.post(
+    "", operation_id="upload_picture", status_code=201, response_model=edit_schemas.Upload,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)},
+        }
+    },
+    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
+)  # fmt: skip
+async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
+    """
+    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
+
+    The URL lives for a week; jobs that use it keep its picture for as long as they need it.
+    """
+    kind = request.headers.get("content-type", "").strip()
+    await give_up_turn()
+    async with tools.upload_limiter.of(key.tenant):
+        body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
+        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)
+
+
+def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
+    if kind.lower().startswith("multipart/form-data"):
+        body = _file_in_form(body, kind)
+    elif kind.partition(";")[0].strip().lower() not in _KINDS:
+        raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
+    with tools.decoding.hold(tenant):
+        picture = check(body, replace(ImageLimits(), max_bytes=UPLOAD_MOST))
+    if isinstance(picture, ImageFault):
+        raise invalid([("file", picture.message)])
+    name = tools.blobs.put(body, picture.suffix)
+    with clear_errors():
+        keep_blob(tools.client, name, KEPT_S, tenant)
+        url = tools.blobs.link(name, KEPT_S)
+    return {
+        "url": url,
+        "sha256": picture.sha256,
+        "width": picture.width,
+        "height": picture.height,
+        "bytes": picture.bytes,
+        "format": picture.format,
+        "expires_at": iso(math.floor(time.time() + KEPT_S)),
+    }
+
+
+def _file_in_form(body: bytes, kind: str) -> bytes:
+    """Return the bytes of the form's first part that is a file. Raises `malformed-body` and `invalid-request`."""
+    parts: list[File | Field] = []
+
+    def take(part: File | Field) -> None:
+        # Without a bound, a million empty parts would compute for six seconds.
+        if len(parts) == _PARTS_MOST:
+            raise ValueError("more parts than a form with a picture has")
+        parts.append(part)
+
+    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # the body is here already, a copy on disk helps nobody
+    try:
+        parser = create_form_parser({"Content-Type": kind.encode("latin-1")}, take, take, in_memory)
+        parser.write(body)
+    except ValueError:
+        raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None
+    file = next((part.file_object for part in parts if isinstance(part, File)), None)
+    if file is None:
+        raise invalid([("file", "expected a part with a file, got none")])
+    file.seek(0)
+    return file.read()

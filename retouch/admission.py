@@ -1,0 +1,236 @@
+"""
+The door: a request checked and spelt as a record, without any I/O but the naming of a receiver.
+
+Options are checked once for all the edits that share them (`resolve_options`), then each edit is admitted on those
+terms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retouch.addresses import fault_of
+from retouch.blobs import name_in
+from retouch.edit import Edit, is_text
+from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
+from retouch.ids import new_job_id, receiver_id
+from retouch.settings import Settings
+from retouch.states import EVENTS
+from retouch.store.jobs import PRIORITY_BOOST_S, EnqueueResult, NewJob
+from retouch.store.records import JobSpec
+
+DEFAULT_TENANT = "default"
+DEADLINE_MOST_S = 30 * 86_400.0
+_PLACE = re.compile(r"edits\[\d+\]\.?")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    How a job is to be run and who is told; `None` means the setting's default.
+
+    `priority` is `high`, `normal` or `low` (ten minutes of age each way); `deadline_s` counts from enqueueing;
+    `webhook` is a URL, `callback` an allow-listed Celery task, `events` what they hear of beside the final events;
+    `tags` come back in every event.
+    """
+
+    idempotency_key: str = field(default="", repr=False)
+    priority: str = "normal"
+    tenant: str = DEFAULT_TENANT
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+    max_charges: int | None = None
+    webhook: str = field(default="", repr=False)
+    callback: str = ""
+    events: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedOptions:
+    """Options that were checked, as the record holds them; `networks` are private ones that addresses may be in."""
+
+    idempotency_key: str
+    networks: tuple[str, ...]
+    common: dict[str, Any]
+
+
+def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
+    """
+    Check options and give the terms on which edits are admitted; `receiver(tenant, url)` names a webhook's receiver.
+
+    Raises `InvalidEdit` naming every fault.
+    """
+    if faults := _option_faults(options, settings):
+        raise InvalidEdit(faults)
+    policy = {name: value for name in ("max_attempts", "max_charges") if (value := getattr(options, name)) is not None}
+    common = {
+        "tenant": options.tenant,
+        "deadline_s": options.deadline_s or settings.deadline_s,
+        "policy": policy,
+        "receivers": (receiver(options.tenant, options.webhook),) if options.webhook else (),
+        "events": tuple(options.events),
+        "callback": _callback(options.callback, settings) or "",
+        "priority": options.priority,
+        "tags": dict(options.tags),
+    }
+    return ResolvedOptions(options.idempotency_key, settings.dangerous_allow_private_networks, common)
+
+
+def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
+    """
+    Spell one edit as a job that can be put in, on terms that were agreed.
+
+    Raises `InvalidEdit` when its address is not one that the endpoint could read.
+    """
+    if fault := fault_of(edit.init_image, terms.networks):
+        raise InvalidEdit([("init_image", fault)])
+    spec = JobSpec(edit=edit.fields(), **terms.common)
+    text = spec.to_json()
+    print_ = fingerprint(text) if terms.idempotency_key else "-"
+    return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
+
+
+class Admission:
+    """
+    The edits of one call on their way through the door; the faults of all of them are collected.
+
+    `common` options hold for every edit, an edit's own go over them. `receivers` are the (tenant, URL) that webhooks
+    name: they must exist before the jobs do. Raises `InvalidEdit` at once when the common options are wrong.
+    """
+
+    def __init__(self, common: Mapping[str, Any], settings: Settings) -> None:
+        self.receivers: set[tuple[str, str]] = set()
+        self._common, self._settings = common, settings
+        self._terms: ResolvedOptions | None = None
+        self._jobs: list[NewJob] = []
+        self._faults: list[tuple[int, str, str]] = []
+        self._count = 0
+
+    def take(self, edit: Edit, own: Mapping[str, Any]) -> None:
+        """Admit one more edit, or note what is wrong with it."""
+        shared = None if own else self._shared()
+        try:
+            self._jobs.append(admit(edit, shared or self._agree({**self._common, **own})))
+        except InvalidEdit as error:
+            self._faults += [(self._count, name, message) for name, message in error.faults]
+        self._count += 1
+
+    def jobs(self) -> list[NewJob]:
+        """Give the jobs; raises `InvalidEdit` naming every fault, of more edits than one as `edits[3].prompt`."""
+        if self._faults:
+            many = self._count > 1
+            raise InvalidEdit([(f"edits[{at}].{name}" if many else name, text) for at, name, text in self._faults])
+        return self._jobs
+
+    def _shared(self) -> ResolvedOptions:
+        if self._terms is None:
+            self._terms = self._agree(self._common)
+        return self._terms
+
+    def _agree(self, options: Mapping[str, Any]) -> ResolvedOptions:
+        return resolve_options(options_of(options), self._settings, self._receiver)
+
+    def _receiver(self, tenant: str, url: str) -> str:
+        self.receivers.add((tenant, url))
+        return receiver_id(tenant, url)
+
+
+def options_of(values: Mapping[str, Any]) -> Options:
+    """Read options as they were given by name; raises `TypeError` for a name that is none."""
+    if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
+        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
+    absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
+    given: dict[str, Any] = {name: value for name, value in values.items() if name not in absent}
+    return Options(**given)
+
+
+def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
+    """Return the one error for requests that were refused: faults first, then conflicts, then a lack of room."""
+    errors = [(place, result.error) for place, result in enumerate(results) if result.error]
+    if not errors:
+        return None
+    if faults := [fault for place, error in errors for fault in _faults_of(error, place, len(results))]:
+        return InvalidEdit(faults)
+    if conflicts := [place for place, error in errors if isinstance(error, IdempotencyConflict)]:
+        return IdempotencyConflict(
+            f"{len(conflicts)} of {len(results)} requests repeat an idempotency key with another request (the first is "
+            f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
+        )
+    if full := [error for _, error in errors if isinstance(error, QueueFull)]:
+        return QueueFull(full[0].tenant, full[0].reason, len(full), full[0].retry_after_s)
+    return errors[0][1]
+
+
+def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
+    """Return an invalid edit's faults, named by its place where there are several."""
+    if not isinstance(error, InvalidEdit):
+        return []
+    prefix = f"edits[{place}]." if count > 1 else ""
+    return [(prefix + _PLACE.sub("", name, count=1), message) for name, message in error.faults]
+
+
+def fingerprint(spec_json: str) -> str:
+    """
+    Give a short hash of a request: the same request has the same one, in whatever order its parts came.
+
+    A link to one of our blobs counts as the blob it leads to, since each minting signs it anew.
+    """
+    spec = json.loads(spec_json)
+    if name := name_in(spec.get("edit", {}).get("init_image", "")):
+        spec["edit"]["init_image"] = name
+    canonical = json.dumps(spec, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _callback(task: str, settings: Settings) -> str | None:
+    """Give the allow-listed `task@queue` for a task's name, or None where it is not on the list."""
+    for allowed in settings.callback_tasks:
+        if task in (allowed, allowed.partition("@")[0]):
+            return allowed if "@" in allowed else f"{allowed}@celery"
+    return None
+
+
+def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]]:
+    faults = []
+    if options.priority not in PRIORITY_BOOST_S:
+        faults.append(("priority", f"expected one of {', '.join(PRIORITY_BOOST_S)}, got {options.priority!r:.40}"))
+    if not isinstance(options.tenant, str) or not _TENANT.fullmatch(options.tenant):
+        faults.append(("tenant", "expected 1 to 64 letters, digits, dots, dashes or underscores"))
+    for name, most in (("deadline_s", DEADLINE_MOST_S), ("max_attempts", 100), ("max_charges", 10)):
+        faults += _bound(name, getattr(options, name), most)
+    if options.callback and not _callback(options.callback, settings):
+        faults.append(("callback", f"task {options.callback!r:.80} is not on the allow-list RETOUCH_CALLBACK_TASKS"))
+    if options.webhook and (fault := fault_of(options.webhook, settings.dangerous_allow_private_networks)):
+        faults.append(("webhook", fault))
+    if len(options.idempotency_key) > _KEY_MOST or not options.idempotency_key.isprintable():
+        faults.append(("idempotency_key", f"expected at most {_KEY_MOST} printable characters"))
+    if unknown := sorted(set(options.events) - EVENTS):
+        faults.append(("events", f"expected some of {', '.join(sorted(EVENTS))}, got {unknown[0]!r:.40}"))
+    return faults + _tag_faults(options.tags)
+
+
+def _bound(name: str, value: Any, most: float) -> list[tuple[str, str]]:
+    if value is None:
+        return []
+    whole = name != "deadline_s"
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
+    wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:,.0f}"
+    return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]
+
+
+def _tag_faults(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    if len(tags) > _TAGS_MOST:
+        return [("tags", f"expected at most {_TAGS_MOST} tags, got {len(tags)}")]
+    for name, value in tags.items():
+        texts = isinstance(name, str) and isinstance(value, str) and is_text(name + value)
+        if not texts or len(name) + len(value) > _TAG_MOST:
+            return [("tags", f"expected names and values that are text, at most {_TAG_MOST} characters together")]
+    return []

@@ -1,0 +1,268 @@
+"""
+Connections that go only where they may: one lookup, every answer vetted, connected to the vetted answer.
+
+The seam is `_new_conn` of urllib3's connections, reached through `poolmanager.pool_classes_by_scheme`: whatever uses
+the session passes it, redirects and retries included. Host header, SNI and certificate keep the name. A connection
+also knows the call it serves, so that the call learns whether any byte of its request may have left this process.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import cache
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
+
+from retouch.addresses import AddressRefused, SocketAddress, resolve, vet
+from retouch.egress.deadline import Deadline
+
+REUSE_WITHIN_S = 1.0
+"""
+A connection idle for longer is not used again. Servers close idle connections after 2 s and more; a request that
+crosses such a close looks like a reset after sending, and for a paid POST that would be an unknown charge.
+"""
+
+STATUSES_MOST = 20
+"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
+
+
+class Call:
+    """
+    One request on its way: its deadline, and whether any byte of it may have left.
+
+    `sent` turns True before the first byte is handed to the kernel. Until connected, TLS included, the deadline is
+    the one for connecting; from then on the total.
+    """
+
+    __slots__ = ("deadline", "sent", "total_at")
+
+    def __init__(self, connect_s: float, total_s: float) -> None:
+        now = time.monotonic()
+        self.total_at = now + total_s
+        self.deadline = Deadline(now + min(connect_s, total_s))
+        self.sent = False
+
+    def connected(self) -> None:
+        """Move the deadline from connecting to the whole call."""
+        self.deadline.at = self.total_at
+
+
+_this_thread = threading.local()
+
+
+def serve(call: Call | None) -> None:
+    """Make the connections that this thread opens or reuses serve this call, until told otherwise."""
+    _this_thread.call = call
+
+
+_CHUNK_LINE_MOST = 4_096
+_CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+
+
+class _Bounded(http.client.HTTPResponse):
+    """The standard library's reader, with an end where the peer decides when there is one."""
+
+    _statuses = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._statuses += 1
+        if self._statuses > STATUSES_MOST:
+            raise http.client.HTTPException("more interim answers than one needs")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # not in the library's stubs
+        return status
+
+    def _read_next_chunk_size(self) -> int:
+        line = self.fp.readline(_CHUNK_LINE_MOST)
+        # A line that was cut may read as a size: "0" of "0f3a" would pass for the end of a whole answer.
+        if not line.endswith(b"\n"):
+            raise ValueError("the size of a chunk was cut")
+        if not (found := _CHUNK_LINE.fullmatch(line)):
+            raise http.client.HTTPException("expected the size of a chunk")
+        return int(found[1], 16)
+
+    def _read_and_discard_trailer(self) -> None:
+        http.client.parse_headers(self.fp)  # as many at most as an answer may have headers
+
+
+class _Guarded(HTTPConnection):
+    """What both schemes share; `networks` is set per session, None means that the operator chose the address."""
+
+    response_class = _Bounded
+    networks: tuple[str, ...] | None = ()
+    _call: Call | None = None
+    _gathered: list[bytes]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may hand this connection out again: alive, and idle for no longer than allowed."""
+        if (previous := self._call) is not None:
+            previous.deadline.lift()
+            idle_s = time.monotonic() - (previous.deadline.lifted_at or 0.0)
+            if previous.deadline.expired or idle_s > REUSE_WITHIN_S:
+                return False
+        return super().is_connected
+
+    def _new_conn(self) -> socket.socket:
+        self._call = call = getattr(_this_thread, "call", None)
+        give_up_at = call.deadline.at if call else time.monotonic() + (self.timeout or 5.0)
+        connection = self._connect(give_up_at)
+        if call:
+            call.deadline.watch(connection)
+        return connection
+
+    def _connect(self, give_up_at: float) -> socket.socket:
+        try:
+            answers = _lookup(self._dns_host, self.port, self.networks, give_up_at)
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, "the name was not resolved") from error
+        fault = OSError("the name has no address")
+        for tried, answer in enumerate(answers):
+            within_s = max((give_up_at - time.monotonic()) / (len(answers) - tried), 0.001)
+            try:
+                return _connected(answer, within_s, self.socket_options or ())
+            except OSError as error:
+                fault = error
+        raise NewConnectionError(self, "no address answered") from fault
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send head and body with one system call: apart, they cost a tenth of the whole exchange."""
+        self._gathered = []
+        super().request(*args, **options)
+        data, self._gathered = b"".join(self._gathered), []
+        if self.sock is None:
+            self.connect()
+        call = getattr(_this_thread, "call", None)
+        if call is not None:
+            self._attach(call)
+            if call.deadline.expired:  # cut while connecting: certainly nothing was sent
+                raise NewConnectionError(self, "no connection in time")
+            call.sent = True
+        self.sock.sendall(data)
+
+    def send(self, data: Any) -> None:
+        """Keep a part of the request until all parts are there."""
+        self._gathered.append(data)
+
+    def _attach(self, call: Call) -> None:
+        call.connected()
+        self.sock.settimeout(call.deadline.left_s())
+        if self._call is not call:  # a connection used again
+            self._call = call
+            call.deadline.watch(self.sock)
+
+
+class _GuardedTls(_Guarded, HTTPSConnection):
+    """The same, with TLS; certificate and SNI are those of the name."""
+
+
+def _connected(answer: SocketAddress, within_s: float, options: Sequence[Any]) -> socket.socket:
+    connection = socket.socket(answer.family, socket.SOCK_STREAM)
+    try:
+        for option in options:
+            connection.setsockopt(*option)
+        connection.settimeout(within_s)
+        connection.connect(answer.sockaddr)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _lookup(host: str, port: int, networks: tuple[str, ...] | None, give_up_at: float) -> list[SocketAddress]:
+    """Resolve in time: the C library's resolver cannot be interrupted, so a name is looked up by a thread we leave."""
+    host = host.strip("[]")
+    if vet(host, ("0.0.0.0/0", "::/0")):  # a literal: nothing to wait for
+        return resolve(host, port, networks)
+    found: Future[list[SocketAddress]] = Future()
+    threading.Thread(target=_look_up, args=(found, host, port, networks), name="retouch-lookup", daemon=True).start()
+    return found.result(max(give_up_at - time.monotonic(), 0.001))
+
+
+def _look_up(found: Future[list[SocketAddress]], host: str, port: int, networks: tuple[str, ...] | None) -> None:
+    try:
+        found.set_result(resolve(host, port, networks))
+    except (OSError, ValueError, AddressRefused) as error:
+        found.set_exception(error)
+
+
+class GuardedAdapter(HTTPAdapter):
+    """An adapter whose pools make guarded connections, share one TLS context and never retry."""
+
+    def __init__(self, networks: tuple[str, ...] | None, pool_size: int, ca_file: str) -> None:
+        self.networks = networks
+        self._pools = _pool_classes(networks)
+        self._tls = _tls_context(ca_file)
+        super().__init__(pool_connections=max(pool_size, 16), pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        """Make the pools; they share one TLS context, since reading the CA bundle per connection costs 15 ms."""
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+
+@cache
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """One for the process: reading a CA bundle takes 20 ms and a megabyte."""
+    context = create_urllib3_context()
+    context.load_verify_locations(ca_file)
+    return context
+
+
+def _pool_classes(networks: tuple[str, ...] | None) -> dict[str, type[HTTPConnectionPool]]:
+    plain = type("GuardedConnection", (_Guarded,), {"networks": networks})
+    tls = type("GuardedTlsConnection", (_GuardedTls,), {"networks": networks})
+    return {
+        "http": type("GuardedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("GuardedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }
+
+
+def make_session(
+    networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
+) -> requests.Session:
+    """
+    A tuned session: one for the whole process, shared by its threads, `pool_size` connections kept per host.
+
+    `networks=None` is for addresses that the operator set (the endpoint); a sequence makes a guarded session for
+    addresses that users supply, which reaches the public internet and what is inside these networks. No
+    environment (proxies, netrc), cookies, redirects or retries.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    adapter = GuardedAdapter(None if networks is None else tuple(networks), pool_size, ca_file)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    _keep_urls_out_of_logs()
+    return session
+
+
+def adapter_of(session: requests.Session) -> GuardedAdapter:
+    """The adapter of a session that `make_session` made: its pools and its networks."""
+    adapter = session.adapters["https://"]
+    assert isinstance(adapter, GuardedAdapter), "expected a session of make_session"
+    return adapter
+
+
+def _keep_urls_out_of_logs() -> None:
+    for name in ("urllib3.connection", "urllib3.connectionpool"):
+        logging.getLogger(name).addFilter(_drop)
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    """Drop the record: urllib3 logs full URLs, which are the customers', at DEBUG and at WARNING."""
+    return False

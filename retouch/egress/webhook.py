@@ -1,0 +1,30 @@
+"""The one way in which a webhook leaves: the event's bytes, signed for this attempt, over the guarded session."""
+
+from __future__ import annotations
+
+import time
+
+import requests
+
+from retouch.egress.http import Answer, Trouble, send
+from retouch.egress.webhook_body import event_body
+from retouch.events import Event
+from retouch.store.receivers import Receiver
+from retouch.webhooks import sign
+
+CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 15.0
+EXCERPT_BYTES = 4_096
+
+
+def post_webhook(session: requests.Session, receiver: Receiver, identity: str, event: Event) -> Answer | Trouble:
+    """
+    POST an event to a receiver; `identity` is the event's, the same over all attempts. Follows no redirect.
+
+    At most 4 KiB of the answer are read. Make the session with `make_session` and the networks of the settings.
+    """
+    now, body = time.time(), event_body(event)
+    headers = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}
+    return send(
+        session, "POST", receiver.url, data=body, headers=headers, timeout_s=TIMEOUT_S,
+        connect_timeout_s=CONNECT_TIMEOUT_S, max_bytes=EXCERPT_BYTES, truncate=True,
+    )  # fmt: skip

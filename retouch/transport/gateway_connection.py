@@ -1,0 +1,168 @@
+"""HTTP to the gateway with the standard library: connections are kept, answers are read whole, errors become ours."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from pydantic import SecretStr
+
+from retouch.blobs import BlobError
+from retouch.errors import (
+    IdempotencyConflict,
+    InvalidEdit,
+    QueueFull,
+    RetouchError,
+    StoreUnavailable,
+    Unauthorized,
+    UnknownJob,
+)
+
+_KEPT_MOST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway said."""
+
+    status: int
+    body: bytes
+
+    def document(self) -> dict[str, Any]:
+        """Read the body as a JSON object; what is none comes from something that is no gateway."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise StoreUnavailable(f"expected a Retouch gateway, got an answer of status {self.status} without JSON")
+        return value
+
+
+class StateConflict(RetouchError):
+    """The state of a job does not allow what was asked for."""
+
+
+class GatewayConnections:
+    """
+    Kept connections to one gateway. Safe for threads: each call has a connection to itself.
+
+    It follows no redirect and uses no proxy. Whatever is sent may be sent again: what enqueues carries an idempotency
+    key. `timeout_s` is the longest silence.
+    """
+
+    def __init__(self, url: str, api_key: SecretStr, timeout_s: float) -> None:
+        self._where = urlsplit(url)
+        self._key, self._timeout_s = api_key, timeout_s
+        self._idle: deque[HTTPConnection] = deque()
+
+    def exchange(
+        self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """
+        Ask and read the whole answer; raises the error that the answer stands for.
+
+        Failure policy: a kept connection that was closed meanwhile looks like a lost answer, so the call is made once
+        more on a new one; a new one that fails is an outage.
+        """
+        given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
+        sent = {"Authorization": f"Bearer {self._key.get_secret_value()}", "Accept": "application/json"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+        if data is not None:
+            sent["Content-Type"] = "application/octet-stream" if data is body else "application/json"
+        answer = self._ask(method, target, data, {**sent, **(headers or {})})
+        if answer.status >= 300:
+            raise error_of(answer)
+        return answer
+
+    def _ask(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        idle = self._idle
+        try:
+            kept: HTTPConnection | None = idle.pop()
+        except IndexError:
+            kept = None
+        for connection in (kept, self._connect()) if kept else (self._connect(),):
+            try:
+                connection.request(method, target, data, headers)
+                return self._read(connection, connection.getresponse(), idle)
+            except (OSError, HTTPException) as error:
+                connection.close()
+                if connection is not kept or isinstance(error, TimeoutError):
+                    raise _outage(f"did not answer ({type(error).__name__})") from error
+        raise AssertionError("the last connection answers or raises")
+
+    def _read(self, connection: HTTPConnection, response: HTTPResponse, idle: deque[HTTPConnection]) -> Answer:
+        body = response.read()
+        if response.will_close or len(idle) >= _KEPT_MOST:
+            connection.close()
+        else:
+            idle.append(connection)
+        if idle is not self._idle:  # closed while this call was under way
+            _close_all(idle)
+        return Answer(response.status, body)
+
+    def _connect(self) -> HTTPConnection:
+        host, port = str(self._where.hostname), self._where.port
+        if self._where.scheme == "https":
+            return HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+        return HTTPConnection(host, port, timeout=self._timeout_s)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
+
+    def close(self) -> None:
+        """Close the connections that are kept; those in use are closed behind their calls."""
+        idle, self._idle = self._idle, deque()
+        _close_all(idle)
+
+
+def _close_all(idle: deque[HTTPConnection]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
+
+
+def error_of(answer: Answer) -> RetouchError:
+    """Give the error that an answer of the gateway stands for."""
+    if answer.status >= 500 or answer.status < 400:
+        outage = _outage(f"answered {answer.status}")
+        return BlobError(str(outage)) if b"/problems/image-store-unavailable" in answer.body else outage
+    return error_in(answer.document())
+
+
+def _outage(what: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the gateway {what}; whether the last call was carried out is not known. Repeating it is safe: enqueue again "
+        "with the same idempotency key."
+    )
+
+
+def error_in(problem: dict[str, Any]) -> RetouchError:
+    """Give the error that a problem document stands for, as a queue over Redis would raise it."""
+    kind, detail = str(problem.get("type", "")).rpartition("/")[2], str(problem.get("detail", ""))
+    match kind:
+        case "unauthorized" | "forbidden":
+            return Unauthorized(f"the gateway refused the API key: {detail}")
+        case "not-found":
+            return UnknownJob(detail)
+        case "conflict" | "no-image-yet":
+            return StateConflict(detail)
+        case "slow-body":
+            return _outage("gave up reading the request")
+        case "idempotency-conflict":
+            return IdempotencyConflict(f"{detail}. Use a new key for a new request.")
+        case "backlog-full" | "budget-spent" | "too-many-at-once":
+            reason = "requests" if kind == "too-many-at-once" else kind.partition("-")[0]
+            return QueueFull("of this key", reason, 1, float(problem.get("retry_after_s") or 0))
+    faults = [(str(fault["field"]), str(fault["message"])) for fault in problem.get("faults", ())]
+    return InvalidEdit(faults or [("request", detail or kind)])

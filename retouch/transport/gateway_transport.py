@@ -1,0 +1,266 @@
+"""Access over the HTTP gateway: the same calls, results and errors as over Redis."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
+from retouch.batches import batched
+from retouch.blobs import BlobMissing
+from retouch.concurrency import Concurrency
+from retouch.errors import UnknownJob
+from retouch.events import Event
+from retouch.outcomes import Image
+from retouch.settings import ALL_ADDRESSES, Settings
+from retouch.states import JobState
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.jobs import EnqueueResult, refused
+from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import By, UsageRow
+from retouch.store.receivers import Receiver
+from retouch.store.records import JobRecord
+from retouch.transport.documents import delivery_from, job_from, lane_from, receiver_from
+from retouch.transport.feed_listener import Listener
+from retouch.transport.gateway_connection import GatewayConnections, StateConflict, error_in
+from retouch.transport.interface import EditWithOptions, not_on_record
+
+_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
+_PAGE = 100
+_NEWS_EVERY_S = 0.1  # at the most often; while there is nothing, the gateway keeps a look waiting
+_WAIT = {"Prefer": "wait=1"}  # short enough that closing a client, or the end of a wait, is not held up
+
+
+class GatewayTransport:
+    """The queue over a gateway. On an event loop the HTTP calls are made in a few threads, sixteen at once."""
+
+    def __init__(self, settings: Settings, concurrency: Concurrency) -> None:
+        self._settings, self.concurrency = settings, concurrency
+        self._wire = GatewayConnections(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
+        self.listener = Listener(concurrency, _NEWS_EVERY_S)
+
+    async def _get(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> dict[str, Any]:
+        return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query, None, headers)).document()
+
+    async def _post(self, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+        return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body)).document()
+
+    async def open(self) -> None:
+        """Do nothing: there is nothing to make ready."""
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        await self.concurrency.close()
+        self._wire.close()
+
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+        """
+        Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
+
+        What only the gateway can tell (a private address, a callback that is not on its list) refuses that edit alone,
+        after the others are in. Every edit goes with an idempotency key, one of ours if need be, so that a call may be
+        repeated after a lost answer.
+        """
+        await self._check(asked, common)
+        results: list[EnqueueResult] = []
+        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
+            answer = await self._post("/v1/edits/batch", {"edits": batch})
+            for (_, own), item in zip(asked[start : start + len(batch)], answer["items"], strict=True):
+                results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
+        if error := enqueue_error(results):
+            raise error
+        return results
+
+    async def _check(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> None:
+        """Find what is wrong whatever the gateway's settings are, before anything is sent."""
+        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
+        admission = Admission(common, gateway_side_settings(self._settings, callbacks))
+        for place, (edit, own) in enumerate(asked):
+            admission.take(edit, own)
+            if place % _PAGE == _PAGE - 1:
+                await self.concurrency.yield_control()
+        admission.jobs()
+
+    async def record(self, job: str) -> JobRecord:
+        """Read a job with its charges."""
+        try:
+            return job_from(await self._get(f"/v1/edits/{job}"))
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, 100 to a call."""
+        pages = [await self._get("/v1/edits", id=ids) for ids in batched(jobs, _PAGE)]
+        return [job_from(one) for page in pages for one in page["data"]]
+
+    async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
+        """Read a job's events above a sequence, and whether the job was final after that."""
+        told = await self._timeline(job)
+        news = [event for event in told["events"] if event["data"]["sequence"] > after]
+        return news, JobState(told["job"]["state"]).is_final
+
+    async def _timeline(self, job: str) -> dict[str, Any]:
+        try:
+            return await self._get(f"/v1/edits/{job}/timeline")
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+        """Read one of a job's images."""
+        path, query = f"/v1/edits/{job}/image", {"index": place or None}
+        try:
+            return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
+        except (UnknownJob, StateConflict):
+            raise BlobMissing(kept.sha256) from None
+
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:
+        """Have a link to one of a job's images minted."""
+        results = (await self._get(f"/v1/edits/{job}"))["results"]
+        if place >= len(results):
+            raise BlobMissing(kept.sha256)
+        return str(results[place]["url"])
+
+    async def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+        """Walk jobs, newest first; the default tenant is the key's own."""
+        query = {"state": state, "tenant": _own(tenant), "since": since or None}
+        async for one in self._pages("/v1/edits", limit, query):
+            yield job_from(one)
+
+    async def _pages(self, path: str, limit: int, query: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        cursor = None
+        while limit > 0:
+            page = await self._get(path, limit=min(limit, _PAGE), cursor=cursor, **query)
+            for one in page["data"]:
+                yield one
+            limit -= len(page["data"])
+            cursor = page["next_cursor"]
+            if not cursor:
+                return
+
+    async def cancel(self, job: str) -> str:
+        """Cancel a job; see `Job.cancel`."""
+        return await self._move(job, "cancel")
+
+    async def replay(self, job: str) -> str:
+        """Replay a dead letter; see `Job.replay`."""
+        try:
+            return await self._move(job, "replay")
+        except StateConflict:
+            state = (await self._get(f"/v1/edits/{job}"))["state"]
+            return "succeeded" if state == JobState.SUCCEEDED else "open"
+
+    async def _move(self, job: str, verb: str) -> str:
+        try:
+            return str((await self._post(f"/v1/edits/{job}/{verb}"))["outcome"])
+        except UnknownJob:
+            raise not_on_record(job) from None
+
+    async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
+        """Read a page of the feed, of what this key may see; see `EditQueue.events`."""
+        page = await self._get("/v1/events", after=after, limit=limit)
+        return [(one["cursor"], {name: one[name] for name in ("type", "timestamp", "data")}) for one in page["data"]]
+
+    async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
+        """List deliveries, newest first."""
+        query = {"state": "dead" if dead else None, "since": since or None}
+        return [delivery_from(one) async for one in self._pages("/v1/deliveries", limit, query)]
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
+        """List a job's deliveries, oldest first."""
+        return [delivery_from(one) for one in (await self._timeline(job))["deliveries"]]
+
+    async def redeliver(self, delivery: str) -> str:
+        """Send one again by hand; see `EditQueue.redeliver`."""
+        try:
+            return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
+        except UnknownJob:
+            return "unknown"
+        except StateConflict:
+            return "gone"
+
+    async def receiver(self, url: str, tenant: str) -> Receiver:
+        """Give the receiver at a URL, made if it is new."""
+        return receiver_from(
+            await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
+        )
+
+    async def pause(self, lane: str) -> None:
+        """Close a lane's gate; for keys of role ops."""
+        await self._post("/v1/pause", lane=lane)
+
+    async def resume(self, lane: str) -> None:
+        """Open a lane's gate; for keys of role ops."""
+        await self._post("/v1/resume", lane=lane)
+
+    async def status(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        return lane_from((await self._get("/v1/status"))[lane])
+
+    def ended(self) -> dict[str, int]:
+        """Count the jobs that ended, by state, since ever."""
+        return dict(self._wire.exchange("GET", "/v1/status").document()["ended"])
+
+    def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up calls of one tenant, or of all that this key may see."""
+        rows, cursor = list[UsageRow](), None
+        while True:
+            query = {"tenant": tenant, "since": since, "by": by, "cursor": cursor}
+            page = self._wire.exchange("GET", "/v1/usage", query).document()
+            rows += [UsageRow(**row) for row in page["data"]]
+            cursor = page["next_cursor"]
+            if not cursor:
+                return rows
+
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `News`."""
+        page = await self._get("/v1/events", _WAIT if after else None, after=after or "latest", limit=1_000)
+        return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
+
+    def upload(self, picture: bytes) -> str:
+        """Have the gateway keep a picture for a week; gives a URL that can be used as `init_image`."""
+        return str(self._wire.exchange("POST", "/v1/uploads", body=picture).document()["url"])
+
+
+def gateway_side_settings(settings: Settings, callbacks: Iterable[str]) -> Settings:
+    """Give settings that forbid nothing that another process' settings may allow."""
+    allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
+    return settings.model_copy(update=allowed)
+
+
+def _own(tenant: str | None) -> str | None:
+    return None if tenant == DEFAULT_TENANT else tenant
+
+
+def _wire_item(asked: EditWithOptions, common: Mapping[str, Any]) -> dict[str, Any]:
+    edit, own = asked
+    options = {name: value for name, value in {**common, **own}.items() if value is not None}
+    if _own(options.get("tenant")) is None:
+        options.pop("tenant", None)
+    key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
+    return {**edit.fields(), **options, "idempotency_key": key}
+
+
+def _result_of(item: Mapping[str, Any], has_own_key: bool) -> EnqueueResult:
+    """Read what became of one item; a job that was found by a key of ours is the one that this call made."""
+    if item["problem"]:
+        return refused(error_in(item["problem"]))
+    if item.get("shared"):
+        return EnqueueResult("shared", item["id"])
+    return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
+
+
+def _batches(items: Sequence[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Cut items into what one call may carry, each with the place of its first."""
+    start, size = 0, 0
+    for place, item in enumerate(items):
+        weight = len(repr(item))
+        if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
+            yield start, list(items[start:place])
+            start, size = place, 0
+        size += weight
+    if items:
+        yield start, list(items[start:])

@@ -1,0 +1,98 @@
+"""What a client asks of the queue, however it reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from retouch.concurrency import Concurrency
+from retouch.edit import Edit
+from retouch.errors import UnknownJob
+from retouch.events import Event
+from retouch.outcomes import Image
+from retouch.states import JobState
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.jobs import EnqueueResult
+from retouch.store.lanes import LaneNumbers
+from retouch.store.receivers import Receiver
+from retouch.store.records import JobRecord
+from retouch.transport.feed_listener import Listener
+
+EditWithOptions = tuple[Edit, dict[str, Any]]
+"""One edit, with the options that are its own."""
+
+
+def not_on_record(job: str) -> UnknownJob:
+    """Give the error for a job that is not there."""
+    return UnknownJob(f"job {job} is not on record: it never was, or its retention is over")
+
+
+class Transport(Protocol):
+    """
+    The queue, as a client sees it; `EditQueue` and `Job` document each call.
+
+    All raise `StoreUnavailable` while the other side is silent; those about one job, `UnknownJob`.
+    """
+
+    concurrency: Concurrency
+    listener: Listener
+
+    async def open(self) -> None:
+        """Get ready what takes long the first time; without this, the first calls do it."""
+
+    async def close(self) -> None:
+        """Give up the connections; the next call connects again."""
+
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `retouch.transport.feed_listener.News`."""
+
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+        """Put edits in; every result has a job, since a refusal is raised."""
+
+    async def record(self, job: str) -> JobRecord:
+        """Read a job."""
+
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, in order; those that are gone are left out."""
+
+    async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
+        """Read a job's events above a sequence, and whether the job was final after that."""
+
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+        """Read one of a job's images; `place` is that in its results."""
+
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:
+        """Mint a link to one of a job's images."""
+
+    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
+        """Walk jobs, newest first."""
+
+    async def cancel(self, job: str) -> str:
+        """Cancel a job."""
+
+    async def replay(self, job: str) -> str:
+        """Replay a dead letter."""
+
+    async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
+        """Read a page of the feed."""
+
+    async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
+        """List deliveries."""
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
+        """List a job's deliveries."""
+
+    async def redeliver(self, delivery: str) -> str:
+        """Send one again."""
+
+    async def receiver(self, url: str, tenant: str) -> Receiver:
+        """Give the receiver at a URL."""
+
+    async def pause(self, lane: str) -> None:
+        """Close a lane's gate."""
+
+    async def resume(self, lane: str) -> None:
+        """Open it."""
+
+    async def status(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""

@@ -1,0 +1,217 @@
+"""Access over Redis, where the jobs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from retouch.admission import Admission, enqueue_error
+from retouch.batches import batched
+from retouch.concurrency import Concurrency
+from retouch.connections import Connections
+from retouch.events import Event, event_object, queued_event
+from retouch.feed import FeedEntry, last_cursor, next_page, read_page
+from retouch.outcomes import Image
+from retouch.states import JobState
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.jobs import EnqueueResult, queue_full
+from retouch.store.lanes import LaneNumbers
+from retouch.store.pagination import IndexCursor
+from retouch.store.receivers import Receiver
+from retouch.store.records import JobRecord
+from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import Message
+from retouch.transport.feed_listener import Listener
+from retouch.transport.interface import EditWithOptions, not_on_record
+
+_SLICE = 50  # of what is read or spelt before an event loop has its turn: a millisecond or two
+_NEWS_WAIT_S = 1.0
+_RECEIVERS_MOST = 10_000
+
+
+class RedisTransport:
+    """The queue over Redis, with a client for threads or for asyncio, as its `Concurrency` asks."""
+
+    def __init__(self, connections: Connections, concurrency: Concurrency) -> None:
+        self.connections, self.concurrency = connections, concurrency
+        self.listener = Listener(concurrency)
+        self._search = JobSearch(connections.jobs)
+        self._receivers: set[tuple[str, str]] = set()
+
+    async def open(self) -> None:
+        """Open the blob store, which takes its time."""
+        await self.concurrency.run_blocking(self.connections.warm)
+
+    async def close(self) -> None:
+        """Give up the connections; the next call connects again."""
+        await self.concurrency.close()
+        await self.connections.close()
+
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+        """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
+        admission = Admission(common, self.connections.settings)
+        for place, (edit, own) in enumerate(asked):
+            admission.take(edit, own)
+            if place % _SLICE == _SLICE - 1:
+                await self.concurrency.yield_control()
+        new = admission.jobs()
+        with clear_errors():
+            await self._ensure(admission.receivers)
+            results, messages = await self.connections.jobs.enqueue.awaited(new)
+        await self._publish(messages)
+        if error := enqueue_error(results):
+            raise error
+        return results
+
+    async def _ensure(self, receivers: set[tuple[str, str]]) -> None:
+        for tenant, url in receivers - self._receivers:
+            await self.connections.receivers.ensure.awaited(tenant, url)
+            if len(self._receivers) < _RECEIVERS_MOST:
+                self._receivers.add((tenant, url))
+
+    async def _publish(self, messages: Sequence[Message]) -> None:
+        if messages:
+            await self.concurrency.run_blocking(self.connections.publisher.publish, messages)
+
+    async def record(self, job: str) -> JobRecord:
+        """Read a job; raises `UnknownJob`."""
+        with clear_errors():
+            found = await self.connections.jobs.record.awaited(job)
+        if found is None:
+            raise not_on_record(job)
+        return found
+
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs, in two round trips."""
+        with clear_errors():
+            return await self.connections.jobs.records.awaited(jobs)
+
+    async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
+        """Read a job's events above a sequence, and whether the job was final after that."""
+        with clear_errors():
+            entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
+            record = await self.record(job)
+            told = await self.concurrency.run_blocking(self._told, [(record, entry) for entry in entries])
+        price = self.connections.settings.price_per_call
+        begin = [queued_event(record, price)] if after < 0 else []
+        return begin + told, JobState(record.state).is_final
+
+    def _told(self, entries: Sequence[tuple[JobRecord, dict[str, Any]]]) -> list[Event]:
+        """Spell entries of timelines as events; minting their links may ask Redis or S3."""
+        link, price = self.connections.blobs.link, self.connections.settings.price_per_call
+        return [event_object(record, entry, link, price) for record, entry in entries]
+
+    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:  # noqa: ARG002 - a gateway goes by the job
+        """Read an image from the blob store."""
+        return await self.concurrency.run_blocking(self.connections.blobs.get, kept.name)
+
+    async def link(self, job: str, kept: Image, place: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
+        """Mint a link to an image."""
+        with clear_errors():
+            return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
+
+    async def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+        """Walk jobs, newest first; those of which only an index entry is left are passed over."""
+        following: IndexCursor | None = None
+        with clear_errors():
+            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
+            query = JobQuery(tenants, state=state or "", since=since)
+            while limit > 0:
+                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                for record in page.records:
+                    yield record
+                limit, following = limit - len(page.records), page.following
+                if following is None:
+                    return
+
+    async def cancel(self, job: str) -> str:
+        """Cancel a job; see `Job.cancel`."""
+        with clear_errors():
+            return await self._moved(job, *await self.connections.jobs.cancel.awaited(job))
+
+    async def replay(self, job: str) -> str:
+        """Replay a dead letter; see `Job.replay`."""
+        with clear_errors():
+            word = await self._moved(job, *await self.connections.jobs.replay.awaited(job))
+        kind, _, reason = word.partition(" ")
+        if kind == "full":
+            raise queue_full((await self.record(job)).spec.tenant, reason)
+        return word
+
+    async def _moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
+        await self._publish(messages)
+        if word == "unknown":
+            raise not_on_record(job)
+        return word
+
+    async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
+        """Read a page of the feed; see `EditQueue.events`."""
+        told: list[tuple[str, Event]] = []
+        with clear_errors():
+            entries = await read_page.awaited(self.connections.client, after, limit)
+            for some in batched(entries, _SLICE):
+                told += await self._told_of(some)
+        return told
+
+    async def _told_of(self, entries: Sequence[FeedEntry]) -> list[tuple[str, Event]]:
+        jobs = {entry.job for entry in entries if entry.job}
+        records = {record.id: record for record in await self.connections.jobs.records.awaited(sorted(jobs))}
+        there = [entry for entry in entries if entry.job in records]
+        told = await self.connections.jobs.entries.awaited([(entry.job, entry.sequence) for entry in there])
+        found = [(entry, entry_told) for entry, entry_told in zip(there, told, strict=True) if entry_told]
+        events = await self.concurrency.run_blocking(self._told, [(records[entry.job], one) for entry, one in found])
+        return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
+
+    async def news(self, after: str | None) -> tuple[str, set[str]]:
+        """Read who there is news of; see `News`."""
+        with clear_errors():
+            if after is None:
+                return await last_cursor.awaited(self.connections.client), set()
+            page = await next_page.awaited(self.connections.client, after, _NEWS_WAIT_S)
+        return (page[-1].cursor if page else after), {entry.job for entry in page}
+
+    async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
+        """List deliveries, newest first."""
+        store, found = self.connections.deliveries, list[DeliveryRecord]()
+        with clear_errors():
+            for start in range(0, limit, _SLICE):
+                ids = await store.page.awaited(start, min(_SLICE, limit - start), dead=dead, since=since)
+                found += await store.records.awaited(ids)
+                if len(ids) < _SLICE:
+                    break
+        return found
+
+    async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
+        """List a job's deliveries, oldest first."""
+        with clear_errors():
+            return await self.connections.deliveries.of_job.awaited(job)
+
+    async def redeliver(self, delivery: str) -> str:
+        """Send one again by hand; see `EditQueue.redeliver`."""
+        with clear_errors():
+            word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
+        await self._publish(messages)
+        return word
+
+    async def receiver(self, url: str, tenant: str) -> Receiver:
+        """Give the receiver at a URL, made if it is new."""
+        with clear_errors():
+            return await self.connections.receivers.ensure.awaited(tenant, url)
+
+    async def pause(self, lane: str) -> None:
+        """Close a lane's gate."""
+        with clear_errors():
+            await self.connections.lanes.pause.awaited(lane)
+
+    async def resume(self, lane: str) -> None:
+        """Open a lane's gate."""
+        with clear_errors():
+            await self.connections.lanes.resume.awaited(lane)
+
+    async def status(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        with clear_errors():
+            return await self.connections.lanes.numbers.awaited(lane)

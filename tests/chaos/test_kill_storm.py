@@ -1,0 +1,18 @@
+"""A hundred kills in CI; the long run is `make chaos`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.kill_storm import Storm
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("max_charges", "seed"), [(1, 11), (2, 12)])
+def test_no_promise_breaks_under_fifty_kills(max_charges: int, seed: int) -> None:
+    """Workers killed at every named point lose no job, image, charge or webhook, and never charge beyond the limit."""
+    report = Storm(kills=50, seed=seed, max_charges=max_charges, within_s=180.0).run()
+    assert report.broken == [], report.table()
+    assert len(report.kills) >= 20, report.table()
+    assert max(report.charges) <= max_charges

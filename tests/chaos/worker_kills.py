@@ -1,0 +1,148 @@
+"""
+Real worker processes that die by SIGKILL at a named point: `python -m tests.chaos.worker_kills …`.
+
+A parent imports the worker once and forks: each child is a Celery worker armed with one point, chosen by the seed, and
+dies when it has passed there a few times. The parent forks the next one, until the kills are spent; then the children
+live. Nothing in the worker knows of this: the points are methods that are wrapped here.
+
+It leaves two records for the auditor: the log of kills (a point and a process in each line), and beside it `intents`:
+which process was about to POST for which job under which lease.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from retouch.blobs.file import FileBlobs
+from retouch.publisher import Publisher
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore
+from retouch.store.lanes import Lanes
+from retouch.store.records import Claim
+from retouch_ops.worker_process import main as work
+from retouch_worker.deliveries.sender import Sender
+from retouch_worker.edits.endpoint import Endpoint
+
+STEPS: dict[str, tuple[type, str]] = {
+    "claim": (JobStore, "claim"),
+    "intent": (JobStore, "intend"),
+    "POST": (Endpoint, "post_edit"),
+    "answer": (JobStore, "answer"),
+    "poll": (Endpoint, "poll"),
+    "download": (Endpoint, "download"),
+    "store": (FileBlobs, "put"),
+    "bring": (JobStore, "note_brought"),
+    "settle": (JobStore, "settle"),
+    "dispatch": (Publisher, "publish"),
+    "delivery claim": (DeliveryStore, "claim"),
+    "delivery": (Sender, "webhook"),
+    "delivery settle": (DeliveryStore, "settle"),
+    "rescue": (Lanes, "rescue"),
+}
+WHENS = ("before", "during", "after")
+POINTS = [f"{when} {step}" for step in STEPS for when in WHENS if when != "during" or step in ("POST", "delivery")]
+_MOST_PASSES = {"rescue": 3, "poll": 3}
+_DURING_MOST_S = 0.15
+
+
+def arm(point: str, passes: int, log: Path) -> None:
+    """Wrap one method so that this process kills itself at the point, when it has passed there so often."""
+    when, _, step = point.partition(" ")
+    owner, name = STEPS[step]
+    original = getattr(owner, name)
+    left = [passes]
+    lock = threading.Lock()
+
+    def die() -> None:
+        with log.open("a") as file:
+            file.write(f"{point}\t{os.getpid()}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            left[0] -= 1
+            due = left[0] == 0
+        if due and when == "before":
+            die()
+        if due and when == "during":
+            threading.Timer(random.random() * _DURING_MOST_S, die).start()
+        result = original(*args, **kwargs)
+        if due and when == "after":
+            die()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def bear_witness(intents: Path) -> None:
+    """Wrap the intent so that this process is on record before it may have been billed."""
+    original = JobStore.intend
+
+    def intend(self: JobStore, claim: Claim) -> Any:
+        with intents.open("a") as file:
+            file.write(f"{claim.job}\t{claim.fence}\t{os.getpid()}\n")
+        return original(self, claim)
+
+    JobStore.intend = intend  # type: ignore[method-assign]
+
+
+def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:
+    """Run as a worker, to the end of this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    bear_witness(log.with_name("intents"))
+    if point:
+        arm(point, passes, log)
+    sys.exit(work([f"mortal{number}", "edits,deliveries", str(concurrency)]))
+
+
+def main() -> None:
+    """Keep so many children alive; arm them while kills are left, one at a time if the kills are to lie apart."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--apart-s", type=float, required=True)
+    parser.add_argument("--children", type=int, default=2)
+    parser.add_argument("--concurrency", type=int, default=6)
+    parser.add_argument("--point", choices=POINTS, help="die here alone, when it was passed --passes times")
+    parser.add_argument("--passes", type=int)
+    told = parser.parse_args()
+    rng = random.Random(told.seed)
+    points = [told.point] if told.point else POINTS[:]
+    rng.shuffle(points)
+    told.log.touch()
+    armed: dict[int, bool] = {}
+    started = children = 0
+
+    def end(*_: object) -> None:
+        for pid in armed:
+            os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    while True:
+        while len(armed) < told.children:
+            spent = len(told.log.read_text().splitlines())
+            may_die = spent + sum(armed.values()) < told.kills and not (told.apart_s and any(armed.values()))
+            point = points[started % len(points)] if may_die else None
+            passes = told.passes or rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
+            started += may_die
+            children += 1
+            if (pid := os.fork()) == 0:
+                be_a_worker(children, point, passes, told.log, told.concurrency)
+            armed[pid] = may_die
+        pid, _ = os.wait()
+        del armed[pid]
+        time.sleep(told.apart_s)
+
+
+if __name__ == "__main__":
+    main()

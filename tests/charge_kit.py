@@ -1,0 +1,50 @@
+"""What tests of money share: jobs that are charged by hand, and the ledger's words for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retouch.outcomes import Decision, Fail, Ready, Retry
+from retouch.store.ledger import Ledger
+from retouch.store.records import Claim
+from tests.lane_kit import LaneKit
+
+READY = Ready(("https://out.example/a.png",), "7")
+AGAIN, GIVE_UP = Retry(0.0, "endpoint_failed", "again"), Fail("endpoint_failed", "enough", retryable=True)
+
+
+def one_job(kit: LaneKit, tenant: str = "acme", **spec: Any) -> str:
+    new = kit.new(tenant, **spec)
+    kit.enqueue(new)
+    return new.id
+
+
+def posted(kit: LaneKit, job: str) -> Claim:
+    """Claim a job and write its intent: from here on it may have been charged."""
+    claim = kit.claim(job)
+    assert kit.jobs.intend(claim) == "ok"
+    return claim
+
+
+def called_again(kit: LaneKit) -> list[str]:
+    """Let every wait and lease run out, and give the jobs that are called for."""
+    kit.make_due("edits", "timetable")
+    kit.make_due("edits", "slots")
+    return [item for _, item in kit.rescue()]
+
+
+def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
+    """One whole attempt: a POST, its answer ("" for none), and what follows."""
+    claim = posted(kit, job)
+    if kind:
+        kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
+    kit.jobs.settle(claim, decision)
+    return claim
+
+
+def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
+    """The ledger's one row without what is zero; {} where nothing is booked."""
+    rows = ledger.usage(**narrowed)
+    assert len(rows) <= 1
+    kinds = ("useful", "repeated", "wasted", "unknown", "reserved")
+    return {kind: getattr(row, kind) for row in rows for kind in kinds if getattr(row, kind)}

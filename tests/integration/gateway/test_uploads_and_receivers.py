@@ -1,0 +1,139 @@
+"""Uploads, receivers, lanes and the switch over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from retouch.store import keys
+from retouch.store.ledger import day_of
+from retouch.webhooks import verify_webhook
+from tests.conftest import Sink
+from tests.gateway_process import Api, Callers, path_of, problem, running_gateway
+
+PORTRAIT = Path(__file__).parents[3] / "ops/retouch_ops/samples/portrait.jpg"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.fixture
+def api(callers: Callers) -> Api:
+    return callers()
+
+
+def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
+    """A file as body or in a form gives the same URL, which anyone may read and an edit may use."""
+    data = PORTRAIT.read_bytes()
+    raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
+    assert raw.status_code == 201, raw.text
+    form = api.ask("POST", "/v1/uploads", files={"file": ("a.jpg", data, "image/jpeg")}, data={"note": "x"})
+    assert form.json()["url"] == raw.json()["url"]
+    assert (raw.json()["bytes"], raw.json()["format"]) == (len(data), "JPEG")
+    assert callers.with_secret().get(path_of(raw.json()["url"])).content == data
+    job = api.post("/v1/edits", edit_body(init_image=raw.json()["url"])).json()
+    assert api.get(job["links"]["input"]).content == data
+
+
+def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
+    """What is no picture, no form or comes without a key is refused, and says why."""
+    jpeg = {"Content-Type": "image/jpeg"}
+    told = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
+    assert told["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
+    problem(api.post("/v1/uploads", content=PORTRAIT.read_bytes()[:2000], headers=jpeg), "invalid-request", 422)
+    text = {"Content-Type": "text/plain"}
+    problem(api.post("/v1/uploads", content=b"x", headers=text), "unsupported-media-type", 415)
+    problem(api.post("/v1/uploads", content=b"junk", headers=FORM), "malformed-body", 400)
+    problem(api.ask("POST", "/v1/uploads", files={"file": (None, b"text")}), "invalid-request", 422)
+    problem(callers.with_secret().post("/v1/uploads", content=b"x", headers=jpeg), "unauthorized", 401)
+
+
+def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
+    """What a form says of itself is the caller's: the parser's own warnings, which repeat it, are not in the log."""
+    with running_gateway(worker_environment) as (url, running):
+        callers = Callers(url, client)
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
+        form = head + b"Content-Transfer-Encoding: sesame\r\n\r\nno picture\r\n--x--\r\n"
+        problem(callers().post("/v1/uploads", content=form, headers=FORM), "invalid-request", 422)
+        callers.close()
+    assert running.lines
+    assert not [line for line in running.lines if "sesame" in line.lower()]
+
+
+def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
+    """A receiver is added, tested, rotated, switched and removed; its secret shows twice only, never to others."""
+    added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
+    own = f"/v1/receivers/{added['id']}"
+    assert api.get(own).json() == {**added, "secret": None}
+    assert api.get("/v1/receivers").json()["data"] == [api.get(own).json()]
+    told = api.post(f"{own}/test").json()
+    assert (told["accepted"], told["status"]) == (True, 204)
+    request = sink.wait_for(1)[0]
+    assert verify_webhook(request.body, request.headers, added["secret"])["type"] == "receiver.test"
+    rotated = api.post(f"{own}/rotate").json()
+    assert rotated["secret"] not in (None, added["secret"])
+    assert api.post(f"{own}/disable").json()["disabled"] is True
+    assert api.post(f"{own}/enable").json()["disabled"] is False
+    stranger = callers("globex")
+    for method, path in (("GET", own), ("DELETE", own), ("POST", f"{own}/rotate"), ("POST", f"{own}/test")):
+        problem(stranger.ask(method, path), "not-found", 404)
+    assert api.ask("DELETE", own).status_code == 204
+    problem(api.get(own), "not-found", 404)
+
+
+def test_receivers_that_are_refused(api: Api) -> None:
+    """A private address, an unknown event, another tenant and a field too many are named; nothing is made."""
+    wrongs: list[Any] = [
+        {"url": "http://10.0.0.1/"}, {"url": 7}, {}, {"url": "http://example.com", "events": ["edit.lost"]},
+        {"url": "http://example.com", "tenant": "globex"}, {"url": "http://example.com", "secret": "x"},
+    ]  # fmt: skip
+    for wrong in wrongs:
+        assert problem(api.post("/v1/receivers", wrong), "invalid-request", 422)["faults"]
+    assert api.get("/v1/receivers").json()["data"] == []
+
+
+def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
+    """A producer cannot pause; ops can, and while paused nothing is dispatched; each sees its own waiting jobs."""
+    problem(api.post("/v1/pause"), "forbidden", 403)
+    ops = callers("staff", "ops")
+    assert ops.post("/v1/pause").json()["edits"]["paused"] is True
+    api.post("/v1/edits", edit_body())
+    assert api.get("/v1/status").json()["edits"]["waiting_by_group"] == {"acme": 1}
+    assert callers("globex").get("/v1/status").json()["edits"]["waiting_by_group"] == {}
+    assert ops.post("/v1/resume").json()["edits"]["paused"] is False
+    problem(ops.post("/v1/pause?lane=fast"), "invalid-request", 422)
+
+
+def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
+    """From this machine, whatever Host it is asked as, metrics take a key, and one of role ops."""
+    nobody = callers.with_secret()
+    problem(nobody.get("/metrics"), "unauthorized", 401)
+    problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
+    problem(api.get("/metrics"), "forbidden", 403)
+    assert 'retouch_lane_waiting{lane="edits"}' in callers("staff", "ops").get("/metrics").text
+
+
+def test_usage_comes_in_pages(api: Api, client: Any) -> None:
+    """Rows come in the order of their keys; the cursor leads through all of them once, and the end says so."""
+    day = day_of(time.time())
+    client.hset(keys.ledger_tags("acme", day), mapping={f"order={place}": "1 0 0 0" for place in range(5)})
+    client.expire(keys.ledger_tags("acme", day), 60)
+    seen, cursor = list[str](), cast("str | None", "")
+    while cursor is not None:
+        page = api.get("/v1/usage", params={"by": "tag", "limit": 2, "cursor": cursor}).json()
+        seen += [row["key"] for row in page["data"]]
+        assert page["has_more"] is (page["next_cursor"] is not None)
+        cursor = page["next_cursor"]
+    assert seen == [f"order={place}" for place in range(5)]
+
+
+def test_every_problem_has_a_page(api: Api) -> None:
+    """The type of a problem is an address that explains it."""
+    told = problem(api.get("/v1/edits/none"), "not-found", 404)
+    page = api.get(told["type"])
+    assert "There is no such thing" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    problem(api.get("/problems/none"), "not-found", 404)
+    assert "/openapi.json" in problem(api.get("/"), "not-found", 404)["detail"]

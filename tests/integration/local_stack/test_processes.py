@@ -1,0 +1,150 @@
+"""Supervision with real, harmless processes: restart, pause, one shutdown, no orphan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from retouch_ops import parent_death
+from retouch_ops.processes import Group, NotReady, Program, pause_s
+from tests.process_watch import alive, eventually
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+]
+
+
+def watched(group: Group) -> Group:
+    """The group, after it looked at its children once."""
+    group.check_children()
+    return group
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def group(lines: list[str]) -> Iterator[Group]:
+    group = Group(lines.append, lines.append)
+    yield group
+    for child in group.children:
+        if child.process:
+            child.process.kill()
+    group.stop()
+
+
+def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -> None:
+    """A child that had lived a while comes back with a new pid, and one line says how it died."""
+    group.start(Program("sleeper", SLEEPER))
+    first = group.pids["sleeper"]
+    group.children[0].started_at -= 60
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: watched(group).pids.get("sleeper", first) != first)
+    told = [line for line in lines if "sleeper died" in line]
+    assert len(told) == 1
+    assert "killed by SIGKILL" in told[0]
+    assert "started again at once" in told[0]
+
+
+def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: list[str]) -> None:
+    """A command that fails at once is not started in a busy loop: the pause doubles and is capped."""
+    group.start(Program("failing", [sys.executable, "-c", "raise SystemExit(3)"]))
+    assert eventually(lambda: watched(group).children[0].fast_deaths >= 2)
+    assert "failing died (exit code 3)" in lines[0]
+    assert "in 0.5 s" in lines[0]
+    assert [pause_s(number) for number in (0, 1, 2, 3, 20)] == [0.0, 0.5, 1.0, 2.0, 30.0]
+
+
+def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) -> None:
+    """SIGTERM first; what ignores it is killed when its grace is over."""
+    group.start(Program("deaf", STUBBORN, grace_s=0.2))
+    assert eventually(lambda: "deaf | deaf" in lines)
+    pid = group.pids["deaf"]
+    group.stop()
+    assert not alive(pid)
+    assert any("did not stop within" in line for line in lines)
+
+
+def test_not_ready_in_time_leaves_nothing_running(group: Group) -> None:
+    """A program that never gets ready is an error that names it, after everything was stopped."""
+    group.start(Program("never", SLEEPER, ready=lambda: False))
+    pid = group.pids["never"]
+    with pytest.raises(NotReady, match="never"):
+        group.wait_ready(0.2)
+    assert not alive(pid)
+
+
+def test_output_of_children_is_one_log(group: Group, lines: list[str]) -> None:
+    """Each line of a child, from stdout and stderr, is in the log under the child's name."""
+    group.start(Program("talker", [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]))
+    assert eventually(lambda: {"talker | out", "talker | err"} <= set(lines))
+
+
+def test_signals_stop_all_once() -> None:
+    """SIGTERM to the parent stops the children in reverse order of their waves and ends the parent with code 0."""
+    code = """
+import sys; from retouch_ops.processes import Group, Program
+tell = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print(sys.argv[1], 'ends', flush=True) or 0))"
+tell += "; print(sys.argv[1], 'runs', flush=True); time.sleep(60)"
+group = Group(lambda line: print(line, flush=True), lambda line: print(line, flush=True))
+with group.listening():
+    group.start(Program("first", [sys.executable, "-c", tell, "first"]))
+    group.start(Program("second", [sys.executable, "-c", tell, "second"]))
+    group.supervise()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    seen: list[str] = []
+    while sum("runs" in line for line in seen) < 2:
+        seen.append(parent.stdout.readline())
+    parent.terminate()
+    rest = parent.stdout.read()
+    parent.stdout.close()
+    assert parent.wait() == 0
+    assert rest.index("second ends") < rest.index("first ends")
+
+
+@pytest.mark.parametrize("way", ["become", "watch"])
+def test_a_tied_command_dies_with_its_parent(way: str) -> None:
+    """After kill -9 of the parent nothing is left, by the kernel's help on Linux and by watching elsewhere."""
+    tied = f"""
+import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
+run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "
+run += "tell = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'; "
+run += "parent_death.{way}(int(sys.argv[2]), 9, [sys.executable, '-c', tell])"
+subprocess.Popen([sys.executable, "-c", run, sys.path[0], str(os.getpid())]).wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", tied], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    gone = eventually(lambda: not alive(pid))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    assert gone
+
+
+def test_a_command_is_not_started_for_a_dead_parent() -> None:
+    """Between our start and the kernel's promise the parent may die: then the command does not run at all."""
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", parent_death.__file__, "1999999", "9", sys.executable, "-c", "print('ran')"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == ""
+    assert "the parent 1999999 is gone" in ran.stderr

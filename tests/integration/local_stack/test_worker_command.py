@@ -1,0 +1,114 @@
+"""`retouch worker` with real Celery processes: replaced when killed, stopped in time, the key kept to itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retouch.settings import Settings
+from retouch_ops.worker_command import GRACE_BEYOND_CALL_S, WrongLanes, parse_lanes, worker_programs
+from tests.free_ports import own_valkey
+from tests.process_watch import Spoken, alive, eventually, retouch, run_retouch
+
+KEY = "planted-endpoint-key"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    blobs = tmp_path_factory.mktemp("blobs").as_uri()
+    with own_valkey(config={"appendonly": "yes"}) as server:
+        yield {
+            "RETOUCH_REDIS_URL": f"{server.connection_url}/0",
+            "RETOUCH_STORE_URL": blobs,
+            "RETOUCH_PIX2PIX_KEY": KEY,
+            "RETOUCH_LOG_FORMAT": "json",
+        }
+
+
+@pytest.fixture
+def workers(environment: dict[str, str], tmp_path: Path) -> Iterator[Spoken]:
+    arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "w")
+    with run_retouch("worker", *arguments, folder=tmp_path, environment=environment) as running:
+        assert eventually(lambda: sum("ready" in line for line in running.lines) == 2, 60), running.lines
+        yield running
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str]) -> None:
+    """After kill -9 of one process another takes its name, and `retouch doctor` sees the lane served again."""
+    before = children(workers.process.pid)
+    os.kill(before[0], signal.SIGKILL)
+    told = json.loads(workers.wait_for("died"))
+    assert "killed by SIGKILL" in told["event"]
+    assert "started again" in told["event"]
+    assert eventually(lambda: len(set(children(workers.process.pid)) - set(before)) == 1)
+    assert eventually(lambda: sum("ready" in line for line in workers.lines) == 3)
+    seen = retouch("doctor", "--only", "workers", environment=environment)
+    assert "nobody serves lane deliveries" in seen.stdout
+    assert re.search(r"lane edits is served by w-1@\S+, w-2@", seen.stdout)
+
+
+def test_one_signal_stops_all(workers: Spoken) -> None:
+    """SIGTERM to the parent drains every process and ends with code 0, nothing left."""
+    pids = children(workers.process.pid)
+    assert workers.end(signal.SIGTERM) == 0
+    assert len(pids) == 2
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_killed_parent_leaves_no_worker(workers: Spoken) -> None:
+    """Kill -9 of the parent ends its workers: what they did goes on elsewhere when their leases expire."""
+    pids = children(workers.process.pid)
+    workers.end(signal.SIGKILL)
+    assert len(pids) == 2
+    assert eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
+    """With RETOUCH_LOG_FORMAT=json a collector can read every line of parent and children, and finds no key."""
+    workers.end(signal.SIGTERM)
+    spoken = [line for line in workers.lines if line and not line.startswith("worker: ")]
+    assert {type(json.loads(line)) for line in spoken} == {dict}
+    assert KEY not in "\n".join(workers.lines)
+
+
+def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    """Without Redis a worker logs store_away at once, and one signal still ends it, well and soon."""
+    nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
+    with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
+        told = json.loads(running.wait_for("store_away"))
+        assert (told["error"], told["leases"]) == ("ConnectionError", 0)
+        assert running.end(signal.SIGTERM) == 0
+    assert not any("Traceback" in line for line in running.lines)
+
+
+def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
+    """Commands carry names and numbers; the key travels in the environment."""
+    settings = Settings.load(pix2pix_key=KEY)
+    programs = worker_programs(settings, ["edits"], name="w", concurrency=2, processes=2, environment=environment)
+    assert [program.name for program in programs] == ["w-1", "w-2"]
+    assert KEY not in " ".join(word for program in programs for word in program.command)
+
+
+def test_the_grace_covers_a_call_in_flight() -> None:
+    """A worker may take as long to stop as its longest call, and a little for storing the result."""
+    settings = Settings.load(pix2pix_timeout_s=42)
+    (program,) = worker_programs(settings, ["edits"], name="w", concurrency=1, processes=1)
+    assert program.grace_s == 42 + GRACE_BEYOND_CALL_S
+
+
+def test_lanes_are_read_from_text() -> None:
+    """Lanes come in one order whatever was written, and anything else is refused with what was expected."""
+    assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
+    for wrong in ("", ",", "edits,nothing"):
+        with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
+            parse_lanes(wrong)

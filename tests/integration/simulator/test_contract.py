@@ -1,0 +1,271 @@
+"""The simulator speaks the endpoint's contract over real HTTP: answers, checks, cap, fetch, links, books."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from retouch_ops.simulator.process import Simulator
+
+V6 = "/api/v6/image_editing/pix2pix"
+
+
+def body_for(simulator: Simulator, prompt: str = "make him woman", **changes: object) -> dict[str, object]:
+    numbers = {"image_guidance_scale": 1, "steps": 50, "guidance_scale": 7}
+    return {"key": "sk-planted", "prompt": prompt, "init_image": simulator.portrait_url, **numbers, **changes}
+
+
+def post(simulator: Simulator, prompt: str = "make him woman", path: str = "", **changes: object) -> requests.Response:
+    url = simulator.url + path if path else simulator.pix2pix_url
+    return requests.post(url, json=body_for(simulator, prompt, **changes), timeout=10)
+
+
+def fetch(url: str, key: str = "sk-planted") -> Any:
+    return requests.post(url, json={"key": key}, timeout=10).json()
+
+
+def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: float = 10) -> Any:
+    """Look until it is right, and return what was seen."""
+    ends_at = time.monotonic() + within_s
+    while not is_right(seen := look()):
+        assert time.monotonic() < ends_at, f"still {seen}"
+        time.sleep(0.01)
+    return seen
+
+
+def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None:
+    """The body of the documentation is answered in its shape, and the link serves the edited photograph as a PNG."""
+    answer = post(simulator).json()
+    assert set(answer) == {"status", "generationTime", "id", "output"}
+    assert (answer["status"], type(answer["id"])) == ("success", int)
+    link = requests.get(answer["output"], timeout=10)
+    original = requests.get(simulator.portrait_url, timeout=10)
+    with Image.open(io.BytesIO(link.content)) as edited, Image.open(io.BytesIO(original.content)) as photo:
+        assert (edited.format, edited.size) == ("PNG", photo.size)
+        assert edited.tobytes() != photo.tobytes()
+
+
+def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
+    """The v6 path gives output as a list with proxy_links, and a processing answer with future_links."""
+    answer = post(simulator, path=V6).json()
+    assert isinstance(answer["output"], list)
+    assert requests.get(answer["proxy_links"][0], timeout=10).headers["Content-Type"] == "image/png"
+    simulator.faults(next=[{"kind": "processing"}])
+    answer = post(simulator, "other", path=V6).json()
+    assert (answer["output"], len(answer["future_links"])) == ([], 1)
+    assert "/api/v6/" in answer["fetch_result"]
+
+
+def test_refusals_use_the_endpoints_words_inside_200(simulator: Simulator) -> None:
+    """Bad form, bad key, bad fields and unreadable pictures are errors inside HTTP 200, and nothing is charged."""
+    simulator.settings(keys=["sk-planted"], init_image_timeout_s=2)
+    text = requests.post(simulator.pix2pix_url, data="key=sk-planted", timeout=10)
+    assert text.json()["message"] == "Invalid API Request"
+    assert post(simulator, key="sk-other").json()["message"] == "Invalid Api Key"
+    assert post(simulator, "").json()["message"] == {"prompt": ["The prompt field is required."]}
+    gone = post(simulator, init_image=simulator.url + "/nothing.png")
+    assert gone.json()["message"] == "Unable to fetch image from provided URL"
+    assert post(simulator, init_image="file:///etc/passwd").json() == gone.json()
+    page = post(simulator, init_image=simulator.url + "/")
+    assert page.json() == {"status": "error", "messege": {"image": ["The image could not be read."]}}
+    assert page.status_code == 200
+    books = simulator.books()
+    assert (books["posts"], books["charged"], books["in_flight"]) == (6, 0, 0)
+    reasons = {"invalid_request": 1, "bad_key": 1, "validation": 1, "image_unfetchable": 2, "image_unreadable": 1}
+    assert books["refused"] == reasons
+
+
+def test_errors_have_their_statuses_when_asked(simulator: Simulator) -> None:
+    """With errors_inside_200 off, as the documentation of 2026 says: 400, 401, 402, 429."""
+    simulator.settings(errors_inside_200=False)
+    simulator.faults(next=[{"kind": "no_credits"}, {"kind": "spam_filter"}])
+    answers = [post(simulator, key=""), post(simulator, ""), post(simulator), post(simulator)]
+    assert [answer.status_code for answer in answers] == [401, 400, 402, 429]
+
+
+def test_an_init_image_that_is_too_large_is_not_fetched(simulator: Simulator) -> None:
+    """A picture past the size limit is refused as unfetchable."""
+    simulator.settings(init_image_bytes=1_000, init_image_cache_s=0)
+    assert post(simulator).json()["message"] == "Unable to fetch image from provided URL"
+
+
+def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator) -> None:
+    """The same body again is refused with the tip about 30 seconds, another body is not; later it passes again."""
+    simulator.settings(spam_filter_s=30)
+    assert post(simulator).json()["status"] == "success"
+    refused = post(simulator).json()
+    assert (refused["message"], "spam filter is enabled" in refused["tips"]) == ("Rate limit exceeded", True)
+    assert post(simulator, steps=49).json()["status"] == "success"
+    simulator.settings(spam_filter_s=0.001)
+    assert post(simulator).json()["status"] == "success"
+    assert simulator.books()["charged"] == 3
+
+
+def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
+    """Twelve at once with a cap of 5: five are processing and charged, seven refused with 429 and retry_after."""
+    simulator.settings(cap=5, processing_share=1, processing_s=600, retry_after_s=7)
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda number: post(simulator, f"edit {number}"), range(12)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) == 7
+    message = "Rate limit exceeded. Maximum 5 queued requests allowed."
+    assert refused[0].json() == {"status": "error", "message": message, "retry_after": 7}
+    books = simulator.books()
+    assert (books["charged"], books["max_in_flight"], books["in_flight"]) == (5, 5, 5)
+    assert books["cap_used_while_busy"] > 0
+
+
+def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> None:
+    """A key that is full does not stop another one; the refusal can come inside HTTP 200."""
+    simulator.settings(cap=1, queue_full_status=200, processing_s=600)
+    simulator.faults(next=[{"kind": "processing"}])
+    post(simulator, "one")
+    refused = post(simulator, "two")
+    assert (refused.status_code, refused.json()["retry_after"]) == (200, 30)
+    assert post(simulator, "two", key="another").json()["status"] == "success"
+
+
+def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
+    """A processing edit names eta, id and fetch_result, keeps its place, and a fetch ends in the picture."""
+    simulator.settings(processing_s=2, eta_s=12)
+    simulator.faults(next=[{"kind": "processing"}])
+    answer = post(simulator).json()
+    assert (answer["status"], answer["eta"], answer["output"]) == ("processing", 12, "")
+    assert answer["fetch_result"] == f"{simulator.fetch_url}/{answer['id']}"
+    first = fetch(answer["fetch_result"])
+    assert first == {"status": "processing", "id": "", "messege": "Request processing", "output": ""}
+    assert simulator.books(totals=True)["in_flight"] == 1
+    done = until(lambda: fetch(answer["fetch_result"]), lambda told: told["status"] == "success")
+    assert requests.get(done["output"], timeout=10).content.startswith(b"\x89PNG")
+    until(lambda: simulator.books(totals=True)["in_flight"], lambda count: count == 0)
+    assert simulator.books()["charged"] == 1
+
+
+def test_fetch_of_strange_ids_and_keys(simulator: Simulator) -> None:
+    """An unknown id is not found; a fresh one can be unknown at first; a bad key is refused."""
+    assert fetch(f"{simulator.fetch_url}/1")["message"] == "Request not found"
+    assert fetch(f"{simulator.fetch_url}/1", key="")["message"] == "Invalid Api Key"
+    simulator.settings(fetch_unknown_s=600, processing_s=0)
+    simulator.faults(next=[{"kind": "processing"}])
+    url = post(simulator).json()["fetch_result"]
+    assert fetch(url)["message"] == "Request not found"
+    simulator.settings(fetch_unknown_s=0)
+    assert fetch(url)["status"] == "success"
+
+
+@pytest.mark.parametrize(("early", "status"), [("404", 404), ("html", 200)])
+def test_a_link_read_too_early_is_no_picture(simulator: Simulator, early: str, status: int) -> None:
+    """A fresh link answers 404, or HTML with 200, and the picture a moment later."""
+    simulator.settings(output_delay_s=600, output_early=early)
+    link = post(simulator).json()["output"]
+    first = requests.get(link, timeout=10)
+    assert (first.status_code, first.content[:15]) == (status, b"<!DOCTYPE html>")
+    simulator.settings(output_delay_s=0)
+    assert requests.get(link, timeout=10).content.startswith(b"\x89PNG")
+
+
+def test_a_link_expires(simulator: Simulator) -> None:
+    """After its lifetime a link is gone, with the status that was asked for."""
+    simulator.settings(output_lifetime_s=0.05, output_gone_status=410)
+    link = post(simulator).json()["output"]
+    until(lambda: requests.get(link, timeout=10).status_code, lambda status: status == 410)
+    assert simulator.books()["downloads"]["410"] == 1
+
+
+def test_one_request_can_have_another_output(simulator: Simulator) -> None:
+    """A scripted output kind is for its request alone: the unchanged input here, the edit after it."""
+    simulator.faults(next=[{"output_kind": "same_as_input"}])
+    same, edited = (
+        requests.get(post(simulator, prompt).json()["output"], timeout=10).content for prompt in ("one", "two")
+    )
+    assert same == requests.get(simulator.portrait_url, timeout=10).content
+    assert edited.startswith(b"\x89PNG")
+
+
+def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> None:
+    """The same edit for two tags has the same pixels in different bytes; a link read twice gives the same bytes."""
+    links = [post(simulator, f"a sketch [[{tag}]]").json()["output"] for tag in "ab"]
+    one, again, other = (requests.get(link, timeout=10).content for link in (links[0], *links))
+    assert one == again != other
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        assert first.tobytes() == second.tobytes()
+
+
+def test_every_answer_says_what_it_is(simulator: Simulator) -> None:
+    """Pages, errors, links and control answers carry the header; HTML pages carry the banner."""
+    link = post(simulator).json()["output"]
+    paths = ["/", "/healthz", "/nothing", "/generations/nothing.png", "/control/books", "/control/settings"]
+    for url in [link, simulator.portrait_url, *(simulator.url + path for path in paths)]:
+        answer = requests.get(url, timeout=10)
+        assert "development tool" in answer.headers["X-Retouch-Simulator"]
+        if "html" in answer.headers["Content-Type"]:
+            assert "a development tool" in answer.text
+
+
+def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) -> None:
+    """A prompt with markup is shown as text; keys are nowhere on the page, in the books or in the settings."""
+    simulator.settings(keys=["sk-planted"])
+    post(simulator, "<script>alert(1)</script> [[order-17]]")
+    page = requests.get(simulator.url, timeout=10).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>" not in page
+    assert "order-17" in page
+    shown = [requests.get(f"{simulator.url}/control/{name}", timeout=10).text for name in ("books", "settings")]
+    assert "sk-planted" not in page + "".join(shown)
+
+
+def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> None:
+    """Unknown settings, faults, reset options and non-JSON answer 400 with what is known; nothing changes."""
+    before = requests.get(f"{simulator.url}/control/settings", timeout=10).json()
+    for path, sent, words in [
+        ("settings", '{"zap": 1}', "known: keys, cap"),
+        ("faults", '{"next": [{"kind": "zap"}]}', "known: success"),
+        ("reset", '{"zap": true}', "keep_settings"),
+        ("settings", "zap", "JSON object"),
+        ("faults", "[]", "JSON object"),
+    ]:
+        answer = requests.post(f"{simulator.url}/control/{path}", data=sent, timeout=10)
+        assert answer.status_code == 400
+        assert words in answer.json()["error"][0]
+    assert requests.get(f"{simulator.url}/control/settings", timeout=10).json() == before
+
+
+def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> None:
+    """Books, faults and links are forgotten; settings go back to the first ones unless they are kept."""
+    simulator.settings(cap=3)
+    simulator.faults(rates={"failed": 1})
+    post(simulator)
+    simulator.reset(keep_settings=True)
+    books = simulator.books()
+    assert (books["posts"], books["by_tag"], simulator.settings()["cap"]) == (0, {}, 3)
+    assert post(simulator).json()["status"] == "success"
+    simulator.reset()
+    assert simulator.settings()["cap"] == 50
+
+
+def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
+    """`samples` gives as many pictures, each behind its own link, in one answer and for one charge; else a refusal."""
+    several = post(simulator, "winter [[several]]", samples=3).json()
+    pictures = {requests.get(link, timeout=10).content for link in several["output"]}
+    assert (len(several["output"]), len(pictures)) == (3, 3)
+    simulator.faults(next=[{"kind": "processing"}])
+    processing = post(simulator, "autumn [[several]]", path=V6, samples=2).json()
+    done = until(lambda: fetch(processing["fetch_result"]), lambda seen: seen["status"] == "success")
+    assert done["output"] == processing["future_links"]
+    assert simulator.books()["by_tag"]["several"]["charged"] == 2
+    assert "samples" in post(simulator, "spring", samples=0).json()["message"]
+
+
+def test_one_picture_of_several_may_be_odd(simulator: Simulator) -> None:
+    """A fault's output_kind can be told for one place alone."""
+    simulator.faults(next=[{"output_kind": "html", "output_index": 1}])
+    links = post(simulator, samples=3).json()["output"]
+    kinds = [requests.get(link, timeout=10).headers["Content-Type"].partition(";")[0] for link in links]
+    assert kinds == ["image/png", "text/html", "image/png"]

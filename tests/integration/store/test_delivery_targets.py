@@ -1,0 +1,217 @@
+"""Who may hold the slots of deliveries when hosts hang: scripts on a real Redis, asserted by slots and order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from retouch.outcomes import Succeed
+from retouch.store.deliveries import DeliveryClaim
+from retouch.store.failing_receivers import failing_receivers
+from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
+from tests.lane_kit import IMAGE, LEASE_S, LaneKit, assert_consistent
+
+THREADS = 64
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    kit = LaneKit(client)
+    kit.lanes.open(10_000, 0.0)
+    kit.lanes.heartbeat(LEASE_S, [], "test:1", THREADS)
+    return kit
+
+
+def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
+    """Jobs that succeeded, whose event one URL hears of."""
+    receiver = kit.receivers.ensure(tenant, url)
+    new = [kit.new(tenant, receivers=(receiver.id,)) for _ in range(count)]
+    kit.enqueue(*new)
+    for job in new:
+        kit.finish(job.id, Succeed(IMAGE))
+
+
+def under_way(kit: LaneKit) -> list[DeliveryClaim]:
+    """Claim what was dispatched and not yet claimed, as workers do."""
+    claims = (kit.deliveries.claim(item, LEASE_S) for item in kit.dispatched("deliveries"))
+    return [claim for claim in claims if claim]
+
+
+def settle(kit: LaneKit, claim: DeliveryClaim, status: int | None, elapsed_s: float = 0.01) -> None:
+    told = DeliveryOutcome(status, "" if status else "timeout", elapsed_s=elapsed_s)
+    kit.deliveries.settle(claim, settlement_of(told, claim.number, claim.by_hand, 0.0, 0.5))
+
+
+def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
+    """Let a host answer quickly so often that it has all its places."""
+    ended(kit, tenant, url, count)
+    while claims := under_way(kit):
+        for claim in claims:
+            settle(kit, claim, 204)
+
+
+def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: Any) -> None:
+    """A URL for each order is no way around: another tenant's delivery is dispatched before the first attempt ends."""
+    for number in range(100):
+        ended(kit, "sick", f"https://hanging.example/order/{number}")
+    ended(kit, "well", "https://well.example/hook")
+    assert sorted(claim.tenant for claim in under_way(kit)) == ["sick", "well"]
+    assert kit.lanes.numbers("deliveries").waiting_by_group == {"sick": 99}
+    assert_consistent(client, [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://HANGING.example/2", "https://hanging.example./3", "https://hanging.example?4", "https://hanging.example"],
+)
+def test_the_same_host_in_another_spelling_is_the_same_target(kit: LaneKit, url: str) -> None:
+    """Letters, a final dot and what follows the host make no other one."""
+    ended(kit, "sick", "https://hanging.example/1")
+    ended(kit, "sick", url)
+    assert len(under_way(kit)) == 1
+
+
+def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, client: Any) -> None:
+    """The breaker and the places are of one tenant at one host."""
+    for url in (f"https://shared.example/{number}" for number in range(12)):
+        ended(kit, "sick", url)
+    for _ in range(10):
+        for claim in under_way(kit):
+            settle(kit, claim, None, 15.0)
+    assert client.zrange("rt:deliveries:shut", 0, -1) == ["sick shared.example"]
+    ended(kit, "well", "https://shared.example/hook")
+    (claim,) = under_way(kit)
+    assert claim.tenant == "well"
+
+
+def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) -> None:
+    """Whatever hangs, however many tenants and hosts it is, proven receivers have slots of their own at once."""
+    prove(kit, "well", "https://well.example/hook")
+    for tenant in range(10):
+        for host in range(20):
+            ended(kit, f"sick{tenant}", f"https://h{host}.example/hook")
+    assert len(under_way(kit)) == THREADS // 2
+    ended(kit, "well", "https://well.example/hook", 8)
+    assert [claim.tenant for claim in under_way(kit)] == ["well"] * 8
+    assert_consistent(client, [])
+
+
+def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
+    """A tenant with hosts without end holds eight slots with them, less when they hang, more when they answer."""
+    for host in range(60):
+        ended(kit, "sick", f"https://h{host}.example/hook")
+    first = under_way(kit)
+    assert len(first) == 8
+    ended(kit, "new", "https://new.example/hook")
+    (claim,) = under_way(kit)
+    assert claim.tenant == "new"
+    for claim in first:
+        settle(kit, claim, None, 15.0)
+    assert len(under_way(kit)) == 4
+
+
+def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
+    """200 new receivers of one tenant, each tenth of which hangs: all others are told before the first timeout."""
+    for host in range(200):
+        ended(kit, "acme", f"https://{'hanging' if host % 10 == 0 else 'well'}-{host}.example/hook")
+    hanging, told = [], 0
+    while claims := under_way(kit):
+        for claim in claims:
+            receiver = kit.receivers.get(claim.receiver)
+            assert receiver is not None
+            if "hanging" in receiver.url:
+                hanging.append(claim)
+            else:
+                settle(kit, claim, 204)
+                told += 1
+    assert (len(hanging), told) == (20, 180)
+
+
+def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client: Any) -> None:
+    """After a timeout nothing more of a proven host is dispatched beyond one, and that one among the unproven."""
+    prove(kit, "acme", "https://odd.example/hook")
+    ended(kit, "acme", "https://odd.example/hook", 30)
+    claims = under_way(kit)
+    assert len(claims) == 8
+    for claim in claims[:-1]:
+        settle(kit, claim, None, 15.0)
+        assert under_way(kit) == []
+    settle(kit, claims[-1], None, 15.0)
+    assert len(under_way(kit)) == 1
+    assert client.hget("rt:deliveries:held", "~acme") == "1"
+    assert_consistent(client, [])
+
+
+def test_slow_answers_are_told_and_stay_among_the_unproven(kit: LaneKit, client: Any) -> None:
+    """A receiver that takes seconds gets its eight places, out of the half that the proven do not need."""
+    ended(kit, "slow", "https://slow.example/hook", 40)
+    for _ in range(4):
+        for claim in under_way(kit):
+            settle(kit, claim, 204, 3.0)
+    assert client.hgetall("rt:deliveries:held") == {"~slow": "8", "~": "8"}
+
+
+def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: Any) -> None:
+    """The limit is the sum over the workers that were heard of; one that leaves or falls silent counts no more."""
+    kit.lanes.heartbeat(LEASE_S, [], "test:2", 10)
+    assert kit.lanes.numbers("deliveries").limit == THREADS + 10
+    kit.lanes.leave("test:2", 10)
+    client.zadd("rt:deliveries:workers", {f"test:1 {THREADS}": 1.0})
+    kit.lanes.heartbeat(LEASE_S, [], "test:3", 6)
+    assert kit.lanes.numbers("deliveries").limit == 6
+    for number in range(40):
+        ended(kit, f"tenant{number}", "https://well.example/hook")
+    assert len(under_way(kit)) == 3
+
+
+def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, client: Any) -> None:
+    """One with two hundred deliveries waiting at fifty proven hosts and one with ten at one host are served in turn."""
+    for host in range(50):
+        prove(kit, "large", f"https://h{host}.example/hook")
+    prove(kit, "small", "https://small.example/hook")
+    client.hset("rt:deliveries:gate", "paused", 1)
+    for host in range(50):
+        ended(kit, "large", f"https://h{host}.example/hook", 4)
+    ended(kit, "small", "https://small.example/hook", 10)
+    client.hdel("rt:deliveries:gate", "paused")
+    kit.lanes.heartbeat(LEASE_S, [], "test:1", THREADS)
+    client.zrem("rt:deliveries:workers", f"test:1 {THREADS}")
+    kit.lanes.heartbeat(LEASE_S, [], "test:2", 8)
+    kit.rescue()
+    order = []
+    for _ in range(10):
+        for claim in under_way(kit):
+            order.append(claim.tenant)
+            settle(kit, claim, 204)
+    assert order[:20].count("small") >= 8
+
+
+def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
+    """A Celery task that many tenants name has places for each of them."""
+    for tenant in ("a", "b"):
+        for _ in range(3):
+            job = kit.new(tenant, callback="billing.tasks.edited@billing")
+            kit.enqueue(job)
+            kit.finish(job.id, Succeed(IMAGE))
+    assert sorted(claim.tenant for claim in under_way(kit)) == ["a", "b"]
+
+
+def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
+    """Since when, why and when next is on record for each; a tenant sees its own, and a success or removal ends it."""
+    ended(kit, "one", "https://hanging.example/hook")
+    ended(kit, "two", "https://failing.example/hook")
+    for claim in under_way(kit):
+        settle(kit, claim, None if claim.tenant == "one" else 500, 15.0)
+    (one,), (two,) = failing_receivers(client, "one"), failing_receivers(client, "two")
+    assert (one.status, one.trouble, one.failures, two.status) == (None, "timeout", 1, 500)
+    assert one.next_at is not None
+    assert one.next_at - one.since >= 60
+    assert {failing.tenant for failing in failing_receivers(client)} == {"one", "two"}
+    kit.make_due("deliveries", "timetable")
+    kit.rescue()
+    for claim in under_way(kit):
+        if claim.tenant == "one":
+            settle(kit, claim, 204)
+    assert kit.receivers.remove(two.id)
+    assert failing_receivers(client) == failing_receivers(client, "one") == failing_receivers(client, "two") == []

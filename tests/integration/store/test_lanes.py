@@ -1,0 +1,250 @@
+"""The lane through its stores, on a real server: who runs next, how many at once, and what holds them back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from retouch.outcomes import Retry, Succeed
+from retouch.store.scripts import Message
+from tests.lane_kit import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent
+
+SUCCEED = Succeed(IMAGE)
+
+
+def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]:
+    """Let a worker do so many jobs one after another, as they are called for; gives their tenants, in order."""
+    order = []
+    for _ in range(count):
+        _, job = messages.pop(0)
+        claim = kit.claim(job)
+        order.append(claim.spec.tenant)
+        messages += kit.jobs.settle(claim, SUCCEED)
+    return order
+
+
+def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
+    """A tenant with one job behind another's 150 gets a slot within a few dispatches."""
+    kit.lanes.open(5, 0.0)
+    messages = kit.enqueue(*(kit.new("large") for _ in range(150)))
+    messages += kit.enqueue(kit.new("small"))
+    assert "small" in run_in_order(kit, messages, 7)
+
+
+def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
+    """Having been away gives no credit: two tenants with work get slots in turn from then on."""
+    kit.lanes.open(1, 0.0)
+    messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
+    run_in_order(kit, messages, 30)
+    messages += kit.enqueue(*(kit.new("late") for _ in range(20)))
+    assert 9 <= Counter(run_in_order(kit, messages, 20))["late"] <= 11
+
+
+def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
+    """With weights 1, 2 and 3, slots are given 1 : 2 : 3, within a tenth."""
+    kit.lanes.open(4, 0.0)
+    kit.lanes.pause()
+    for tenant, weight in (("one", 1.0), ("two", 2.0), ("three", 3.0)):
+        kit.lanes.set_group("edits", tenant, weight=weight)
+        kit.enqueue(*(kit.new(tenant) for _ in range(120)))
+    kit.lanes.resume()
+    given = Counter(run_in_order(kit, kit.rescue(), 180))
+    for tenant, share in (("one", 30), ("two", 60), ("three", 90)):
+        assert abs(given[tenant] - share) <= share / 10 + 1
+
+
+def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
+    """A tenant with a limit of two never holds more, and the others take the rest."""
+    kit.lanes.open(5, 0.0)
+    kit.lanes.set_group("edits", "small", limit=2)
+    jobs = [kit.new("small") for _ in range(9)]
+    kit.enqueue(*jobs)
+    assert client.hgetall("rt:edits:held") == {"small": "2"}
+    kit.enqueue(*(kit.new("large") for _ in range(9)))
+    for _ in range(10):
+        kit.finish(kit.dispatched()[0], SUCCEED)
+        assert int(client.hget("rt:edits:held", "small") or 0) <= 2
+        assert_consistent(client, [job.id for job in jobs])
+
+
+def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
+    """A tenant that was held back runs from the next sweep on when its limit is lifted."""
+    kit.lanes.open(5, 0.0)
+    kit.lanes.set_group("edits", "held", limit=0)
+    kit.enqueue(*(kit.new("held") for _ in range(3)))
+    assert kit.rescue() == []
+    kit.lanes.set_group("edits", "held", limit=2)
+    assert len(kit.rescue()) == 2
+
+
+def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, client: Any) -> None:
+    """What is in flight ends; nothing new is given before the tenant is below its new limit."""
+    kit.lanes.open(5, 0.0)
+    kit.enqueue(*(kit.new("acme") for _ in range(9)))
+    kit.lanes.set_group("edits", "acme", limit=1)
+    for held in (4, 3, 2, 1, 1, 1):
+        kit.finish(kit.dispatched()[0], SUCCEED)
+        assert int(client.hget("rt:edits:held", "acme")) == held
+
+
+def test_priority_is_age(kit: LaneKit, client: Any) -> None:
+    """High before normal before low, first come first served within; ten minutes of age outweigh one step."""
+    kit.lanes.open(1, 0.0)
+    kit.lanes.pause()
+    names = ["low", "normal", "normal", "high", "low", "high"]
+    jobs = [kit.new(priority=name) for name in names]
+    for job in jobs:
+        kit.enqueue(job)
+    old = kit.new(priority="low")
+    kit.enqueue(old)
+    client.zincrby("rt:edits:backlog:acme", -1_300, old.id)
+    kit.lanes.resume()
+    kit.rescue()
+    order = []
+    while held := kit.dispatched():
+        order.append(held[0])
+        kit.finish(held[0], SUCCEED)
+    wanted = [old, jobs[3], jobs[5], jobs[1], jobs[2], jobs[0], jobs[4]]
+    assert order == [job.id for job in wanted]
+
+
+def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
+    """Paused: what is in flight ends, nothing starts; resumed: the next sweep starts it."""
+    kit.lanes.open(2, 0.0)
+    kit.enqueue(*(kit.new() for _ in range(4)))
+    kit.lanes.pause()
+    for job in kit.dispatched():
+        assert kit.finish(job, SUCCEED) == []
+    assert kit.lanes.numbers("edits").paused
+    assert kit.dispatched() == []
+    kit.lanes.resume()
+    assert len(kit.rescue()) == 2
+
+
+def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
+    """At three a second, three are given at once, none after, and one more for each third of a second."""
+    kit.lanes.open(50, 3.0)
+    kit.enqueue(*(kit.new() for _ in range(30)))
+    assert len(kit.dispatched()) == 3
+    kit.rescue()
+    assert len(kit.dispatched()) in (3, 4)
+    given = len(kit.dispatched())
+    refilled_at = float(client.hget("rt:edits:gate", "refilled_at"))
+    client.hset("rt:edits:gate", mapping={"refilled_at": refilled_at - 0.7, "tokens": 0})
+    kit.rescue()
+    assert len(kit.dispatched()) in (given + 2, given + 3)
+    client.hset("rt:edits:gate", "refilled_at", refilled_at - 1_000)
+    given = len(kit.dispatched())
+    kit.rescue()
+    assert len(kit.dispatched()) == given + 3
+
+
+def learnt(client: Any) -> tuple[int, float]:
+    limit, exact = client.hmget("rt:edits:gate", "limit", "learnt")
+    return int(limit), float(exact or limit)
+
+
+def answer(kit: LaneKit, health: str) -> None:
+    """Take a job through a POST with this sign of the endpoint's health, and end it."""
+    claim = kit.claim(kit.dispatched()[0])
+    assert kit.jobs.intend(claim) == "ok"
+    kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
+    kit.jobs.settle(claim, SUCCEED)
+    kit.rescue()
+
+
+def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
+    """Tenants with one job each that keep coming, two for each slot, leave a tenant with steady work its turns."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(*(kit.new("steady") for _ in range(40)))
+    served = []
+    for turn in range(60):
+        kit.enqueue(kit.new(f"new{turn}a"), kit.new(f"new{turn}b"))
+        (job,) = kit.dispatched()
+        served.append(client.hget(f"rt:edits:state:{job}", "group"))
+        kit.finish(job, SUCCEED)
+    turns = [turn for turn, tenant in enumerate(served) if tenant == "steady"]
+    assert len(turns) >= 5, served
+    assert served.count("new0a") == 1
+
+
+def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
+    """Behind a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(kit.new(), kit.new())
+    claim = kit.claim(kit.dispatched()[0])
+    assert kit.jobs.intend(claim) == "ok"
+    kit.jobs.answer(claim, "refused", None, "full")
+    kit.jobs.settle(claim, Retry(30.0, "queue_full", "full", refund=True, counts_as_wait=False))
+    assert kit.dispatched() == []
+    assert float(client.hget("rt:edits:gate", "full_until")) - time.time() < 2
+    client.hset("rt:edits:gate", "full_until", 1)
+    client.hdel("rt:rescue", "next_at")
+    kit.lanes.rescue(1.0, LEASE_S, RETENTION_S)
+    assert len(kit.dispatched()) == 1
+
+
+def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
+    """A rated lane whose last refill lies in the future goes on."""
+    kit.lanes.open(10, 2.0)
+    kit.enqueue(kit.new())
+    client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
+    kit.enqueue(kit.new())
+    assert len(kit.dispatched()) == 2
+
+
+def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
+    """Jobs of a tenant whose calls of today are spent stand in the numbers of the lane, as those of any other."""
+    kit.lanes.open(1, 0.0)
+    kit.enqueue(*(kit.new("broke") for _ in range(4)))
+    client.hset("rt:edits:budgets", "broke", 0)
+    kit.finish(kit.dispatched()[0], SUCCEED)
+    numbers = kit.lanes.numbers("edits")
+    assert (numbers.waiting, numbers.held, numbers.waiting_by_group) == (3, 0, {"broke": 3})
+
+
+def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
+    """Whoever ran with a limit of 100 and turns to `auto` begins with five; later workers keep what was learnt."""
+    kit.lanes.open(100, 0.0)
+    kit.lanes.open("auto", 0.0)
+    assert learnt(client) == (5, 5.0)
+    client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
+    kit.lanes.open("auto", 0.0)
+    assert learnt(client) == (9, 9.5)
+
+
+def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
+    """From five it creeps up with answers to its ceiling, is halved by a full queue once, and then stays below that."""
+    kit.lanes.open("auto", 0.0)
+    kit.enqueue(*(kit.new() for _ in range(400)))
+    assert learnt(client) == (5, 5.0)
+    for _ in range(150):
+        answer(kit, "ok")
+    assert learnt(client)[0] == 15
+    answer(kit, "full")
+    assert learnt(client)[0] == 7
+    answer(kit, "full")  # the same burst: one halving answers for it
+    assert learnt(client)[0] == 7
+    for _ in range(120):
+        answer(kit, "ok")
+    assert learnt(client)[0] == 14
+    client.hset("rt:edits:gate", "refused_at", 1)
+    for _ in range(40):
+        answer(kit, "ok")
+    assert learnt(client)[0] == 15
+    for _ in range(8):
+        client.hset("rt:edits:gate", "refused_at", 1)
+        answer(kit, "full")
+    assert learnt(client)[0] == 1
+    kit.lanes.open(3, 0.0)
+    answer(kit, "full")
+    assert learnt(client)[0] == 3
+
+
+def test_a_second_worker_keeps_what_was_learnt(kit: LaneKit, client: Any) -> None:
+    """A worker that starts does not set a learnt limit back."""
+    kit.lanes.open("auto", 0.0)
+    client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
+    kit.lanes.open("auto", 0.0)
+    assert learnt(client) == (9, 9.5)

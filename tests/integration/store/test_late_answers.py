@@ -1,0 +1,196 @@
+"""Two POSTs of one job, both paid, one of them late: whichever image can be had is kept, and every end is an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from retouch.outcomes import Fail, Failed, Poll, Processing, Ready, Retry, Stored, Succeed
+from retouch.policy import RetryPolicy, decide
+from retouch.store.records import Claim
+from retouch_worker.edits.resume import CRASHES_MOST, resume
+from tests.lane_kit import IMAGE, LaneKit
+
+READY = Ready(("https://out.example/a.png",), "7")
+OTHER = Processing("8", "https://endpoint.example/fetch/8", 1.0)
+POLICY = RetryPolicy(max_charges=2)
+ONE_CHARGE = RetryPolicy(max_charges=1)
+
+
+@pytest.fixture
+def kit(client: Any) -> LaneKit:
+    kit = LaneKit(client)
+    kit.lanes.open(2, 0.0)
+    return kit
+
+
+def lost(kit: LaneKit, job: str) -> Claim:
+    """The claim of a worker that POSTed and froze; its lease is over and the job was called for again."""
+    frozen = kit.claim(job)
+    assert kit.jobs.intend(frozen) == "ok"
+    kit.make_due("edits", "slots")
+    kit.rescue()
+    return frozen
+
+
+def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
+    """A job that was POSTed for by a frozen worker and by the one that has it now."""
+    kit.enqueue(kit.new())
+    frozen = lost(kit, kit.dispatched()[0])
+    current = kit.claim(frozen.job)
+    assert kit.jobs.intend(current) == "ok"
+    return frozen, current
+
+
+def is_processing(kit: LaneKit, claim: Claim) -> None:
+    """The endpoint has the POST of this claim in work; the worker will look again."""
+    kit.jobs.answer(claim, "processing", OTHER, "ok")
+    kit.jobs.settle(claim, Poll(1.0, OTHER))
+
+
+def next_claim(kit: LaneKit, job: str, part: str) -> Claim:
+    """Whoever takes the job up when its time has come."""
+    kit.make_due("edits", part)
+    kit.rescue()
+    return kit.claim(job)
+
+
+def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
+    """A look says that the generation failed; gives what is decided."""
+    outcome = Failed("failed", seen_by_poll=True)
+    kit.jobs.answer(claim, "failed", None)
+    decision = decide(outcome, claim.attempt(), policy, claim.now_at, 0.5)
+    kit.jobs.settle(claim, decision)
+    assert isinstance(decision, Retry | Fail)
+    return decision
+
+
+def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
+    """A paid answer that comes while another POST is in work is kept aside, and taken up when that one fails."""
+    frozen, current = both_asked(kit)
+    is_processing(kit, current)
+    kit.jobs.answer(frozen, "succeeded", READY, "ok")
+    looking = next_claim(kit, frozen.job, "slots")
+    assert looking.checkpoint == OTHER
+    assert isinstance(fails(kit, looking, POLICY), Retry)
+    assert resume(next_claim(kit, frozen.job, "timetable"), POLICY, 30.0) == READY
+
+
+def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) -> None:
+    """An adopted answer is not written over by that of a POST which was out meanwhile, and then fails for good."""
+    frozen, current = both_asked(kit)
+    kit.jobs.answer(frozen, "succeeded", READY, "ok")
+    is_processing(kit, current)
+    assert isinstance(fails(kit, next_claim(kit, frozen.job, "slots"), ONE_CHARGE), Fail)
+    assert kit.state(frozen.job) == "queued"
+    assert resume(kit.claim(frozen.job), ONE_CHARGE, 30.0) == READY
+
+
+def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
+    """A job whose look finds no end until its deadline is given the other image that it paid for."""
+    frozen, current = both_asked(kit)
+    is_processing(kit, current)
+    kit.jobs.answer(frozen, "succeeded", READY, "ok")
+    looking = next_claim(kit, frozen.job, "slots")
+    decision = decide(OTHER, looking.attempt(), POLICY, looking.deadline_at + 1.0, 0.5)
+    assert isinstance(decision, Fail)
+    kit.jobs.settle(looking, decision)
+    claim = kit.claim(frozen.job)
+    assert resume(claim, POLICY, 30.0) == READY
+    kit.jobs.settle(claim, decide(Stored(IMAGE), claim.attempt(), POLICY, claim.now_at, 0.5))
+    assert kit.state(frozen.job) == "succeeded"
+
+
+def test_an_answer_told_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
+    """The same answer, written again after a lost reply, in time and late, leaves nothing aside."""
+    frozen, current = both_asked(kit)
+    for _ in range(2):
+        kit.jobs.answer(current, "succeeded", READY, "ok")
+    kit.make_due("edits", "slots")
+    kit.rescue()
+    kit.jobs.answer(current, "succeeded", READY, "ok")
+    assert client.hget(f"rt:edits:state:{frozen.job}", "spare") is None
+
+
+def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
+    """Lost workers are counted in a row: an answer begins anew, so that its image is not refused for old crashes."""
+    kit.enqueue(kit.new())
+    frozen = lost(kit, kit.dispatched()[0])
+    for _ in range(CRASHES_MOST - 1):
+        next_claim(kit, frozen.job, "slots")
+    worn = next_claim(kit, frozen.job, "slots")
+    kit.jobs.settle(worn, decide(resume(worn, POLICY, 30.0), worn.attempt(), POLICY, worn.now_at, 0.5))
+    assert kit.state(frozen.job) == "failed"
+    kit.jobs.answer(frozen, "succeeded", READY, "ok")
+    assert resume(kit.claim(frozen.job), POLICY, 30.0) == READY
+
+
+def test_crashes_count_in_a_row(kit: LaneKit) -> None:
+    """A job that is retried through many restarts of workers is not taken for one that kills them."""
+    kit.enqueue(kit.new())
+    claim = kit.claim(kit.dispatched()[0])
+    for _ in range(CRASHES_MOST + 2):
+        claim = next_claim(kit, claim.job, "slots")
+        assert claim.crashes == 1
+        kit.jobs.settle(claim, Retry(1.0, "endpoint_failed", "failed"))
+        claim = next_claim(kit, claim.job, "timetable")
+        assert claim.crashes == 0
+
+
+def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
+    """A replay forgives the charges so far; one of them that leaves the record later makes no room for another POST."""
+    kit.enqueue(kit.new())
+    (job,) = kit.dispatched()
+    for _ in range(20):
+        claim = kit.claim(job)
+        assert kit.jobs.intend(claim) == "ok"
+        kit.jobs.answer(claim, "refused", None)
+        kit.jobs.settle(claim, Retry(1.0, "queue_full", "full", refund=True))
+        kit.make_due("edits", "timetable")
+        kit.rescue()
+    frozen = lost(kit, job)
+    claim = kit.claim(job)
+    kit.jobs.settle(claim, decide(resume(claim, ONE_CHARGE, 30.0), claim.attempt(), ONE_CHARGE, claim.now_at, 0.5))
+    kit.jobs.replay(job)
+    lost(kit, job)
+    kit.jobs.answer(frozen, "refused", None)
+    claim = kit.claim(job)
+    assert claim.possible_charges == 1
+    assert isinstance(decide(resume(claim, ONE_CHARGE, 0.0), claim.attempt(), ONE_CHARGE, claim.now_at, 0.5), Fail)
+
+
+def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
+    """When Redis forgets a claim with its last second, the next worker's lease has another number all the same."""
+    kit.enqueue(kit.new())
+    (job,) = kit.dispatched()
+    names = (f"rt:edits:state:{job}", "rt:edits:slots")
+    before = {name: client.dump(name) for name in names}
+    forgotten = kit.claim(job)
+    for name in names:
+        client.restore(name, 0, before[name], replace=True)
+    current = next_claim(kit, job, "slots")
+    assert kit.jobs.intend(current) == "ok"
+    assert kit.jobs.intend(forgotten) == "stale"
+
+
+def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
+    """A job that meets a full queue for a day has one event of it; what is new, or counts as a wait, is told."""
+    kit.enqueue(kit.new())
+    (job,) = kit.dispatched()
+    free = {"refund": False, "counts_as_wait": False}
+    for decision in (
+        *(Retry(1.0, "queue_full", "full", **free) for _ in range(5)),
+        *(Retry(1.0, "endpoint_failed", "failed") for _ in range(2)),
+        Retry(1.0, "queue_full", "full", **free),
+    ):
+        kit.jobs.settle(kit.claim(job), decision)
+        kit.make_due("edits", "timetable")
+        kit.rescue()
+    claim = kit.claim(job)
+    assert claim.waits == 2
+    kit.jobs.settle(claim, Succeed(IMAGE))
+    entries: list[dict[str, Any]] = kit.jobs.timeline(job)
+    told = [entry["error"]["code"] if entry["type"] == "edit.retrying" else entry["type"] for entry in entries]
+    waits = ("queue_full", "endpoint_failed", "endpoint_failed", "queue_full")
+    assert told == [*(told for wait in waits for told in ("edit.running", wait)), "edit.running", "edit.succeeded"]

@@ -1,0 +1,78 @@
+"""Lists that a tenant asks for: read from what is its own, whatever the others have, and naming nothing of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retouch.errors import InvalidEdit
+from retouch.outcomes import Fail
+from retouch.store.receivers import OF_EVERY_JOB_MOST, ReceiverStore
+from retouch.store.scripts import load
+from tests.gateway_process import Callers, problem
+from tests.lane_kit import LaneKit
+
+
+def calls(client: Any) -> int:
+    """How many commands Redis was given since the last reset."""
+    return sum(one["calls"] for one in client.info("commandstats").values())
+
+
+def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
+    """A thousand receivers of another tenant cost a list nothing; removed and forgotten ones leave it."""
+    for place in range(1_000):
+        kit.receivers.ensure("loud", f"https://h{place}.example/")
+    own = [kit.receivers.ensure("acme", f"https://own.example/{place}") for place in range(3)]
+    kit.receivers.remove(own[0].id)
+    client.zadd("rt:receivers_of_jobs", {own[1].id: 1.0})
+    load(client, "forget_receivers")(args=[60.0])
+    client.config_resetstat()
+    assert [one.id for one in kit.receivers.all("acme")] == [own[2].id]
+    assert calls(client) < 10
+    assert len(kit.receivers.all()) == 1_001
+
+
+def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
+    """One more than the most is refused; one that is there may still be changed, and others have their own."""
+    for place in range(OF_EVERY_JOB_MOST):
+        kit.receivers.add("acme", f"https://h.example/{place}")
+    with pytest.raises(InvalidEdit, match="at most 20 receivers of every job"):
+        kit.receivers.add("acme", "https://h.example/more")
+    assert kit.receivers.add("acme", "https://h.example/0", ["edit.failed"]).events == ("edit.failed",)
+    assert kit.receivers.add("globex", "https://h.example/more").every_job
+
+
+def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
+    """Among another tenant's deliveries a list has its own alone, and no cursor of it names one of theirs."""
+    api = callers()
+    for tenant in ("acme", "loud", "loud", "acme", "loud"):
+        receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")
+        job = kit.new(tenant, receivers=[receiver.id])
+        kit.enqueue(job)
+        kit.finish(job.id, Fail("spam_filter", "no", retryable=True))
+    first = api.get("/v1/deliveries", params={"limit": 1}).json()
+    last = api.get("/v1/deliveries", params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    found = [first["data"][0], last["data"][0]]
+    assert [one["tenant"] for one in found] == ["acme", "acme"]
+    assert first["next_cursor"].endswith(found[0]["id"])
+    assert api.get("/v1/deliveries").json()["data"] == found
+    own = ReceiverStore(client).all("acme")[0].id
+    told = api.post(f"/v1/receivers/{own}/redeliver?since=2020-01-01").json()
+    assert sum(told.values()) == 2
+
+
+def test_status_is_ones_own(callers: Callers, edit_body: Callable[..., Any]) -> None:
+    """Neither what waits nor what ended of another tenant shows in a producer's status; ops sees all."""
+    api, other, ops = callers(), callers("globex"), callers("staff", "ops")
+    ops.post("/v1/pause")
+    jobs = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(3)]
+    api.post(f"/v1/edits/{jobs[0]}/cancel")
+    own, foreign = api.get("/v1/status").json(), other.get("/v1/status").json()
+    assert (own["edits"]["waiting"], own["ended"]) == (2, {"cancelled": 1})
+    assert (foreign["edits"]["waiting"], foreign["edits"]["waiting_by_group"], foreign["ended"]) == (0, {}, {})
+    assert foreign["edits"]["paused"] is True
+    assert ops.get("/v1/status").json()["edits"]["waiting"] == 2
+    ops.post("/v1/resume")
+    problem(other.get(f"/v1/edits/{jobs[0]}"), "not-found", 404)

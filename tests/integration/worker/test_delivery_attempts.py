@@ -1,0 +1,124 @@
+"""One delivery attempt against receivers that break every rule, and code that raises: none is sent for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+
+from retouch import Settings
+from retouch.blobs import open_blobs
+from retouch.outcomes import Fail
+from retouch.store.deliveries import DeliveryRecord
+from retouch_worker.deliveries.attempt import CRASHES_MOST, DeliveryTools, run_delivery
+from retouch_worker.deliveries.sender import Sender
+from retouch_worker.pulse import Pulse
+from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
+from tests.lane_kit import LEASE_S, LaneKit
+
+NEGATIVE_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"
+NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
+
+
+@pytest.fixture
+def tools(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryTools:
+    """What a worker tells with; no thread of its pulse runs, and messages go nowhere."""
+    settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
+    publisher: Any = SimpleNamespace(publish=lambda _: None)
+    sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")
+    pulse = Pulse(kit.lanes, publisher, settings)
+    return DeliveryTools(kit.deliveries, kit.jobs, kit.receivers, sender, blobs, publisher, pulse, settings)
+
+
+def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
+    """A delivery that may be claimed: a job has ended, and the receiver hears of every job."""
+    kit.receivers.add("acme", hook)
+    new = kit.new()
+    kit.enqueue(new)
+    kit.finish(new.id, Fail("bad_key", "Invalid Api Key", retryable=False))
+    (item,) = kit.dispatched("deliveries")
+    return item
+
+
+def record(kit: LaneKit, item: str) -> DeliveryRecord:
+    (found,) = kit.deliveries.records([item])
+    return found
+
+
+@pytest.mark.parametrize(("said", "trouble"), [(NEGATIVE_CHUNK, "bad_answer"), (NO_DATE, "")])
+def test_a_hostile_answer_is_a_failed_attempt(kit: LaneKit, tools: DeliveryTools, said: bytes, trouble: str) -> None:
+    """Chunks of less than nothing, or a date that no calendar has: one POST, on record, and the schedule goes on."""
+    with RawServer(answering(said)) as server:
+        item = dispatched(kit, server.url("/hook"))
+        run_delivery(item, tools)
+        run_delivery(item, tools)
+        assert len(server.requests) == 1
+    told = record(kit, item)
+    assert (told.state, told.attempt, told.log[0]["trouble"]) == ("retrying", 1, trouble)
+    assert kit.dispatched("deliveries") == []
+
+
+def test_whatever_raises_is_a_failed_attempt(
+    kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours is settled like a failure, says its class alone, and is not held against the receiver."""
+    monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
+    item = dispatched(kit)
+    run_delivery(item, tools)
+    told = record(kit, item)
+    assert (told.state, told.attempt) == ("retrying", 1)
+    assert (told.log[0]["trouble"], told.log[0]["excerpt"]) == ("raised", "ZeroDivisionError")
+    assert list(kit.client.scan_iter("rt:deliveries:health:*")) == []
+
+
+def test_redis_away_is_no_attempt(kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Redis does not answer nothing can be settled: the lease stays, and runs out."""
+
+    def away(*_: object) -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(tools.sender, "webhook", away)
+    item = dispatched(kit)
+    with pytest.raises(redis.ConnectionError):
+        run_delivery(item, tools)
+    assert (record(kit, item).state, record(kit, item).attempt) == ("running", 0)
+
+
+def die(kit: LaneKit, item: str) -> None:
+    """Claim a delivery, die, and let the sweep find out."""
+    assert kit.deliveries.claim(item, LEASE_S)
+    kit.make_due("deliveries", "slots")
+    kit.rescue()
+
+
+def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, tools: DeliveryTools) -> None:
+    """Ten workers that died over it in a row make it a dead letter; by hand it begins anew."""
+    with RawServer(answering(answer(status="204 No Content"))) as server:
+        item = dispatched(kit, server.url("/hook"))
+        for _ in range(CRASHES_MOST):
+            die(kit, item)
+        run_delivery(item, tools)
+        dead = record(kit, item)
+        assert (dead.state, dead.log[0]["trouble"]) == ("dead", "worker after worker died over it")
+        assert server.requests == []
+        kit.deliveries.redeliver(item)
+        run_delivery(item, tools)
+        assert (record(kit, item).state, len(server.requests)) == ("delivered", 1)
+
+
+def test_workers_that_die_now_and_then_do_no_harm(
+    kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that ends clears the count: only deaths in a row speak against a delivery."""
+    monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
+    item = dispatched(kit)
+    for _ in range(2):
+        for _ in range(CRASHES_MOST - 1):
+            die(kit, item)
+        run_delivery(item, tools)
+        kit.make_due("deliveries", "timetable")
+        kit.rescue()
+    assert (record(kit, item).state, record(kit, item).attempt) == ("queued", 2)

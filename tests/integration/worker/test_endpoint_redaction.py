@@ -1,0 +1,47 @@
+"""What the endpoint repeats of the key, the addresses and the prompt goes no further than its client."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from retouch import Settings
+from retouch.outcomes import Failed, Processing, Refused
+from retouch.store.records import JobSpec
+from retouch_worker.edits.endpoint import Endpoint
+from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
+
+KEY = "sk/live+0123456789"
+URL = "https://customer.example/private/in.png?token=planted"
+SPEC = JobSpec("acme", {"prompt": "a secret wedding", "init_image": URL}, 3_600.0)
+WORDS = f"Unable to fetch image from {URL} for a secret wedding with {KEY}"
+SHOWN = "Unable to fetch image from [link] for [prompt] with [key]"
+
+
+def endpoint_at(server: RawServer) -> Endpoint:
+    settings = Settings.load(
+        pix2pix_url=server.url("/p"),
+        pix2pix_fetch_url=server.url("/f"),
+        pix2pix_key=KEY,
+        dangerous_allow_private_networks=LOOPBACK[0],
+    )
+    return Endpoint(settings, connections=2)
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
+def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
+    """However JSON spells it, the outcome of a POST, from which errors and callbacks are made, has none of it."""
+    body = json.dumps({"status": "error", "message": WORDS}).replace("/", slash).encode()
+    with RawServer(answering(answer(body))) as server:
+        outcome, _ = endpoint_at(server).post_edit(SPEC)
+        assert KEY.encode() in server.requests[0]
+    assert outcome == Refused("image_unfetchable", SHOWN)
+
+
+def test_a_look_keeps_it_too() -> None:
+    """A generation that failed says so in the endpoint's words, without what they repeat."""
+    body = json.dumps({"status": "failed", "message": WORDS}).encode()
+    with RawServer(answering(answer(body))) as server:
+        outcome = endpoint_at(server).poll(Processing("1", server.url("/f/1"), 0.0), SPEC, 1.0)
+    assert outcome == Failed(SHOWN, seen_by_poll=True)

@@ -1,0 +1,38 @@
+"""The table of `retouch bench`: ratios, aims, and what has no baseline."""
+
+from __future__ import annotations
+
+from retouch_ops.bench.figures import Row, beside, number, percentile, table
+
+
+def test_a_row_knows_its_ratios_and_whether_the_aim_was_reached() -> None:
+    """Ours over each baseline, and at most or at least the aim; no baseline and no aim give None."""
+    row = beside("worker CPU", "s", (4.0, 2.0, 8.0), aim=3.3)
+    assert (row.ratio(row.no_queue), row.ratio(row.celery), row.reached) == (2.0, 0.5, False)
+    assert Row("bulk", "jobs/s", 40_000, aim=30_000, more_is_better=True).reached is True
+    assert Row("alone", "ms", 1.0).as_json()["times_celery"] is None
+    assert Row("alone", "ms", 1.0).reached is None
+
+
+def test_figures_have_three_digits_and_dashes_for_nothing() -> None:
+    """Numbers are short enough for a table."""
+    assert [number(value) for value in (None, 0.04567, 12.34, 186.4, 28_046.2)] == [
+        "-",
+        "0.0457",
+        "12.3",
+        "186",
+        "28,046",
+    ]
+
+
+def test_percentiles_of_few_values() -> None:
+    """The middle and the end of a short list are values of the list."""
+    assert [percentile([3.0, 1.0, 2.0], share) for share in (0.0, 0.5, 0.99)] == [1.0, 2.0, 3.0]
+
+
+def test_the_table_has_a_line_for_each_row() -> None:
+    """A missed aim says so in its line."""
+    lines = table([beside("in flight", "x", (1.2, 1.1, 1.3), aim=1.1, note="stub")]).splitlines()
+    assert len(lines) == 2
+    assert "<= 1.1 MISSED" in lines[1]
+    assert lines[1].endswith("stub")

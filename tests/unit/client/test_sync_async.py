@@ -1,0 +1,100 @@
+"""Code that is written once for threads and event loops, and the two clients made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from retouch import AsyncEditQueue, AsyncEditResult, AsyncJob, EditQueue, EditResult, Job
+from retouch.concurrency import Concurrency, LoopConcurrency, ThreadConcurrency
+from retouch.sync_async import iterate_sync, reply, run_sync, sync_async
+
+PAIRS = [(EditQueue, AsyncEditQueue), (Job, AsyncJob), (EditResult, AsyncEditResult)]
+
+
+class Store:
+    """A store whose client answers at once, or with something to await."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    @sync_async
+    async def double(self, *, plus: int = 0) -> int:
+        """Read a number and double it."""
+        number: int = await reply(self.answer())
+        return 2 * number + plus
+
+
+async def later() -> int:
+    await asyncio.sleep(0)
+    return 4
+
+
+def test_one_method_runs_both_ways() -> None:
+    """The same method gives its value to a plain call, and to an event loop that awaits it."""
+    assert Store(lambda: 3).double(plus=1) == 7
+    assert asyncio.run(Store(later).double.awaited(plus=1)) == 9
+    assert asyncio.run(Store(lambda: 3).double.awaited()) == 6
+
+
+def test_an_error_comes_through_as_it_is() -> None:
+    """What goes wrong inside is raised to a plain call too."""
+    with pytest.raises(ZeroDivisionError):
+        Store(lambda: 1 // 0).double()
+
+
+def test_work_for_an_event_loop_is_refused_in_a_thread() -> None:
+    """What would wait for a loop that is not there says so in place of hanging."""
+    with pytest.raises(AssertionError, match="must be awaited"):
+        Store(later).double()
+
+
+def test_a_walk_that_is_left_is_closed() -> None:
+    """Who stops half-way through a walk has it closed behind him, as with a plain generator."""
+    closed = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            closed.append(True)
+
+    assert list(iterate_sync(numbers())) == list(range(10))
+    walk = iterate_sync(numbers())
+    assert next(walk) == 0
+    walk.close()  # type: ignore[attr-defined]
+    assert closed == [True, True]
+
+
+@pytest.mark.parametrize(("plain", "awaited"), PAIRS)
+def test_both_clients_have_one_surface(plain: type, awaited: type) -> None:
+    """Every public member of the plain client is one of the asyncio client, with the same arguments and defaults."""
+    members = {name for name in dir(plain) if not name.startswith("_")}
+    assert members == {name for name in dir(awaited) if not name.startswith("_")}
+    for name in {*members, "__init__"}:
+        one, other = getattr(plain, name), getattr(awaited, name)
+        if callable(one):
+            assert inspect.signature(one).parameters == inspect.signature(other).parameters, name
+        assert isinstance(one, property) == isinstance(other, property), name
+
+
+def test_waiting_ends_with_the_signal_or_the_time() -> None:
+    """Both ways of waiting return when the signal is set, and when it is not in time."""
+
+    async def wait(concurrency: Concurrency) -> list[Any]:
+        signal = concurrency.signal()
+        await concurrency.wait_for(signal, 0.01)
+        signal.set()
+        await concurrency.wait_for(signal, 60)
+        await concurrency.yield_control()
+        value = await concurrency.run_blocking(divmod, 7, 2)
+        await concurrency.close()
+        return [signal.is_set(), value]
+
+    assert run_sync(wait(ThreadConcurrency())) == [True, (3, 1)]
+    assert asyncio.run(wait(LoopConcurrency())) == [True, (3, 1)]

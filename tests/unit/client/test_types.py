@@ -1,0 +1,21 @@
+"""The clients are typed for those who use them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_clients_types_are_what_callers_expect() -> None:
+    """mypy infers the documented types for both clients, in its strict mode."""
+    command = [sys.executable, "-m", "mypy", "--strict", "tests/typed/clients.py"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert told.returncode == 0, told.stdout
+
+
+def test_retouch_says_that_it_is_typed() -> None:
+    """The package ships the marker that makes type checkers read its annotations."""
+    assert (ROOT / "retouch" / "py.typed").exists()

@@ -1,0 +1,150 @@
+"""Requests of one tenant wait for each other and for nobody else; a request that only waits keeps none of them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from retouch_producer.gateway.http.limiter import Limiter
+from retouch_producer.gateway.http.request_turns import (
+    REQUESTS_AT_ONCE,
+    REQUESTS_PER_TENANT,
+    REQUESTS_WAITING,
+    TurnTaking,
+    take_turn,
+    turn_given_up,
+    turn_taken,
+)
+
+Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+class Gateway:
+    """The middleware around a route that is given a way to begin its answer."""
+
+    def __init__(self, route: Route) -> None:
+        self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING))
+        self._route = route
+
+    async def _serve(self, scope: Any, _: Any, send: Any) -> None:
+        async def begin_answer() -> None:
+            await send({"type": "http.response.start"})
+
+        await self._route(begin_answer)
+
+    def request(self) -> asyncio.Task[None]:
+        """Send a request."""
+
+        async def send(_: Any) -> None:
+            """Take the answer."""
+
+        return asyncio.create_task(self._app({"type": "http"}, None, send))  # type: ignore[arg-type]
+
+
+async def settled() -> None:
+    """Let every task go on until it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel what still waits."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on an event loop."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
+    """A hundred requests of one tenant are worked on two at a time, and another tenant's begins at once."""
+
+    async def test() -> None:
+        working: list[str] = []
+        tenants = iter(["many"] * 100 + ["other"])
+
+        async def route(_: Any) -> None:
+            tenant = next(tenants)
+            await take_turn(tenant)
+            working.append(tenant)
+            await asyncio.Event().wait()
+
+        gateway = Gateway(route)
+        tasks = [gateway.request() for _ in range(101)]
+        await settled()
+        assert sorted(working) == ["many"] * REQUESTS_PER_TENANT + ["other"]
+        await end(*tasks)
+
+    run(test)
+
+
+@pytest.mark.parametrize("waits", ["turn_given_up", "answer"])
+def test_a_request_that_waits_has_no_turn(waits: str) -> None:
+    """Requests that wait for news, or whose answer is read slowly, let all others of their tenant work."""
+
+    async def test() -> None:
+        waiting: list[int] = []
+
+        async def route(begin_answer: Callable[[], Awaitable[None]]) -> None:
+            await take_turn("one")
+            if waits == "answer":
+                await begin_answer()
+                waiting.append(1)
+                await asyncio.Event().wait()
+            async with turn_given_up():
+                waiting.append(1)
+                await asyncio.Event().wait()
+
+        gateway = Gateway(route)
+        tasks = [gateway.request() for _ in range(50)]
+        await settled()
+        assert len(waiting) == 50
+        await end(*tasks)
+
+    run(test)
+
+
+def test_a_turn_is_taken_again_and_never_lost() -> None:
+    """After waits, failures and cancelled requests every turn of the tenant is there again."""
+
+    async def test() -> None:
+        news = asyncio.Event()
+        done: list[int] = []
+        numbers = iter(range(1_000))
+
+        async def route(begin_answer: Callable[[], Awaitable[None]]) -> None:
+            number = next(numbers)
+            await take_turn("one")
+            async with turn_given_up():
+                await news.wait()
+            if number % 3 == 0:
+                raise ConnectionError
+            await begin_answer()
+            async with turn_taken():
+                await asyncio.sleep(0)
+            done.append(number)
+
+        gateway = Gateway(route)
+        tasks = [gateway.request() for _ in range(60)]
+        await settled()
+        await end(*tasks[:20])
+        news.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(done) == 40 - sum(number % 3 == 0 for number in range(20, 60))
+        before = len(done)
+        later = [gateway.request() for _ in range(9)]
+        await asyncio.gather(*later, return_exceptions=True)
+        assert len(done) == before + 6
+
+    run(test)

@@ -1,0 +1,244 @@
+"""The simulator's books, settings, faults and checks, without a server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from retouch_ops.simulator.audit import Audit, Identity, without_token
+from retouch_ops.simulator.config import ControlError, OutputKind, SimulatorConfig
+from retouch_ops.simulator.effects import EFFECTS, Plan
+from retouch_ops.simulator.faults import FAULTS, FETCH_FAULTS, FaultScript, is_charged
+from retouch_ops.simulator.state import SpamFilter
+from retouch_ops.simulator.validation import EditRequest, checked
+
+BODY: dict[str, object] = {"prompt": "make him woman", "init_image": "https://example.com/in.png", "steps": 50}
+fields = SimulatorConfig.model_fields
+DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
+
+
+class Clock:
+    """A monotonic clock that a test turns by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
+def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
+    """The token in the prompt is the tag, else the body's hash is; the key and 7 against 7.0 make no difference."""
+    tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
+    plain = Identity.of(BODY)
+    assert tagged.tag == "order-17"
+    assert plain.tag == plain.body
+    assert plain == Identity.of(BODY | {"key": "other", "steps": 50.0})
+    assert plain.prompt == Identity.of(BODY | {"steps": 20}).prompt
+    assert plain.body != Identity.of(BODY | {"steps": 20}).body
+
+
+def test_books_count_posts_charges_and_answers_by_tag() -> None:
+    """Two POSTs of one request, one of them refused: two posts, one charge, both answers, under all three names."""
+    books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
+    first, second = books.posted(identity, "x"), books.posted(identity, "x")
+    books.charge(first)
+    books.answered(first, "success")
+    books.refuse(second, "spam_filter")
+    shown: dict[str, Any] = books.shown()
+    entry = {"posts": 2, "charged": 1, "statuses": ["success", "spam_filter"]}
+    assert shown["by_tag"] == {"t": entry}
+    assert shown["by_prompt"] == {identity.prompt: entry}
+    assert shown["by_body"] == {identity.body: entry}
+    assert (shown["posts"], shown["charged"], shown["refused"]) == (2, 1, {"spam_filter": 1})
+    assert not {"by_tag", "by_prompt", "by_body"} & set(books.shown(totals=True))
+
+
+def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two places for 10 s of 20 s with a cap of 4: 20 place-seconds, a quarter of the cap, half of it while busy."""
+    clock = Clock(monkeypatch)
+    books = Audit(cap=4)
+    clock.now += 10
+    places = [books.enter("k"), books.enter("k")]
+    clock.now += 10
+    for place in places:
+        place.leave()
+        place.leave()
+    shown = books.shown()
+    assert (shown["in_flight_seconds"], shown["busy_seconds"], shown["window_seconds"]) == (20, 10, 20)
+    assert (shown["cap_used"], shown["cap_used_while_busy"]) == (0.25, 0.5)
+    assert (shown["in_flight"], shown["max_in_flight"]) == (0, 2)
+
+
+def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One place for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
+    clock = Clock(monkeypatch)
+    books = Audit(cap=1)
+    books.enter("k")
+    clock.now += 10
+    books.set_cap(3)
+    clock.now += 10
+    assert books.shown()["cap_used"] == 0.5
+
+
+def test_the_cap_is_per_key() -> None:
+    """A full key does not fill another one."""
+    books = Audit(cap=1)
+    place = books.enter("one")
+    assert books.is_full("one")
+    assert not books.is_full("other")
+    place.leave()
+    assert not books.is_full("one")
+
+
+def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same body is repeated for 30 s, and not after; 0 disables; what never ran is forgotten."""
+    clock, spam_filter = Clock(monkeypatch), SpamFilter()
+    spam_filter.accept("body")
+    clock.now += 29
+    assert spam_filter.is_repeated("body", 30)
+    assert not spam_filter.is_repeated("body", 0)
+    assert not spam_filter.is_repeated("other", 30)
+    clock.now += 1
+    assert not spam_filter.is_repeated("body", 30)
+    spam_filter.accept("body")
+    spam_filter.forget("body")
+    assert not spam_filter.is_repeated("body", 30)
+
+
+def test_scripted_faults_come_in_order_and_to_their_tag() -> None:
+    """The next answers get the scripted faults in order; one for a tag waits for that tag."""
+    script = FaultScript()
+    script.apply({"next": [{"kind": "html_502", "times": 2}, {"kind": "failed", "tag": "b"}, {"kind": "drip"}]})
+    assert [script.for_post(tag, 0).kind for tag in "aaabaa"] == [
+        "html_502",
+        "html_502",
+        "drip",
+        "failed",
+        "success",
+        "success",
+    ]
+    assert script.shown()["next"] == []
+
+
+def test_fetch_faults_are_a_script_of_their_own() -> None:
+    """A fault for the next fetch does not touch POSTs."""
+    script = FaultScript()
+    script.apply({"next_fetch": [{"kind": "html_502"}]})
+    assert script.for_post("a", 0).kind == "success"
+    assert [script.for_fetch("a").kind, script.for_fetch("a").kind] == ["html_502", "success"]
+
+
+def test_rates_are_drawn_from_the_seed() -> None:
+    """The same seed draws the same faults, at about the rates."""
+
+    def drawn() -> list[str]:
+        script = FaultScript()
+        script.apply({"rates": {"failed": 0.2, "html_502": 0.1}, "seed": 7})
+        return [script.for_post("t", 0).kind for _ in range(1_000)]
+
+    kinds = drawn()
+    assert kinds == drawn()
+    assert 150 < kinds.count("failed") < 250
+    assert 60 < kinds.count("html_502") < 140
+
+
+def test_the_processing_share_is_drawn_too() -> None:
+    """With a share of 1 every ordinary answer is processing; a scripted fault keeps its kind."""
+    script = FaultScript()
+    script.apply({"next": [{"kind": "success"}]})
+    assert [script.for_post("t", 1).kind, script.for_post("t", 1).kind] == ["success", "processing"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"next": [{"kind": "zap"}]}, "'zap'.*known: success, queue_full"),
+        ({"next_fetch": [{"kind": "flagged"}]}, "'flagged'.*known: success, bad_key"),
+        ({"rates": {"zap": 0.1}}, "'zap'.*known: success"),
+        ({"rates": {"failed": 0.7, "drip": 0.7}}, "sum of at most 1"),
+        ({"next": [{"kind": "drip", "times": 0}]}, "next.0.times"),
+        ({"next": [{"output_kind": "gif"}]}, "output kinds: png, html"),
+        ({"previous": []}, "known: next, next_fetch, rates, seed"),
+        ([], "known: next"),
+    ],
+)
+def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
+    """A wrong kind, rate or part is told with the known ones, and nothing of the call is kept."""
+    script = FaultScript()
+    with pytest.raises(ControlError) as caught:
+        script.apply(call)
+    assert re.search(words, str(caught.value))
+    assert script.shown() == {"next": [], "next_fetch": [], "rates": {}}
+
+
+def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
+    """A change keeps the rest; an unknown name, a wrong value and a key in it are told without the key."""
+    config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
+    assert (config.cap, config.latency_s) == (9, 1.5)
+    with pytest.raises(ControlError, match=r"unknown setting 'zap'; known: keys, cap"):
+        config.changed({"zap": 1})
+    with pytest.raises(ControlError, match=r"cap: .* got 0"):
+        config.changed({"cap": 0})
+    with pytest.raises(ControlError) as caught:
+        config.changed({"keys": "sk-planted"})
+    assert "sk-planted" not in str(caught.value)
+    assert "sk-planted" not in str(config.changed({"keys": ["sk-planted"]}).shown())
+
+
+def test_charges_follow_the_stage_of_a_fault() -> None:
+    """Refusals and failures are free; lost and odd answers are charged."""
+    free = {kind for kind in FAULTS if not is_charged(kind)}
+    assert {"queue_full", "bad_key", "reset_before_work", "failed", "error_500", "processing_failed"} <= free
+    assert not free & {"reset_after_work", "read_timeout", "html_502", "statusless_200", "drip", "flagged", "success"}
+    assert set(FETCH_FAULTS) <= set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"prompt": None}, "prompt", "The prompt field is required."),
+        ({"prompt": "  "}, "prompt", "The prompt field is required."),
+        ({"init_image": 7}, "init_image", "The init image field is required."),
+        ({"steps": "50"}, "steps", "The steps must be an integer."),
+        ({"steps": 2.5}, "steps", "The steps must be an integer."),
+        ({"steps": 0}, "steps", "The steps must be between 1 and 1000."),
+        ({"guidance_scale": True}, "guidance_scale", "The guidance scale must be a number."),
+        ({"guidance_scale": 21}, "guidance_scale", "The guidance scale must be between 1 and 20."),
+    ],
+)
+def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], field: str, words: str) -> None:
+    """Each fault is told under its field, as a list of strings."""
+    assert checked(BODY | change, is_v6=False) == {field: [words]}
+
+
+def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
+    """Left-out numbers take the defaults; 60 steps are good for v5 and not for v6."""
+    request = checked({"prompt": "p", "init_image": "u"}, is_v6=True)
+    assert request == EditRequest("p", "u", image_guidance_scale=1, steps=20, guidance_scale=7)
+    assert isinstance(checked(BODY | {"steps": 60}, is_v6=False), EditRequest)
+    assert checked(BODY | {"steps": 60}, is_v6=True) == {"steps": ["The steps must be between 1 and 50."]}
+
+
+def test_every_setting_fault_and_output_kind_is_documented() -> None:
+    """docs/simulator.md has one row for each setting with its default, and one for each fault with its stage."""
+    text = DOCS.read_text()
+    defaults = SimulatorConfig().model_dump(mode="json")
+    rows = [f"| `{name}` | `{json.dumps(value)}` | {fields[name].description} |" for name, value in defaults.items()]
+    rows += [f"| `{kind}` | {stage} | {means} |" for kind, (stage, means) in FAULTS.items()]
+    rows += [f"`{kind}`" for kind in (*get_args(OutputKind), *FETCH_FAULTS)]
+    assert [row for row in rows if row not in text] == []
+
+
+def test_every_effect_is_documented_with_its_words() -> None:
+    """docs/simulator.md has one row for each effect, with a word that gives it."""
+    rows = dict(re.findall(r"^\| ([a-z ]+) \| ([^|`]+) \|$", DOCS.read_text(), re.MULTILINE))
+    assert set(EFFECTS) <= set(rows)
+    assert [name for name in EFFECTS if name not in Plan.of(rows[name].split(", ")[0], 1, 50, 7).effects] == []
+
+
+def test_the_tag_does_not_change_the_picture() -> None:
+    """The tag is taken out of the prompt before the picture is planned."""
+    assert without_token("a sketch [[order-17]]") == "a sketch"

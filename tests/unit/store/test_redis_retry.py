@@ -1,0 +1,118 @@
+"""How a worker's connections try again: which errors pass, for how long they are waited out, and when not at all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import redis
+from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError
+
+from retouch.store import redis_retry
+from retouch.store.redis_retry import HOLD_S, RedisRetry, refusal, trouble
+
+WRAPPED = "Error running script (call to f_ab): @user_script:7: @user_script: 7: -READONLY You can't write against it."
+
+
+@dataclass
+class Clock:
+    """Time that passes only while somebody sleeps, and goes by in sleep alone."""
+
+    now: float = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, wait_s: float) -> None:
+        self.now += wait_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(redis_retry, "time", made)
+    return made
+
+
+def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = lambda _: None) -> Callable[[], str]:
+    """Something that fails so often, then succeeds; it is told each time how often it was asked."""
+    asked = [0]
+
+    def do() -> str:
+        asked[0] += 1
+        meanwhile(asked[0])
+        if asked[0] > times:
+            return "done"
+        raise error
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OutOfMemoryError("command not allowed", status_code="OOM"), "is out of memory"),
+        (redis.ResponseError("NOREPLICAS Not enough good replicas to write."), "has too few replicas to take writes"),
+        (redis.ResponseError("MISCONF Errors writing to the AOF file"), "cannot write to its disk"),
+        (redis.ResponseError("Command # 1 (SET a b) of pipeline caused error: MISCONF x"), "cannot write to its disk"),
+        (redis.ResponseError(WRAPPED, status_code="ERR"), "is a read-only replica"),
+        (BusyLoadingError("Redis is loading the dataset in memory", status_code="LOADING"), "is loading its data"),
+        (redis.ResponseError("UNBLOCKED force unblock from blocking operation"), "has become a replica"),
+        (redis.ResponseError("BUSYGROUP Consumer Group name already exists"), ""),
+        (redis.ResponseError("user_script:3: Script attempted OOM", status_code="ERR"), ""),
+        (NoScriptError("No matching script.", status_code="NOSCRIPT"), ""),
+        (redis.ConnectionError("Connection refused"), ""),
+    ],
+)
+def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: str) -> None:
+    """As Redis says it, from a pipeline, and as Redis 6.2 wraps it; nothing else is taken for a refusal."""
+    assert refusal(error) == reason
+
+
+def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
+    """The words of an error may hold arguments, so that none of them is repeated."""
+    assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
+    assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
+    assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("refused"), redis.ResponseError("NOREPLICAS Not enough")])
+def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
+    """However often Redis refuses, or is not there: it is asked every two seconds, and given up after an hour."""
+    closed: list[Exception] = []
+    with pytest.raises(type(error)):
+        RedisRetry().call_with_retry(failing(error, 10**9), closed.append)
+    assert HOLD_S <= clock.now - 1_000.0 <= HOLD_S + 2.0
+    assert 1_800 <= len(closed) < 1_900
+
+
+def test_an_outage_of_fifty_minutes_is_survived(clock: Clock) -> None:
+    """What was refused 1,500 times is taken at last."""
+    assert RedisRetry().call_with_retry(failing(redis.TimeoutError("silent"), 1_500), lambda _: None) == "done"
+    assert clock.now > 1_000.0 + 2_900.0
+
+
+@pytest.mark.parametrize("error", [NoScriptError("No matching script."), redis.ResponseError("ERR user_script:3: nil")])
+def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> None:
+    """A script that is not known or that fails is asked for once, and the connection stays."""
+    closed: list[Exception] = []
+    with pytest.raises(type(error)):
+        RedisRetry().call_with_retry(failing(error, 1), closed.append)
+    assert closed == []
+    assert clock.now == 1_000.0
+
+
+def test_a_process_that_leaves_gives_up_on_all_connections(clock: Clock) -> None:
+    """The end that a drain sets holds for what already waits, on connections that redis-py made copies for."""
+    ours = RedisRetry()
+
+    def drain(asked: int) -> None:
+        if asked == 5:
+            ours.end_within(30.0)
+
+    theirs = copy.deepcopy(ours)
+    with pytest.raises(redis.ConnectionError):
+        theirs.call_with_retry(failing(redis.ConnectionError("refused"), 10**9, drain), lambda _: None)
+    assert clock.now - 1_000.0 <= 30.0 + 2.0 * 6

@@ -1,0 +1,96 @@
+"""By which link the endpoint reads the picture, and what is said where it could not: branch by branch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retouch import Settings
+from retouch.blobs.file import FileBlobs
+from retouch.blobs.interface import BlobError, content_name
+from retouch.outcomes import Busy, Refused
+from retouch.store.records import Claim, JobSpec
+from retouch_worker.edits.input_url import apply_input_fallback, request_spec
+from tests.claim_kit import fresh_claim
+
+NAME = content_name(b"a picture", "png")
+LINK = "https://shop.example/in.png"
+UNREAD = Refused("image_unfetchable", "Unable to fetch image from provided URL.")
+SETTINGS = Settings.load()
+CLAIM = fresh_claim(JobSpec("acme", {"prompt": "winter", "init_image": LINK}, 3_600.0, input=NAME), 1_000_000.0)
+SECOND = replace(CLAIM, reads_copy=True)
+
+
+def given(init_image: str, copy: str = "") -> Claim:
+    return replace(CLAIM, spec=replace(CLAIM.spec, edit={**CLAIM.spec.edit, "init_image": init_image}, input=copy))
+
+
+def judged(blobs: FileBlobs, claim: Claim = CLAIM, settings: Settings = SETTINGS) -> Refused:
+    """What a refusal of the picture comes to."""
+    outcome = apply_input_fallback(UNREAD, claim, blobs, settings)
+    assert isinstance(outcome, Refused)
+    return outcome
+
+
+def store(folder: Path, public_url: str = "https://edits.example") -> FileBlobs:
+    return FileBlobs(folder, public_url, sign=lambda name, expires: f"{expires:x}{name[:2]}")
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FileBlobs:
+    return store(tmp_path)
+
+
+def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
+    """The first refusal says that our copy is next; the second, of the copy, that our own address is closed."""
+    first, second = judged(blobs), judged(blobs, SECOND)
+    assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
+    assert first.message == "Unable to fetch image from provided URL; it is asked again with the link of our copy"
+    assert "RETOUCH_PUBLIC_URL" in second.message
+
+
+def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
+    """Nothing else of the request changes, and the first POST names what the caller named."""
+    asked = request_spec(SECOND, blobs, SETTINGS)
+    assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
+    assert replace(asked, edit=CLAIM.spec.edit) == CLAIM.spec
+    assert request_spec(CLAIM, blobs, SETTINGS) == CLAIM.spec
+
+
+def test_without_a_copy_the_caller_is_told_what_to_do(blobs: FileBlobs) -> None:
+    """No copy: the link must be public. Our own link, by an upload or `ours`: our address must be open."""
+    theirs = judged(blobs, given(LINK))
+    ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
+    assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)
+    assert "must be public" in theirs.message
+    assert "upload" in theirs.message
+    assert "RETOUCH_PUBLIC_URL" in ours.message
+
+
+@pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
+def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: str) -> None:
+    """A private public URL, the default above all, is sent only where such addresses are allowed: to the simulator."""
+    inside = store(tmp_path, public_url)
+    assert not judged(inside).retry_with_copy
+    assert request_spec(SECOND, inside, SETTINGS) == CLAIM.spec
+    assert judged(inside, settings=Settings.load(dangerous_allow_private_networks="all")).retry_with_copy
+
+
+def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
+    """Where no link can be made, the job asks and fails as if no copy had been kept."""
+
+    class Closed(FileBlobs):
+        def link(self, name: str, expires_s: float = 0.0) -> str:
+            raise BlobError(f"no credentials for {name} ({expires_s})")
+
+    closed = Closed(tmp_path, "https://edits.example")
+    assert not judged(closed).retry_with_copy
+    assert request_spec(SECOND, closed, SETTINGS) == CLAIM.spec
+
+
+def test_other_outcomes_pass_as_they_are(blobs: FileBlobs) -> None:
+    """Only a picture that could not be read is a matter of links."""
+    for outcome in (Refused("bad_key", "Invalid Api Key"), Busy("queue_full", "full", 5.0)):
+        assert apply_input_fallback(outcome, CLAIM, blobs, SETTINGS) is outcome

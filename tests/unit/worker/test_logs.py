@@ -1,0 +1,78 @@
+"""A worker's log: one line per event with ids, in both forms, and nothing of the libraries' arguments."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from retouch import Settings
+from retouch_worker import logs
+
+KEY = "sk-planted-key"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    """With LOG_FORMAT=json each line is one object with event, level, time and the ids."""
+    logs.configure(Settings(log_format="json"))
+    structlog.get_logger("retouch").info("attempt_ended", job="ed_1", charges=1)
+    entry: dict[str, Any] = json.loads(lines(capsys)[0])
+    assert (entry["event"], entry["job"], entry["charges"], entry["level"]) == ("attempt_ended", "ed_1", 1, "info")
+    assert entry["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("library", ["celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amqp"])
+def test_libraries_do_not_print_arguments_at_debug(capsys: pytest.CaptureFixture[str], library: str) -> None:
+    """Even at DEBUG, the libraries that would print messages and URLs say only what is wrong."""
+    logs.configure(Settings(log_level="DEBUG"))
+    logging.getLogger(library).debug("Task received: %s", KEY)
+    logging.getLogger(f"{library}.deeper").info("https://planted.example")
+    logging.getLogger(library).warning("the connection is lost")
+    told = lines(capsys)
+    assert len(told) == 1
+    assert "the connection is lost" in told[0]
+
+
+def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines below RETOUCH_LOG_LEVEL are not written."""
+    logs.configure(Settings(log_level="WARNING"))
+    structlog.get_logger("retouch").info("quiet")
+    structlog.get_logger("retouch").warning("loud", job="ed_1")
+    told = lines(capsys)
+    assert len(told) == 1
+    assert "loud" in told[0]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], form: Any) -> None:
+    """What a library logs with its traceback names file and error, and holds no value of a variable."""
+    logs.configure(Settings(log_format=form))
+
+    def fail(password: str) -> None:
+        raise ValueError(f"{len(password)} letters")
+
+    try:
+        fail("planted-" + KEY)
+    except ValueError:
+        logging.getLogger("celery").critical("unrecoverable", exc_info=True)
+    told = capsys.readouterr().err
+    assert "test_logs.py" in told
+    assert "ValueError: 22 letters" in told
+    assert "planted-" + KEY not in told

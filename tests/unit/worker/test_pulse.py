@@ -1,0 +1,91 @@
+"""The pulse goes on whatever happens to it, since paid calls depend on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import redis
+
+from retouch import Settings
+from retouch.publisher import Publisher
+from retouch.store.lanes import Lanes
+from retouch_worker.pulse import Pulse
+
+
+class OddLanes:
+    """Lanes that fail in an unforeseen way at first, then answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answered = threading.Event()
+
+    def leave(self, *_: object) -> None:
+        """Take back nothing."""
+
+    def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
+        """Renew."""
+        return []
+
+    def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
+        """Fail once, then say that nothing is due."""
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("Set changed size during iteration")
+        self.answered.set()
+        return 0.1, []
+
+
+class NoPublisher:
+    """Sends nothing."""
+
+    def publish(self, messages: Sequence[Any]) -> None:
+        """Take what there is to send."""
+
+
+def test_the_pulse_survives_what_nobody_foresaw() -> None:
+    """An error that is none of Redis' is logged, and the pulse beats on: leases are not lost for it."""
+    lanes = OddLanes()
+    pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load())
+    pulse.start()
+    assert lanes.answered.wait(10.0)
+    assert lanes.asked >= 2
+
+
+class RefusingLanes(OddLanes):
+    """Lanes that renew nothing at first, then everything; they keep the order in which they were asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+
+    def leave(self, *_: object) -> None:
+        """Take back nothing."""
+
+    def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
+        """Refuse twice."""
+        self.order.append("renew")
+        if self.order.count("renew") <= 2:
+            raise redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+        return []
+
+    def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
+        """Judge."""
+        self.order.append("rescue")
+        if self.order.count("renew") > 2:
+            self.answered.set()
+        return 0.1, []
+
+
+def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
+    """After Redis refused for a while, a process renews before it rescues: else it would give up its own calls."""
+    lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
+    pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
+    with pulse.keeping(lease):
+        pulse.start()
+        assert lanes.answered.wait(10.0)
+    pulse.drain()
+    renewed = [place for place, asked in enumerate(lanes.order) if asked == "renew"]
+    assert renewed[2] == renewed[1] + 1, lanes.order

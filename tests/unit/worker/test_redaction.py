@@ -1,0 +1,45 @@
+"""The endpoint's own words, before anybody sees them: without the key, the customer's addresses and the prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from retouch.outcomes import Failed, Processing, Ready
+from retouch_worker.edits.redaction import MESSAGE_MOST, shown
+
+KEY = "sk/live+0123456789"
+URL = "https://Customer.example/private/in.png?token=planted&size=1"
+EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http://masks.example:8080/planted.png"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"Unable to fetch image from {URL}", "Unable to fetch image from [link]"),
+        (f"Unable to fetch image from '{URL.replace('&', '&amp;')}'.", "Unable to fetch image from '[link]'."),
+        (f"failed: {URL[:-20].lower()}… (cut)", "failed: [link] (cut)"),
+        (URL.replace("/", "\\/"), "[link]"),
+        ("no mask at http://masks.example:8080/planted.png", "no mask at [link]"),
+        ("add credits at https://vendor.example/pricing", "add credits at https://vendor.example/pricing"),
+        (f"Invalid Api Key {KEY}: {KEY}", "Invalid Api Key [key]: [key]"),
+        ("Failed for prompt: a secret wedding", "Failed for prompt: [prompt]"),
+        ("half a pair: \ud800", "half a pair: ?"),
+        ("x" * (MESSAGE_MOST - 10) + URL, "x" * (MESSAGE_MOST - 10) + "[link]"),
+        ("x" * 2_000, "x" * MESSAGE_MOST),
+    ],
+)
+def test_what_is_told_of_the_endpoints_words(said: str, told: str) -> None:
+    """Key, addresses and prompt go, however they are spelt; what helps stays; a long text is cut after that."""
+    assert shown(Failed(said), EDIT, KEY) == Failed(told)
+
+
+def test_a_prompt_of_one_word_is_no_secret() -> None:
+    """It may be any word of the endpoint's: taking it out would make its message unreadable."""
+    assert shown(Failed("a prompt is required"), {**EDIT, "prompt": "a"}, "") == Failed("a prompt is required")
+
+
+def test_links_of_an_answer_stay_but_for_the_key() -> None:
+    """An output may lie on the customer's own host: only words lose addresses; the key goes from everywhere."""
+    assert shown(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
+    asked = Processing("1", f"https://endpoint.example/fetch/1?key={KEY}", 3.0)
+    assert shown(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)

@@ -1,0 +1,58 @@
+"""
+The Celery worker, `celery -A retouch_worker.app worker`: the composition root, and the only module that acts on import.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import bootsteps, signals
+
+from retouch.broker import make_app
+from retouch.settings import Settings
+from retouch_worker import broker_guard
+from retouch_worker.consumer import BatchingConsumer
+from retouch_worker.logs import configure
+from retouch_worker.process import WorkerProcess, threads_for_deliveries
+from retouch_worker.tasks import register
+
+settings = Settings.load()
+app = make_app(settings)
+app.conf.worker_consumer = BatchingConsumer
+process = WorkerProcess(settings)
+register(app, process)
+broker_guard.install()
+
+
+class PulseStep(bootsteps.StartStopStep):
+    """Starts and ends our part of the process with Celery's."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        process.connections = worker.concurrency + 8
+        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
+
+    def start(self, worker: Any) -> None:
+        """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
+        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
+
+
+app.steps["worker"].add(PulseStep)
+
+
+@signals.setup_logging.connect
+def _log(**_: Any) -> None:
+    configure(settings)
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    process.drain()
+
+
+@signals.task_prerun.connect
+def _forget(**_: Any) -> None:
+    # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
+    structlog.contextvars.clear_contextvars()

@@ -1,0 +1,100 @@
+"""One attempt to tell one receiver of one event: claim, send, settle."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from traceback import extract_tb
+
+import redis
+
+from retouch.blobs import BlobStore
+from retouch.events import Event, event_id, event_object
+from retouch.publisher import Publisher
+from retouch.settings import Settings
+from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement
+from retouch.store.jobs import JobStore
+from retouch.store.receivers import ReceiverStore
+from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of, undeliverable
+from retouch_worker.deliveries.sender import Sender
+from retouch_worker.logs import log
+from retouch_worker.pulse import Pulse
+
+TASK_RECEIVER = "task:"
+CRASHES_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTools:
+    """What a delivery attempt works with; one for a worker process."""
+
+    deliveries: DeliveryStore
+    jobs: JobStore
+    receivers: ReceiverStore
+    sender: Sender
+    blobs: BlobStore
+    publisher: Publisher
+    pulse: Pulse
+    settings: Settings
+
+
+def run_delivery(delivery: str, tools: DeliveryTools) -> None:
+    """
+    Run one attempt of a delivery.
+
+    Failure policy: at least once. The attempt goes on record after the POST, so a worker that dies in between lets the
+    event be sent again, with the same webhook-id. Whatever raises is a failed attempt, and ten workers that die over it
+    in a row end it: no delivery is sent for ever.
+    """
+    claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
+    if claim is None:
+        return
+    with tools.pulse.keeping(claim):
+        settlement = attempt(claim, tools)
+        messages = tools.deliveries.settle(claim, settlement)
+    tools.publisher.publish(messages)
+    log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
+             status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
+
+
+def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+    """Tell, and say what follows whatever happens; where Redis is away the lease runs out and another worker tells."""
+    if claim.crashes >= CRASHES_MOST:
+        return undeliverable("worker after worker died over it", claim.number, time.time())
+    try:
+        return send_event(claim, tools)
+    except redis.RedisError:
+        raise
+    except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds, without end
+        last = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        log.error("delivery_raised", delivery=claim.delivery, job=claim.job, error=type(error).__name__, place=place)
+        outcome = DeliveryOutcome(None, "raised", excerpt=type(error).__name__)
+        return replace(settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random()), health="")
+
+
+def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+    """Send the event to its receiver and say what follows."""
+    event = _event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
+    if event is None:
+        return undeliverable("the job is no longer on record", claim.number, time.time())
+    if claim.receiver.startswith(TASK_RECEIVER):
+        return _settle(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
+    receiver = tools.receivers.get(claim.receiver)
+    if receiver is None or (receiver.disabled and not claim.by_hand):
+        return undeliverable("the receiver is switched off", claim.number, time.time())
+    return _settle(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
+
+
+def _settle(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
+    return settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random(), claim.age_s)
+
+
+def _event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
+    """Build the event afresh, so that its links are minted for this attempt."""
+    record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
+    if record is None or entry is None:
+        return None
+    return event_object(record, entry, tools.blobs.link, tools.settings.price_per_call, private=private)

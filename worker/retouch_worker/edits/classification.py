@@ -1,0 +1,228 @@
+"""
+What an answer of the endpoint means: the classification of `docs/endpoint.md`, as pure functions.
+
+Failure policy: an answer is `refused` or `failed` (not charged) only where the endpoint says so in JSON or by a status
+that proves it did nothing. Everything else after sending is `unknown`: it may have cost money.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import Any
+
+from retouch.egress.http import Answer, Trouble
+from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
+
+Asked = Ready | Processing | Refused | Busy | Failed | Unknown
+"""What a POST can come to."""
+
+SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
+LOST_AFTER_S = 30.0
+UNREADABLE = "image_unfetchable"
+_SERVER_ERROR = 500
+_HTTP = ("http://", "https://")
+_REFUSING = {
+    **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
+    401: "bad_key", 402: "no_credits", 403: "forbidden",
+}  # fmt: skip
+_WORDS = (
+    ("invalid api key", "bad_key"),
+    ("insufficient credits", "no_credits"),
+    ("out of credits", "no_credits"),
+    ("unable to fetch image", UNREADABLE),
+    ("invalid api request", "invalid_request"),
+)
+
+
+def charge_kind(outcome: Asked) -> str:
+    """Name the class of a POST's outcome, as the record of charges holds it."""
+    match outcome:
+        case Ready():
+            return "succeeded"
+        case Processing():
+            return "processing"
+        case Refused() | Busy():
+            return "refused"
+        case Failed():
+            return "failed"
+        case Unknown():
+            return "unknown"
+
+
+def health_after(answer: Answer | Trouble, outcome: Asked) -> str:
+    """
+    Say what an answer tells about the endpoint, for the breaker and the learnt limit.
+
+    `ok`: it took the request; `full`: its queue is full; `alive`: it answered in its own words; `down`: a proxy
+    answered for it, it said 5xx, or nobody answered at all.
+    """
+    if isinstance(outcome, Busy) and outcome.code == "queue_full":
+        return "full"
+    if isinstance(outcome, Ready | Processing):
+        return "ok"
+    is_down = isinstance(answer, Trouble) and answer.kind != "refused_address"
+    return "down" if is_down or (isinstance(answer, Answer) and answer.status >= _SERVER_ERROR) else "alive"
+
+
+def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> Asked:
+    """
+    Say what a POST came to.
+
+    `fetch_url` is where a job is looked up when the answer names only its id; the spam filter's refusal is waited out
+    for `spam_filter_s`, unless it says for how long.
+    """
+    if isinstance(answer, Trouble):
+        return _classify_trouble(answer)
+    said = _json_object(answer.body)
+    if said is None:
+        return _classify_page(answer)
+    status = str(said.get("status", "")).lower()
+    if status == "success" and (outputs := _outputs(said)):
+        return _ready(outputs, _identity(said), said)
+    if status in ("success", "processing"):
+        return _in_work(said, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
+    if status == "failed":
+        return Failed(_text(said) or "the endpoint said failed")
+    return _classify_error(answer, said, status, spam_filter_s)
+
+
+def classify_poll(
+    answer: Answer | Trouble, asked: Processing, age_s: float
+) -> Ready | Processing | Failed | GenerationLost:
+    """
+    Say what a look at a processing job came to; `age_s` is the time since its POST.
+
+    Looking costs nothing, so whatever is not an answer about the job means: look again.
+    """
+    said = _json_object(answer.body) if isinstance(answer, Answer) else None
+    if said is None:
+        return asked
+    status, text = str(said.get("status", "")).lower(), _text(said)
+    if status == "success" and (outputs := _outputs(said)):
+        return _ready(outputs, asked.endpoint_id, said)
+    unknown_there = "not found" in text.lower() or "error_id" in said or (not status and not text)
+    if unknown_there and status not in ("success", "processing"):
+        return (
+            asked
+            if age_s <= LOST_AFTER_S
+            else GenerationLost("the endpoint no longer knows the request it was paid for")
+        )
+    return Failed(text or "the endpoint said failed", seen_by_poll=True) if status == "failed" else asked
+
+
+def _classify_trouble(trouble: Trouble) -> Refused | Busy | Unknown:
+    if trouble.kind == "refused_address":
+        return Refused("endpoint_misconfigured", f"RETOUCH_PIX2PIX_URL: {trouble.detail}")
+    if not trouble.sent:
+        said = f"the endpoint could not be reached, nothing was sent: {trouble.detail}"
+        return Busy("endpoint_unreachable", said, UNREACHABLE_S)
+    return Unknown(f"the request was sent and its answer was lost: {trouble.kind}")
+
+
+def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
+    """An answer that is not a JSON object: a proxy's page, or nothing."""
+    if answer.status == 429:
+        return Busy("queue_full", "the endpoint said 429", _retry_after(answer, {}, QUEUE_FULL_S))
+    if answer.status in _REFUSING:
+        return Refused(_REFUSING[answer.status], f"the endpoint said {answer.status}, without words")
+    return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
+
+
+def _classify_error(answer: Answer, said: Mapping[str, Any], status: str, spam_filter_s: float) -> Asked:
+    text = _text(said)
+    known = text.lower()
+    if "same request" in known or "spam filter" in known:
+        return Busy("spam_filter", text, _retry_after(answer, said, spam_filter_s))
+    if "rate limit" in known or "queued requests" in known or answer.status == 429:
+        return Busy("queue_full", text, _retry_after(answer, said, QUEUE_FULL_S))
+    if code := next((code for words, code in _WORDS if words in known), None):
+        return Refused(code, text)
+    if text and isinstance(said.get("message") or said.get("messege"), dict):
+        return Refused("validation", text)
+    if answer.status in _REFUSING:
+        return Refused(_REFUSING[answer.status], text or f"the endpoint said {answer.status}")
+    if status == "error" or (answer.status in (500, 503) and text):
+        return Failed(text or f"the endpoint said {answer.status}", _retry_after(answer, said, 0.0))
+    return Unknown(f"the endpoint answered {answer.status} with JSON that has no known status")
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _outputs(said: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """
+    Return the URLs of each image that an answer names, best first: `output`, `proxy_links`, `future_links`.
+
+    In lists, what stands at one place leads to one image; an `output` that is one link has all others as fallbacks.
+    """
+    named = [_links(said.get(name)) for name in ("output", "proxy_links", "future_links")]
+    if isinstance(said.get("output"), str) and any(named[0]):
+        flat = [link for links in named for link in links]
+        return [_distinct(flat)]
+    return [urls for links in zip_longest(*named, fillvalue="") if (urls := _distinct(links))]
+
+
+def _links(value: object) -> list[str]:
+    """Read a link or a list of links; what is none keeps its place as ""."""
+    links = value if isinstance(value, list) else [value]
+    return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
+
+
+def _distinct(links: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, links)))
+
+
+def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, Any]) -> Ready:
+    flags = said.get("nsfw_content_detected")
+    flagged = any(flags) if isinstance(flags, list) else bool(flags)
+    first, *more = outputs[:OUTPUTS_MOST]
+    beyond = len(outputs) if len(outputs) > OUTPUTS_MOST else 0
+    return Ready(first, identity, flagged, tuple(more), beyond=beyond)
+
+
+def _identity(said: Mapping[str, Any]) -> str:
+    identity = said.get("id")
+    return "" if identity is None or isinstance(identity, bool | dict | list) else str(identity)
+
+
+def _in_work(said: Mapping[str, Any], fetch_url: str) -> Processing | Ready | None:
+    identity, look = _identity(said), said.get("fetch_result")
+    if not (isinstance(look, str) and look.lower().startswith(_HTTP)):
+        look = f"{fetch_url.rstrip('/')}/{identity}" if identity else ""
+    if look:
+        return Processing(identity, look, _seconds(said.get("eta")) or 0.0)
+    return _ready(outputs, identity, said) if (outputs := _outputs(said)) else None
+
+
+def _text(said: Mapping[str, Any]) -> str:
+    """Give the endpoint's own words: message or messege, a string or fields with lists, then its tip."""
+    message = said.get("message") or said.get("messege") or ""
+    if isinstance(message, dict):
+        parts = [
+            f"{name}: {' '.join(map(str, told)) if isinstance(told, list) else told}" for name, told in message.items()
+        ]
+        message = "; ".join(parts)
+    tip = said.get("tips") or said.get("tip") or ""
+    return ". ".join(str(part) for part in (message, tip) if part)
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _retry_after(answer: Answer, said: Mapping[str, Any], default_s: float) -> float:
+    """Give the wait that the endpoint asks for, in its body or header, clamped; else the default."""
+    asked = _seconds(said.get("retry_after"))
+    asked = _seconds(answer.headers.get("Retry-After")) if asked is None else asked
+    return default_s if asked is None else min(max(asked, 1.0), RETRY_AFTER_MOST_S)

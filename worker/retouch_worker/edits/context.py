@@ -1,0 +1,28 @@
+"""What an edit attempt works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from retouch.blobs import BlobStore
+from retouch.egress.fair_limiter import FairLimiter, decoding_limiter
+from retouch.policy import RetryPolicy
+from retouch.publisher import Publisher
+from retouch.settings import Settings
+from retouch.store.jobs import JobStore
+from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.pulse import Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class EditTools:
+    """What an attempt works with; one for a worker process."""
+
+    jobs: JobStore
+    endpoint: Endpoint
+    blobs: BlobStore
+    publisher: Publisher
+    pulse: Pulse
+    settings: Settings
+    policy: RetryPolicy
+    decoding: FairLimiter = field(default_factory=decoding_limiter)

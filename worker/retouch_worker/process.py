@@ -1,0 +1,157 @@
+"""
+One worker process: what its attempts work with, made once, and its life: start, drain, stop.
+
+Stopping. On SIGTERM the process claims and rescues nothing more: a message that still reaches it is sent again for
+another worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), and then the process leaves; what
+Redis has not taken five seconds later is given up, and the log says which items.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Collection
+from functools import cached_property
+
+import redis
+
+from retouch.blobs import BlobStore, open_blobs
+from retouch.policy import RetryPolicy
+from retouch.publisher import Publisher
+from retouch.settings import Settings
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore
+from retouch.store.lanes import Lanes
+from retouch.store.links import LinkSigner
+from retouch.store.receivers import ReceiverStore
+from retouch.store.redis_client import Client, connect
+from retouch.store.redis_retry import RedisRetry, trouble
+from retouch_worker.deliveries.attempt import DeliveryTools
+from retouch_worker.deliveries.sender import Sender
+from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.logs import log
+from retouch_worker.pulse import Pulse
+from retouch_worker.retention import Retention
+
+_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
+_ASK_EVERY_S = 1.0
+_STORE_S = 5.0  # beyond the last call, for what it brought; the supervisor kills after 10
+_HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
+
+
+class WorkerProcess:
+    """The parts of one process, each made when first used: importing the worker connects to nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.connections = 400
+        self.threads_for_deliveries = 0
+        self._draining = False
+        self._patience = RedisRetry()
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Sends the messages for what was dispatched."""
+        return Publisher(self.settings, _say_lost)
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        """Renews leases and rescues; without the stubborn retries of the attempts, so that it never lags behind."""
+        client = connect(self.settings)
+        lanes = Lanes(client)
+        retention = Retention(client, self._blobs, self.settings.retention_s)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
+
+    @cached_property
+    def edit_tools(self) -> EditTools:
+        """What edit attempts work with."""
+        settings = self.settings
+        return EditTools(
+            jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
+            endpoint=Endpoint(settings, connections=self.connections),
+            blobs=self._blobs,
+            publisher=self.publisher,
+            pulse=self.pulse,
+            settings=settings,
+            policy=RetryPolicy(
+                settings.max_attempts, settings.backoff_base_s, settings.backoff_cap_s, settings.max_charges
+            ),
+        )
+
+    @cached_property
+    def delivery_tools(self) -> DeliveryTools:
+        """What delivery attempts work with."""
+        settings = self.settings
+        return DeliveryTools(
+            deliveries=DeliveryStore(self._client),
+            jobs=JobStore(self._client, retention_s=settings.retention_s),
+            receivers=ReceiverStore(self._client),
+            sender=Sender(settings, connections=self.connections),
+            blobs=self._blobs,
+            publisher=self.publisher,
+            pulse=self.pulse,
+            settings=settings,
+        )
+
+    @cached_property
+    def _client(self) -> Client:
+        return connect(self.settings, patience=self._patience)
+
+    @cached_property
+    def _blobs(self) -> BlobStore:
+        return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
+
+    def start(self, *, edits: bool = True) -> None:
+        """Open the lanes' gates by the settings, once Redis is there, and begin to beat; `edits`: it takes edits."""
+        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
+        if edits and not self.settings.pix2pix_key.get_secret_value():
+            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
+        if self._open_gates():
+            self.pulse.start()
+            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+
+    def _open_gates(self) -> bool:
+        """Ask until Redis answers, and say so at each refusal; False if this process is stopped before."""
+        lanes = Lanes(connect(self.settings))
+        while not self._draining:
+            try:
+                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                return True
+            except redis.RedisError as error:
+                log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
+                time.sleep(_ASK_EVERY_S)
+        return False
+
+    def drain(self) -> None:
+        """Take no more work: what comes is handed back, what is in flight ends."""
+        self._draining = True
+        self.pulse.drain()
+        self._patience.end_within(self.settings.pix2pix_timeout_s + _STORE_S)
+        log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
+
+    def requeue_if_draining(self, lane: str, item: str) -> bool:
+        """True when this process is leaving; then the item's message is sent again for another worker."""
+        if self._draining:
+            time.sleep(_HAND_BACK_PAUSE_S)
+            self.publisher.publish([(lane, item)])
+        return self._draining
+
+
+def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
+    """Return how many of a process' threads serve deliveries: none, all, or half where edits have the others."""
+    if "deliveries" not in lanes:
+        return 0
+    return threads if len(lanes) == 1 else max(1, threads // 2)
+
+
+def _say_lost(messages: int, error: BaseException) -> None:
+    log.warning("broker_away", messages=messages, error=type(error).__name__)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit of open files: a call in flight holds two sockets and a file, beside what is kept."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,24 @@
+"""The Celery tasks: a thin skin around one attempt each. Their only argument is an id."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from retouch.publisher import TASKS
+from retouch_worker.deliveries.attempt import run_delivery
+from retouch_worker.edits.attempt import run_edit
+from retouch_worker.process import WorkerProcess
+
+
+def register(app: Celery, process: WorkerProcess) -> None:
+    """Give the app its two tasks."""
+
+    @app.task(name=TASKS["edits"])
+    def edit(job_id: str) -> None:
+        if not process.requeue_if_draining("edits", job_id):
+            run_edit(job_id, process.edit_tools)
+
+    @app.task(name=TASKS["deliveries"])
+    def deliver(delivery_id: str) -> None:
+        if not process.requeue_if_draining("deliveries", delivery_id):
+            run_delivery(delivery_id, process.delivery_tools)
