@@ -44,7 +44,18 @@ test: $(STAMP) ## Pass the tests (ARGS="-k lane tests/unit" narrows them)
 
 .PHONY: seed-examples
 seed-examples: $(STAMP) ## Run the endpoint's own examples in five languages against the gateway
-	@$(BIN)/python -m pytest tests/examples_seed tests/examples_seed/all_languages.py $(ARGS)
+	@$(BIN)/python -m pytest tests/examples_seed/test_seed_examples.py tests/examples_seed/all_languages.py $(ARGS)
+
+.PHONY: dist
+dist: $(STAMP) ## Build all distributions into dist/, byte for byte the same each time
+	@rm -rf dist && for folder in $(DISTRIBUTIONS); do \
+		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --no-build-isolation \
+			--python $(BIN)/python --out-dir $(CURDIR)/dist $$folder || exit 1; done
+	@ls dist
+
+.PHONY: install-test
+install-test: $(STAMP) ## Install the wheels as users do, in clean environments of each Python that is here, and use them
+	@$(BIN)/python -m pytest tests/install/test_clean_environments.py tests/install/installations.py $(ARGS)
 
 .PHONY: image-test
 image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine (Linux, root, tests/containers/README.md)

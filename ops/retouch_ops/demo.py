@@ -139,7 +139,7 @@ def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> Non
     try:
         from standardwebhooks.webhooks import Webhook as Independent
     except ModuleNotFoundError:
-        _say("standardwebhooks is not installed (pip install 'retouch[dev]'): no second opinion")
+        _say("standardwebhooks is not installed (pip install 'retouch-ops[demo]'): no second opinion")
         return
     Independent(receiver.secret).verify(webhook.body, dict(webhook.headers))
     _say("verified by standardwebhooks, an independent library")

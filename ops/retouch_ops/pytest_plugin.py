@@ -1,0 +1,32 @@
+"""A pytest plugin: the fixture `retouch_simulator`, for tests of code that calls the endpoint or enqueues edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from retouch_ops.simulator.process import Simulator
+
+
+@pytest.fixture(scope="session")
+def _retouch_simulator_process() -> Iterator[Simulator]:
+    # Imported here: pytest loads the plugin in every project that it is installed beside.
+    from retouch_ops.simulator.process import Simulator
+
+    with Simulator(latency_s=0.02, spam_filter_s=0.3, processing_s=0.1) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def retouch_simulator(_retouch_simulator_process: Simulator) -> Simulator:
+    """
+    Return a simulator of the endpoint with empty books, in a process of its own that ends with the session.
+
+    `pix2pix_url` and `fetch_url` are its addresses, `faults(…)` lets it fail, `books()` says what was charged. It
+    answers after 20 ms; `settings(latency_s=4.6)` and more change that until the test ends.
+    """
+    _retouch_simulator_process.reset()
+    return _retouch_simulator_process

@@ -1,0 +1,255 @@
+"""
+The wheels as users install them: `make install-test` makes a clean environment for each use, of every Python here.
+
+Nothing of the developers' environment is seen: each environment is made by uv, commands run in folders without sources
+of ours, with names of ours taken.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.free_ports import free_port
+from tests.install.test_clean_environments import ENQUEUE, ENVIRONMENT, ROOT, UV, run
+from tests.process_watch import eventually
+
+pytestmark = pytest.mark.timeout(600)
+
+VERSIONS = ("3.11", "3.12", "3.13")
+OURS = {"retouch", "retouch_producer", "retouch_worker", "retouch_ops"}
+TAKEN = ("worker.py", "producer.py", "ops.py", "tests.py", "jobs.py")
+"""What a backend's own folder may hold: none of it may come in the way of ours."""
+
+
+TEST_OF_A_USER = """
+import json
+from urllib.request import Request, urlopen
+
+
+def test_books(retouch_simulator):
+    body = {"key": "k", "prompt": "winter", "init_image": retouch_simulator.portrait_url}
+    headers = {"Content-Type": "application/json"}
+    answer = urlopen(Request(retouch_simulator.pix2pix_url, json.dumps(body).encode(), headers))
+    assert json.load(answer)["status"] == "success"
+    assert retouch_simulator.books()["charged"] == 1
+"""
+
+
+def python_of(version: str) -> str | None:
+    """Return the path of an interpreter of this version, or None where there is none on this machine."""
+    kept = sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python"))
+    wanted = str(kept[-1]) if kept else version
+    command = [UV, "python", "find", "--no-python-downloads", wanted]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+HERE = [version for version in VERSIONS if python_of(version)]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All distributions, built as `make dist` builds them."""
+    out = tmp_path_factory.mktemp("dist")
+    for folder in (".", "producer", "worker", "ops"):
+        run(
+            UV,
+            "build",
+            "--quiet",
+            "--no-build-isolation",
+            "--python",
+            f"{ROOT}/.venv/bin/python",
+            "--out-dir",
+            str(out),
+            str(ROOT / folder),
+            cwd=out,
+        )
+    return out
+
+
+class Environment:
+    """A virtual environment without pip, and an empty folder to work in."""
+
+    def __init__(self, folder: Path, version: str, wheels: Path) -> None:
+        self.folder, self._wheels = folder, wheels
+        self.python = str(folder / "venv/bin/python")
+        run(UV, "venv", "--quiet", "--python", str(python_of(version)), str(folder / "venv"), cwd=folder)
+
+    def install(self, *words: str) -> None:
+        """Install with what is declared; wheels of ours come from the folder that was built."""
+        run(
+            UV,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            self.python,
+            "--find-links",
+            str(self._wheels),
+            *words,
+            cwd=self.folder,
+        )
+
+    def tops(self) -> set[str]:
+        """Return the names of packages and modules that can be imported from the environment's own folder."""
+        site = next((self.folder / "venv/lib").glob("python*/site-packages"))
+        return {
+            path.name.removesuffix(".py")
+            for path in site.iterdir()
+            if not path.name.endswith((".dist-info", ".pth", ".so", ".virtualenv"))
+            and not path.name.startswith(("_", "."))
+        }
+
+    def run(self, *words: str) -> str:
+        """Run Python of this environment and return what it printed."""
+        return run(self.python, *words, cwd=self.folder)
+
+
+def test_the_environments_are_of_more_than_one_python() -> None:
+    """At least the Python of this environment is tried; each of the versions that are promised is named."""
+    classifiers = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+    assert tuple(classifiers) == VERSIONS
+    assert "3.11" in HERE
+
+
+@pytest.mark.parametrize("version", HERE)
+@pytest.mark.parametrize("resolution", ["lowest-direct", "highest"])
+def test_the_client_alone_enqueues(
+    version: str, resolution: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
+) -> None:
+    """With the lowest and the highest versions of its ranges, `retouch` alone puts a job into a real Redis."""
+    environment = Environment(tmp_path, version, wheels)
+    environment.install("--resolution", resolution, "retouch==0.1.0")
+    run(UV, "pip", "check", "--quiet", "--python", environment.python, cwd=tmp_path)
+    assert environment.run("-c", ENQUEUE, redis_url).strip() == "queued"
+    assert environment.tops() & (OURS | {"celery", "kombu", "requests", "PIL", "fastapi"}) == {"retouch"}
+
+
+@pytest.mark.parametrize("celery", ["5.4", "5.5", "5.6", "5.7"])
+def test_the_client_lives_beside_any_celery(
+    celery: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
+) -> None:
+    """A project on Celery 5.4 to 5.7 installs the client without a conflict, keeps its Celery, and enqueues."""
+    environment = Environment(tmp_path, "3.11", wheels)
+    environment.install(f"celery=={celery}.*", "retouch==0.1.0")
+    assert environment.run("-c", "import celery; print(celery.__version__)").startswith(celery)
+    assert environment.run("-c", ENQUEUE, redis_url).strip() == "queued"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
+    """An environment with all that is ours, at the versions that were tested."""
+    environment = Environment(tmp_path_factory.mktemp("server"), "3.11", wheels)
+    environment.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")
+    return environment
+
+
+def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, wheels: Path) -> None:
+    """What our distributions install at the top is called `retouch` or `retouch_…`, and they are typed."""
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            names = archive.namelist()
+        tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+        assert tops <= OURS, wheel.name
+        assert any(name.endswith("licenses/LICENSE") for name in names), wheel.name
+    assert server.tops() >= OURS
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Path:
+    """A backend's folder that is full of modules called like ours; importing one of them ends the process."""
+    for name in TAKEN:
+        (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
+    for name in ("ops", "producer", "worker", "tests", "retouch"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, taken: Path) -> None:
+    """`retouch up` gets ready, an edit succeeds over its gateway, and it stops, whatever lies in the folder."""
+    retouch = str(Path(server.python).with_name("retouch"))
+    port = str(free_port())
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(taken), "NO_COLOR": "1", "RETOUCH_FLOWER_PORT": "0"}
+    log = taken / "stack.log"
+    with log.open("wb") as out:
+        stack = subprocess.Popen([retouch, "up", "--port", port], cwd=taken, env=environment, stdout=out, stderr=out)
+    try:
+        assert eventually(lambda: "API key" in log.read_text() or stack.poll() is not None, 120), log.read_text()
+        assert stack.poll() is None, log.read_text()
+        edit = [
+            retouch,
+            "edit",
+            str(ROOT / "ops/retouch_ops/samples/portrait.jpg"),
+            "make it winter",
+            "--out",
+            "winter.png",
+        ]
+        done = subprocess.run(
+            edit, cwd=taken, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
+        assert (taken / "winter.png").stat().st_size > 0
+    finally:
+        stack.send_signal(signal.SIGINT)
+        stack.wait(60)
+
+
+def test_versions_are_said(server: Environment, taken: Path) -> None:
+    """`retouch --version` and `retouch.__version__` say what is installed."""
+    retouch = str(Path(server.python).with_name("retouch"))
+    assert "0.1.0" in run(retouch, "--version", cwd=taken)
+    assert server.run("-c", "import retouch; print(retouch.__version__)").strip() == "0.1.0"
+
+
+def test_the_pytest_plugin_needs_no_import_of_ours(server: Environment, tmp_path: Path) -> None:
+    """A user's test asks for `retouch_simulator` by name alone, lets it fail once and reads its books."""
+    server.install("pytest")
+    (tmp_path / "test_backend.py").write_text(TEST_OF_A_USER)
+    assert "1 passed" in run(server.python, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
+
+
+def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) -> None:
+    """Built twice, every wheel and every source distribution has the same bytes."""
+    for folder in (".", "producer", "worker", "ops"):
+        run(
+            UV,
+            "build",
+            "--quiet",
+            "--no-build-isolation",
+            "--python",
+            f"{ROOT}/.venv/bin/python",
+            "--out-dir",
+            str(tmp_path),
+            str(ROOT / folder),
+            cwd=tmp_path,
+        )
+    first = {path.name: path.read_bytes() for path in wheels.iterdir() if path.suffix in {".whl", ".gz"}}
+    assert len(first) == 8
+    assert {name for name, data in first.items() if (tmp_path / name).read_bytes() != data} == set()
+
+
+@pytest.fixture(scope="module")
+def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Environment]:
+    """An environment of its own, since it is emptied."""
+    folder = tmp_path_factory.mktemp("gone")
+    yield Environment(folder, "3.11", wheels)
+    shutil.rmtree(folder)
+
+
+def test_uninstalling_leaves_nothing(gone: Environment) -> None:
+    """After the four distributions are uninstalled, no file of theirs is left, and nobody else's is missing."""
+    gone.install("celery==5.7.0")
+    before = gone.tops()
+    gone.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")
+    names = ("retouch", "retouch-producer", "retouch-worker", "retouch-ops")
+    run(UV, "pip", "uninstall", "--quiet", "--python", gone.python, *names, cwd=gone.folder)
+    assert before <= gone.tops()
+    assert gone.tops() & OURS == set()
