@@ -50,6 +50,14 @@ def test_enqueue_one(start: Start, simulator: Simulator, module_worker: Any, tmp
     assert (tmp_path / "edited.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_django_enqueues_on_commit(start: Start, simulator: Simulator, queue: EditQueue) -> None:
+    """The order that stays is enqueued once, and the one that is rolled back is not."""
+    said = lines_of(start(str(EXAMPLES / "django_on_commit.py"), simulator.portrait_url))
+    assert re.fullmatch(r"ed_[0-9a-f]{24}", said[0])
+    assert said[1:] == ["order 18 is out of stock: nothing was enqueued"]
+    assert [job.id for job in queue.jobs()] == said[:1]
+
+
 def test_enqueue_one_that_fails(start: Start, simulator: Simulator, module_worker: Any) -> None:
     """A refusal of the endpoint is told with its code, and costs nothing."""
     simulator.faults(next=[{"kind": "no_credits"}])

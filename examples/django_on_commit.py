@@ -1,0 +1,51 @@
+"""
+Enqueue from Django when the transaction has committed: what was rolled back is never paid for.
+
+Run it with the address of a picture: `python examples/django_on_commit.py https://…/in.png`. It makes a project of one
+file with a database in memory; in yours, the last function is all that you need.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import django
+from django.conf import settings
+from django.db import connection, transaction
+
+from retouch import Edit, EditQueue
+
+settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
+django.setup()
+
+
+class Rejected(Exception):
+    """The order could not be taken."""
+
+
+def take_order(queue: EditQueue, number: int, picture: str, *, in_stock: bool) -> None:
+    """Write the order, and enqueue its edit once the order is sure to stay."""
+    edit = Edit(prompt="make it winter", init_image=picture)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO orders VALUES (%s)", [number])
+        transaction.on_commit(lambda: print(queue.enqueue(edit, idempotency_key=f"order-{number}").id))
+        if not in_stock:
+            raise Rejected(f"order {number} is out of stock")
+
+
+def main(picture: str) -> int:
+    """Take one order that stays and one that is rolled back; the first alone is enqueued."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders (number INTEGER PRIMARY KEY)")
+    with EditQueue() as queue:
+        take_order(queue, 17, picture, in_stock=True)
+        try:
+            take_order(queue, 18, picture, in_stock=False)
+        except Rejected as error:
+            print(f"{error}: nothing was enqueued")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
