@@ -8,7 +8,6 @@ imported when first used, so that a process that needs one of them does not pay 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,6 +86,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        # Imported here: it costs more than all the rest of `import retouch`.
+        from importlib.metadata import version
+
         return version("retouch")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'retouch' has no attribute {name!r}")
