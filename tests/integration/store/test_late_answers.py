@@ -11,6 +11,7 @@ from retouch.policy import RetryPolicy, decide
 from retouch.store.records import Claim
 from retouch_worker.edits.resume import CRASHES_MOST, resume
 from tests.lane_kit import IMAGE, LaneKit
+from tests.process_watch import eventually
 
 READY = Ready(("https://out.example/a.png",), "7")
 OTHER = Processing("8", "https://endpoint.example/fetch/8", 1.0)
@@ -169,6 +170,9 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
     forgotten = kit.claim(job)
     for name in names:
         client.restore(name, 0, before[name], replace=True)
+    began_at = client.time()
+    # A restart of Redis takes longer than the millisecond that numbers are told apart by.
+    assert eventually(lambda: client.time() > (began_at[0], began_at[1] + 1_000))
     current = next_claim(kit, job, "slots")
     assert kit.jobs.intend(current) == "ok"
     assert kit.jobs.intend(forgotten) == "stale"
