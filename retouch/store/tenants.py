@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retouch.store import keys
@@ -85,12 +85,16 @@ class TenantStore:
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
-    def used(self, identities: Iterable[str], at: float) -> None:
-        """Note that keys were used."""
-        wanted = set(identities)
-        for digest in self._client.smembers(keys.API_KEYS) if wanted else ():
-            if _identity(digest) in wanted:
-                self._client.hset(keys.api_key(digest), "last_used_at", f"{at:.0f}")
+    def are_valid(self, secrets: Sequence[str]) -> list[bool]:
+        """Say of each secret whether it is a known key that is not revoked, in one round trip."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for secret in secrets:
+                pipe.hmget(keys.api_key(_digest(secret)), "tenant", "revoked_at")
+            return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
+
+    def note_use(self, secret: str, at: float) -> None:
+        """Note that a key was used."""
+        self._client.hset(keys.api_key(_digest(secret)), "last_used_at", f"{at:.0f}")
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
         """List the keys of one tenant or of all, oldest first; revoked ones for 90 days."""

@@ -11,6 +11,7 @@ from retouch_producer.gateway.dependencies import Dependencies, lifespan
 from retouch_producer.gateway.http import errors
 from retouch_producer.gateway.http.openapi import describe
 from retouch_producer.gateway.http.request_turns import TurnTaking
+from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     admin,
     deliveries,
@@ -54,6 +55,7 @@ def make_gateway(settings: Settings) -> FastAPI:
     for resource in (*resources, metrics):
         app.include_router(resource.router)
     describe(app)
+    app.add_middleware(RevocationWatch, are_valid=app.state.tools.key_cache.are_valid)
     app.add_middleware(TurnTaking, turns=app.state.tools.request_turns)
     app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
     return app

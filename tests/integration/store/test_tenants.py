@@ -31,7 +31,7 @@ def test_keys_are_listed_used_and_revoked(client: Any) -> None:
     tenants = TenantStore(client)
     first, secret = tenants.create_key("acme")
     second, other = tenants.create_key("globex")
-    tenants.used([first.id], 1_700_000_000.0)
+    tenants.note_use(secret, 1_700_000_000.0)
     assert [key.last_used_at for key in tenants.api_keys()] == [1_700_000_000.0, None]
     assert tenants.revoke(first.id) is not None
     assert tenants.find(secret) is None

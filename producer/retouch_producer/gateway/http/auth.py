@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -12,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
-from retouch_producer.gateway.http.errors import ProblemError
+from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
+from retouch_producer.gateway.http.revocation import came_with
 
 REMEMBER_S = 2.0
 """How long a revoked key may go on working."""
@@ -37,9 +39,21 @@ class KeyCache:
         self._lookups = Limiter(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
-        """Give the key that a secret belongs to, or None."""
-        if known := self._keys.get(secret):
-            return known
+        """Return the key that a secret belongs to, or None; the current request ends when it is revoked."""
+        key = self._keys.get(secret) or await self._find_now(secret)
+        if key:
+            came_with(secret)
+        return key
+
+    def are_valid(self, secrets: Sequence[str]) -> list[bool]:
+        """Look secrets up in one round trip, past what is remembered; blocks. Raises `StoreUnavailable`."""
+        with clear_errors():
+            found = self._tenants.are_valid(secrets)
+        for secret in (secret for secret, is_valid in zip(secrets, found, strict=True) if not is_valid):
+            self._keys.pop(secret, None)
+        return found
+
+    async def _find_now(self, secret: str) -> ApiKey | None:
         # Secrets that were never seen share one tenant's part: who guesses keys holds up nobody who has one.
         async with self._lookups.of(self._tenant_of.get(secret, "")):
             key = await run_in_threadpool(self._look_up, secret)
@@ -54,7 +68,7 @@ class KeyCache:
         with clear_errors():
             key = self._tenants.find(secret)
             if key and time.time() - (key.last_used_at or 0) > _USED_EVERY_S:
-                self._tenants.used([key.id], time.time())
+                self._tenants.note_use(secret, time.time())
         return key
 
 
@@ -66,7 +80,7 @@ async def authenticate(
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a key that is known and not revoked"
-        raise ProblemError("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
+        raise unauthorized(detail)
     await take_turn(key.tenant)
     return key
 

@@ -126,6 +126,11 @@ class ProblemError(Exception):
         return JSONResponse(self.document(), self.status, headers, media_type=MEDIA_TYPE)
 
 
+def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
+    """Return the answer for a key that is missing, unknown or revoked."""
+    return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
+
+
 def not_found(what: str) -> ProblemError:
     """Give the answer for what is not there, or is another tenant's."""
     return ProblemError("not-found", f"no {what} has this id: it never existed, is gone, or is not yours")

@@ -8,7 +8,7 @@ picture, news) and once its answer begins.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 
@@ -77,6 +77,12 @@ class TurnTaking:
         finally:
             await turn.give_up()
             _current.reset(token)
+
+
+def is_turn_held() -> Callable[[], bool]:
+    """Return a function that says, from any task, whether the current request is being worked on."""
+    turn = _current.get()
+    return lambda: turn is not None and turn.is_held
 
 
 async def give_up_turn() -> None:
