@@ -8,13 +8,14 @@ from itertools import count
 from math import ceil
 from typing import Any
 
-from retouch.outcomes import Image
+from retouch.outcomes import Fail, Image
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore, NewJob
 from retouch.store.lanes import LANES, Lanes
-from retouch.store.receivers import ReceiverStore
+from retouch.store.receivers import Receiver, ReceiverStore
 from retouch.store.records import Claim, JobSpec
 from retouch.store.scripts import Message
+from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
 
 FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}
 LEASE_S, RETENTION_S = 15.0, 3_600.0
@@ -74,6 +75,18 @@ class LaneKit:
     def finish(self, job: str, decision: Any) -> list[Message]:
         """Claim a job and settle it at once."""
         return self.jobs.settle(self.claim(job), decision)
+
+    def fail_delivery(self, tenant: str, url: str, outcome: DeliveryOutcome) -> Receiver:
+        """Let a receiver fail once to take the event of a job that failed."""
+        receiver = self.receivers.ensure(tenant, url)
+        job = self.new(tenant, receivers=(receiver.id,))
+        self.enqueue(job)
+        self.finish(job.id, Fail("no_credits", "the account is out of credits", retryable=False))
+        (item,) = self.dispatched("deliveries")
+        claim = self.deliveries.claim(item, LEASE_S)
+        assert claim is not None
+        self.deliveries.settle(claim, settlement_of(outcome, claim.number, claim.by_hand, 0.0, 0.5))
+        return receiver
 
 
 def assert_consistent(client: Any, jobs: list[str]) -> None:

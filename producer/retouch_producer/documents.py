@@ -8,6 +8,7 @@ from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobRecord
@@ -90,6 +91,12 @@ def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Docum
         "old_secret_until": _instant(receiver.old_until) if receiver.old_secret else None,
     }
     return {**described, "secret": receiver.secret} if show_secret else described
+
+
+def failure_document(failing: FailingReceiver) -> Document:
+    """Describe how a receiver fails."""
+    instants = {name: _instant(getattr(failing, name)) for name in ("since", "last_at", "next_at", "shut_until")}
+    return {**asdict(failing), "reason": failing.reason, **instants}
 
 
 def lane_document(numbers: LaneNumbers) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retouch.store import keys
@@ -14,7 +15,8 @@ class FailingReceiver:
     One receiver without a success since `since` (Unix seconds, like the other instants).
 
     `id` is a receiver's, or `tenant task:name` of a Celery callback. `status` is None without an answer, and
-    `trouble` says why. `next_at` is None when nothing waits; `shut_until` is None while the breaker is closed.
+    `trouble` says why. `waiting` counts the deliveries to its host that wait. `next_at` is None when no attempt is
+    scheduled; `shut_until` is None while the breaker is closed.
     """
 
     id: str
@@ -24,25 +26,61 @@ class FailingReceiver:
     status: int | None
     trouble: str
     last_at: float
+    waiting: int
     next_at: float | None
     shut_until: float | None
 
+    @property
+    def reason(self) -> str:
+        """Why the last attempt failed: the status of the answer, or the trouble that there was instead of one."""
+        return f"HTTP {self.status}" if self.status else self.trouble
 
-def failing_receivers(client: Client, tenant: str = "", start: int = 0, count: int = 100) -> list[FailingReceiver]:
-    """List the receivers of one tenant, or of all, that fail, longest first; a page of at most `count`."""
-    index = keys.lane("deliveries", f"failing:{tenant}" if tenant else "failing")
-    ids = client.zrange(index, start, start + count - 1)
+
+def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> list[FailingReceiver]:
+    """List the receivers of one tenant, or of all, that fail, longest first; at most `count`."""
+    index = _index(tenant)
+    while True:
+        ids = client.zrange(index, 0, count - 1)
+        found = failures_of(client, ids)
+        gone = [identity for identity in ids if identity not in found]
+        if not gone:
+            return [found[identity] for identity in ids]
+        # What was last tried a month ago is forgotten: nothing is known of it any more.
+        client.zrem(index, *gone)
+
+
+def failures_of(client: Client, identities: Sequence[str]) -> dict[str, FailingReceiver]:
+    """Return those of the receivers that fail, by id, in two round trips."""
     with client.pipeline(transaction=False) as pipe:
-        for identity in ids:
+        for identity in identities:
             pipe.hgetall(keys.lane("deliveries", f"health:{identity}"))
-        healths = pipe.execute()
-        for health in healths:
-            pipe.zscore(keys.lane("deliveries", "shut"), health.get("target", ""))
-        shut = pipe.execute()
-    return [_read(*row) for row in zip(ids, healths, shut, strict=True) if row[1]]
+        healths = {identity: health for identity, health in zip(identities, pipe.execute(), strict=True) if health}
+        for health in healths.values():
+            pipe.zscore(keys.lane("deliveries", "shut"), health["target"])
+            pipe.zcard(keys.lane("deliveries", f"waiting:{health['target']}"))
+            pipe.zcard(keys.lane("deliveries", f"admitted:{health['target']}"))
+        numbers = iter(pipe.execute())
+    return {
+        identity: _read(identity, health, next(numbers), next(numbers) + next(numbers))
+        for identity, health in healths.items()
+    }
 
 
-def _read(identity: str, health: dict[str, str], shut_until: float | None) -> FailingReceiver:
+def count_failing(client: Client, tenant: str = "") -> int:
+    """Count the receivers of one tenant, or of all, that fail."""
+    return int(client.zcard(_index(tenant)))
+
+
+def count_shut(client: Client) -> int:
+    """Count the hosts and tasks of all tenants whose breaker is open."""
+    return int(client.zcard(keys.lane("deliveries", "shut")))
+
+
+def _index(tenant: str) -> str:
+    return keys.lane("deliveries", f"failing:{tenant}" if tenant else "failing")
+
+
+def _read(identity: str, health: dict[str, str], shut_until: float | None, waiting: int) -> FailingReceiver:
     next_at = float(health["next_at"])
     return FailingReceiver(
         id=identity,
@@ -52,6 +90,7 @@ def _read(identity: str, health: dict[str, str], shut_until: float | None) -> Fa
         status=int(health["status"]) if health["status"] else None,
         trouble=health["trouble"],
         last_at=float(health["last_at"]),
-        next_at=max(next_at, shut_until or 0.0) if next_at else None,
+        waiting=waiting,
+        next_at=max(next_at, shut_until or 0.0) if next_at else shut_until,
         shut_until=shut_until,
     )

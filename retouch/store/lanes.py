@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from retouch.store import keys
@@ -90,6 +90,23 @@ class Lanes:
         """Sweep both lanes unless somebody just did; gives the seconds until something is due, and the messages."""
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
+
+    def oldest_waiting(self, tenants: Iterable[str]) -> tuple[str, float] | None:
+        """
+        Find the tenant whose next job of lane `edits` was enqueued first: (tenant, Unix seconds), or None.
+
+        Only the next job of each tenant is looked at, so the cost is one round trip for each of two commands.
+        """
+        names = list(tenants)
+        with self._client.pipeline(transaction=False) as pipe:
+            for tenant in names:
+                pipe.zrange(keys.lane("edits", f"backlog:{tenant}"), 0, 0)
+            following = [(tenant, ids[0]) for tenant, ids in zip(names, pipe.execute(), strict=True) if ids]
+            for tenant, job in following:
+                pipe.zscore(keys.jobs(tenant), job)
+            instants = pipe.execute()
+        found = [(at, tenant) for (tenant, _), at in zip(following, instants, strict=True) if at is not None]
+        return (min(found)[1], min(found)[0]) if found else None
 
     def numbers_of(self, lane: str, tenant: str) -> LaneNumbers:
         """Read how one tenant stands in a lane, at the lane's limit and gate; `dead` is 0, `parked` known of edits."""

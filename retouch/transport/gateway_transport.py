@@ -204,6 +204,11 @@ class GatewayTransport:
         """Count the jobs that ended, by state, since ever."""
         return dict(self._wire.exchange("GET", "/v1/status").document()["ended"])
 
+    def failing(self) -> tuple[int, list[dict[str, Any]]]:
+        """Count the receivers that fail, and describe those that have failed longest."""
+        document = self._wire.exchange("GET", "/v1/status").document()
+        return int(document["receivers_failing"]), list(document["failing_receivers"])
+
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Sum up calls of one tenant, or of all that this key may see."""
         rows, cursor = list[UsageRow](), None

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from retouch.errors import RetouchError
 from retouch.settings import Settings
 from retouch_ops.doctor.checks.endpoint import check_endpoint
+from retouch_ops.doctor.checks.lanes import check_lanes
 from retouch_ops.doctor.checks.redis import check_redis
 from retouch_ops.doctor.checks.settings import check_names, check_settings, load_settings
 from retouch_ops.doctor.checks.store import check_store
@@ -43,6 +44,7 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
         "store": check_store,
         "endpoint": check_endpoint,
         "workers": lambda known: check_workers(known, expected_workers),
+        "lanes": check_lanes,
     }
     if unknown := set(only) - checks.keys():
         raise UnknownCheck(f"--only: expected some of {', '.join(checks)}, got {', '.join(sorted(unknown))!r}")

@@ -17,6 +17,7 @@ from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.settings import Settings
+from retouch.store.failing_receivers import count_failing, failing_receivers
 from retouch.store.ledger import By, Ledger, UsageRow
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
@@ -27,7 +28,7 @@ from retouch.transport.interface import Transport
 from retouch.transport.redis_transport import RedisTransport
 from retouch_producer.cli.errors import NoStore, WrongUse
 from retouch_producer.cli.input_image import InputImage
-from retouch_producer.documents import Document, job_document
+from retouch_producer.documents import Document, failure_document, job_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,14 @@ class CommandContext:
         return (
             self.transport.ended() if isinstance(self.transport, GatewayTransport) else self.connections.jobs.counts()
         )
+
+    def failing(self, most: int) -> tuple[int, list[Document]]:
+        """Count the receivers that fail, and describe those that have failed longest; at most `most`."""
+        if isinstance(self.transport, GatewayTransport):
+            count, documents = self.transport.failing()
+            return count, documents[:most]
+        client = self.connections.client
+        return count_failing(client), [failure_document(one) for one in failing_receivers(client, count=most)]
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Sum up calls, at the price that the other side's settings name."""

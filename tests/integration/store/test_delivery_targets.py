@@ -8,7 +8,7 @@ import pytest
 
 from retouch.outcomes import Succeed
 from retouch.store.deliveries import DeliveryClaim
-from retouch.store.failing_receivers import failing_receivers
+from retouch.store.failing_receivers import count_failing, count_shut, failing_receivers, failures_of
 from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
 from tests.lane_kit import IMAGE, LEASE_S, LaneKit, assert_consistent
 
@@ -207,6 +207,9 @@ def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit
     assert (one.status, one.trouble, one.failures, two.status) == (None, "timeout", 1, 500)
     assert one.next_at is not None
     assert one.next_at - one.since >= 60
+    assert (one.waiting, one.reason, two.reason) == (0, "timeout", "HTTP 500")
+    assert (count_failing(client), count_failing(client, "one")) == (2, 1)
+    assert failures_of(client, [one.id, "rc_another"]) == {one.id: one}
     assert {failing.tenant for failing in failing_receivers(client)} == {"one", "two"}
     kit.make_due("deliveries", "timetable")
     kit.rescue()
@@ -215,3 +218,27 @@ def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit
             settle(kit, claim, 204)
     assert kit.receivers.remove(two.id)
     assert failing_receivers(client) == failing_receivers(client, "one") == failing_receivers(client, "two") == []
+
+
+def test_a_shut_host_says_when_its_next_attempt_is(kit: LaneKit, client: Any) -> None:
+    """Where the breaker is open, what waits is counted and the next attempt is when it lets a probe through."""
+    ended(kit, "acme", "https://dead.example/hook", 40)
+    while count_shut(client) == 0:
+        for claim in under_way(kit):
+            settle(kit, claim, 500)
+    (dead,) = failing_receivers(client)
+    assert dead.shut_until is not None
+    assert dead.next_at is not None
+    assert dead.next_at >= dead.shut_until
+    assert 0 < dead.waiting < 40
+
+
+def test_a_failure_that_is_forgotten_leaves_the_list(kit: LaneKit, client: Any) -> None:
+    """A receiver that was last tried a month ago is listed no more, and its entry goes."""
+    ended(kit, "acme", "https://dead.example/hook")
+    for claim in under_way(kit):
+        settle(kit, claim, 500)
+    (dead,) = failing_receivers(client)
+    client.delete(f"rt:deliveries:health:{dead.id}")
+    assert failing_receivers(client) == failing_receivers(client, "acme") == []
+    assert count_failing(client) == count_failing(client, "acme") == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 from retouch.store.lanes import LANES
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.render import print_table
-from retouch_producer.documents import lane_document
+from retouch_producer.cli.render import ago, print_table
+from retouch_producer.documents import Document, lane_document
+
+_FAILING_SHOWN = 20
 
 
 def show_status(*, as_json: bool) -> None:
@@ -16,8 +19,11 @@ def show_status(*, as_json: bool) -> None:
     with open_context() as context:
         lanes = {lane: context.queue.status(lane) for lane in LANES}
         ended = context.ended()
+        count, failing = context.failing(_FAILING_SHOWN)
     if as_json:
-        print(json.dumps({**{lane: lane_document(lanes[lane]) for lane in LANES}, "ended": ended}, indent=2))
+        documents = {lane: lane_document(lanes[lane]) for lane in LANES}
+        failures = {"receivers_failing": count, "failing_receivers": failing}
+        print(json.dumps({**documents, "ended": ended, **failures}, indent=2))
         return
     head = ("LANE", "WAITING", "IN FLIGHT", "LIMIT", "PARKED", "DEAD", "")
     rows = [
@@ -28,6 +34,22 @@ def show_status(*, as_json: bool) -> None:
         for group, depth in sorted(numbers.waiting_by_group.items(), key=lambda pair: -pair[1])[:20]:
             print(f"{lane}: {depth} waiting of {group}")
     print("ended: " + (", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing yet"))
+    for one in failing:
+        print(f"failing: {one['id']} of {one['tenant']}, {failure_text(one)}")
+    if count > len(failing):
+        print(f"failing: {count - len(failing)} more; `retouch receivers list` shows all")
+
+
+def failure_text(failing: Document) -> str:
+    """Describe in one line since when a receiver fails, why, what waits for it, and when the next attempt is."""
+    since, next_at = ago(_instant(failing["since"])), ago(_instant(failing["next_at"]))
+    next_attempt = "no attempt is scheduled" if next_at == "-" else f"next attempt {next_at}"
+    counts = f"{failing['failures']} failures, {failing['waiting']} waiting"
+    return f"since {since}: {failing['reason']}, {counts}, {next_attempt}"
+
+
+def _instant(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
 
 
 def set_paused(lane: str, paused: bool) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 from retouch.errors import InvalidEdit
 from retouch.events import Event, iso
+from retouch.store.failing_receivers import FailingReceiver, failures_of
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import terms_of
 from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.lanes.run import failure_text
 from retouch_producer.cli.render import ago, print_table
-from retouch_producer.documents import receiver_document
+from retouch_producer.documents import Document, failure_document, receiver_document
 
 _SESSION_CONNECTIONS = 1
 
@@ -34,19 +36,26 @@ def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
     """List receivers; secrets only when asked for."""
     with open_context() as context:
         found = context.connections.receivers.all(tenant)
+        failing = failures_of(context.connections.client, [one.id for one in found])
     if as_json:
-        print(json.dumps([receiver_document(one, show_secret=show_secret) for one in found], indent=2))
+        print(json.dumps([_document(one, failing.get(one.id), show_secret) for one in found], indent=2))
         return
-    head = ("ID", "TENANT", "STATE", "HEARS OF", "URL", *(["SECRET"] if show_secret else []))
-    print_table(head, [_row(one, show_secret) for one in found], "no receiver")
+    head = ("ID", "TENANT", "STATE", "HEARS OF", "URL", "FAILING", *(["SECRET"] if show_secret else []))
+    print_table(head, [_row(one, failing.get(one.id), show_secret) for one in found], "no receiver")
 
 
-def _row(receiver: Receiver, show_secret: bool) -> tuple[object, ...]:
+def _document(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool) -> Document:
+    described = receiver_document(receiver, show_secret=show_secret)
+    return {**described, "failing": failure_document(failing) if failing else None}
+
+
+def _row(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool) -> tuple[object, ...]:
     jobs = "every job" if receiver.every_job else "jobs that name it"
     hears = f"{jobs}: {', '.join(receiver.events)}" if receiver.events else jobs
     state = "disabled" if receiver.disabled else "enabled"
     secret = (receiver.secret,) if show_secret else ()
-    return receiver.id, receiver.tenant, state, hears, receiver.url, *secret
+    trouble = failure_text(failure_document(failing)) if failing else "no"
+    return receiver.id, receiver.tenant, state, hears, receiver.url, trouble, *secret
 
 
 def rotate(identity: str, *, as_json: bool) -> None:

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
+from retouch.store.failing_receivers import count_failing, failing_receivers
 from retouch.store.lanes import LANES
 from retouch.store.redis_client import clear_errors
-from retouch_producer.documents import lane_document
+from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
 from retouch_producer.gateway.http.errors import documented
@@ -32,6 +33,7 @@ def _day(text: object) -> object:
 router = APIRouter(prefix="/v1", tags=["operations"])
 Lane = Annotated[Literal["edits", "deliveries"], Query(description="Which line of work.")]
 Day = Annotated[date, BeforeValidator(_day)]
+_FAILING_NAMED = 20
 _SWITCH = documented(401, 403, 422, 503)
 
 
@@ -66,7 +68,7 @@ def read_usage(
 @router.get("/status", operation_id="read_status", response_model=admin_schemas.Status, responses=documented(401, 503))
 def read_status(key: Caller, tools: Tools) -> JSONResponse:
     """
-    How both lanes stand, and how many jobs ended.
+    How both lanes stand, how many jobs ended, and which receivers fail.
 
     A producer sees numbers of its own alone: what waits, is in flight and is parked, and the jobs that ended and are on
     record; the limit, a pause and the breaker are the lane's.
@@ -79,8 +81,11 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
             lanes = {lane: tools.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
             ended = tools.connections.jobs.counts_of(key.tenant)
             lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
-        told = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
-        return JSONResponse({**told, "ended": ended})
+        described = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
+        own = "" if key.role == "ops" else key.tenant
+        failing = [failure_document(one) for one in failing_receivers(tools.client, own, _FAILING_NAMED)]
+        count = count_failing(tools.client, own)
+    return JSONResponse({**described, "ended": ended, "receivers_failing": count, "failing_receivers": failing})
 
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)

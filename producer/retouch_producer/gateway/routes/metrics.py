@@ -15,6 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from retouch.store.failing_receivers import count_failing, count_shut
 from retouch.store.lanes import LANES
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
@@ -67,6 +68,7 @@ class LaneCollector(Collector):
         with clear_errors():
             numbers = {lane: self._tools.connections.lanes.numbers(lane) for lane in LANES}
             ended = self._tools.connections.jobs.counts()
+            failing, shut = count_failing(self._tools.client), count_shut(self._tools.client)
         for name, words in _GAUGES:
             gauge = GaugeMetricFamily(f"retouch_lane_{name}", words, labels=["lane"])
             for lane, told in numbers.items():
@@ -83,6 +85,8 @@ class LaneCollector(Collector):
         for state, count in ended.items():
             jobs.add_metric([state], count)
         yield jobs
+        yield GaugeMetricFamily("retouch_receivers_failing", "Receivers whose last attempts failed.", value=failing)
+        yield GaugeMetricFamily("retouch_receivers_shut", "Hosts and tasks whose breaker is open.", value=shut)
         answers = CounterMetricFamily("retouch_http_answers", "Answers of this process.", labels=["route", "status"])
         for (route, status), count in dict(self._tools.requests).items():
             answers.add_metric([route, str(status)], count)

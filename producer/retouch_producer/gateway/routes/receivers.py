@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,10 +17,11 @@ from retouch.egress.webhook import post_webhook
 from retouch.errors import InvalidEdit
 from retouch.events import Event, iso
 from retouch.ids import receiver_id
+from retouch.store.failing_receivers import failures_of
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
-from retouch_producer.documents import Document, receiver_document
+from retouch_producer.documents import Document, failure_document, receiver_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
@@ -55,16 +57,15 @@ async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONRespo
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
     every_job = body.get("every_job", True)
-    receiver = await run_in_threadpool(_add, tools, tenant, url, events if every_job else None)
-    headers = {"Location": f"/v1/receivers/{receiver.id}"}
-    return JSONResponse(receiver_document(receiver, show_secret=True), 201, headers)
+    document = await run_in_threadpool(_add, tools, tenant, url, events if every_job else None)
+    return JSONResponse(document, 201, {"Location": f"/v1/receivers/{document['id']}"})
 
 
-def _add(tools: Dependencies, tenant: str, url: str, events: list[str] | None) -> Receiver:
+def _add(tools: Dependencies, tenant: str, url: str, events: list[str] | None) -> Document:
+    receivers = tools.connections.receivers
     with clear_errors():
-        if events is None:
-            return tools.connections.receivers.ensure(tenant, url)
-        return tools.connections.receivers.add(tenant, url, events)
+        receiver = receivers.ensure(tenant, url) if events is None else receivers.add(tenant, url, events)
+    return _documents(tools, [receiver], show_secret=True)[0]
 
 
 def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[str, list[str], str]:
@@ -97,17 +98,26 @@ def list_receivers(
     wanted = scope(key, tenant)
     with clear_errors():
         found = tools.connections.receivers.all(wanted)
-    return JSONResponse({"data": [_document(one) for one in found]})
+    return JSONResponse({"data": _documents(tools, found)})
 
 
-def _document(receiver: Receiver, *, show_secret: bool = False) -> Document:
-    return {"secret": None, **receiver_document(receiver, show_secret=show_secret)}
+def _documents(tools: Dependencies, receivers: Sequence[Receiver], *, show_secret: bool = False) -> list[Document]:
+    with clear_errors():
+        failing = failures_of(tools.client, [receiver.id for receiver in receivers])
+    return [
+        {
+            "secret": None,
+            **receiver_document(receiver, show_secret=show_secret),
+            "failing": failure_document(failing[receiver.id]) if receiver.id in failing else None,
+        }
+        for receiver in receivers
+    ]
 
 
 @router.get("/{receiver_id}", operation_id="read_receiver", response_model=admin_schemas.Receiver, responses=_READ)
 def read_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one receiver."""
-    return JSONResponse(_document(known(tools, receiver_id, key)))
+    """Read one receiver, and how it fails if it does."""
+    return JSONResponse(_documents(tools, [known(tools, receiver_id, key)])[0])
 
 
 @router.delete("/{receiver_id}", operation_id="remove_receiver", status_code=204, responses=_READ)
@@ -127,7 +137,7 @@ def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id)
-    return JSONResponse(_document(rotated or receiver, show_secret=True))
+    return JSONResponse(_documents(tools, [rotated or receiver], show_secret=True)[0])
 
 
 @router.post(
@@ -149,7 +159,7 @@ def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
 def _switched(tools: Dependencies, receiver: Receiver, disabled: bool) -> JSONResponse:
     with clear_errors():
         changed = tools.connections.receivers.set_disabled(receiver.id, disabled)
-    return JSONResponse(_document(changed or receiver))
+    return JSONResponse(_documents(tools, [changed or receiver])[0])
 
 
 @router.post(

@@ -20,6 +20,22 @@ class ReceiverRequest(Shape):
     every_job: bool = Field(True, description="False: only of the jobs that name this URL as their webhook.")
 
 
+class FailingReceiver(Shape):
+    """How a receiver fails: no success since `since`; `waiting` deliveries wait for its host; the next at `next_at`."""
+
+    id: str
+    tenant: str
+    since: Instant
+    failures: int
+    status: int | None
+    trouble: str
+    reason: str
+    last_at: Instant
+    waiting: int
+    next_at: Instant | None
+    shut_until: Instant | None
+
+
 class Receiver(Shape):
     """A webhook's target. `secret` verifies what it receives; shown when it is made or rotated, else null."""
 
@@ -31,6 +47,7 @@ class Receiver(Shape):
     disabled: bool
     old_secret_until: Instant | None
     secret: str | None = None
+    failing: FailingReceiver | None = None
 
 
 class ReceiverPage(Shape):
@@ -75,8 +92,14 @@ class Usage(Shape):
 
 
 class Status(Shape):
-    """Both lanes, and how many jobs ended since ever; of the groups that wait, a producer sees its own alone."""
+    """
+    Both lanes, how many jobs ended since ever, and the receivers that fail, the longest first.
+
+    A producer sees its own alone of what waits and fails; `failing_receivers` has 20 at the most.
+    """
 
     edits: LaneNumbers
     deliveries: LaneNumbers
     ended: dict[str, int]
+    receivers_failing: int
+    failing_receivers: list[FailingReceiver]
