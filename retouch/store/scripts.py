@@ -29,8 +29,9 @@ class Script(Protocol):
 def source(name: str) -> str:
     """Give the text of one script behind the lane's and the job's functions."""
     folder = resources.files("retouch.store") / "lua"
-    parts = ("lane", "money", "targets", "room", "job_index", "job", name)
-    return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    modules = ("lane", "money", "targets", "room", "job_index", "job")
+    paths = [*(folder / "modules" / f"{part}.lua" for part in modules), folder / "scripts" / f"{name}.lua"]
+    return "\n".join(path.read_text() for path in paths)
 
 
 def load(client: Client, name: str) -> Script:

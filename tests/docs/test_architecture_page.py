@@ -29,8 +29,8 @@ def test_every_package_has_its_row() -> None:
 def test_the_numbers_are_those_of_the_code() -> None:
     """Numbers that the page names are the constants, so that a changed one is noticed."""
     page = " ".join(PAGE.read_text().split())
-    lane = (ROOT / "retouch/store/lua/lane.lua").read_text()
-    targets = (ROOT / "retouch/store/lua/targets.lua").read_text()
+    lane = (ROOT / "retouch/store/lua/modules/lane.lua").read_text()
+    targets = (ROOT / "retouch/store/lua/modules/targets.lua").read_text()
     assert "WINDOW_MOST, QUICK_S = 8, 1.0" in targets
     assert "from 1 up to 8 at once" in page
     assert "local MESSAGE_GRACE_S = 2 " in lane
