@@ -1,4 +1,10 @@
--- Return what leaves a tenant no room for another job: 'backlog', 'budget', or '' when there is room.
+-- Return what leaves a tenant no room for another job.
+-- Keys: those of room.lua.
 -- ARGV: tenant.
-local room, reason = room_left(ARGV[1], true)
-return room <= 0 and reason or ''
+-- Returns 'backlog', 'budget', or '' when there is room.
+local tenant = unpack(ARGV)
+
+local room = require('room')
+
+local left, reason = room.left(tenant, true)
+return left <= 0 and reason or ''

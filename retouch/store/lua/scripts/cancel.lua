@@ -1,20 +1,28 @@
 -- Cancel a job. One that nobody works on ends at once; one in flight ends when its call does, so that a paid image is
--- kept on record.  ARGV: job, retention_s.
+-- kept on record.
+-- Keys: rt:edits:state:{job}, and those of jobs.lua.
+-- ARGV: job, retention_s.
 -- Returns {'cancelled' | 'requested' | 'final' | 'unknown', messages}.
-local job = ARGV[1]
-local spec = redis.call('GET', key('edits', 'spec:' .. job))
-if not spec then return { 'unknown', messages } end
-local tenant = cjson.decode(spec).tenant
-local own = state_key('edits', job)
+local job, retention_s = unpack(ARGV)
+
+local clock = require('clock')
+local dispatch = require('dispatch')
+local job_states = require('job_states')
+local jobs = require('jobs')
+local keys = require('keys')
+local slots = require('slots')
+local specs = require('specs')
+
+local spec = specs.of('edits', job)
+if not spec then return { 'unknown', slots.messages } end
+local own = keys.state('edits', job)
 local state = redis.call('HGET', own, 'state') or 'queued'
-if FINAL[state] then return { 'final', messages } end
+if job_states.is_final(state) then return { 'final', slots.messages } end
 if state == 'running' or state == 'polling' then
   redis.call('HSET', own, 'cancel', '1')
-  return { 'requested', messages }
+  return { 'requested', slots.messages }
 end
-local now = now_s()
-withdraw('edits', tenant, job)
-redis.call('HSETNX', own, 'created_at', redis.call('ZSCORE', 'rt:jobs:' .. tenant, job) or instant(now))
-finish(job, tenant, 'cancelled', now, tonumber(ARGV[2]), '', '')
-dispatch('edits', now)
-return { 'cancelled', messages }
+local now = clock.now()
+jobs.finish_waiting(job, spec.tenant, { state = 'cancelled' }, now, tonumber(retention_s))
+dispatch.run('edits', now)
+return { 'cancelled', slots.messages }
