@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
@@ -13,6 +14,7 @@ from retouch.concurrency import LoopConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.options import JobOptions, StateName
+from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -64,16 +66,33 @@ class AsyncEditQueue:
         """Give a handle on a job, without awaiting; `UnknownJob` comes when it is read."""
         return AsyncJob(job_id, self._transport)
 
-    async def jobs(
+    @overload
+    def jobs(
         self,
         state: StateName | JobState | None = None,
         *,
+        query: str | None = None,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> AsyncIterator[AsyncJob]: ...
+
+    @overload
+    def jobs(
+        self, query: str, /, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0, limit: int = 100
+    ) -> AsyncIterator[AsyncJob]: ...
+
+    async def jobs(
+        self,
+        state: str | None = None,
+        *,
+        query: str | None = None,
         tenant: str | None = DEFAULT_TENANT,
         since: float = 0.0,
         limit: int = 100,
     ) -> AsyncIterator[AsyncJob]:
         """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
-        async for record in self._transport.jobs(JobState(state) if state else None, tenant, since, limit):
+        async for record in self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit):
             yield AsyncJob(record.id, self._transport)
 
     async def cancel(self, job_id: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.concurrency import ThreadConcurrency
@@ -12,6 +13,7 @@ from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
 from retouch.options import JobOptions, StateName
+from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -77,16 +79,38 @@ class EditQueue:
         """Give a handle on a job; `UnknownJob` comes when it is read."""
         return Job(job_id, self._transport)
 
+    @overload
     def jobs(
         self,
         state: StateName | JobState | None = None,
         *,
+        query: str | None = None,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> Iterator[Job]: ...
+
+    @overload
+    def jobs(
+        self, query: str, /, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0, limit: int = 100
+    ) -> Iterator[Job]: ...
+
+    def jobs(
+        self,
+        state: str | None = None,
+        *,
+        query: str | None = None,
         tenant: str | None = DEFAULT_TENANT,
         since: float = 0.0,
         limit: int = 100,
     ) -> Iterator[Job]:
-        """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
-        found = self._transport.jobs(JobState(state) if state else None, tenant, since, limit)
+        """
+        List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time.
+
+        A query is a text such as `state:failed code:spam_filter since:2h`, see docs/queries.md; it may stand in the
+        place of the state, and a tenant that it names goes over `tenant`. Raises `InvalidQuery`.
+        """
+        found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
 
     def cancel(self, job_id: str) -> str:

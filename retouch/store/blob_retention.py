@@ -130,7 +130,7 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 def _trim_jobs(client: Client, script: Script, tenant: str, retention_s: float) -> int:
     """Trim a tenant's list of jobs with those by state, then its indexes by code and tag that are due."""
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
-    gone = _trim(script, keys.jobs(tenant), "edits", retention_s, further=by_state)
+    gone = _trim(script, keys.jobs(tenant), "edits", retention_s, further=[*by_state, keys.JOBS_BY_TIME])
     own, (now, _) = keys.job_indexes(tenant), client.time()
     while due := client.zrangebyscore(own, "-inf", now, start=0, num=_PART):
         for index in due:

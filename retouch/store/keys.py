@@ -31,7 +31,9 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same: `open`, `retrying`, three ends |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by the code that jobs failed with |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | those by code and tag; score = when retention looks |
+| `rt:jobs_by_receiver:{tenant}:{receiver}` | sorted set | trimmed by retention | by webhook named, or event sent |
+| `rt:jobs_by_time` | sorted set | trimmed by retention | jobs of all tenants; score = enqueued at |
+| `rt:job_indexes:{tenant}` | sorted set | with them | by code, tag, receiver; score = when retention looks |
 | `rt:tenants` | set | permanent | tenants ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the request that first used the key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -102,6 +104,7 @@ SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
 KEPT = "rt:blobs"
+JOBS_BY_TIME = "rt:jobs_by_time"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 
@@ -134,13 +137,13 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag"], tenant: str, value: str) -> str:
-    """The index of one tenant's jobs that have this state, failed with this code, or have this `name=value` tag."""
+def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
+    """The index of one tenant's jobs with this state, code of a failure, `name=value` tag, or receiver."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def job_indexes(tenant: str) -> str:
-    """The names of one tenant's indexes by code and tag."""
+    """The names of one tenant's indexes by code, tag and receiver."""
     return f"rt:job_indexes:{tenant}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from retouch.concurrency import Concurrency
 from retouch.errors import UnknownJob
 from retouch.events import Event
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -123,17 +124,20 @@ class GatewayTransport:
         return str(results[place]["url"])
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
+    ) -> AsyncIterator[JobRecord]:
         """Walk jobs, newest first; the default tenant is the key's own."""
-        query = {"state": state, "tenant": _own(tenant), "since": since or None}
-        async for one in self._pages("/v1/edits", limit, query):
+        asked = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
+        async for one in self._pages("/v1/edits", limit, asked, on_page):
             yield job_from(one)
 
-    async def _pages(self, path: str, limit: int, query: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def _pages(
+        self, path: str, limit: int, query: dict[str, Any], on_page: Callable[[int], object] = lambda _: None
+    ) -> AsyncIterator[dict[str, Any]]:
         cursor = None
         while limit > 0:
             page = await self._get(path, limit=min(limit, _PAGE), cursor=cursor, **query)
+            on_page(page.get("looked_at", 0))
             for one in page["data"]:
                 yield one
             limit -= len(page["data"])

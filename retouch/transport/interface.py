@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 from retouch.concurrency import Concurrency
@@ -10,7 +10,7 @@ from retouch.edit import Edit
 from retouch.errors import UnknownJob
 from retouch.events import Event
 from retouch.outcomes import Image
-from retouch.states import JobState
+from retouch.query import JobQuery
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
@@ -64,8 +64,14 @@ class Transport(Protocol):
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
         """Mint a link to one of a job's images."""
 
-    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
-        """Walk jobs, newest first."""
+    def jobs(
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = ...
+    ) -> AsyncIterator[JobRecord]:
+        """
+        Walk jobs that fit a query, newest first: of one tenant (None: of all) where the query names none.
+
+        `on_page` is called with the number of index entries that were looked at for each page.
+        """
 
     async def cancel(self, job: str) -> str:
         """Cancel a job."""

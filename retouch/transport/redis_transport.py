@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from retouch.admission import Admission, enqueue_error
@@ -12,9 +13,10 @@ from retouch.connections import Connections
 from retouch.events import Event, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.pagination import IndexCursor
@@ -112,15 +114,15 @@ class RedisTransport:
             return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
+    ) -> AsyncIterator[JobRecord]:
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
         following: IndexCursor | None = None
         with clear_errors():
-            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
-            query = JobQuery(tenants, state=state or "", since=since)
+            wanted = replace(query, tenants=query.tenants or ((tenant,) if tenant else ()))
             while limit > 0:
-                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                page = await self._search.page.awaited(wanted, min(limit, _SLICE), following)
+                on_page(page.looked_at)
                 for record in page.records:
                     yield record
                 limit, following = limit - len(page.records), page.following

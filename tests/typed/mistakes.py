@@ -11,6 +11,6 @@ def mistakes(queue: EditQueue, edit: Edit) -> None:
     queue.enqueue(edit, priority="urgent")  # type: ignore[arg-type]
     queue.enqueue_many([edit], max_charge=1)  # type: ignore[call-arg]
     queue.enqueue(edit, events=["edit.done"])  # type: ignore[list-item]
-    queue.jobs(state="suceeded")  # type: ignore[arg-type]
+    queue.jobs(state="suceeded")  # type: ignore[call-overload]
     Edit(prompt="winter", init_image="https://shop.example/in.png", stepz=3)  # type: ignore[call-arg]
     Edit(prompt="winter")  # type: ignore[call-arg]

@@ -13,16 +13,18 @@ State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
 OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+Queried = Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md has the fields.")]
 Save = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit 1 without one.")]
 
 
 def jobs(
-    state: State = None, tenant: OneTenant = None, since: Since = None, limit: Limit = 50, json: Json = False
-) -> None:
-    """List jobs, newest first."""
+    query: Queried = None, state: State = None, tenant: OneTenant = None, since: Since = None, limit: Limit = 50,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """List jobs, newest first: all, or those that fit a query such as 'state:failed code:spam_filter since:2h'."""
     from retouch_producer.cli.jobs.run import show_jobs
 
-    show_jobs(state, tenant, since, limit, as_json=json)
+    show_jobs(query, state, tenant, since, limit, as_json=json)
 
 
 def job(job_id: JobId, out: Save = None, json: Json = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -11,6 +12,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.query import JobQuery
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
@@ -99,6 +101,20 @@ OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
 def may_see(key: ApiKey, tenant: str) -> bool:
     """Tell whether what belongs to a tenant exists for this key."""
     return key.role == "ops" or key.tenant == tenant
+
+
+def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
+    """
+    Return a query for the jobs that a key may see, of one tenant if that is given beside the query.
+
+    A producer that names another tenant gets 404, as in `scope`.
+    """
+    if tenant and query.tenants:
+        return query.also(JobQuery(tenants=(tenant,)))
+    for named in query.tenants:
+        scope(key, named)
+    wanted = scope(key, tenant)
+    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, wanted: str | None) -> str:

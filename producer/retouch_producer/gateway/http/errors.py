@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from retouch.blobs import BlobError
-from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch.errors import IdempotencyConflict, InvalidEdit, InvalidQuery, QueueFull, StoreUnavailable, UnknownJob
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
@@ -148,8 +148,8 @@ def problem_of(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
-        case InvalidEdit():
-            return invalid(error.faults)
+        case InvalidEdit() | InvalidQuery():
+            return invalid(_faults_of(error))
         case IdempotencyConflict():
             return ProblemError("idempotency-conflict", "this key was first used for another request; nothing was done")
         case QueueFull():
@@ -173,6 +173,11 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError("internal", "the gateway failed; what it was asked for may have been done", charged=None)
 
 
+def _faults_of(error: InvalidEdit | InvalidQuery) -> list[tuple[str, str]]:
+    """Return what is wrong by field; all terms of a query are in `q`."""
+    return error.faults if isinstance(error, InvalidEdit) else [("q", str(fault)) for fault in error.faults]
+
+
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer an error."""
     problem = problem_of(error)
@@ -190,7 +195,10 @@ def _methods_of(request: Request) -> list[str]:
 
 def install(app: FastAPI) -> None:
     """Let every error of this application become a problem."""
-    ours = (ProblemError, InvalidEdit, IdempotencyConflict, QueueFull, UnknownJob, StoreUnavailable, BlobError)
+    ours = (
+        *(ProblemError, InvalidEdit, InvalidQuery, IdempotencyConflict, QueueFull),
+        *(UnknownJob, StoreUnavailable, BlobError),
+    )
     for kind in (*ours, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_problem)
     app.include_router(router)

@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from retouch.errors import InvalidEdit
+from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobPage, JobSearch, fits
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
@@ -22,7 +23,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import Caller, scope
+from retouch_producer.gateway.http.auth import Caller, query_in_scope
 from retouch_producer.gateway.http.body import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
 from retouch_producer.gateway.http.errors import ProblemError, documented, not_found, problem_of
 from retouch_producer.gateway.http.pagination import cursor_of
@@ -33,6 +34,10 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 IdempotencyKey = Annotated[
     str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
+]
+Q = Annotated[
+    str | None,
+    Query(description="A query over jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md."),
 ]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
@@ -188,7 +193,7 @@ def _item(place: int, result: EnqueueResult) -> Document:
     "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=documented(401, 404, 422, 503)
 )
 def list_edits(
-    key: Caller, tools: Tools, state: edit_schemas.State | None = None,
+    key: Caller, tools: Tools, q: Q = None, state: edit_schemas.State | None = None,
     since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
     until: Annotated[str | None, Query(description="ISO 8601 or Unix seconds; not in.")] = None,
     code: Annotated[str | None, Query(description="Those that failed with this code.")] = None,
@@ -199,22 +204,29 @@ def list_edits(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 50, cursor: str | None = None,
 ) -> JSONResponse:  # fmt: skip
-    """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
-    wanted, jobs = scope(key, tenant), tools.connections.jobs
+    """
+    List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone.
+
+    `q` narrows the list like the other filters and together with them.
+    """
+    jobs = tools.connections.jobs
     name, _, value = (tag or "").partition("=")
+    filters = JobQuery(
+        states=(state,) if state else (), codes=(code,) if code else (), tags=(((name, value),),) if tag else (),
+        since=instant(since, "since"), until=instant(until, "until") if until else float("inf"),
+    )  # fmt: skip
+    query = query_in_scope(key, parse_query(q or "", time.time()).also(filters), tenant)
     with clear_errors():
-        query = JobQuery(
-            tenants=[wanted] if wanted else jobs.tenants(), state=state or "", code=code or "",
-            tag=(name, value) if tag else None, since=instant(since, "since"),
-            until=instant(until, "until") if until else float("inf"),
-        )  # fmt: skip
-        if ids:
-            found, following = [record for record in jobs.records(ids) if query.fits(record)], None
+        if ids and not q:
+            found = [record for record in jobs.records(ids) if fits(query, record)]
+            page = JobPage(found, None, len(ids))
         else:
-            found, following = JobSearch(jobs).page(query, limit, cursor_of(cursor))
-        data = [tools.job(record) for record in found]
+            named = JobQuery(ids=tuple(ids or ()))
+            page = JobSearch(jobs).page(query.also(named), limit, cursor_of(cursor))
+        data = [tools.job(record) for record in page.records]
+    following = str(page.following) if page.following else None
     return JSONResponse(
-        {"data": data, "has_more": following is not None, "next_cursor": str(following) if following else None}
+        {"data": data, "has_more": following is not None, "next_cursor": following, "looked_at": page.looked_at}
     )
 
 

@@ -192,11 +192,17 @@ class Job(Shape):
 
 
 class JobPage(Shape):
-    """Jobs, newest first; pass `next_cursor` as `cursor` for the next page."""
+    """
+    Jobs, newest first; pass `next_cursor` as `cursor` for the next page.
+
+    `looked_at` counts the index entries that were read for this page: more than a few beyond `data` where no index
+    serves a field of the query, such as `cost`.
+    """
 
     data: list[Job]
     has_more: bool
     next_cursor: str | None
+    looked_at: int
 
 
 class BatchItem(Shape):
