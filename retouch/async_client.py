@@ -13,14 +13,17 @@ from retouch.client import EditRequest, with_options
 from retouch.concurrency import LoopConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
-from retouch.options import JobOptions, StateName
+from retouch.options import JobOptions, Priority, StateName
 from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Surface
+from retouch.store.bulk import BulkAction, BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.transport.factory import open_transport, settings_for
+from retouch.transport.interface import BulkAsk
 
 
 class AsyncEditQueue:
@@ -32,10 +35,11 @@ class AsyncEditQueue:
     """
 
     def __init__(
-        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
-    ) -> None:
+        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None,
+        surface: Surface = "python", **overrides: Any,
+    ) -> None:  # fmt: skip
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, LoopConcurrency())
+        self._transport = open_transport(self.settings, LoopConcurrency(), surface)
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"
@@ -102,6 +106,45 @@ class AsyncEditQueue:
     async def replay(self, job_id: str) -> str:
         """Replay one dead letter; see `Job.replay`."""
         return await self._transport.replay(job_id)
+
+    async def bulk_preview(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+    ) -> Preview:
+        """Count what `bulk` would do; see `EditQueue.bulk_preview`."""
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        return await self._transport.bulk_preview(ask)
+
+    async def bulk(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+        idempotency_key: str = "",
+    ) -> BulkRun:
+        """Act on all jobs that fit a query, in the background; see `EditQueue.bulk`."""
+        ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
+        return await self._transport.bulk_start(ask)
+
+    async def bulk_run(self, run_id: str) -> BulkRun:
+        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        return await self._transport.bulk_run(run_id)
+
+    async def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
+        """List the bulk runs of the last 90 days, newest first."""
+        return await self._transport.bulk_runs(limit)
+
+    async def abort_bulk(self, run_id: str) -> str:
+        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        return await self._transport.bulk_abort(run_id)
 
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """Read a page of the feed: (cursor, event), oldest first; see `EditQueue.events`."""

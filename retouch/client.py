@@ -12,16 +12,18 @@ from retouch.concurrency import ThreadConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
-from retouch.options import JobOptions, StateName
+from retouch.options import JobOptions, Priority, StateName
 from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Surface
+from retouch.store.bulk import BulkAction, BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.sync_async import iterate_sync, run_sync
 from retouch.transport.factory import open_transport, settings_for
-from retouch.transport.interface import EditWithOptions
+from retouch.transport.interface import BulkAsk, EditWithOptions
 
 EditRequest = Edit | tuple[Edit, JobOptions]
 
@@ -32,14 +34,16 @@ class EditQueue:
 
     `EditQueue()` takes its settings from the environment (`RETOUCH_…`), `EditQueue("redis://…")` a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments are
-    settings that go over the environment's. Nothing connects before the first call.
+    settings that go over the environment's; `surface` is what the audit has of this process. Nothing connects before
+    the first call.
     """
 
     def __init__(
-        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
-    ) -> None:
+        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None,
+        surface: Surface = "python", **overrides: Any,
+    ) -> None:  # fmt: skip
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, ThreadConcurrency())
+        self._transport = open_transport(self.settings, ThreadConcurrency(), surface)
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -120,6 +124,56 @@ class EditQueue:
     def replay(self, job_id: str) -> str:
         """Replay one dead letter; see `Job.replay`."""
         return run_sync(self._transport.replay(job_id))
+
+    def bulk_preview(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+    ) -> Preview:
+        """
+        Count what `bulk` would do with the jobs that fit a query; nothing is changed.
+
+        `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
+        `dead`: of the deliveries, those alone that gave up. `tenant` counts where the query names none; None is all.
+        Raises `InvalidEdit` and `InvalidQuery`.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        return run_sync(self._transport.bulk_preview(ask))
+
+    def bulk(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+        idempotency_key: str = "",
+    ) -> BulkRun:
+        """
+        Act on all jobs that fit a query, in the background: workers carry the run out.
+
+        `bulk_run(id)` shows its progress. Jobs that are enqueued, or end, after this call are not meant. Raises what
+        `bulk_preview` raises, and `QueueFull` while the tenant has five open runs.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
+        return run_sync(self._transport.bulk_start(ask))
+
+    def bulk_run(self, run_id: str) -> BulkRun:
+        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        return run_sync(self._transport.bulk_run(run_id))
+
+    def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
+        """List the bulk runs of the last 90 days, newest first."""
+        return run_sync(self._transport.bulk_runs(limit))
+
+    def abort_bulk(self, run_id: str) -> str:
+        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        return run_sync(self._transport.bulk_abort(run_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """

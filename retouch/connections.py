@@ -7,6 +7,8 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.audit import AuditLog
+from retouch.store.bulk_service import BulkService
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
@@ -36,6 +38,17 @@ class Connections:
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
         return Publisher(self.settings)
+
+    @cached_property
+    def bulk(self) -> BulkService:
+        """Bulk runs; always for threads."""
+        settings = self.settings
+        return BulkService(self._for_threads, retention_s=settings.retention_s, max_charges=settings.max_charges)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Who changed what."""
+        return AuditLog(self.client)
 
     @cached_property
     def blobs(self) -> BlobStore:

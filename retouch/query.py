@@ -103,7 +103,8 @@ class JobQuery:
 
     def frozen(self, at: float) -> JobQuery:
         """Return the query without the jobs that are enqueued at or after an instant."""
-        return replace(self, until=min(self.until, at))
+        until = min(self.until, at)
+        return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
         """Return the query for jobs that fit both; raises `InvalidQuery` where both name the same field."""
@@ -176,7 +177,7 @@ class _Reader:
             return tuple(dict.fromkeys(str(one) for group in self._values.get(name, ()) for one in group))
 
         since, until = self._instant("since", 0.0), self._instant("until", float("inf"))
-        if since >= until:
+        if since > until:
             at, term = self._places["until"][0]
             message = "expected a time after that of since:, got an earlier one"
             raise InvalidQuery([QueryFault(term[:_SHOWN], at, message)])

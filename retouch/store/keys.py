@@ -61,6 +61,12 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
+| `rt:bulk:{id}` | hash | 90 days | a bulk run: action, query, who, preview, progress, outcomes |
+| `rt:bulk:chunk:{id}` | list | ends with its run, 90 days | jobs or deliveries that the run acts on next |
+| `rt:bulk:open` | sorted set | empties itself | runs that are not over; score = when a worker may take it |
+| `rt:bulk:open:{tenant}` | sorted set | empties itself | those that one tenant asked for |
+| `rt:bulk:runs`, `rt:bulk:runs:{tenant}` | sorted set | 90 days | history; score = asked for at; 200 of a tenant |
+| `rt:audit` | stream | trimmed by age, 90 days | who changed what: a line for each change |
 | `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
 | `rt:trimmed` | string | 50 s | the indexes were trimmed just now |
 
@@ -85,6 +91,7 @@ PERMANENT = (
     "rt:tenants",
     "rt:feed",
     "rt:rescue",
+    "rt:audit",
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
@@ -104,6 +111,8 @@ SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
 KEPT = "rt:blobs"
+AUDIT = "rt:audit"
+BULK_RUNS = "rt:bulk:runs"
 JOBS_BY_TIME = "rt:jobs_by_time"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
@@ -195,6 +204,16 @@ def ledger(tenant: str) -> str:
 def ledger_tags(tenant: str, day: int) -> str:
     """What one tenant's charges of one day were good for, by tag."""
     return f"rt:ledger_tags:{tenant}:{day}"
+
+
+def bulk(run: str) -> str:
+    """One bulk run."""
+    return f"rt:bulk:{run}"
+
+
+def bulk_runs(tenant: str) -> str:
+    """The history of one tenant's bulk runs; of all tenants' for ""."""
+    return f"{BULK_RUNS}:{tenant}" if tenant else BULK_RUNS
 
 
 def idempotency(tenant: str, key: str) -> str:

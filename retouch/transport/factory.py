@@ -7,6 +7,7 @@ from typing import Any
 from retouch.concurrency import Concurrency, LoopConcurrency
 from retouch.connections import Connections
 from retouch.settings import Settings
+from retouch.store.audit import Surface
 from retouch.transport.interface import Transport
 from retouch.transport.redis_transport import RedisTransport
 
@@ -35,10 +36,11 @@ def settings_for(
     return Settings.load(**given)
 
 
-def open_transport(settings: Settings, concurrency: Concurrency) -> Transport:
-    """Give the access that the settings name; nothing connects yet."""
+def open_transport(settings: Settings, concurrency: Concurrency, surface: Surface = "python") -> Transport:
+    """Give the access that the settings name; nothing connects yet. `surface` is what the audit has of this process."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 
         return GatewayTransport(settings, concurrency)
-    return RedisTransport(Connections(settings, on_loop=isinstance(concurrency, LoopConcurrency)), concurrency)
+    connections = Connections(settings, on_loop=isinstance(concurrency, LoopConcurrency))
+    return RedisTransport(connections, concurrency, surface)

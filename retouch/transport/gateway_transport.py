@@ -17,16 +17,24 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
+from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.jobs import EnqueueResult, refused
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
-from retouch.transport.documents import delivery_from, job_from, lane_from, receiver_from
+from retouch.transport.documents import (
+    bulk_run_from,
+    delivery_from,
+    job_from,
+    lane_from,
+    preview_from,
+    receiver_from,
+)
 from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_connection import GatewayConnections, StateConflict, error_in
-from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.interface import BulkAsk, EditWithOptions, not_on_record, run_not_on_record
 
 _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
 _PAGE = 100
@@ -163,6 +171,33 @@ class GatewayTransport:
         except UnknownJob:
             raise not_on_record(job) from None
 
+    async def bulk_preview(self, ask: BulkAsk) -> Preview:
+        """Count what a bulk run would do."""
+        return preview_from((await self._post("/v1/bulk", {**_bulk_body(ask), "dry_run": True}))["preview"])
+
+    async def bulk_start(self, ask: BulkAsk) -> BulkRun:
+        """Put a bulk run on record, with an idempotency key, so that the call may be repeated after a lost answer."""
+        key = ask.idempotency_key or f"auto-{secrets.token_hex(12)}"
+        return bulk_run_from(await self._post("/v1/bulk", {**_bulk_body(ask), "idempotency_key": key}))
+
+    async def bulk_run(self, run: str) -> BulkRun:
+        """Read a bulk run."""
+        try:
+            return bulk_run_from(await self._get(f"/v1/bulk/{run}"))
+        except UnknownJob:
+            raise run_not_on_record(run) from None
+
+    async def bulk_runs(self, limit: int) -> list[BulkRun]:
+        """List bulk runs that this key may see, newest first."""
+        return [bulk_run_from(one) for one in (await self._get("/v1/bulk", limit=limit))["data"]]
+
+    async def bulk_abort(self, run: str) -> str:
+        """Abort a bulk run."""
+        try:
+            return str((await self._post(f"/v1/bulk/{run}/abort"))["outcome"])
+        except UnknownJob:
+            raise run_not_on_record(run) from None
+
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Read a page of the feed, of what this key may see; see `EditQueue.events`."""
         page = await self._get("/v1/events", after=after, limit=limit)
@@ -238,6 +273,11 @@ def gateway_side_settings(settings: Settings, callbacks: Iterable[str]) -> Setti
     """Give settings that forbid nothing that another process' settings may allow."""
     allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
     return settings.model_copy(update=allowed)
+
+
+def _bulk_body(ask: BulkAsk) -> dict[str, Any]:
+    body = {"action": ask.action, "query": ask.query, "tenant": _own(ask.tenant), "priority": ask.priority}
+    return {**{name: value for name, value in body.items() if value is not None}, "dead": ask.dead}
 
 
 def _own(tenant: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from retouch.concurrency import Concurrency
 from retouch.edit import Edit
@@ -11,6 +11,7 @@ from retouch.errors import UnknownJob
 from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.query import JobQuery
+from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
@@ -20,6 +21,22 @@ from retouch.transport.feed_listener import Listener
 
 EditWithOptions = tuple[Edit, dict[str, Any]]
 """One edit, with the options that are its own."""
+
+
+class BulkAsk(NamedTuple):
+    """What a bulk run is to do: `tenant` is whose jobs are meant where the query names nobody, None for all."""
+
+    action: str
+    query: str
+    tenant: str | None
+    priority: str | None = None
+    dead: bool = False
+    idempotency_key: str = ""
+
+
+def run_not_on_record(run: str) -> UnknownJob:
+    """Return the error for a bulk run that is not there."""
+    return UnknownJob(f"bulk run {run} is not on record: it never was, or its 90 days are over")
 
 
 def not_on_record(job: str) -> UnknownJob:
@@ -78,6 +95,21 @@ class Transport(Protocol):
 
     async def replay(self, job: str) -> str:
         """Replay a dead letter."""
+
+    async def bulk_preview(self, ask: BulkAsk) -> Preview:
+        """Count what a bulk run would do."""
+
+    async def bulk_start(self, ask: BulkAsk) -> BulkRun:
+        """Put a bulk run on record."""
+
+    async def bulk_run(self, run: str) -> BulkRun:
+        """Read a bulk run."""
+
+    async def bulk_runs(self, limit: int) -> list[BulkRun]:
+        """List bulk runs, newest first."""
+
+    async def bulk_abort(self, run: str) -> str:
+        """Abort a bulk run."""
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Read a page of the feed."""

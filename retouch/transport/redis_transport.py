@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from retouch.admission import Admission, enqueue_error
+from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
 from retouch.batches import batched
 from retouch.concurrency import Concurrency
 from retouch.connections import Connections
@@ -15,6 +16,8 @@ from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.states import JobState
+from retouch.store.audit import Actor, Surface
+from retouch.store.bulk import BulkRequest, BulkRun, Preview, read_request
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.job_search import JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
@@ -25,7 +28,7 @@ from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.transport.feed_listener import Listener
-from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.interface import BulkAsk, EditWithOptions, not_on_record, run_not_on_record
 
 _SLICE = 50  # of what is read or spelt before an event loop has its turn: a millisecond or two
 _NEWS_WAIT_S = 1.0
@@ -35,8 +38,9 @@ _RECEIVERS_MOST = 10_000
 class RedisTransport:
     """The queue over Redis, with a client for threads or for asyncio, as its `Concurrency` asks."""
 
-    def __init__(self, connections: Connections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: Connections, concurrency: Concurrency, surface: Surface = "python") -> None:
         self.connections, self.concurrency = connections, concurrency
+        self.actor = Actor(surface)
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
         self._receivers: set[tuple[str, str]] = set()
@@ -149,6 +153,40 @@ class RedisTransport:
             raise not_on_record(job)
         return word
 
+    async def bulk_preview(self, ask: BulkAsk) -> Preview:
+        """Count what a bulk run would do; see `EditQueue.bulk_preview`."""
+        with clear_errors():
+            return await self.concurrency.run_blocking(self.connections.bulk.preview, _bulk_request(ask))
+
+    async def bulk_start(self, ask: BulkAsk) -> BulkRun:
+        """Put a bulk run on record; see `EditQueue.bulk`."""
+        start, tenant = self.connections.bulk.start, ask.tenant or DEFAULT_TENANT
+        with clear_errors():
+            return await self.concurrency.run_blocking(
+                start, _bulk_request(ask), self.actor, tenant, ask.idempotency_key
+            )
+
+    async def bulk_run(self, run: str) -> BulkRun:
+        """Read a bulk run; raises `UnknownJob`."""
+        with clear_errors():
+            found = await self.concurrency.run_blocking(self.connections.bulk.store.find, run)
+        if found is None:
+            raise run_not_on_record(run)
+        return found
+
+    async def bulk_runs(self, limit: int) -> list[BulkRun]:
+        """List bulk runs of all tenants, newest first."""
+        with clear_errors():
+            return await self.concurrency.run_blocking(self.connections.bulk.store.page, "", limit)
+
+    async def bulk_abort(self, run: str) -> str:
+        """Abort a bulk run; raises `UnknownJob`."""
+        with clear_errors():
+            word = await self.concurrency.run_blocking(self.connections.bulk.store.abort, run, self.actor)
+        if word == "unknown":
+            raise run_not_on_record(run)
+        return word
+
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Read a page of the feed; see `EditQueue.events`."""
         told: list[tuple[str, Event]] = []
@@ -217,3 +255,10 @@ class RedisTransport:
         """Read how a lane stands."""
         with clear_errors():
             return await self.connections.lanes.numbers.awaited(lane)
+
+
+def _bulk_request(ask: BulkAsk) -> BulkRequest:
+    def narrow(query: JobQuery) -> JobQuery:
+        return replace(query, tenants=query.tenants or ((ask.tenant,) if ask.tenant else ()))
+
+    return read_request(ask.action, ask.query, ask.priority, ask.dead, time.time(), narrow)

@@ -19,6 +19,8 @@ from retouch.blobs import BlobStore, open_blobs
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.bulk import BulkStore
+from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
@@ -26,6 +28,7 @@ from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import Client, connect
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.edits.context import EditTools
@@ -62,6 +65,14 @@ class WorkerProcess:
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
         return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
+
+    @cached_property
+    def bulk_runner(self) -> BulkRunner:
+        """Carries out bulk runs; on connections of its own, so that it holds up no attempt."""
+        client = connect(self.settings)
+        jobs = JobStore(client, retention_s=self.settings.retention_s)
+        chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
+        return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
 
     @cached_property
     def edit_tools(self) -> EditTools:
@@ -109,6 +120,7 @@ class WorkerProcess:
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
         if self._open_gates():
             self.pulse.start()
+            self.bulk_runner.start()
             log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
 
     def _open_gates(self) -> bool:
@@ -127,6 +139,7 @@ class WorkerProcess:
         """Take no more work: what comes is handed back, what is in flight ends."""
         self._draining = True
         self.pulse.drain()
+        self.bulk_runner.stop()
         self._patience.end_within(self.settings.pix2pix_timeout_s + _STORE_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 

@@ -143,7 +143,8 @@ def open_context() -> Iterator[CommandContext]:
     """
     settings = Settings.load()
     try:
-        context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings, ThreadConcurrency()))
+        transport = open_transport(settings, ThreadConcurrency(), "cli")
+        context = CommandContext(settings, EditQueue(settings=settings, surface="cli"), transport)
     except ValueError:
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None
     if isinstance(context.transport, RedisTransport):

@@ -17,6 +17,12 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most to
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids; - reads them from standard input.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+OfQuery = Annotated[
+    str | None, typer.Option("--query", metavar="QUERY", help="All jobs that fit; docs/queries.md has the fields.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="With --query: do not wait for the end of the run.")]
 Lane = Annotated[str, typer.Option("--lane", help="The lane: edits or deliveries.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose job it is.")]
 Priority = Annotated[str, typer.Option("--priority", help="high, normal or low.")]

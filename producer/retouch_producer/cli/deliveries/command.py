@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json, Limit, Since, SomeIds
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, OfQuery, OneTenant, Since, SomeIds
 
 Dead = Annotated[bool, typer.Option("--dead", help="Only those that gave up.")]
 OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only those of one job.")]
@@ -21,16 +22,26 @@ def deliveries(
     show_deliveries(job, since, limit, dead=dead, as_json=json)
 
 
-AllDead = Annotated[bool, typer.Option("--dead", help="All that gave up; with --receiver only those.")]
+AllDead = Annotated[bool, typer.Option("--dead", help="All that gave up; with --receiver or --query only those.")]
 ToReceiver = Annotated[
     str | None, typer.Option("--receiver", metavar="ID", help="All of one receiver since --since, delivered ones too.")
 ]
 
 
 def redeliver(
-    ids: SomeIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
-) -> None:
-    """Send deliveries again, now: with the same webhook-id, and even to a receiver that is switched off."""
+    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, receiver: ToReceiver = None,
+    since: Since = None, dead: AllDead = False, dry_run: DryRun = False, no_wait: NoWait = False, json: Json = False,
+) -> None:  # fmt: skip
+    """
+    Send deliveries again, now: with the same webhook-id, and even to a receiver that is switched off.
+
+    With --query those of all jobs that fit; where the query names receivers, those to them alone.
+    """
+    from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.deliveries.run import redeliver_all
 
+    if query is not None and not (ids or receiver or since):
+        raise typer.Exit(act("redeliver", query, tenant, dead=dead, dry_run=dry_run, no_wait=no_wait, as_json=json))
+    if query is not None or tenant or dry_run or no_wait:
+        raise WrongUse("expected ids, or --dead, or --receiver with --since, or --query with --dead and --dry-run")
     raise typer.Exit(redeliver_all(ids, receiver, since, dead=dead, as_json=json))

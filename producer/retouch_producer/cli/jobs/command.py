@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Ids, JobId, Json, Limit, Since, SomeIds
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQuery, OneTenant, Since, SomeIds
 
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
 Queried = Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md has the fields.")]
 Save = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit 1 without one.")]
 
@@ -42,20 +42,35 @@ def watch(ids: SomeIds = None, json: Json = False) -> None:
 
 
 Failed = Annotated[bool, typer.Option("--failed", help="All dead letters, with --since those that failed since.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost.")]
 
 
-def cancel(ids: Ids, json: Json = False) -> None:
-    """Cancel jobs; one in flight ends with its call, and what is paid stays on record."""
+def cancel(
+    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, dry_run: DryRun = False,
+    no_wait: NoWait = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Cancel jobs, named or by a query; one in flight ends with its call, and what is paid stays on record."""
+    from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import cancel_jobs
 
-    raise typer.Exit(cancel_jobs(ids, as_json=json))
+    if query is not None and not ids:
+        raise typer.Exit(act("cancel", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
+    if query is not None or tenant or dry_run or no_wait:
+        raise WrongUse("expected ids, or --query with --tenant, --dry-run and --no-wait if you like")
+    raise typer.Exit(cancel_jobs(ids or [], as_json=json))
 
 
 def replay(
-    ids: SomeIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
-) -> None:
-    """Put dead letters back, and say for each whether it resumes from what is paid or POSTs again."""
+    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, failed: Failed = False, since: Since = None,
+    dry_run: DryRun = False, no_wait: NoWait = False, json: Json = False,
+) -> None:  # fmt: skip
+    """
+    Put dead letters back, named or by a query, and say whether they resume from what is paid or POST again.
+    """
+    from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import replay_jobs
 
+    if query is not None and not (ids or failed or since):
+        raise typer.Exit(act("replay", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
+    if query is not None or tenant or no_wait:
+        raise WrongUse("expected ids, or --failed with a --since, or --query with --tenant and --no-wait if you like")
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from retouch.query import JobQuery
+from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
@@ -96,6 +97,11 @@ async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> Api
 
 Caller = Annotated[ApiKey, Depends(authenticate)]
 OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
+
+
+def actor_of(key: ApiKey) -> Actor:
+    """Return who asks, as the audit has it."""
+    return Actor("http", key.id, key.name, key.role)
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
