@@ -17,7 +17,7 @@ CLASSES = ("useful", "repeated", "wasted", "unknown")
 By = Literal["tenant", "day", "tag"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
-"""The row of all tags beyond a tenant's first 1,000 of a day (`TAGS_MOST` in money.lua)."""
+"""The row of all tags beyond a tenant's first 1,000 of a day (`TAGS_MOST` in ledger.lua)."""
 _CHUNK = 100
 
 

@@ -1,13 +1,28 @@
 """
-The Lua scripts, loaded from `lua/` with what they build on in front, as callables.
+The Lua scripts of `lua/`, composed and made callable.
 
 One script per move, so that a process may die between any two instructions and leave a record that holds together.
+
+`lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what they share, one subject per file. A
+module is a table of functions that its file returns. Who uses it names it at the top of the file, the module's name and
+the local's being the same:
+
+    local clock = require('clock')
+
+Redis has no `require`, so the text that is sent is composed here: each module that a script needs, directly or through
+others, once and behind those that it needs itself, as `local clock = (function() … end)()`; then the script. The
+`require` lines become empty lines. So a script carries only what it uses, no module can see what it did not name (the
+linter reads the files as they are, and would call it an undefined variable), and modules cannot need each other in a
+circle. Lua allows 200 locals in one function: the composed text has one for each module. Redis keeps a script under the
+hash of its text, which is the same in each process.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
@@ -25,12 +40,40 @@ class Script(Protocol):
         """Run it, atomically, and give its reply; on a pipeline, add it there."""
 
 
+_FOLDER = resources.files("retouch.store") / "lua"
+_NEED = re.compile(r"^local (\w+) = require\('(\w+)'\)$", re.MULTILINE)
+
+
 @cache
 def source(name: str) -> str:
-    """Give the text of one script behind the lane's and the job's functions."""
-    folder = resources.files("retouch.store") / "lua"
-    parts = ("lane", "money", "targets", "room", "job_index", "job", name)
-    return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    """Return the text of one script, behind the modules that it needs."""
+    return compose(_FOLDER, name)
+
+
+def compose(folder: Traversable, name: str) -> str:
+    """
+    Compose the text of a script from `scripts/` and `modules/` of a folder.
+
+    Raises `ValueError` when modules need each other in a circle, or a local is not named like its module.
+    """
+    script = (folder / "scripts" / f"{name}.lua").read_text()
+    modules: dict[str, str] = {}
+    _add_needs(folder, script, modules, ())
+    parts = [f"local {module} = (function()\n{text}end)()\n" for module, text in modules.items()]
+    return _NEED.sub("", "".join([*parts, script]))
+
+
+def _add_needs(folder: Traversable, text: str, modules: dict[str, str], path: tuple[str, ...]) -> None:
+    """Add the modules that a text needs, each behind those that it needs itself; `path` leads to the text."""
+    for local, module in _NEED.findall(text):
+        if local != module:
+            raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
+        if module in path:
+            raise ValueError(f"modules need each other in a circle: {' -> '.join((*path, module))}")
+        if module not in modules:
+            needed = (folder / "modules" / f"{module}.lua").read_text()
+            _add_needs(folder, needed, modules, (*path, module))
+            modules[module] = needed
 
 
 def load(client: Client, name: str) -> Script:

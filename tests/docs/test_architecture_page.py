@@ -29,11 +29,11 @@ def test_every_package_has_its_row() -> None:
 def test_the_numbers_are_those_of_the_code() -> None:
     """Numbers that the page names are the constants, so that a changed one is noticed."""
     page = " ".join(PAGE.read_text().split())
-    lane = (ROOT / "retouch/store/lua/lane.lua").read_text()
-    targets = (ROOT / "retouch/store/lua/targets.lua").read_text()
-    assert "WINDOW_MOST, QUICK_S = 8, 1.0" in targets
+    slots = (ROOT / "retouch/store/lua/modules/slots.lua").read_text()
+    target_health = (ROOT / "retouch/store/lua/modules/target_health.lua").read_text()
+    assert "WINDOW_MOST, QUICK_S = 8, 1.0" in target_health
     assert "from 1 up to 8 at once" in page
-    assert "local MESSAGE_GRACE_S = 2 " in lane
+    assert "slots.MESSAGE_GRACE_S = 2 " in slots
     assert "not claimed within 2 s" in page
     assert (AUTO_START, AUTO_CEILING, TICK_S, FETCH_TRIES, PRIORITY_BOOST_S["high"]) == (5, 15, 1.0, 20, 600.0)
     assert f"start at {AUTO_START}, halve on a queue-full answer" in page

@@ -59,9 +59,9 @@ def error_codes() -> set[str]:
 
     found = {text for name, call in calls("retouch", "worker") if name in CALLS for argument in call.args[:2]
              for text in texts(argument) if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)}  # fmt: skip
-    scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").glob("*.lua"))
+    scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").rglob("*.lua"))
     return {*found, *policy.GATES, *classification._REFUSING.values(), *dict(classification._WORDS).values(),
-            *re.findall(r'"code":"(\w+)"', scripts)}  # fmt: skip
+            *re.findall(r"code = '(\w+)'", scripts)}  # fmt: skip
 
 
 def batch_codes() -> set[str]:
@@ -138,7 +138,8 @@ def test_reasons_and_events_of_receivers_have_their_headings() -> None:
     reasons = {
         texts(call.args[0])[0] for name, call in calls("worker/retouch_worker/deliveries") if name == "undeliverable"
     }
-    told = set(re.findall(r"tell\('(receiver\.\w+)'\)", (ROOT / "retouch/store/lua/settle_delivery.lua").read_text()))
+    script = (ROOT / "retouch/store/lua/modules/receiver_health.lua").read_text()
+    told = set(re.findall(r"announce\('(receiver\.\w+)'", script))
     assert (len(reasons), len(told)) == (3, 2)
     assert reasons | {f"event {kind}" for kind in told} <= set(HEADINGS)
 

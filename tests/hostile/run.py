@@ -60,7 +60,7 @@ async def work(stage: Stage, seconds: float, seed: int) -> Phase:
 
 def slowest(client: Any) -> dict[str, float]:
     """Return the longest seconds of each slow command or script, the slowest first."""
-    folder = resources.files("retouch.store") / "lua"
+    folder = resources.files("retouch.store") / "lua" / "scripts"
     scripts = [path.name.removesuffix(".lua") for path in folder.iterdir()]
     names = {client.register_script(source(name)).sha: name for name in scripts}
     found: dict[str, float] = {}
