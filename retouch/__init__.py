@@ -8,7 +8,7 @@ imported when first used, so that a process that needs one of them does not pay 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
@@ -84,7 +84,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         # Imported here: it costs more than all the rest of `import retouch`.
         from importlib.metadata import version

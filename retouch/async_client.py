@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
@@ -30,7 +30,12 @@ class AsyncEditQueue:
     """
 
     def __init__(
-        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        settings: Settings | None = None,
+        **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
         self._transport = open_transport(self.settings, LoopConcurrency())
@@ -57,7 +62,7 @@ class AsyncEditQueue:
 
     async def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[AsyncJob]:
         """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
-        results = await self._transport.enqueue(with_options(edits), dict(options))
+        results = await self._transport.enqueue(with_options(edits), options)
         return [AsyncJob(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:

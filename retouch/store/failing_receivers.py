@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from retouch.batches import batched
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")

@@ -6,23 +6,20 @@ One script per move, so that a process may die between any two instructions and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol
+from typing import TypeVar
 
 from redis.exceptions import NoScriptError
 
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Pipeline, Script, Value
 
 Message = tuple[str, str]
 """One Celery message to send: the lane and the item."""
 
 
-class Script(Protocol):
-    """A script that runs in Redis: arguments in, the reply out."""
-
-    def __call__(self, *, args: list[Any], client: Any = None) -> Any:
-        """Run it, atomically, and give its reply; on a pipeline, add it there."""
+Reply = TypeVar("Reply")
 
 
 @cache
@@ -33,7 +30,7 @@ def source(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
 
 
-def load(client: Client, name: str) -> Script:
+def load(client: AnyClient, name: str) -> Script[Reply]:
     """
     Make a script callable on a connection; it is sent to Redis when first called.
 
@@ -41,13 +38,14 @@ def load(client: Client, name: str) -> Script:
     another; then it goes there with its text, in one command.
     """
     own, text = client, source(name)
-    known = client.register_script(text)
+    known: Script[Reply] = client.register_script(text)
 
-    def run(*, args: list[Any], client: Any = None) -> Any:
+    def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
             return known(args=args, client=client)
         except NoScriptError:
-            return own.eval(text, 0, *args)
+            reply: Reply = own.eval(text, 0, *args)
+            return reply
 
     return run
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from retouch.store import keys
 from retouch.store.lanes import Lanes
 from retouch.store.ledger import Ledger
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 KEY_PREFIX = "rtk_"
 ROLES = ("producer", "ops")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from retouch.concurrency import Concurrency, LoopConcurrency
-from retouch.connections import Connections
+from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
 from retouch.transport.interface import Transport
 from retouch.transport.redis_transport import RedisTransport
@@ -14,8 +14,8 @@ _HTTP = ("http://", "https://")
 
 
 def settings_for(
-    url: str | None, api_key: str | None, settings: Settings | None, overrides: dict[str, Any]
-) -> Settings:  # fmt: skip
+    url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
+) -> Settings:
     """
     Give a client's settings: those made elsewhere, or the environment's with a URL, a key and more on top.
 
@@ -41,4 +41,5 @@ def open_transport(settings: Settings, concurrency: Concurrency) -> Transport:
         from retouch.transport.gateway_transport import GatewayTransport
 
         return GatewayTransport(settings, concurrency)
-    return RedisTransport(Connections(settings, on_loop=isinstance(concurrency, LoopConcurrency)), concurrency)
+    connections = LoopConnections(settings) if isinstance(concurrency, LoopConcurrency) else Connections(settings)
+    return RedisTransport(connections, concurrency)

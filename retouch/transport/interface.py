@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
 
 from retouch.concurrency import Concurrency
 from retouch.edit import Edit
 from retouch.errors import UnknownJob
 from retouch.events import Event
+from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -18,7 +19,7 @@ from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.transport.feed_listener import Listener
 
-EditWithOptions = tuple[Edit, dict[str, Any]]
+EditWithOptions = tuple[Edit, JobOptions]
 """One edit, with the options that are its own."""
 
 
@@ -46,7 +47,7 @@ class Transport(Protocol):
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `retouch.transport.feed_listener.News`."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Put edits in; every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
@@ -64,7 +65,9 @@ class Transport(Protocol):
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
         """Mint a link to one of a job's images."""
 
-    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
+    def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncGenerator[JobRecord, None]:
         """Walk jobs, newest first."""
 
     async def cancel(self, job: str) -> str:

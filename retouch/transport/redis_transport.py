@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
 
 from retouch.admission import Admission, enqueue_error
 from retouch.batches import batched
 from retouch.concurrency import Concurrency
-from retouch.connections import Connections
+from retouch.connections import SharedConnections
 from retouch.events import Event, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
+from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -19,7 +19,7 @@ from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.pagination import IndexCursor
 from retouch.store.receivers import Receiver
-from retouch.store.records import JobRecord
+from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.transport.feed_listener import Listener
@@ -33,7 +33,7 @@ _RECEIVERS_MOST = 10_000
 class RedisTransport:
     """The queue over Redis, with a client for threads or for asyncio, as its `Concurrency` asks."""
 
-    def __init__(self, connections: Connections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
         self.connections, self.concurrency = connections, concurrency
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
@@ -48,7 +48,7 @@ class RedisTransport:
         await self.concurrency.close()
         await self.connections.close()
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
         for place, (edit, own) in enumerate(asked):
@@ -97,7 +97,7 @@ class RedisTransport:
         begin = [queued_event(record, price)] if after < 0 else []
         return begin + told, JobState(record.state).is_final
 
-    def _told(self, entries: Sequence[tuple[JobRecord, dict[str, Any]]]) -> list[Event]:
+    def _told(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
         """Spell entries of timelines as events; minting their links may ask Redis or S3."""
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
@@ -113,7 +113,7 @@ class RedisTransport:
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+    ) -> AsyncGenerator[JobRecord, None]:  # fmt: skip
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
         following: IndexCursor | None = None
         with clear_errors():

@@ -45,7 +45,7 @@ class CommandContext:
     @property
     def connections(self) -> Connections:
         """The stores behind the queue; raises `WrongUse` over a gateway."""
-        if isinstance(self.transport, RedisTransport):
+        if isinstance(self.transport, RedisTransport) and isinstance(self.transport.connections, Connections):
             return self.transport.connections
         raise WrongUse("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
 
@@ -153,8 +153,7 @@ def _require_answer(context: CommandContext) -> None:
     try:
         context.connections.client.ping()
     except redis.RedisError as error:
-        where = context.connections.client.connection_pool.connection_kwargs
-        address = where.get("path") or f"{where.get('host')}:{where.get('port') or 6379}"
+        address = context.settings.address
         if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
             raise NoStore(
                 f"Redis at {address} refuses us: {error}; nothing was done. Correct RETOUCH_REDIS_URL."

@@ -14,7 +14,7 @@ from retouch.errors import InvalidEdit
 from retouch.images.validation import ImageFault, ImageLimits, check
 from retouch.settings import Settings
 from retouch.store.blob_retention import keep_blob
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 

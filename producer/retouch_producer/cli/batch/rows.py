@@ -97,7 +97,7 @@ def _row(
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
-    content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.common["tenant"]}
+    content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
     seen[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
     key = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:32]

@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 from retouch.errors import InvalidEdit
-from retouch.events import Event, iso
+from retouch.events import iso
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import terms_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.render import ago, print_table
-from retouch_producer.documents import receiver_document
+from retouch_producer.documents import Document, receiver_document
 
 _SESSION_CONNECTIONS = 1
 
@@ -101,7 +101,7 @@ def send_test(identity: str, *, as_json: bool) -> int:
     return 0 if accepted else 1
 
 
-def _test_event(receiver: Receiver) -> Event:
+def _test_event(receiver: Receiver) -> Document:
     data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
     return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
 
