@@ -9,7 +9,6 @@ from typing import Self, Unpack
 from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
 from retouch.client import EditRequest, with_options
-from retouch.concurrency import LoopConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.options import JobOptions, StateName
@@ -18,7 +17,7 @@ from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
-from retouch.transport.factory import open_transport, settings_for
+from retouch.transport.factory import open_loop_transport, settings_for
 
 
 class AsyncEditQueue:
@@ -38,7 +37,7 @@ class AsyncEditQueue:
         **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, LoopConcurrency())
+        self._transport = open_loop_transport(self.settings)
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from retouch.admission import DEFAULT_TENANT
-from retouch.concurrency import ThreadConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
@@ -42,7 +41,7 @@ class EditQueue:
         **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, ThreadConcurrency())
+        self._transport = open_transport(self.settings)
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"

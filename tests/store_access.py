@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from retouch import EditQueue
 from retouch.connections import Connections
-from retouch.transport.redis_transport import RedisTransport
 
 
 class StoreAccess(Connections):
@@ -17,5 +16,4 @@ class StoreAccess(Connections):
 
 def store_access(queue: EditQueue) -> StoreAccess:
     """The stores, publisher and blobs of a queue over Redis."""
-    assert isinstance(queue._transport, RedisTransport)
     return cast(StoreAccess, queue._transport.connections)

@@ -170,6 +170,12 @@ class SharedJobStore:
         found = zip(wanted, texts, strict=True)
         return [timeline_entry(sequence, text) if text else None for (_, sequence), text in found]
 
+    @sync_async
+    async def counts(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        ended = await reply(self.client.hgetall(keys.lane("edits", "counts")))
+        return {state: int(count) for state, count in ended.items()}
+
 
 class JobStore(SharedJobStore):
     """All jobs in Redis, for code that may block: what workers and operators do with them too."""
@@ -289,10 +295,6 @@ class JobStore(SharedJobStore):
             for state in ends:
                 pipe.zcard(keys.jobs_by("state", tenant, state))
             return {state: count for state, count in zip(ends, pipe.execute(), strict=True) if count}
-
-    def counts(self) -> dict[str, int]:
-        """How many jobs ended, by state, since ever."""
-        return {state: int(count) for state, count in self.client.hgetall(keys.lane("edits", "counts")).items()}
 
 
 def _heading(job: NewJob) -> str:

@@ -8,10 +8,11 @@ from datetime import date
 
 from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
 from retouch.batches import batched
-from retouch.blobs import BlobMissing
-from retouch.concurrency import Concurrency
+from retouch.blobs import BlobMissing, is_thumbnail, thumbnail_name
+from retouch.concurrency import Concurrency, ThreadConcurrency
+from retouch.connections import Connections
 from retouch.errors import UnknownJob
-from retouch.events import Event
+from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
 from retouch.options import JobOptions
 from retouch.outcomes import Image
@@ -26,7 +27,7 @@ from retouch.store.records import JobRecord
 from retouch.transport.documents import delivery_from, job_from, lane_from, receiver_from
 from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
-from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
 _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
 _PAGE = 100
@@ -56,6 +57,14 @@ class GatewayTransport:
         await self.concurrency.close()
         self._wire.close()
 
+    def admission_settings(self, callbacks: Iterable[str]) -> Settings:
+        """Return settings that forbid nothing which the gateway's own settings may allow."""
+        allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
+        return self._settings.model_copy(update=allowed)
+
+    async def require_answer(self) -> None:
+        """Do nothing: the first call finds out, and its error has the same advice."""
+
     async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
         Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
@@ -77,7 +86,7 @@ class GatewayTransport:
     async def _check(self, asked: Sequence[EditWithOptions], common: JobOptions) -> None:
         """Find what is wrong whatever the gateway's settings are, before anything is sent."""
         callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
-        admission = Admission(common, gateway_side_settings(self._settings, callbacks))
+        admission = Admission(common, self.admission_settings(callbacks))
         for place, (edit, own) in enumerate(asked):
             admission.take(edit, own)
             if place % _PAGE == _PAGE - 1:
@@ -201,16 +210,15 @@ class GatewayTransport:
         """Read how a lane stands."""
         return lane_from((await self._get("/v1/status"))[lane])
 
-    def ended(self) -> dict[str, int]:
-        """Count the jobs that ended, by state, since ever."""
-        return dict(self._wire.exchange("GET", "/v1/status").document()["ended"])
+    async def ended(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        return dict((await self._get("/v1/status"))["ended"])
 
-    def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up calls of one tenant, or of all that this key may see."""
+    async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up the calls of one tenant, or of all that this key may see."""
         rows, cursor = list[UsageRow](), None
         while True:
-            query = {"tenant": tenant, "since": since, "by": by, "cursor": cursor}
-            page = self._wire.exchange("GET", "/v1/usage", query).document()
+            page = await self._get("/v1/usage", {"tenant": tenant, "since": since, "by": by, "cursor": cursor})
             rows += [UsageRow(**row) for row in page["data"]]
             cursor = page["next_cursor"]
             if not cursor:
@@ -221,15 +229,34 @@ class GatewayTransport:
         page = await self._get("/v1/events", {"after": after or "latest", "limit": 1_000}, _WAIT if after else None)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
-    def upload(self, picture: bytes) -> str:
-        """Have the gateway keep a picture for a week; gives a URL that can be used as `init_image`."""
-        return str(self._wire.exchange("POST", "/v1/uploads", body=picture).document()["url"])
+    async def keep_input(self, name: str, data: bytes, tenant: str) -> str:  # noqa: ARG002 - they come from data and key
+        """Upload a picture, which the gateway keeps for a week."""
+        return str((await self._post("/v1/uploads", data))["url"])
+
+    async def input_link(self, name: str) -> str:
+        """Return a stand-in of the right form: the gateway names the URL when the picture is uploaded."""
+        return f"https://upload.invalid/{name}"
 
 
-def gateway_side_settings(settings: Settings, callbacks: Iterable[str]) -> Settings:
-    """Give settings that forbid nothing that another process' settings may allow."""
-    allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
-    return settings.model_copy(update=allowed)
+class BlockingGatewayTransport(GatewayTransport):
+    """The queue over a gateway, for code that may block."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, ThreadConcurrency())
+
+    @property
+    def connections(self) -> Connections:
+        """Raise `OnlyOverRedis`: the stores are behind the gateway."""
+        raise OnlyOverRedis
+
+    def image_links(self, record: JobRecord) -> Link:
+        """Return what makes the routes of the job's images, which ask for the API key."""
+        own = f"{self._settings.gateway_url}/v1/edits/{record.id}"
+        # The first place counts where the endpoint answered with the same bytes twice.
+        places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
+        queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
+        queries |= {thumbnail_name(name): query for name, query in queries.items()}
+        return lambda name: f"{own}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
 
 
 def _event(document: Document) -> Event:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import date
+from functools import partial
 
+import redis
+
+from retouch.addresses import fault_of
 from retouch.admission import Admission, enqueue_error
 from retouch.batches import batched
-from retouch.concurrency import Concurrency
-from retouch.connections import SharedConnections
-from retouch.events import Event, event_object, queued_event
+from retouch.concurrency import Concurrency, ThreadConcurrency
+from retouch.connections import Connections, SharedConnections
+from retouch.errors import InvalidEdit, StoreUnavailable
+from retouch.events import Event, Link, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import By, Ledger, UsageRow
 from retouch.store.pagination import IndexCursor
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
+from retouch.sync_async import reply
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
 
@@ -47,6 +57,23 @@ class RedisTransport:
         """Give up the connections; the next call connects again."""
         await self.concurrency.close()
         await self.connections.close()
+
+    def admission_settings(self, callbacks: Iterable[str]) -> Settings:  # noqa: ARG002 - ours list what is allowed
+        """Return our own settings: nobody else checks a request before it is in the store."""
+        return self.connections.settings
+
+    async def require_answer(self) -> None:
+        """Ask Redis for an answer."""
+        address = self.connections.settings.address
+        try:
+            await reply(self.connections.client.ping())
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            advice = "Correct RETOUCH_REDIS_URL."
+            raise StoreUnavailable(f"Redis at {address} refuses us: {error}; nothing was done. {advice}") from None
+        except redis.RedisError as error:
+            advice = "Run `retouch up` in this folder, or point RETOUCH_REDIS_URL at a Redis that runs."
+            problem = f"Redis at {address} does not answer ({type(error).__name__})"
+            raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
     async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
@@ -196,6 +223,41 @@ class RedisTransport:
         await self._publish(messages)
         return word
 
+    async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
+        """Keep a picture until a job that is enqueued now has ended and its retention is over."""
+        with clear_errors():
+            await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
+        return await self.input_link(name)
+
+    def _keep_input(self, name: str, data: bytes, tenant: str) -> None:
+        settings = self.connections.settings
+        # On record first: a blob whose bytes come late is harmless, one that retention does not know is never deleted.
+        keep_blob(self.connections.blocking_client, name, settings.deadline_s + settings.retention_s, tenant)
+        self.connections.blobs.put(data, name.rpartition(".")[2])
+
+    async def input_link(self, name: str) -> str:
+        """Mint a link to a picture of ours; raises `InvalidEdit` for one that leads to a private address."""
+        settings = self.connections.settings
+        if settings.store.startswith("file:") and (
+            fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks)
+        ):
+            advice = "links to a local file start with RETOUCH_PUBLIC_URL, which the endpoint must be able to reach"
+            raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
+        with clear_errors():
+            return await self.concurrency.run_blocking(self.connections.blobs.link, name)
+
+    async def ended(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        with clear_errors():
+            return await self.connections.jobs.counts.awaited()
+
+    async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up the calls of one tenant, or of all, at the price of our settings."""
+        ledger, price = Ledger(self.connections.blocking_client), self.connections.settings.price_per_call
+        read = partial(ledger.usage, tenant=tenant, since=since, by=by, price_per_call=price)
+        with clear_errors():
+            return await self.concurrency.run_blocking(read)
+
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Give the receiver at a URL, made if it is new."""
         with clear_errors():
@@ -215,3 +277,16 @@ class RedisTransport:
         """Read how a lane stands."""
         with clear_errors():
             return await self.connections.lanes.numbers.awaited(lane)
+
+
+class BlockingRedisTransport(RedisTransport):
+    """The queue over Redis, for code that may block."""
+
+    connections: Connections
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections, ThreadConcurrency())
+
+    def image_links(self, record: JobRecord) -> Link:  # noqa: ARG002 - a gateway makes links from the job's id
+        """Return what mints links to the blob store."""
+        return self.connections.blobs.link

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
 from retouch.errors import InvalidEdit
-from retouch.settings import Settings
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.input_image import InputImage, find_input_image
@@ -51,7 +50,7 @@ class RowsRefused(WrongUse):
         super().__init__(f"{count} row{' is' if count == 1 else 's are'} wrong, nothing was enqueued:{lines}")
 
 
-def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Callable[[str], str]) -> list[Row]:
+def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
     Read and check a whole file; raises `RowsRefused`, which names every wrong row.
 
@@ -61,7 +60,7 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
     @cache
     def picture(text: str) -> InputImage | InvalidEdit:
         try:
-            return find_input_image(text, file.parent, settings)
+            return find_input_image(text, file.parent)
         except InvalidEdit as error:
             return error
 

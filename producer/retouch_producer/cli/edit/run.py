@@ -44,7 +44,7 @@ def run_edit(command: EditCommand) -> int:
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
-        picture = find_input_image(command.image, Path.cwd(), context.settings)
+        picture = find_input_image(command.image, Path.cwd())
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
         admit(edit, terms)
         try:
