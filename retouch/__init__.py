@@ -41,15 +41,24 @@ _HOMES = {
     "client": ("EditQueue",),
     "edit": ("Edit",),
     "errors": (
-        "EditCancelled", "EditFailed", "IdempotencyConflict", "InvalidEdit", "QueueFull", "ResultTimeout",
-        "RetouchError", "SettingsError", "StoreUnavailable", "Unauthorized", "UnknownJob",
+        "EditCancelled",
+        "EditFailed",
+        "IdempotencyConflict",
+        "InvalidEdit",
+        "QueueFull",
+        "ResultTimeout",
+        "RetouchError",
+        "SettingsError",
+        "StoreUnavailable",
+        "Unauthorized",
+        "UnknownJob",
     ),
     "handles": ("EditResult", "Job"),
     "options": ("EventName", "JobOptions", "Priority", "StateName"),
     "settings": ("Settings",),
     "states": ("DeliveryState", "JobState"),
     "webhooks": ("WebhookNotVerified", "verify_webhook"),
-}  # fmt: skip
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [

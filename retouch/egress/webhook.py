@@ -25,6 +25,13 @@ def post_webhook(session: requests.Session, receiver: Receiver, identity: str, e
     now, body = time.time(), event_body(event)
     headers = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}
     return send(
-        session, "POST", receiver.url, data=body, headers=headers, timeout_s=TIMEOUT_S,
-        connect_timeout_s=CONNECT_TIMEOUT_S, max_bytes=EXCERPT_BYTES, truncate=True,
-    )  # fmt: skip
+        session,
+        "POST",
+        receiver.url,
+        data=body,
+        headers=headers,
+        timeout_s=TIMEOUT_S,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        max_bytes=EXCERPT_BYTES,
+        truncate=True,
+    )

@@ -163,10 +163,19 @@ class DeliveryStore(SharedDeliveryStore):
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """Record one attempt and what follows. Without effect when the lease was lost."""
-        _, messages = self._settle(args=[
-            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts_as_attempt),
-            json.dumps(asdict(settlement.log), separators=(",", ":")), settlement.health, int(settlement.disable),
-        ])  # fmt: skip
+        log = json.dumps(asdict(settlement.log), separators=(",", ":"))
+        _, messages = self._settle(
+            args=[
+                claim.delivery,
+                claim.fence,
+                settlement.move,
+                settlement.delay_s,
+                int(settlement.counts_as_attempt),
+                log,
+                settlement.health,
+                int(settlement.disable),
+            ]
+        )
         return messages_of(messages)
 
     def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:

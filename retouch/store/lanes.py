@@ -70,9 +70,15 @@ class SharedLanes:
         usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(
-            waiting.total(), held, int(limit or usual), parked, dead, paused == "1", open_s,
-            {tenant: depth for tenant, depth in waiting.items() if depth},
-        )  # fmt: skip
+            waiting=waiting.total(),
+            held=held,
+            limit=int(limit or usual),
+            parked=parked,
+            dead=dead,
+            paused=paused == "1",
+            breaker_open_s=open_s,
+            waiting_by_group={tenant: depth for tenant, depth in waiting.items() if depth},
+        )
 
 
 class Lanes(SharedLanes):
@@ -136,6 +142,12 @@ class Lanes(SharedLanes):
         usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(
-            waiting, held, int(limit or usual), parked if lane == "edits" else 0, 0, paused == "1", open_s,
-            {tenant: waiting} if waiting else {},
-        )  # fmt: skip
+            waiting=waiting,
+            held=held,
+            limit=int(limit or usual),
+            parked=parked if lane == "edits" else 0,
+            dead=0,
+            paused=paused == "1",
+            breaker_open_s=open_s,
+            waiting_by_group={tenant: waiting} if waiting else {},
+        )

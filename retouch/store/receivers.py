@@ -113,9 +113,14 @@ class ReceiverStore(SharedReceiverStore):
         receiver = self.get(identity)
         if receiver is None:
             return None
-        self._client.hset(keys.receiver(identity), mapping={
-            "secret": new_secret(), "old_secret": receiver.secret, "old_until": time.time() + ROTATION_S,
-        })  # fmt: skip
+        self._client.hset(
+            keys.receiver(identity),
+            mapping={
+                "secret": new_secret(),
+                "old_secret": receiver.secret,
+                "old_until": time.time() + ROTATION_S,
+            },
+        )
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:

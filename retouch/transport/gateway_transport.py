@@ -134,7 +134,7 @@ class GatewayTransport:
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncGenerator[JobRecord, None]:  # fmt: skip
+    ) -> AsyncGenerator[JobRecord, None]:
         """Walk jobs, newest first; the default tenant is the key's own."""
         query = {"state": state, "tenant": _own(tenant), "since": since or None}
         async for one in self._pages("/v1/edits", limit, query):

@@ -140,7 +140,7 @@ class RedisTransport:
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncGenerator[JobRecord, None]:  # fmt: skip
+    ) -> AsyncGenerator[JobRecord, None]:
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
         following: IndexCursor | None = None
         with clear_errors():
