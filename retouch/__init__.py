@@ -8,7 +8,7 @@ imported when first used, so that a process that needs one of them does not pay 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
@@ -41,15 +41,24 @@ _HOMES = {
     "client": ("EditQueue",),
     "edit": ("Edit",),
     "errors": (
-        "EditCancelled", "EditFailed", "IdempotencyConflict", "InvalidEdit", "QueueFull", "ResultTimeout",
-        "RetouchError", "SettingsError", "StoreUnavailable", "Unauthorized", "UnknownJob",
+        "EditCancelled",
+        "EditFailed",
+        "IdempotencyConflict",
+        "InvalidEdit",
+        "QueueFull",
+        "ResultTimeout",
+        "RetouchError",
+        "SettingsError",
+        "StoreUnavailable",
+        "Unauthorized",
+        "UnknownJob",
     ),
     "handles": ("EditResult", "Job"),
     "options": ("EventName", "JobOptions", "Priority", "StateName"),
     "settings": ("Settings",),
     "states": ("DeliveryState", "JobState"),
     "webhooks": ("WebhookNotVerified", "verify_webhook"),
-}  # fmt: skip
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -84,7 +93,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         # Imported here: it costs more than all the rest of `import retouch`.
         from importlib.metadata import version

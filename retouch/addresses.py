@@ -17,7 +17,7 @@ import re
 import socket
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from retouch.errors import RetouchError
 
@@ -87,7 +87,7 @@ class SocketAddress(NamedTuple):
     """One vetted answer of a lookup, ready for `socket.socket(family)` and `connect(sockaddr)`."""
 
     family: socket.AddressFamily
-    sockaddr: tuple[Any, ...]
+    sockaddr: tuple[object, ...]
 
 
 def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLOWED_PORTS) -> str | None:

@@ -11,18 +11,19 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from retouch.addresses import fault_of
 from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
 from retouch.ids import new_job_id, receiver_id
+from retouch.json_types import JsonObject
+from retouch.options import JobOptions
 from retouch.settings import Settings
 from retouch.states import EVENTS
 from retouch.store.jobs import PRIORITY_BOOST_S, EnqueueResult, NewJob
-from retouch.store.records import JobSpec
+from retouch.store.records import JobSpec, PolicyChoices
 
 DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
@@ -55,11 +56,15 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
-    """Options that were checked, as the record holds them; `networks` are private ones that addresses may be in."""
+    """
+    Options that were checked. `spec` is what they make of a record, without its edit.
+
+    `networks` are private ones that addresses may be in.
+    """
 
     idempotency_key: str
     networks: tuple[str, ...]
-    common: dict[str, Any]
+    spec: JobSpec
 
 
 def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
@@ -70,18 +75,27 @@ def resolve_options(options: Options, settings: Settings, receiver: Callable[[st
     """
     if faults := _option_faults(options, settings):
         raise InvalidEdit(faults)
-    policy = {name: value for name in ("max_attempts", "max_charges") if (value := getattr(options, name)) is not None}
-    common = {
-        "tenant": options.tenant,
-        "deadline_s": options.deadline_s or settings.deadline_s,
-        "policy": policy,
-        "receivers": (receiver(options.tenant, options.webhook),) if options.webhook else (),
-        "events": tuple(options.events),
-        "callback": _callback(options.callback, settings) or "",
-        "priority": options.priority,
-        "tags": dict(options.tags),
-    }
-    return ResolvedOptions(options.idempotency_key, settings.dangerous_allow_private_networks, common)
+    spec = JobSpec(
+        edit={},
+        tenant=options.tenant,
+        deadline_s=options.deadline_s or settings.deadline_s,
+        policy=_policy(options),
+        receivers=(receiver(options.tenant, options.webhook),) if options.webhook else (),
+        events=tuple(options.events),
+        callback=_callback(options.callback, settings) or "",
+        priority=options.priority,
+        tags=dict(options.tags),
+    )
+    return ResolvedOptions(options.idempotency_key, settings.dangerous_allow_private_networks, spec)
+
+
+def _policy(options: Options) -> PolicyChoices:
+    choices = PolicyChoices()
+    if options.max_attempts is not None:
+        choices["max_attempts"] = options.max_attempts
+    if options.max_charges is not None:
+        choices["max_charges"] = options.max_charges
+    return choices
 
 
 def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
@@ -92,7 +106,7 @@ def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
     """
     if fault := fault_of(edit.init_image, terms.networks):
         raise InvalidEdit([("init_image", fault)])
-    spec = JobSpec(edit=edit.fields(), **terms.common)
+    spec = replace(terms.spec, edit=edit.fields())
     text = spec.to_json()
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
@@ -106,7 +120,7 @@ class Admission:
     name: they must exist before the jobs do. Raises `InvalidEdit` at once when the common options are wrong.
     """
 
-    def __init__(self, common: Mapping[str, Any], settings: Settings) -> None:
+    def __init__(self, common: JobOptions, settings: Settings) -> None:
         self.receivers: set[tuple[str, str]] = set()
         self._common, self._settings = common, settings
         self._terms: ResolvedOptions | None = None
@@ -114,7 +128,7 @@ class Admission:
         self._faults: list[tuple[int, str, str]] = []
         self._count = 0
 
-    def take(self, edit: Edit, own: Mapping[str, Any]) -> None:
+    def take(self, edit: Edit, own: JobOptions) -> None:
         """Admit one more edit, or note what is wrong with it."""
         shared = None if own else self._shared()
         try:
@@ -135,7 +149,7 @@ class Admission:
             self._terms = self._agree(self._common)
         return self._terms
 
-    def _agree(self, options: Mapping[str, Any]) -> ResolvedOptions:
+    def _agree(self, options: JobOptions) -> ResolvedOptions:
         return resolve_options(options_of(options), self._settings, self._receiver)
 
     def _receiver(self, tenant: str, url: str) -> str:
@@ -143,12 +157,12 @@ class Admission:
         return receiver_id(tenant, url)
 
 
-def options_of(values: Mapping[str, Any]) -> Options:
+def options_of(values: JobOptions) -> Options:
     """Read options as they were given by name; raises `TypeError` for a name that is none."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
     absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
-    given: dict[str, Any] = {name: value for name, value in values.items() if name not in absent}
+    given: JsonObject = {name: value for name, value in values.items() if name not in absent}
     return Options(**given)
 
 
@@ -217,7 +231,7 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
     return faults + _tag_faults(options.tags)
 
 
-def _bound(name: str, value: Any, most: float) -> list[tuple[str, str]]:
+def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     if value is None:
         return []
     whole = name != "deadline_s"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
 from retouch.client import EditRequest, with_options
-from retouch.concurrency import LoopConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.options import JobOptions, StateName
@@ -18,7 +17,7 @@ from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
-from retouch.transport.factory import open_transport, settings_for
+from retouch.transport.factory import open_loop_transport, settings_for
 
 
 class AsyncEditQueue:
@@ -30,10 +29,15 @@ class AsyncEditQueue:
     """
 
     def __init__(
-        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        settings: Settings | None = None,
+        **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, LoopConcurrency())
+        self._transport = open_loop_transport(self.settings)
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"
@@ -57,7 +61,7 @@ class AsyncEditQueue:
 
     async def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[AsyncJob]:
         """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
-        results = await self._transport.enqueue(with_options(edits), dict(options))
+        results = await self._transport.enqueue(with_options(edits), options)
         return [AsyncJob(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 from retouch.admission import DEFAULT_TENANT
-from retouch.concurrency import ThreadConcurrency
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
@@ -34,10 +33,15 @@ class EditQueue:
     """
 
     def __init__(
-        self, url: str | None = None, *, api_key: str | None = None, settings: Settings | None = None, **overrides: Any
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        settings: Settings | None = None,
+        **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, ThreadConcurrency())
+        self._transport = open_transport(self.settings)
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -70,7 +74,7 @@ class EditQueue:
         `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
         `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
         """
-        results = run_sync(self._transport.enqueue(with_options(edits), dict(options)))
+        results = run_sync(self._transport.enqueue(with_options(edits), options))
         return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
@@ -136,4 +140,4 @@ class EditQueue:
 
 def with_options(edits: Iterable[EditRequest]) -> list[EditWithOptions]:
     """Pair every edit with the options of its own."""
-    return [(item[0], dict(item[1])) if isinstance(item, tuple) else (item, {}) for item in edits]
+    return [item if isinstance(item, tuple) else (item, {}) for item in edits]

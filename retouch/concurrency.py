@@ -12,33 +12,55 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from retouch.sync_async import Work, run_sync
 
 Value = TypeVar("Value")
+Arguments = TypeVarTuple("Arguments")
 
 _THREADS = 16  # what an asyncio client may be at outside the loop at once: files, messages, HTTP calls
 
 
 class Signal(Protocol):
-    """What somebody waits for; set by another thread or task."""
+    """What a thread or task waits for until another one sets it."""
 
     def set(self) -> None:
         """Wake whoever waits."""
 
     def clear(self) -> None:
-        """Be ready to be waited for again."""
+        """Make the next wait last until the signal is set again."""
+
+    def is_set(self) -> bool:
+        """Return whether the signal was set since it was last cleared."""
+
+    async def wait_within(self, limit_s: float) -> None:
+        """Wait until the signal is set, for `limit_s` seconds at most."""
+
+
+class ThreadSignal(threading.Event):
+    """A signal for threads."""
+
+    async def wait_within(self, limit_s: float) -> None:
+        """Block the thread until the signal is set."""
+        self.wait(limit_s)
+
+
+class LoopSignal(asyncio.Event):
+    """A signal for tasks of one event loop."""
+
+    async def wait_within(self, limit_s: float) -> None:
+        """Suspend the task until the signal is set."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self.wait()
 
 
 class Concurrency(Protocol):
     """How to wait, to leave work to others, and to go on beside."""
 
-    def signal(self) -> Any:
-        """Make a `Signal`."""
-
-    async def wait_for(self, signal: Any, within_s: float) -> None:
-        """Wait for a signal, or until the time is over."""
+    def signal(self) -> Signal:
+        """Make a signal that is not set yet."""
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -46,7 +68,7 @@ class Concurrency(Protocol):
     async def yield_control(self) -> None:
         """Let others have their turn, in the middle of long work."""
 
-    async def run_blocking(self, work: Callable[..., Value], *args: Any) -> Value:
+    async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
         """Give what a function returns that may block, without holding up an event loop."""
 
     def start(self, work: Work[None]) -> None:
@@ -59,13 +81,9 @@ class Concurrency(Protocol):
 class ThreadConcurrency:
     """Waits by blocking the calling thread."""
 
-    def signal(self) -> threading.Event:
-        """Make an event for threads."""
-        return threading.Event()
-
-    async def wait_for(self, signal: threading.Event, within_s: float) -> None:
-        """Block until it is set."""
-        signal.wait(within_s)
+    def signal(self) -> ThreadSignal:
+        """Make a signal that is not set yet."""
+        return ThreadSignal()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""
@@ -74,7 +92,7 @@ class ThreadConcurrency:
     async def yield_control(self) -> None:
         """Go on: other threads have their turn anyway."""
 
-    async def run_blocking(self, work: Callable[..., Value], *args: Any) -> Value:
+    async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
         """Call it here."""
         return work(*args)
 
@@ -93,15 +111,9 @@ class LoopConcurrency:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="retouch")
         self._beside: set[asyncio.Task[None]] = set()
 
-    def signal(self) -> asyncio.Event:
-        """Make an event for tasks."""
-        return asyncio.Event()
-
-    async def wait_for(self, signal: asyncio.Event, within_s: float) -> None:
-        """Suspend until it is set."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await signal.wait()
+    def signal(self) -> LoopSignal:
+        """Make a signal that is not set yet."""
+        return LoopSignal()
 
     async def sleep(self, seconds: float) -> None:
         """Suspend for a while."""
@@ -111,7 +123,7 @@ class LoopConcurrency:
         """Give the loop a turn."""
         await asyncio.sleep(0)
 
-    async def run_blocking(self, work: Callable[..., Value], *args: Any) -> Value:
+    async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
         """Call it in one of a few threads of this client."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retouch.errors import InvalidEdit
+from retouch.json_types import JsonObject
 
 PROMPT_MOST, EXTRA_MOST = 10_000, 16_384
 EXTRA_LEVELS_MOST = 32  # the store's JSON reader gives up at 1,000, and a job it cannot read would never end
@@ -42,11 +43,11 @@ class Edit(BaseModel):
     image_guidance_scale: float = Field(1, strict=True, ge=1, le=8, allow_inf_nan=False)
     steps: int = Field(20, strict=True, ge=1, le=50)
     guidance_scale: float = Field(7, strict=True, ge=1, le=20, allow_inf_nan=False)
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: JsonObject = Field(default_factory=dict)
 
     if not TYPE_CHECKING:  # type checkers see the fields: a misspelt one is an error before it runs
 
-        def __init__(self, **values: Any) -> None:
+        def __init__(self, **values: object) -> None:
             try:
                 super().__init__(**values)
             except ValidationError as error:
@@ -59,12 +60,12 @@ class Edit(BaseModel):
             if faults:
                 raise InvalidEdit(faults)
 
-    def __repr_args__(self) -> Iterable[tuple[str, Any]]:
+    def __repr_args__(self) -> Iterable[tuple[str, object]]:
         yield "prompt", f"<{len(self.prompt)} characters>"
         yield "init_image", "<url>"
         yield from ((name, getattr(self, name)) for name in _NUMBERS)
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> JsonObject:
         """Give the fields as the endpoint takes them: whole numbers without a point, `extra` where there is one."""
         values = {
             "prompt": self.prompt,
@@ -78,7 +79,7 @@ def _short(number: float) -> float:
     return int(number) if number == int(number) else number
 
 
-def _fault(name: str, kind: str, values: Mapping[str, Any]) -> tuple[str, str]:
+def _fault(name: str, kind: str, values: Mapping[str, object]) -> tuple[str, str]:
     if kind == "missing":
         return name, "expected a value, got none"
     if kind == "extra_forbidden":
@@ -95,7 +96,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 40 else text[:40] + "…"
 
 
-def _text_faults(values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _text_faults(values: Mapping[str, object]) -> Iterable[tuple[str, str]]:
     prompt, url, extra = values.get("prompt"), values.get("init_image"), values.get("extra")
     if isinstance(prompt, str) and not is_text(prompt):
         yield "prompt", "expected text that UTF-8 can carry"
@@ -116,7 +117,7 @@ def _other_address(url: str) -> str:
     return "something else"
 
 
-def _extra_faults(extra: Mapping[str, Any]) -> Iterable[str]:
+def _extra_faults(extra: Mapping[str, object]) -> Iterable[str]:
     if taken := sorted(_RESERVED & extra.keys()):
         yield f"must not hold {', '.join(taken)}"
     try:

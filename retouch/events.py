@@ -2,16 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 
 from retouch.blobs import thumbnail_name
-from retouch.store.records import Charge, JobRecord, charges_from, images_in
+from retouch.json_types import Document, JsonObject
+from retouch.outcomes import Image
+from retouch.store.records import Charge, JobRecord, TimelineEntry, charges_from, images_from
 
-Event = dict[str, Any]
 Link = Callable[[str], str]
 """Gives a URL for a name in the blob store."""
+
+
+class ImageObject(TypedDict):
+    """A kept image: `bytes` is its size in bytes, `width` and `height` are in pixels; the links expire."""
+
+    url: str
+    thumbnail_url: str
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+    format: str
+    warnings: list[str]
+
+
+class ChargeSummary(TypedDict):
+    """POSTs of a job that were billed for sure, or may have been, and what the possible ones cost at most."""
+
+    certain: int
+    possible: int
+    amount: float
+
+
+class Timings(TypedDict):
+    """Seconds until a job first ran, at the endpoint, and in all."""
+
+    queued: float | None
+    endpoint: float | None
+    total: float
+
+
+class EventData(TypedDict):
+    """The facts of an event; `sequence` is its place in its job's timeline."""
+
+    job_id: str
+    sequence: int
+    state: str
+    tenant: str
+    tags: dict[str, str]
+    edit: JsonObject
+    result: ImageObject | None
+    results: list[ImageObject]
+    error: Document | None
+    cancelled: str | None
+    charges: ChargeSummary
+    timings_s: Timings
+
+
+class Event(TypedDict):
+    """What happened to a job; `timestamp` is ISO 8601 in UTC."""
+
+    type: str
+    timestamp: str
+    data: EventData
 
 
 def iso(at: float) -> str:
@@ -20,7 +75,7 @@ def iso(at: float) -> str:
 
 
 def event_object(
-    record: JobRecord, entry: Mapping[str, Any], link: Link, price_per_call: float = 0.0, *, private: bool = False
+    record: JobRecord, entry: TimelineEntry, link: Link, price_per_call: float = 0.0, *, private: bool = False
 ) -> Event:
     """
     Build the event for one entry of a job's timeline.
@@ -28,9 +83,9 @@ def event_object(
     Links to the result are minted now. `private` leaves out the prompt and the customer's URL, for an event that
     travels in a Celery message.
     """
-    kind: str = entry["type"]
+    kind = entry["type"]
     charges = charges_from(entry.get("charges", ()))
-    results = result_objects(entry.get("result"), link)
+    results = result_objects(images_from(entry.get("result")), link)
     return {
         "type": kind,
         "timestamp": iso(entry["at"]),
@@ -53,7 +108,7 @@ def event_object(
 
 def queued_event(record: JobRecord, price_per_call: float = 0.0) -> Event:
     """Build the event with which every timeline begins: sequence 0, which no receiver is told of."""
-    entry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
+    entry: TimelineEntry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
     return event_object(record, entry, str, price_per_call)
 
 
@@ -62,27 +117,29 @@ def event_id(job: str, sequence: int) -> str:
     return f"evt_{job.removeprefix('ed_')}-{sequence}"
 
 
-def charge_summary(charges: Sequence[Charge], price_per_call: float) -> dict[str, float]:
+def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSummary:
     """Sum up charges: `certain`, `possible` (certain and unknown), and what the possible ones cost at most."""
     possible = sum(charge.possible for charge in charges)
     certain = sum(charge.certain for charge in charges)
     return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
 
 
-def result_objects(result: Mapping[str, Any] | None, link: Link) -> list[dict[str, Any]]:
-    """Describe all images of a job's result with fresh links, in the order of the endpoint's answer."""
-    return [result_object(image, link) for image in images_in(result)]
+def result_objects(images: Sequence[Image], link: Link) -> list[ImageObject]:
+    """Describe the images of a job with fresh links, in the order of the endpoint's answer."""
+    return [result_object(image, link) for image in images]
 
 
-def result_object(image: Mapping[str, Any], link: Link) -> dict[str, Any]:
-    """Describe a kept image with fresh links; `bytes` is its size in bytes, `width` and `height` are in pixels."""
-    url = link(image["name"])
-    described = {name: image[name] for name in ("sha256", "width", "height", "bytes", "format")}
+def result_object(image: Image, link: Link) -> ImageObject:
+    """Describe a kept image with fresh links."""
     return {
-        "url": url,
-        "thumbnail_url": link(thumbnail_name(image["name"])),
-        **described,
-        "warnings": image["warnings"],
+        "url": link(image.name),
+        "thumbnail_url": link(thumbnail_name(image.name)),
+        "sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
+        "bytes": image.bytes,
+        "format": image.format,
+        "warnings": list(image.warnings),
     }
 
 
@@ -92,11 +149,11 @@ def _state(kind: str) -> str:
     return {"recovered": "queued", "adopted": "queued", "replayed": "queued"}.get(word, word)
 
 
-def _edit(edit: Mapping[str, Any], private: bool) -> dict[str, Any]:
+def _edit(edit: JsonObject, private: bool) -> JsonObject:
     return {name: value for name, value in edit.items() if not private or name not in ("prompt", "init_image", "extra")}
 
 
-def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> dict[str, float | None]:
+def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> Timings:
     asked = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
     return {
         "queued": round(record.started_at - record.created_at, 3) if record.started_at else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retouch.store.keys import FEED
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import SyncAsync, reply
 
 _BLOCK_MS = 1_000
@@ -24,14 +24,14 @@ class FeedEntry:
 
 
 @SyncAsync
-async def read_page(client: Client, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
+async def read_page(client: AnyClient, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
     """Read the feed after a cursor (`"0"`: from its start), oldest first."""
-    return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, min=f"({after}", count=count))]
+    return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, f"({after}", count=count))]
 
 
 @SyncAsync
 async def next_page(
-    client: Client, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
+    client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
     Read the feed after a cursor, waiting up to `wait_s` seconds for news; empty when there was none.
@@ -43,7 +43,7 @@ async def next_page(
 
 
 @SyncAsync
-async def last_cursor(client: Client) -> str:
+async def last_cursor(client: AnyClient) -> str:
     """Give the cursor of the newest event, `"0"` while there is none."""
     newest = await reply(client.xrevrange(FEED, count=1))
     return newest[0][0] if newest else "0"

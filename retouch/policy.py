@@ -168,9 +168,16 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
 
 
 def _again(
-    code: str, message: str, attempt: Attempt, policy: RetryPolicy, now: float, random: float, *,
-    least_s: float = 0.0, drop_checkpoint: bool = False,
-) -> Decision:  # fmt: skip
+    code: str,
+    message: str,
+    attempt: Attempt,
+    policy: RetryPolicy,
+    now: float,
+    random: float,
+    *,
+    least_s: float = 0.0,
+    drop_checkpoint: bool = False,
+) -> Decision:
     """POST again after the backoff, if attempts, charges and the deadline allow it."""
     if attempt.charges >= policy.max_charges:
         spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"

@@ -22,7 +22,8 @@ from functools import cached_property
 import redis
 
 from retouch.settings import Settings
-from retouch.store.redis_client import Client, connect_to_broker
+from retouch.store.redis_client import connect_to_broker
+from retouch.store.redis_commands import Client
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}

@@ -8,6 +8,7 @@ Durations are float seconds (`_s`). All faults are reported at once, as one `Set
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -109,10 +110,12 @@ class Settings(BaseSettings):
         "gateway fetches at once; one tenant gets half. A picture takes twice its size.",
     )
     drop_in_wait_s: float = Field(
-        8.0, ge=0, le=600,
+        8.0,
+        ge=0,
+        le=600,
         description="How long POST /api/v5/pix2pix waits for the image before it says processing; OkHttp gives up "
         "after 10 s.",
-    )  # fmt: skip
+    )
     gateway_address: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8000, ge=0, le=65_535, description="Port that the gateway listens on.")
 
@@ -124,7 +127,8 @@ class Settings(BaseSettings):
             if text in _TRUE | _FALSE:
                 return ALL_ADDRESSES if text in _TRUE else ()
             value = tuple(part.strip() for part in value.split(",") if part.strip())
-        return tuple(str(ipaddress.ip_network(network)) for network in value)  # type: ignore[attr-defined]
+        networks = value if isinstance(value, Iterable) else (value,)
+        return tuple(str(ipaddress.ip_network(str(network))) for network in networks)
 
     @field_validator("redis_url", "broker_url")
     @classmethod
@@ -183,12 +187,13 @@ class Settings(BaseSettings):
         since one of them may be a secret.
         """
         try:
-            return cls(**overrides)  # type: ignore[arg-type]
+            return cls(**overrides)  # type: ignore[arg-type] # the model checks each value
         except ValidationError as error:
-            raise SettingsError([_line(fault) for fault in error.errors(include_input=False)]) from None
+            raise SettingsError(
+                [_line(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
+            ) from None
 
 
-def _line(fault: object) -> str:
-    where, message = fault["loc"], fault["msg"]  # type: ignore[index]
+def _line(where: Sequence[int | str], message: str) -> str:
     name = f"RETOUCH_{str(where[0]).upper()}: " if where else ""
-    return name + str(message).removeprefix("Value error, ")
+    return name + message.removeprefix("Value error, ")

@@ -8,15 +8,18 @@ so that one step runs it to its end (`run_sync`), at the price of a few microsec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 P = ParamSpec("P")
 Owner = TypeVar("Owner")
 Value = TypeVar("Value")
 
-Work = Coroutine[Any, Any, Value]
+Work: TypeAlias = Coroutine[object, None, Value]
+
+Replied: TypeAlias = Value | Awaitable[Value]
+"""A reply, from a client for threads, or something to await for it, from one for asyncio."""
 
 
 def run_sync(work: Work[Value]) -> Value:
@@ -30,7 +33,7 @@ def run_sync(work: Work[Value]) -> Value:
     raise AssertionError("it waits for an event loop, so it must be awaited there")
 
 
-def iterate_sync(items: AsyncIterator[Value]) -> Iterator[Value]:
+def iterate_sync(items: AsyncGenerator[Value, None]) -> Iterator[Value]:
     """Walk an asynchronous generator that waits only by blocking this thread."""
     try:
         while True:
@@ -40,16 +43,19 @@ def iterate_sync(items: AsyncIterator[Value]) -> Iterator[Value]:
                 return
             yield item
     finally:
-        run_sync(items.aclose())  # type: ignore[attr-defined]
+        run_sync(items.aclose())
 
 
 async def _next(items: AsyncIterator[Value]) -> Value:
     return await anext(items)
 
 
-async def reply(value: Any) -> Any:
-    """Give what a client of either kind answered."""
-    return await value if hasattr(value, "__await__") else value
+async def reply(value: Replied[Value]) -> Value:
+    """Return what a client of either kind answered."""
+    if isinstance(value, Awaitable):
+        answer: Value = await value
+        return answer
+    return value
 
 
 class SyncAsync(Generic[P, Value]):

@@ -14,9 +14,9 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from retouch.errors import RetouchError
+from retouch.json_types import JsonObject
 
 TOLERANCE_S = 300.0
 _PREFIX = "whsec_"
@@ -53,7 +53,7 @@ def sign(body: bytes, identity: str, timestamp: int, keys: Sequence[str]) -> dic
 
 def verify_webhook(
     body: bytes, headers: Mapping[str, str], secret: str, *, tolerance_s: float = TOLERANCE_S, now: float | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """
     Check a webhook and give its event.
 
@@ -74,7 +74,7 @@ def verify_webhook(
     if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
         raise WebhookNotVerified("no signature fits the body and this secret")
     try:
-        event: dict[str, Any] = json.loads(body)
+        event: JsonObject = json.loads(body)
     except ValueError:
         raise WebhookNotVerified("the body is signed and is not JSON") from None
     return event

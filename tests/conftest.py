@@ -67,7 +67,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
     """A connection to an empty database; what the test leaves in it is looked at by `_no_key_leaks`."""
-    connection = connect(Settings.load(redis_url=redis_url))
+    connection: Any = connect(Settings.load(redis_url=redis_url))
     connection.flushdb()
     yield connection
     connection.close()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from retouch import EditQueue
 from retouch.connections import Connections
-from retouch.transport.redis_transport import RedisTransport
 
 
-def store_access(queue: EditQueue) -> Connections:
+class StoreAccess(Connections):
+    """The stores, with a client whose every command may be used."""
+
+    client: Any
+
+
+def store_access(queue: EditQueue) -> StoreAccess:
     """The stores, publisher and blobs of a queue over Redis."""
-    assert isinstance(queue._transport, RedisTransport)
-    return queue._transport.connections
+    return cast(StoreAccess, queue._transport.connections)

@@ -98,7 +98,7 @@ def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
 
     _step(f"enqueue: {PROMPT!r}, for {PHOTO.name}")
     connections = Connections(settings)
-    picture = find_input_image(str(PHOTO), Path.cwd(), settings)
+    picture = find_input_image(str(PHOTO), Path.cwd())
     picture.keep(connections.blobs, connections.client, settings.retention_s, DEFAULT_TENANT)
     edit = Edit(prompt=PROMPT, init_image=picture.link(connections.blobs.link), steps=50, guidance_scale=12)
     job = edits.enqueue(edit, webhook=url, idempotency_key="demo", tags={"order": "17"})

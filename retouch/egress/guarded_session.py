@@ -170,7 +170,9 @@ class _GuardedTls(_Guarded, HTTPSConnection):
     """The same, with TLS; certificate and SNI are those of the name."""
 
 
-def _connected(answer: SocketAddress, within_s: float, options: Sequence[Any]) -> socket.socket:
+def _connected(
+    answer: SocketAddress, within_s: float, options: Sequence[tuple[int, int, int | bytes]]
+) -> socket.socket:
     connection = socket.socket(answer.family, socket.SOCK_STREAM)
     try:
         for option in options:

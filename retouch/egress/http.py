@@ -17,7 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urljoin
 
 import requests
@@ -87,7 +87,7 @@ def send(
     method: str,
     url: str,
     *,
-    json: Any = None,
+    json: object = None,
     data: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-from retouch.events import Event
+from retouch.json_types import Document, JsonObject
 
 BODY_MOST_BYTES = 20_000
 
 # What each part may keep once the whole is too long. Together with the parts of fixed size they stay under the limit.
 PROMPT_BYTES, URL_BYTES, RESULTS_BYTES, MESSAGE_BYTES, TAGS_BYTES = 2_000, 2_100, 5_000, 1_000, 6_000
 
-MeasuredChild = dict[str, Any]
+Item = TypeVar("Item")
 
 
-def event_body(event: Event) -> bytes:
+def event_body(event: Document) -> bytes:
     """
     Return an event as the bytes of a webhook, at most `BODY_MOST_BYTES`.
 
@@ -25,7 +25,7 @@ def event_body(event: Event) -> bytes:
     names each part that is not whole, and `edit.truncated` is true if one of them belongs to the edit.
     """
     body = _dumps(event)
-    data = dict(event["data"])
+    data: JsonObject = dict(event["data"])
     for name, cut in _CUTS:
         if len(body) <= BODY_MOST_BYTES:
             return body
@@ -36,38 +36,38 @@ def event_body(event: Event) -> bytes:
     return body
 
 
-def _without_extra(data: MeasuredChild) -> MeasuredChild:
+def _without_extra(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     return {**data, "edit": _cut_edit(edit, "extra", None)} if "extra" in edit else data
 
 
-def _with_short_prompt(data: MeasuredChild) -> MeasuredChild:
+def _with_short_prompt(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     short = _start_of(edit.get("prompt", ""), PROMPT_BYTES)
     return data if short == edit.get("prompt", "") else {**data, "edit": _cut_edit(edit, "prompt", short)}
 
 
-def _without_long_url(data: MeasuredChild) -> MeasuredChild:
+def _without_long_url(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     long = len(_dumps(edit.get("init_image", ""))) > URL_BYTES
     return {**data, "edit": _cut_edit(edit, "init_image", None)} if long else data
 
 
-def _with_first_results(data: MeasuredChild) -> MeasuredChild:
+def _with_first_results(data: JsonObject) -> JsonObject:
     results = data.get("results")
     return {**data, "results": _first(list(results), RESULTS_BYTES)} if results else data
 
 
-def _with_short_message(data: MeasuredChild) -> MeasuredChild:
+def _with_short_message(data: JsonObject) -> JsonObject:
     error = data.get("error")
     return {**data, "error": {**error, "message": _start_of(error["message"], MESSAGE_BYTES)}} if error else data
 
 
-def _with_first_tags(data: MeasuredChild) -> MeasuredChild:
+def _with_first_tags(data: JsonObject) -> JsonObject:
     return {**data, "tags": dict(_first(list((data.get("tags") or {}).items()), TAGS_BYTES))}
 
 
-_CUTS: tuple[tuple[str, Callable[[MeasuredChild], MeasuredChild]], ...] = (
+_CUTS: tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...] = (
     ("edit.extra", _without_extra),
     ("edit.prompt", _with_short_prompt),
     ("edit.init_image", _without_long_url),
@@ -77,7 +77,7 @@ _CUTS: tuple[tuple[str, Callable[[MeasuredChild], MeasuredChild]], ...] = (
 )
 
 
-def _cut_edit(edit: Mapping[str, Any], name: str, value: str | None) -> MeasuredChild:
+def _cut_edit(edit: Document, name: str, value: str | None) -> JsonObject:
     """Return the edit with one field replaced, or left out where the value is None."""
     rest = {key: kept for key, kept in edit.items() if key != name or value is not None}
     return {**rest, **({} if value is None else {name: value}), "truncated": True}
@@ -94,7 +94,7 @@ def _start_of(text: str, most_bytes: int) -> str:
     return start + "…"
 
 
-def _first(values: list[Any], most_bytes: int) -> list[Any]:
+def _first(values: list[Item], most_bytes: int) -> list[Item]:
     """Return as many values from the start as take `most_bytes` as JSON."""
     used, kept = 0, []
     for value in values:
@@ -105,5 +105,5 @@ def _first(values: list[Any], most_bytes: int) -> list[Any]:
     return kept
 
 
-def _dumps(value: Any) -> bytes:
+def _dumps(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

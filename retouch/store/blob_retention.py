@@ -13,8 +13,8 @@ from retouch.batches import batched
 from retouch.blobs import BlobStore, image_names, thumbnail_name
 from retouch.store import keys
 from retouch.store.receivers import UNUSED_S
-from retouch.store.redis_client import Client
-from retouch.store.scripts import Script, load
+from retouch.store.redis_commands import Client, Script
+from retouch.store.scripts import load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
 AGAIN_S = 3_600.0
@@ -77,7 +77,8 @@ def take_due_blobs(client: Client) -> dict[str, float]:
 
     Nobody else is given them for an hour; they stay on the record, so that a taker who dies leaves none behind.
     """
-    flat = load(client, "take_blobs")(args=[_DUE_MOST, AGAIN_S])
+    take: Script[list[str]] = load(client, "take_blobs")
+    flat = take(args=[_DUE_MOST, AGAIN_S])
     return dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
 
 
@@ -102,8 +103,37 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
     blobs.delete(thumbnail_name(name))
-    load(client, "forget_blob")(args=[name, mark])
+    forget: Script[str] = load(client, "forget_blob")
+    forget(args=[name, mark])
     return True
+
+
+class IndexTrimmer:
+    """Drops entries of an index whose records are gone, a part of the index for each call of the script."""
+
+    def __init__(self, client: Client) -> None:
+        self._script: Script[tuple[int, int]] = load(client, "retention")
+
+    def __call__(
+        self,
+        index: str,
+        lane: str,
+        older_s: float,
+        *,
+        also: Sequence[str] = (),
+        listed_in: str = "",
+        again_s: float = 0.0,
+    ) -> int:
+        """
+        Drop from an index, and from those in `also`, what is older than `older_s` and no longer on record.
+
+        Returns how many entries went. An index that is `listed_in` another is due there again in `again_s`.
+        """
+        gone = place = 0
+        while place >= 0:
+            went, place = self._script(args=[index, lane, older_s, place, listed_in, again_s, *also])
+            gone += went
+        return gone
 
 
 def trim_indexes(client: Client, retention_s: float) -> int:
@@ -114,46 +144,36 @@ def trim_indexes(client: Client, retention_s: float) -> int:
     """
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
         return 0
-    script = load(client, "retention")
+    trim = IndexTrimmer(client)
+    forget_unused: Script[int] = load(client, "forget_receivers")
     tenants = client.smembers(keys.TENANTS)
     for tenant in tenants:
         _trim_owned(client, tenant)
     indexes = [(keys.lane("edits", "dead"), "edits", retention_s)]
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
-    gone: int = load(client, "forget_receivers")(args=[UNUSED_S])
-    gone += sum(_trim(script, index, lane, older_s) for index, lane, older_s in indexes)
+    gone = forget_unused(args=[UNUSED_S])
+    gone += sum(trim(index, lane, older_s) for index, lane, older_s in indexes)
     for tenant in tenants:
-        _trim(script, keys.deliveries_by_tenant(tenant), "deliveries", DELIVERIES_KEPT_S)
-    return gone + sum(_trim_jobs(client, script, tenant, retention_s) for tenant in tenants)
+        trim(keys.deliveries_by_tenant(tenant), "deliveries", DELIVERIES_KEPT_S)
+    return gone + sum(_trim_jobs(client, trim, tenant, retention_s) for tenant in tenants)
 
 
-def _trim_jobs(client: Client, script: Script, tenant: str, retention_s: float) -> int:
+def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """Trim a tenant's list of jobs with those by state, then its indexes by code and tag that are due."""
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
-    gone = _trim(script, keys.jobs(tenant), "edits", retention_s, further=by_state)
+    gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
     own, (now, _) = keys.job_indexes(tenant), client.time()
     while due := client.zrangebyscore(own, "-inf", now, start=0, num=_PART):
         for index in due:
-            _trim(script, index, "edits", retention_s, own, max(_TURN_S, retention_s * _LOOKED_AT_AGAIN))
+            trim(index, "edits", retention_s, listed_in=own, again_s=max(_TURN_S, retention_s * _LOOKED_AT_AGAIN))
     return gone
 
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
     """Drop a tenant's indexes by code and tag whose jobs are gone, now: their names hold its tags."""
-    script, own = load(client, "retention"), keys.job_indexes(tenant)
+    trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):
-        _trim(script, index, "edits", 0.0, own, _TURN_S)
-
-
-def _trim(
-    script: Script, index: str, lane: str, older_s: float, own: str = "", again_s: float = 0.0,
-    further: Sequence[str] = (),
-) -> int:  # fmt: skip
-    gone = place = 0
-    while place >= 0:
-        went, place = script(args=[index, lane, older_s, place, own, again_s, *further])
-        gone += went
-    return gone
+        trim(index, "edits", 0.0, listed_in=own, again_s=_TURN_S)
 
 
 def _trim_owned(client: Client, tenant: str) -> None:

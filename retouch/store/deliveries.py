@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from retouch.store import keys
 from retouch.store.pagination import walk
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client, Script
 from retouch.store.scripts import Message, fields_of, load, messages_of
-from retouch.sync_async import reply, sync_async
+from retouch.sync_async import Replied, reply, sync_async
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,25 @@ class DeliveryClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """
+    One attempt of a delivery, for people. `at` is in Unix seconds; `attempt` counts from 1.
+
+    `status` is None where there was no answer, and `trouble` says why; `excerpt` is the start of the answer's body.
+    `next_in_s` is the wait that follows, None where no other attempt does.
+    """
+
+    at: float
+    attempt: int
+    status: int | None
+    trouble: str = ""
+    latency_s: float = 0.0
+    excerpt: str = ""
+    by_hand: bool = False
+    next_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """
     What one delivery attempt comes to.
@@ -53,7 +71,7 @@ class Settlement:
 
     move: str
     delay_s: float
-    log: dict[str, Any]
+    log: DeliveryAttempt
     counts_as_attempt: bool = True
     health: str = ""
     disable: bool = False
@@ -74,37 +92,19 @@ class DeliveryRecord:
     created_at: float | None
     due_at: float | None
     finished_at: float | None
-    log: list[dict[str, Any]] = field(default_factory=list)
+    log: list[DeliveryAttempt] = field(default_factory=list)
 
 
-class DeliveryStore:
-    """Deliveries in Redis; moves return the Celery messages that the caller must then send."""
+class SharedDeliveryStore:
+    """
+    Deliveries as producers see them, in threads and on event loops.
 
-    def __init__(self, client: Client) -> None:
+    Moves return the Celery messages that the caller must then send.
+    """
+
+    def __init__(self, client: AnyClient) -> None:
         self._client = client
-        self._claim, self._settle = load(client, "claim"), load(client, "settle_delivery")
-        self._redeliver = load(client, "redeliver")
-
-    def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
-        """Take the delivery's lease, or None when there is nothing to claim."""
-        reply = self._claim(args=["deliveries", delivery, lease_s])
-        if not reply:
-            return None
-        spec, state = json.loads(reply[0]), fields_of(reply[2:])
-        number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
-        age_s = max(0.0, float(reply[1]) - float(state["score"]))
-        crashes = int(state.get("crashes", 0))
-        return DeliveryClaim(
-            delivery, int(state["fence"]), number=number, by_hand=by_hand, age_s=age_s, crashes=crashes, **spec
-        )
-
-    def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
-        """Record one attempt and what follows. Without effect when the lease was lost."""
-        _, messages = self._settle(args=[
-            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts_as_attempt),
-            json.dumps(settlement.log, separators=(",", ":")), settlement.health, int(settlement.disable),
-        ])  # fmt: skip
-        return messages_of(messages)
+        self._redeliver: Script[Replied[tuple[str, list[str]]]] = load(client, "redeliver")
 
     @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
@@ -131,6 +131,53 @@ class DeliveryStore:
         """Read a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
 
+    @sync_async
+    async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
+        """Read some ids of deliveries, newest first, from the given place on."""
+        index = keys.lane("deliveries", "dead" if dead else "recent")
+        return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
+
+
+class DeliveryStore(SharedDeliveryStore):
+    """All deliveries in Redis, for code that may block: what workers and operators do with them too."""
+
+    _client: Client
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._claim: Script[list[str]] = load(client, "claim")
+        self._settle: Script[tuple[str, list[str]]] = load(client, "settle_delivery")
+
+    def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
+        """Take the delivery's lease, or None when there is nothing to claim."""
+        reply = self._claim(args=["deliveries", delivery, lease_s])
+        if not reply:
+            return None
+        spec, state = json.loads(reply[0]), fields_of(reply[2:])
+        number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        age_s = max(0.0, float(reply[1]) - float(state["score"]))
+        crashes = int(state.get("crashes", 0))
+        return DeliveryClaim(
+            delivery, int(state["fence"]), number=number, by_hand=by_hand, age_s=age_s, crashes=crashes, **spec
+        )
+
+    def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
+        """Record one attempt and what follows. Without effect when the lease was lost."""
+        log = json.dumps(asdict(settlement.log), separators=(",", ":"))
+        _, messages = self._settle(
+            args=[
+                claim.delivery,
+                claim.fence,
+                settlement.move,
+                settlement.delay_s,
+                int(settlement.counts_as_attempt),
+                log,
+                settlement.health,
+                int(settlement.disable),
+            ]
+        )
+        return messages_of(messages)
+
     def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
         """Walk the deliveries of one tenant, newest first."""
         for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
@@ -142,13 +189,6 @@ class DeliveryStore:
         while batch := self.page(start, page, dead=dead, since=since):
             yield from batch
             start += len(batch)
-
-    @sync_async
-    async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
-        """Read some ids of deliveries, newest first, from the given place on."""
-        index = keys.lane("deliveries", "dead" if dead else "recent")
-        ids: list[str] = await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
-        return ids
 
 
 def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> DeliveryRecord:
@@ -162,6 +202,6 @@ def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> Deli
         created_at=instant("created_at"),
         due_at=instant("due_at"),
         finished_at=instant("finished_at"),
-        log=[json.loads(entry) for entry in log],
+        log=[DeliveryAttempt(**json.loads(entry)) for entry in log],
         **json.loads(spec),
     )

@@ -24,7 +24,7 @@ from retouch.store.job_search import indexes_of
 from retouch.store.jobs import JobStore
 from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
 from retouch.store.records import JobRecord
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 _PAGE = 200
 
@@ -127,7 +127,7 @@ def _forget_delivery(client: Client, item: str) -> None:
         pipe.zscore(keys.lane("deliveries", "slots"), item)
         pipe.zrem(keys.lane("deliveries", f"waiting:{target}"), item)
         slot, waited = pipe.execute()[-2:]
-    if waited:
+    if waited and target:
         _count_waiting(client, target, -waited)
     if slot is None:  # one that has a slot finds its spec gone when it is claimed, and gives the slot back
         client.zrem(keys.lane("deliveries", f"admitted:{target}"), item)

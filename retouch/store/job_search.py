@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from retouch.batches import batched
 from retouch.store import keys
-from retouch.store.jobs import JobStore
+from retouch.store.jobs import SharedJobStore
 from retouch.store.pagination import IndexCursor
 from retouch.store.records import JobRecord
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
@@ -36,7 +36,7 @@ class JobQuery:
         return (
             record.spec.tenant in self.tenants
             and self.state in ("", record.state)
-            and (not self.code or (record.state == "failed" and (record.error or {}).get("code") == self.code))
+            and (not self.code or (record.state == "failed" and _code(record) == self.code))
             and (self.tag is None or record.spec.tags.get(self.tag[0]) == self.tag[1])
         )
 
@@ -64,7 +64,7 @@ class _Walk:
 class JobSearch:
     """Queries over the indexes that the scripts write; see `job_index.lua`."""
 
-    def __init__(self, jobs: JobStore) -> None:
+    def __init__(self, jobs: SharedJobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
 
     @sync_async
@@ -129,10 +129,14 @@ class JobSearch:
 
 def indexes_of(record: JobRecord) -> list[str]:
     """Name the indexes by state, code and tag that a job may be in."""
-    tenant, code = record.spec.tenant, (record.error or {}).get("code")
+    tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
     return [*names, keys.jobs_by("code", tenant, code)] if code else names
+
+
+def _code(record: JobRecord) -> str:
+    return record.error.code if record.error else ""
 
 
 def _indexes(query: JobQuery, tenant: str) -> list[str]:
@@ -146,7 +150,7 @@ def _indexes(query: JobQuery, tenant: str) -> list[str]:
     return found or [keys.jobs(tenant)]
 
 
-async def _fill(client: Client, walks: Sequence[_Walk], query: JobQuery) -> None:
+async def _fill(client: AnyClient, walks: Sequence[_Walk], query: JobQuery) -> None:
     """
     Read further entries of these walks, in one round trip each time, until each has some or is at its end.
 
@@ -184,7 +188,7 @@ def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]
     return sorted(taken, key=lambda one: one[0], reverse=True)
 
 
-async def _filtered(client: Client, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
+async def _filtered(client: AnyClient, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
     """Leave out what is not in the other indexes of its walk."""
     checks: list[tuple[str, bool, list[IndexCursor]]] = []
     for walk in {id(walk): walk for _, walk in taken}.values():

@@ -16,15 +16,17 @@ from retouch.store.records import (
     Charge,
     Claim,
     JobRecord,
+    TimelineEntry,
     checkpoint_from,
     checkpoint_json,
     claim_from,
     record_from,
     result_json,
+    timeline_entry,
 )
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client, Script, Value
 from retouch.store.scripts import Message, fields_of, load, messages_of
-from retouch.sync_async import reply, sync_async
+from retouch.sync_async import Replied, reply, sync_async
 
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
 """Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
@@ -80,19 +82,18 @@ def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
     return QueueFull(tenant, reason, count, wait_s)
 
 
-class JobStore:
+class SharedJobStore:
     """
-    Jobs in Redis. Every method that moves a job returns the Celery messages that its caller must then send.
+    Jobs as producers see them, in threads and on event loops: `await jobs.record.awaited(id)` on a client for asyncio.
 
-    What producers need runs both ways, `await jobs.record.awaited(id)` on a client for asyncio.
+    Every method that moves a job returns the Celery messages that its caller must then send.
     """
 
-    def __init__(self, client: Client, *, retention_s: float, durable_intents: bool = False) -> None:
-        self.client, self._retention_s, self._durable_intents = client, retention_s, durable_intents
-        self._enqueue, self._claim = load(client, "enqueue"), load(client, "claim")
-        self._intent, self._answer = load(client, "intent"), load(client, "answer")
-        self._settle, self._cancel, self._replay = (load(client, name) for name in ("settle", "cancel", "replay"))
-        self._bring = load(client, "bring")
+    def __init__(self, client: AnyClient, *, retention_s: float) -> None:
+        self.client, self._retention_s = client, retention_s
+        self._enqueue: Script[Replied[tuple[list[str], list[str]]]] = load(client, "enqueue")
+        self._cancel: Script[Replied[tuple[str, list[str]]]] = load(client, "cancel")
+        self._replay: Script[Replied[tuple[str, list[str]]]] = load(client, "replay")
 
     @sync_async
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
@@ -105,6 +106,90 @@ class JobStore:
             results += [_enqueue_result(job, word) for job, word in zip(part, words, strict=True)]
             messages += messages_of(sent)
         return results, messages
+
+    @sync_async
+    async def cancel(self, job: str) -> tuple[str, list[Message]]:
+        """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
+        word, messages = await reply(self._cancel(args=[job, self._retention_s]))
+        return word, messages_of(messages)
+
+    @sync_async
+    async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
+        """
+        Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, `full backlog`, `full budget`, and then
+        nothing happened.
+        """
+        deadline = "" if deadline_s is None else deadline_s
+        word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
+        return word, messages_of(messages)
+
+    @sync_async
+    async def record(self, job: str) -> JobRecord | None:
+        """Read one job, or None when there is none."""
+        return next(iter(await self.records.awaited([job])), None)
+
+    @sync_async
+    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
+        """Read many jobs in two round trips, in order; those that are gone are left out."""
+        pipe = self.client.pipeline(transaction=False)
+        for job in jobs:
+            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
+        replies = await reply(pipe.execute())
+        found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
+        for job, spec, _ in found:
+            pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
+        created = await reply(pipe.execute())
+        return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
+
+    @sync_async
+    async def page(
+        self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
+    ) -> list[str]:
+        """Read some ids of a tenant's jobs, newest first, from the given place on."""
+        index = keys.jobs(tenant)
+        return await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
+
+    @sync_async
+    async def tenants(self) -> list[str]:
+        """Name every tenant that ever enqueued."""
+        return sorted(await reply(self.client.smembers(keys.TENANTS)))
+
+    @sync_async
+    async def timeline(self, job: str, after: int = 0) -> list[TimelineEntry]:
+        """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
+        entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
+        return [timeline_entry(number, text) for number, text in enumerate(entries, after + 1)]
+
+    @sync_async
+    async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[TimelineEntry | None]:
+        """Read events of many timelines, named by job and sequence, in one round trip; None for what is gone."""
+        pipe = self.client.pipeline(transaction=False)
+        for job, sequence in wanted:
+            pipe.lindex(keys.timeline(job), sequence - 1)
+        texts = await reply(pipe.execute())
+        found = zip(wanted, texts, strict=True)
+        return [timeline_entry(sequence, text) if text else None for (_, sequence), text in found]
+
+    @sync_async
+    async def counts(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        ended = await reply(self.client.hgetall(keys.lane("edits", "counts")))
+        return {state: int(count) for state, count in ended.items()}
+
+
+class JobStore(SharedJobStore):
+    """All jobs in Redis, for code that may block: what workers and operators do with them too."""
+
+    client: Client
+
+    def __init__(self, client: Client, *, retention_s: float, durable_intents: bool = False) -> None:
+        super().__init__(client, retention_s=retention_s)
+        self._durable_intents = durable_intents
+        self._claim: Script[list[str]] = load(client, "claim")
+        self._intent: Script[str] = load(client, "intent")
+        self._answer: Script[tuple[str, list[str], str]] = load(client, "answer")
+        self._settle: Script[tuple[str, list[str]]] = load(client, "settle")
+        self._bring: Script[str] = load(client, "bring")
 
     def claim(self, job: str, lease_s: float) -> Claim | None:
         """Take the job's lease, or None when there is nothing to claim: somebody holds it, or it is over."""
@@ -171,7 +256,7 @@ class JobStore:
         """
         keep_until = claim.deadline_at + self._retention_s
         word = self._bring(args=[claim.job, claim.fence, checkpoint_json(ready), name, keep_until])
-        return bool(word == "ok")
+        return word == "ok"
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
         """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
@@ -180,55 +265,12 @@ class JobStore:
         _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
         return messages_of(messages)
 
-    @sync_async
-    async def cancel(self, job: str) -> tuple[str, list[Message]]:
-        """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
-        word, messages = await reply(self._cancel(args=[job, self._retention_s]))
-        return word, messages_of(messages)
-
-    @sync_async
-    async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
-        """
-        Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, `full backlog`, `full budget`, and then
-        nothing happened.
-        """
-        deadline = "" if deadline_s is None else deadline_s
-        word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
-        return word, messages_of(messages)
-
-    @sync_async
-    async def record(self, job: str) -> JobRecord | None:
-        """Read one job, or None when there is none."""
-        return next(iter(await self.records.awaited([job])), None)
-
-    @sync_async
-    async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs in two round trips, in order; those that are gone are left out."""
-        pipe = self.client.pipeline(transaction=False)
-        for job in jobs:
-            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
-        replies = await reply(pipe.execute())
-        found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
-        for job, spec, _ in found:
-            pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
-        created = await reply(pipe.execute())
-        return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
-
     def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
         """Walk a tenant's jobs, newest first, between two instants."""
         start = 0
         while batch := self.page(tenant, start, page, since=since, before=before):
             yield from batch
             start += len(batch)
-
-    @sync_async
-    async def page(
-        self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
-    ) -> list[str]:
-        """Read some ids of a tenant's jobs, newest first, from the given place on."""
-        index = keys.jobs(tenant)
-        ids: list[str] = await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
-        return ids
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Walk the dead letters of all tenants that failed since an instant, newest first."""
@@ -237,35 +279,14 @@ class JobStore:
             yield from batch
             start += len(batch)
 
-    @sync_async
-    async def tenants(self) -> list[str]:
-        """Name every tenant that ever enqueued."""
-        return sorted(await reply(self.client.smembers(keys.TENANTS)))
-
-    @sync_async
-    async def timeline(self, job: str, after: int = 0) -> list[dict[str, object]]:
-        """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
-        entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
-        return [{"sequence": number, **json.loads(text)} for number, text in enumerate(entries, after + 1)]
-
-    @sync_async
-    async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[dict[str, object] | None]:
-        """Read events of many timelines, named by job and sequence, in one round trip; None for what is gone."""
-        pipe = self.client.pipeline(transaction=False)
-        for job, sequence in wanted:
-            pipe.lindex(keys.timeline(job), sequence - 1)
-        texts = await reply(pipe.execute())
-        told = zip(wanted, texts, strict=True)
-        return [{"sequence": sequence, **json.loads(text)} if text else None for (_, sequence), text in told]
-
-    def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, dict[str, object] | None]:
+    def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, TimelineEntry | None]:
         """Read a job and one event of its timeline, in one round trip; None for what is gone."""
         with self.client.pipeline(transaction=False) as pipe:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
             pipe.lindex(keys.timeline(job), sequence - 1)
             spec, state, entry = pipe.execute()
         record = record_from(job, spec, None, state) if spec else None
-        return record, {"sequence": sequence, **json.loads(entry)} if entry else None
+        return record, timeline_entry(sequence, entry) if entry else None
 
     def counts_of(self, tenant: str) -> dict[str, int]:
         """Return how many jobs of a tenant ended and are on record, by state."""
@@ -274,10 +295,6 @@ class JobStore:
             for state in ends:
                 pipe.zcard(keys.jobs_by("state", tenant, state))
             return {state: count for state, count in zip(ends, pipe.execute(), strict=True) if count}
-
-    def counts(self) -> dict[str, int]:
-        """How many jobs ended, by state, since ever."""
-        return {state: int(count) for state, count in self.client.hgetall(keys.lane("edits", "counts")).items()}
 
 
 def _heading(job: NewJob) -> str:
@@ -304,7 +321,7 @@ def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
             return refused(queue_full(job.tenant, rest))
 
 
-def _settlement(decision: Decision) -> list[object]:
+def _settlement(decision: Decision) -> list[Value]:
     """Spell a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
     match decision:
         case Succeed(image, others):

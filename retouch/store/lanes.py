@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client, Script, Value
 from retouch.store.scripts import Message, load, messages_of
 from retouch.sync_async import reply, sync_async
 
@@ -34,22 +34,11 @@ class LaneNumbers:
     waiting_by_group: dict[str, int]
 
 
-class Lanes:
-    """Gates, leases and rescue of both lanes."""
+class SharedLanes:
+    """Gates and numbers of both lanes, in threads and on event loops."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: AnyClient) -> None:
         self._client = client
-        self._heartbeat, self._rescue = load(client, "heartbeat"), load(client, "rescue")
-
-    def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
-        """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
-        auto = in_flight_limit == "auto"
-        gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
-        if not auto:
-            gate["limit"] = int(in_flight_limit)
-        elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
-            gate |= {"limit": AUTO_START, "learnt": AUTO_START}
-        self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
     @sync_async
     async def pause(self, lane: str = "edits") -> None:
@@ -60,6 +49,57 @@ class Lanes:
     async def resume(self, lane: str = "edits") -> None:
         """Dispatch again, from the next sweep on."""
         await reply(self._client.hdel(keys.lane(lane, "gate"), "paused"))
+
+    @sync_async
+    async def numbers(self, lane: str) -> LaneNumbers:
+        """Read how a lane stands."""
+        pipe = self._client.pipeline(transaction=False)
+        for ready in ("ready", "ready:unproven"):
+            pipe.zrange(keys.lane(lane, ready), 0, -1)
+        pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
+        groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
+        pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
+        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+        pipe.hgetall(keys.lane(lane, "waiting_by_tenant"))
+        for group in groups:
+            pipe.zcard(keys.lane(lane, f"backlog:{group}"))
+        held, parked, dead, (limit, paused, open_until), (seconds, _), before, *depths = await reply(pipe.execute())
+        waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
+        for group, depth in zip(groups, depths, strict=True):
+            waiting[group.removeprefix("~")] += depth
+        usual = AUTO_START if lane == "edits" else DELIVERIES_START
+        open_s = max(0.0, float(open_until or 0) - seconds)
+        return LaneNumbers(
+            waiting=waiting.total(),
+            held=held,
+            limit=int(limit or usual),
+            parked=parked,
+            dead=dead,
+            paused=paused == "1",
+            breaker_open_s=open_s,
+            waiting_by_group={tenant: depth for tenant, depth in waiting.items() if depth},
+        )
+
+
+class Lanes(SharedLanes):
+    """Both lanes, for code that may block: leases, rescue and settings of their gates too."""
+
+    _client: Client
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._heartbeat: Script[list[str]] = load(client, "heartbeat")
+        self._rescue: Script[tuple[str, list[str]]] = load(client, "rescue")
+
+    def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
+        """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
+        auto = in_flight_limit == "auto"
+        gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
+        if not auto:
+            gate["limit"] = int(in_flight_limit)
+        elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
+            gate |= {"limit": AUTO_START, "learnt": AUTO_START}
+        self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
         """Give one group a slot limit or a weight of its own; None leaves as it is."""
@@ -78,9 +118,8 @@ class Lanes:
         `worker` names the process, without a space, and `threads` is how many deliveries it can serve at once: lane
         `deliveries` has as many slots as all workers that were heard of within `lease_s` have threads.
         """
-        values = [value for lease in leases for value in lease]
-        lost: list[str] = self._heartbeat(args=[lease_s, worker, threads, *values])
-        return lost
+        values: list[Value] = [value for lease in leases for value in lease]
+        return self._heartbeat(args=[lease_s, worker, threads, *values])
 
     def leave(self, worker: str, threads: int) -> None:
         """Take back what a worker that stops has announced; the limit follows with the next heartbeat of another."""
@@ -120,30 +159,12 @@ class Lanes:
         usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(
-            waiting, held, int(limit or usual), parked if lane == "edits" else 0, 0, paused == "1", open_s,
-            {tenant: waiting} if waiting else {},
-        )  # fmt: skip
-
-    @sync_async
-    async def numbers(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
-        pipe = self._client.pipeline(transaction=False)
-        for ready in ("ready", "ready:unproven"):
-            pipe.zrange(keys.lane(lane, ready), 0, -1)
-        pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
-        groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
-        pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
-        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
-        pipe.hgetall(keys.lane(lane, "waiting_by_tenant"))
-        for group in groups:
-            pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-        held, parked, dead, (limit, paused, open_until), (seconds, _), before, *depths = await reply(pipe.execute())
-        waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
-        for group, depth in zip(groups, depths, strict=True):
-            waiting[group.removeprefix("~")] += depth
-        usual = AUTO_START if lane == "edits" else DELIVERIES_START
-        open_s = max(0.0, float(open_until or 0) - seconds)
-        return LaneNumbers(
-            waiting.total(), held, int(limit or usual), parked, dead, paused == "1", open_s,
-            {tenant: depth for tenant, depth in waiting.items() if depth},
-        )  # fmt: skip
+            waiting=waiting,
+            held=held,
+            limit=int(limit or usual),
+            parked=parked if lane == "edits" else 0,
+            dead=0,
+            paused=paused == "1",
+            breaker_open_s=open_s,
+            waiting_by_group={tenant: waiting} if waiting else {},
+        )

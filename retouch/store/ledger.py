@@ -10,7 +10,7 @@ from typing import Literal
 
 from retouch.batches import batched
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")
@@ -57,9 +57,14 @@ class Ledger:
         self._client = client
 
     def usage(
-        self, *, tenant: str | None = None, since: date | None = None, until: date | None = None, by: By = "tenant",
+        self,
+        *,
+        tenant: str | None = None,
+        since: date | None = None,
+        until: date | None = None,
+        by: By = "tenant",
         price_per_call: float = 0.0,
-    ) -> list[UsageRow]:  # fmt: skip
+    ) -> list[UsageRow]:
         """
         Sum up calls of one tenant or all, from one UTC day to another (both included), under one key each.
 
@@ -134,8 +139,6 @@ def _today() -> date:
 
 
 def _row(key: str, counts: Counter[str], price_per_call: float) -> UsageRow:
-    calls = sum(counts[kind] for kind in CLASSES)
-    return UsageRow(
-        key, counts["useful"], counts["repeated"], counts["wasted"], counts["unknown"], counts["reserved"],
-        round(calls * price_per_call, 6),
-    )  # fmt: skip
+    by_class = {name: counts[name] for name in CLASSES}
+    amount = round(sum(by_class.values()) * price_per_call, 6)
+    return UsageRow(key, **by_class, reserved=counts["reserved"], amount=amount)

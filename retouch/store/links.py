@@ -9,7 +9,7 @@ import time
 from functools import cached_property
 
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 
 class LinkSigner:
@@ -21,7 +21,9 @@ class LinkSigner:
     @cached_property
     def _key(self) -> bytes:
         self._client.set(keys.LINK_KEY, secrets.token_hex(32), nx=True)
-        return bytes.fromhex(self._client.get(keys.LINK_KEY))
+        shared = self._client.get(keys.LINK_KEY)
+        assert shared, "the key was set above and never expires"
+        return bytes.fromhex(shared)
 
     def __call__(self, name: str, expires: int) -> str:
         """Give the signature, 64 hex digits."""

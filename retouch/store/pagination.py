@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 _STEP = 500
 

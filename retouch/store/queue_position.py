@@ -8,11 +8,12 @@ from typing import Literal
 
 from retouch.store import keys
 from retouch.store.lanes import LaneNumbers, Lanes
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client, Script
 from retouch.store.scripts import load
 from retouch.store.tenants import Tenant, TenantStore
 
 Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "in_flight", "rate"]
+NoRoom = Literal["", "backlog", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class QueuePosition:
     tenant: Tenant
     ahead: int
     tenant_held: int
-    no_room: Literal["", "backlog", "budget"]
+    no_room: NoRoom
     rate: float
     weights: Mapping[str, float]
 
@@ -68,12 +69,13 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         pipe.hgetall(keys.lane("edits", "weights"))
         (seconds, _), held, rate, weights = pipe.execute()
     ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
+    ask_room: Script[NoRoom] = load(client, "ask_room")
     return QueuePosition(
         lane=lane,
         tenant=tenants.tenant(tenant),
         ahead=int(ahead),
         tenant_held=int(held or 0),
-        no_room=load(client, "ask_room")(args=[tenant]),
+        no_room=ask_room(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
     )

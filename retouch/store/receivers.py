@@ -10,7 +10,7 @@ from retouch.batches import batched
 from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client, Pipeline
 from retouch.sync_async import reply, sync_async
 from retouch.webhooks import new_secret
 
@@ -48,10 +48,10 @@ class Receiver:
         return [self.secret, self.old_secret] if self.old_secret and now < self.old_until else [self.secret]
 
 
-class ReceiverStore:
-    """Receivers in Redis."""
+class SharedReceiverStore:
+    """Receivers as producers see them, in threads and on event loops."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: AnyClient) -> None:
         self._client = client
 
     @sync_async
@@ -69,6 +69,12 @@ class ReceiverStore:
         pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(tenant), identity)
         pipe.hgetall(keys.receiver(identity))
         return _receiver(identity, (await reply(pipe.execute()))[-1])
+
+
+class ReceiverStore(SharedReceiverStore):
+    """All receivers in Redis, for code that may block."""
+
+    _client: Client
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
@@ -107,9 +113,14 @@ class ReceiverStore:
         receiver = self.get(identity)
         if receiver is None:
             return None
-        self._client.hset(keys.receiver(identity), mapping={
-            "secret": new_secret(), "old_secret": receiver.secret, "old_until": time.time() + ROTATION_S,
-        })  # fmt: skip
+        self._client.hset(
+            keys.receiver(identity),
+            mapping={
+                "secret": new_secret(),
+                "old_secret": receiver.secret,
+                "old_until": time.time() + ROTATION_S,
+            },
+        )
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:
@@ -138,7 +149,7 @@ class ReceiverStore:
         return self.get(identity)
 
     @staticmethod
-    def _forget_failing(client: Client, receiver: Receiver) -> None:
+    def _forget_failing(client: Client | Pipeline, receiver: Receiver) -> None:
         for index in ("failing", f"failing:{receiver.tenant}"):
             client.zrem(keys.lane("deliveries", index), receiver.id)
 

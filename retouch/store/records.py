@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Required, TypedDict
 
 from pydantic import ConfigDict, TypeAdapter
 
+from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
 
 # It takes a third of the json module's time; what that reads back as a number is written as one.
-_write = TypeAdapter(dict[str, Any], config=ConfigDict(ser_json_inf_nan="constants")).dump_json
+_write = TypeAdapter(JsonObject, config=ConfigDict(ser_json_inf_nan="constants")).dump_json
 _PAID = frozenset({"succeeded", "processing"})
 _FREE = frozenset({"refused", "failed"})
+
+
+class PolicyChoices(TypedDict, total=False):
+    """What a caller chose of the retry policy; see `RetryPolicy`."""
+
+    max_attempts: int
+    max_charges: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +35,9 @@ class JobSpec:
     """
 
     tenant: str
-    edit: dict[str, Any]
+    edit: JsonObject
     deadline_s: float
-    policy: dict[str, Any] = field(default_factory=dict)
+    policy: PolicyChoices = field(default_factory=PolicyChoices)
     receivers: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     callback: str = ""
@@ -77,7 +85,7 @@ class Charge:
         return self.kind not in _FREE
 
 
-def charges_from(raws: Sequence[Mapping[str, Any]]) -> list[Charge]:
+def charges_from(raws: Sequence[Document]) -> list[Charge]:
     """Read the charges as the scripts write them, oldest first."""
     return [Charge(raw["fence"], raw["intent_at"], raw.get("class", ""), raw.get("answered_at")) for raw in raws]
 
@@ -97,15 +105,15 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
     return Ready(**{**raw, **nested})
 
 
-def image_from(raw: Mapping[str, Any]) -> Image:
+def image_from(raw: Document) -> Image:
     """Read one kept image as records hold it."""
     known = {name: raw[name] for name in Image.__dataclass_fields__}
     return Image(**{**known, "warnings": tuple(raw["warnings"])})
 
 
-def images_in(result: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
-    """Return all images of a job's result, the first one first; empty without a result."""
-    return (result, *result.get("others", ())) if result else ()
+def images_from(result: Document | None) -> tuple[Image, ...]:
+    """Read all images of a job's result, the first one first; none without a result."""
+    return tuple(image_from(one) for one in (result, *result.get("others", ()))) if result else ()
 
 
 def result_json(image: Image, others: Sequence[Image] = ()) -> str:
@@ -197,12 +205,41 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed, or why it is tried again; `code` is stable, `retryable` says whether a replay may help."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class TimelineEntry(TypedDict, total=False):
+    """One event of a job, as the scripts write it; its `sequence` is its place in the timeline, from 1."""
+
+    sequence: Required[int]
+    type: Required[str]
+    at: Required[float]
+    charges: list[Document]
+    result: Document | None
+    error: Document | None
+    cancelled: str | None
+    delay_s: float
+
+
+def timeline_entry(sequence: int, text: str) -> TimelineEntry:
+    """Read one entry of a timeline."""
+    entry: TimelineEntry = json.loads(text)
+    entry["sequence"] = sequence
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """
     A job as anyone may read it. Instants in Unix seconds; `state` is a value of `JobState`.
 
-    `resumable`: a paid answer is on record, so that the next attempt goes on from it and POSTs nothing. `result` is the
-    first image as the store holds it; `images` are all of them.
+    `images` are those that are kept, in the order of the endpoint's answer; empty while there is none. `resumable`: a
+    paid answer is on record, so that the next attempt goes on from it and POSTs nothing.
     """
 
     id: str
@@ -214,16 +251,11 @@ class JobRecord:
     due_at: float | None
     attempt: int
     charges: tuple[Charge, ...]
-    error: dict[str, Any] | None
-    result: dict[str, Any] | None
+    error: JobError | None
+    images: tuple[Image, ...]
     cancelled: str
     cancel_requested: bool
     resumable: bool
-
-    @property
-    def images(self) -> tuple[Image, ...]:
-        """All kept images, in the order of the endpoint's answer; empty while there is none."""
-        return tuple(image_from(one) for one in images_in(self.result))
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:
@@ -242,8 +274,8 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
         due_at=instant("due_at") if state.get("state") == "retrying" else None,
         attempt=int(state.get("attempt", 0)),
         charges=tuple(charges_from(json.loads(state.get("charges", "[]")))),
-        error=json.loads(state["error"]) if state.get("error") else None,
-        result=json.loads(state["result"]) if state.get("result") else None,
+        error=JobError(**json.loads(state["error"])) if state.get("error") else None,
+        images=images_from(json.loads(state["result"])) if state.get("result") else (),
         cancelled=state.get("cancelled", ""),
         cancel_requested=state.get("cancel") == "1",
         resumable=bool(state.get("checkpoint")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import cast
 
 import redis
 import redis.asyncio.retry
@@ -14,10 +14,8 @@ from redis.retry import Retry
 
 from retouch.errors import StoreUnavailable
 from retouch.settings import Settings
+from retouch.store.redis_commands import AsyncClient, Client
 from retouch.store.redis_retry import RedisRetry, backoff, refusal
-
-Client = Any
-"""A redis-py client. It types every reply as bytes or text; with `decode_responses` ours are all text."""
 
 PRODUCER_TRIES = 1
 # A connection to a primary that was demoted stays open, and its address leads to the new one: connect again.
@@ -35,7 +33,8 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: RedisR
     it has already done. Producers try once more and then raise; a worker's `patience` holds on to a paid answer.
     """
     retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
-    return redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+    client = redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+    return cast(Client, client)
 
 
 def connect_to_broker(settings: Settings) -> Client:
@@ -46,10 +45,11 @@ def connect_to_broker(settings: Settings) -> Client:
     primary: what is waited for is one LPUSH, and rescue sends again what got lost.
     """
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError, redis.ReadOnlyError))
-    return redis.Redis.from_url(settings.broker, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+    client = redis.Redis.from_url(settings.broker, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
+    return cast(Client, client)
 
 
-def connect_on_loop(settings: Settings) -> Client:
+def connect_on_loop(settings: Settings) -> AsyncClient:
     """Make a client for asyncio; more commands than it has connections wait for one, as long as for an answer."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url,
@@ -58,10 +58,10 @@ def connect_on_loop(settings: Settings) -> Client:
         retry=redis.asyncio.retry.Retry(backoff(), PRODUCER_TRIES, _TRY_AGAIN),
         **_wire(settings),
     )
-    return redis.asyncio.Redis.from_pool(pool)
+    return cast(AsyncClient, redis.asyncio.Redis.from_pool(pool))
 
 
-def _wire(settings: Settings) -> dict[str, Any]:
+def _wire(settings: Settings) -> dict[str, object]:
     waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
     # Without introducing itself: for each connection redis-py would look its version up on disk, and send two commands.
     return {

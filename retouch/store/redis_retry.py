@@ -6,11 +6,13 @@ import math
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
+
+Value = TypeVar("Value")
 
 HOLD_S = 3_600.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _MOST_DOUBLINGS = 0.05, 2.0, 16
@@ -77,11 +79,11 @@ class RedisRetry(Retry):
 
     def call_with_retry(
         self,
-        do: Callable[[], Any],
-        fail: Callable[..., Any],
+        do: Callable[[], Value],
+        fail: Callable[..., object],
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
-    ) -> Any:
+    ) -> Value:
         """Run `do` until it succeeds; `fail` closes the connection after each failure."""
         began_at, failures = time.monotonic(), 0
         while True:

@@ -20,24 +20,21 @@ hash of its text, which is the same in each process.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any, Protocol
+from typing import TypeVar
 
 from redis.exceptions import NoScriptError
 
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Pipeline, Script, Value
 
 Message = tuple[str, str]
 """One Celery message to send: the lane and the item."""
 
 
-class Script(Protocol):
-    """A script that runs in Redis: arguments in, the reply out."""
-
-    def __call__(self, *, args: list[Any], client: Any = None) -> Any:
-        """Run it, atomically, and give its reply; on a pipeline, add it there."""
+Reply = TypeVar("Reply")
 
 
 _FOLDER = resources.files("retouch.store") / "lua"
@@ -76,7 +73,7 @@ def _add_needs(folder: Traversable, text: str, modules: dict[str, str], path: tu
             modules[module] = needed
 
 
-def load(client: Client, name: str) -> Script:
+def load(client: AnyClient, name: str) -> Script[Reply]:
     """
     Make a script callable on a connection; it is sent to Redis when first called.
 
@@ -84,13 +81,14 @@ def load(client: Client, name: str) -> Script:
     another; then it goes there with its text, in one command.
     """
     own, text = client, source(name)
-    known = client.register_script(text)
+    known: Script[Reply] = client.register_script(text)
 
-    def run(*, args: list[Any], client: Any = None) -> Any:
+    def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
             return known(args=args, client=client)
         except NoScriptError:
-            return own.eval(text, 0, *args)
+            reply: Reply = own.eval(text, 0, *args)
+            return reply
 
     return run
 

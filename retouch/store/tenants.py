@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from retouch.store import keys
 from retouch.store.lanes import Lanes
 from retouch.store.ledger import Ledger
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 KEY_PREFIX = "rtk_"
 ROLES = ("producer", "ops")
@@ -123,9 +123,15 @@ class TenantStore:
         return Tenant(name, float(weight or 1), _whole(in_flight), _whole(backlog), _whole(budget), sharing == "1")
 
     def set_tenant(
-        self, name: str, *, weight: float | None = None, in_flight_limit: int | None = None,
-        backlog_limit: int | None = None, budget: int | None = None, share_duplicates: bool | None = None,
-    ) -> Tenant:  # fmt: skip
+        self,
+        name: str,
+        *,
+        weight: float | None = None,
+        in_flight_limit: int | None = None,
+        backlog_limit: int | None = None,
+        budget: int | None = None,
+        share_duplicates: bool | None = None,
+    ) -> Tenant:
         """Change what a tenant may do; None leaves as it is, a limit of 0 is lifted."""
         self._lanes.set_group("edits", name, limit=in_flight_limit or None, weight=weight)
         if in_flight_limit == 0:

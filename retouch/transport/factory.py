@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-from retouch.concurrency import Concurrency, LoopConcurrency
-from retouch.connections import Connections
+from retouch.concurrency import LoopConcurrency
+from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
-from retouch.transport.interface import Transport
-from retouch.transport.redis_transport import RedisTransport
+from retouch.transport.interface import BlockingTransport, Transport
+from retouch.transport.redis_transport import BlockingRedisTransport, RedisTransport
 
 _HTTP = ("http://", "https://")
 
 
 def settings_for(
-    url: str | None, api_key: str | None, settings: Settings | None, overrides: dict[str, Any]
-) -> Settings:  # fmt: skip
+    url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
+) -> Settings:
     """
     Give a client's settings: those made elsewhere, or the environment's with a URL, a key and more on top.
 
@@ -35,10 +35,20 @@ def settings_for(
     return Settings.load(**given)
 
 
-def open_transport(settings: Settings, concurrency: Concurrency) -> Transport:
-    """Give the access that the settings name; nothing connects yet."""
+def open_transport(settings: Settings) -> BlockingTransport:
+    """Return the transport that the settings name, for code that may block; nothing connects yet."""
+    if settings.gateway_url:
+        # Imported here: a client over Redis needs no HTTP.
+        from retouch.transport.gateway_transport import BlockingGatewayTransport
+
+        return BlockingGatewayTransport(settings)
+    return BlockingRedisTransport(Connections(settings))
+
+
+def open_loop_transport(settings: Settings) -> Transport:
+    """Return the transport that the settings name, for an event loop; nothing connects yet."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 
-        return GatewayTransport(settings, concurrency)
-    return RedisTransport(Connections(settings, on_loop=isinstance(concurrency, LoopConcurrency)), concurrency)
+        return GatewayTransport(settings, LoopConcurrency())
+    return RedisTransport(LoopConnections(settings), LoopConcurrency())

@@ -41,7 +41,7 @@ class Listener:
 
         `news` is kept no longer than somebody follows, so that a client nobody holds any more is freed at once.
         """
-        changed: Signal = self._concurrency.signal()
+        changed = self._concurrency.signal()
         with self._lock:
             self._followers.setdefault(job, []).append(changed)
             starts, self._reads = not self._reads, True

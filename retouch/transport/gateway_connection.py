@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import ssl
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import SecretStr
@@ -24,6 +24,10 @@ from retouch.errors import (
     Unauthorized,
     UnknownJob,
 )
+from retouch.json_types import Document, JsonObject
+
+Query = Mapping[str, object]
+"""Parameters of a URL; those that are None or empty are left out, and a list becomes one for each of its values."""
 
 _KEPT_MOST = 32
 
@@ -35,7 +39,7 @@ class Answer:
     status: int
     body: bytes
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         """Read the body as a JSON object; what is none comes from something that is no gateway."""
         try:
             value = json.loads(self.body)
@@ -64,9 +68,13 @@ class GatewayConnections:
         self._idle: deque[HTTPConnection] = deque()
 
     def exchange(
-        self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None,
-        headers: dict[str, str] | None = None,
-    ) -> Answer:  # fmt: skip
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """
         Ask and read the whole answer; raises the error that the answer stands for.
 
@@ -147,7 +155,7 @@ def _outage(what: str) -> StoreUnavailable:
     )
 
 
-def error_in(problem: dict[str, Any]) -> RetouchError:
+def error_in(problem: Document) -> RetouchError:
     """Give the error that a problem document stands for, as a queue over Redis would raise it."""
     kind, detail = str(problem.get("type", "")).rpartition("/")[2], str(problem.get("detail", ""))
     match kind:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import date
+from typing import Protocol
 
 from retouch.concurrency import Concurrency
+from retouch.connections import Connections
 from retouch.edit import Edit
-from retouch.errors import UnknownJob
-from retouch.events import Event
+from retouch.errors import RetouchError, UnknownJob
+from retouch.events import Event, Link
+from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.transport.feed_listener import Listener
 
-EditWithOptions = tuple[Edit, dict[str, Any]]
+EditWithOptions = tuple[Edit, JobOptions]
 """One edit, with the options that are its own."""
 
 
@@ -27,15 +33,29 @@ def not_on_record(job: str) -> UnknownJob:
     return UnknownJob(f"job {job} is not on record: it never was, or its retention is over")
 
 
+class OnlyOverRedis(RetouchError):
+    """What was asked works on the stores themselves, and a gateway has no route for it; nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+
+
 class Transport(Protocol):
     """
     The queue, as a client sees it; `EditQueue` and `Job` document each call.
 
-    All raise `StoreUnavailable` while the other side is silent; those about one job, `UnknownJob`.
+    All calls raise `StoreUnavailable` while the other side does not answer; those about one job raise `UnknownJob`.
+    What is not here cannot be done over every transport, or not on an event loop.
     """
 
     concurrency: Concurrency
     listener: Listener
+
+    def admission_settings(self, callbacks: Iterable[str]) -> Settings:
+        """Return the settings by which requests are checked before they are sent; `callbacks` are those they name."""
+
+    async def require_answer(self) -> None:
+        """Raise `StoreUnavailable`, with advice for an operator, unless the other side answers."""
 
     async def open(self) -> None:
         """Get ready what takes long the first time; without this, the first calls do it."""
@@ -46,7 +66,7 @@ class Transport(Protocol):
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read who there is news of; see `retouch.transport.feed_listener.News`."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Put edits in; every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
@@ -64,7 +84,9 @@ class Transport(Protocol):
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
         """Mint a link to one of a job's images."""
 
-    def jobs(self, state: JobState | None, tenant: str | None, since: float, limit: int) -> AsyncIterator[JobRecord]:
+    def jobs(
+        self, state: JobState | None, tenant: str | None, since: float, limit: int
+    ) -> AsyncGenerator[JobRecord, None]:
         """Walk jobs, newest first."""
 
     async def cancel(self, job: str) -> str:
@@ -85,6 +107,25 @@ class Transport(Protocol):
     async def redeliver(self, delivery: str) -> str:
         """Send one again."""
 
+    async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
+        """Keep a picture, by its name in a blob store, as long as a job may need it; return its `init_image` URL."""
+
+    async def input_link(self, name: str) -> str:
+        """
+        Return the `init_image` URL that a picture will have once it is kept.
+
+        Raises `InvalidEdit` where the endpoint could not read it.
+        """
+
+    async def ended(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+
+    async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
+        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+
+    async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up the calls of one tenant, or of all."""
+
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Give the receiver at a URL."""
 
@@ -96,3 +137,14 @@ class Transport(Protocol):
 
     async def status(self, lane: str) -> LaneNumbers:
         """Read how a lane stands."""
+
+
+class BlockingTransport(Transport, Protocol):
+    """A transport for code that may block; nothing of it waits for an event loop, so `run_sync` runs each call."""
+
+    @property
+    def connections(self) -> Connections:
+        """Return the stores behind the queue; raises `OnlyOverRedis` over a gateway."""
+
+    def image_links(self, record: JobRecord) -> Link:
+        """Return what makes a link to an image of this job, or to its thumbnail, from its name in the blob store."""

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import date
+from functools import partial
 
+import redis
+
+from retouch.addresses import fault_of
 from retouch.admission import Admission, enqueue_error
 from retouch.batches import batched
-from retouch.concurrency import Concurrency
-from retouch.connections import Connections
-from retouch.events import Event, event_object, queued_event
+from retouch.concurrency import Concurrency, ThreadConcurrency
+from retouch.connections import Connections, SharedConnections
+from retouch.errors import InvalidEdit, StoreUnavailable
+from retouch.events import Event, Link, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
+from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
 from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
+from retouch.store.ledger import By, Ledger, UsageRow
 from retouch.store.pagination import IndexCursor
 from retouch.store.receivers import Receiver
-from retouch.store.records import JobRecord
+from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
+from retouch.sync_async import reply
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
 
@@ -33,7 +44,7 @@ _RECEIVERS_MOST = 10_000
 class RedisTransport:
     """The queue over Redis, with a client for threads or for asyncio, as its `Concurrency` asks."""
 
-    def __init__(self, connections: Connections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
         self.connections, self.concurrency = connections, concurrency
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
@@ -48,7 +59,24 @@ class RedisTransport:
         await self.concurrency.close()
         await self.connections.close()
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
+    def admission_settings(self, callbacks: Iterable[str]) -> Settings:  # noqa: ARG002 - ours list what is allowed
+        """Return our own settings: nobody else checks a request before it is in the store."""
+        return self.connections.settings
+
+    async def require_answer(self) -> None:
+        """Ask Redis for an answer."""
+        address = self.connections.settings.address
+        try:
+            await reply(self.connections.client.ping())
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            advice = "Correct RETOUCH_REDIS_URL."
+            raise StoreUnavailable(f"Redis at {address} refuses us: {error}; nothing was done. {advice}") from None
+        except redis.RedisError as error:
+            advice = "Run `retouch up` in this folder, or point RETOUCH_REDIS_URL at a Redis that runs."
+            problem = f"Redis at {address} does not answer ({type(error).__name__})"
+            raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
+
+    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
         for place, (edit, own) in enumerate(asked):
@@ -97,7 +125,7 @@ class RedisTransport:
         begin = [queued_event(record, price)] if after < 0 else []
         return begin + told, JobState(record.state).is_final
 
-    def _told(self, entries: Sequence[tuple[JobRecord, dict[str, Any]]]) -> list[Event]:
+    def _told(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
         """Spell entries of timelines as events; minting their links may ask Redis or S3."""
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
@@ -113,7 +141,7 @@ class RedisTransport:
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncIterator[JobRecord]:  # fmt: skip
+    ) -> AsyncGenerator[JobRecord, None]:
         """Walk jobs, newest first; those of which only an index entry is left are passed over."""
         following: IndexCursor | None = None
         with clear_errors():
@@ -196,6 +224,49 @@ class RedisTransport:
         await self._publish(messages)
         return word
 
+    async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
+        """Keep a picture until a job that is enqueued now has ended and its retention is over."""
+        with clear_errors():
+            await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
+        return await self.input_link(name)
+
+    def _keep_input(self, name: str, data: bytes, tenant: str) -> None:
+        settings = self.connections.settings
+        # On record first: a blob whose bytes come late is harmless, one that retention does not know is never deleted.
+        keep_blob(self.connections.blocking_client, name, settings.deadline_s + settings.retention_s, tenant)
+        self.connections.blobs.put(data, name.rpartition(".")[2])
+
+    async def input_link(self, name: str) -> str:
+        """Mint a link to a picture of ours; raises `InvalidEdit` for one that leads to a private address."""
+        settings = self.connections.settings
+        if settings.store.startswith("file:") and (
+            fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks)
+        ):
+            advice = "links to a local file start with RETOUCH_PUBLIC_URL, which the endpoint must be able to reach"
+            raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
+        with clear_errors():
+            return await self.concurrency.run_blocking(self.connections.blobs.link, name)
+
+    async def ended(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        with clear_errors():
+            return await self.connections.jobs.counts.awaited()
+
+    async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
+        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        client = self.connections.blocking_client
+        with clear_errors():
+            return await self.concurrency.run_blocking(
+                lambda: (count_failing(client), failing_receivers(client, count=most))
+            )
+
+    async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up the calls of one tenant, or of all, at the price of our settings."""
+        ledger, price = Ledger(self.connections.blocking_client), self.connections.settings.price_per_call
+        read = partial(ledger.usage, tenant=tenant, since=since, by=by, price_per_call=price)
+        with clear_errors():
+            return await self.concurrency.run_blocking(read)
+
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Give the receiver at a URL, made if it is new."""
         with clear_errors():
@@ -215,3 +286,16 @@ class RedisTransport:
         """Read how a lane stands."""
         with clear_errors():
             return await self.connections.lanes.numbers.awaited(lane)
+
+
+class BlockingRedisTransport(RedisTransport):
+    """The queue over Redis, for code that may block."""
+
+    connections: Connections
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(connections, ThreadConcurrency())
+
+    def image_links(self, record: JobRecord) -> Link:  # noqa: ARG002 - a gateway makes links from the job's id
+        """Return what mints links to the blob store."""
+        return self.connections.blobs.link

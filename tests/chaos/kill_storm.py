@@ -219,7 +219,7 @@ class Auditor:
             self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
 
     def _is_no_excuse(self, record: Any, possible: int) -> bool:
-        return bool(self.all_succeed or record.error["code"] != "outcome_unknown" or possible < self.max_charges)
+        return bool(self.all_succeed or record.error.code != "outcome_unknown" or possible < self.max_charges)
 
     def _audit_images(self, record: JobRecord, count: int) -> None:
         if record.state != "succeeded":

@@ -14,7 +14,7 @@ import requests
 from retouch import Edit
 from retouch.blobs.interface import content_name
 from retouch.store.ledger import Ledger
-from retouch.store.records import JobRecord
+from retouch.store.records import JobError, JobRecord
 from tests.chaos.faulty_worker import start_odd_worker
 from tests.chaos.stack import FINAL, Stage, a_stage
 from tests.process_watch import eventually
@@ -46,6 +46,10 @@ def record(stage: Stage, job: str) -> JobRecord:
     return stage.records([job])[0]
 
 
+def error_of(stage: Stage, job: str) -> JobError:
+    return record(stage, job).error or JobError("", "", retryable=False)
+
+
 def final(stage: Stage, job: str) -> JobRecord:
     assert eventually(lambda: record(stage, job).state in FINAL)
     return record(stage, job)
@@ -73,11 +77,11 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
-    assert eventually(lambda: (record(stage, job).error or {}).get("code") == code)
+    assert eventually(lambda: error_of(stage, job).code == code)
     make_due(stage, job)
     done = final(stage, job)
     assert (done.state, done.attempt, charged(stage)) == ("succeeded", 1, 1)
-    entries: list[dict[str, Any]] = store_access(stage.queue).jobs.timeline(job)
+    entries: list[Any] = store_access(stage.queue).jobs.timeline(job)
     (waited,) = (entry for entry in entries if entry["type"] == "edit.retrying")
     assert wait_s <= waited["delay_s"] <= wait_s * 1.2
 
@@ -88,7 +92,7 @@ def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
     stage.simulator.faults(next=[{"kind": "processing_forever"}])
     job = enqueue(stage, tenant="patient", deadline_s=3.0)
     done = final(stage, job)
-    assert (done.state, (done.error or {})["code"]) == ("failed", "deadline_passed")
+    assert (done.state, (done.error and done.error.code)) == ("failed", "deadline_passed")
     assert done.resumable
     assert charged(stage) == 1
     assert stage.simulator.books(totals=True)["fetches"] >= 1
@@ -118,7 +122,7 @@ def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> Non
     store_access(stage.queue).client.hset(f"rt:edits:state:{job}", "waits", 20)
     make_due(stage, job)
     done = final(stage, job)
-    assert (done.state, (done.error or {})["code"], done.resumable) == ("failed", "result_lost", False)
+    assert (done.state, (done.error and done.error.code), done.resumable) == ("failed", "result_lost", False)
     assert charged(stage) == 1
 
 
@@ -148,7 +152,7 @@ def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
     stage.simulator.faults(next=[{"output_kind": "same_as_input"}])
     done = final(stage, enqueue(stage, picture_url))
     assert done.state == "succeeded"
-    assert (done.result or {})["warnings"] == ["same_as_input"]
+    assert done.images[0].warnings == ("same_as_input",)
 
 
 def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None:
@@ -157,7 +161,7 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
     stage.simulator.faults(next=[{"kind": "drip", "times": 2}])
     job = enqueue(stage, max_charges=2)
     done = final(stage, job)
-    assert (done.state, (done.error or {})["code"]) == ("failed", "outcome_unknown")
+    assert (done.state, (done.error and done.error.code)) == ("failed", "outcome_unknown")
     assert charged(stage) == 2
     took = [(charge.answered_at or 0.0) - charge.intent_at for charge in done.charges]
     assert all(2.9 <= seconds < 20.0 for seconds in took), "the whole answer would drip for a minute"
@@ -176,7 +180,7 @@ def test_a_download_that_drips_is_tried_again(stage: Stage) -> None:
     stage.simulator.settings(output_bytes_per_s=2_000.0)
     job = enqueue(stage)
     assert eventually(lambda: record(stage, job).state == "retrying")
-    assert "download" in (record(stage, job).error or {})["message"]
+    assert "download" in error_of(stage, job).message
     stage.simulator.settings(output_bytes_per_s=0.0)
     make_due(stage, job)
     assert (final(stage, job).state, charged(stage)) == ("succeeded", 1)

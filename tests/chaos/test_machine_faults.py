@@ -81,7 +81,7 @@ def test_full_and_read_only_store(tmp_path: Path) -> None:
 
         def wait_for_their_images(words: str) -> bool:
             records = stage.records(jobs)
-            stand = {(one.state, (one.error or {}).get("code"), one.resumable) for one in records}
+            stand = {(one.state, (one.error and one.error.code), one.resumable) for one in records}
             return stand == {("retrying", "result_not_yet", True)} and log.read_text().count(words) >= 3
 
         assert eventually(lambda: wait_for_their_images("the disk is full"))

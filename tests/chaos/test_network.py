@@ -97,7 +97,11 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
     records = place.stage.records(jobs)
     assert {record.state for record in records} <= {"queued", "retrying"}
     assert {(record.attempt, sum(charge.possible for charge in record.charges)) for record in records} == {(0, 0)}
-    assert {(record.error or {}).get("code") for record in records} <= {None, "endpoint_unreachable", "endpoint_down"}
+    assert {record.error and record.error.code for record in records} <= {
+        None,
+        "endpoint_unreachable",
+        "endpoint_down",
+    }
     place.client.hset("rt:edits:gate", "open_until", 1)
     assert eventually(lambda: place.gate("open_s") == "20"), "no probe went out"
     place.to_endpoint.heal()
@@ -118,7 +122,7 @@ def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
     assert eventually(lambda: place.stage.simulator.books(totals=True)["charged"] == 4)
     place.to_endpoint.cut()
     assert eventually(lambda: place.states(jobs) == {"failed"})
-    assert {(record.error or {})["code"] for record in place.stage.records(jobs)} == {"outcome_unknown"}
+    assert {(record.error and record.error.code) for record in place.stage.records(jobs)} == {"outcome_unknown"}
     assert place.stage.charged() == [1] * 4
 
 
@@ -143,7 +147,7 @@ def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
     place.stage.settings = place.stage.settings.model_copy(update=near)
     place.stage.worker(10)
     assert eventually(lambda: place.states(jobs) == {"failed"})
-    assert {(record.error or {})["code"] for record in place.stage.records(jobs)} == {"outcome_unknown"}
+    assert {(record.error and record.error.code) for record in place.stage.records(jobs)} == {"outcome_unknown"}
     place.to_redis.heal()
     assert eventually(lambda: place.states(jobs) == {"succeeded"})
     assert place.stage.charged() == [1] * 10

@@ -32,7 +32,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
         stage.worker(70)
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 60
-        assert {record.error["code"] for record in stage.records(jobs) if record.error} == {"outcome_unknown"}
+        assert {record.error.code for record in stage.records(jobs) if record.error} == {"outcome_unknown"}
         assert eventually(lambda: len(stage.sink.events) >= 60)
         assert {event["data"]["job_id"] for event in stage.sink.events} == set(jobs)
 

@@ -107,7 +107,7 @@ def test_failover_under_load(tmp_path: Path) -> None:
         later = start_valkey(tmp_path / "later", free_port())
         stack.callback(later.stop)
         old = store_access(stage.queue).client
-        new = connect(Settings.load(redis_url=f"redis://127.0.0.1:{later.port}/0"))
+        new: Any = connect(Settings.load(redis_url=f"redis://127.0.0.1:{later.port}/0"))
         new.replicaof("127.0.0.1", stage.valkey.port)
         assert eventually(lambda: new.info("replication").get("master_link_status") == "up")
         stage.worker(20)

@@ -9,7 +9,7 @@ from retouch.egress.webhook import CONNECT_TIMEOUT_S, TIMEOUT_S
 from retouch.egress.webhook_body import BODY_MOST_BYTES
 from retouch.events import event_object
 from retouch.states import EVENTS, FINAL_EVENTS
-from retouch.store.records import record_from
+from retouch.store.records import TimelineEntry, record_from
 from retouch.webhooks import TOLERANCE_S
 from retouch_worker.deliveries.schedule import SCHEDULE_S
 from tests.docs.pages import DOCS, blocks, table
@@ -37,7 +37,7 @@ def test_the_example_has_the_members_of_an_event() -> None:
     spec = json.dumps({"edit": shown["data"]["edit"], "tenant": "default", "deadline_s": 60})
     image = {"name": "5f/5f.png", **{name: shown["data"]["result"][name] for name in
              ("sha256", "width", "height", "bytes", "format", "warnings")}}  # fmt: skip
-    entry = {"type": "edit.succeeded", "at": 1.0, "sequence": 2, "result": image}
+    entry: TimelineEntry = {"type": "edit.succeeded", "at": 1.0, "sequence": 2, "result": image}
     ours = event_object(record_from("ed_1", spec, "0", {}), entry, str)
     assert shape(shown) == shape(ours)
 

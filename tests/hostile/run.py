@@ -34,7 +34,7 @@ WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 
 async def work(stage: Stage, seconds: float, seed: int) -> Phase:
     """Let the quiet tenant work for so long, and measure."""
-    client = stage.connections.client
+    client: Any = stage.connections.client
     http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
     quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
     ask(stage.parts["prober"])

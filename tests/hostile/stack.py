@@ -108,7 +108,7 @@ def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
 
 
 def _start(stage: Stage, redis_port: int) -> None:
-    client = stage.connections.client
+    client: Any = stage.connections.client
     client.config_set("slowlog-log-slower-than", 5_000)
     client.config_set("slowlog-max-len", 10_000)
     for tenant in ("quiet", TENANT):

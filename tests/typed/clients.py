@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, assert_type
+from typing import assert_type
 
 from retouch import AsyncEditQueue, AsyncEditResult, AsyncJob, Edit, EditQueue, EditResult, Job, JobState
-
-Event = dict[str, Any]
+from retouch.events import Event
 
 
 def plain(queue: EditQueue, edit: Edit) -> None:

@@ -24,7 +24,8 @@ from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
 from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore
-from retouch.store.redis_client import Client, connect
+from retouch.store.redis_client import connect
+from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retouch.blobs import BlobError, BlobStore
 from retouch.store import keys
 from retouch.store.blob_retention import drop_blob, take_due_blobs, trim_indexes
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 from retouch_worker.logs import log
 
 

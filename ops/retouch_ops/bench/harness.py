@@ -49,7 +49,7 @@ class Harness:
         program = valkey_program(port, self._path / "valkey")
         part = self._run("valkey", program.command)
         self._until(lambda: program.ready is not None and program.ready(), part)
-        self.client = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.client: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

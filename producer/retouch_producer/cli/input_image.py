@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from retouch.addresses import fault_of
 from retouch.blobs import BlobStore, content_name
 from retouch.errors import InvalidEdit
 from retouch.images.validation import ImageFault, ImageLimits, check
-from retouch.settings import Settings
 from retouch.store.blob_retention import keep_blob
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -61,34 +59,23 @@ class InputImage:
         blobs.put(self.read(), self.blob.rpartition(".")[2])
 
 
-def find_input_image(text: str, folder: Path, settings: Settings) -> InputImage:
+def find_input_image(text: str, folder: Path) -> InputImage:
     """
     Read what stands for the picture: a URL, or a path from `folder`.
 
-    Raises `InvalidEdit` for a file that is missing, too large or no whole PNG, JPEG or WebP image, and where the
-    endpoint could not read our link to it.
+    Raises `InvalidEdit` for a file that is missing, too large or no whole PNG, JPEG or WebP image.
     """
     if not text.strip():
         raise InvalidEdit([("init_image", "expected an http(s) URL or a file, got none")])
     if _SCHEME.match(text):
         stem = Path(unquote(urlsplit(text).path)).stem if text.lower().startswith("http") and len(text) < 2048 else ""
         return InputImage(stem, url=text)
-    if not settings.gateway_url:
-        _require_reachable(settings)
     path = folder / Path(text).expanduser()
     data = _read(path, text)
     picture = check(data)
     if isinstance(picture, ImageFault):
         raise InvalidEdit([("init_image", f"{picture.message}, in {_short(text)}")])
     return InputImage(path.stem, path=path, blob=content_name(data, picture.suffix))
-
-
-def _require_reachable(settings: Settings) -> None:
-    if not settings.store.startswith("file:"):
-        return
-    if fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks):
-        advice = "links to a local file start with RETOUCH_PUBLIC_URL, which the endpoint must be able to reach"
-        raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
 
 
 def _read(path: Path, text: str) -> bytes:

@@ -126,7 +126,7 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
     for command in (["edit", URL, "x"], ["jobs"], ["status"], ["cancel", "ed_1"], ["receivers", "list"]):
         ended = typed(*command)
         assert ended.code == 2
-        assert ended.err.startswith("retouch: Redis at 127.0.0.1:1 does not answer")
+        assert ended.err.startswith("retouch: Redis at redis://127.0.0.1:1/0 does not answer")
         assert ended.err.count("\n") == 1
         assert "planted" not in ended.err
 

@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook
 from retouch import Edit, EditQueue, Job, verify_webhook
 from retouch.connections import Connections
 from retouch.outcomes import Fail, Ready
-from retouch.store.deliveries import DeliveryRecord, Settlement
+from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord, Settlement
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.jobs.watch import events_of_all
 from retouch_worker.deliveries.schedule import DeliveryOutcome
@@ -48,7 +48,7 @@ def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRe
     job.cancel()
     claim = stores.deliveries.claim(job.deliveries()[0].id, 15)
     assert claim is not None
-    log = {"at": 1.7e9, "attempt": 1, "status": 410, "trouble": "", "latency_s": 0.1, "excerpt": "gone"}
+    log = DeliveryAttempt(at=1.7e9, attempt=1, status=410, latency_s=0.1, excerpt="gone")
     stores.deliveries.settle(claim, Settlement("dead", 0.0, log))
     return job.deliveries()[0]
 

@@ -79,7 +79,7 @@ def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
     assert record.spec.edit == edit.fields()
     assert (record.spec.tenant, record.spec.priority, record.spec.tags) == ("default", "high", {"order": "17"})
     assert abs(record.created_at - begun_at) < 10
-    assert (record.charges, record.error, record.result, record.attempt) == ((), None, None, 0)
+    assert (record.charges, record.error, record.images, record.attempt) == ((), None, (), 0)
 
 
 def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
@@ -180,8 +180,7 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
     assert events[-1]["data"]["tags"] == {"order": "17"}
     record = job.record()
     assert [charge.certain for charge in record.charges] == [True]
-    assert record.result is not None
-    assert record.result["sha256"] == result.sha256
+    assert [image.sha256 for image in record.images] == [result.sha256]
 
 
 def test_a_record_is_what_the_store_has(
@@ -216,7 +215,7 @@ def test_an_edit_that_fails_says_why(
     with pytest.raises(EditFailed) as told:
         job.result(timeout_s=30)
     assert told.value.job_id == job.id
-    assert told.value.code == job.record().error["code"]
+    assert told.value.code == job.record().error.code
     assert told.value.message
     assert told.value.charges == sum(charge.possible for charge in job.record().charges)
     assert job.state == "failed"

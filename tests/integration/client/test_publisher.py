@@ -69,7 +69,7 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
     """Messages for a silent broker are dropped and said to be; the next ones wait for nobody, until it is well."""
     lost: list[tuple[int, str]] = []
-    store = connect(settings)
+    store: Any = connect(settings)
     store.delete("rt:broker:edits")
     publisher = Publisher(settings, lambda messages, error: lost.append((messages, type(error).__name__)))
     publisher.publish([("edits", "ed_1")])
@@ -94,7 +94,7 @@ def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settin
 def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, settings: Settings) -> None:
     """A restart of the broker between two messages costs neither of them."""
     lost: list[int] = []
-    store = connect(settings)
+    store: Any = connect(settings)
     store.delete("rt:broker:edits")
     publisher = Publisher(settings, lambda messages, _: lost.append(messages))
     publisher.publish([("edits", "ed_1")])

@@ -145,7 +145,7 @@ def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
         kit.rescue()
     record = kit.jobs.record(waiting.id)
     assert record is not None
-    assert (record.state, record.error and record.error["code"]) == ("failed", "deadline_passed")
+    assert (record.state, record.error and record.error.code) == ("failed", "deadline_passed")
     assert kit.state(claim.job) == "running"
     kit.jobs.settle(claim, SUCCEED)
     assert kit.state(claim.job) == "succeeded"

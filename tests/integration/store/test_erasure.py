@@ -13,7 +13,7 @@ from retouch import Edit, EditQueue, JobOptions
 from retouch.blobs import BlobStore, open_blobs
 from retouch.outcomes import Cancel, Image, Ready, Succeed
 from retouch.store.blob_retention import keep_blob, owns_blob, release_blobs
-from retouch.store.deliveries import Settlement
+from retouch.store.deliveries import DeliveryAttempt, Settlement
 from retouch.store.erasure import Erased, erase_tenant
 from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
@@ -192,7 +192,7 @@ def test_deliveries_go_whose_jobs_went_before(kit: LaneKit, blobs: BlobStore) ->
         (delivery,) = kit.deliveries.of_job(job)
         claim = kit.deliveries.claim(delivery.id, 15.0)
         assert claim is not None
-        kit.deliveries.settle(claim, Settlement("delivered", 0.0, {"status": 200}))
+        kit.deliveries.settle(claim, Settlement("delivered", 0.0, DeliveryAttempt(at=1.7e9, attempt=1, status=200)))
         left.append(delivery.id)
         kit.client.delete(f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}")
     assert erase_tenant(kit.client, kit.jobs, blobs, "gone") == Erased(0, 0, 0)

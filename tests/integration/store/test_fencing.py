@@ -204,7 +204,7 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
         ("cancelled", "after_charge"),
         ("cancelled", "before_charge"),
     ]
-    assert records[3].result is not None
+    assert records[3].images
     assert {kit.jobs.cancel(job.id)[0] for job in jobs} == {"final"}
     assert kit.jobs.cancel("ed_none")[0] == "unknown"
 
@@ -221,7 +221,7 @@ def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) ->
     assert kit.jobs.replay(claim.job) == ("replayed", [])
     record = kit.jobs.record(claim.job)
     assert record is not None
-    assert (record.state, record.result and record.result["name"]) == ("succeeded", IMAGE.name)
+    assert (record.state, record.images) == ("succeeded", (IMAGE,))
     assert_consistent(client, [claim.job])
 
 

@@ -277,7 +277,7 @@ class Lane(RuleBasedStateMachine):
     def a_paid_answer_on_record_is_not_given_up(self) -> None:
         for record in self.kit.jobs.records(self.jobs()) if hasattr(self, "kit") else ():
             if record.state == "failed" and record.error and record.resumable:
-                assert record.error["code"] in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
+                assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
         """However the sequence went: with workers that work, everything comes to an end, with each event told once."""

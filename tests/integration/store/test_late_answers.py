@@ -194,7 +194,7 @@ def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
     claim = kit.claim(job)
     assert claim.waits == 2
     kit.jobs.settle(claim, Succeed(IMAGE))
-    entries: list[dict[str, Any]] = kit.jobs.timeline(job)
+    entries: list[Any] = kit.jobs.timeline(job)
     told = [entry["error"]["code"] if entry["type"] == "edit.retrying" else entry["type"] for entry in entries]
     waits = ("queue_full", "endpoint_failed", "endpoint_failed", "queue_full")
     assert told == [*(told for wait in waits for told in ("edit.running", wait)), "edit.running", "edit.succeeded"]

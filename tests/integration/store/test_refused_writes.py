@@ -99,7 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def frail(server: str) -> Iterator[Frail]:
-    client = connect(Settings.load(redis_url=server))
+    client: Any = connect(Settings.load(redis_url=server))
     client.flushdb()
     yield Frail(server, LaneKit(client))
     client.close()
@@ -168,7 +168,7 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
     """Loaded over one connection and called over another, a script is unknown there: it goes there with its text."""
-    client = connect(Settings.load(redis_url=frail.url))
+    client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
     client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()
     assert Lanes(client).heartbeat(15.0, [("edits", "ed_1", 1)]) == ["ed_1"]

@@ -57,7 +57,7 @@ def test_a_hostile_answer_is_a_failed_attempt(kit: LaneKit, tools: DeliveryTools
         run_delivery(item, tools)
         assert len(server.requests) == 1
     told = record(kit, item)
-    assert (told.state, told.attempt, told.log[0]["trouble"]) == ("retrying", 1, trouble)
+    assert (told.state, told.attempt, told.log[0].trouble) == ("retrying", 1, trouble)
     assert kit.dispatched("deliveries") == []
 
 
@@ -70,7 +70,7 @@ def test_whatever_raises_is_a_failed_attempt(
     run_delivery(item, tools)
     told = record(kit, item)
     assert (told.state, told.attempt) == ("retrying", 1)
-    assert (told.log[0]["trouble"], told.log[0]["excerpt"]) == ("raised", "ZeroDivisionError")
+    assert (told.log[0].trouble, told.log[0].excerpt) == ("raised", "ZeroDivisionError")
     assert list(kit.client.scan_iter("rt:deliveries:health:*")) == []
 
 
@@ -102,7 +102,7 @@ def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, tools: DeliveryToo
             die(kit, item)
         run_delivery(item, tools)
         dead = record(kit, item)
-        assert (dead.state, dead.log[0]["trouble"]) == ("dead", "worker after worker died over it")
+        assert (dead.state, dead.log[0].trouble) == ("dead", "worker after worker died over it")
         assert server.requests == []
         kit.deliveries.redeliver(item)
         run_delivery(item, tools)

@@ -191,7 +191,7 @@ def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simu
     for kind, job in jobs.items():
         record = waits_for_its_output(job)
         assert record.error is not None
-        assert record.error["code"] == "result_not_yet"
+        assert record.error.code == "result_not_yet"
         assert record.resumable
         assert job.cancel() == "cancelled"
         assert entry(simulator, kind)["posts"] == 1
@@ -322,7 +322,7 @@ def test_a_closed_queue_leaves_no_connection(redis_url: str, client: Any) -> Non
         queue.enqueue(Edit(prompt="make it winter", init_image="https://pictures.example.com/in.png"))
         assert connected() >= 2
     assert eventually(lambda: connected() == 0)
-    cleaner = connect(Settings.load(redis_url=other))
+    cleaner: Any = connect(Settings.load(redis_url=other))
     cleaner.flushdb()
     cleaner.close()
 

@@ -17,7 +17,7 @@ from retouch.policy import FETCH_TRIES, RetryPolicy, decide
 from retouch.store.blob_retention import owns_blob
 from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
-from retouch.store.records import Claim, checkpoint_from
+from retouch.store.records import Claim, checkpoint_from, images_from
 from retouch_worker.edits.context import EditTools
 from retouch_worker.edits.endpoint import Endpoint
 from retouch_worker.edits.images import EARLY_READS, store_image
@@ -131,7 +131,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
     assert record is not None
     assert record.images == (kept.image, *kept.others)
     (entry,) = [one for one in kit.jobs.timeline(claim.job) if one["type"] == "edit.succeeded"]
-    assert entry["result"] == record.result
+    assert images_from(entry["result"]) == record.images
     for one in record.images:
         assert owns_blob(kit.client, "acme", one.name)
         assert kit.client.zscore(KEPT, one.name) - kit.client.time()[0] > 3_500

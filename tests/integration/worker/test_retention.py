@@ -201,7 +201,7 @@ def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
     """A durable intent is on Redis' disk before the POST; without an append-only file the job waits, nothing counts."""
     with own_valkey(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
-        client = connect(Settings.load(redis_url=url))
+        client: Any = connect(Settings.load(redis_url=url))
         jobs = JobStore(client, retention_s=60.0, durable_intents=True)
         with EditQueue(url) as queue:
             first, second = queue.enqueue_many([Edit(prompt="winter", init_image=PICTURE)] * 2)
@@ -219,7 +219,7 @@ def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
         jobs.settle(claim, decide(GateClosed("not_on_disk"), claim.attempt(), RetryPolicy(), claim.now_at, 0.5))
         record = jobs.record(second.id)
         assert record is not None
-        assert (record.state, record.attempt, record.error and record.error["code"]) == ("retrying", 0, "not_on_disk")
+        assert (record.state, record.attempt, record.error and record.error.code) == ("retrying", 0, "not_on_disk")
         client.close()
 
 

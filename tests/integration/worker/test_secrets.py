@@ -29,7 +29,7 @@ class Watch:
     def __init__(self, url: str) -> None:
         self.commands: list[str] = []
         self.events: list[str] = []
-        self._redis = connect(Settings.load(redis_url=url, redis_timeout_s=60, lease_s=90))  # silence is no fault
+        self._redis: Any = connect(Settings.load(redis_url=url, redis_timeout_s=60, lease_s=90))  # silence is no fault
         self._app = make_app(Settings.load(redis_url=url))
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._monitor), threading.Thread(target=self._capture)]

@@ -86,8 +86,8 @@ def test_every_edit_carries_an_idempotency_key() -> None:
     """An edit without a key of its caller's goes with one of ours, so that a call may be repeated after an outage."""
     mine, others = _wire_item((EDIT, {}), {}), _wire_item((EDIT, {}), {})
     assert mine["idempotency_key"] != others["idempotency_key"]
-    assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"tags": None})["idempotency_key"] == "order 17"
-    assert "tags" not in _wire_item((EDIT, {}), {"tags": None})
+    assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
+    assert "webhook" not in _wire_item((EDIT, {}), {"webhook": None})
 
 
 def test_refusals_of_many_become_one_error() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -57,7 +57,7 @@ def test_a_walk_that_is_left_is_closed() -> None:
     """Who stops half-way through a walk has it closed behind him, as with a plain generator."""
     closed = []
 
-    async def numbers() -> AsyncIterator[int]:
+    async def numbers() -> AsyncGenerator[int, None]:
         try:
             for number in range(10):
                 yield number
@@ -88,9 +88,9 @@ def test_waiting_ends_with_the_signal_or_the_time() -> None:
 
     async def wait(concurrency: Concurrency) -> list[Any]:
         signal = concurrency.signal()
-        await concurrency.wait_for(signal, 0.01)
+        await signal.wait_within(0.01)
         signal.set()
-        await concurrency.wait_for(signal, 60)
+        await signal.wait_within(60)
         await concurrency.yield_control()
         value = await concurrency.run_blocking(divmod, 7, 2)
         await concurrency.close()

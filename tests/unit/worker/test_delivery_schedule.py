@@ -126,7 +126,7 @@ def test_what_follows_an_answer(told: DeliveryOutcome, number: int, by_hand: boo
     assert settlement.disable == (told.status == 410)
     assert settlement.health == ("" if by_hand else "ok" if told.accepted else "failed")
     assert settlement.counts_as_attempt
-    assert settlement.log["attempt"] == number
+    assert settlement.log.attempt == number
 
 
 def test_a_receiver_that_is_off_is_no_attempt() -> None:

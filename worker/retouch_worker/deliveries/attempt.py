@@ -56,7 +56,7 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
         messages = tools.deliveries.settle(claim, settlement)
     tools.publisher.publish(messages)
     log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
-             status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
+             status=settlement.log.status, trouble=settlement.log.trouble)  # fmt: skip
 
 
 def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from retouch.policy import JITTER, jittered
-from retouch.store.deliveries import Settlement
+from retouch.store.deliveries import DeliveryAttempt, Settlement
 
 SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
 """The wait after attempt 1, 2, …, from the end of the failed attempt: ten attempts over more than 75 hours."""
@@ -73,9 +72,15 @@ def settlement_of(
     Failure policy: whatever is not 2xx is tried again, so a receiver may hear of an event twice, never less than once
     within the schedule; then it is kept as a dead letter. 410 means that the receiver wants no more.
     """
-    log: dict[str, Any] = {"at": round(now, 3), "attempt": number, "status": outcome.status, "trouble": outcome.trouble,
-                           "latency_s": round(outcome.elapsed_s, 3), "excerpt": outcome.excerpt,
-                           "by_hand": by_hand}  # fmt: skip
+    log = DeliveryAttempt(
+        at=round(now, 3),
+        attempt=number,
+        status=outcome.status,
+        trouble=outcome.trouble,
+        latency_s=round(outcome.elapsed_s, 3),
+        excerpt=outcome.excerpt,
+        by_hand=by_hand,
+    )
     health = "" if by_hand else "ok" if outcome.accepted else "failed"
     if outcome.accepted:
         return Settlement("delivered", 0.0, log, health=health)
@@ -84,7 +89,7 @@ def settlement_of(
     delay_s = next_delay_s(outcome, number, now, random, age_s)
     if delay_s is None:
         return Settlement("dead", 0.0, log, health=health)
-    return Settlement("retrying", delay_s, {**log, "next_in_s": round(delay_s, 1)}, health=health)
+    return Settlement("retrying", delay_s, replace(log, next_in_s=round(delay_s, 1)), health=health)
 
 
 def undeliverable(reason: str, number: int, now: float) -> Settlement:
@@ -92,6 +97,6 @@ def undeliverable(reason: str, number: int, now: float) -> Settlement:
     return Settlement(
         "dead",
         0.0,
-        {"at": round(now, 3), "attempt": number, "status": None, "trouble": reason},
+        DeliveryAttempt(at=round(now, 3), attempt=number, status=None, trouble=reason),
         counts_as_attempt=False,
     )

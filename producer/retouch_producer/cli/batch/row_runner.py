@@ -12,7 +12,7 @@ from retouch.blobs import BlobMissing
 from retouch.errors import QueueFull, UnknownJob
 from retouch.options import JobOptions
 from retouch.states import JobState
-from retouch.store.records import JobRecord
+from retouch.store.records import JobError, JobRecord
 from retouch_producer.cli.batch.manifest import Entry, Manifest
 from retouch_producer.cli.batch.rows import Row
 from retouch_producer.cli.context import CommandContext
@@ -154,11 +154,11 @@ class BatchRun:
         elif not JobState(record.state).is_final:
             entry.state = "open"
             return False
-        elif record.result:
+        elif record.images:
             self._save(entry, row, record)
         else:
-            error = record.error or {"code": record.state, "message": record.cancelled.replace("_", " ")}
-            entry.fail(error["code"], error["message"])
+            error = record.error or JobError(record.state, record.cancelled.replace("_", " "), retryable=False)
+            entry.fail(error.code, error.message)
         return True
 
     def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
 from retouch.errors import InvalidEdit
-from retouch.settings import Settings
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.input_image import InputImage, find_input_image
@@ -51,7 +50,7 @@ class RowsRefused(WrongUse):
         super().__init__(f"{count} row{' is' if count == 1 else 's are'} wrong, nothing was enqueued:{lines}")
 
 
-def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Callable[[str], str]) -> list[Row]:
+def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
     Read and check a whole file; raises `RowsRefused`, which names every wrong row.
 
@@ -61,7 +60,7 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
     @cache
     def picture(text: str) -> InputImage | InvalidEdit:
         try:
-            return find_input_image(text, file.parent, settings)
+            return find_input_image(text, file.parent)
         except InvalidEdit as error:
             return error
 
@@ -97,7 +96,7 @@ def _row(
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
-    content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.common["tenant"]}
+    content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
     seen[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
     key = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:32]

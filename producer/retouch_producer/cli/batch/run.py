@@ -36,7 +36,7 @@ def run_batch(command: BatchCommand) -> int:
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
-        rows = read_rows(command.file, terms, context.settings, context.input_link)
+        rows = read_rows(command.file, terms, context.input_link)
         with own_folder(folder), _progress(len(rows)) as on_done:
             manifest = Manifest(folder)
             run = BatchRun(context, rows, manifest, folder, on_done)

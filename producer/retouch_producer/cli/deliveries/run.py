@@ -49,7 +49,7 @@ def last_answer(record: DeliveryRecord) -> str:
     if not record.log:
         return "-"
     last = record.log[-1]
-    return str(last["status"] or last.get("trouble") or "-")
+    return str(last.status or last.trouble or "-")
 
 
 def redeliver_all(

@@ -11,6 +11,7 @@ from typing import Any
 
 from retouch.admission import admit
 from retouch.errors import EditCancelled, EditFailed
+from retouch.events import ChargeSummary
 from retouch.handles import Job
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
@@ -43,11 +44,11 @@ def run_edit(command: EditCommand) -> int:
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
-        picture = find_input_image(command.image, Path.cwd(), context.settings)
+        picture = find_input_image(command.image, Path.cwd())
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
         admit(edit, terms)
         try:
-            link = context.keep(picture, terms.common["tenant"])
+            link = context.keep(picture, terms.spec.tenant)
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
         except KeyboardInterrupt:
             print(
@@ -93,7 +94,7 @@ def _tell(context: CommandContext, job: Job, paths: Sequence[Path], as_json: boo
     return 0
 
 
-def charges_line(charges: Mapping[str, float]) -> str:
+def charges_line(charges: ChargeSummary) -> str:
     """Say what a job may have cost: `1`, or `1 to 2`, with the amount where a price is set."""
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"

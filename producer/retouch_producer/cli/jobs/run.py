@@ -31,7 +31,7 @@ def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: i
 
 def _job_row(record: JobRecord) -> tuple[object, ...]:
     charges = charges_line(charge_summary(record.charges, 0.0))
-    note = record.cancelled.replace("_", " ") or (record.error or {}).get("code", "")
+    note = record.cancelled.replace("_", " ") or (record.error.code if record.error else "")
     if record.due_at:
         note = f"{note}, again {ago(record.due_at)}"
     spec = record.spec

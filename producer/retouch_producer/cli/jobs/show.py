@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from retouch.events import Event
 from retouch.store.records import JobRecord
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit.run import charges_line
-from retouch_producer.documents import delivery_document
+from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
@@ -64,7 +65,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def event_line(event: dict[str, Any]) -> str:
+def event_line(event: Document | Event) -> str:
     """Write one event as a line: when, what, and why."""
     error = event["data"]["error"]
     return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")

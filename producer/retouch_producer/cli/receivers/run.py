@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from retouch.errors import InvalidEdit
-from retouch.events import Event, iso
+from retouch.events import iso
 from retouch.store.failing_receivers import FailingReceiver, failures_of
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
@@ -54,7 +54,7 @@ def _row(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool)
     hears = f"{jobs}: {', '.join(receiver.events)}" if receiver.events else jobs
     state = "disabled" if receiver.disabled else "enabled"
     secret = (receiver.secret,) if show_secret else ()
-    trouble = failure_text(failure_document(failing)) if failing else "no"
+    trouble = failure_text(failing) if failing else "no"
     return receiver.id, receiver.tenant, state, hears, receiver.url, trouble, *secret
 
 
@@ -110,7 +110,7 @@ def send_test(identity: str, *, as_json: bool) -> int:
     return 0 if accepted else 1
 
 
-def _test_event(receiver: Receiver) -> Event:
+def _test_event(receiver: Receiver) -> Document:
     data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
     return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
 

@@ -47,5 +47,5 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 def _usual_s(connections: Connections, tenant: str) -> float:
     """How long this tenant's latest edits took, from their start to their end."""
     records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
-    took = [one.finished_at - one.started_at for one in records if one.result and one.finished_at and one.started_at]
+    took = [one.finished_at - one.started_at for one in records if one.images and one.finished_at and one.started_at]
     return max(fmean(took), 0.01) if took else USUAL_S

@@ -22,7 +22,8 @@ from retouch.images.validation import ImageFault, ImageLimits, check
 from retouch.settings import Settings
 from retouch.store.blob_retention import keep_blob, owns_blob
 from retouch.store.links import LinkSigner
-from retouch.store.redis_client import Client, clear_errors
+from retouch.store.redis_client import clear_errors
+from retouch.store.redis_commands import Client
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.limiter import Bulkhead
 

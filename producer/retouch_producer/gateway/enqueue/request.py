@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retouch.admission import Options, ResolvedOptions, admit, resolve_options
@@ -14,7 +14,6 @@ from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.settings import Settings
 from retouch.store.jobs import NewJob
-from retouch.store.records import JobSpec
 from retouch.store.tenants import ApiKey
 
 _EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
@@ -46,9 +45,9 @@ class EnqueueRequest:
 
         It counts as the same request; and as a duplicate of those with the same bytes, words, numbers and receivers.
         """
-        fields, common = self.edit.fields(), self.terms.common
-        spec = JobSpec(**{**common, "edit": {**fields, "init_image": link}, "input": blob})
-        same = [{**fields, "init_image": sha256}, common["receivers"], common["callback"], common["events"]]
+        fields, common = self.edit.fields(), self.terms.spec
+        spec = replace(common, edit={**fields, "init_image": link}, input=blob)
+        same = [{**fields, "init_image": sha256}, common.receivers, common.callback, common.events]
         share_key = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         return self.new._replace(spec_json=spec.to_json(), share_key=share_key)
 

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from retouch.blobs import thumbnail_name
-from retouch.events import event_object, queued_event
+from retouch.events import Event, event_object, queued_event
 from retouch.outcomes import OUTPUTS_MOST
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
@@ -56,7 +56,7 @@ async def read_input(job_id: str, key: Caller, tools: Tools, if_none_match: IfNo
 
 def _image_name(tools: Dependencies, job: str, key: ApiKey, index: int) -> str:
     record = tools.record(job, key)
-    if record.result is None:
+    if not record.images:
         raise ProblemError("no-image-yet", f"the job is {record.state}", retryable=record.state != "failed")
     if index >= len(record.images):
         raise ProblemError("not-found", f"index: expected a number below {len(record.images)}, got {index}")
@@ -84,7 +84,7 @@ def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
         )
 
 
-def events_of(record: JobRecord, tools: Dependencies, after: int = -1) -> list[dict[str, object]]:
+def events_of(record: JobRecord, tools: Dependencies, after: int = -1) -> list[Event]:
     """Build the events of a job above a sequence number, the first of which is `edit.queued`, 0."""
     price = tools.settings.price_per_call
     entries = tools.connections.jobs.timeline(record.id, max(after, 0))

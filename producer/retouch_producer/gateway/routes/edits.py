@@ -101,7 +101,7 @@ async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) ->
 def _new_record(identity: str, spec_json: str) -> JobRecord:
     return JobRecord(
         id=identity, spec=JobSpec.from_json(spec_json), state=JobState.QUEUED.value, created_at=time.time(),
-        started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, result=None, cancelled="",
+        started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, images=(), cancelled="",
         cancel_requested=False, resumable=False,
     )  # fmt: skip
 

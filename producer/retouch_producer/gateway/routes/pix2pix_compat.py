@@ -138,13 +138,13 @@ def _record(tools: Dependencies, job: str, key: ApiKey) -> JobRecord | None:
 
 
 def _reply(record: JobRecord, tools: Dependencies) -> Reply:
-    if record.result is not None and record.finished_at:
+    if record.images and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
         links = [tools.blobs.link(image.name) for image in record.images]
         output = links if len(links) > 1 else links[0]
         return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
-        words = record.error["message"] if record.error else "The request was cancelled"
+        words = record.error.message if record.error else "The request was cancelled"
         return {"status": "failed", "id": record.id, "message": words, "output": ""}
     return {
         "status": "processing",

@@ -15,7 +15,7 @@ from retouch.admission import Options, resolve_options
 from retouch.egress.http import make_session
 from retouch.egress.webhook import post_webhook
 from retouch.errors import InvalidEdit
-from retouch.events import Event, iso
+from retouch.events import iso
 from retouch.ids import receiver_id
 from retouch.store.failing_receivers import failures_of
 from retouch.store.receivers import Receiver
@@ -188,6 +188,6 @@ def _test(tools: Dependencies, receiver: Receiver) -> Document:
     }
 
 
-def _test_event(receiver: Receiver) -> Event:
+def _test_event(receiver: Receiver) -> Document:
     data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
     return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
