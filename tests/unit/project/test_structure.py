@@ -176,7 +176,8 @@ def test_no_sleep_of_a_second_in_tests() -> None:
         and ast.unparse(node.func).endswith("sleep")
         and node.args
         and isinstance(node.args[0], ast.Constant)
-        and float(node.args[0].value) >= 1  # type: ignore[arg-type]
+        and isinstance(node.args[0].value, int | float)
+        and node.args[0].value >= 1
     ]
     assert slept == []
 
