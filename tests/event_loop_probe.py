@@ -50,11 +50,11 @@ def timed_steps() -> Iterator[Steps]:
         steps.wall_s.append(time.perf_counter() - wall_at)
         steps.cpu_s.append(time.thread_time() - cpu_at)
 
-    Handle._run = run  # type: ignore[method-assign, assignment]
+    Handle._run = run  # type: ignore[method-assign, assignment]  # asyncio has no hook for it
     try:
         yield steps
     finally:
-        Handle._run = plain  # type: ignore[method-assign]
+        Handle._run = plain  # type: ignore[method-assign]  # as it was
 
 
 def shop(redis_url: str) -> FastAPI:

@@ -85,9 +85,9 @@ def main() -> int:
         right = time.time
         time.time = lambda: right() + told.clock_ahead_s
     if told.no_more_memory:
-        images.check = starved(check)  # type: ignore[attr-defined]
+        images.check = starved(check)  # type: ignore[attr-defined]  # the name that the module imported
     if told.store_fault:
-        FileBlobs._write = faulty(FileBlobs._write, told.store_fault)  # type: ignore[method-assign]
+        FileBlobs._write = faulty(FileBlobs._write, told.store_fault)  # type: ignore[method-assign]  # for this process alone
     return work(told.worker)
 
 

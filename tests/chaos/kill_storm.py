@@ -40,8 +40,12 @@ TENANTS = ("ann", "bob", "cy")
 SPAM_FILTER_S = 1.0
 CALL_MOST_S = 12.0  # a worker that stood still may bring its answer so late, when its job is long over
 ENDPOINT: dict[str, Any] = {
-    "latency_s": 0.1, "cap": 100, "spam_filter_s": SPAM_FILTER_S, "processing_share": 0.3, "processing_s": 0.3,
-}  # fmt: skip
+    "latency_s": 0.1,
+    "cap": 100,
+    "spam_filter_s": SPAM_FILTER_S,
+    "processing_share": 0.3,
+    "processing_s": 0.3,
+}
 
 
 @dataclass
@@ -105,20 +109,31 @@ class Storm:
 
     def _settings(self, port: int, sim: Simulator, folder: Path) -> Settings:
         return Settings.load(
-            redis_url=f"redis://127.0.0.1:{port}/0", pix2pix_url=sim.pix2pix_url, pix2pix_fetch_url=sim.fetch_url,
-            pix2pix_key="sk-storm", store_url=folder.as_uri() + "/blobs",
+            redis_url=f"redis://127.0.0.1:{port}/0",
+            pix2pix_url=sim.pix2pix_url,
+            pix2pix_fetch_url=sim.fetch_url,
+            pix2pix_key="sk-storm",
+            store_url=folder.as_uri() + "/blobs",
             dangerous_allow_private_networks="127.0.0.0/8",
-            in_flight_limit=24, lease_s=3.0, spam_filter_s=SPAM_FILTER_S, max_charges=self.max_charges,
-            max_attempts=20, backoff_base_s=0.1, backoff_cap_s=0.5, log_level="ERROR",
+            in_flight_limit=24,
+            lease_s=3.0,
+            spam_filter_s=SPAM_FILTER_S,
+            max_charges=self.max_charges,
+            max_attempts=20,
+            backoff_base_s=0.1,
+            backoff_cap_s=0.5,
+            log_level="ERROR",
             pix2pix_timeout_s=CALL_MOST_S - 2,
-        )  # fmt: skip
+        )
 
     def _start(self, settings: Settings, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*(sys.executable, "-m", "tests.chaos.worker_kills", "--kills", str(self.kills)),
-             *("--seed", str(self.seed), "--log", str(log), "--apart-s", str(self.apart_s))],
+            [
+                *(sys.executable, "-m", "tests.chaos.worker_kills", "--kills", str(self.kills)),
+                *("--seed", str(self.seed), "--log", str(log), "--apart-s", str(self.apart_s)),
+            ],
             env=environment_of(settings),
-        )  # fmt: skip
+        )
 
     def _enqueue(self, queue: EditQueue, producers: Producers, log: Path) -> list[str]:
         """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""

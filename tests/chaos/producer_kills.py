@@ -86,9 +86,9 @@ def arm(point: str, log: Path) -> None:
 
     run, send = Script.__call__, RedisTransport._publish
     if step == "enqueue":
-        Script.__call__ = enqueue  # type: ignore[method-assign]
+        Script.__call__ = enqueue  # type: ignore[method-assign]  # wrapped for this process alone
     else:
-        RedisTransport._publish = publish  # type: ignore[method-assign]
+        RedisTransport._publish = publish  # type: ignore[method-assign]  # wrapped for this process alone
 
 
 def extra_of(number: int) -> dict[str, int]:

@@ -31,9 +31,15 @@ from tests.process_watch import eventually
 from tests.store_access import store_access
 
 FAULTS = {
-    "failed": 0.01, "error_503": 0.01, "html_502": 0.005, "reset_after_work": 0.005, "unparseable": 0.005,
-    "queue_full": 0.005, "processing_failed": 0.005, "flagged": 0.005,
-}  # fmt: skip
+    "failed": 0.01,
+    "error_503": 0.01,
+    "html_502": 0.005,
+    "reset_after_work": 0.005,
+    "unparseable": 0.005,
+    "queue_full": 0.005,
+    "processing_failed": 0.005,
+    "flagged": 0.005,
+}
 IN_FLIGHT, LATENCY_S = 24, 0.8  # some 28 jobs a second, about half of what two cores do
 RETENTION_S, DEADLINE_S, SAMPLE_S = 30.0, 120.0, 2.0
 GROWTH_MOST = 1.05  # of the second third

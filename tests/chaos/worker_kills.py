@@ -91,7 +91,7 @@ def bear_witness(intents: Path) -> None:
             file.write(f"{claim.job}\t{claim.fence}\t{os.getpid()}\n")
         return original(self, claim)
 
-    JobStore.intend = intend  # type: ignore[method-assign]
+    JobStore.intend = intend  # type: ignore[method-assign]  # wrapped for this process alone
 
 
 def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:

@@ -82,8 +82,14 @@ def test_each_command_exists(block: Block, words: list[str]) -> None:
 
 def test_the_check_can_fail() -> None:
     """Misspelt commands, options, targets, settings and services are found."""
-    wrong = ["retouch edits", "retouch job X --nowhere", "make nothing", "export RETOUCH_KEY=1", "no_such_command",
-             "docker compose up --scale workers=3"]  # fmt: skip
+    wrong = [
+        "retouch edits",
+        "retouch job X --nowhere",
+        "make nothing",
+        "export RETOUCH_KEY=1",
+        "no_such_command",
+        "docker compose up --scale workers=3",
+    ]
     assert [fault(shlex.split(line)) is None for line in wrong] == [False] * len(wrong)
     assert fault(shlex.split("RETOUCH_PIX2PIX_KEY=x retouch worker --lanes edits")) is None
 

@@ -38,9 +38,13 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
     (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/retouch_ops/samples/portrait.jpg").read_bytes())
     api.post("/v1/receivers", {"url": sink.url + "/first"})
     known = {
-        "GATEWAY": gateway_url, "KEY": api.secret, "OPS_KEY": callers("staff", "ops").secret, "HOOK": sink.url,
-        "PHOTO": simulator.portrait_url, "WAITING": waiting_job(api, simulator),
-    }  # fmt: skip
+        "GATEWAY": gateway_url,
+        "KEY": api.secret,
+        "OPS_KEY": callers("staff", "ops").secret,
+        "HOOK": sink.url,
+        "PHOTO": simulator.portrait_url,
+        "WAITING": waiting_job(api, simulator),
+    }
     for command in COMMANDS:
         told = run(command, known, tmp_path)
         known |= ids_in(told)

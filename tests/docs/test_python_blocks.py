@@ -62,9 +62,16 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
 def test_each_block_runs(
-    page: Path, queue: EditQueue, module_worker: Any, simulator: Simulator, sink: Sink, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, client: Any, gateway_url: str,
-) -> None:  # fmt: skip
+    page: Path,
+    queue: EditQueue,
+    module_worker: Any,
+    simulator: Simulator,
+    sink: Sink,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    client: Any,
+    gateway_url: str,
+) -> None:
     """Whoever copies the page's code, from its first block to its last, gets what the page says."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}

@@ -57,16 +57,30 @@ def error_codes() -> set[str]:
     """The codes with which a job can fail or wait: from the policy, the classification, the store and its scripts."""
     from retouch_worker.edits import classification
 
-    found = {text for name, call in calls("retouch", "worker") if name in CALLS for argument in call.args[:2]
-             for text in texts(argument) if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)}  # fmt: skip
+    found = {
+        text
+        for name, call in calls("retouch", "worker")
+        if name in CALLS
+        for argument in call.args[:2]
+        for text in texts(argument)
+        if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)
+    }
     scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").rglob("*.lua"))
-    return {*found, *policy.GATES, *classification._REFUSING.values(), *dict(classification._WORDS).values(),
-            *re.findall(r"code = '(\w+)'", scripts)}  # fmt: skip
+    return {
+        *found,
+        *policy.GATES,
+        *classification._REFUSING.values(),
+        *dict(classification._WORDS).values(),
+        *re.findall(r"code = '(\w+)'", scripts),
+    }
 
 
 def batch_codes() -> set[str]:
-    return {texts(call.args[0])[0] for name, call in calls("producer/retouch_producer/cli/batch") if name == "fail"
-            and isinstance(call.args[0], ast.Constant)}  # fmt: skip
+    return {
+        texts(call.args[0])[0]
+        for name, call in calls("producer/retouch_producer/cli/batch")
+        if name == "fail" and isinstance(call.args[0], ast.Constant)
+    }
 
 
 def findings() -> set[str]:

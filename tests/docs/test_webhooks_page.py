@@ -35,8 +35,8 @@ def test_the_example_has_the_members_of_an_event() -> None:
     """The event on the page has exactly the members that an event of ours has, at every level."""
     shown = json.loads(blocks(PAGE, "json")[0].code)
     spec = json.dumps({"edit": shown["data"]["edit"], "tenant": "default", "deadline_s": 60})
-    image = {"name": "5f/5f.png", **{name: shown["data"]["result"][name] for name in
-             ("sha256", "width", "height", "bytes", "format", "warnings")}}  # fmt: skip
+    facts = ("sha256", "width", "height", "bytes", "format", "warnings")
+    image = {"name": "5f/5f.png", **{name: shown["data"]["result"][name] for name in facts}}
     entry: TimelineEntry = {"type": "edit.succeeded", "at": 1.0, "sequence": 2, "result": image}
     ours = event_object(record_from("ed_1", spec, "0", {}), entry, str)
     assert shape(shown) == shape(ours)

@@ -21,7 +21,7 @@ TAGS_OF_ONE = 20
 def new_job(peers: str, **spec: object) -> NewJob:
     """Spell a job of the hostile tenant."""
     edit = {"prompt": "make it winter", "init_image": f"{peers}/photo"}
-    text = JobSpec(TENANT, edit, 86_400.0, **spec).to_json()  # type: ignore[arg-type]
+    text = JobSpec(TENANT, edit, 86_400.0, **spec).to_json()  # type: ignore[arg-type]  # fields by name, of several types
     return NewJob(f"ed_{uuid4().hex[:24]}", text, TENANT, "normal", 86_400.0)
 
 
@@ -65,5 +65,5 @@ def _every_job(connections: Connections, count: int, peers: str) -> list[str]:
     ids = []
     with suppress(InvalidEdit):
         for number in range(count):
-            ids.append(connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id)  # noqa: PERF401 - it ends early
+            ids.append(connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id)  # noqa: PERF401 - those before a refusal are kept
     return ids

@@ -81,13 +81,11 @@ BAD = {
     "callback": ([URL, "x", "--callback", "os.system"], "callback: task 'os.system' is not on the allow-list"),
     "tag": ([URL, "x", "--tag", "order"], "--tag: expected name=value, got 'order'"),
     "target": ([URL, "x", "--out", "missing/a.png"], "--out: folder 'missing' does not exist"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_message_and_nothing_is_enqueued(
-    case: str, folder: Path, blobs: Path, client: Any
-) -> None:  # fmt: skip
+def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Path, blobs: Path, client: Any) -> None:
     """Exit 2, one line that names field, value and range; neither a key in the store nor a blob."""
     before = files(blobs)
     arguments, message = BAD[case]
@@ -141,7 +139,7 @@ def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue
 
 def test_a_failed_edit_says_where_to_read_on(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
-) -> None:  # fmt: skip
+) -> None:
     """Behind what happened and what it cost stand the runbook's entry of the code, and the command for the rest."""
     simulator.faults(next=[{"kind": "no_credits"}])
     ended = typed("edit", simulator.portrait_url, "make it winter")
@@ -168,9 +166,7 @@ def test_a_full_disk_loses_no_image(
     assert not [path.name for path in folder.iterdir() if "out.png" in path.name]
 
 
-def test_a_url_is_edited_and_saved(
-    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
-) -> None:  # fmt: skip
+def test_a_url_is_edited_and_saved(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
     """The image lands in the file that was named; the JSON says where, what it cost and what it is."""
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--tag", "order=17", "--json")
     assert ended.code == 0, ended.err
@@ -193,9 +189,7 @@ def test_a_local_file_goes_through_the_blob_store(
         assert size(folder / name) == size(PHOTO)
 
 
-def test_leaving_and_coming_back(
-    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
-) -> None:  # fmt: skip
+def test_leaving_and_coming_back(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
     """`--no-wait` prints the id; `watch` follows it to its end; `job --out` saves the image then."""
     job = typed("edit", simulator.portrait_url, "-", "--no-wait", "--json", given="make it winter").json["id"]
     watched = typed("watch", job, "--json")
@@ -206,9 +200,7 @@ def test_leaving_and_coming_back(
     assert size(folder / "back.png") == size(PHOTO)
 
 
-def test_a_failed_job_is_exit_1(
-    folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
-) -> None:  # fmt: skip
+def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
     """The endpoint's own words are told, in one line or as JSON, and no file is written."""
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
     said = typed("edit", simulator.portrait_url, "make it winter")

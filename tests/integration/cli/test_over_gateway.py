@@ -69,7 +69,7 @@ def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None
 
 def test_a_list_is_one_call_a_page(
     key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
-) -> None:  # fmt: skip
+) -> None:
     """However many jobs it shows, `retouch jobs` asks the gateway once; a batch reads its jobs in one call as well."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
@@ -102,7 +102,7 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
 
 def test_a_job_is_watched_and_looked_into(
     key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
-) -> None:  # fmt: skip
+) -> None:
     """A job is watched to its end, its delivery listed, and what it cost and what the lanes do is told."""
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"
@@ -135,7 +135,7 @@ def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> 
 
 def test_a_batch_runs_and_runs_again(
     key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     """A batch is saved row by row; run again, it repeats and loses nothing."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(3)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
@@ -177,9 +177,7 @@ def test_what_needs_redis_says_so(key: str) -> None:
     assert "RETOUCH_GATEWAY_URL" in ended.err
 
 
-def test_several_images_are_saved(
-    key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
-) -> None:  # fmt: skip
+def test_several_images_are_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
     """Each image of one answer gets a file and an address of its own, from the command, the job and a batch."""
     (tmp_path / "winter-2.png").write_bytes(b"mine")
     ended = typed("edit", simulator.portrait_url, "make it winter", "--samples", "3", "--out", "winter.png", "--json")
@@ -193,9 +191,8 @@ def test_several_images_are_saved(
     urls = [one["url"].partition("/v1")[2] for one in ended.json["results"]]
     assert [f"/v1{url}" for url in urls] == [f"{own}/image", f"{own}/image?index=1", f"{own}/image?index=2"]
     shown = typed("job", job, "--out", "again.png")
-    assert [line.split()[1] for line in shown.out.splitlines() if line.startswith("saved")] == [
-        "again.png", "again-2.png", "again-3.png",
-    ]  # fmt: skip
+    saved = [line.split()[1] for line in shown.out.splitlines() if line.startswith("saved")]
+    assert saved == ["again.png", "again-2.png", "again-3.png"]
     assert shown.out.count("\nurl ") == 3
     rows = [
         {"id": "a", "prompt": "make it spring", "init_image": simulator.portrait_url, "samples": 2},

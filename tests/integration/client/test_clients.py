@@ -100,9 +100,14 @@ def test_nothing_goes_in_for_nothing(queue: Any) -> None:
 
 @pytest.mark.parametrize(
     ("options", "field"),
-    [({"priority": "urgent"}, "priority"), ({"max_charges": 0}, "max_charges"), ({"deadline_s": -1}, "deadline_s"),
-     ({"webhook": "ftp://example.com"}, "webhook"), ({"tags": {"a": "x" * 300}}, "tags")],
-)  # fmt: skip
+    [
+        ({"priority": "urgent"}, "priority"),
+        ({"max_charges": 0}, "max_charges"),
+        ({"deadline_s": -1}, "deadline_s"),
+        ({"webhook": "ftp://example.com"}, "webhook"),
+        ({"tags": {"a": "x" * 300}}, "tags"),
+    ],
+)
 def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, Any], field: str) -> None:
     """A wrong option raises `InvalidEdit` that names it, and nothing is enqueued."""
     with pytest.raises(InvalidEdit) as told:
@@ -185,7 +190,7 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
 
 def test_a_record_is_what_the_store_has(
     queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
-) -> None:  # fmt: skip
+) -> None:
     """A record has everything, whichever way it was read: terms, charges, image; instants to a millisecond."""
     chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
     job = queue.enqueue(edit, webhook=sink.url, **chosen)
@@ -208,7 +213,7 @@ def _instants(record: JobRecord) -> list[float | None]:
 
 def test_an_edit_that_fails_says_why(
     queue: Any, edit: Edit, module_worker: RunningWorker, simulator: Simulator
-) -> None:  # fmt: skip
+) -> None:
     """`EditFailed` has a stable code, the endpoint's words, whether a replay helps, and what may have been charged."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit.model_copy(update={"prompt": "make it winter [[broken]]"}), max_attempts=1)
@@ -281,7 +286,7 @@ def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
 
 def test_deliveries_are_listed_and_sent_again(
     queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker, client: Any
-) -> None:  # fmt: skip
+) -> None:
     """A job's webhook is on record with its attempts, and can be sent again by hand while the job is on record."""
     job = queue.enqueue(edit, webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)

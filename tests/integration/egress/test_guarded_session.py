@@ -39,9 +39,17 @@ def test_downloads_follow_three_redirects(session: requests.Session) -> None:
 
 @pytest.mark.parametrize(
     "to",
-    ["http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "file:///etc/passwd", "http://[::ffff:a00:1]/",
-     "//10.0.0.1/x", "http://user:pw@1.1.1.1/", "http://0x7f.1/", "http://[::1/x"],
-)  # fmt: skip
+    [
+        "http://10.0.0.1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "file:///etc/passwd",
+        "http://[::ffff:a00:1]/",
+        "//10.0.0.1/x",
+        "http://user:pw@1.1.1.1/",
+        "http://0x7f.1/",
+        "http://[::1/x",
+    ],
+)
 def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
     """A redirect to a private address, another scheme or a malformed URL ends the download before any connection."""
     with RawServer(answering(answer(b"", "302 Found", Location=to))) as server:

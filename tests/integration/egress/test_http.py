@@ -34,6 +34,7 @@ from tests.integration.faulty_servers import (
 )
 
 Script = Callable[[RawServer, socket.socket], None]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
@@ -55,14 +56,14 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
         ("half a status line", then_hold(b"HTTP/1.1 2")),
         ("half the headers", then_hold(b"HTTP/1.1 200 OK\r\nContent-Len")),
         ("half a body", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")),
-        ("half a chunk", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal")),
+        ("half a chunk", then_hold(CHUNKED + b"5\r\nhal")),
         ("no end", then_hold(b"HTTP/1.1 200 OK\r\n\r\nand on")),
         ("a status line in drips", then_hold(b"HTTP/1.1 200 ", drip=b"O")),
         ("a header in drips", then_hold(b"HTTP/1.1 200 OK\r\nX: ", drip=b"y")),
         ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
-        ("a chunk in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n999\r\n", drip=b"z")),
-        ("a size in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"0")),
-        ("chunks in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1\r\nz\r\n")),
+        ("a chunk in drips", then_hold(CHUNKED + b"999\r\n", drip=b"z")),
+        ("a size in drips", then_hold(CHUNKED, drip=b"0")),
+        ("chunks in drips", then_hold(CHUNKED, drip=b"1\r\nz\r\n")),
     ],
 )
 def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
@@ -99,24 +100,23 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
         (then_reset(b"HTTP/1.1 200 OK\r\n"), "reset"),
         (then_reset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
         (then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal"), "reset"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"), "reset"),
+        (then_close(CHUNKED + b"5\r\nhal"), "reset"),
+        (then_close(CHUNKED + b"0"), "reset"),
         (then_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 banana\r\n\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 200 " + b"O" * 70_000), "bad_answer"),
         (then_hold(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), "bad_answer"),
         (then_hold(drip=b"HTTP/1.1 100 Continue\r\n\r\n"), "bad_answer"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", drip=b"A: b\r\n"), "bad_answer"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", drip=bytes(4096)), "bad_answer"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"), "bad_answer"),
+        (then_hold(CHUNKED + b"0\r\n", drip=b"A: b\r\n"), "bad_answer"),
+        (then_hold(CHUNKED + b"-1\r\n", drip=bytes(4096)), "bad_answer"),
+        (then_close(CHUNKED + b"-5\r\nhello"), "bad_answer"),
         (answering(answer(status="103 Early Hints")), "bad_answer"),
         (answering(answer(b"\x1f\x8b", Content_Encoding="gzip")), "bad_answer"),
         (answering(answer(b"x" * 10_001)), "too_large"),
         (then_close(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_001), "too_large"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1000\r\n" + b"x" * 4096 + b"\r\n"),
-         "too_large"),
+        (then_hold(CHUNKED, drip=b"1000\r\n" + b"x" * 4096 + b"\r\n"), "too_large"),
     ],
-)  # fmt: skip
+)
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
     """Resets, nonsense and floods are told apart; all of them count as sent, and nothing is sent twice."""
     with RawServer(script) as server:
@@ -169,7 +169,7 @@ def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: p
 
 def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
     """The limit is the largest size that passes, with a length given or in chunks."""
-    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
+    chunked = CHUNKED + b"5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
     with RawServer(answering(answer(b"1234567890"))) as one, RawServer(answering(chunked)) as two:
         assert got(post(session, one.url(), max_bytes=10)).body == b"1234567890"
         assert got(post(session, two.url(), max_bytes=10)).body == b"1234567890"

@@ -41,9 +41,8 @@ def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) 
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
     assert again.json()["replayed"] is True
-    told = problem(api.post("/v1/edits", edit_body(steps=21), headers={"Idempotency-Key": "order 17"}),
-                   "idempotency-conflict", 422)  # fmt: skip
-    assert told["charged"] is False
+    other = api.post("/v1/edits", edit_body(steps=21), headers={"Idempotency-Key": "order 17"})
+    assert problem(other, "idempotency-conflict", 422)["charged"] is False
     assert len(api.get("/v1/edits").json()["data"]) == 1
 
 
@@ -134,9 +133,8 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
             break
     assert sorted(walked) == sorted(item["id"] for item in items)
     assert len(api.get("/v1/edits", params={"tag": "n=1", "limit": 100}).json()["data"]) == 8
-    assert api.get("/v1/edits", params={"state": "failed"}).json() == {
-        "data": [], "has_more": False, "next_cursor": None,
-    }  # fmt: skip
+    nothing = {"data": [], "has_more": False, "next_cursor": None}
+    assert api.get("/v1/edits", params={"state": "failed"}).json() == nothing
     assert api.get("/v1/edits", params={"since": "2100-01-01T00:00:00Z"}).json()["data"] == []
     problem(api.get("/v1/edits", params={"cursor": "x"}), "invalid-request", 422)
     problem(api.get("/v1/edits", params={"since": "soon"}), "invalid-request", 422)
@@ -209,8 +207,8 @@ def test_duplicates_share_one_job(
     TenantStore(client).set_tenant("globex", share_duplicates=True)
     sharing = callers("globex")
     first = sharing.post("/v1/edits", edit_body()).json()
-    second = sharing.post("/v1/edits", edit_body(init_image=simulator.portrait_url + "?again"),
-                          headers={"Idempotency-Key": "mine"}).json()  # fmt: skip
+    same_bytes = edit_body(init_image=simulator.portrait_url + "?again")
+    second = sharing.post("/v1/edits", same_bytes, headers={"Idempotency-Key": "mine"}).json()
     assert (second["id"], second["shared"], first["shared"]) == (first["id"], True, False)
     assert sharing.post("/v1/edits", edit_body(steps=21)).json()["id"] != first["id"]
     problem(

@@ -157,12 +157,19 @@ def test_doubtful_framing(
     assert jobs_of(client) == 0
 
 
-@pytest.mark.parametrize("head", [
-    b"POST /v1/edits HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST /v1/edits HTTP/1.0\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-])  # fmt: skip
+POST_1_0 = b"POST /v1/edits HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"
+CONNECT = b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        POST_1_0 + b"Connection: keep-alive\r\n\r\n",
+        POST_1_0 + b"Connection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        CONNECT + b"\r\n",
+        CONNECT + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+)
 def test_no_tunnel_and_no_chunks_of_old(
     head: bytes, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:

@@ -201,9 +201,8 @@ def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: C
     assert {event["data"]["job_id"] for event in seen} == {done["id"]}
     assert seen[-1]["type"] == "edit.succeeded"
     assert seen[-1]["id"] == f"evt_{done['id'].removeprefix('ed_')}-{len(seen)}"
-    assert api.get("/v1/events", params={"after": cursor}).json() == {
-        "data": [], "has_more": False, "next_cursor": cursor,
-    }  # fmt: skip
+    nothing_new = {"data": [], "has_more": False, "next_cursor": cursor}
+    assert api.get("/v1/events", params={"after": cursor}).json() == nothing_new
     everything = callers("staff", "ops").get("/v1/events", params={"limit": 1000}).json()["data"]
     assert len({event["data"]["job_id"] for event in everything}) == 2
     problem(api.get("/v1/events", params={"after": "yesterday"}), "invalid-request", 422)

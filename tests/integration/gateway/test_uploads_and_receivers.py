@@ -88,9 +88,13 @@ def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) ->
 def test_receivers_that_are_refused(api: Api) -> None:
     """A private address, an unknown event, another tenant and a field too many are named; nothing is made."""
     wrongs: list[Any] = [
-        {"url": "http://10.0.0.1/"}, {"url": 7}, {}, {"url": "http://example.com", "events": ["edit.lost"]},
-        {"url": "http://example.com", "tenant": "globex"}, {"url": "http://example.com", "secret": "x"},
-    ]  # fmt: skip
+        {"url": "http://10.0.0.1/"},
+        {"url": 7},
+        {},
+        {"url": "http://example.com", "events": ["edit.lost"]},
+        {"url": "http://example.com", "tenant": "globex"},
+        {"url": "http://example.com", "secret": "x"},
+    ]
     for wrong in wrongs:
         assert problem(api.post("/v1/receivers", wrong), "invalid-request", 422)["faults"]
     assert api.get("/v1/receivers").json()["data"] == []

@@ -23,8 +23,13 @@ def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> Non
     planted = {"RETOUCH_PIX2PIX_KEY": "sk-planted", "RETOUCH_STORE_URL": "s3://nowhere", "RETOUCH_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", "demo"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=own_environment(**planted), timeout=110,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=own_environment(**planted),
+        timeout=110,
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "edit.succeeded" in ended.stdout
     assert "verified by retouch.verify_webhook" in ended.stdout

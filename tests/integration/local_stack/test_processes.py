@@ -16,11 +16,12 @@ from retouch_ops import parent_death
 from retouch_ops.processes import Group, NotReady, Program, pause_s
 from tests.process_watch import alive, eventually
 
-SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+# `signal.pause` returns only after a handler has run; these programs have none and wait until a signal ends them.
+IDLE = [sys.executable, "-c", "import signal; signal.pause()"]
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()",
 ]
 
 
@@ -46,16 +47,16 @@ def group(lines: list[str]) -> Iterator[Group]:
 
 
 def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -> None:
-    """A child that had lived a while comes back with a new pid, and one line says how it died."""
-    group.start(Program("sleeper", SLEEPER))
-    first = group.pids["sleeper"]
+    """A child that had run for a minute comes back with a new pid, and one line says how it died."""
+    group.start(Program("idle", IDLE))
+    first = group.pids["idle"]
     group.children[0].started_at -= 60
     os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: watched(group).pids.get("sleeper", first) != first)
-    told = [line for line in lines if "sleeper died" in line]
-    assert len(told) == 1
-    assert "killed by SIGKILL" in told[0]
-    assert "started again at once" in told[0]
+    assert eventually(lambda: watched(group).pids.get("idle", first) != first)
+    deaths = [line for line in lines if "idle died" in line]
+    assert len(deaths) == 1
+    assert "killed by SIGKILL" in deaths[0]
+    assert "started again at once" in deaths[0]
 
 
 def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: list[str]) -> None:
@@ -79,7 +80,7 @@ def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) 
 
 def test_not_ready_in_time_leaves_nothing_running(group: Group) -> None:
     """A program that never gets ready is an error that names it, after everything was stopped."""
-    group.start(Program("never", SLEEPER, ready=lambda: False))
+    group.start(Program("never", IDLE, ready=lambda: False))
     pid = group.pids["never"]
     with pytest.raises(NotReady, match="never"):
         group.wait_ready(0.2)
@@ -96,12 +97,12 @@ def test_signals_stop_all_once() -> None:
     """SIGTERM to the parent stops the children in reverse order of their waves and ends the parent with code 0."""
     code = """
 import sys; from retouch_ops.processes import Group, Program
-tell = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print(sys.argv[1], 'ends', flush=True) or 0))"
-tell += "; print(sys.argv[1], 'runs', flush=True); time.sleep(60)"
+child = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(sys.argv[1], 'runs', flush=True); "
+child += "signal.sigwait([15]); print(sys.argv[1], 'ends', flush=True)"
 group = Group(lambda line: print(line, flush=True), lambda line: print(line, flush=True))
 with group.listening():
-    group.start(Program("first", [sys.executable, "-c", tell, "first"]))
-    group.start(Program("second", [sys.executable, "-c", tell, "second"]))
+    group.start(Program("first", [sys.executable, "-c", child, "first"]))
+    group.start(Program("second", [sys.executable, "-c", child, "second"]))
     group.supervise()
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -122,8 +123,8 @@ def test_a_tied_command_dies_with_its_parent(way: str) -> None:
     tied = f"""
 import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
 run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "
-run += "tell = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'; "
-run += "parent_death.{way}(int(sys.argv[2]), 9, [sys.executable, '-c', tell])"
+run += "child = 'import os, signal; print(os.getpid(), flush=True); signal.pause()'; "
+run += "parent_death.{way}(int(sys.argv[2]), 9, [sys.executable, '-c', child])"
 subprocess.Popen([sys.executable, "-c", run, sys.path[0], str(os.getpid())]).wait()
 """
     parent = subprocess.Popen([sys.executable, "-c", tied], stdout=subprocess.PIPE, text=True)

@@ -209,7 +209,9 @@ def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) ->
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     tell(kit, kit.deliveries.of_job(first)[0].id, 410)
-    assert kit.receivers.get(receiver.id).disabled  # type: ignore[union-attr]
+    gone = kit.receivers.get(receiver.id)
+    assert gone is not None
+    assert gone.disabled
     assert [raw["type"] for _, raw in client.xrange("rt:feed")][-1] == "receiver.disabled"
     claimed = claim(kit, kit.deliveries.of_job(second)[0].id)
     kit.deliveries.settle(claimed, undeliverable("the receiver is switched off", 1, 0.0))

@@ -70,7 +70,7 @@ Move = TypeVar("Move")
 
 def by_hand(move: Move) -> Move:
     """The same move with a wait that no slow machine sees the end of: what is due is chosen by the hand alone."""
-    return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]
+    return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
 @dataclass
@@ -189,9 +189,10 @@ class Lane(RuleBasedStateMachine):
             truth.maybe_billed += kind not in ("refused", "failed")
             worker.outcome, worker.step = answer, "answer"
         elif worker.step == "answer":
-            kind, paid = charge_kind(worker.outcome), isinstance(worker.outcome, Ready | Processing)  # type: ignore[arg-type]
+            checkpoint = worker.outcome if isinstance(worker.outcome, Ready | Processing) else None
+            kind = charge_kind(worker.outcome)  # type: ignore[arg-type]  # `answers` has outcomes of a POST alone
             health = HEALTH.get(type(worker.outcome), "alive")
-            self.messages += self.kit.jobs.answer(claim, kind, worker.outcome if paid else None, health)[0]  # type: ignore[arg-type]
+            self.messages += self.kit.jobs.answer(claim, kind, checkpoint, health)[0]
             worker.step = "keep" if isinstance(worker.outcome, Ready) else "settle"
         elif worker.step == "look":
             worker.outcome = look

@@ -149,9 +149,15 @@ def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Pat
     ],
 )
 def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
-    shop: Shop, queue: Any, worker: Callable[..., RunningWorker], gateway_url: str, tmp_path: Path,
-    point: str, passes: int, statuses: list[str],
-) -> None:  # fmt: skip
+    shop: Shop,
+    queue: Any,
+    worker: Callable[..., RunningWorker],
+    gateway_url: str,
+    tmp_path: Path,
+    point: str,
+    passes: int,
+    statuses: list[str],
+) -> None:
     """Killed by SIGKILL anywhere between refusal and second answer: the original link is never asked for again."""
     settings = queue.settings.model_copy(update={"public_url": gateway_url, "lease_s": 3.0})
     log = tmp_path / "deaths"

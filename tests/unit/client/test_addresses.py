@@ -100,9 +100,24 @@ def test_malformed_urls_are_refused(url: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["2130706433", "0x7f000001", "017700000001", "0177.0.0.1", "0x7f.0.0.1", "127.1", "127.0.1", "127.0.0.1.", "0",
-     "127.0.0.01", "1.1.1", "256.1.1.1", "1.2.3.4.5", "example.0x1", "0x"],
-)  # fmt: skip
+    [
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.0.0.1.",
+        "0",
+        "127.0.0.01",
+        "1.1.1",
+        "256.1.1.1",
+        "1.2.3.4.5",
+        "example.0x1",
+        "0x",
+    ],
+)
 def test_numbers_that_are_no_dotted_quad_are_refused(host: str) -> None:
     """Decimal, octal, hex and short forms of IPv4 never reach a resolver, even where every network is allowed."""
     assert "four decimal numbers" in str(fault_of(f"http://{host}/"))
@@ -110,14 +125,55 @@ def test_numbers_that_are_no_dotted_quad_are_refused(host: str) -> None:
 
 
 PRIVATE = [
-    "0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.254", "169.254.169.254", "172.16.0.1",
-    "192.0.0.9", "192.0.2.1", "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.168.1.1", "192.175.48.1",
-    "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
-    "168.63.129.16", "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:a9fe:a9fe",
-    "::ffff:0:7f00:1", "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "100::1", "2001::1", "2001:1::1", "2001:db8::1",
-    "2002:7f00:1::", "2002:101:101::", "2620:4f:8000::1", "3fff::1", "4000::1", "5f00::1", "fc00::1", "fd12::1",
-    "fe80::1", "fec0::1", "ff02::1", "fe80::1%eth0", "2606:4700::1111%1",
-]  # fmt: skip
+    "0.0.0.0",
+    "10.0.0.1",
+    "100.64.0.1",
+    "127.0.0.1",
+    "127.255.255.254",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.0.0.9",
+    "192.0.2.1",
+    "192.31.196.1",
+    "192.52.193.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "192.175.48.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.1.1.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "168.63.129.16",
+    "::",
+    "::1",
+    "::7f00:1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:a9fe:a9fe",
+    "::ffff:0:7f00:1",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::a00:1",
+    "100::1",
+    "2001::1",
+    "2001:1::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "2002:101:101::",
+    "2620:4f:8000::1",
+    "3fff::1",
+    "4000::1",
+    "5f00::1",
+    "fc00::1",
+    "fd12::1",
+    "fe80::1",
+    "fec0::1",
+    "ff02::1",
+    "fe80::1%eth0",
+    "2606:4700::1111%1",
+]
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -141,9 +197,19 @@ def test_public_addresses_are_vetted(address: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST", "a.localhost", "printer.local", "db.internal", "metadata.google.internal", "redis",
-     "nas.lan", "router.home.arpa", "host.localdomain"],
-)  # fmt: skip
+    [
+        "localhost",
+        "LOCALHOST",
+        "a.localhost",
+        "printer.local",
+        "db.internal",
+        "metadata.google.internal",
+        "redis",
+        "nas.lan",
+        "router.home.arpa",
+        "host.localdomain",
+    ],
+)
 def test_private_names_are_refused_at_the_door(host: str) -> None:
     """Names that only a private network knows are refused, unless a network is allowed that they may lie in."""
     assert "private network" in str(fault_of(f"http://{host}/"))

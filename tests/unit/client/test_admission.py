@@ -101,7 +101,7 @@ def test_all_faults_come_at_once() -> None:
     """Three wrong fields are three faults of one error; missing ones say so."""
     assert set(faults_of(prompt="", steps=0, guidance_scale="7x")) == {"prompt", "steps", "guidance_scale"}
     with pytest.raises(InvalidEdit, match=r"init_image: expected a value, got none; prompt: |prompt: expected a value"):
-        Edit()  # type: ignore[call-arg]
+        Edit()  # type: ignore[call-arg]  # both are missing on purpose
 
 
 def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:

@@ -29,12 +29,22 @@ from retouch_producer.gateway.http.errors import KINDS, ProblemError
 
 EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 ERRORS = {
-    "unauthorized": Unauthorized, "forbidden": Unauthorized, "not-found": UnknownJob, "conflict": StateConflict,
-    "no-image-yet": StateConflict, "idempotency-conflict": IdempotencyConflict, "backlog-full": QueueFull,
-    "budget-spent": QueueFull, "too-many-at-once": QueueFull, "invalid-request": InvalidEdit,
-    "input-unreadable": InvalidEdit, "slow-body": StoreUnavailable, "store-unavailable": StoreUnavailable,
-    "internal": StoreUnavailable, "image-store-unavailable": BlobError,
-}  # fmt: skip
+    "unauthorized": Unauthorized,
+    "forbidden": Unauthorized,
+    "not-found": UnknownJob,
+    "conflict": StateConflict,
+    "no-image-yet": StateConflict,
+    "idempotency-conflict": IdempotencyConflict,
+    "backlog-full": QueueFull,
+    "budget-spent": QueueFull,
+    "too-many-at-once": QueueFull,
+    "invalid-request": InvalidEdit,
+    "input-unreadable": InvalidEdit,
+    "slow-body": StoreUnavailable,
+    "store-unavailable": StoreUnavailable,
+    "internal": StoreUnavailable,
+    "image-store-unavailable": BlobError,
+}
 
 
 def answer_of(name: str, **more: Any) -> Answer:

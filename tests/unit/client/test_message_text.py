@@ -25,9 +25,13 @@ def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]
     with Connection("memory://") as connection, connection.channel() as channel:
         channel.queue_declare(lane)
         Producer(channel).publish(
-            message.body, exchange="", routing_key=lane, serializer="json", headers=message.headers,
+            message.body,
+            exchange="",
+            routing_key=lane,
+            serializer="json",
+            headers=message.headers,
             **message.properties,
-        )  # fmt: skip
+        )
         raw: dict[str, Any] = channel._get(lane)
     return raw
 

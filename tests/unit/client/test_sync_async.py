@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -67,7 +67,8 @@ def test_a_walk_that_is_left_is_closed() -> None:
     assert list(iterate_sync(numbers())) == list(range(10))
     walk = iterate_sync(numbers())
     assert next(walk) == 0
-    walk.close()  # type: ignore[attr-defined]
+    assert isinstance(walk, Generator)
+    walk.close()
     assert closed == [True, True]
 
 

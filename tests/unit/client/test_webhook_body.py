@@ -21,15 +21,21 @@ def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: boo
     """An event of an edit as large as it may be, spelt with one letter."""
     image = {"url": "https://retouch.example/files/" + "a" * 300, "thumbnail_url": "b" * 300, "sha256": "c" * 64}
     data = {
-        "job_id": "ed_1", "sequence": 2, "state": "failed" if failed else "succeeded", "tenant": "t" * 64,
+        "job_id": "ed_1",
+        "sequence": 2,
+        "state": "failed" if failed else "succeeded",
+        "tenant": "t" * 64,
         "tags": {f"{number:03}{letter * 97}": letter * 100 for number in range(tags)},
         "edit": {
-            "prompt": letter * PROMPT_MOST, "init_image": LARGEST_URL, "steps": 20, "extra": {"x": "y" * extra_bytes},
+            "prompt": letter * PROMPT_MOST,
+            "init_image": LARGEST_URL,
+            "steps": 20,
+            "extra": {"x": "y" * extra_bytes},
         },
         "result": None if failed else image,
         "results": [image] * results,
         "error": {"code": "x", "message": letter * 500, "retryable": False} if failed else None,
-    }  # fmt: skip
+    }
     return {"type": "edit.failed", "timestamp": "2026-11-22T09:03:47.030Z", "data": data}
 
 
@@ -66,10 +72,11 @@ def test_the_largest_edit_keeps_the_start_of_each_part(letter: str) -> None:
 
 def test_a_body_that_fits_is_not_touched() -> None:
     """An event of 20,000 bytes goes out whole; one byte more loses `extra` alone."""
-    whole = {"type": "edit.running", "timestamp": "", "data": {"tags": {}, "edit": {"prompt": "p", "extra": {"x": ""}}}}
+    data: dict[str, Any] = {"tags": {}, "edit": {"prompt": "p", "extra": {"x": ""}}}
+    whole = {"type": "edit.running", "timestamp": "", "data": data}
     room = BODY_MOST_BYTES - len(event_body(whole))
-    whole["data"]["edit"]["extra"]["x"] = "y" * room  # type: ignore[index]
+    data["edit"]["extra"]["x"] = "y" * room
     assert json.loads(event_body(whole)) == whole
     assert len(event_body(whole)) == BODY_MOST_BYTES
-    whole["data"]["edit"]["extra"]["x"] += "y"  # type: ignore[index]
+    data["edit"]["extra"]["x"] += "y"
     assert json.loads(event_body(whole))["data"]["truncated"] == ["edit.extra"]

@@ -38,10 +38,14 @@ class Gateway:
     def request(self) -> asyncio.Task[None]:
         """Send a request."""
 
+        async def receive() -> Any:
+            """Return an empty body."""
+            return {"type": "http.request"}
+
         async def send(_: Any) -> None:
             """Take the answer."""
 
-        return asyncio.create_task(self._app({"type": "http"}, None, send))  # type: ignore[arg-type]
+        return asyncio.create_task(self._app({"type": "http"}, receive, send))
 
 
 async def settled() -> None:

@@ -41,12 +41,15 @@ def jpeg(scans: bytes, side: int = 1_000, frame: int = 0xC2) -> bytes:
     return b"\xff\xd8" + tables + head + segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\0") + scans + b"\xff\xd9"
 
 
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a PNG chunk: length, name, data, checksum."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def png(*between: tuple[bytes, bytes], after: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     head = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
     chunks = [head, *between, (b"IDAT", zlib.compress(bytes([0, *range(8)]) * 8)), *after, (b"IEND", b"")]
-    parts = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-             for name, data in chunks]  # fmt: skip
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
 
 
 @pytest.fixture
@@ -149,11 +152,16 @@ def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("kind", "mode", "options"),
     [
-        ("PNG", "P", {"transparency": 3}), ("PNG", "RGBA", {"dpi": (300, 300)}), ("PNG", "1", {}), ("JPEG", "RGB", {}),
-        ("JPEG", "CMYK", {"progressive": True}), ("JPEG", "L", {"comment": b"words", "icc_profile": bytes(70_000)}),
-        ("JPEG", "RGB", {"restart_marker_blocks": 2}), ("WEBP", "RGBA", {"lossless": True}),
+        ("PNG", "P", {"transparency": 3}),
+        ("PNG", "RGBA", {"dpi": (300, 300)}),
+        ("PNG", "1", {}),
+        ("JPEG", "RGB", {}),
+        ("JPEG", "CMYK", {"progressive": True}),
+        ("JPEG", "L", {"comment": b"words", "icc_profile": bytes(70_000)}),
+        ("JPEG", "RGB", {"restart_marker_blocks": 2}),
+        ("WEBP", "RGBA", {"lossless": True}),
     ],
-)  # fmt: skip
+)
 def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[str, object]) -> None:
     """The file that is decoded holds the same pixels as the one that came."""
     data = saved(noise(mode), kind, **options)

@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import grimp
+import pytest
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("retouch", "producer", "worker", "ops")
@@ -28,6 +29,8 @@ ROOMS = {
 # Spelled in halves, so that this file does not find itself.
 LOOSE_ENDS = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "NotImplemented" + "Error", "pragma: no " + "cover"]))
 DODGES = re.compile(r"pytest\.(mark\.)?(" + "|".join(["sk" + "ip", "xf" + "ail", "import" + "orskip"]) + ")")
+
+SLEEP = re.compile(r"\bsleep\(\s*[1-9]")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -167,18 +170,22 @@ def test_no_loose_ends() -> None:
 
 
 def test_no_sleep_of_a_second_in_tests() -> None:
-    """Tests wait for a condition, never for a second to pass."""
+    """Tests, and the programs that they hold as text, wait for a condition, never for a second to pass."""
     slept = [
-        named(path, node)
+        f"{path.relative_to(ROOT)}:{number}"
         for path in sources("tests")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith("sleep")
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
-        and float(node.args[0].value) >= 1  # type: ignore[arg-type]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if SLEEP.search(line)
     ]
     assert slept == []
+
+
+@pytest.mark.parametrize("seconds", ["1", "60", "2.5", " 3 "])
+def test_the_check_finds_sleeps(seconds: str) -> None:
+    """A sleep of a second or more is found, in code and in the text of a program; half a second is none."""
+    assert SLEEP.search(f"time.sleep({seconds})")
+    assert SLEEP.search(f"run('import time; time.sleep({seconds})')")
+    assert not SLEEP.search("sleep(0.5)")
 
 
 def test_no_folder_of_tests_shadows_a_package() -> None:

@@ -104,9 +104,12 @@ def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
 
 @pytest.mark.parametrize(
     "date",
-    ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 99999999999999999:00:00 GMT",
-     "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"],
-)  # fmt: skip
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2024 99999999999999999:00:00 GMT",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+    ],
+)
 def test_a_retry_after_beyond_all_calendars_is_ignored(date: str) -> None:
     """A date whose numbers no clock can hold leaves the schedule as it is."""
     assert retry_after_s(date, NOW) is None
