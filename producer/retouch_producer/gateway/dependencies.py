@@ -72,8 +72,8 @@ class Dependencies:
         described = job_document(record, self.blobs.link, self.settings.price_per_call)
         own = f"/v1/edits/{record.id}"
         parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
-        links = {"self": own, **{part: f"{own}/{part}" for part in parts}}
-        links["input"] = f"{own}/input" if record.spec.input else None  # type: ignore[assignment]
+        links: dict[str, str | None] = {"self": own, **{part: f"{own}/{part}" for part in parts}}
+        links["input"] = f"{own}/input" if record.spec.input else None
         return {**described, "replayed": replayed, "shared": shared, "links": links}
 
     async def close(self) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.output_file import write_whole
@@ -60,8 +59,8 @@ class Manifest:
 
     def _read(self) -> dict[str, Entry]:
         try:
-            raw: dict[str, Any] = json.loads(self.path.read_text())
-            return {key: Entry(**entry) for key, entry in raw["rows"].items()}
+            rows = json.loads(self.path.read_text())["rows"]
+            return {key: Entry(**entry) for key, entry in rows.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

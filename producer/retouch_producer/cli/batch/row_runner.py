@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from retouch.batches import batched
 from retouch.blobs import BlobMissing
@@ -50,7 +50,7 @@ class BatchRun:
         """Give what is known of a row; a new row is planned."""
         return self.manifest.entries.setdefault(row.key, Entry())
 
-    def go(self, options: dict[str, Any], *, retry_failed: bool) -> None:
+    def go(self, options: JobOptions, *, retry_failed: bool) -> None:
         """
         Bring every row to its end: saved or failed. May be killed anywhere, and run again.
 
@@ -97,7 +97,7 @@ class BatchRun:
         paths = {self.folder / name: size for name, size in files.items()}
         return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
-    def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
+    def _enqueue(self, rows: Sequence[Row], options: JobOptions) -> None:
         requests = []
         for row in rows:
             entry = self.entry(row)

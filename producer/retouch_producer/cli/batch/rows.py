@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
@@ -23,6 +23,11 @@ from retouch_producer.cli.output_file import safe
 
 COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
+
+Values = Mapping[str, object]
+"""The cells of one row by their column, as read from the file."""
+LineFault = tuple[int, str]
+"""A line number of the file, counted from 1, and what is wrong there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Row:
 class RowsRefused(WrongUse):
     """Some rows are wrong; nothing was enqueued. `faults` holds a line number and a message for each."""
 
-    def __init__(self, faults: list[tuple[int, str]]) -> None:
+    def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
         lines = "".join(f"\n  line {line}: {message}" for line, message in faults)
         count = len({line for line, _ in faults})
@@ -65,7 +70,7 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
         except InvalidEdit as error:
             return error
 
-    faults: list[tuple[int, str]] = []
+    faults: list[LineFault] = []
     seen: Counter[str] = Counter()
     rows: list[Row] = []
     for line, values in _values(file, faults):
@@ -91,9 +96,7 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
     return rows
 
 
-def _row(
-    line: int, values: Mapping[str, Any], edit: Edit, picture: InputImage, terms: ResolvedOptions, seen: Counter[str]
-) -> Row:
+def _row(line: int, values: Values, edit: Edit, picture: InputImage, terms: ResolvedOptions, seen: Counter[str]) -> Row:
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
@@ -105,7 +108,7 @@ def _row(
     return Row(line, name or f"line {line}", stem, key, edit, picture)
 
 
-def _same_names(rows: list[Row]) -> list[tuple[int, str]]:
+def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
@@ -115,7 +118,7 @@ def _same_names(rows: list[Row]) -> list[tuple[int, str]]:
     return faults
 
 
-def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     """Give each row's line number and values; what cannot be read as a row becomes a fault."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
@@ -134,7 +137,7 @@ def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Ma
         raise WrongUse(f"{str(file)!r} is not UTF-8 text") from None
 
 
-def _csv_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     reader = csv.DictReader(lines, strict=True)
     try:
         if unknown := [name for name in reader.fieldnames or () if name not in COLUMNS]:
@@ -150,7 +153,7 @@ def _csv_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[in
         faults.append((reader.line_num, f"is no CSV: {error}"))
 
 
-def _json_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue

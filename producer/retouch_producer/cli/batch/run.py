@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.batches import batched
+from retouch.options import JobOptions
 from retouch_producer.cli.batch.manifest import Manifest, own_folder
 from retouch_producer.cli.batch.row_runner import BatchRun
 from retouch_producer.cli.batch.rows import Row, read_rows
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.documents import Document
 
 INTERRUPTED = 130
 
@@ -26,7 +27,7 @@ class BatchCommand:
 
     file: Path
     out: Path | None
-    options: Mapping[str, Any]
+    options: JobOptions
     retry_failed: bool
     as_json: bool
 
@@ -41,7 +42,7 @@ def run_batch(command: BatchCommand) -> int:
             manifest = Manifest(folder)
             run = BatchRun(context, rows, manifest, folder, on_done)
             try:
-                run.go(dict(command.options), retry_failed=command.retry_failed)
+                run.go(command.options, retry_failed=command.retry_failed)
             except KeyboardInterrupt:
                 print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
                 return INTERRUPTED
@@ -90,7 +91,7 @@ def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
     return 1 if failed else 0
 
 
-def _failure(row: Row, run: BatchRun) -> dict[str, Any]:
+def _failure(row: Row, run: BatchRun) -> Document:
     entry = run.entry(row)
     return {"line": row.line, "row": row.label, "job": entry.job or None, "code": entry.code, "message": entry.message}
 

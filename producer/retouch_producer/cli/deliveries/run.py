@@ -38,10 +38,8 @@ def _deliveries(
 
 def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
     due = ago(record.due_at) if record.state == "retrying" else ""
-    return (
-        record.id, record.state, record.type, record.receiver, ago(record.created_at), record.attempt,
-        last_answer(record), due,
-    )  # fmt: skip
+    event = record.id, record.state, record.type, record.receiver, ago(record.created_at)
+    return *event, record.attempt, last_answer(record), due
 
 
 def last_answer(record: DeliveryRecord) -> str:
@@ -54,7 +52,7 @@ def last_answer(record: DeliveryRecord) -> str:
 
 def redeliver_all(
     given: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
-) -> int:  # fmt: skip
+) -> int:
     """
     Send the deliveries named again, or a receiver's since a time, or the dead ones.
 

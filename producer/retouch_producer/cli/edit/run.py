@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.admission import admit
 from retouch.errors import EditCancelled, EditFailed
 from retouch.handles import Job
+from retouch.options import JobOptions
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import edit_of, terms_of
@@ -29,7 +29,7 @@ class EditCommand:
     image: str
     prompt: str
     numbers: Mapping[str, str | None]
-    options: Mapping[str, Any]
+    options: JobOptions
     out: Path | None
     wait: bool
     timeout_s: float | None
@@ -65,8 +65,8 @@ def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) ->
             raise
         return _tell(context, job, [], as_json=True) or 1
     except KeyboardInterrupt:
-        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
-              f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}", file=sys.stderr)
+        print(f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)
         return INTERRUPTED
     try:
         paths = output_file.save(result, command.out, stem or job.id)

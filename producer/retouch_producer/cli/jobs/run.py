@@ -53,9 +53,7 @@ def _cancel(context: CommandContext, job: str) -> str:
         return UNKNOWN
 
 
-def replay_jobs(
-    given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool
-) -> int:  # fmt: skip
+def replay_jobs(given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> int:
     """
     Replay the jobs named, or all dead letters since a time; says of each what it may cost.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from retouch.events import Event
 from retouch.store.records import JobRecord
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit.run import charges_line
-from retouch_producer.documents import delivery_document
+from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
@@ -31,7 +31,7 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
         return 0
 
 
-def _told(context: CommandContext, record: JobRecord) -> dict[str, Any]:
+def _told(context: CommandContext, record: JobRecord) -> Document:
     return {
         **context.document(record),
         "timeline": context.events(record.id)[0],
@@ -39,7 +39,7 @@ def _told(context: CommandContext, record: JobRecord) -> dict[str, Any]:
     }
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(told: Document) -> list[str]:
     edit = told["edit"]
     numbers = ", ".join(f"{name} {value}" for name, value in edit.items() if isinstance(value, int | float))
     lines = [
@@ -64,13 +64,13 @@ def _lines(told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def event_line(event: dict[str, Any]) -> str:
+def event_line(event: Event) -> str:
     """Write one event as a line: when, what, and why."""
     error = event["data"]["error"]
     return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")
 
 
-def _delivery_lines(delivery: dict[str, Any]) -> list[str]:
+def _delivery_lines(delivery: Document) -> list[str]:
     head = f"delivery  {delivery['id']}  {delivery['type']} to {delivery['receiver']}: {delivery['state']}"
     return [head] + [
         f"  {one['at']}  {one['status'] or one.get('trouble')}  {one.get('latency_s', 0):g} s"

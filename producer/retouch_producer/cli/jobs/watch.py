@@ -6,7 +6,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from retouch.errors import UnknownJob
 from retouch.events import Event
@@ -15,6 +15,9 @@ from retouch.store.lanes import LANES
 from retouch_producer.cli import parsing
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.jobs.show import event_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _LATEST = 15
 
@@ -104,7 +107,7 @@ def _show_live(context: CommandContext) -> None:
             live.update(Group(_lanes(context), Text("\n".join(latest) or "no event yet; Ctrl-C leaves")))
 
 
-def _lanes(context: CommandContext) -> Any:
+def _lanes(context: CommandContext) -> Table:
     from rich.table import Table
 
     table = Table("lane", "waiting", "in flight", "limit", "parked", "dead", "")

@@ -30,10 +30,16 @@ Share = Annotated[
 
 
 def limits(
-    tenant: LimitedTenant, weight: Weight = None, in_flight_limit: InFlight = None, backlog_limit: Backlog = None,
-    budget: Budget = None, share_duplicates: Share = None, json: Json = False,
-) -> None:  # fmt: skip
+    tenant: LimitedTenant,
+    weight: Weight = None,
+    in_flight_limit: InFlight = None,
+    backlog_limit: Backlog = None,
+    budget: Budget = None,
+    share_duplicates: Share = None,
+    json: Json = False,
+) -> None:
     """Show what a tenant may do, and what of today's budget is spent; options change what it may."""
-    from retouch_producer.cli.tenants.run import set_limits
+    from retouch_producer.cli.tenants.run import LimitChanges, set_limits
 
-    set_limits(tenant, weight, in_flight_limit, backlog_limit, budget, share_duplicates, as_json=json)
+    changes = LimitChanges(weight, in_flight_limit, backlog_limit, budget, share_duplicates)
+    set_limits(tenant, changes, as_json=json)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from retouch.admission import Options, ResolvedOptions, admit, resolve_options
 from retouch.edit import Edit
@@ -16,14 +14,21 @@ from retouch.settings import Settings
 from retouch.store.jobs import NewJob
 from retouch.store.records import JobSpec
 from retouch.store.tenants import ApiKey
+from retouch_producer.documents import Document
 
 _EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
 _OPTIONS: dict[str, tuple[type, str]] = {
-    "priority": (str, "text"), "deadline_s": (float, "a number"), "max_attempts": (int, "a whole number"),
-    "max_charges": (int, "a whole number"), "webhook": (str, "text"), "callback": (str, "text"),
-    "events": (list, "a list of texts"), "tags": (dict, "an object"), "tenant": (str, "text"),
+    "priority": (str, "text"),
+    "deadline_s": (float, "a number"),
+    "max_attempts": (int, "a whole number"),
+    "max_charges": (int, "a whole number"),
+    "webhook": (str, "text"),
+    "callback": (str, "text"),
+    "events": (list, "a list of texts"),
+    "tags": (dict, "an object"),
+    "tenant": (str, "text"),
     "idempotency_key": (str, "text"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class EnqueueRequest:
         return self.new._replace(spec_json=spec.to_json(), share_key=share_key)
 
 
-def read_request(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
+def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
     """
     Read one edit; `idempotency_key` is the header's, which goes before the body's.
 
@@ -72,7 +77,7 @@ def read_request(body: Mapping[str, Any], key: ApiKey, settings: Settings, idemp
     return EnqueueRequest(edit, chosen, terms, admit(edit, terms))
 
 
-def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
+def _edit(values: Document) -> tuple[Edit | None, list[tuple[str, str]]]:
     strange = [name for name in values if name not in _EDIT]
     faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in strange]
     try:
@@ -82,7 +87,7 @@ def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
     return (None if faults else edit), faults
 
 
-def _type_faults(options: dict[str, Any]) -> list[tuple[str, str]]:
+def _type_faults(options: Document) -> list[tuple[str, str]]:
     faults = []
     for name, value in options.items():
         kind, words = _OPTIONS[name]
@@ -95,7 +100,7 @@ def _type_faults(options: dict[str, Any]) -> list[tuple[str, str]]:
     return faults
 
 
-def _tenant_faults(options: dict[str, Any], key: ApiKey) -> list[tuple[str, str]]:
+def _tenant_faults(options: Document, key: ApiKey) -> list[tuple[str, str]]:
     if key.role == "ops" or options.get("tenant", key.tenant) == key.tenant:
         return []
     return [("tenant", "expected none or the key's own; only a key of role ops may name another")]

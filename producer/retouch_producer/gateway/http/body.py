@@ -7,11 +7,12 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from retouch_producer.documents import Document
 from retouch_producer.gateway.http.errors import ProblemError, invalid
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
@@ -56,7 +57,7 @@ def _too_large(most: int) -> ProblemError:
     return ProblemError("too-large", f"expected at most {most:,} bytes", headers=_CLOSE)
 
 
-async def read_json(request: Request, most: int) -> dict[str, Any]:
+async def read_json(request: Request, most: int) -> Document:
     """Read one JSON object."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
@@ -66,7 +67,7 @@ async def read_json(request: Request, most: int) -> dict[str, Any]:
     return parse_object(body) if len(body) <= SINGLE_MOST else await run_in_threadpool(parse_object, body)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> Document:
     """
     Parse one JSON object in UTF-8; raises `malformed-body`.
 

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +16,7 @@ from starlette.routing import Match
 
 from retouch.blobs import BlobError
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch_producer.documents import Document
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
@@ -26,6 +26,8 @@ _UNROUTED = {
     405: "the header Allow names the methods that this address takes",
 }
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+Responses = dict[int | str, Document]
+"""The `responses` of a FastAPI route: for each status, a part of the OpenAPI description."""
 log = logging.getLogger("retouch.gateway")
 
 
@@ -42,13 +44,11 @@ class Kind:
 KINDS = {
     "malformed-body": Kind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
     "unauthorized": Kind(
-        401, "No valid API key", False,
-        "Send `Authorization: Bearer rtk_…`. Keys are made by `retouch keys create`; a revoked one never works again.",
+        401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
     "forbidden": Kind(403, "This key's role may not do that", False, "Use a key of role ops."),
     "not-found": Kind(
-        404, "There is no such thing", False,
-        "It never existed, its retention is over, or it belongs to another tenant.",
+        404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),
     "method-not-allowed": Kind(405, "This address does not take this method", False, "See /docs."),
     "slow-body": Kind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
@@ -62,11 +62,12 @@ KINDS = {
         422, "The request is wrong", False, "`faults` names each field with what was expected. Nothing was enqueued."
     ),
     "idempotency-conflict": Kind(
-        422, "The idempotency key was used for another request", False,
-        "Use a new key for a new request; a key is remembered for 24 hours.",
+        422, "The idempotency key belongs to another request", False, "Use a new key; a key is remembered for 24 hours."
     ),
     "input-unreadable": Kind(
-        422, "init_image could not be read or is no picture", False,
+        422,
+        "init_image could not be read as a picture",
+        False,
         "It must be a PNG, JPEG or WebP image at a public address that answers within 10 s.",
     ),
     "backlog-full": Kind(
@@ -80,11 +81,13 @@ KINDS = {
     ),
     "internal": Kind(500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."),
     "store-unavailable": Kind(
-        503, "Redis does not answer", True,
+        503,
+        "Redis does not answer",
+        True,
         "Repeat it with the same Idempotency-Key: whether it was carried out is not known, and then it is done once.",
     ),
     "image-store-unavailable": Kind(503, "The image store does not answer", True, "Repeat it after Retry-After."),
-}  # fmt: skip
+}
 _BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
 
 
@@ -92,9 +95,16 @@ class ProblemError(Exception):
     """A problem to be answered. `charged` None: not known whether money was spent."""
 
     def __init__(
-        self, name: str, detail: str, *, faults: Sequence[tuple[str, str]] = (), charged: bool | None = False,
-        retryable: bool | None = None, retry_after_s: float | None = None, headers: dict[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        detail: str,
+        *,
+        faults: Sequence[tuple[str, str]] = (),
+        charged: bool | None = False,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.name, self.detail, self.faults, self.charged = name, detail, list(faults), charged
         self.retryable = KINDS[name].retryable if retryable is None else retryable
         self.retry_after_s, self.headers = retry_after_s, headers or {}
@@ -105,7 +115,7 @@ class ProblemError(Exception):
         """The HTTP status of this kind."""
         return KINDS[self.name].status
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """Give the problem's members."""
         return {
             "type": f"/problems/{self.name}",
@@ -196,7 +206,7 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> Responses:
     """Describe problems of these statuses for OpenAPI."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {

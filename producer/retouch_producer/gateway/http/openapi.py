@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from retouch_producer.documents import Document
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
@@ -31,22 +31,27 @@ _SIGNED = (
 def describe(app: FastAPI) -> None:
     """Let the application describe itself once, when first asked."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Document:
         if app.openapi_schema is None:
             app.openapi_schema = _description(app)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this assignment
 
 
-def _description(app: FastAPI) -> dict[str, Any]:
+def _description(app: FastAPI) -> Document:
     described = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0",
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        routes=app.routes,
+        openapi_version="3.1.0",
         description="Errors are problem details (RFC 9457); each `type` is a page here. Times are ISO 8601 in UTC.",
-        servers=[{"url": "/"}], license_info={"name": "MIT", "identifier": "MIT"},
-    )  # fmt: skip
+        servers=[{"url": "/"}],
+        license_info={"name": "MIT", "identifier": "MIT"},
+    )
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    modes: list[Any] = [(model, "validation") for model in _READ_BY_ROUTES]
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
     modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
     _, own = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     schemas.update({name: schema for name, schema in own["$defs"].items() if name not in schemas})
@@ -59,7 +64,7 @@ def _description(app: FastAPI) -> dict[str, Any]:
     return described
 
 
-def _webhook(name: str, words: str) -> dict[str, Any]:
+def _webhook(name: str, words: str) -> Document:
     schema = {"$ref": "#/components/schemas/Event"}
     return {
         "operationId": name.replace(".", "_"),

@@ -25,9 +25,12 @@ def cursor_of(text: str | None) -> IndexCursor | None:
 
 
 def read_page(
-    places: Iterator[IndexCursor], read: Callable[[Sequence[str]], list[Record]], identity: Callable[[Record], str],
-    fits: Callable[[Record], bool], limit: int,
-) -> tuple[list[Record], str | None]:  # fmt: skip
+    places: Iterator[IndexCursor],
+    read: Callable[[Sequence[str]], list[Record]],
+    identity: Callable[[Record], str],
+    fits: Callable[[Record], bool],
+    limit: int,
+) -> tuple[list[Record], str | None]:
     """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
     found: list[Record] = []
     looked_at, full_at = 0, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
@@ -19,23 +19,28 @@ from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import instant
 from retouch_producer.gateway.http.errors import ProblemError, documented, not_found
 from retouch_producer.gateway.http.pagination import cursor_of, read_page
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = documented(401, 404, 422, 503)
-Since = Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")]
-DeliveryState = Literal["queued", "running", "retrying", "delivered", "dead"]
+ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
+DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
 
 @router.get("/deliveries", operation_id="list_deliveries", response_model=edit_schemas.DeliveryPage, responses=_READ)
 def list_deliveries(
-    key: Caller, tools: Tools, state: DeliveryState | None = None, since: Since = None,
-    receiver: Annotated[str | None, Query(description="To this receiver alone.")] = None,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 50, cursor: str | None = None,
-) -> JSONResponse:  # fmt: skip
+    key: Caller,
+    tools: Tools,
+    state: edit_schemas.DeliveryStateName | None = None,
+    since: Since | None = None,
+    receiver: ReceiverFilter = None,
+    tenant: TenantFilter = None,
+    limit: PageLimit = 50,
+    cursor: PageCursor | None = None,
+) -> JSONResponse:
     """List deliveries, newest first; `state=dead` are those that gave up."""
     wanted = scope(key, tenant)
 
@@ -70,9 +75,11 @@ def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
 
 
 @router.post(
-    "/deliveries/{delivery_id}/redeliver", operation_id="redeliver", response_model=admin_schemas.Redelivered,
+    "/deliveries/{delivery_id}/redeliver",
+    operation_id="redeliver",
+    response_model=admin_schemas.Redelivered,
     responses=documented(401, 404, 409, 422, 503),
-)  # fmt: skip
+)
 def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Send one delivery again, signed with the current secret; `open` when it is under way already.
@@ -94,10 +101,8 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=_READ,
 )
 def redeliver_to_receiver(
-    receiver_id: str, key: Caller, tools: Tools,
-    since: Annotated[str, Query(description="ISO 8601 or Unix seconds.")],
-    dead: Annotated[bool, Query(description="Those that gave up alone.")] = False,
-) -> JSONResponse:  # fmt: skip
+    receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
+) -> JSONResponse:
     """
     Send all deliveries of one receiver since a time again, those that were delivered too.
 

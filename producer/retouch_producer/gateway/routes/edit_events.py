@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
@@ -17,30 +17,31 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.events.hub import DeliveryOutcome, told
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import Responses, documented
 from retouch_producer.gateway.http.request_turns import turn_taken
 from retouch_producer.gateway.routes.edit_subresources import events_of
 
 ALIVE_EVERY_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_STREAM: dict[int | str, dict[str, Any]] = {
+_STREAM: Responses = {
     200: {
         "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event; ends with the job.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
 
+LastEventId = Annotated[str | None, Header(description="The stream continues after this sequence number.")]
+
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 
 @router.get(
-    "/{job_id}/events", operation_id="watch_edit", response_class=StreamingResponse,
+    "/{job_id}/events",
+    operation_id="watch_edit",
+    response_class=StreamingResponse,
     responses={**_STREAM, **documented(401, 404, 422, 503)},
-)  # fmt: skip
-async def watch_edit(
-    job_id: str, key: Caller, tools: Tools,
-    last_event_id: Annotated[str | None, Header(description="Goes on behind this sequence.")] = None,
-) -> StreamingResponse:  # fmt: skip
+)
+async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
     """
     Watch a job: all its events above `Last-Event-ID`, those that happened and those to come, until its end.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -18,19 +18,18 @@ from retouch_producer.documents import charge_document, delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
-from retouch_producer.gateway.routes.files import IMAGE, serve_blob
+from retouch_producer.gateway.routes.files import IMAGE, IfNoneMatch, serve_blob
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
 _PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 429, 503)}
-IfNoneMatch = Annotated[str, Header()]
-IndexCursor = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The place in `results`.")]
+ImageIndex = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The image's index in `results`, from 0.")]
 
 
 @router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
 async def read_image(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
     """The edited image; 409 while there is none."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, name, if_none_match)
@@ -38,8 +37,8 @@ async def read_image(
 
 @router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
 async def read_thumbnail(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
     """A WebP of at most 256 pixels a side; made when first asked for."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)

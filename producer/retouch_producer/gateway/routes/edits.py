@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from retouch.errors import InvalidEdit
+from retouch.options import StateName
 from retouch.states import JobState
 from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import Message
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
@@ -26,6 +29,7 @@ from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
 from retouch_producer.gateway.http.errors import ProblemError, documented, not_found, problem_of
 from retouch_producer.gateway.http.pagination import cursor_of
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
@@ -34,15 +38,25 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
 IdempotencyKey = Annotated[
     str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
 ]
+DryRunFlag = Annotated[
+    bool, Query(description="Return what the edit would cost and when it would run; nothing is enqueued.")
+]
+FailureCode = Annotated[str | None, Query(description="Only jobs that failed with this error code.")]
+TagFilter = Annotated[str | None, Query(description="Only jobs with this tag, as `name=value`.")]
+JobIds = Annotated[
+    list[str] | None, Query(alias="id", max_length=100, description="Only these jobs, in the given order.")
+]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "The job."},
     "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "`true` where the job was there before."},
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
 }
+Move = Callable[[str], tuple[str, list[Message]]]
+"""A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
-def body_of(model: type[edit_schemas.Shape]) -> dict[str, Any]:
+def body_of(model: type[edit_schemas.Shape]) -> Document:
     """Describe a JSON body for OpenAPI, where the route reads it itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -65,10 +79,13 @@ def body_of(model: type[edit_schemas.Shape]) -> dict[str, Any]:
     },
 )
 async def enqueue(
-    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None, prefer: Prefer = None,
-    dry_run: Annotated[bool, Query(description="Say what it would cost and when it would run; nothing is enqueued.")]
-    = False,
-) -> Response:  # fmt: skip
+    request: Request,
+    key: Caller,
+    tools: Tools,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+    dry_run: DryRunFlag = False,
+) -> Response:
     """Put one edit in. It is on record when this answers; `Prefer: wait=N` waits for its end."""
     wanted = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
@@ -100,16 +117,30 @@ async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) ->
 
 def _new_record(identity: str, spec_json: str) -> JobRecord:
     return JobRecord(
-        id=identity, spec=JobSpec.from_json(spec_json), state=JobState.QUEUED.value, created_at=time.time(),
-        started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, result=None, cancelled="",
-        cancel_requested=False, resumable=False,
-    )  # fmt: skip
+        id=identity,
+        spec=JobSpec.from_json(spec_json),
+        state=JobState.QUEUED.value,
+        created_at=time.time(),
+        started_at=None,
+        finished_at=None,
+        due_at=None,
+        attempt=0,
+        charges=(),
+        error=None,
+        result=None,
+        cancelled="",
+        cancel_requested=False,
+        resumable=False,
+    )
 
 
 @router.post(
-    "/batch", operation_id="enqueue_batch", response_model=edit_schemas.BatchAnswer,
-    openapi_extra=body_of(edit_schemas.BatchRequest), responses=_ENQUEUE_RESPONSES,
-)  # fmt: skip
+    "/batch",
+    operation_id="enqueue_batch",
+    response_model=edit_schemas.BatchAnswer,
+    openapi_extra=body_of(edit_schemas.BatchRequest),
+    responses=_ENQUEUE_RESPONSES,
+)
 async def enqueue_batch(
     request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -188,26 +219,30 @@ def _item(place: int, result: EnqueueResult) -> Document:
     "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=documented(401, 404, 422, 503)
 )
 def list_edits(
-    key: Caller, tools: Tools, state: edit_schemas.State | None = None,
-    since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
-    until: Annotated[str | None, Query(description="ISO 8601 or Unix seconds; not in.")] = None,
-    code: Annotated[str | None, Query(description="Those that failed with this code.")] = None,
-    tag: Annotated[str | None, Query(description="`name=value`.")] = None,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    ids: Annotated[
-        list[str] | None, Query(alias="id", max_length=100, description="These jobs alone, in this order.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 50, cursor: str | None = None,
-) -> JSONResponse:  # fmt: skip
+    key: Caller,
+    tools: Tools,
+    state: StateName | None = None,
+    since: Since | None = None,
+    until: Until | None = None,
+    code: FailureCode = None,
+    tag: TagFilter = None,
+    tenant: TenantFilter = None,
+    ids: JobIds = None,
+    limit: PageLimit = 50,
+    cursor: PageCursor | None = None,
+) -> JSONResponse:
     """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
     wanted, jobs = scope(key, tenant), tools.connections.jobs
     name, _, value = (tag or "").partition("=")
     with clear_errors():
         query = JobQuery(
-            tenants=[wanted] if wanted else jobs.tenants(), state=state or "", code=code or "",
-            tag=(name, value) if tag else None, since=instant(since, "since"),
+            tenants=[wanted] if wanted else jobs.tenants(),
+            state=state or "",
+            code=code or "",
+            tag=(name, value) if tag else None,
+            since=instant(since, "since"),
             until=instant(until, "until") if until else float("inf"),
-        )  # fmt: skip
+        )
         if ids:
             found, following = [record for record in jobs.records(ids) if query.fits(record)], None
         else:
@@ -240,9 +275,11 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
 
 
 @router.post(
-    "/{job_id}/replay", operation_id="replay_edit", response_model=edit_schemas.Moved,
+    "/{job_id}/replay",
+    operation_id="replay_edit",
+    response_model=edit_schemas.Moved,
     responses=documented(401, 404, 409, 422, 429, 503),
-)  # fmt: skip
+)
 def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Put a dead letter back, which may cost again; 409 for a job that succeeded or is open, 429 without room."""
     record = tools.record(job_id, key)
@@ -251,7 +288,7 @@ def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     return _moved(tools.connections.jobs.replay, record, key, tools)
 
 
-def _moved(move: Any, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
+def _moved(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")

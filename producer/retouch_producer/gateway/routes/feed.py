@@ -19,11 +19,16 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import Prefer, wait_in
 from retouch_producer.gateway.http.errors import documented, invalid
+from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 _CURSOR = re.compile(r"latest|[0-9]{1,16}(-[0-9]{1,16})?")
 _STEP, _LOOKED_AT_MOST = 1_000, 10_000
+After = Annotated[
+    str,
+    Query(description="`0` reads from the beginning, `latest` from now on, a `next_cursor` from where a page ended."),
+]
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
@@ -32,12 +37,13 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
     "", operation_id="read_events", response_model=edit_schemas.FeedPage, responses=documented(401, 404, 422, 503)
 )
 async def read_events(
-    key: Caller, tools: Tools,
-    after: Annotated[str, Query(description="`0`: the beginning; `latest`: from now; else a `next_cursor`.")] = "0",
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 100,
+    key: Caller,
+    tools: Tools,
+    after: After = "0",
+    tenant: TenantFilter = None,
+    limit: PageLimit = 100,
     prefer: Prefer = None,
-) -> JSONResponse:  # fmt: skip
+) -> JSONResponse:
     """
     Read events, oldest first; they are kept for 30 days, as long as their jobs are.
 

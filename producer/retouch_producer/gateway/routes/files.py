@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -16,7 +16,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import authenticate
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
 from retouch_producer.gateway.http.request_turns import give_up_turn
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -27,7 +27,7 @@ FILE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-IMAGE: dict[int | str, dict[str, Any]] = {
+IMAGE: Responses = {
     200: {
         "description": "The image.",
         "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
@@ -35,6 +35,9 @@ IMAGE: dict[int | str, dict[str, Any]] = {
     304: {"description": "Unchanged since the ETag that was named."},
 }
 GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
+IfNoneMatch = Annotated[str, Header(description="An ETag that the caller has: 304 when it is still the image's.")]
+Expires = Annotated[str, Query(description="When the link expires, in Unix seconds: a part of every signed link.")]
+Signature = Annotated[str, Query(description="The signature: a part of every signed link.")]
 _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
 
 router = APIRouter(tags=["files"])
@@ -42,14 +45,19 @@ router = APIRouter(tags=["files"])
 
 @router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
 @router.get(
-    "/files/{name:path}", operation_id="read_file", response_class=Response,
+    "/files/{name:path}",
+    operation_id="read_file",
+    response_class=Response,
     responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
-)  # fmt: skip
+)
 async def read_file(
-    name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
-    expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
-    signature: Annotated[str, Query(description="As the link says.")] = "",
-) -> Response:  # fmt: skip
+    name: str,
+    request: Request,
+    tools: Tools,
+    if_none_match: IfNoneMatch = "",
+    expires: Expires = "",
+    signature: Signature = "",
+) -> Response:
     """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
     tenant = ""
     if not signature:

@@ -9,8 +9,6 @@ processing, with the address to fetch the image from.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -21,18 +19,18 @@ from retouch.states import JobState
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
+from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.request import read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.body import SINGLE_MOST, parse_object, read_body
-from retouch_producer.gateway.http.errors import ProblemError, problem_of
+from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_of
 from retouch_producer.gateway.http.request_turns import take_turn
 
 NUMBERS = {"steps": int, "guidance_scale": float, "image_guidance_scale": float}
 _FIELDS = ("prompt", "init_image", *NUMBERS)
 _ETA_S = 5.0
-Reply = dict[str, Any]
 
 router = APIRouter(tags=["drop-in"])
 _BODY = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
@@ -65,12 +63,12 @@ _REPLY = {
     },
     "required": ["status"],
 }
-_REPLIES: dict[int | str, dict[str, Any]] = {
+_REPLIES: Responses = {
     200: {"description": "What the endpoint would say.", "content": {"application/json": {"schema": _REPLY}}}
 }
 
 
-def _takes(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _takes(schema: Document) -> Document:
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}, "security": []}
 
@@ -92,11 +90,11 @@ async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
         key = await _key_of(body, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - as above
         return JSONResponse(_error(error))
 
 
-async def _edit(request: Request, tools: Dependencies) -> Reply:
+async def _edit(request: Request, tools: Dependencies) -> Document:
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
@@ -109,7 +107,7 @@ async def _edit(request: Request, tools: Dependencies) -> Reply:
     return _reply(record, tools) if record else _not_found()
 
 
-async def _key_of(body: Mapping[str, Any], tools: Dependencies) -> ApiKey:
+async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
     secret = body.get("key")
     key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
@@ -118,7 +116,7 @@ async def _key_of(body: Mapping[str, Any], tools: Dependencies) -> ApiKey:
     return key
 
 
-def _as_request(body: Mapping[str, Any]) -> dict[str, Any]:
+def _as_request(body: Document) -> Document:
     """Read the endpoint's own body: its clients send numbers as text too, and fields that nobody documents."""
     values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
@@ -137,7 +135,7 @@ def _record(tools: Dependencies, job: str, key: ApiKey) -> JobRecord | None:
     return record if record and may_see(key, record.spec.tenant) else None
 
 
-def _reply(record: JobRecord, tools: Dependencies) -> Reply:
+def _reply(record: JobRecord, tools: Dependencies) -> Document:
     if record.result is not None and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
         links = [tools.blobs.link(image.name) for image in record.images]
@@ -158,11 +156,11 @@ def _reply(record: JobRecord, tools: Dependencies) -> Reply:
     }
 
 
-def _not_found() -> Reply:
+def _not_found() -> Document:
     return {"status": "failed", "id": "", "message": "Request not found", "output": ""}
 
 
-def _error(error: Exception) -> Reply:
+def _error(error: Exception) -> Document:
     """Say an error in the endpoint's words."""
     if isinstance(error, InvalidEdit):
         words: dict[str, list[str]] = {}

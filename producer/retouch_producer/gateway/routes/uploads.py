@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -27,8 +26,8 @@ KEPT_S = 7 * 86_400.0
 _FRAMING_MOST, _PARTS_MOST = 4_096, 100
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_FORM: dict[str, Any] = {
+_BINARY: Document = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Document = {
     "schema": {
         "type": "object",
         "properties": {"file": {"type": "string", "format": "binary"}},
@@ -36,18 +35,17 @@ _FORM: dict[str, Any] = {
     }
 }
 _KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+_BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)}}
 
 
 @router.post(
-    "", operation_id="upload_picture", status_code=201, response_model=edit_schemas.Upload,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)},
-        }
-    },
+    "",
+    operation_id="upload_picture",
+    status_code=201,
+    response_model=edit_schemas.Upload,
+    openapi_extra={"requestBody": _BODY},
     responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
-)  # fmt: skip
+)
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
     Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
