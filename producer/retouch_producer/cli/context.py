@@ -67,7 +67,7 @@ class CommandContext:
             return self.connections.blobs.link(blob)
         return f"https://upload.invalid/{blob}"
 
-    def keep(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
+    def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
         """Keep a local picture as long as its job may wait and be on record; gives the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
@@ -87,14 +87,14 @@ class CommandContext:
 
     def document(self, record: JobRecord) -> Document:
         """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
-        own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
+        job_url = f"{self.settings.gateway_url}/v1/edits/{record.id}"
 
-        places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
-        queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
+        indexes = {image.name: index for index, image in reversed([*enumerate(record.images)])}
+        queries = {name: f"?index={index}" if index else "" for name, index in indexes.items()}
         queries |= {thumbnail_name(name): query for name, query in queries.items()}
 
         def route(name: str) -> str:
-            return f"{own}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
+            return f"{job_url}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
 
         link = self.link if isinstance(self.transport, RedisTransport) else route
         return job_document(record, link, self.settings.price_per_call)

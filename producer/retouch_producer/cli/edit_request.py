@@ -23,9 +23,9 @@ def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: o
 
     `samples` is how many images one answer shall have; the endpoint is asked for them in `extra`.
     """
-    given = {name: _number(value) for name, value in numbers.items()}
+    typed = {name: _number(value) for name, value in numbers.items()}
     # `Edit` checks every type itself, and its faults name the field.
-    values: dict[str, Any] = {"prompt": prompt, "init_image": link, **given, "extra": _extra(_number(samples))}
+    values: dict[str, Any] = {"prompt": prompt, "init_image": link, **typed, "extra": _extra(_number(samples))}
     return Edit(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -41,7 +41,7 @@ def _number(value: object) -> object:
     return parsing.number(value) if isinstance(value, str) else value
 
 
-def options_of(**given: object) -> JobOptions:
+def options_of(**typed: object) -> JobOptions:
     """
     Return the options that were given, for `EditQueue.enqueue`, with numbers read from their text.
 
@@ -49,7 +49,7 @@ def options_of(**given: object) -> JobOptions:
     """
     read = {
         name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
-        for name, value in given.items()
+        for name, value in typed.items()
     }
     return cast(JobOptions, {name: value for name, value in read.items() if value is not None})
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.output_file import write_whole
+from retouch_producer.cli.output_file import write_atomically
 
 NAME, LOCK = "retouch-batch.json", ".retouch-batch.lock"
 _FORMAT = 1
@@ -72,7 +72,7 @@ class Manifest:
     def save(self) -> None:
         """Write all entries, in one step."""
         rows = {key: {n: v for n, v in asdict(entry).items() if v} for key, entry in self.entries.items()}
-        write_whole(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
+        write_atomically(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
         self._saved_at = time.monotonic()
 
     def save_sometimes(self) -> None:

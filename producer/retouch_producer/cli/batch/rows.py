@@ -19,7 +19,7 @@ from retouch.settings import Settings
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.input_image import InputImage, find_input_image
-from retouch_producer.cli.output_file import safe
+from retouch_producer.cli.output_file import safe_name
 
 COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
@@ -71,21 +71,21 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
             return error
 
     faults: list[LineFault] = []
-    seen: Counter[str] = Counter()
+    occurrences: Counter[str] = Counter()
     rows: list[Row] = []
     for line, values in _values(file, faults):
         try:
-            known = picture(_text(values.get("init_image")))
-            if isinstance(known, InvalidEdit):
-                raise known
+            picture_of_row = picture(_text(values.get("init_image")))
+            if isinstance(picture_of_row, InvalidEdit):
+                raise picture_of_row
             edit = edit_of(
                 values.get("prompt"),
-                known.link(link),
+                picture_of_row.link(link),
                 {name: values.get(name) for name in NUMBERS},
                 values.get("samples"),
             )
             admit(edit, terms)
-            rows.append(_row(line, values, edit, known, terms, seen))
+            rows.append(_row(line, values, edit, picture_of_row, terms, occurrences))
         except InvalidEdit as error:
             faults.append((line, str(error)))
     faults += _same_names(rows)
@@ -96,15 +96,17 @@ def read_rows(file: Path, terms: ResolvedOptions, settings: Settings, link: Call
     return rows
 
 
-def _row(line: int, values: Values, edit: Edit, picture: InputImage, terms: ResolvedOptions, seen: Counter[str]) -> Row:
+def _row(
+    line: int, values: Values, edit: Edit, picture: InputImage, terms: ResolvedOptions, occurrences: Counter[str]
+) -> Row:
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
     content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.common["tenant"]}
     text = json.dumps(content, sort_keys=True)
-    seen[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
-    key = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:32]
-    stem = safe(name) if name else f"{safe(picture.stem)}-{key[:8]}"
+    occurrences[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
+    key = hashlib.sha256(f"{text}{occurrences[text]}".encode()).hexdigest()[:32]
+    stem = safe_name(name) if name else f"{safe_name(picture.stem)}-{key[:8]}"
     return Row(line, name or f"line {line}", stem, key, edit, picture)
 
 
@@ -112,9 +114,9 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
-        before = first.setdefault(row.stem.lower(), row.line)
-        if before != row.line:
-            faults.append((row.line, f"id: {row.label!r} names the same file as line {before}"))
+        first_line = first.setdefault(row.stem.lower(), row.line)
+        if first_line != row.line:
+            faults.append((row.line, f"id: {row.label!r} names the same file as line {first_line}"))
     return faults
 
 
@@ -145,8 +147,8 @@ def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Val
             return
         for values in reader:
             if None in values or None in values.values():
-                wanted = len(reader.fieldnames or ())
-                faults.append((reader.line_num, f"expected {wanted} cells, as the header has, got more or fewer"))
+                expected = len(reader.fieldnames or ())
+                faults.append((reader.line_num, f"expected {expected} cells, as the header has, got more or fewer"))
             else:
                 yield reader.line_num, {name: text for name, text in values.items() if text.strip()}
     except csv.Error as error:

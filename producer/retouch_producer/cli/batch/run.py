@@ -42,7 +42,7 @@ def run_batch(command: BatchCommand) -> int:
             manifest = Manifest(folder)
             run = BatchRun(context, rows, manifest, folder, on_done)
             try:
-                run.go(command.options, retry_failed=command.retry_failed)
+                run.execute(command.options, retry_failed=command.retry_failed)
             except KeyboardInterrupt:
                 print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
                 return INTERRUPTED
@@ -84,8 +84,8 @@ def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
     print(f"{summary['saved']} of {len(run.rows)} rows saved in {run.folder}{before}; possible charges {charges}")
     for row in failed:
         line = f"line {row['line']}"
-        named = line if row["row"] == line else f"{line} ({row['row']})"
-        print(f"{named} failed: {row['code']}: {row['message']}", file=sys.stderr)
+        row_name = line if row["row"] == line else f"{line} ({row['row']})"
+        print(f"{row_name} failed: {row['code']}: {row['message']}", file=sys.stderr)
     if failed:
         print("--retry-failed replays them; it may cost again", file=sys.stderr)
     return 1 if failed else 0

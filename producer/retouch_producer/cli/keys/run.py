@@ -33,11 +33,11 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
 def list_keys(tenant: str, *, as_json: bool) -> None:
     """Print keys as a table or a JSON array."""
     with open_context() as context:
-        found = TenantStore(context.connections.client).api_keys(tenant)
+        keys = TenantStore(context.connections.client).api_keys(tenant)
     if as_json:
-        print(json.dumps([_document(key) for key in found], indent=2))
+        print(json.dumps([_document(key) for key in keys], indent=2))
         return
-    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in found], "no key")
+    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in keys], "no key")
 
 
 def _key_row(key: ApiKey) -> tuple[object, ...]:

@@ -8,11 +8,11 @@ import typer
 
 from retouch_producer.cli.options import Json
 
-Erased = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
+ErasedTenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this nothing is erased.")]
 
 
-def erase(tenant: Erased, yes: Yes = False, json: Json = False) -> None:
+def erase(tenant: ErasedTenant, yes: Yes = False, json: Json = False) -> None:
     """Erase a tenant's jobs, images, events and receivers; the ledger of its charges stays."""
     from retouch_producer.cli.tenants.run import erase_all
 

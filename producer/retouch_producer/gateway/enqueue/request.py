@@ -64,22 +64,22 @@ def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_ke
 
     Raises `InvalidEdit` naming every fault; nothing is stored.
     """
-    given = {name: value for name, value in body.items() if value is not None}
-    options = {name: value for name, value in given.items() if name in _OPTIONS}
+    fields = {name: value for name, value in body.items() if value is not None}
+    options = {name: value for name, value in fields.items() if name in _OPTIONS}
     faults = _type_faults(options) + _tenant_faults(options, key)
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    edit, edit_faults = _edit({name: value for name, value in given.items() if name not in _OPTIONS})
+    edit, edit_faults = _edit({name: value for name, value in fields.items() if name not in _OPTIONS})
     if edit is None or faults:
         raise InvalidEdit(faults + edit_faults)
-    chosen = Options(**{"tenant": key.tenant, **options})
-    terms = resolve_options(chosen, settings, receiver_id)
-    return EnqueueRequest(edit, chosen, terms, admit(edit, terms))
+    typed_options = Options(**{"tenant": key.tenant, **options})
+    terms = resolve_options(typed_options, settings, receiver_id)
+    return EnqueueRequest(edit, typed_options, terms, admit(edit, terms))
 
 
 def _edit(values: Document) -> tuple[Edit | None, list[tuple[str, str]]]:
-    strange = [name for name in values if name not in _EDIT]
-    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in strange]
+    unknown = [name for name in values if name not in _EDIT]
+    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in unknown]
     try:
         edit = Edit(**{name: value for name, value in values.items() if name in _EDIT})
     except InvalidEdit as error:
@@ -90,13 +90,13 @@ def _edit(values: Document) -> tuple[Edit | None, list[tuple[str, str]]]:
 def _type_faults(options: Document) -> list[tuple[str, str]]:
     faults = []
     for name, value in options.items():
-        kind, words = _OPTIONS[name]
+        kind, expected = _OPTIONS[name]
         numbers = isinstance(value, int | float) and not isinstance(value, bool)
         fits = numbers if kind is float else isinstance(value, kind) and not isinstance(value, bool)
         if fits and kind is list:
-            fits = all(isinstance(one, str) for one in value)
+            fits = all(isinstance(item, str) for item in value)
         if not fits:
-            faults.append((name, f"expected {words}, got {type(value).__name__}"))
+            faults.append((name, f"expected {expected}, got {type(value).__name__}"))
     return faults
 
 

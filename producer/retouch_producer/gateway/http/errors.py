@@ -32,7 +32,7 @@ log = logging.getLogger("retouch.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """One type of problem: its status and title, whether the same request may succeed later, and what to do."""
 
     status: int
@@ -42,51 +42,57 @@ class Kind:
 
 
 KINDS = {
-    "malformed-body": Kind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
-    "unauthorized": Kind(
+    "malformed-body": ProblemKind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
+    "unauthorized": ProblemKind(
         401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
-    "forbidden": Kind(403, "This key's role may not do that", False, "Use a key of role ops."),
-    "not-found": Kind(
+    "forbidden": ProblemKind(403, "This key's role may not do that", False, "Use a key of role ops."),
+    "not-found": ProblemKind(
         404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),
-    "method-not-allowed": Kind(405, "This address does not take this method", False, "See /docs."),
-    "slow-body": Kind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
-    "no-image-yet": Kind(
+    "method-not-allowed": ProblemKind(405, "This address does not take this method", False, "See /docs."),
+    "slow-body": ProblemKind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
+    "no-image-yet": ProblemKind(
         409, "The job has no image", True, "Wait until the job is succeeded: watch its events or send Prefer: wait."
     ),
-    "conflict": Kind(409, "The state of the thing does not allow that", False, "Read it again, then decide."),
-    "too-large": Kind(413, "The body is too large", False, "64 KB for an edit, 4 MB for a batch, 50 MB for a file."),
-    "unsupported-media-type": Kind(415, "The body is of another type", False, "Send application/json."),
-    "invalid-request": Kind(
+    "conflict": ProblemKind(409, "The state of the thing does not allow that", False, "Read it again, then decide."),
+    "too-large": ProblemKind(
+        413, "The body is too large", False, "64 KB for an edit, 4 MB for a batch, 50 MB for a file."
+    ),
+    "unsupported-media-type": ProblemKind(415, "The body is of another type", False, "Send application/json."),
+    "invalid-request": ProblemKind(
         422, "The request is wrong", False, "`faults` names each field with what was expected. Nothing was enqueued."
     ),
-    "idempotency-conflict": Kind(
+    "idempotency-conflict": ProblemKind(
         422, "The idempotency key belongs to another request", False, "Use a new key; a key is remembered for 24 hours."
     ),
-    "input-unreadable": Kind(
+    "input-unreadable": ProblemKind(
         422,
         "init_image could not be read as a picture",
         False,
         "It must be a PNG, JPEG or WebP image at a public address that answers within 10 s.",
     ),
-    "backlog-full": Kind(
+    "backlog-full": ProblemKind(
         429, "Too many jobs of this tenant wait", True, "Wait as Retry-After says, or have the backlog limit raised."
     ),
-    "budget-spent": Kind(
+    "budget-spent": ProblemKind(
         429, "The calls of today are spent or promised", True, "Wait for the next UTC day, or have the budget raised."
     ),
-    "too-many-at-once": Kind(
+    "too-many-at-once": ProblemKind(
         429, "Too many requests of this kind at once", True, "Wait as Retry-After says, and send fewer at a time."
     ),
-    "internal": Kind(500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."),
-    "store-unavailable": Kind(
+    "internal": ProblemKind(
+        500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."
+    ),
+    "store-unavailable": ProblemKind(
         503,
         "Redis does not answer",
         True,
         "Repeat it with the same Idempotency-Key: whether it was carried out is not known, and then it is done once.",
     ),
-    "image-store-unavailable": Kind(503, "The image store does not answer", True, "Repeat it after Retry-After."),
+    "image-store-unavailable": ProblemKind(
+        503, "The image store does not answer", True, "Repeat it after Retry-After."
+    ),
 }
 _BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
 
@@ -141,9 +147,9 @@ def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
     return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
 
 
-def not_found(what: str) -> ProblemError:
+def not_found(resource: str) -> ProblemError:
     """Give the answer for what is not there, or is another tenant's."""
-    return ProblemError("not-found", f"no {what} has this id: it never existed, is gone, or is not yours")
+    return ProblemError("not-found", f"no {resource} has this id: it never existed, is gone, or is not yours")
 
 
 def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
@@ -164,8 +170,8 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError("idempotency-conflict", "this key was first used for another request; nothing was done")
         case QueueFull():
             name = "budget-spent" if error.reason == "budget" else "backlog-full"
-            rest = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
-            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=rest)
+            headers = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
+            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=headers)
         case UnknownJob():
             return not_found("job")
         case StoreUnavailable():
@@ -193,9 +199,11 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 def _methods_of(request: Request) -> list[str]:
     """Every method that the address takes: a route knows its own alone, and an address may have several."""
-    asked = [{**request.scope, "method": method} for method in _METHODS]
-    taken = (scope for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes))
-    return [scope["method"] for scope in taken]
+    candidates = [{**request.scope, "method": method} for method in _METHODS]
+    accepted = (
+        scope for scope in candidates if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    )
+    return [scope["method"] for scope in accepted]
 
 
 def install(app: FastAPI) -> None:

@@ -53,22 +53,22 @@ def _description(app: FastAPI) -> Document:
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
     modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
-    _, own = models_json_schema(modes, ref_template="#/components/schemas/{model}")
-    schemas.update({name: schema for name, schema in own["$defs"].items() if name not in schemas})
+    _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
     for path, item in described["paths"].items():
         for operation in item.values():
             if path.startswith(_OPEN_OR_KEY):
                 operation["security"] = [{}, {"ApiKey": []}]
             operation.setdefault("security", [])
-    described["webhooks"] = {name: {"post": _webhook(name, words)} for name, words in _WEBHOOKS.items()}
+    described["webhooks"] = {name: {"post": _webhook(name, summary)} for name, summary in _WEBHOOKS.items()}
     return described
 
 
-def _webhook(name: str, words: str) -> Document:
+def _webhook(name: str, summary: str) -> Document:
     schema = {"$ref": "#/components/schemas/Event"}
     return {
         "operationId": name.replace(".", "_"),
-        "summary": words,
+        "summary": summary,
         "tags": ["webhooks"],
         "parameters": [
             {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}

@@ -17,7 +17,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, scope
-from retouch_producer.gateway.http.body import Prefer, wait_in
+from retouch_producer.gateway.http.body import Prefer, preferred_wait_s
 from retouch_producer.gateway.http.errors import documented, invalid
 from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
@@ -51,16 +51,16 @@ async def read_events(
     """
     if not _CURSOR.fullmatch(after):
         raise invalid([("after", "expected a cursor that a page gave")])
-    wanted, wait_s = scope(key, tenant), wait_in(prefer)
-    page = await run_in_threadpool(_page, tools, after, wanted, limit)
+    tenant_scope, wait_s = scope(key, tenant), preferred_wait_s(prefer)
+    page = await run_in_threadpool(_page, tools, after, tenant_scope, limit)
     if not wait_s:
         return JSONResponse(page)
     with suppress(TimeoutError):
-        async with asyncio.timeout(wait_s), tools.event_hub.listen(wanted) as news:
+        async with asyncio.timeout(wait_s), tools.event_hub.listen(tenant_scope) as news:
             # Read again once we listen: what came in between would otherwise be missed.
             while not page["data"]:
                 news.clear()
-                page = await run_in_threadpool(_page, tools, page["next_cursor"], wanted, limit)
+                page = await run_in_threadpool(_page, tools, page["next_cursor"], tenant_scope, limit)
                 if not (page["data"] or page["has_more"]):
                     async with turn_given_up():
                         await news.wait()
@@ -76,30 +76,30 @@ def _page(tools: Dependencies, after: str, tenant: str, limit: int) -> Document:
 
 def _entries(tools: Dependencies, cursor: str, tenant: str, limit: int) -> tuple[list[FeedEntry], str, bool]:
     """Read entries of one tenant, or of all for "", up to a bound of what is looked at."""
-    found: list[FeedEntry] = []
+    entries: list[FeedEntry] = []
     for _ in range(_LOOKED_AT_MOST // _STEP):
         page = read_page(tools.client, cursor, _STEP)
         for entry in page:
-            if len(found) == limit:
-                return found, cursor, True
+            if len(entries) == limit:
+                return entries, cursor, True
             cursor = entry.cursor
             if entry.job and tenant in ("", entry.tenant):
-                found.append(entry)
+                entries.append(entry)
         if len(page) < _STEP:
-            return found, cursor, False
-    return found, cursor, True
+            return entries, cursor, False
+    return entries, cursor, True
 
 
 def _events(entries: list[FeedEntry], tools: Dependencies) -> list[dict[str, object]]:
     jobs, price = tools.connections.jobs, tools.settings.price_per_call
     records = {record.id: record for record in jobs.records(sorted({entry.job for entry in entries}))}
-    told = zip(entries, jobs.entries([(entry.job, entry.sequence) for entry in entries]), strict=True)
+    pairs = zip(entries, jobs.entries([(entry.job, entry.sequence) for entry in entries]), strict=True)
     return [
         {
             "id": event_id(entry.job, entry.sequence),
             "cursor": entry.cursor,
-            **event_object(records[entry.job], found, tools.blobs.link, price),
+            **event_object(records[entry.job], timeline_entry, tools.blobs.link, price),
         }
-        for entry, found in told
-        if found and entry.job in records
+        for entry, timeline_entry in pairs
+        if timeline_entry and entry.job in records
     ]

@@ -27,14 +27,14 @@ FILE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-IMAGE: Responses = {
+IMAGE_RESPONSES: Responses = {
     200: {
         "description": "The image.",
         "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
     },
     304: {"description": "Unchanged since the ETag that was named."},
 }
-GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
+NOT_FOUND = "no image has this name: it was never stored, its retention is over, or it is not yours"
 IfNoneMatch = Annotated[str, Header(description="An ETag that the caller has: 304 when it is still the image's.")]
 Expires = Annotated[str, Query(description="When the link expires, in Unix seconds: a part of every signed link.")]
 Signature = Annotated[str, Query(description="The signature: a part of every signed link.")]
@@ -48,7 +48,7 @@ router = APIRouter(tags=["files"])
     "/files/{name:path}",
     operation_id="read_file",
     response_class=Response,
-    responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
+    responses={**IMAGE_RESPONSES, **documented(401, 403, 404, 422, 429, 503)},
 )
 async def read_file(
     name: str,
@@ -63,7 +63,7 @@ async def read_file(
     if not signature:
         key = await authenticate(request, await _bearer(request))
         if not await run_in_threadpool(_may_read, tools, key, name):
-            raise ProblemError("not-found", GONE)
+            raise ProblemError("not-found", NOT_FOUND)
         tenant = key.tenant
     elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
         raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
@@ -98,7 +98,7 @@ def _read(tools: Dependencies, tenant: str, name: str, if_none_match: str) -> Re
             return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
         data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
     except (BlobMissing, ValueError):
-        raise ProblemError("not-found", GONE) from None
+        raise ProblemError("not-found", NOT_FOUND) from None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
 

@@ -68,12 +68,12 @@ _REPLIES: Responses = {
 }
 
 
-def _takes(schema: Document) -> Document:
+def _openapi_body(schema: Document) -> Document:
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}, "security": []}
 
 
-@router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_takes(_EDIT_BODY))
+@router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_openapi_body(_EDIT_BODY))
 async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
     """Edit a picture as the endpoint would: `key` is a Retouch key."""
     try:
@@ -82,7 +82,7 @@ async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
         return JSONResponse(_error(error))
 
 
-@router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_takes(_BODY))
+@router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_openapi_body(_BODY))
 async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
     """Look whether an edit is done; costs nothing, and may be repeated."""
     try:
@@ -98,8 +98,8 @@ async def _edit(request: Request, tools: Dependencies) -> Document:
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
-    wanted = read_request(_as_request(body), key, tools.settings, request.headers.get("idempotency-key", ""))
-    [result] = await tools.enqueueing.enqueue([wanted], lenient=True)
+    edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
     if result.error:
         raise result.error
     await wait_until_final(tools.event_hub, tools.connections.jobs, result.id, max(give_up_at - time.monotonic(), 0.0))
@@ -116,7 +116,7 @@ async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
     return key
 
 
-def _as_request(body: Document) -> Document:
+def _request_fields(body: Document) -> Document:
     """Read the endpoint's own body: its clients send numbers as text too, and fields that nobody documents."""
     values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
@@ -142,8 +142,8 @@ def _reply(record: JobRecord, tools: Dependencies) -> Document:
         output = links if len(links) > 1 else links[0]
         return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
-        words = record.error["message"] if record.error else "The request was cancelled"
-        return {"status": "failed", "id": record.id, "message": words, "output": ""}
+        message = record.error["message"] if record.error else "The request was cancelled"
+        return {"status": "failed", "id": record.id, "message": message, "output": ""}
     return {
         "status": "processing",
         "tip": "Fetch the image from fetch_result, with your key in the body",
@@ -163,13 +163,13 @@ def _not_found() -> Document:
 def _error(error: Exception) -> Document:
     """Say an error in the endpoint's words."""
     if isinstance(error, InvalidEdit):
-        words: dict[str, list[str]] = {}
-        for field, message in error.faults:
-            words.setdefault(field, []).append(message)
-        return {"status": "error", "message": words}
+        faults: dict[str, list[str]] = {}
+        for field, fault in error.faults:
+            faults.setdefault(field, []).append(fault)
+        return {"status": "error", "message": faults}
     if isinstance(error, QueueFull):
-        told = "Rate limit exceeded. Maximum queued requests reached."
-        return {"status": "error", "message": told, "tip": str(error), "retry_after": error.retry_after_s}
+        message = "Rate limit exceeded. Maximum queued requests reached."
+        return {"status": "error", "message": message, "tip": str(error), "retry_after": error.retry_after_s}
     problem = problem_of(error)
     messages = {
         "unauthorized": "Invalid Api Key",

@@ -52,17 +52,17 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
 
     The URL lives for a week; jobs that use it keep its picture for as long as they need it.
     """
-    kind = request.headers.get("content-type", "").strip()
+    media_type = request.headers.get("content-type", "").strip()
     await give_up_turn()
-    async with tools.upload_limiter.of(key.tenant):
+    async with tools.upload_limiter.hold(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)
+        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
 
 
-def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
-    if kind.lower().startswith("multipart/form-data"):
-        body = _file_in_form(body, kind)
-    elif kind.partition(";")[0].strip().lower() not in _KINDS:
+def _keep(body: bytes, media_type: str, tools: Dependencies, tenant: str) -> Document:
+    if media_type.lower().startswith("multipart/form-data"):
+        body = _file_in_form(body, media_type)
+    elif media_type.partition(";")[0].strip().lower() not in _KINDS:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
     with tools.decoding.hold(tenant):
         picture = check(body, replace(ImageLimits(), max_bytes=UPLOAD_MOST))
@@ -83,7 +83,7 @@ def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
     }
 
 
-def _file_in_form(body: bytes, kind: str) -> bytes:
+def _file_in_form(body: bytes, media_type: str) -> bytes:
     """Return the bytes of the form's first part that is a file. Raises `malformed-body` and `invalid-request`."""
     parts: list[File | Field] = []
 
@@ -95,7 +95,7 @@ def _file_in_form(body: bytes, kind: str) -> bytes:
 
     in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # the body is here already, a copy on disk helps nobody
     try:
-        parser = create_form_parser({"Content-Type": kind.encode("latin-1")}, take, take, in_memory)
+        parser = create_form_parser({"Content-Type": media_type.encode("latin-1")}, take, take, in_memory)
         parser.write(body)
     except ValueError:
         raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None

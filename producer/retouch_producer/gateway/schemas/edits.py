@@ -220,7 +220,7 @@ class BatchAnswer(Shape):
     refused: int
 
 
-class Moved(Shape):
+class StateChange(Shape):
     """What a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`) came to."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
