@@ -53,7 +53,7 @@ class CommandContext:
         """Return the link that a picture will have once it is kept."""
         return run_sync(self.transport.input_link(blob))
 
-    def keep(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
+    def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
         """Keep a local picture as long as its job may need it; return the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url

@@ -89,9 +89,8 @@ def _read(path: Path, text: str) -> bytes:
         if isinstance(error, InvalidEdit):
             raise
         words = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise InvalidEdit([
-            ("init_image", f"expected an http(s) URL or a file, got {_short(text)} ({words.lower()})")
-        ]) from None  # fmt: skip
+        fault = f"expected an http(s) URL or a file, got {_short(text)} ({words.lower()})"
+        raise InvalidEdit([("init_image", fault)]) from None
 
 
 def _short(text: str) -> str:

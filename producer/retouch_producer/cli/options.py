@@ -15,9 +15,12 @@ Since = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most to show.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids; - reads them from standard input.")]
-SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")]
+OptionalIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Lane = Annotated[str, typer.Option("--lane", help="The lane: edits or deliveries.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose job it is.")]
+TenantFilter = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; else all tenants.")]
 Priority = Annotated[str, typer.Option("--priority", help="high, normal or low.")]
 Webhook = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Who is told how it ended, signed.")]

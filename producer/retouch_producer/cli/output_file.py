@@ -31,27 +31,27 @@ def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
 
     Where the job has several, the others follow under names that nothing has yet: `<out>-2.<format>` and so on.
     """
-    target = out or free_name(Path.cwd(), f"{safe(stem)}-edited", SUFFIXES[result.format])
-    write_whole(target, result.image)
+    target = out or free_path(Path.cwd(), f"{safe_name(stem)}-edited", SUFFIXES[result.format])
+    write_atomically(target, result.image)
     paths = [target]
-    for one in result.results[1:]:
-        paths.append(free_name(target.parent, target.stem, SUFFIXES[one.format], first=2))
-        write_whole(paths[-1], one.image)
+    for image_result in result.results[1:]:
+        paths.append(free_path(target.parent, target.stem, SUFFIXES[image_result.format], first=2))
+        write_atomically(paths[-1], image_result.image)
     return paths
 
 
-def free_name(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
+def free_path(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
     """Return a path that nothing has yet: `stem.suffix`, else `stem-2.suffix` and so on, from number `first` on."""
     names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(first))
     return next(path for name in names if not (path := folder / name).exists())
 
 
-def safe(text: str, most: int = 80) -> str:
+def safe_name(text: str, most: int = 80) -> str:
     """Make a file name of any text: letters, digits, dots and dashes, never hidden, never empty."""
     return _UNSAFE.sub("_", text).strip("._")[:most] or "image"
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that its name never stands for a part of it."""
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     try:

@@ -51,9 +51,9 @@ def tags(pairs: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def ids(given: Sequence[str]) -> list[str]:
+def ids(typed: Sequence[str]) -> list[str]:
     """Take ids as they come; `-` stands for those on standard input. Each is named once."""
-    named = [word for item in given for word in (sys.stdin.read().split() if item == "-" else [item])]
-    if not named:
+    typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
+    if not typed_ids:
         raise WrongUse("expected at least one id, got none")
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(typed_ids))

@@ -24,10 +24,10 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     if not sys.stderr.isatty():
         print(f"{job.id}  enqueued", file=sys.stderr, flush=True)
         return job.result(timeout_s)
-    begun_at = time.monotonic()
+    started_at = time.monotonic()
     with _moving_line() as show:
         while True:
-            spent_s = time.monotonic() - begun_at
+            spent_s = time.monotonic() - started_at
             left_s = _TICK_S if timeout_s is None else timeout_s - spent_s
             record = job.record()
             show(f"{job.id}  {record.state}, {spent_s:.0f} s, attempt {max(record.attempt, 1)}")

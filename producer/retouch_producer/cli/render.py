@@ -8,13 +8,13 @@ from collections.abc import Sequence
 _STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty: str) -> None:
     """Print rows under their heads, or one line that says that there is nothing."""
     if not rows:
-        print(nothing)
+        print(if_empty)
         return
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(head))]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 

@@ -16,19 +16,19 @@ _MEANING = {
 }
 
 
-def print_outcomes(told: dict[str, str], as_json: bool, nothing: str = "") -> None:
+def print_outcomes(outcomes: dict[str, str], as_json: bool, if_empty: str = "") -> None:
     """Print the outcome of each id, as JSON or one a line; `nothing` where there was none."""
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(outcomes, indent=2))
         return
-    print("\n".join(f"{item}  {_with_meaning(word)}" for item, word in told.items()) or nothing)
+    print("\n".join(f"{item}  {_with_meaning(word)}" for item, word in outcomes.items()) or if_empty)
 
 
 def _with_meaning(word: str) -> str:
     return f"{word}: {_MEANING[word]}" if word in _MEANING else word
 
 
-def exit_code(words_told: Iterable[str], fine: set[str]) -> int:
+def exit_code(words: Iterable[str], expected: set[str]) -> int:
     """Return 2 if an id is not on record, 1 if an outcome is not among the `fine` ones, else 0."""
-    told = set(words_told)
-    return 2 if UNKNOWN in told else 1 if told - fine else 0
+    outcomes = set(words)
+    return 2 if UNKNOWN in outcomes else 1 if outcomes - expected else 0

@@ -25,9 +25,9 @@ def jobs(
 
 
 def deliveries(
-    context: CommandContext, since: float, wanted: Callable[[DeliveryRecord], bool], *, dead: bool
+    context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
     """Walk deliveries newest first, made (dead ones: given up) since a Unix time."""
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):
-        yield from (record for record in store.records(page) if wanted(record))
+        yield from (record for record in store.records(page) if matches(record))

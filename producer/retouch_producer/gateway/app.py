@@ -37,7 +37,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.tools = Dependencies(settings)
+    app.state.dependencies = Dependencies(settings)
     errors.install(app)
     resources = (
         edits,
@@ -55,7 +55,7 @@ def make_gateway(settings: Settings) -> FastAPI:
     for resource in (*resources, metrics):
         app.include_router(resource.router)
     describe(app)
-    app.add_middleware(RevocationWatch, are_valid=app.state.tools.key_cache.are_valid)
-    app.add_middleware(TurnTaking, turns=app.state.tools.request_turns)
-    app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
+    app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
+    app.add_middleware(TurnTaking, turns=app.state.dependencies.request_limiter)
+    app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)
     return app

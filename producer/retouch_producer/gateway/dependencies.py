@@ -21,7 +21,7 @@ from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.documents import Document, job_document
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.enqueue.service import EnqueueService
-from retouch_producer.gateway.events.hub import EventHub
+from retouch_producer.gateway.events.event_hub import EventHub
 from retouch_producer.gateway.http.auth import KeyCache, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
@@ -48,15 +48,15 @@ class Dependencies:
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
         self.decoding = decoding_limiter()
-        self.keeper = InputCapture(settings, self.blobs, self.client, self.decoding)
-        self.enqueueing = EnqueueService(self.connections, self.keeper)
+        self.input_capture = InputCapture(settings, self.blobs, self.client, self.decoding)
+        self.enqueue_service = EnqueueService(self.connections, self.input_capture)
         self.event_hub = EventHub(self.connections)
         self.upload_limiter = Limiter(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING)
         self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
-        self.request_turns = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
-        self.batch_turns = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
+        self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
+        self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
@@ -67,19 +67,19 @@ class Dependencies:
             raise not_found("job")
         return record
 
-    def job(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
+    def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
         """Describe a job as `/v1` does, with links minted now."""
-        described = job_document(record, self.blobs.link, self.settings.price_per_call)
-        own = f"/v1/edits/{record.id}"
+        document = job_document(record, self.blobs.link, self.settings.price_per_call)
+        path = f"/v1/edits/{record.id}"
         parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
-        links = {"self": own, **{part: f"{own}/{part}" for part in parts}}
-        links["input"] = f"{own}/input" if record.spec.input else None  # type: ignore[assignment]
-        return {**described, "replayed": replayed, "shared": shared, "links": links}
+        links: dict[str, str | None] = {"self": path, **{part: f"{path}/{part}" for part in parts}}
+        links["input"] = f"{path}/input" if record.spec.input else None
+        return {**document, "replayed": replayed, "shared": shared, "links": links}
 
     async def close(self) -> None:
         """Give up threads and connections."""
         await self.event_hub.close()
-        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.keeper):
+        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
             bulkhead.close()
         self.client.close()
 
@@ -88,12 +88,12 @@ class Dependencies:
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Close the tools when the application ends."""
     yield
-    await app.state.tools.close()
+    await app.state.dependencies.close()
 
 
 async def dependencies_of(request: Request) -> Dependencies:
     """Give the tools of the application that serves this request; async, or it would cost a thread each time."""
-    tools: Dependencies = request.app.state.tools
+    tools: Dependencies = request.app.state.dependencies
     return tools
 
 

@@ -18,7 +18,7 @@ def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
     async def find_again() -> None:
         assert await key_cache.find(secret) == key
         key_cache._keys.clear()  # as after REMEMBER_S
-        async with key_cache._lookups.of(""), key_cache._lookups.of(""):
+        async with key_cache._lookups.hold(""), key_cache._lookups.hold(""):
             found = await asyncio.wait_for(key_cache.find(secret), 10)
         assert found is not None
         assert found.id == key.id

@@ -108,8 +108,8 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 
     async def capture(url: str) -> None:
         with keeper._memory.hold("acme", 100_000_000):
-            waiting = asyncio.create_task(keeper.keep(url, "acme", 60.0))
-            assert (await keeper.keep(url, "globex", 60.0)).blob
+            waiting = asyncio.create_task(keeper.capture(url, "acme", 60.0))
+            assert (await keeper.capture(url, "globex", 60.0)).blob
             assert await asyncio.to_thread(eventually, lambda: keeper._memory.waiting("acme"))
             assert not waiting.done()
         assert (await waiting).blob

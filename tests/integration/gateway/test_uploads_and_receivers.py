@@ -154,7 +154,7 @@ def test_every_problem_has_a_page(api: Api) -> None:
     """The type of a problem is an address that explains it."""
     told = problem(api.get("/v1/edits/none"), "not-found", 404)
     page = api.get(told["type"])
-    assert "There is no such thing" in page.text
+    assert "Not found" in page.text
     assert page.headers["content-type"].startswith("text/html")
     problem(api.get("/problems/none"), "not-found", 404)
     assert "/openapi.json" in problem(api.get("/"), "not-found", 404)["detail"]

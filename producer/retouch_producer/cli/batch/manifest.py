@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.output_file import write_whole
+from retouch_producer.cli.output_file import write_atomically
 
 NAME, LOCK = "retouch-batch.json", ".retouch-batch.lock"
 _FORMAT = 1
@@ -60,8 +59,8 @@ class Manifest:
 
     def _read(self) -> dict[str, Entry]:
         try:
-            raw: dict[str, Any] = json.loads(self.path.read_text())
-            return {key: Entry(**entry) for key, entry in raw["rows"].items()}
+            rows = json.loads(self.path.read_text())["rows"]
+            return {key: Entry(**entry) for key, entry in rows.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -73,7 +72,7 @@ class Manifest:
     def save(self) -> None:
         """Write all entries, in one step."""
         rows = {key: {n: v for n, v in asdict(entry).items() if v} for key, entry in self.entries.items()}
-        write_whole(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
+        write_atomically(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
         self._saved_at = time.monotonic()
 
     def save_sometimes(self) -> None:

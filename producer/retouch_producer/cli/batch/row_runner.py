@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from retouch.batches import batched
 from retouch.blobs import BlobMissing
@@ -16,7 +16,7 @@ from retouch.store.records import JobError, JobRecord
 from retouch_producer.cli.batch.manifest import Entry, Manifest
 from retouch_producer.cli.batch.rows import Row
 from retouch_producer.cli.context import CommandContext
-from retouch_producer.cli.output_file import SUFFIXES, write_whole
+from retouch_producer.cli.output_file import SUFFIXES, write_atomically
 
 T = TypeVar("T")
 _CHUNK = 500
@@ -50,7 +50,7 @@ class BatchRun:
         """Give what is known of a row; a new row is planned."""
         return self.manifest.entries.setdefault(row.key, Entry())
 
-    def go(self, options: dict[str, Any], *, retry_failed: bool) -> None:
+    def execute(self, options: JobOptions, *, retry_failed: bool) -> None:
         """
         Bring every row to its end: saved or failed. May be killed anywhere, and run again.
 
@@ -58,13 +58,13 @@ class BatchRun:
         the job if there is one; after 23 h, when that would no longer hold, it fails and a person decides.
         """
         cursor, _ = self.context.news(None)
-        self._take_up(retry_failed=retry_failed)
+        self._resume_rows(retry_failed=retry_failed)
         missing = [row for row in self.rows if self.entry(row).state == "planned"]
         for rows in batched(missing, _CHUNK):
             self._enqueue(rows, options)
         self._collect(cursor)
 
-    def _take_up(self, *, retry_failed: bool) -> None:
+    def _resume_rows(self, *, retry_failed: bool) -> None:
         """Find where earlier runs left every row."""
         for row in self.rows:
             entry = self.entry(row)
@@ -72,7 +72,7 @@ class BatchRun:
                 self._retry(entry)
             elif entry.state == "planned" and 0 < entry.planned_at < time.time() - _SURE_S:
                 entry.fail("unsure", "an earlier run may have enqueued it and did not live to say so")
-            if entry.state == "saved" and self._is_there(entry):
+            if entry.state == "saved" and self._is_saved(entry):
                 self.saved_before += 1
                 self.on_done(1)
             elif entry.job:
@@ -84,7 +84,7 @@ class BatchRun:
         entry.code = entry.message = ""
         try:
             if entry.job:
-                self._with_room(lambda: self.context.queue.replay(entry.job))
+                self._wait_for_room(lambda: self.context.queue.replay(entry.job))
                 entry.state = "open"
                 return
         except UnknownJob:
@@ -92,31 +92,31 @@ class BatchRun:
         entry.state, entry.job, entry.link, entry.planned_at = "planned", "", "", 0.0
         entry.round += 1
 
-    def _is_there(self, entry: Entry) -> bool:
+    def _is_saved(self, entry: Entry) -> bool:
         files = {entry.file: entry.bytes, **entry.more}
         paths = {self.folder / name: size for name, size in files.items()}
         return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
-    def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
+    def _enqueue(self, rows: Sequence[Row], options: JobOptions) -> None:
         requests = []
         for row in rows:
             entry = self.entry(row)
             if row.picture.path is not None:
                 if row.picture.blob not in self._links:
-                    self._links[row.picture.blob] = self.context.keep(row.picture, options["tenant"])
+                    self._links[row.picture.blob] = self.context.store_input(row.picture, options["tenant"])
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
             requests.append((edit, JobOptions(idempotency_key=f"batch-{row.key}-{entry.round}")))
         self.manifest.save()
-        jobs = self._with_room(lambda: self.context.queue.enqueue_many(requests, **options))
+        jobs = self._wait_for_room(lambda: self.context.queue.enqueue_many(requests, **options))
         for row, job in zip(rows, jobs, strict=True):
             entry = self.entry(row)
             entry.job, entry.state = job.id, "open"
             self._open[job.id] = row
         self.manifest.save()
 
-    def _with_room(self, work: Callable[[], T]) -> T:
+    def _wait_for_room(self, work: Callable[[], T]) -> T:
         """Do what enqueues; while the tenant's backlog is full, save what ends and try again (under the same keys)."""
         while True:
             try:
@@ -128,26 +128,27 @@ class BatchRun:
                 time.sleep(min(max(full.retry_after_s, _LEAST_REST_S), _MOST_REST_S))
 
     def _collect(self, cursor: str) -> None:
-        looked_at = 0.0
+        checked_at = 0.0
         while self._open:
-            if time.monotonic() - looked_at > _RECHECK_S:
+            if time.monotonic() - checked_at > _RECHECK_S:
                 self._settle(list(self._open))
-                looked_at = time.monotonic()
+                checked_at = time.monotonic()
             if self._open:
                 cursor, jobs = self.context.news(cursor)
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
         """Save or fail the rows of those jobs that have ended."""
-        for some in batched(dict.fromkeys(jobs), 200):
-            found = {record.id: record for record in self.context.records(some)}
-            for job in some:
-                if job in self._open and self._end(self.entry(self._open[job]), self._open[job], found.get(job)):
+        for chunk in batched(dict.fromkeys(jobs), 200):
+            records = {record.id: record for record in self.context.records(chunk)}
+            for job in chunk:
+                row = self._open.get(job)
+                if row is not None and self._record_end(self.entry(row), row, records.get(job)):
                     del self._open[job]
                     self.on_done(1)
                     self.manifest.save_sometimes()
 
-    def _end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
+    def _record_end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
         """Put down how a job ended; False while it has not."""
         if record is None:
             entry.fail("not_on_record", f"job {entry.job} is gone from the store, and its result was not saved")
@@ -164,21 +165,21 @@ class BatchRun:
     def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:
         """Save the row's image, and further ones of the same answer beside it."""
         files: dict[str, int] = {}
-        for place, image in enumerate(record.images):
+        for index, image in enumerate(record.images):
             try:
-                data = self.context.image(record, place)
+                data = self.context.image(record, index)
             except BlobMissing as error:
                 entry.fail("result_gone", str(error))
                 return
-            file = f"{self._stem(row, place)}.{SUFFIXES[image.format]}"
-            write_whole(self.folder / file, data)
+            file = f"{self._stem(row, index)}.{SUFFIXES[image.format]}"
+            write_atomically(self.folder / file, data)
             files[file] = len(data)
         (entry.file, entry.bytes), *more = files.items()
         entry.state, entry.more, entry.code, entry.message = "saved", dict(more), "", ""
 
-    def _stem(self, row: Row, place: int) -> str:
+    def _stem(self, row: Row, index: int) -> str:
         """Return the name of a row's image without its suffix: `stem`, `stem-2` and so on, never another row's."""
-        stem = row.stem if place == 0 else f"{row.stem}-{place + 1}"
-        while place and stem.lower() in self._stems:
+        stem = row.stem if index == 0 else f"{row.stem}-{index + 1}"
+        while index and stem.lower() in self._stems:
             stem += "_"
         return stem

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
@@ -18,10 +18,15 @@ from retouch.errors import InvalidEdit
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.input_image import InputImage, find_input_image
-from retouch_producer.cli.output_file import safe
+from retouch_producer.cli.output_file import safe_name
 
 COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
+
+Values = Mapping[str, object]
+"""The cells of one row by their column, as read from the file."""
+LineFault = tuple[int, str]
+"""A line number of the file, counted from 1, and what is wrong there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Row:
 class RowsRefused(WrongUse):
     """Some rows are wrong; nothing was enqueued. `faults` holds a line number and a message for each."""
 
-    def __init__(self, faults: list[tuple[int, str]]) -> None:
+    def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
         lines = "".join(f"\n  line {line}: {message}" for line, message in faults)
         count = len({line for line, _ in faults})
@@ -64,22 +69,22 @@ def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) ->
         except InvalidEdit as error:
             return error
 
-    faults: list[tuple[int, str]] = []
-    seen: Counter[str] = Counter()
+    faults: list[LineFault] = []
+    occurrences: Counter[str] = Counter()
     rows: list[Row] = []
     for line, values in _values(file, faults):
         try:
-            known = picture(_text(values.get("init_image")))
-            if isinstance(known, InvalidEdit):
-                raise known
+            picture_of_row = picture(_text(values.get("init_image")))
+            if isinstance(picture_of_row, InvalidEdit):
+                raise picture_of_row
             edit = edit_of(
                 values.get("prompt"),
-                known.link(link),
+                picture_of_row.link(link),
                 {name: values.get(name) for name in NUMBERS},
                 values.get("samples"),
             )
             admit(edit, terms)
-            rows.append(_row(line, values, edit, known, terms, seen))
+            rows.append(_row(line, values, edit, picture_of_row, terms, occurrences))
         except InvalidEdit as error:
             faults.append((line, str(error)))
     faults += _same_names(rows)
@@ -91,30 +96,30 @@ def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) ->
 
 
 def _row(
-    line: int, values: Mapping[str, Any], edit: Edit, picture: InputImage, terms: ResolvedOptions, seen: Counter[str]
+    line: int, values: Values, edit: Edit, picture: InputImage, terms: ResolvedOptions, occurrences: Counter[str]
 ) -> Row:
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
     content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
-    seen[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
-    key = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:32]
-    stem = safe(name) if name else f"{safe(picture.stem)}-{key[:8]}"
+    occurrences[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
+    key = hashlib.sha256(f"{text}{occurrences[text]}".encode()).hexdigest()[:32]
+    stem = safe_name(name) if name else f"{safe_name(picture.stem)}-{key[:8]}"
     return Row(line, name or f"line {line}", stem, key, edit, picture)
 
 
-def _same_names(rows: list[Row]) -> list[tuple[int, str]]:
+def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
-        before = first.setdefault(row.stem.lower(), row.line)
-        if before != row.line:
-            faults.append((row.line, f"id: {row.label!r} names the same file as line {before}"))
+        first_line = first.setdefault(row.stem.lower(), row.line)
+        if first_line != row.line:
+            faults.append((row.line, f"id: {row.label!r} names the same file as line {first_line}"))
     return faults
 
 
-def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     """Give each row's line number and values; what cannot be read as a row becomes a fault."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
@@ -133,7 +138,7 @@ def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Ma
         raise WrongUse(f"{str(file)!r} is not UTF-8 text") from None
 
 
-def _csv_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     reader = csv.DictReader(lines, strict=True)
     try:
         if unknown := [name for name in reader.fieldnames or () if name not in COLUMNS]:
@@ -141,15 +146,15 @@ def _csv_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[in
             return
         for values in reader:
             if None in values or None in values.values():
-                wanted = len(reader.fieldnames or ())
-                faults.append((reader.line_num, f"expected {wanted} cells, as the header has, got more or fewer"))
+                expected = len(reader.fieldnames or ())
+                faults.append((reader.line_num, f"expected {expected} cells, as the header has, got more or fewer"))
             else:
                 yield reader.line_num, {name: text for name, text in values.items() if text.strip()}
     except csv.Error as error:
         faults.append((reader.line_num, f"is no CSV: {error}"))
 
 
-def _json_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.batches import batched
+from retouch.options import JobOptions
 from retouch_producer.cli.batch.manifest import Manifest, own_folder
 from retouch_producer.cli.batch.row_runner import BatchRun
 from retouch_producer.cli.batch.rows import Row, read_rows
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.documents import Document
 
 INTERRUPTED = 130
 
@@ -26,7 +27,7 @@ class BatchCommand:
 
     file: Path
     out: Path | None
-    options: Mapping[str, Any]
+    options: JobOptions
     retry_failed: bool
     as_json: bool
 
@@ -41,7 +42,7 @@ def run_batch(command: BatchCommand) -> int:
             manifest = Manifest(folder)
             run = BatchRun(context, rows, manifest, folder, on_done)
             try:
-                run.go(dict(command.options), retry_failed=command.retry_failed)
+                run.execute(command.options, retry_failed=command.retry_failed)
             except KeyboardInterrupt:
                 print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
                 return INTERRUPTED
@@ -83,14 +84,14 @@ def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
     print(f"{summary['saved']} of {len(run.rows)} rows saved in {run.folder}{before}; possible charges {charges}")
     for row in failed:
         line = f"line {row['line']}"
-        named = line if row["row"] == line else f"{line} ({row['row']})"
-        print(f"{named} failed: {row['code']}: {row['message']}", file=sys.stderr)
+        row_name = line if row["row"] == line else f"{line} ({row['row']})"
+        print(f"{row_name} failed: {row['code']}: {row['message']}", file=sys.stderr)
     if failed:
         print("--retry-failed replays them; it may cost again", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _failure(row: Row, run: BatchRun) -> dict[str, Any]:
+def _failure(row: Row, run: BatchRun) -> Document:
     entry = run.entry(row)
     return {"line": row.line, "row": row.label, "job": entry.job or None, "code": entry.code, "message": entry.message}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json, Limit, Since, SomeIds
+from retouch_producer.cli.options import Json, Limit, OptionalIds, Since
 
 Dead = Annotated[bool, typer.Option("--dead", help="Only those that gave up.")]
 OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only those of one job.")]
@@ -28,7 +28,7 @@ ToReceiver = Annotated[
 
 
 def redeliver(
-    ids: SomeIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
+    ids: OptionalIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
 ) -> None:
     """Send deliveries again, now: with the same webhook-id, and even to a receiver that is switched off."""
     from retouch_producer.cli.deliveries.run import redeliver_all

@@ -63,7 +63,13 @@ def edit(
 
     numbers = {"steps": steps, "guidance_scale": guidance_scale, "image_guidance_scale": image_guidance_scale}
     options = options_of(
-        priority=priority, tenant=tenant, webhook=webhook, callback=callback, idempotency_key=idempotency_key,
-        deadline_s=deadline_s, max_charges=max_charges, tags=parsing.tags(tag or []),
-    )  # fmt: skip
+        priority=priority,
+        tenant=tenant,
+        webhook=webhook,
+        callback=callback,
+        idempotency_key=idempotency_key,
+        deadline_s=deadline_s,
+        max_charges=max_charges,
+        tags=parsing.tags(tag or []),
+    )
     raise typer.Exit(run_edit(EditCommand(image, prompt, numbers, options, out, not no_wait, timeout_s, json, samples)))

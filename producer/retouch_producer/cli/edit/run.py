@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.admission import admit
 from retouch.errors import EditCancelled, EditFailed
 from retouch.events import ChargeSummary
 from retouch.handles import Job
+from retouch.options import JobOptions
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import edit_of, terms_of
@@ -30,7 +30,7 @@ class EditCommand:
     image: str
     prompt: str
     numbers: Mapping[str, str | None]
-    options: Mapping[str, Any]
+    options: JobOptions
     out: Path | None
     wait: bool
     timeout_s: float | None
@@ -48,14 +48,16 @@ def run_edit(command: EditCommand) -> int:
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
         admit(edit, terms)
         try:
-            link = context.keep(picture, terms.spec.tenant)
+            link = context.store_input(picture, terms.spec.tenant)
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
             )
             return INTERRUPTED
-        return _wait(context, job, picture.stem, command) if command.wait else _tell(context, job, [], command.as_json)
+        if command.wait:
+            return _wait(context, job, picture.stem, command)
+        return _print_job(context, job, [], command.as_json)
 
 
 def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) -> int:
@@ -64,25 +66,25 @@ def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) ->
     except (EditFailed, EditCancelled):
         if not command.as_json:
             raise
-        return _tell(context, job, [], as_json=True) or 1
+        return _print_job(context, job, [], as_json=True) or 1
     except KeyboardInterrupt:
-        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
-              f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}", file=sys.stderr)
+        print(f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)
         return INTERRUPTED
     try:
         paths = output_file.save(result, command.out, stem or job.id)
     except WrongUse as error:
         raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
-    return _tell(context, job, paths, command.as_json)
+    return _print_job(context, job, paths, command.as_json)
 
 
-def _tell(context: CommandContext, job: Job, paths: Sequence[Path], as_json: bool) -> int:
+def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json: bool) -> int:
     record = job.record()
     document = context.document(record)
     if as_json:
         saved = [str(path) for path in paths]
-        told = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
-        print(json.dumps(told, indent=2))
+        document = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
+        print(json.dumps(document, indent=2))
         return 0
     print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
     for path, image in zip(paths, document["results"], strict=False):

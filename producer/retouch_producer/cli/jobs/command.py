@@ -7,17 +7,16 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Ids, JobId, Json, Limit, Since, SomeIds
+from retouch_producer.cli.options import Ids, JobId, Json, Limit, OptionalIds, Since, TenantFilter
 
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
 Save = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit 1 without one.")]
 
 
 def jobs(
-    state: State = None, tenant: OneTenant = None, since: Since = None, limit: Limit = 50, json: Json = False
+    state: State = None, tenant: TenantFilter = None, since: Since = None, limit: Limit = 50, json: Json = False
 ) -> None:
     """List jobs, newest first."""
     from retouch_producer.cli.jobs.run import show_jobs
@@ -32,7 +31,7 @@ def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
     raise typer.Exit(show_job(job_id, out, as_json=json))
 
 
-def watch(ids: SomeIds = None, json: Json = False) -> None:
+def watch(ids: OptionalIds = None, json: Json = False) -> None:
     """Watch the lanes and the events as they come; with ids, those jobs until they end."""
     from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
 
@@ -51,7 +50,7 @@ def cancel(ids: Ids, json: Json = False) -> None:
 
 
 def replay(
-    ids: SomeIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
+    ids: OptionalIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
 ) -> None:
     """Put dead letters back, and say for each whether it resumes from what is paid or POSTs again."""
     from retouch_producer.cli.jobs.run import replay_jobs

@@ -6,7 +6,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from retouch.errors import UnknownJob
 from retouch.events import Event
@@ -16,15 +16,19 @@ from retouch_producer.cli import parsing
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.jobs.show import event_line
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _LATEST = 15
+PrintEvent = Callable[[Event], None]
 
 
-def watch_jobs(given: Sequence[str], *, as_json: bool) -> int:
+def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
     """Print the events of these jobs, past and to come, until all have ended; 1 when one did not succeed."""
-    tell = _teller(as_json)
+    print_event = _event_printer(as_json)
     with open_context() as context:
         cursor, _ = context.news(None)
-        following = dict.fromkeys(parsing.ids(given), -1)
+        following = dict.fromkeys(parsing.ids(ids), -1)
         known = {record.id for record in context.records(list(following))}
         if unknown := [job for job in following if job not in known]:
             raise UnknownJob(f"not on record: {', '.join(unknown)}; they never were, or their retention is over")
@@ -33,7 +37,7 @@ def watch_jobs(given: Sequence[str], *, as_json: bool) -> int:
         try:
             while following:
                 for job in [job for job in following if job in news]:
-                    _catch_up(context, job, following, ended, tell)
+                    _catch_up(context, job, following, ended, print_event)
                 if following:
                     cursor, news = context.news(cursor)
         except KeyboardInterrupt:
@@ -42,13 +46,13 @@ def watch_jobs(given: Sequence[str], *, as_json: bool) -> int:
 
 
 def _catch_up(
-    context: CommandContext, job: str, following: dict[str, int], ended: dict[str, str], tell: Callable[[Event], None]
+    context: CommandContext, job: str, following: dict[str, int], ended: dict[str, str], print_event: PrintEvent
 ) -> None:
     """Tell what happened to a job since it was last looked at, and let go of it when it has ended."""
     events, is_final = context.events(job, following[job])
     for event in events:
         following[job] = event["data"]["sequence"]
-        tell(event)
+        print_event(event)
     # An end that came between the two reads is not among these events; there will be news of it.
     if events[-1]["type"] in FINAL_EVENTS if events else is_final:
         ended[job] = context.record(job).state
@@ -60,10 +64,10 @@ def watch_all(*, as_json: bool) -> int:
     with open_context() as context:
         try:
             if as_json or not sys.stdout.isatty():
-                tell = _teller(as_json)
+                print_event = _event_printer(as_json)
                 for event in events_of_all(context):
                     if event:
-                        tell(event)
+                        print_event(event)
             else:
                 _show_live(context)
         except KeyboardInterrupt:
@@ -83,11 +87,11 @@ def events_of_all(context: CommandContext) -> Iterator[Event | None]:
         yield None
 
 
-def _teller(as_json: bool) -> Callable[[Event], None]:
-    def tell(event: Event) -> None:
+def _event_printer(as_json: bool) -> PrintEvent:
+    def print_event(event: Event) -> None:
         print(json.dumps(event) if as_json else f"{event['data']['job_id']}  {event_line(event)}", flush=True)
 
-    return tell
+    return print_event
 
 
 def _show_live(context: CommandContext) -> None:
@@ -104,12 +108,12 @@ def _show_live(context: CommandContext) -> None:
             live.update(Group(_lanes(context), Text("\n".join(latest) or "no event yet; Ctrl-C leaves")))
 
 
-def _lanes(context: CommandContext) -> Any:
+def _lanes(context: CommandContext) -> Table:
     from rich.table import Table
 
     table = Table("lane", "waiting", "in flight", "limit", "parked", "dead", "")
     for lane in LANES:
-        n = context.queue.status(lane)
-        cells = (n.waiting, n.held, n.limit, n.parked, n.dead)
-        table.add_row(lane, *(f"{cell:,}" for cell in cells), "paused" if n.paused else "")
+        numbers = context.queue.status(lane)
+        cells = (numbers.waiting, numbers.held, numbers.limit, numbers.parked, numbers.dead)
+        table.add_row(lane, *(f"{cell:,}" for cell in cells), "paused" if numbers.paused else "")
     return table

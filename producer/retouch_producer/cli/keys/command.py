@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from retouch_producer.cli.options import Json
+from retouch_producer.cli.options import Json, TenantFilter
 from retouch_producer.cli.tenants.command import limits
 
 app = typer.Typer(
@@ -15,15 +15,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Role = Literal["producer", "ops"]
-Whose = Annotated[str, typer.Option("--tenant", help="Whose key it is.")]
-Roles = Annotated[Role, typer.Option("--role", help="producer: its own tenant's; ops: sees and moves all.")]
-Called = Annotated[str, typer.Option("--name", help="A word for people.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+KeyTenant = Annotated[str, typer.Option("--tenant", help="Whose key it is.")]
+KeyRole = Annotated[Role, typer.Option("--role", help="producer: its own tenant's; ops: sees and moves all.")]
+KeyName = Annotated[str, typer.Option("--name", help="A word for people.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
 
 
 @app.command()
-def create(tenant: Whose = "default", role: Roles = "producer", name: Called = "", json: Json = False) -> None:
+def create(tenant: KeyTenant = "default", role: KeyRole = "producer", name: KeyName = "", json: Json = False) -> None:
     """Make a key and show it once: only a hash of it is kept."""
     from retouch_producer.cli.keys.run import create_key
 
@@ -31,7 +30,7 @@ def create(tenant: Whose = "default", role: Roles = "producer", name: Called = "
 
 
 @app.command("list")
-def list_all(tenant: OneTenant = None, json: Json = False) -> None:
+def list_all(tenant: TenantFilter = None, json: Json = False) -> None:
     """List keys, without their secrets; revoked ones for 90 days."""
     from retouch_producer.cli.keys.run import list_keys
 

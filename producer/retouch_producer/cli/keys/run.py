@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from retouch.errors import InvalidEdit
 from retouch.events import iso
@@ -12,6 +11,7 @@ from retouch_producer.cli.context import open_context
 from retouch_producer.cli.edit_request import terms_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.render import ago, print_table
+from retouch_producer.documents import Document
 
 
 def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
@@ -33,11 +33,11 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
 def list_keys(tenant: str, *, as_json: bool) -> None:
     """Print keys as a table or a JSON array."""
     with open_context() as context:
-        found = TenantStore(context.connections.client).api_keys(tenant)
+        keys = TenantStore(context.connections.client).api_keys(tenant)
     if as_json:
-        print(json.dumps([_document(key) for key in found], indent=2))
+        print(json.dumps([_document(key) for key in keys], indent=2))
         return
-    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in found], "no key")
+    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in keys], "no key")
 
 
 def _key_row(key: ApiKey) -> tuple[object, ...]:
@@ -54,7 +54,7 @@ def revoke_key(identity: str, *, as_json: bool) -> None:
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")
 
 
-def _document(key: ApiKey) -> dict[str, Any]:
+def _document(key: ApiKey) -> Document:
     instants = {
         name: iso(at) if at else None
         for name, at in (

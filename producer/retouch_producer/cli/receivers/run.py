@@ -12,7 +12,7 @@ from retouch.events import iso
 from retouch.store.failing_receivers import FailingReceiver, failures_of
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
-from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.cli.edit_request import options_of, terms_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.lanes.run import failure_text
 from retouch_producer.cli.render import ago, print_table
@@ -25,7 +25,7 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
     """Add a receiver of every job of a tenant; its address is checked like a job's webhook."""
     with open_context() as context:
         try:
-            terms_of({"tenant": tenant, "webhook": url, "events": events}, context.settings)
+            terms_of(options_of(tenant=tenant, webhook=url, events=events), context.settings)
         except InvalidEdit as error:
             renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
             raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None

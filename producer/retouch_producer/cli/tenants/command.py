@@ -8,11 +8,11 @@ import typer
 
 from retouch_producer.cli.options import Json
 
-Erased = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
+ErasedTenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this nothing is erased.")]
 
 
-def erase(tenant: Erased, yes: Yes = False, json: Json = False) -> None:
+def erase(tenant: ErasedTenant, yes: Yes = False, json: Json = False) -> None:
     """Erase a tenant's jobs, images, events and receivers; the ledger of its charges stays."""
     from retouch_producer.cli.tenants.run import erase_all
 
@@ -30,10 +30,16 @@ Share = Annotated[
 
 
 def limits(
-    tenant: LimitedTenant, weight: Weight = None, in_flight_limit: InFlight = None, backlog_limit: Backlog = None,
-    budget: Budget = None, share_duplicates: Share = None, json: Json = False,
-) -> None:  # fmt: skip
+    tenant: LimitedTenant,
+    weight: Weight = None,
+    in_flight_limit: InFlight = None,
+    backlog_limit: Backlog = None,
+    budget: Budget = None,
+    share_duplicates: Share = None,
+    json: Json = False,
+) -> None:
     """Show what a tenant may do, and what of today's budget is spent; options change what it may."""
-    from retouch_producer.cli.tenants.run import set_limits
+    from retouch_producer.cli.tenants.run import LimitChanges, set_limits
 
-    set_limits(tenant, weight, in_flight_limit, backlog_limit, budget, share_duplicates, as_json=json)
+    changes = LimitChanges(weight, in_flight_limit, backlog_limit, budget, share_duplicates)
+    set_limits(tenant, changes, as_json=json)

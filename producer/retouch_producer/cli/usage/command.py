@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json, Since
+from retouch_producer.cli.options import Json, Since, TenantFilter
 
-Of = Annotated[str | None, typer.Option("--tenant", help="Of one tenant alone.")]
 By = Annotated[str, typer.Option("--by", help="One row per tenant, day or tag.")]
 
 
-def usage(by: By = "tenant", tenant: Of = None, since: Since = None, json: Json = False) -> None:
+def usage(by: By = "tenant", tenant: TenantFilter = None, since: Since = None, json: Json = False) -> None:
     """Show what calls were good for: useful, repeated, wasted, unknown; what is reserved now, and the amount."""
     from retouch_producer.cli.usage.run import show_usage
 

@@ -23,21 +23,21 @@ _UNFORESEEABLE = ("paused", "backlog", "budget")
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     """Say what enqueueing this request would mean now; enqueues nothing and fetches nothing."""
     with clear_errors():
-        stands = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
+        line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
         usual_s = _usual_s(connections, request.tenant)
     price = connections.settings.price_per_call
-    binding = stands.binding
+    binding = line.binding
     start_at, end_at = None, None
     if binding not in _UNFORESEEABLE:
-        per_s = stands.lane.limit / usual_s
-        if stands.rate > 0:
-            per_s = min(per_s, stands.rate)
-        wait_s = 0.0 if binding == "none" else stands.position / per_s + stands.lane.breaker_open_s
+        per_s = line.lane.limit / usual_s
+        if line.rate > 0:
+            per_s = min(per_s, line.rate)
+        wait_s = 0.0 if binding == "none" else line.position / per_s + line.lane.breaker_open_s
         start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
     return {
         "cost": price,
         "cost_at_most": round(price * (request.options.max_charges or connections.settings.max_charges), 6),
-        "position": stands.position,
+        "position": line.position,
         "estimated_start_at": start_at,
         "estimated_end_at": end_at,
         "binding": binding,
@@ -47,5 +47,9 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 def _usual_s(connections: Connections, tenant: str) -> float:
     """How long this tenant's latest edits took, from their start to their end."""
     records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
-    took = [one.finished_at - one.started_at for one in records if one.images and one.finished_at and one.started_at]
-    return max(fmean(took), 0.01) if took else USUAL_S
+    durations_s = [
+        record.finished_at - record.started_at
+        for record in records
+        if record.images and record.finished_at and record.started_at
+    ]
+    return max(fmean(durations_s), 0.01) if durations_s else USUAL_S

@@ -35,12 +35,12 @@ _TRANSIENT = {"not_connected", "timeout", "reset"}
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class CapturedInput:
     """A kept picture: its name in the blob store, a link that lives as long as it is kept, whether it came by ours."""
 
     blob: str
     link: str
-    ours: bool
+    is_ours: bool
 
     @property
     def sha256(self) -> str:
@@ -54,8 +54,8 @@ class InputCapture:
     def __init__(self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter) -> None:
         self._settings, self._blobs, self._client, self._decoding = settings, blobs, client, decoding
         self._signer = LinkSigner(client)
-        self._ours = f"{settings.public_url.rstrip('/')}/files/"
-        self._fetches: dict[tuple[str, str, float], asyncio.Task[Input]] = {}
+        self._own_prefix = f"{settings.public_url.rstrip('/')}/files/"
+        self._fetches: dict[tuple[str, str, float], asyncio.Task[CapturedInput]] = {}
         memory = settings.capture_memory_mb * 1_000_000
         self._memory = FairLimiter(memory, memory // 2)
         self._threads = Bulkhead("inputs", AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT, FETCH_WITHIN_S)
@@ -64,36 +64,36 @@ class InputCapture:
     def _session(self) -> requests.Session:
         return make_session(self._settings.dangerous_allow_private_networks, AT_ONCE)
 
-    async def keep(self, url: str, tenant: str, for_s: float) -> Input:
+    async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
         Give the kept picture behind a URL, kept for at least that long. Raises the problem `input-unreadable`.
 
         The bytes are read again for every job after ten seconds: what a URL leads to may change.
         """
-        wanted = url, tenant, for_s
-        fetch = self._fetches.get(wanted)
+        fetch_key = url, tenant, for_s
+        fetch = self._fetches.get(fetch_key)
         if fetch is None:
             name = self.name_of(url)
             if name:
-                work = self._threads.run(tenant, self._keep_own, name, url, tenant, for_s)
+                work = self._threads.run(tenant, self._capture_own, name, url, tenant, for_s)
             else:
                 work = self._threads.run(tenant, self._fetch, url, tenant, for_s)
-            fetch = self._fetches[wanted] = asyncio.create_task(work)
-            fetch.add_done_callback(lambda done: self._forget_later(wanted, done))
+            fetch = self._fetches[fetch_key] = asyncio.create_task(work)
+            fetch.add_done_callback(lambda done: self._forget_later(fetch_key, done))
         return await asyncio.shield(fetch)
 
     def name_of(self, url: str) -> str:
         """Give the blob that one of our own links leads to, "" for a URL that is elsewhere."""
-        return name_in(url) if url.startswith(self._ours) else ""
+        return name_in(url) if url.startswith(self._own_prefix) else ""
 
-    def _forget_later(self, wanted: tuple[str, str, float], done: asyncio.Task[Input]) -> None:
+    def _forget_later(self, fetch_key: tuple[str, str, float], done: asyncio.Task[CapturedInput]) -> None:
         failed = done.cancelled() or done.exception() is not None
-        asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, wanted, None)
+        asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, fetch_key, None)
 
-    def _keep_own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
+    def _capture_own(self, name: str, url: str, tenant: str, for_s: float) -> CapturedInput:
         if fault := self._fault_of_own(name, url, tenant):
             raise _unreadable(fault, retryable=False)
-        return self._kept(name, tenant, for_s, ours=True)
+        return self._keep(name, tenant, for_s, is_ours=True)
 
     def _fault_of_own(self, name: str, url: str, tenant: str) -> str:
         """Return what is wrong with one of our own links, or "". It must be good for this tenant without our help."""
@@ -106,44 +106,44 @@ class InputCapture:
             is_open = bool(signature) or owns_blob(self._client, tenant, name)
         return "" if is_open and self._blobs.exists(name) else "our own link leads to no picture: not found"
 
-    def _fetch(self, url: str, tenant: str, for_s: float) -> Input:
-        with ExitStack() as room:
-            body = self._download(url, tenant, room)
+    def _fetch(self, url: str, tenant: str, for_s: float) -> CapturedInput:
+        with ExitStack() as memory:
+            body = self._download(url, tenant, memory)
             with self._decoding.hold(tenant):
                 picture = check(body)
             if isinstance(picture, ImageFault):
                 raise _unreadable(picture.message, retryable=False)
-            return self._kept(self._blobs.put(body, picture.suffix), tenant, for_s, ours=False)
+            return self._keep(self._blobs.put(body, picture.suffix), tenant, for_s, is_ours=False)
 
-    def _download(self, url: str, tenant: str, room: ExitStack) -> bytes:
+    def _download(self, url: str, tenant: str, memory: ExitStack) -> bytes:
         """Return what is behind a URL; `room` holds its share of the memory for captures."""
 
         def admit(size: int) -> bool:
-            room.close()  # that of a redirect, whose body is gone
+            memory.close()  # that of a redirect, whose body is gone
             try:
-                room.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
+                memory.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
             except TimeoutError:
                 return False
             return True
 
-        most = ImageLimits().max_bytes
-        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=most, admit=admit)
+        max_bytes = ImageLimits().max_bytes
+        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=max_bytes, admit=admit)
         if isinstance(answer, Trouble):
             raise _unreadable(answer.detail, retryable=answer.kind in _TRANSIENT)
         if answer.status != 200:
             raise _unreadable(f"its server answered {answer.status}", retryable=answer.status >= 500)
         return answer.body
 
-    def _kept(self, name: str, tenant: str, for_s: float, *, ours: bool) -> Input:
+    def _keep(self, name: str, tenant: str, for_s: float, *, is_ours: bool) -> CapturedInput:
         with clear_errors():
             keep_blob(self._client, name, for_s, tenant)
-            return Input(name, self._blobs.link(name, for_s), ours)
+            return CapturedInput(name, self._blobs.link(name, for_s), is_ours)
 
     def close(self) -> None:
         """Give up the threads; a fetch in flight ends within its own deadline."""
         self._threads.close()
 
 
-def _unreadable(words: str, *, retryable: bool) -> ProblemError:
+def _unreadable(fault: str, *, retryable: bool) -> ProblemError:
     detail = "the picture could not be read; nothing was enqueued or charged"
-    return ProblemError("input-unreadable", detail, faults=[("init_image", words)], retryable=retryable)
+    return ProblemError("input-unreadable", detail, faults=[("init_image", fault)], retryable=retryable)

@@ -26,10 +26,10 @@ _PREPARED_MOST = 100
 class EnqueueService:
     """Enqueues requests for one process."""
 
-    def __init__(self, connections: Connections, keeper: InputCapture) -> None:
-        self._connections, self._keeper, self._settings = connections, keeper, connections.settings
+    def __init__(self, connections: Connections, input_capture: InputCapture) -> None:
+        self._connections, self._input_capture, self._settings = connections, input_capture, connections.settings
         self._batcher = EnqueueBatcher(connections.jobs, connections.publisher)
-        self._ensured: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
+        self._known_receivers: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
@@ -46,8 +46,8 @@ class EnqueueService:
 
     async def _enqueue_part(self, requests: Sequence[EnqueueRequest], lenient: bool) -> list[EnqueueResult]:
         prepared = await asyncio.gather(*(self._prepare(request, lenient) for request in requests))
-        results = iter(await self._batcher.enqueue([one for one in prepared if isinstance(one, NewJob)]))
-        return [next(results) if isinstance(one, NewJob) else one for one in prepared]
+        results = iter(await self._batcher.enqueue([item for item in prepared if isinstance(item, NewJob)]))
+        return [next(results) if isinstance(item, NewJob) else item for item in prepared]
 
     async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
         """Return the job to enqueue, with its picture captured; or the result where there is none to enqueue."""
@@ -64,25 +64,27 @@ class EnqueueService:
         return new
 
     def _is_captured(self, request: EnqueueRequest) -> bool:
-        return self._settings.capture_input != "off" or bool(self._keeper.name_of(request.edit.init_image))
+        return self._settings.capture_input != "off" or bool(self._input_capture.name_of(request.edit.init_image))
 
     async def _capture(self, request: EnqueueRequest, lenient: bool) -> NewJob:
         if not self._is_captured(request):
             return request.new
         url = request.edit.init_image
         try:
-            kept = await self._keeper.keep(url, request.tenant, request.new.deadline_s + self._settings.retention_s)
+            captured = await self._input_capture.capture(
+                url, request.tenant, request.new.deadline_s + self._settings.retention_s
+            )
         except ProblemError as problem:
             if lenient and problem.retryable:
                 return request.new
             raise
-        sends_ours = kept.ours or self._settings.capture_input == "ours"
-        return request.with_input(kept.link if sends_ours else url, kept.blob, kept.sha256)
+        sends_our_link = captured.is_ours or self._settings.capture_input == "ours"
+        return request.with_input(captured.link if sends_our_link else url, captured.blob, captured.sha256)
 
     async def _ensure_receiver(self, request: EnqueueRequest) -> None:
-        target = request.tenant, request.options.webhook
-        if not request.options.webhook or target in self._ensured:
+        receiver = request.tenant, request.options.webhook
+        if not request.options.webhook or receiver in self._known_receivers:
             return
         with clear_errors():
-            await run_in_threadpool(self._connections.receivers.ensure, *target)
-        self._ensured[target] = True
+            await run_in_threadpool(self._connections.receivers.ensure, *receiver)
+        self._known_receivers[receiver] = True

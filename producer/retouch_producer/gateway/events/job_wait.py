@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from retouch.states import JobState
 from retouch.store.jobs import JobStore
 from retouch.store.redis_client import clear_errors
-from retouch_producer.gateway.events.hub import EventHub
+from retouch_producer.gateway.events.event_hub import EventHub
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
 _RECHECK_S = 5.0  # the hub wakes us; this is for a feed that was cut by an outage

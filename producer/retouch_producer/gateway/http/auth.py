@@ -16,7 +16,7 @@ from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
-from retouch_producer.gateway.http.revocation import came_with
+from retouch_producer.gateway.http.revocation import note_secret
 
 REMEMBER_S = 2.0
 """How long a revoked key may go on working."""
@@ -42,20 +42,20 @@ class KeyCache:
         """Return the key that a secret belongs to, or None; the current request ends when it is revoked."""
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
-            came_with(secret)
+            note_secret(secret)
         return key
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
         """Look secrets up in one round trip, past what is remembered; blocks. Raises `StoreUnavailable`."""
         with clear_errors():
-            found = self._tenants.are_valid(secrets)
-        for secret in (secret for secret, is_valid in zip(secrets, found, strict=True) if not is_valid):
+            validity = self._tenants.are_valid(secrets)
+        for secret in (secret for secret, is_valid in zip(secrets, validity, strict=True) if not is_valid):
             self._keys.pop(secret, None)
-        return found
+        return validity
 
     async def _find_now(self, secret: str) -> ApiKey | None:
         # Secrets that were never seen share one tenant's part: who guesses keys holds up nobody who has one.
-        async with self._lookups.of(self._tenant_of.get(secret, "")):
+        async with self._lookups.hold(self._tenant_of.get(secret, "")):
             key = await run_in_threadpool(self._look_up, secret)
         if key:
             self._keys[secret], self._tenant_of[secret] = key, key.tenant
@@ -76,7 +76,7 @@ async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
     """Give the caller's key, or answer 401."""
-    key_cache: KeyCache = request.app.state.tools.key_cache
+    key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a key that is known and not revoked"
@@ -101,10 +101,10 @@ def may_see(key: ApiKey, tenant: str) -> bool:
     return key.role == "ops" or key.tenant == tenant
 
 
-def scope(key: ApiKey, wanted: str | None) -> str:
+def scope(key: ApiKey, requested: str | None) -> str:
     """Give the tenant that a list is about: "" is all, for ops alone. A producer that names another gets 404."""
     if key.role == "ops":
-        return wanted or ""
-    if wanted not in (None, "", key.tenant):
+        return requested or ""
+    if requested not in (None, "", key.tenant):
         raise ProblemError("not-found", "no tenant has this name, or it is not yours")
     return key.tenant

@@ -7,11 +7,12 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from retouch_producer.documents import Document
 from retouch_producer.gateway.http.errors import ProblemError, invalid
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
@@ -27,46 +28,46 @@ Prefer = Annotated[
 ]
 
 
-def wait_in(prefer: str | None) -> float:
+def preferred_wait_s(prefer: str | None) -> float:
     """Read how many seconds a caller would wait, 0 where it would not."""
-    found = _WAIT.search(prefer or "")
-    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
+    match = _WAIT.search(prefer or "")
+    return min(float(match[1]), WAIT_MOST_S) if match else 0.0
 
 
-async def read_body(request: Request, most: int, within_s: float = JSON_WITHIN_S) -> bytes:
+async def read_body(request: Request, max_bytes: int, within_s: float = JSON_WITHIN_S) -> bytes:
     """Read the whole body; raises the problems `too-large` and `slow-body`, which close the connection."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared[:18]) > most:
-        raise _too_large(most)
+    if not declared.isdecimal() or int(declared[:18]) > max_bytes:
+        raise _too_large(max_bytes)
     chunks, count = [], 0
     try:
         async with turn_given_up(), asyncio.timeout(within_s):
             async for chunk in request.stream():
                 chunks.append(chunk)
                 count += len(chunk)
-                if count > most:
-                    raise _too_large(most)
+                if count > max_bytes:
+                    raise _too_large(max_bytes)
     except TimeoutError:
         detail = f"expected the whole body within {within_s:g} s"
         raise ProblemError("slow-body", detail, headers=_CLOSE) from None
     return b"".join(chunks)
 
 
-def _too_large(most: int) -> ProblemError:
-    return ProblemError("too-large", f"expected at most {most:,} bytes", headers=_CLOSE)
+def _too_large(max_bytes: int) -> ProblemError:
+    return ProblemError("too-large", f"expected at most {max_bytes:,} bytes", headers=_CLOSE)
 
 
-async def read_json(request: Request, most: int) -> dict[str, Any]:
+async def read_json(request: Request, max_bytes: int) -> Document:
     """Read one JSON object."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         raise ProblemError("unsupported-media-type", "expected Content-Type: application/json", headers=_CLOSE)
-    body = await read_body(request, most)
+    body = await read_body(request, max_bytes)
     # Four megabytes of JSON take the event loop from everybody for a tenth of a second.
     return parse_object(body) if len(body) <= SINGLE_MOST else await run_in_threadpool(parse_object, body)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> Document:
     """
     Parse one JSON object in UTF-8; raises `malformed-body`.
 
@@ -94,7 +95,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def instant(text: str | None, name: str) -> float:
+def parse_instant(text: str | None, name: str) -> float:
     """Read an instant, ISO 8601 or Unix seconds; none is the beginning of time. Raises `invalid-request`."""
     if not text:
         return 0.0

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +16,7 @@ from starlette.routing import Match
 
 from retouch.blobs import BlobError
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch_producer.documents import Document
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
@@ -26,11 +26,13 @@ _UNROUTED = {
     405: "the header Allow names the methods that this address takes",
 }
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+Responses = dict[int | str, Document]
+"""The `responses` of a FastAPI route: for each status, a part of the OpenAPI description."""
 log = logging.getLogger("retouch.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """One type of problem: its status and title, whether the same request may succeed later, and what to do."""
 
     status: int
@@ -40,51 +42,58 @@ class Kind:
 
 
 KINDS = {
-    "malformed-body": Kind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
-    "unauthorized": Kind(
-        401, "No valid API key", False,
-        "Send `Authorization: Bearer rtk_…`. Keys are made by `retouch keys create`; a revoked one never works again.",
+    "malformed-body": ProblemKind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
+    "unauthorized": ProblemKind(
+        401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
-    "forbidden": Kind(403, "This key's role may not do that", False, "Use a key of role ops."),
-    "not-found": Kind(
-        404, "There is no such thing", False,
-        "It never existed, its retention is over, or it belongs to another tenant.",
+    "forbidden": ProblemKind(403, "This key's role may not do that", False, "Use a key of role ops."),
+    "not-found": ProblemKind(
+        404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),
-    "method-not-allowed": Kind(405, "This address does not take this method", False, "See /docs."),
-    "slow-body": Kind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
-    "no-image-yet": Kind(
+    "method-not-allowed": ProblemKind(405, "This address does not take this method", False, "See /docs."),
+    "slow-body": ProblemKind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
+    "no-image-yet": ProblemKind(
         409, "The job has no image", True, "Wait until the job is succeeded: watch its events or send Prefer: wait."
     ),
-    "conflict": Kind(409, "The state of the thing does not allow that", False, "Read it again, then decide."),
-    "too-large": Kind(413, "The body is too large", False, "64 KB for an edit, 4 MB for a batch, 50 MB for a file."),
-    "unsupported-media-type": Kind(415, "The body is of another type", False, "Send application/json."),
-    "invalid-request": Kind(
+    "conflict": ProblemKind(409, "The state of the thing does not allow that", False, "Read it again, then decide."),
+    "too-large": ProblemKind(
+        413, "The body is too large", False, "64 KB for an edit, 4 MB for a batch, 50 MB for a file."
+    ),
+    "unsupported-media-type": ProblemKind(415, "The body is of another type", False, "Send application/json."),
+    "invalid-request": ProblemKind(
         422, "The request is wrong", False, "`faults` names each field with what was expected. Nothing was enqueued."
     ),
-    "idempotency-conflict": Kind(
-        422, "The idempotency key was used for another request", False,
-        "Use a new key for a new request; a key is remembered for 24 hours.",
+    "idempotency-conflict": ProblemKind(
+        422, "The idempotency key belongs to another request", False, "Use a new key; a key is remembered for 24 hours."
     ),
-    "input-unreadable": Kind(
-        422, "init_image could not be read or is no picture", False,
+    "input-unreadable": ProblemKind(
+        422,
+        "init_image could not be read as a picture",
+        False,
         "It must be a PNG, JPEG or WebP image at a public address that answers within 10 s.",
     ),
-    "backlog-full": Kind(
+    "backlog-full": ProblemKind(
         429, "Too many jobs of this tenant wait", True, "Wait as Retry-After says, or have the backlog limit raised."
     ),
-    "budget-spent": Kind(
+    "budget-spent": ProblemKind(
         429, "The calls of today are spent or promised", True, "Wait for the next UTC day, or have the budget raised."
     ),
-    "too-many-at-once": Kind(
+    "too-many-at-once": ProblemKind(
         429, "Too many requests of this kind at once", True, "Wait as Retry-After says, and send fewer at a time."
     ),
-    "internal": Kind(500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."),
-    "store-unavailable": Kind(
-        503, "Redis does not answer", True,
+    "internal": ProblemKind(
+        500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."
+    ),
+    "store-unavailable": ProblemKind(
+        503,
+        "Redis does not answer",
+        True,
         "Repeat it with the same Idempotency-Key: whether it was carried out is not known, and then it is done once.",
     ),
-    "image-store-unavailable": Kind(503, "The image store does not answer", True, "Repeat it after Retry-After."),
-}  # fmt: skip
+    "image-store-unavailable": ProblemKind(
+        503, "The image store does not answer", True, "Repeat it after Retry-After."
+    ),
+}
 _BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
 
 
@@ -92,9 +101,16 @@ class ProblemError(Exception):
     """A problem to be answered. `charged` None: not known whether money was spent."""
 
     def __init__(
-        self, name: str, detail: str, *, faults: Sequence[tuple[str, str]] = (), charged: bool | None = False,
-        retryable: bool | None = None, retry_after_s: float | None = None, headers: dict[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        detail: str,
+        *,
+        faults: Sequence[tuple[str, str]] = (),
+        charged: bool | None = False,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.name, self.detail, self.faults, self.charged = name, detail, list(faults), charged
         self.retryable = KINDS[name].retryable if retryable is None else retryable
         self.retry_after_s, self.headers = retry_after_s, headers or {}
@@ -105,7 +121,7 @@ class ProblemError(Exception):
         """The HTTP status of this kind."""
         return KINDS[self.name].status
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """Give the problem's members."""
         return {
             "type": f"/problems/{self.name}",
@@ -131,9 +147,9 @@ def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
     return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
 
 
-def not_found(what: str) -> ProblemError:
+def not_found(resource: str) -> ProblemError:
     """Give the answer for what is not there, or is another tenant's."""
-    return ProblemError("not-found", f"no {what} has this id: it never existed, is gone, or is not yours")
+    return ProblemError("not-found", f"no {resource} has this id: it never existed, is gone, or is not yours")
 
 
 def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
@@ -154,8 +170,8 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError("idempotency-conflict", "this key was first used for another request; nothing was done")
         case QueueFull():
             name = "budget-spent" if error.reason == "budget" else "backlog-full"
-            rest = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
-            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=rest)
+            headers = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
+            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=headers)
         case UnknownJob():
             return not_found("job")
         case StoreUnavailable():
@@ -183,9 +199,11 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 def _methods_of(request: Request) -> list[str]:
     """Every method that the address takes: a route knows its own alone, and an address may have several."""
-    asked = [{**request.scope, "method": method} for method in _METHODS]
-    taken = (scope for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes))
-    return [scope["method"] for scope in taken]
+    candidates = [{**request.scope, "method": method} for method in _METHODS]
+    accepted = (
+        scope for scope in candidates if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    )
+    return [scope["method"] for scope in accepted]
 
 
 def install(app: FastAPI) -> None:
@@ -196,7 +214,7 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def documented(*statuses: int) -> Responses:
     """Describe problems of these statuses for OpenAPI."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {

@@ -22,26 +22,26 @@ class Limiter:
     """
 
     def __init__(self, at_once: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
-        self._all, self._per_tenant, self._most = asyncio.Semaphore(at_once), per_tenant, per_tenant + waiting
+        self._all, self._per_tenant, self._most_of_tenant = asyncio.Semaphore(at_once), per_tenant, per_tenant + waiting
         self._retry_after_s = retry_after_s
-        self._of: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._by_tenant: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
-    async def of(self, tenant: str) -> AsyncIterator[None]:
+    async def hold(self, tenant: str) -> AsyncIterator[None]:
         """Wait for a turn, and give it back at the end. Raises the problem `too-many-at-once`."""
-        own, users = self._of.get(tenant) or (asyncio.Semaphore(self._per_tenant), 0)
-        if users >= self._most:
-            detail = f"expected at most {self._most} of these at once from one tenant; nothing was done"
+        own, users = self._by_tenant.get(tenant) or (asyncio.Semaphore(self._per_tenant), 0)
+        if users >= self._most_of_tenant:
+            detail = f"expected at most {self._most_of_tenant} of these at once from one tenant; nothing was done"
             raise ProblemError("too-many-at-once", detail, retry_after_s=self._retry_after_s)
-        self._of[tenant] = own, users + 1
+        self._by_tenant[tenant] = own, users + 1
         try:
             async with own, self._all:
                 yield
         finally:
-            own, users = self._of[tenant]
-            self._of[tenant] = own, users - 1
+            own, users = self._by_tenant[tenant]
+            self._by_tenant[tenant] = own, users - 1
             if users == 1:
-                del self._of[tenant]
+                del self._by_tenant[tenant]
 
 
 class Bulkhead:
@@ -65,7 +65,7 @@ class Bulkhead:
         return await asyncio.shield(task)
 
     async def _run(self, tenant: str, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        async with self._turns.of(tenant):
+        async with self._turns.hold(tenant):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def close(self) -> None:

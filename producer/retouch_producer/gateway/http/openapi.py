@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from retouch_producer.documents import Document
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
@@ -31,39 +31,44 @@ _SIGNED = (
 def describe(app: FastAPI) -> None:
     """Let the application describe itself once, when first asked."""
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Document:
         if app.openapi_schema is None:
             app.openapi_schema = _description(app)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this assignment
 
 
-def _description(app: FastAPI) -> dict[str, Any]:
+def _description(app: FastAPI) -> Document:
     described = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, routes=app.routes, openapi_version="3.1.0",
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        routes=app.routes,
+        openapi_version="3.1.0",
         description="Errors are problem details (RFC 9457); each `type` is a page here. Times are ISO 8601 in UTC.",
-        servers=[{"url": "/"}], license_info={"name": "MIT", "identifier": "MIT"},
-    )  # fmt: skip
+        servers=[{"url": "/"}],
+        license_info={"name": "MIT", "identifier": "MIT"},
+    )
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    modes: list[Any] = [(model, "validation") for model in _READ_BY_ROUTES]
+    modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
     modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
-    _, own = models_json_schema(modes, ref_template="#/components/schemas/{model}")
-    schemas.update({name: schema for name, schema in own["$defs"].items() if name not in schemas})
+    _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
     for path, item in described["paths"].items():
         for operation in item.values():
             if path.startswith(_OPEN_OR_KEY):
                 operation["security"] = [{}, {"ApiKey": []}]
             operation.setdefault("security", [])
-    described["webhooks"] = {name: {"post": _webhook(name, words)} for name, words in _WEBHOOKS.items()}
+    described["webhooks"] = {name: {"post": _webhook(name, summary)} for name, summary in _WEBHOOKS.items()}
     return described
 
 
-def _webhook(name: str, words: str) -> dict[str, Any]:
+def _webhook(name: str, summary: str) -> Document:
     schema = {"$ref": "#/components/schemas/Event"}
     return {
         "operationId": name.replace(".", "_"),
-        "summary": words,
+        "summary": summary,
         "tags": ["webhooks"],
         "parameters": [
             {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}

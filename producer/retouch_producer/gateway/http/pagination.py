@@ -16,7 +16,7 @@ _STEP = 200
 Record = TypeVar("Record")
 
 
-def cursor_of(text: str | None) -> IndexCursor | None:
+def parse_cursor(text: str | None) -> IndexCursor | None:
     """Read a cursor; raises `invalid-request`."""
     try:
         return cursor_from(text) if text else None
@@ -25,22 +25,25 @@ def cursor_of(text: str | None) -> IndexCursor | None:
 
 
 def read_page(
-    places: Iterator[IndexCursor], read: Callable[[Sequence[str]], list[Record]], identity: Callable[[Record], str],
-    fits: Callable[[Record], bool], limit: int,
-) -> tuple[list[Record], str | None]:  # fmt: skip
+    cursors: Iterator[IndexCursor],
+    read: Callable[[Sequence[str]], list[Record]],
+    identity: Callable[[Record], str],
+    matches: Callable[[Record], bool],
+    limit: int,
+) -> tuple[list[Record], str | None]:
     """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
-    found: list[Record] = []
-    looked_at, full_at = 0, ""
-    for step in batched(places, _STEP):
-        records = {identity(record): record for record in read([place.item for place in step])}
-        for place in step:
-            looked_at += 1
-            record = records.get(place.item)
-            if record is not None and fits(record):
-                if full_at:  # there is more indeed
-                    return found, full_at
-                found.append(record)
-                full_at = str(place) if len(found) == limit else ""
-            if looked_at == LOOKED_AT_MOST:
-                return found, full_at or str(place)
-    return found, None
+    page: list[Record] = []
+    seen_count, next_cursor = 0, ""
+    for step in batched(cursors, _STEP):
+        records = {identity(record): record for record in read([cursor.item for cursor in step])}
+        for cursor in step:
+            seen_count += 1
+            record = records.get(cursor.item)
+            if record is not None and matches(record):
+                if next_cursor:  # there is more indeed
+                    return page, next_cursor
+                page.append(record)
+                next_cursor = str(cursor) if len(page) == limit else ""
+            if seen_count == LOOKED_AT_MOST:
+                return page, next_cursor or str(cursor)
+    return page, None

@@ -39,7 +39,7 @@ class RequestTurn:
         """Wait for a turn of this tenant, or of the one before; does nothing while the request has one."""
         self._tenant = self._tenant if tenant is None else tenant
         if self._held is None:
-            turn = self._turns.of(self._tenant)
+            turn = self._turns.hold(self._tenant)
             await turn.__aenter__()
             self._held = turn
 

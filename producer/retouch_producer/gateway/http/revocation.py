@@ -43,7 +43,7 @@ class OpenRequest:
 _current: ContextVar[OpenRequest | None] = ContextVar("open_request", default=None)
 
 
-def came_with(secret: str) -> None:
+def note_secret(secret: str) -> None:
     """Note the secret of the current request, which is valid now."""
     if request := _current.get():
         request.secret = secret
@@ -68,13 +68,13 @@ class RevocationWatch:
         if self._checker is None or self._checker.done():
             self._checker = asyncio.create_task(self._check())
 
-        async def noted_send(message: Message) -> None:
+        async def observed_send(message: Message) -> None:
             request.is_answering = True
             request.is_over = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
-            await self._app(scope, receive, noted_send)
+            await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
             if not request.is_revoked:
                 raise
@@ -83,9 +83,9 @@ class RevocationWatch:
             self._open.discard(request)
             _current.reset(token)
         if request.is_revoked and not request.is_over:
-            await self._say_revoked(request, scope, receive, send)
+            await self._answer_revoked(request, scope, receive, send)
 
-    async def _say_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, or end the stream that has begun, whose reader is answered 401 when it comes back."""
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})

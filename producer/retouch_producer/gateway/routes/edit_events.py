@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
@@ -15,32 +15,33 @@ from retouch.errors import RetouchError
 from retouch.states import JobState
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.events.hub import DeliveryOutcome, told
+from retouch_producer.gateway.events.event_hub import WireEvent, wire_event
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import Responses, documented
 from retouch_producer.gateway.http.request_turns import turn_taken
 from retouch_producer.gateway.routes.edit_subresources import events_of
 
 ALIVE_EVERY_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_STREAM: dict[int | str, dict[str, Any]] = {
+_STREAM: Responses = {
     200: {
         "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event; ends with the job.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
 
+LastEventId = Annotated[str | None, Header(description="The stream continues after this sequence number.")]
+
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 
 @router.get(
-    "/{job_id}/events", operation_id="watch_edit", response_class=StreamingResponse,
+    "/{job_id}/events",
+    operation_id="watch_edit",
+    response_class=StreamingResponse,
     responses={**_STREAM, **documented(401, 404, 422, 503)},
-)  # fmt: skip
-async def watch_edit(
-    job_id: str, key: Caller, tools: Tools,
-    last_event_id: Annotated[str | None, Header(description="Goes on behind this sequence.")] = None,
-) -> StreamingResponse:  # fmt: skip
+)
+async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
     """
     Watch a job: all its events above `Last-Event-ID`, those that happened and those to come, until its end.
 
@@ -60,12 +61,12 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
                 after = event.sequence
                 yield _message(event)
             while not is_over and not watcher.lost:
-                came = [event for event in await watcher.wait(ALIVE_EVERY_S) if event.sequence > after]
-                for event in came:
+                new_events = [event for event in await watcher.wait(ALIVE_EVERY_S) if event.sequence > after]
+                for event in new_events:
                     after = event.sequence
                     yield _message(event)
                     is_over = is_over or event.is_final
-                if not came:
+                if not new_events:
                     yield b": alive\n\n"
                     # The feed may have been cut by an outage: what it did not tell is on record.
                     missed, is_over = await _past_in_turn(tools, job, after)
@@ -76,20 +77,20 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
         return
 
 
-async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
+async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
     async with turn_taken():
         return await run_in_threadpool(_past, tools, job, after)
 
 
-def _past(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
+def _past(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
     """The events on record above a sequence, and whether the last of all ended the job."""
     with clear_errors():
         record = tools.connections.jobs.record(job)
         if record is None:
             return [], True
-        past = [told(event) for event in events_of(record, tools, after)]
+        past = [wire_event(event) for event in events_of(record, tools, after)]
     return past, past[-1].is_final if past else JobState(record.state).is_final
 
 
-def _message(event: DeliveryOutcome) -> bytes:
+def _message(event: WireEvent) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, event.type.encode(), event.data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -18,34 +18,33 @@ from retouch_producer.documents import charge_document, delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
-from retouch_producer.gateway.routes.files import IMAGE, serve_blob
+from retouch_producer.gateway.routes.files import IMAGE_RESPONSES, IfNoneMatch, serve_blob
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
-_PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 429, 503)}
-IfNoneMatch = Annotated[str, Header()]
-IndexCursor = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The place in `results`.")]
+_RESPONSES = {**IMAGE_RESPONSES, **documented(401, 404, 409, 422, 429, 503)}
+ImageIndex = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The image's index in `results`, from 0.")]
 
 
-@router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
+@router.get("/image", operation_id="read_image", response_class=Response, responses=_RESPONSES)
 async def read_image(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
     """The edited image; 409 while there is none."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, name, if_none_match)
 
 
-@router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
+@router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_RESPONSES)
 async def read_thumbnail(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
     """A WebP of at most 256 pixels a side; made when first asked for."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)
 
 
-@router.get("/input", operation_id="read_input", response_class=Response, responses=_PICTURE)
+@router.get("/input", operation_id="read_input", response_class=Response, responses=_RESPONSES)
 async def read_input(job_id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
     """The picture that came in, as it was when the job was accepted."""
     record = await run_in_threadpool(tools.record, job_id, key)
@@ -76,10 +75,10 @@ def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
         deliveries = tools.connections.deliveries.of_job(job_id)
         return JSONResponse(
             {
-                "job": tools.job(record),
+                "job": tools.job_document(record),
                 "events": events_of(record, tools),
                 "charges": [charge_document(charge) for charge in record.charges],
-                "deliveries": [delivery_document(one) for one in deliveries],
+                "deliveries": [delivery_document(delivery) for delivery in deliveries],
             }
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -16,7 +16,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import authenticate
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
 from retouch_producer.gateway.http.request_turns import give_up_turn
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -27,14 +27,17 @@ FILE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-IMAGE: dict[int | str, dict[str, Any]] = {
+IMAGE_RESPONSES: Responses = {
     200: {
         "description": "The image.",
         "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
     },
     304: {"description": "Unchanged since the ETag that was named."},
 }
-GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
+NOT_FOUND = "no image has this name: it was never stored, its retention is over, or it is not yours"
+IfNoneMatch = Annotated[str, Header(description="An ETag that the caller has: 304 when it is still the image's.")]
+Expires = Annotated[str, Query(description="When the link expires, in Unix seconds: a part of every signed link.")]
+Signature = Annotated[str, Query(description="The signature: a part of every signed link.")]
 _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
 
 router = APIRouter(tags=["files"])
@@ -42,20 +45,25 @@ router = APIRouter(tags=["files"])
 
 @router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
 @router.get(
-    "/files/{name:path}", operation_id="read_file", response_class=Response,
-    responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
-)  # fmt: skip
+    "/files/{name:path}",
+    operation_id="read_file",
+    response_class=Response,
+    responses={**IMAGE_RESPONSES, **documented(401, 403, 404, 422, 429, 503)},
+)
 async def read_file(
-    name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
-    expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
-    signature: Annotated[str, Query(description="As the link says.")] = "",
-) -> Response:  # fmt: skip
+    name: str,
+    request: Request,
+    tools: Tools,
+    if_none_match: IfNoneMatch = "",
+    expires: Expires = "",
+    signature: Signature = "",
+) -> Response:
     """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
     tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
         if not await run_in_threadpool(_may_read, tools, key, name):
-            raise ProblemError("not-found", GONE)
+            raise ProblemError("not-found", NOT_FOUND)
         tenant = key.tenant
     elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
         raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
@@ -90,7 +98,7 @@ def _read(tools: Dependencies, tenant: str, name: str, if_none_match: str) -> Re
             return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
         data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
     except (BlobMissing, ValueError):
-        raise ProblemError("not-found", GONE) from None
+        raise ProblemError("not-found", NOT_FOUND) from None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -27,8 +26,8 @@ KEPT_S = 7 * 86_400.0
 _FRAMING_MOST, _PARTS_MOST = 4_096, 100
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_FORM: dict[str, Any] = {
+_BINARY: Document = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Document = {
     "schema": {
         "type": "object",
         "properties": {"file": {"type": "string", "format": "binary"}},
@@ -36,35 +35,34 @@ _FORM: dict[str, Any] = {
     }
 }
 _KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+_BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)}}
 
 
 @router.post(
-    "", operation_id="upload_picture", status_code=201, response_model=edit_schemas.Upload,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)},
-        }
-    },
+    "",
+    operation_id="upload_picture",
+    status_code=201,
+    response_model=edit_schemas.Upload,
+    openapi_extra={"requestBody": _BODY},
     responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
-)  # fmt: skip
+)
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
     Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
 
     The URL lives for a week; jobs that use it keep its picture for as long as they need it.
     """
-    kind = request.headers.get("content-type", "").strip()
+    media_type = request.headers.get("content-type", "").strip()
     await give_up_turn()
-    async with tools.upload_limiter.of(key.tenant):
+    async with tools.upload_limiter.hold(key.tenant):
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)
+        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
 
 
-def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
-    if kind.lower().startswith("multipart/form-data"):
-        body = _file_in_form(body, kind)
-    elif kind.partition(";")[0].strip().lower() not in _KINDS:
+def _keep(body: bytes, media_type: str, tools: Dependencies, tenant: str) -> Document:
+    if media_type.lower().startswith("multipart/form-data"):
+        body = _file_in_form(body, media_type)
+    elif media_type.partition(";")[0].strip().lower() not in _KINDS:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
     with tools.decoding.hold(tenant):
         picture = check(body, replace(ImageLimits(), max_bytes=UPLOAD_MOST))
@@ -85,7 +83,7 @@ def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
     }
 
 
-def _file_in_form(body: bytes, kind: str) -> bytes:
+def _file_in_form(body: bytes, media_type: str) -> bytes:
     """Return the bytes of the form's first part that is a file. Raises `malformed-body` and `invalid-request`."""
     parts: list[File | Field] = []
 
@@ -97,7 +95,7 @@ def _file_in_form(body: bytes, kind: str) -> bytes:
 
     in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # the body is here already, a copy on disk helps nobody
     try:
-        parser = create_form_parser({"Content-Type": kind.encode("latin-1")}, take, take, in_memory)
+        parser = create_form_parser({"Content-Type": media_type.encode("latin-1")}, take, take, in_memory)
         parser.write(body)
     except ValueError:
         raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None

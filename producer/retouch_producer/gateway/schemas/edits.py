@@ -7,23 +7,24 @@ say the same for readers of the schema. Instants are ISO 8601 in UTC, durations 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retouch.options import EventName, Priority, StateName
 from retouch.states import EVENTS, DeliveryState, JobState
+from retouch_producer.documents import Document
 
 BATCH_MOST = 1_000
 PAGE_MOST = 1_000
 
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-State = Literal["queued", "running", "polling", "retrying", "succeeded", "failed", "cancelled"]
-EventType = Literal[
-    "edit.queued", "edit.running", "edit.retrying", "edit.recovered", "edit.adopted", "edit.replayed",
-    "edit.succeeded", "edit.failed", "edit.cancelled",
-]  # fmt: skip
-assert {*State.__args__} == {*JobState}  # type: ignore[attr-defined]
-assert {*EventType.__args__} == {*EVENTS, "edit.queued"}  # type: ignore[attr-defined]
+EventType = Literal["edit.queued", EventName]
+DeliveryStateName = Literal["queued", "running", "retrying", "delivered", "dead"]
+# A value that is added to one of these sets alone would be refused, or missing from the description.
+assert {*get_args(StateName)} == {*JobState}
+assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
+assert {*get_args(DeliveryStateName)} == {*DeliveryState}
 
 
 class Shape(BaseModel):
@@ -32,28 +33,28 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_EXAMPLE: Document = {
+    "prompt": "make him woman",
+    "init_image": "https://example.com/in.png",
+    "image_guidance_scale": 1,
+    "steps": 50,
+    "guidance_scale": 7,
+    "tags": {"order": "17"},
+}
+
+
 class EditRequest(Shape):
     """One edit to enqueue: the endpoint's fields, then how it is to be run and who is told."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "prompt": "make him woman", "init_image": "https://example.com/in.png", "image_guidance_scale": 1,
-                    "steps": 50, "guidance_scale": 7, "tags": {"order": "17"},
-                }
-            ]
-        },
-    )  # fmt: skip
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     prompt: str = Field(min_length=1, max_length=10_000, description="What to change.")
     init_image: str = Field(description="http(s) URL of the picture; a link from /v1/uploads will do.")
     image_guidance_scale: float = Field(1, ge=1, le=8)
     steps: int = Field(20, ge=1, le=50)
     guidance_scale: float = Field(7, ge=1, le=20)
-    extra: dict[str, Any] = Field(default_factory=dict, description="Passed on to the endpoint as it is.")
-    priority: Literal["high", "normal", "low"] = "normal"
+    extra: Document = Field(default_factory=dict, description="Passed on to the endpoint as it is.")
+    priority: Priority = "normal"
     deadline_s: float | None = Field(None, gt=0, le=30 * 86_400, description="Longest life of the job.")
     max_attempts: int | None = Field(None, ge=1, le=100, description="Total runs, counted from 1.")
     max_charges: int | None = Field(None, ge=1, le=10, description="Most POSTs that may have been billed.")
@@ -161,11 +162,11 @@ class Job(Shape):
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
-    state: State
+    state: StateName
     tenant: str
-    priority: Literal["high", "normal", "low"]
+    priority: Priority
     tags: dict[str, str]
-    edit: dict[str, Any]
+    edit: Document
     input: str | None
     deadline_s: float
     max_attempts: int | None
@@ -219,7 +220,7 @@ class BatchAnswer(Shape):
     refused: int
 
 
-class Moved(Shape):
+class StateChange(Shape):
     """What a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`) came to."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
@@ -247,10 +248,10 @@ class EventData(Shape):
 
     job_id: str
     sequence: int
-    state: State
+    state: StateName
     tenant: str
     tags: dict[str, str]
-    edit: dict[str, Any]
+    edit: Document
     result: Result | None
     results: list[Result]
     error: Error | None
@@ -302,15 +303,12 @@ class Delivery(Shape):
     type: EventType
     receiver: str
     tenant: str
-    state: Literal["queued", "running", "retrying", "delivered", "dead"]
+    state: DeliveryStateName
     attempt: int
     created_at: Instant | None
     due_at: Instant | None
     finished_at: Instant | None
     attempts: list[DeliveryAttempt]
-
-
-assert {*Delivery.model_fields["state"].annotation.__args__} == {*DeliveryState}  # type: ignore[union-attr]
 
 
 class DeliveryPage(Shape):

@@ -26,7 +26,7 @@ _WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryOutcome:
+class WireEvent:
     """One event as it goes over the wire; `data` is its JSON text, shared by all who get it."""
 
     sequence: int
@@ -39,21 +39,21 @@ class DeliveryOutcome:
         return self.type in FINAL_EVENTS
 
 
-def told(event: Event) -> DeliveryOutcome:
+def wire_event(event: Event) -> WireEvent:
     """Write an event for the wire."""
     data = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
-    return DeliveryOutcome(event["data"]["sequence"], event["type"], data)
+    return WireEvent(event["data"]["sequence"], event["type"], data)
 
 
 @dataclass(eq=False, slots=True)
 class Watcher:
     """Whoever watches one job. One that reads too slowly is `lost`: it must look at the job again."""
 
-    pending: deque[DeliveryOutcome] = field(default_factory=deque)
+    pending: deque[WireEvent] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
 
-    def tell(self, event: DeliveryOutcome) -> None:
+    def add(self, event: WireEvent) -> None:
         """Put an event into the watcher's hands."""
         if len(self.pending) >= _BEHIND_MOST:
             self.lost = True
@@ -61,15 +61,15 @@ class Watcher:
             self.pending.append(event)
         self.news.set()
 
-    async def wait(self, within_s: float) -> list[DeliveryOutcome]:
+    async def wait(self, within_s: float) -> list[WireEvent]:
         """Give what came, waiting for it; empty when nothing did."""
         if not self.pending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await self.news.wait()
         self.news.clear()
-        came, self.pending = list(self.pending), deque()
-        return came
+        events, self.pending = list(self.pending), deque()
+        return events
 
 
 class EventHub:
@@ -127,8 +127,8 @@ class EventHub:
                 tenants, events = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
                 for job, event in events:
                     for watcher in self._watchers.get(job, ()):
-                        watcher.tell(event)
-                for news in [one for tenant in tenants for one in self._listeners.get(tenant, ())]:
+                        watcher.add(event)
+                for news in [listener for tenant in tenants for listener in self._listeners.get(tenant, ())]:
                     news.set()
             except (redis.RedisError, StoreUnavailable, OSError, ValueError):
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
@@ -137,22 +137,22 @@ class EventHub:
         with clear_errors():
             return last_cursor(self._connections.client)
 
-    def _next(self) -> tuple[set[str], list[tuple[str, DeliveryOutcome]]]:
+    def _next(self) -> tuple[set[str], list[tuple[str, WireEvent]]]:
         """Read the next page of the feed: the tenants it is about, and the events that somebody watches."""
         wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
         page = next_page(self._connections.client, self._cursor, wait_s)
-        wanted = [entry for entry in page if entry.job in self._watchers]
-        built = [one for entry in wanted if (one := self._build(entry))]
+        watched = [entry for entry in page if entry.job in self._watchers]
+        events = [event for entry in watched if (event := self._build(entry))]
         if page:
             self._cursor = page[-1].cursor
-        return {name for entry in page for name in (entry.tenant, "")}, built
+        return {name for entry in page for name in (entry.tenant, "")}, events
 
-    def _build(self, entry: FeedEntry) -> tuple[str, DeliveryOutcome] | None:
-        record, found = self._connections.jobs.record_with_entry(entry.job, entry.sequence)
-        if record is None or found is None:
+    def _build(self, entry: FeedEntry) -> tuple[str, WireEvent] | None:
+        record, timeline_entry = self._connections.jobs.record_with_entry(entry.job, entry.sequence)
+        if record is None or timeline_entry is None:
             return None
         price = self._connections.settings.price_per_call
-        return entry.job, told(event_object(record, found, self._connections.blobs.link, price))
+        return entry.job, wire_event(event_object(record, timeline_entry, self._connections.blobs.link, price))
 
     async def close(self) -> None:
         """End the reader."""
