@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TextIO
 from urllib.parse import urlencode
 
 from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
@@ -87,8 +87,7 @@ def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
 
 def _settings(stack: Stack) -> Settings:
     """The settings that a producer beside this stack would have."""
-    shared: Any = stack.description()["environment"]
-    own = {name.removeprefix("RETOUCH_").lower(): value for name, value in shared.items()}
+    own = {name.removeprefix("RETOUCH_").lower(): value for name, value in stack.shared_environment().items()}
     return Settings.load(**own)
 
 
@@ -215,7 +214,7 @@ def _time_limit(log_path: Path) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before[1])
 
 
-def _writer(log: Any) -> Callable[[str], None]:
+def _writer(log: TextIO) -> Callable[[str], None]:
     def write(line: str) -> None:
         log.write(line + "\n")
         log.flush()

@@ -144,12 +144,11 @@ class Group:
         for child in wave:
             _send(child, signal.SIGTERM)
         while left := [child for child in wave if child.process and child.process.poll() is None]:
-            spent = time.monotonic() - begun_at
+            spent_s = time.monotonic() - begun_at
             for child in left:
-                if spent > child.program.grace_s or self.signals > max(already, 1):
-                    self.report(f"{child.program.name} did not stop within {spent:.1f} s and is killed")
-                    _send(child, signal.SIGKILL)
-                    child.process.wait()  # type: ignore[union-attr]
+                if spent_s > child.program.grace_s or self.signals > max(already, 1):
+                    self.report(f"{child.program.name} did not stop within {spent_s:.1f} s and is killed")
+                    _kill(child)
             time.sleep(LOOK_EVERY_S / 5)
         for child in wave:
             self._forget(child)
@@ -220,6 +219,12 @@ class _Listening:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.group.signals += 1
+
+
+def _kill(child: Child) -> None:
+    if child.process:
+        child.process.kill()
+        child.process.wait()
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from retouch.settings import Settings
 
@@ -26,7 +26,7 @@ def configure(settings: Settings) -> None:
     Our own lines do not pass through `logging`, which would cost as much again as writing them.
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
     drawn = _drawn(settings)
     structlog.configure(
         processors=[*shared, *drawn],
@@ -35,10 +35,9 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *drawn],
-    ))  # fmt: skip
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, *drawn])
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
@@ -50,7 +49,7 @@ def configure(settings: Settings) -> None:
     )
 
 
-def _drawn(settings: Settings) -> list[Any]:
+def _drawn(settings: Settings) -> list[Processor]:
     """How an event becomes a line; with a traceback as Python prints it, for structlog's own shows local variables."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

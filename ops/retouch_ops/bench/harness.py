@@ -12,13 +12,14 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import redis
 
 from retouch import Edit, EditQueue
 from retouch.settings import Settings
 from retouch_ops.bench.baselines.celery_tutorial import make_tutorial_app
+from retouch_ops.bench.baselines.no_queue import Cost
 from retouch_ops.bench.child import MeasuredChild, NotMeasured
 from retouch_ops.stack.programs import LOOPBACK, accepts, valkey_program, workers_answer
 from retouch_ops.worker_command import MEMORY
@@ -74,15 +75,15 @@ class Harness:
         self._until(lambda: part.log.read_text().endswith("\n"), part)
         return f"http://127.0.0.1:{part.log.read_text().strip()}"
 
-    def settings(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> Settings:
+    def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
         """Settings of Retouch for this rig; what the environment says counts only where the rig says nothing."""
         return Settings.load(**self._overrides(stub_url), **more)
 
-    def queue(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> EditQueue:
+    def queue(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> EditQueue:
         """A client on this rig."""
         return EditQueue(settings=self.settings(stub_url, **more))
 
-    def _overrides(self, stub_url: str) -> dict[str, Any]:
+    def _overrides(self, stub_url: str) -> dict[str, object]:
         return {
             "redis_url": self.redis_url,
             "broker_url": "",
@@ -96,7 +97,7 @@ class Harness:
         }
 
     def workers(
-        self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: Any
+        self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: object
     ) -> list[MeasuredChild]:
         """Start worker processes of Retouch with `threads` each for both lanes, ready to work."""
         self._serial += 1
@@ -130,7 +131,7 @@ class Harness:
             self._until(lambda: len(app.control.ping(timeout=1.0, limit=len(names)) or ()) == len(names), *parts)
         return parts
 
-    def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> dict[str, Any]:
+    def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> Cost:
         """Run the baseline without a queue to its end, in a process of its own."""
         command = [
             sys.executable,
@@ -142,8 +143,7 @@ class Harness:
         ]
         part = self._run("no-queue", [*command, str(jobs), str(threads)])
         part.process.wait(_WORK_S)
-        told: dict[str, Any] = json.loads(part.log.read_text())
-        return told
+        return Cost(**json.loads(part.log.read_text()))
 
     def folder(self, name: str) -> Path:
         """A folder of the rig."""
@@ -151,11 +151,10 @@ class Harness:
         path.mkdir(exist_ok=True)
         return path
 
-    def hooks(self, stub_url: str, at_least: int = 0) -> dict[str, Any]:
-        """Wait until that many webhooks arrived; gives their count and when the last one did."""
+    def wait_for_webhooks(self, stub_url: str, at_least: int) -> float:
+        """Wait until that many webhooks have arrived; return when the last one did, on the monotonic clock."""
         with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
-            told: dict[str, Any] = json.load(reply)
-            return told
+            return float(json.load(reply)["last_at"])
 
     def snapshots(self, parts: Sequence[MeasuredChild]) -> list[dict[str, float]]:
         """Ask timed workers where their CPU time went so far."""

@@ -17,7 +17,7 @@ def measure(rig: Harness, scale: Scale) -> list[Row]:
     count = 400 if scale == "full" else 40
     ours = _retouch(rig, count)
     rig.say("no queue")
-    plain = rig.run_no_queue(rig.stub(), count, 1)["latencies_s"]
+    plain = rig.run_no_queue(rig.stub(), count, 1).latencies_s
     rig.say("the tutorial's Celery")
     theirs = _tutorial(rig, count)
     middle, slow = ([percentile(times, share) for times in (ours, plain, theirs)] for share in (0.5, 0.99))
@@ -52,5 +52,5 @@ def _one_by_one(rig: Harness, stub: str, count: int, enqueue: Callable[[int], ob
         time.sleep(PAUSE_S)
         started_at = time.monotonic()
         enqueue(number)
-        times.append(float(rig.hooks(stub, number)["last_at"]) - started_at)
+        times.append(rig.wait_for_webhooks(stub, number) - started_at)
     return times[WARM:]

@@ -33,8 +33,8 @@ def measure(rig: Harness, scale: Scale) -> list[Row]:
     rig.say("the tutorial's Celery")
     theirs = _tutorial(rig, jobs, at_once, latency_s)
     note = f"{jobs} jobs, {at_once} at once, {latency_s:g} s each, pictures of 100 kB, stub endpoint"
-    walls = (ours.wall_s, plain["wall_s"], theirs.wall_s)
-    memory = (ours.rss_bytes, plain["rss_bytes"], theirs.rss_bytes)
+    walls = (ours.wall_s, plain.wall_s, theirs.wall_s)
+    memory = (ours.rss_bytes, plain.rss_bytes, theirs.rss_bytes)
     return [
         beside(f"{at_once} in flight: wall over ideal", "x", walls, 1 / ideal_s, aim=1.10, note=note),
         beside(
@@ -76,5 +76,5 @@ def _timed(
 ) -> Burst:
     started_at = time.monotonic()
     enqueue()
-    spent_s = float(rig.hooks(stub, jobs)["last_at"]) - started_at
+    spent_s = rig.wait_for_webhooks(stub, jobs) - started_at
     return Burst(spent_s, sum(one.rss_bytes() for one in workers), sum(one.pss_bytes() for one in workers))

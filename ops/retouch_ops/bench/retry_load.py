@@ -20,8 +20,8 @@ def measure(rig: Harness, scale: Scale) -> list[Row]:
     rig.say("the tutorial's Celery")
     theirs = _tutorial(rig, count)
     note = f"by {ours:+.1f} MB and {theirs:+.1f} MB; messages left in the broker: {left}"
-    return [Row(f"memory growth for each of {count:,} waiting retries", "kB", ours * 1e3 / count, None,
-                theirs * 1e3 / count, note=note)]  # fmt: skip
+    what = f"memory growth for each of {count:,} waiting retries"
+    return [Row(what, "kB", ours * 1e3 / count, None, theirs * 1e3 / count, note=note)]
 
 
 def _retouch(rig: Harness, count: int, warm: int) -> tuple[float, int]:

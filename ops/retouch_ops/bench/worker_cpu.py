@@ -21,7 +21,7 @@ def measure(rig: Harness, scale: Scale) -> list[Row]:
     jobs = 1_000 if scale == "full" else 150
     ours, split = _retouch(rig, jobs)
     rig.say("no queue")
-    plain = rig.run_no_queue(rig.stub(latency_s=LATENCY_S, side=SIDE), jobs, 2 * THREADS)["cpu_s"] / jobs
+    plain = rig.run_no_queue(rig.stub(latency_s=LATENCY_S, side=SIDE), jobs, 2 * THREADS).cpu_s / jobs
     theirs = {}
     for pool, threads in (("threads", THREADS), ("prefork", 8))[: 2 if scale == "full" else 1]:
         rig.say(f"the tutorial's Celery, {pool}")
@@ -54,11 +54,13 @@ def _retouch(rig: Harness, jobs: int) -> tuple[float, dict[str, float]]:
     )
     with rig.queue(stub) as queue:
         queue.enqueue_many(edits(100, stub), webhook=f"{stub}/hook")
-        rig.hooks(stub, 100)
+        rig.wait_for_webhooks(stub, 100)
         before, requests = _sum(rig, workers), edits(jobs, stub)
-        spent = _cpu(
-            rig, stub, workers, jobs + 100, lambda: queue.enqueue_many(requests, webhook=f"{stub}/hook")
-        )  # fmt: skip
+
+        def enqueue() -> None:
+            queue.enqueue_many(requests, webhook=f"{stub}/hook")
+
+        spent = _cpu(rig, stub, workers, jobs + 100, enqueue)
     after = _sum(rig, workers)
     rig.stop(workers)
     split = {name: (after[name] - before[name]) / jobs for name in after}
@@ -82,7 +84,7 @@ def _tutorial(rig: Harness, jobs: int, pool: str, threads: int) -> float:
                 app.send_task(TASK, args=(number, stub, folder))
 
         send(range(100))
-        rig.hooks(stub, 100)
+        rig.wait_for_webhooks(stub, 100)
         spent = _cpu(rig, stub, workers, jobs + 100, lambda: send(range(jobs)))
     rig.stop(workers)
     return spent / jobs
@@ -92,6 +94,6 @@ def _cpu(rig: Harness, stub: str, workers: Sequence[MeasuredChild], hooks: int, 
     """CPU seconds of the workers from the first enqueue until a moment after the last webhook."""
     before = sum(worker.cpu_s() for worker in workers)
     enqueue()
-    rig.hooks(stub, hooks)
+    rig.wait_for_webhooks(stub, hooks)
     time.sleep(0.2)  # the last delivery is settled
     return sum(worker.cpu_s() for worker in workers) - before

@@ -21,6 +21,14 @@ from retouch_ops.stack_discovery import DEFAULT_STATE, adopted_names
 
 READY_WITHIN_S = 60.0
 SIMULATOR_KEY = "simulator"
+SHARED_SETTINGS = (
+    "RETOUCH_REDIS_URL",
+    "RETOUCH_STORE_URL",
+    "RETOUCH_PUBLIC_URL",
+    "RETOUCH_PIX2PIX_URL",
+    "RETOUCH_PIX2PIX_FETCH_URL",
+    "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS",
+)
 
 
 class Stack:
@@ -99,15 +107,15 @@ class Stack:
 
     def description(self) -> dict[str, object]:
         """What `stack.json` says: addresses, processes and the settings that other commands need; no secret."""
-        shared = [
-            *("RETOUCH_REDIS_URL", "RETOUCH_STORE_URL", "RETOUCH_PUBLIC_URL"),
-            *("RETOUCH_PIX2PIX_URL", "RETOUCH_PIX2PIX_FETCH_URL", "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"),
-        ]
         return {
             **self.urls(),
             "pids": {"up": os.getpid(), **self.group.pids},
-            "environment": {name: self.environment[name] for name in shared if name in self.environment},
+            "environment": self.shared_environment(),
         }
+
+    def shared_environment(self) -> dict[str, str]:
+        """The settings that producers and other commands need to find this stack; none of them is a secret."""
+        return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
         """Where each part is; no simulator when a key is set."""
@@ -176,10 +184,8 @@ def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
 
 def _ready_line(stack: Stack, spent_s: float) -> str:
     named = {name.removesuffix("_url"): url for name, url in stack.urls().items() if url}
-    return (
-        f"ready in {spent_s:.1f} s: " + " · ".join(f"{name} {url}" for name, url in named.items())
-        + f" · API key {stack.folder.api_key()} · Ctrl-C stops"
-    )  # fmt: skip
+    addresses = " · ".join(f"{name} {url}" for name, url in named.items())
+    return f"ready in {spent_s:.1f} s: {addresses} · API key {stack.folder.api_key()} · Ctrl-C stops"
 
 
 def _say(line: str) -> None:

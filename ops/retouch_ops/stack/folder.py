@@ -7,9 +7,9 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from retouch.errors import RetouchError
 from retouch.store.tenants import KEY_PREFIX
@@ -123,7 +123,7 @@ class StateFolder:
             draft.replace(path)
         return path.read_text().strip()
 
-    def record(self, stack: dict[str, Any]) -> None:
+    def record(self, stack: Mapping[str, object]) -> None:
         """Say what runs, for the other commands in this folder; replaced in one step."""
         draft = self.path / (RECORD + ".new")
         draft.write_text(json.dumps(stack, indent=2))

@@ -55,8 +55,10 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
         settlement = attempt(claim, tools)
         messages = tools.deliveries.settle(claim, settlement)
     tools.publisher.publish(messages)
-    log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
-             status=settlement.log["status"], trouble=settlement.log["trouble"])  # fmt: skip
+    seen = {name: settlement.log[name] for name in ("status", "trouble")}
+    log.info(
+        "delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move, **seen
+    )
 
 
 def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:

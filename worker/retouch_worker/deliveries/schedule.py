@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from retouch.policy import JITTER, jittered
 from retouch.store.deliveries import Settlement
@@ -66,16 +65,22 @@ def next_delay_s(outcome: DeliveryOutcome, number: int, now: float, random: floa
 
 def settlement_of(
     outcome: DeliveryOutcome, number: int, by_hand: bool, now: float, random: float, age_s: float = 0.0
-) -> Settlement:  # fmt: skip
+) -> Settlement:
     """
     Say what follows a delivery attempt. Pure; `now` in Unix seconds, `random` in [0, 1), `age_s` since it all began.
 
     Failure policy: whatever is not 2xx is tried again, so a receiver may hear of an event twice, never less than once
     within the schedule; then it is kept as a dead letter. 410 means that the receiver wants no more.
     """
-    log: dict[str, Any] = {"at": round(now, 3), "attempt": number, "status": outcome.status, "trouble": outcome.trouble,
-                           "latency_s": round(outcome.elapsed_s, 3), "excerpt": outcome.excerpt,
-                           "by_hand": by_hand}  # fmt: skip
+    log: dict[str, object] = {
+        "at": round(now, 3),
+        "attempt": number,
+        "status": outcome.status,
+        "trouble": outcome.trouble,
+        "latency_s": round(outcome.elapsed_s, 3),
+        "excerpt": outcome.excerpt,
+        "by_hand": by_hand,
+    }
     health = "" if by_hand else "ok" if outcome.accepted else "failed"
     if outcome.accepted:
         return Settlement("delivered", 0.0, log, health=health)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
-from typing import Any
 
 from retouch.egress.http import Answer, Trouble
 from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
@@ -24,9 +23,12 @@ UNREADABLE = "image_unfetchable"
 _SERVER_ERROR = 500
 _HTTP = ("http://", "https://")
 _REFUSING = {
-    **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
-    401: "bad_key", 402: "no_credits", 403: "forbidden",
-}  # fmt: skip
+    **dict.fromkeys((400, 413, 415, 422), "invalid_request"),
+    **dict.fromkeys((404, 405), "no_such_endpoint"),
+    401: "bad_key",
+    402: "no_credits",
+    403: "forbidden",
+}
 _WORDS = (
     ("invalid api key", "bad_key"),
     ("insufficient credits", "no_credits"),
@@ -130,7 +132,7 @@ def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
-def _classify_error(answer: Answer, said: Mapping[str, Any], status: str, spam_filter_s: float) -> Asked:
+def _classify_error(answer: Answer, said: Mapping[str, object], status: str, spam_filter_s: float) -> Asked:
     text = _text(said)
     known = text.lower()
     if "same request" in known or "spam filter" in known:
@@ -148,7 +150,7 @@ def _classify_error(answer: Answer, said: Mapping[str, Any], status: str, spam_f
     return Unknown(f"the endpoint answered {answer.status} with JSON that has no known status")
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def _json_object(body: bytes) -> dict[str, object] | None:
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -156,7 +158,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) else None
 
 
-def _outputs(said: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _outputs(said: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
     Return the URLs of each image that an answer names, best first: `output`, `proxy_links`, `future_links`.
 
@@ -179,7 +181,7 @@ def _distinct(links: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, links)))
 
 
-def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, Any]) -> Ready:
+def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, object]) -> Ready:
     flags = said.get("nsfw_content_detected")
     flagged = any(flags) if isinstance(flags, list) else bool(flags)
     first, *more = outputs[:OUTPUTS_MOST]
@@ -187,12 +189,12 @@ def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, Any
     return Ready(first, identity, flagged, tuple(more), beyond=beyond)
 
 
-def _identity(said: Mapping[str, Any]) -> str:
+def _identity(said: Mapping[str, object]) -> str:
     identity = said.get("id")
     return "" if identity is None or isinstance(identity, bool | dict | list) else str(identity)
 
 
-def _in_work(said: Mapping[str, Any], fetch_url: str) -> Processing | Ready | None:
+def _in_work(said: Mapping[str, object], fetch_url: str) -> Processing | Ready | None:
     identity, look = _identity(said), said.get("fetch_result")
     if not (isinstance(look, str) and look.lower().startswith(_HTTP)):
         look = f"{fetch_url.rstrip('/')}/{identity}" if identity else ""
@@ -201,7 +203,7 @@ def _in_work(said: Mapping[str, Any], fetch_url: str) -> Processing | Ready | No
     return _ready(outputs, identity, said) if (outputs := _outputs(said)) else None
 
 
-def _text(said: Mapping[str, Any]) -> str:
+def _text(said: Mapping[str, object]) -> str:
     """Give the endpoint's own words: message or messege, a string or fields with lists, then its tip."""
     message = said.get("message") or said.get("messege") or ""
     if isinstance(message, dict):
@@ -213,15 +215,17 @@ def _text(said: Mapping[str, Any]) -> str:
     return ". ".join(str(part) for part in (message, tip) if part)
 
 
-def _seconds(value: Any) -> float | None:
+def _seconds(value: object) -> float | None:
+    if not isinstance(value, str | int | float):
+        return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _retry_after(answer: Answer, said: Mapping[str, Any], default_s: float) -> float:
+def _retry_after(answer: Answer, said: Mapping[str, object], default_s: float) -> float:
     """Give the wait that the endpoint asks for, in its body or header, clamped; else the default."""
     asked = _seconds(said.get("retry_after"))
     asked = _seconds(answer.headers.get("Retry-After")) if asked is None else asked

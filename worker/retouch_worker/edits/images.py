@@ -117,7 +117,10 @@ def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outco
 def _warnings(picture: ValidImage, claim: Claim, ready: Ready, odd: bool) -> tuple[str, ...]:
     # Our own links and names hold the hash of what they lead to.
     same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
-    known = {
-        "flagged": ready.flagged, "same_as_input": same, "odd_status": odd, "read_our_copy": claim.reads_copy
-    }  # fmt: skip
-    return (*picture.warnings, *(name for name, holds in known.items() if holds))
+    known = (
+        ("flagged", ready.flagged),
+        ("same_as_input", same),
+        ("odd_status", odd),
+        ("read_our_copy", claim.reads_copy),
+    )
+    return (*picture.warnings, *(name for name, holds in known if holds))

@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import Field, fields, replace
+from typing import ClassVar, Protocol, TypeVar
 
 MESSAGE_MOST = 500
 _LINK = re.compile(r"https?:[/\\]{2,}([^/\\?#\s\"']+)[^\s\"'<>]*", re.IGNORECASE)
 
-Outcome = TypeVar("Outcome", bound=Any)
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
-def shown(outcome: Outcome, edit: Mapping[str, Any], key: str) -> Outcome:
+Outcome = TypeVar("Outcome", bound=_Dataclass)
+
+
+def shown(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
     """
     Give an outcome without the key anywhere, and its message without the edit's own addresses and prompt.
 
@@ -27,12 +32,11 @@ def shown(outcome: Outcome, edit: Mapping[str, Any], key: str) -> Outcome:
     """
     told = {field.name: _clean(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in told:
-        told["message"] = _message(told["message"], edit)
-    clean: Outcome = replace(outcome, **told)
-    return clean
+        told["message"] = _message(str(told["message"]), edit)
+    return replace(outcome, **told)
 
 
-def _clean(value: Any, key: str) -> Any:
+def _clean(value: object, key: str) -> object:
     if isinstance(value, tuple):
         return tuple(_clean(one, key) for one in value)
     if not isinstance(value, str):
@@ -41,7 +45,7 @@ def _clean(value: Any, key: str) -> Any:
     return text.replace(key, "[key]") if key else text
 
 
-def _message(text: str, edit: Mapping[str, Any]) -> str:
+def _message(text: str, edit: Mapping[str, object]) -> str:
     hosts = {host.lower() for host in _LINK.findall(json.dumps(edit))}
     text = _LINK.sub(lambda link: "[link]" if link[1].lower() in hosts else link[0], text)
     prompt = str(edit.get("prompt", "")).strip()

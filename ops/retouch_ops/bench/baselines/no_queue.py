@@ -17,9 +17,20 @@ import resource
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What all jobs together took: seconds of wall and CPU, peak memory in bytes, and the seconds of each job."""
+
+    wall_s: float
+    cpu_s: float
+    rss_bytes: int
+    latencies_s: list[float]
 
 
 def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
@@ -45,9 +56,10 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
     os.close(descriptor)
 
 
-def main(stub_url: str, folder: Path, jobs: int, threads: int) -> dict[str, object]:
+def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
     """Do all jobs and give what they cost, without the CPU of starting up."""
-    numbers, latencies = itertools.count(), []
+    numbers = itertools.count()
+    latencies: list[float] = []
 
     def work() -> None:
         session = requests.Session()
@@ -64,8 +76,8 @@ def main(stub_url: str, folder: Path, jobs: int, threads: int) -> dict[str, obje
     for thread in crowd:
         thread.join()
     wall_s, rss = time.monotonic() - started_at, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"wall_s": wall_s, "cpu_s": time.process_time() - cpu_s, "rss_bytes": rss, "latencies_s": latencies}
+    return Cost(wall_s, time.process_time() - cpu_s, rss, latencies)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    print(json.dumps(asdict(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))))
