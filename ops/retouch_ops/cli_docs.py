@@ -37,13 +37,13 @@ def page() -> str:
     panels: dict[str, list[str]] = {}
     for name, command in group.commands.items():
         known = _typed(command)
-        shown = _alone(simulator) if name == "simulator" else known
+        shown = standalone_command(simulator) if name == "simulator" else known
         panels.setdefault(str(known.rich_help_panel), []).extend(_section(f"retouch {name}", shown))
     parts = [part for panel, sections in panels.items() for part in (f"## {panel}", *sections)]
     return "\n".join([HEAD, "\n\n".join(parts), ""])
 
 
-def _alone(function: Callable[..., None]) -> Command:
+def standalone_command(function: Callable[..., None]) -> Command:
     """A command whose options are its own and are handed over as they are."""
     one = typer.Typer(add_completion=False)
     one.command()(function)
@@ -65,10 +65,10 @@ def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
         return
     arguments = [param for param in command.params if isinstance(param, TyperArgument)]
     options = [param for param in command.params if isinstance(param, TyperOption) and param.name != "help"]
-    words = [_word(param) for param in arguments]
+    words = [_argument(param) for param in arguments]
     yield f"```text\n{' '.join([name, *(['[OPTIONS]'] if options else []), *words])}\n```"
     params: list[Param] = [*arguments, *options]
-    if rows := [f"| `{_spelt(param)}` | {_plain(param.help)} | {_default(param)} |" for param in params]:
+    if rows := [f"| `{_usage(param)}` | {_plain(param.help)} | {_default(param)} |" for param in params]:
         yield "\n".join(["| | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -77,12 +77,12 @@ def _plain(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 
-def _word(param: TyperArgument) -> str:
+def _argument(param: TyperArgument) -> str:
     word = f"{_value(param)}…" if param.nargs == -1 else _value(param)
     return word if param.required else f"[{word}]"
 
 
-def _spelt(param: Param) -> str:
+def _usage(param: Param) -> str:
     if isinstance(param, TyperArgument):
         return _value(param)
     return param.opts[0] if param.is_flag else f"{param.opts[0]} {_value(param)}"

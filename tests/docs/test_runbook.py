@@ -60,7 +60,7 @@ def error_codes() -> set[str]:
     found = {text for name, call in calls("retouch", "worker") if name in CALLS for argument in call.args[:2]
              for text in texts(argument) if re.fullmatch(r"[a-z]+(_[a-z]+)+|validation", text)}  # fmt: skip
     scripts = "".join(path.read_text() for path in (ROOT / "retouch" / "store" / "lua").glob("*.lua"))
-    return {*found, *policy.GATES, *classification._REFUSING.values(), *dict(classification._WORDS).values(),
+    return {*found, *policy.GATES, *classification._REFUSING.values(), *dict(classification._CODES_BY_PHRASE).values(),
             *re.findall(r'"code":"(\w+)"', scripts)}  # fmt: skip
 
 

@@ -43,16 +43,16 @@ app.steps["worker"].add(PulseStep)
 
 
 @signals.setup_logging.connect
-def _log(**_: object) -> None:
+def _configure_logging(**_: object) -> None:
     configure(settings)
 
 
 @signals.worker_shutting_down.connect
-def _drain(**_: object) -> None:
+def _drain_process(**_: object) -> None:
     process.drain()
 
 
 @signals.task_prerun.connect
-def _forget(**_: object) -> None:
+def _clear_log_context(**_: object) -> None:
     # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
     structlog.contextvars.clear_contextvars()

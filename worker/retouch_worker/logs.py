@@ -27,16 +27,16 @@ def configure(settings: Settings) -> None:
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
-    drawn = _drawn(settings)
+    renderers = _renderers(settings)
     structlog.configure(
-        processors=[*shared, *drawn],
+        processors=[*shared, *renderers],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, *drawn])
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, *renderers])
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -49,7 +49,7 @@ def configure(settings: Settings) -> None:
     )
 
 
-def _drawn(settings: Settings) -> list[Processor]:
+def _renderers(settings: Settings) -> list[Processor]:
     """How an event becomes a line; with a traceback as Python prints it, for structlog's own shows local variables."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

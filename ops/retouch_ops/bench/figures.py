@@ -45,7 +45,7 @@ class Row:
         return {**asdict(self), "reached": self.reached, **ratios}
 
 
-def beside(
+def comparison(
     what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
 ) -> Row:
     """A row for Retouch, no queue and plain Celery, in this order; each figure is multiplied by `factor`."""
@@ -81,8 +81,8 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     sign = ">=" if row.more_is_better else "<="
-    enqueue_result = {None: "", True: " ok", False: " MISSED"}[row.reached]
-    aim = f"{sign} {number(row.aim)}{enqueue_result}" if row.aim is not None else "-"
+    reached = {None: "", True: " ok", False: " MISSED"}[row.reached]
+    aim = f"{sign} {number(row.aim)}{reached}" if row.aim is not None else "-"
     ratios = row.ratio(row.no_queue), row.ratio(row.celery)
     baselines = [number(figure) for figure in (row.no_queue, row.celery, *ratios)]
     return (f"{row.what} [{row.unit}]", number(row.ours), aim, *baselines, row.note)

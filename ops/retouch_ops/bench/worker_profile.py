@@ -90,10 +90,10 @@ def install() -> None:
             setattr(owner, call.__name__, timed(section, call))
     for module in (retouch_worker.edits.attempt, retouch_worker.deliveries.attempt):
         vars(module)["log"] = TimedLog(vars(module)["log"])
-    threading.Thread(target=_answer, daemon=True).start()
+    threading.Thread(target=_answer_snapshots, daemon=True).start()
 
 
-def _answer() -> None:
+def _answer_snapshots() -> None:
     for line in sys.stdin:
         path = Path(line.strip())
         draft = path.with_suffix(".draft")
@@ -104,12 +104,16 @@ def _answer() -> None:
 def snapshot() -> dict[str, float]:
     """CPU seconds so far for each section; the main thread consumes, what else the threads do is Celery's and ours."""
     with _lock:
-        told = dict(_spent_s)
+        sections = dict(_spent_s)
     main_thread = threading.main_thread().ident
     assert main_thread is not None
-    consuming = time.clock_gettime(time.pthread_getcpuclockid(main_thread))
-    rest = time.process_time() - consuming - sum(told.values())
-    return {**told, "Celery: consuming, acks, events (main thread)": consuming, "Celery: task tracing; our glue": rest}
+    consuming_s = time.clock_gettime(time.pthread_getcpuclockid(main_thread))
+    rest_s = time.process_time() - consuming_s - sum(sections.values())
+    return {
+        **sections,
+        "Celery: consuming, acks, events (main thread)": consuming_s,
+        "Celery: task tracing; our glue": rest_s,
+    }
 
 
 if __name__ == "__main__":

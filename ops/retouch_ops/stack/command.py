@@ -53,12 +53,12 @@ class Stack:
         self.group = Group(report, write)
         self.environment = programs.stack_environment(self.base, self.settings, self.ports, self.folder.path)
 
-    def _choose_ports(self, asked: int | None) -> Ports:
+    def _choose_ports(self, requested: int | None) -> Ports:
         return Ports(
-            gateway=self.folder.port("gateway", asked=asked, liked=[self.settings.gateway_port]),
+            gateway=self.folder.port("gateway", requested=requested, preferred=[self.settings.gateway_port]),
             redis=self.folder.port("redis"),
             simulator=self.folder.port("simulator"),
-            flower=self.folder.port("flower", liked=[self.settings.flower_port]),
+            flower=self.folder.port("flower", preferred=[self.settings.flower_port]),
         )
 
     @property
@@ -72,7 +72,7 @@ class Stack:
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
             self.group.wait_ready(READY_WITHIN_S)
-            self._admit_owner()
+            self._create_owner_key()
             key = self.settings.pix2pix_key.get_secret_value() or SIMULATOR_KEY
             workers = programs.all_worker_programs(environment, self.settings, key, f"up{os.getpid()}")
             servers = [
@@ -91,7 +91,7 @@ class Stack:
             raise
         self.folder.record(self.description())
 
-    def _admit_owner(self) -> None:
+    def _create_owner_key(self) -> None:
         """Put the API key of this folder on record: of role ops, for whoever runs a stack sees all of it."""
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
@@ -155,9 +155,9 @@ def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
     A part that dies is started again. Ctrl-C or SIGTERM stops all; a second one kills what still stops.
     """
     stack = Stack(state, port=port, fresh=fresh, report=_say, write=_print)
-    with stack.group.listening():
+    with stack.group.counting_signals():
         begun_at = time.monotonic()
-        _introduce(stack, _say)
+        _print_notes(stack, _say)
         stack.start()
         if not stack.group.signals:
             _say(_ready_line(stack, time.monotonic() - begun_at))
@@ -168,7 +168,7 @@ def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
     _say("all stopped")
 
 
-def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
+def _print_notes(stack: Stack, say: Callable[[str], None]) -> None:
     say(f"starting on {stack.folder.path}")
     networks = stack.environment["RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"]
     say(f"jobs of this stack may reach private addresses: RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS={networks}")

@@ -23,29 +23,29 @@ class _Dataclass(Protocol):
 Outcome = TypeVar("Outcome", bound=_Dataclass)
 
 
-def shown(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
+def redacted(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
     """
     Give an outcome without the key anywhere, and its message without the edit's own addresses and prompt.
 
     An address goes if its host is one that the edit names, however it was cut or escaped. A prompt of one word stays:
     it may be any word of the endpoint's.
     """
-    told = {field.name: _clean(getattr(outcome, field.name), key) for field in fields(outcome)}
-    if "message" in told:
-        told["message"] = _message(str(told["message"]), edit)
-    return replace(outcome, **told)
+    cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
+    if "message" in cleaned:
+        cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
+    return replace(outcome, **cleaned)
 
 
-def _clean(value: object, key: str) -> object:
+def _without_key(value: object, key: str) -> object:
     if isinstance(value, tuple):
-        return tuple(_clean(one, key) for one in value)
+        return tuple(_without_key(item, key) for item in value)
     if not isinstance(value, str):
         return value
     text = value.encode(errors="replace").decode()  # half a surrogate pair fits into no message of ours
     return text.replace(key, "[key]") if key else text
 
 
-def _message(text: str, edit: Mapping[str, object]) -> str:
+def _redacted_message(text: str, edit: Mapping[str, object]) -> str:
     hosts = {host.lower() for host in _LINK.findall(json.dumps(edit))}
     text = _LINK.sub(lambda link: "[link]" if link[1].lower() in hosts else link[0], text)
     prompt = str(edit.get("prompt", "")).strip()

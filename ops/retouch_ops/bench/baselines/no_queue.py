@@ -36,10 +36,10 @@ class Cost:
 def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
     """POST the edit, GET the picture, write it, POST the signed webhook."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
-    told = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
-    image = session.get(told["output"], timeout=60).content
+    reply = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
+    image = session.get(reply["output"], timeout=60).content
     write_durably(folder, f"{hashlib.sha256(image).hexdigest()}-{number}.png", image)
-    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": told["output"]}}).encode()
+    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": reply["output"]}}).encode()
     signature = hmac.new(b"secret", event, "sha256").hexdigest()
     session.post(f"{stub_url}/hook", data=event, headers={"webhook-signature": signature}, timeout=15)
 
@@ -70,10 +70,10 @@ def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
             latencies.append(time.monotonic() - started_at)
 
     started_at, cpu_s = time.monotonic(), time.process_time()
-    crowd = [threading.Thread(target=work) for _ in range(threads)]
-    for thread in crowd:
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in workers:
         thread.start()
-    for thread in crowd:
+    for thread in workers:
         thread.join()
     wall_s, rss = time.monotonic() - started_at, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Cost(wall_s, time.process_time() - cpu_s, rss, latencies)
