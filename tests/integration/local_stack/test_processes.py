@@ -99,7 +99,7 @@ import sys; from retouch_ops.processes import Group, Program
 tell = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print(sys.argv[1], 'ends', flush=True) or 0))"
 tell += "; print(sys.argv[1], 'runs', flush=True); time.sleep(60)"
 group = Group(lambda line: print(line, flush=True), lambda line: print(line, flush=True))
-with group.listening():
+with group.counting_signals():
     group.start(Program("first", [sys.executable, "-c", tell, "first"]))
     group.start(Program("second", [sys.executable, "-c", tell, "second"]))
     group.supervise()
@@ -116,7 +116,7 @@ with group.listening():
     assert rest.index("second ends") < rest.index("first ends")
 
 
-@pytest.mark.parametrize("way", ["become", "watch"])
+@pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
     """After kill -9 of the parent nothing is left, by the kernel's help on Linux and by watching elsewhere."""
     tied = f"""
