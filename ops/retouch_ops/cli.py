@@ -65,8 +65,8 @@ def main() -> None:
             typer.echo(f"What to do: docs/runbook.md#{error.code}. Its story: retouch job {error.job_id}", err=True)
         sys.exit(exit_code(error))
     except ModuleNotFoundError as error:
-        lacking = str(error.name).partition(".")[0]
-        typer.echo(f"retouch: this command needs {lacking}: install retouch-ops, which brings all packages", err=True)
+        missing = str(error.name).partition(".")[0]
+        typer.echo(f"retouch: this command needs {missing}: install retouch-ops, which brings all packages", err=True)
         sys.exit(1)
     except OSError as error:
         # A full disk, a port in use, a file that may not be read: the machine's trouble, told as it tells it.

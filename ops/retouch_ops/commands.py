@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
     for command in (up, demo, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
     # Its options are its own: they are handed over as they are, --help too.
-    handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(rich_help_panel=PANEL, context_settings=handed_over, add_help_option=False)(simulator)
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(rich_help_panel=PANEL, context_settings=passed_on, add_help_option=False)(simulator)
 
 
 def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) -> None:
@@ -78,9 +78,9 @@ def simulator(context: typer.Context) -> None:
     """Run the simulator of the endpoint: for development, it charges nothing and really edits (--help for options)."""
     from retouch_ops.simulator.__main__ import simulator as run_simulator
 
-    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    alone.command()(run_simulator)
-    alone(context.args, prog_name="retouch simulator")
+    standalone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    standalone.command()(run_simulator)
+    standalone(context.args, prog_name="retouch simulator")
 
 
 def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TextIO
 from urllib.parse import urlencode
 
 from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
@@ -62,7 +62,7 @@ def run_demo() -> None:
     with log_path.open("w") as log, _time_limit(log_path):
         _step("start Redis, simulator, workers, gateway and Flower")
         stack = Stack(STATE, fresh=True, report=_writer(log), write=_writer(log))
-        with stack, _receiving() as (url, received):
+        with stack, _webhook_receiver() as (url, received):
             for name, address in stack.urls().items():
                 _say(f"{name.removesuffix('_url'):<10}{address}")
             _edit(stack, url, received)
@@ -87,9 +87,8 @@ def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
 
 def _settings(stack: Stack) -> Settings:
     """The settings that a producer beside this stack would have."""
-    shared: Any = stack.description()["environment"]
-    own = {name.removeprefix("RETOUCH_").lower(): value for name, value in shared.items()}
-    return Settings.load(**own)
+    overrides = {name.removeprefix("RETOUCH_").lower(): value for name, value in stack.shared_environment().items()}
+    return Settings.load(**overrides)
 
 
 def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
@@ -118,7 +117,7 @@ def _save(result: EditResult) -> tuple[Path, Path]:
     before, after = OUT / "before.jpg", OUT / "after.png"
     before.write_bytes(PHOTO.read_bytes())
     result.save(after)
-    if _fetched(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
+    if _fetch(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
         raise DemoFailed("the image on disk is not the edited one that the gateway serves")
     width, height = result.size
     _say(f"{after}: {width} x {height} {result.format}, {result.bytes:,} bytes, sha256 {result.sha256[:16]}…")
@@ -149,14 +148,14 @@ def _find_in_flower(flower: str, job: Job) -> str:
     """Look the job's task up in Flower's list and open its page; gives the page's address."""
     _step("find the task in Flower")
     order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
-    asked = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
+    query = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
     until = time.monotonic() + STEP_S
     while time.monotonic() < until:
-        found = json.loads(_fetched(f"{flower}/tasks/datatable?{asked}"))["data"]
+        found = json.loads(_fetch(f"{flower}/tasks/datatable?{query}"))["data"]
         done = [task for task in found if task["name"] == "retouch.edit" and task["state"] == "SUCCESS"]
         if done:
             page = f"{flower}/task/{done[0]['uuid']}"
-            if job.id not in _fetched(page).decode():
+            if job.id not in _fetch(page).decode():
                 raise DemoFailed(f"{page} does not show {job.id}")
             _say(f"{done[0]['name']}{done[0]['args']} {done[0]['state']} in {done[0]['runtime']:.2f} s")
             return page
@@ -164,7 +163,7 @@ def _find_in_flower(flower: str, job: Job) -> str:
     raise DemoFailed(f"Flower did not list the task of {job.id} within {STEP_S:g} s")
 
 
-def _fetched(url: str) -> bytes:
+def _fetch(url: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=STEP_S) as answer:
@@ -174,11 +173,11 @@ def _fetched(url: str) -> bytes:
 
 
 @contextmanager
-def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
+def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
     """Receive webhooks on a free port of this machine; gives the address and what comes."""
     received: queue.Queue[Webhook] = queue.Queue()
 
-    class Receiving(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             received.put(Webhook(dict(self.headers.items()), body))
@@ -188,7 +187,7 @@ def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
         def log_message(self, *_: object) -> None:
             """Say nothing: the demo says what came."""
 
-    with HTTPServer(("127.0.0.1", 0), Receiving) as server:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -215,7 +214,7 @@ def _time_limit(log_path: Path) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before[1])
 
 
-def _writer(log: Any) -> Callable[[str], None]:
+def _writer(log: TextIO) -> Callable[[str], None]:
     def write(line: str) -> None:
         log.write(line + "\n")
         log.flush()

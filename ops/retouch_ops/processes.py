@@ -7,15 +7,12 @@ on Linux the kernel ties them to the starting thread (`retouch_ops.parent_death`
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -47,7 +44,7 @@ class Program:
     environment: Mapping[str, str] | None = None
     ready: Callable[[], bool] | None = None
     grace_s: float = 10.0
-    farewell: signal.Signals = signal.SIGKILL
+    death_signal: signal.Signals = signal.SIGKILL
 
 
 @dataclass
@@ -115,95 +112,86 @@ class Group:
         now = time.monotonic()
         for child in self.children:
             if child.process and child.process.poll() is not None:
-                self._mourn(child, now)
+                self._schedule_restart(child, now)
             if child.process is None and child.starts_at <= now:
                 self._spawn(child)
 
     def supervise(self) -> None:
         """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills what still stops."""
-        with self.listening():
+        with self.counting_signals():
             while not self.signals:
                 self.check_children()
                 time.sleep(LOOK_EVERY_S)
             self.report("stopping; a second signal kills at once")
             self.stop()
 
-    def listening(self) -> _Listening:
+    def counting_signals(self) -> _SignalCounter:
         """Count SIGTERM and SIGINT in `signals` instead of dying of them, for the length of a `with` block."""
-        return _Listening(self)
+        return _SignalCounter(self)
 
     def stop(self) -> None:
         """Stop the waves in reverse: SIGTERM, the grace of each program, then SIGKILL."""
-        already = self.signals
+        earlier_signals = self.signals
         for wave in reversed(self.waves):
-            self._stop_wave([child for child in wave if child.process], already)
+            self._stop_wave([child for child in wave if child.process], earlier_signals)
         self.waves.clear()
 
-    def _stop_wave(self, wave: Sequence[Child], already: int) -> None:
+    def _stop_wave(self, wave: Sequence[Child], earlier_signals: int) -> None:
         begun_at = time.monotonic()
         for child in wave:
             _send(child, signal.SIGTERM)
         while left := [child for child in wave if child.process and child.process.poll() is None]:
-            spent = time.monotonic() - begun_at
+            spent_s = time.monotonic() - begun_at
             for child in left:
-                if spent > child.program.grace_s or self.signals > max(already, 1):
-                    self.report(f"{child.program.name} did not stop within {spent:.1f} s and is killed")
-                    _send(child, signal.SIGKILL)
-                    child.process.wait()  # type: ignore[union-attr]
+                if spent_s > child.program.grace_s or self.signals > max(earlier_signals, 1):
+                    self.report(f"{child.program.name} did not stop within {spent_s:.1f} s and is killed")
+                    _kill(child)
             time.sleep(LOOK_EVERY_S / 5)
         for child in wave:
-            self._forget(child)
+            self._clean_up(child)
 
     def _spawn(self, child: Child) -> None:
         program = child.program
-        tied = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(Path(parent_death.__file__)),
-            str(os.getpid()),
-            str(int(program.farewell)),
-        ]
-        piped = subprocess.PIPE if self.write else None
+        stdout = subprocess.PIPE if self.write else None
         child.process = subprocess.Popen(
-            [*tied, *program.command],
+            parent_death.tied_to_this_process(program.command, program.death_signal),
             env=None if program.environment is None else dict(program.environment),
             stdin=subprocess.DEVNULL,
-            stdout=piped,
+            stdout=stdout,
             stderr=subprocess.STDOUT if self.write else None,
             start_new_session=True,  # Ctrl-C in a terminal reaches us alone: one shutdown, in our order
         )
         child.started_at = time.monotonic()
         if child.process.stdout:
-            reader = threading.Thread(target=self._copy, args=(program.name, child.process.stdout), daemon=True)
+            reader = threading.Thread(target=self._copy_lines, args=(program.name, child.process.stdout), daemon=True)
             reader.start()
             child.readers.append(reader)
 
-    def _copy(self, name: str, stream: IO[bytes]) -> None:
+    def _copy_lines(self, name: str, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
                 if self.write:
                     self.write(f"{name} | {line.decode(errors='replace').rstrip()}")
 
-    def _mourn(self, child: Child, now: float) -> None:
-        lived = now - child.started_at
-        child.fast_deaths = child.fast_deaths + 1 if lived < FAST_DEATH_S else 0
-        wait = pause_s(child.fast_deaths)
-        child.starts_at = now + wait
+    def _schedule_restart(self, child: Child, now: float) -> None:
+        lived_s = now - child.started_at
+        child.fast_deaths = child.fast_deaths + 1 if lived_s < FAST_DEATH_S else 0
+        wait_s = pause_s(child.fast_deaths)
+        child.starts_at = now + wait_s
         code = child.process.returncode if child.process else 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        when = f"in {wait:g} s" if wait else "at once"
-        self.report(f"{child.program.name} died ({how}) after {lived:.1f} s; it is started again {when}")
-        self._forget(child)
+        when = f"in {wait_s:g} s" if wait_s else "at once"
+        self.report(f"{child.program.name} died ({how}) after {lived_s:.1f} s; it is started again {when}")
+        self._clean_up(child)
 
-    def _forget(self, child: Child) -> None:
+    def _clean_up(self, child: Child) -> None:
         for reader in child.readers:
             reader.join(1.0)
         child.readers.clear()
         child.process = None
 
 
-class _Listening:
+class _SignalCounter:
     """Signal handlers that only count, put back as they were at the end."""
 
     def __init__(self, group: Group) -> None:
@@ -220,6 +208,12 @@ class _Listening:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.group.signals += 1
+
+
+def _kill(child: Child) -> None:
+    if child.process:
+        child.process.kill()
+        child.process.wait()
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -110,7 +109,7 @@ def _print_table(table: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    drawn: Any = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("setting", "value", "unit", "default", "from"):
         drawn.add_column(heading, overflow="fold", no_wrap=heading == "setting")
     for row in table:

@@ -29,10 +29,10 @@ class WrongLanes(RetouchError):
 
 def parse_lanes(text: str) -> tuple[str, ...]:
     """The lanes of a comma-separated list, in our order; raises `WrongLanes` for anything else."""
-    asked = {part.strip() for part in text.split(",") if part.strip()}
-    if not asked or asked - set(LANES):
+    named = {part.strip() for part in text.split(",") if part.strip()}
+    if not named or named - set(LANES):
         raise WrongLanes(f"--lanes: expected some of {', '.join(LANES)}, comma-separated, got {text!r}")
-    return tuple(lane for lane in LANES if lane in asked)
+    return tuple(lane for lane in LANES if lane in named)
 
 
 def worker_programs(
@@ -68,7 +68,7 @@ def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | Non
     chosen = parse_lanes(lanes)
     prefix = name or f"{'-'.join(chosen)}-{os.getpid()}"
     group = Group(partial(_report, settings.log_format))
-    with group.listening():
+    with group.counting_signals():
         group.start(*worker_programs(settings, chosen, name=prefix, concurrency=concurrency, processes=processes))
         group.supervise()
 

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from retouch.settings import Settings
 from retouch_ops.cli import app
-from retouch_ops.cli_docs import _alone
+from retouch_ops.cli_docs import standalone_command
 from retouch_ops.simulator.__main__ import simulator
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
@@ -61,7 +61,7 @@ def fault_of_retouch(words: list[str]) -> str | None:
     while hasattr(command, "commands") and words:
         if words[0] not in command.commands:
             return f"no command {words[0]!r}"
-        command = _alone(simulator) if words[0] == "simulator" else command.commands[words[0]]
+        command = standalone_command(simulator) if words[0] == "simulator" else command.commands[words[0]]
         words = words[1:]
     known = {spelling for param in command.params for spelling in param.opts + param.secondary_opts}
     given = [word.partition("=")[0] for word in words if word.startswith("--")]

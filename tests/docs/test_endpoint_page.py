@@ -75,7 +75,7 @@ def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
 def test_no_code_and_no_trouble_is_missing() -> None:
     """Every code that an answer can be refused with, and every trouble, has a row."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
-    codes = {*classification._REFUSING.values(), *(code for _, code in classification._WORDS)}
+    codes = {*classification._REFUSING.values(), *(code for _, code in classification._CODES_BY_PHRASE)}
     assert codes <= {row["code"] for row in rows}
     assert {row["trouble"] for row in table(PAGE, "trouble")} == set(get_args(TroubleKind))
     assert {int(row["HTTP"]) for row in rows if row.get("body") == "(a page)"} >= {400, 401, 402, 403, 404, 429}

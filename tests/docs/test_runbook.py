@@ -70,7 +70,7 @@ def error_codes() -> set[str]:
         *found,
         *policy.GATES,
         *classification._REFUSING.values(),
-        *dict(classification._WORDS).values(),
+        *dict(classification._CODES_BY_PHRASE).values(),
         *re.findall(r"code = '(\w+)'", scripts),
     }
 

@@ -30,7 +30,7 @@ class PulseStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
         process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
 
@@ -43,16 +43,16 @@ app.steps["worker"].add(PulseStep)
 
 
 @signals.setup_logging.connect
-def _log(**_: Any) -> None:
+def _configure_logging(**_: object) -> None:
     configure(settings)
 
 
 @signals.worker_shutting_down.connect
-def _drain(**_: Any) -> None:
+def _drain_process(**_: object) -> None:
     process.drain()
 
 
 @signals.task_prerun.connect
-def _forget(**_: Any) -> None:
+def _clear_log_context(**_: object) -> None:
     # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
     structlog.contextvars.clear_contextvars()

@@ -29,5 +29,5 @@ def install() -> None:
             self._in_poll = None
         original(self)
 
-    close.guarded = True  # type: ignore[attr-defined]
+    close.guarded = True  # type: ignore[attr-defined]  # mypy knows no attributes of functions
     Channel.close = close

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from retouch.settings import Settings
 
@@ -26,19 +26,18 @@ def configure(settings: Settings) -> None:
     Our own lines do not pass through `logging`, which would cost as much again as writing them.
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
-    drawn = _drawn(settings)
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
+    renderers = _renderers(settings)
     structlog.configure(
-        processors=[*shared, *drawn],
+        processors=[*shared, *renderers],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *drawn],
-    ))  # fmt: skip
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, *renderers])
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
@@ -50,7 +49,7 @@ def configure(settings: Settings) -> None:
     )
 
 
-def _drawn(settings: Settings) -> list[Any]:
+def _renderers(settings: Settings) -> list[Processor]:
     """How an event becomes a line; with a traceback as Python prints it, for structlog's own shows local variables."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

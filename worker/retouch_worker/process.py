@@ -35,9 +35,9 @@ from retouch_worker.logs import log
 from retouch_worker.pulse import Pulse
 from retouch_worker.retention import Retention
 
-_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
-_ASK_EVERY_S = 1.0
-_STORE_S = 5.0  # beyond the last call, for what it brought; the supervisor kills after 10
+_FILES_PER_CONNECTION, _OTHER_FILES = 6, 256
+_STORE_RETRY_S = 1.0
+_STORING_S = 5.0  # beyond the last call, for what it brought; the supervisor kills after 10
 _HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
 
 
@@ -49,12 +49,12 @@ class WorkerProcess:
         self.connections = 400
         self.threads_for_deliveries = 0
         self._draining = False
-        self._patience = RedisRetry()
+        self._redis_retry = RedisRetry()
 
     @cached_property
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
-        return Publisher(self.settings, _say_lost)
+        return Publisher(self.settings, _log_lost_messages)
 
     @cached_property
     def pulse(self) -> Pulse:
@@ -97,7 +97,7 @@ class WorkerProcess:
 
     @cached_property
     def _client(self) -> Client:
-        return connect(self.settings, patience=self._patience)
+        return connect(self.settings, patience=self._redis_retry)
 
     @cached_property
     def _blobs(self) -> BlobStore:
@@ -105,7 +105,7 @@ class WorkerProcess:
 
     def start(self, *, edits: bool = True) -> None:
         """Open the lanes' gates by the settings, once Redis is there, and begin to beat; `edits`: it takes edits."""
-        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
+        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
         if edits and not self.settings.pix2pix_key.get_secret_value():
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
         if self._open_gates():
@@ -121,14 +121,14 @@ class WorkerProcess:
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
-                time.sleep(_ASK_EVERY_S)
+                time.sleep(_STORE_RETRY_S)
         return False
 
     def drain(self) -> None:
         """Take no more work: what comes is handed back, what is in flight ends."""
         self._draining = True
         self.pulse.drain()
-        self._patience.end_within(self.settings.pix2pix_timeout_s + _STORE_S)
+        self._redis_retry.end_within(self.settings.pix2pix_timeout_s + _STORING_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
@@ -146,13 +146,13 @@ def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
     return threads if len(lanes) == 1 else max(1, threads // 2)
 
 
-def _say_lost(messages: int, error: BaseException) -> None:
+def _log_lost_messages(messages: int, error: BaseException) -> None:
     log.warning("broker_away", messages=messages, error=type(error).__name__)
 
 
 def _allow_open_files(wanted: int) -> None:
     """Raise the soft limit of open files: a call in flight holds two sockets and a file, beside what is kept."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -27,7 +27,7 @@ from retouch_worker.logs import log
 
 TICK_S = 1.0
 _SHORTEST_S = 0.05
-_CLEAR_EVERY_S = 60.0
+_RETENTION_EVERY_S = 60.0
 
 
 class Lease(Protocol):
@@ -61,11 +61,13 @@ class Pulse:
         self._lock = threading.Lock()
         self._draining = self._behind = False
         self._threads = [
-            threading.Thread(target=self._go_on, args=(turn, first_s, pause_s), name=f"retouch-{name}", daemon=True)
-            for name, turn, first_s, pause_s in (
+            threading.Thread(
+                target=self._repeat, args=(work, first_due_s, pause_s), name=f"retouch-{name}", daemon=True
+            )
+            for name, work, first_due_s, pause_s in (
                 ("pulse", self._renew, 0.0, min(TICK_S, settings.lease_s / 6)),
                 ("rescue", self._rescue, 0.0, TICK_S),
-                ("retention", self._clear, _CLEAR_EVERY_S, _CLEAR_EVERY_S),
+                ("retention", self._run_retention, _RETENTION_EVERY_S, _RETENTION_EVERY_S),
             )
         ]
 
@@ -100,13 +102,13 @@ class Pulse:
             with self._lock:
                 self._leases.discard(entry)
 
-    def _go_on(self, turn: Callable[[], float], due_s: float, pause_s: float) -> None:
+    def _repeat(self, work: Callable[[], float], due_s: float, pause_s: float) -> None:
         """Take turns for ever; each says after how many seconds the next is due. After one that failed, a pause."""
         while True:
             time.sleep(max(due_s, _SHORTEST_S))
             due_s = pause_s
             try:
-                due_s = turn()
+                due_s = work()
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=self.held)
             except Exception as error:  # noqa: BLE001 - without a pulse every paid call of this process would be given up
@@ -121,8 +123,8 @@ class Pulse:
             lost = self._lanes.heartbeat(self._settings.lease_s, leases, worker, self._threads_for_deliveries)
             self._behind = False
             with self._lock:
-                still_run = {item for _, item, _ in self._leases}
-            for item in still_run.intersection(lost):
+                held_now = {item for _, item, _ in self._leases}
+            for item in held_now.intersection(lost):
                 log.warning("lease_lost", item=item)
         return self._settings.lease_s / 3
 
@@ -135,7 +137,7 @@ class Pulse:
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
 
-    def _clear(self) -> float:
+    def _run_retention(self) -> float:
         while not self._draining and self._sweep():
             pass
-        return _CLEAR_EVERY_S
+        return _RETENTION_EVERY_S

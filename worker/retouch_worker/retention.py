@@ -25,12 +25,12 @@ class Retention:
 
         Failure policy: an image that cannot be deleted now, or was just put again, stays on the record for an hour.
         """
-        gone, marks = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
-        for name, mark in marks.items():
+        index_entries, due_blobs = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
+        for name, mark in due_blobs.items():
             self._drop(name, mark)
-        if gone or marks:
-            log.info("retention_swept", index_entries=gone, images=len(marks))
-        return len(marks) > 0
+        if index_entries or due_blobs:
+            log.info("retention_swept", index_entries=index_entries, images=len(due_blobs))
+        return len(due_blobs) > 0
 
     def _drop(self, name: str, mark: float) -> None:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -24,11 +23,10 @@ class MeasuredChild:
     """A child in a session of its own, writing to a log file; killed if this process dies."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), str(int(signal.SIGKILL))]
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [*tied, *command],
+                parent_death.tied_to_this_process(command, signal.SIGKILL),
                 env=None if environment is None else dict(environment),
                 stdin=subprocess.PIPE,
                 stdout=out,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Scale = Literal["small", "full"]
 
@@ -39,13 +39,13 @@ class Row:
         """Ours over a baseline's."""
         return self.ours / baseline if baseline else None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All that is known, for programs."""
         ratios = {"times_no_queue": self.ratio(self.no_queue), "times_celery": self.ratio(self.celery)}
         return {**asdict(self), "reached": self.reached, **ratios}
 
 
-def beside(
+def comparison(
     what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
 ) -> Row:
     """A row for Retouch, no queue and plain Celery, in this order; each figure is multiplied by `factor`."""
@@ -72,15 +72,17 @@ def table(rows: Sequence[Row]) -> str:
     """The rows for people, in columns."""
     lines = [_HEADINGS, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                     for line in lines)  # fmt: skip
+    return "\n".join(_padded(line, widths) for line in lines)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     sign = ">=" if row.more_is_better else "<="
-    enqueue_result = {None: "", True: " ok", False: " MISSED"}[row.reached]
-    aim = f"{sign} {number(row.aim)}{enqueue_result}" if row.aim is not None else "-"
-    return (
-        f"{row.what} [{row.unit}]", number(row.ours), aim, number(row.no_queue), number(row.celery),
-        number(row.ratio(row.no_queue)), number(row.ratio(row.celery)), row.note,
-    )  # fmt: skip
+    reached = {None: "", True: " ok", False: " MISSED"}[row.reached]
+    aim = f"{sign} {number(row.aim)}{reached}" if row.aim is not None else "-"
+    ratios = row.ratio(row.no_queue), row.ratio(row.celery)
+    baselines = [number(figure) for figure in (row.no_queue, row.celery, *ratios)]
+    return (f"{row.what} [{row.unit}]", number(row.ours), aim, *baselines, row.note)

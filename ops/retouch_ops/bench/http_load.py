@@ -55,13 +55,13 @@ def _message(method: str, url: str, secret: str, body: bytes = b"") -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-async def watch(url: str, secret: str, first: asyncio.Semaphore, until: bytes) -> bool:
+async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -> bool:
     """Hold one stream of server-sent events open until a word comes; `first` is released when it has begun."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(_message("GET", url, secret))
-    told = await reader.readuntil(b"data: ")
-    first.release()
-    while until not in told and (more := await reader.read(65_536)):
-        told = told[-64:] + more
+    received = await reader.readuntil(b"data: ")
+    begun.release()
+    while until not in received and (more := await reader.read(65_536)):
+        received = received[-64:] + more
     writer.close()
-    return until in told
+    return until in received

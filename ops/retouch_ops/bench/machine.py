@@ -22,12 +22,12 @@ def describe() -> dict[str, object]:
     }
 
 
-def as_line(found: dict[str, object]) -> str:
+def as_line(machine: dict[str, object]) -> str:
     """The same for people."""
-    versions = found["versions"]
+    versions = machine["versions"]
     assert isinstance(versions, dict)
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
-        f"{found['date']}, {found['system']}, {found['cores']} cores, Python {found['python']}, load average "
-        f"{found['load']}\n{packages}; Valkey append-only, flushed every second"
+        f"{machine['date']}, {machine['system']}, {machine['cores']} cores, Python {machine['python']}, load average "
+        f"{machine['load']}\n{packages}; Valkey append-only, flushed every second"
     )

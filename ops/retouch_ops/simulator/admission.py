@@ -13,7 +13,7 @@ from starlette.requests import Request
 from retouch_ops.simulator.audit import Identity
 from retouch_ops.simulator.faults import Fault, stage_of
 from retouch_ops.simulator.state import SimulatorState
-from retouch_ops.simulator.validation import EditRequest, checked
+from retouch_ops.simulator.validation import EditRequest, validate
 
 
 class PostRefused(Exception):
@@ -34,7 +34,7 @@ class AdmittedPost:
     fault: Fault
 
     @property
-    def repeated_as(self) -> str:
+    def spam_key(self) -> str:
         """The name under which the spam filter knows the body."""
         return self.owner + self.identity.body
 
@@ -50,9 +50,9 @@ async def body_of(request: Request) -> dict[str, object]:
     return body if isinstance(body, dict) else {}
 
 
-def base_url(request: Request, endpoint: SimulatorState) -> str:
+def base_url(request: Request, state: SimulatorState) -> str:
     """Return what links to this simulator start with."""
-    return (endpoint.config.public_url or str(request.base_url)).rstrip("/")
+    return (state.config.public_url or str(request.base_url)).rstrip("/")
 
 
 def is_v6(request: Request) -> bool:
@@ -60,21 +60,21 @@ def is_v6(request: Request) -> bool:
     return request.url.path.startswith("/api/v6/")
 
 
-def admit(endpoint: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
+def admit(state: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
     """Return the request with the fault it shall have; raises `PostRefused`."""
     if not body:
         raise PostRefused("invalid_request")
-    if not endpoint.accepts(body.get("key")):
+    if not state.accepts(body.get("key")):
         raise PostRefused("bad_key")
-    edit = checked(body, is_v6=is_v6(request))
+    edit = validate(body, is_v6=is_v6(request))
     if isinstance(edit, dict):
         raise PostRefused("validation", {"status": "error", "message": edit})
     owner = hashlib.sha256(str(body["key"]).encode()).hexdigest()
-    if endpoint.spam_filter.is_repeated(owner + identity.body, endpoint.config.spam_filter_s):
+    if state.spam_filter.is_repeated(owner + identity.body, state.config.spam_filter_s):
         raise PostRefused("spam_filter")
-    if endpoint.books.is_full(owner):
+    if state.books.is_full(owner):
         raise PostRefused("queue_full")
-    fault = endpoint.faults.for_post(identity.tag, endpoint.config.processing_share)
+    fault = state.faults.for_post(identity.tag, state.config.processing_share)
     if stage_of(fault.kind) == "refusal":
         raise PostRefused(fault.kind)
     return AdmittedPost(owner, edit, identity, fault)

@@ -112,12 +112,12 @@ def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, 
 
 def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
     """Return a processing answer; only v6's shape tells the links that the outputs will have."""
-    told = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
+    reply = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:
         text = "Try to fetch request after seconds estimated"
-        return {**told, "message": text, "output": [], "future_links": links}
+        return {**reply, "message": text, "output": [], "future_links": links}
     text = "Try to fetch request after given estimated time"
-    return {**told, "tip": "Fetch the result later.", "messege": text, "output": "", "meta": {}}
+    return {**reply, "tip": "Fetch the result later.", "messege": text, "output": "", "meta": {}}
 
 
 def _queue_full(reason: str, config: SimulatorConfig) -> Response:

@@ -25,7 +25,7 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "portrait.jpg"
 Handler = Callable[[SimulatorState, Request], Awaitable[Response]]
 
 
-class _SaysWhatItIs:
+class _SimulatorHeader:
     """Puts the simulator's header on every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,16 +46,16 @@ def make_simulator(config: SimulatorConfig) -> Starlette:
 
     The faults that break the connection need `retouch_ops.simulator.server.serve`; under another server they raise.
     """
-    endpoint = SimulatorState(config)
+    state = SimulatorState(config)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        endpoint.studio.close()
+        state.image_pool.close()
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         async def bound(request: Request) -> Response:
-            return await handler(endpoint, request)
+            return await handler(state, request)
 
         return Route(path, bound, methods=list(methods or ("GET",)))
 
@@ -75,7 +75,7 @@ def make_simulator(config: SimulatorConfig) -> Starlette:
             Route("/samples/portrait.jpg", _sample),
             Route("/healthz", _healthz),
         ],
-        middleware=[Middleware(_SaysWhatItIs)],
+        middleware=[Middleware(_SimulatorHeader)],
         exception_handlers={ControlError: control_routes.refused},
         lifespan=lifespan,
     )

@@ -31,7 +31,7 @@ class Identity:
     def of(cls, request: Mapping[str, object]) -> Identity:
         """Return the names of a request body; its key takes no part."""
         prompt = str(request.get("prompt", ""))
-        body = json.dumps([_same(request.get(name)) for name in _NAMED])
+        body = json.dumps([_normalized(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)
         return cls(token[1] if token else digest, _sha256(prompt), digest)
 
@@ -49,7 +49,7 @@ class Entry:
     charged: int = 0
     statuses: list[str] = field(default_factory=list)
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry as JSON."""
         return {"posts": self.posts, "charged": self.charged, "statuses": self.statuses}
 
@@ -75,14 +75,14 @@ class Audit:
         self.refused: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()
         self.recent: deque[Line] = deque(maxlen=50)
-        self._by: dict[str, dict[str, Entry]] = {"by_tag": {}, "by_prompt": {}, "by_body": {}}
+        self._entries_by: dict[str, dict[str, Entry]] = {"by_tag": {}, "by_prompt": {}, "by_body": {}}
         self._in_flight: Counter[str] = Counter()
         self._total = self.max_in_flight = 0
         self._cap = cap
         self._started_at = self._since = time.monotonic()
         self._in_flight_s = self._busy_s = self._cap_s = self._busy_cap_s = 0.0
 
-    def posted(self, identity: Identity, prompt: str) -> Line:
+    def record_post(self, identity: Identity, prompt: str) -> Line:
         """Count one POST and return its line."""
         self.posts += 1
         for entry in self._entries(identity):
@@ -91,23 +91,23 @@ class Audit:
         self.recent.appendleft(line)
         return line
 
-    def charge(self, line: Line) -> None:
+    def record_charge(self, line: Line) -> None:
         """Count one would-be charge."""
         self.charged += 1
         line.charged = True
         for entry in self._entries(line.identity):
             entry.charged += 1
 
-    def answered(self, line: Line, answer: str) -> None:
+    def record_answer(self, line: Line, answer: str) -> None:
         """Write down what the POST was answered."""
         line.answer, line.seconds = answer, time.time() - line.at
         for entry in self._entries(line.identity):
             entry.statuses.append(answer)
 
-    def refuse(self, line: Line, reason: str) -> None:
+    def record_refusal(self, line: Line, reason: str) -> None:
         """Count one refusal by its reason."""
         self.refused[reason] += 1
-        self.answered(line, reason)
+        self.record_answer(line, reason)
 
     def is_full(self, owner: str) -> bool:
         """Return whether this key has no place left."""
@@ -132,7 +132,7 @@ class Audit:
         self._tick()
         self._cap = cap
 
-    def shown(self, *, totals: bool = False) -> dict[str, object]:
+    def as_json(self, *, totals: bool = False) -> dict[str, object]:
         """Return the books as JSON, or only their totals."""
         self._tick()
         sums: dict[str, object] = {
@@ -152,12 +152,14 @@ class Audit:
         if totals:
             return sums
         return sums | {
-            name: {key: entry.shown() for key, entry in entries.items()} for name, entries in self._by.items()
+            name: {key: entry.as_json() for key, entry in entries.items()} for name, entries in self._entries_by.items()
         }
 
     def _entries(self, identity: Identity) -> list[Entry]:
         names = (identity.tag, identity.prompt, identity.body)
-        return [entries.setdefault(name, Entry()) for entries, name in zip(self._by.values(), names, strict=True)]
+        return [
+            entries.setdefault(name, Entry()) for entries, name in zip(self._entries_by.values(), names, strict=True)
+        ]
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -185,7 +187,7 @@ class CapPlace:
             self.books.leave(self.owner)
 
 
-def _same(value: object) -> object:
+def _normalized(value: object) -> object:
     """Return a value in which 7 and 7.0 are one."""
     return float(value) if isinstance(value, int) else value
 

@@ -76,11 +76,11 @@ class SimulatorConfig(BaseModel):
             raise ControlError([_line(fault) for fault in error.errors()]) from None
 
     @property
-    def told_eta_s(self) -> float:
+    def reported_eta_s(self) -> float:
         """The eta of a processing answer."""
         return self.processing_s if self.eta_s is None else self.eta_s
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return the settings for a page or an answer, with the keys themselves replaced by their number."""
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 

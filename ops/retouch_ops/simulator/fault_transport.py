@@ -39,7 +39,7 @@ class Reset(Response):
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
-        await _until_gone(receive)
+        await _wait_for_disconnect(receive)
 
 
 class Silence(Response):
@@ -47,7 +47,7 @@ class Silence(Response):
 
     async def __call__(self, _: Scope, receive: Receive, __: Send) -> None:
         """Wait for the client to leave."""
-        await _until_gone(receive)
+        await _wait_for_disconnect(receive)
 
 
 class Drip(Response):
@@ -60,12 +60,12 @@ class Drip(Response):
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         """Write the raw bytes to the connection piece by piece."""
         transport = _transport(scope)
-        async for piece in _slowly(_raw(self._answer), self._bytes_per_s):
+        async for piece in _slowly(_raw_bytes(self._answer), self._bytes_per_s):
             if transport.is_closing():
                 break
             transport.write(piece)
         transport.close()
-        await _until_gone(receive)
+        await _wait_for_disconnect(receive)
 
 
 def slow_download(content: bytes, bytes_per_s: float, media_type: str) -> Response:
@@ -84,7 +84,7 @@ def _transport(scope: Scope) -> asyncio.Transport:
     return transport
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -97,7 +97,7 @@ async def _slowly(content: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
         await asyncio.sleep(len(piece) / bytes_per_s)
 
 
-def _raw(answer: Response) -> bytes:
+def _raw_bytes(answer: Response) -> bytes:
     headers = [*answer.raw_headers, HEADER, (b"connection", b"close")]
     lines = [b"HTTP/1.1 %d Dripped" % answer.status_code, *(b"%s: %s" % header for header in headers)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body)

@@ -103,7 +103,7 @@ class FaultCall(BaseModel):
 
 
 @dataclass
-class _Line:
+class _ScriptLine:
     fault: Fault
     left: int
 
@@ -112,8 +112,8 @@ class FaultScript:
     """What the next answers get: first the scripted ones in order, else a draw by the rates, from a seeded source."""
 
     def __init__(self) -> None:
-        self._next: deque[_Line] = deque()
-        self._next_fetch: deque[_Line] = deque()
+        self._next: deque[_ScriptLine] = deque()
+        self._next_fetch: deque[_ScriptLine] = deque()
         self._rates: dict[str, float] = {}
         self._random = random.Random(0)
 
@@ -123,9 +123,9 @@ class FaultScript:
 
         Raises `ControlError` and changes nothing when any part is wrong.
         """
-        wanted = _parsed(call)
-        self._next.extend(_Line(fault, fault.times) for fault in wanted.next or [])
-        self._next_fetch.extend(_Line(fault, fault.times) for fault in wanted.next_fetch or [])
+        wanted = _parse(call)
+        self._next.extend(_ScriptLine(fault, fault.times) for fault in wanted.next or [])
+        self._next_fetch.extend(_ScriptLine(fault, fault.times) for fault in wanted.next_fetch or [])
         if wanted.rates is not None:
             self._rates = {kind: rate for kind, rate in wanted.rates.items() if rate > 0}
         if wanted.seed is not None:
@@ -149,7 +149,7 @@ class FaultScript:
         """Return one latency drawn around `latency_s`."""
         return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return what is still to come, as JSON."""
         return {
             "next": [_remaining(line) for line in self._next],
@@ -168,7 +168,7 @@ class FaultScript:
         return "success"
 
 
-def _take(lines: deque[_Line], tag: str) -> Fault | None:
+def _take(lines: deque[_ScriptLine], tag: str) -> Fault | None:
     for line in lines:
         if line.fault.tag in (None, tag):
             line.left -= 1
@@ -178,11 +178,11 @@ def _take(lines: deque[_Line], tag: str) -> Fault | None:
     return None
 
 
-def _remaining(line: _Line) -> dict[str, object]:
+def _remaining(line: _ScriptLine) -> dict[str, object]:
     return {**line.fault.model_dump(exclude_none=True), "times": line.left}
 
 
-def _parsed(call: object) -> FaultCall:
+def _parse(call: object) -> FaultCall:
     try:
         wanted = FaultCall.model_validate(call if isinstance(call, Mapping) else {"": call})
     except ValidationError as error:
@@ -196,8 +196,8 @@ def _parsed(call: object) -> FaultCall:
 
 
 def _unknown(kinds: list[str], known: tuple[str, ...]) -> list[str]:
-    strange = sorted({kind for kind in kinds if kind not in known})
-    return [f"unknown fault {kind!r} here; known: {', '.join(known)}" for kind in strange]
+    unknown = sorted({kind for kind in kinds if kind not in known})
+    return [f"unknown fault {kind!r} here; known: {', '.join(known)}" for kind in unknown]
 
 
 def _bad_rates(rates: dict[str, float]) -> list[str]:

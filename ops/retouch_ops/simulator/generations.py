@@ -31,7 +31,7 @@ class Generation:
     samples: int = 1
     odd_index: int | None = None
     took_s: float = 0.0
-    told_eta_s: float = 0.0
+    reported_eta_s: float = 0.0
     answered_at: float = 0.0
     ready_at: float = float("inf")
     stem: str = field(default_factory=lambda: str(uuid.uuid4()))

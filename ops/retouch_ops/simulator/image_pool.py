@@ -49,26 +49,26 @@ class Source:
 class Cache(Generic[V]):
     """What was made lately, shared by all who ask while it is being made; the oldest goes first."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._entries: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
 
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
         """Return what stands under the key, or make it; a failure is told to all who wait and then forgotten."""
-        known = self._made.get(key)
-        if known is None or (known[1].done() and time.monotonic() - known[0] >= lifetime_s):
-            known = (time.monotonic(), asyncio.ensure_future(make()))
-            self._made[key] = known
+        entry = self._entries.get(key)
+        if entry is None or (entry[1].done() and time.monotonic() - entry[0] >= lifetime_s):
+            entry = (time.monotonic(), asyncio.ensure_future(make()))
+            self._entries[key] = entry
             self._drop_oldest()
         try:
-            return await asyncio.shield(known[1])
+            return await asyncio.shield(entry[1])
         except Exception:
-            self._made.pop(key, None)
+            self._entries.pop(key, None)
             raise
 
     def _drop_oldest(self) -> None:
-        while len(self._made) > self._most:
-            self._made.popitem(last=False)
+        while len(self._entries) > self._largest:
+            self._entries.popitem(last=False)
 
 
 class ImagePool:
@@ -94,7 +94,7 @@ class ImagePool:
 
         async def fetch() -> Source:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._fetchers, self._fetched, url, config)
+            return await loop.run_in_executor(self._fetchers, self._fetch, url, config)
 
         return await self._sources.get(url, fetch, config.init_image_cache_s)
 
@@ -113,11 +113,11 @@ class ImagePool:
         self._editors.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 
-    def _fetched(self, url: str, config: SimulatorConfig) -> Source:
+    def _fetch(self, url: str, config: SimulatorConfig) -> Source:
         try:
-            known, sample = SEED_PICTURE
+            known_url, sample = SEED_PICTURE
             limits = config.init_image_timeout_s, config.init_image_bytes
-            content = sample.read_bytes() if url == known else self._download(url, *limits)
+            content = sample.read_bytes() if url == known_url else self._download(url, *limits)
         except (requests.RequestException, ValueError) as error:
             raise UnfetchableImage from error
         return Source(content, hashlib.sha256(content).hexdigest())

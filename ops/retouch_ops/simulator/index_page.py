@@ -41,18 +41,18 @@ curl -X POST {url}/control/reset
 """
 
 
-async def show(endpoint: SimulatorState, request: Request) -> Response:
+async def show(state: SimulatorState, request: Request) -> Response:
     """Return the page."""
-    url = base_url(request, endpoint)
-    sums = endpoint.books.shown(totals=True)
+    url = base_url(request, state)
+    sums = state.books.as_json(totals=True)
     parts = [
         "<h1>Retouch simulator</h1>",
         _ABOUT.format(url=escape(url)),
         f"<h2>Control calls</h2><pre>{escape(_EXAMPLES.format(url=url))}</pre>",
         f"<h2>Books</h2>{_table(sums)}<p><a href='/control/books'>All entries as JSON</a></p>",
-        f"<h2>Latest requests</h2>{_requests(list(endpoint.books.recent))}",
-        f"<h2>Faults to come</h2>{_table(endpoint.faults.shown())}",
-        f"<h2>Settings</h2>{_settings(endpoint.config)}",
+        f"<h2>Latest requests</h2>{_requests(list(state.books.recent))}",
+        f"<h2>Faults to come</h2>{_table(state.faults.as_json())}",
+        f"<h2>Settings</h2>{_settings(state.config)}",
         f"<h2>Fault kinds</h2>{_table({kind: f'{stage}: {means}' for kind, (stage, means) in FAULTS.items()})}",
     ]
     return HTMLResponse(
@@ -71,7 +71,7 @@ def _settings(config: SimulatorConfig) -> str:
     fields = SimulatorConfig.model_fields
     rows = "".join(
         f"<tr><th>{name}</th><td>{_text(value)}</td><td>{escape(fields[name].description or '')}</td></tr>"
-        for name, value in config.shown().items()
+        for name, value in config.as_json().items()
     )
     return f'<div class="wide"><table>{rows}</table></div>'
 

@@ -36,7 +36,7 @@ class Output:
     media_type: str = "image/png"
     mark: str = ""
 
-    def served(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Return the bytes to send."""
         if not self.mark:
             return self.content
@@ -50,7 +50,7 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
 
     Raises `UnreadableImage` when the bytes are not a picture, or one with too many pixels.
     """
-    picture = _opened(source)
+    picture = _open(source)
     stream = io.BytesIO()
     apply(plan, picture).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
@@ -79,7 +79,7 @@ _SVG = (
 )
 
 
-def _opened(source: bytes) -> Image.Image:
+def _open(source: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(source)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
@@ -114,8 +114,8 @@ def _bomb() -> bytes:
     """Return a small PNG that unpacks to 400 megapixels."""
     head = struct.pack(">IIBBBBB", _BOMB_SIDE, _BOMB_SIDE, 1, 0, 0, 0, 0)
     row = bytes(1 + _BOMB_SIDE // 8)
-    pressed = zlib.compress(row * _BOMB_SIDE, 1)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", pressed) + _chunk(b"IEND", b"")
+    compressed = zlib.compress(row * _BOMB_SIDE, 1)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", compressed) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

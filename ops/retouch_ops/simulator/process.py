@@ -21,6 +21,9 @@ from retouch_ops.simulator.server import READY
 
 _STOP_S = 5.0
 
+Json = dict[str, Any]
+"""An answer of a control call: a JSON object, whose members docs/simulator.md lists."""
+
 
 class Simulator:
     """
@@ -89,26 +92,26 @@ class Simulator:
         """A photograph that can serve as init_image."""
         return f"{self.url}/samples/portrait.jpg"
 
-    def books(self, *, totals: bool = False) -> dict[str, Any]:
+    def books(self, *, totals: bool = False) -> Json:
         """Return the books since the last reset; `totals` leaves the entries out, for frequent looks."""
-        return self._asked("GET", f"/control/books{'?totals=1' if totals else ''}")
+        return self._call("GET", f"/control/books{'?totals=1' if totals else ''}")
 
-    def faults(self, **call: object) -> dict[str, Any]:
+    def faults(self, **call: object) -> Json:
         """Add faults (`next`, `next_fetch`, `rates`, `seed`) and return those to come."""
-        return self._asked("POST", "/control/faults", call)
+        return self._call("POST", "/control/faults", call)
 
-    def settings(self, **changes: object) -> dict[str, Any]:
+    def settings(self, **changes: object) -> Json:
         """Change the named settings and return all."""
-        return self._asked("POST", "/control/settings", changes)
+        return self._call("POST", "/control/settings", changes)
 
     def reset(self, *, keep_settings: bool = False) -> None:
         """Start new books and forget faults and links; settings go back to the first ones unless kept."""
-        self._asked("POST", "/control/reset", {"keep_settings": keep_settings})
+        self._call("POST", "/control/reset", {"keep_settings": keep_settings})
 
-    def _asked(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> Json:
         answer = self._session.request(method, self.url + path, json=body, timeout=10)
-        told: dict[str, Any] = answer.json()
+        reply: Json = answer.json()
         if answer.status_code == 400:
-            raise ValueError("; ".join(told["error"]))
+            raise ValueError("; ".join(reply["error"]))
         answer.raise_for_status()
-        return told
+        return reply

@@ -33,10 +33,10 @@ class _Server(uvicorn.Server):
         """Start, then print the ready line."""
         await super().startup(sockets)
         if self._with_parent:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._parent_spoke)
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._on_parent_input)
         print(READY + self._url, flush=True)
 
-    def _parent_spoke(self) -> None:
+    def _on_parent_input(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.should_exit = self.force_exit = True

@@ -43,7 +43,7 @@ class SimulatorState:
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
-        self.studio = ImagePool()
+        self.image_pool = ImagePool()
         self.reset()
 
     def reset(self, *, keep_settings: bool = False) -> None:

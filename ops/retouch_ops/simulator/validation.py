@@ -31,14 +31,14 @@ class EditRequest:
     samples: int = 1
 
 
-def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
+def validate(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
     """Return the request, or the `message` object of its faults."""
     ranges = _V6 if is_v6 else _V5
     faults: dict[str, object] = {}
     for field in ("prompt", "init_image"):
         value = body.get(field)
         if not isinstance(value, str) or not value.strip():
-            faults[field] = [f"The {_spoken(field)} field is required."]
+            faults[field] = [f"The {_readable(field)} field is required."]
     ranges = ranges | {"samples": (1, SAMPLES_MOST, True, 1)}
     numbers = {field: _number(field, body.get(field), ranges[field], faults) for field in ranges}
     if faults:
@@ -54,16 +54,16 @@ def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[st
 
 
 def _number(field: str, value: object, limits: tuple[float, float, bool, float], faults: dict[str, object]) -> float:
-    least, most, whole, default = limits
+    lowest, highest, integer, default = limits
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        faults[field] = [f"The {_spoken(field)} must be {'an integer' if whole else 'a number'}."]
+    if isinstance(value, bool) or not isinstance(value, int if integer else int | float):
+        faults[field] = [f"The {_readable(field)} must be {'an integer' if integer else 'a number'}."]
         return default
-    if not least <= value <= most:
-        faults[field] = [f"The {_spoken(field)} must be between {least} and {most}."]
+    if not lowest <= value <= highest:
+        faults[field] = [f"The {_readable(field)} must be between {lowest} and {highest}."]
     return float(value)
 
 
-def _spoken(field: str) -> str:
+def _readable(field: str) -> str:
     return field.replace("_", " ")

@@ -7,9 +7,9 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from retouch.errors import RetouchError
 from retouch.store.tenants import KEY_PREFIX
@@ -53,14 +53,14 @@ class StateFolder:
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path.resolve()
-        self._refuse_foreign()
+        self._refuse_foreign_folder()
         self._make()
         self._lock = self._claim()
         if fresh:
             self._empty()
         self.remembered: dict[str, int] = _read_json(self.path / PORTS)
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_foreign_folder(self) -> None:
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / MARKER).exists():
             raise StateNotOurs(
                 f"--state: {self.path} holds files and no {MARKER!r} marker, so it is not a state folder of Retouch; "
@@ -98,18 +98,18 @@ class StateFolder:
             else:
                 entry.unlink()
 
-    def port(self, name: str, *, asked: int | None = None, liked: Sequence[int] = ()) -> int:
+    def port(self, name: str, *, requested: int | None = None, preferred: Sequence[int] = ()) -> int:
         """
         A free port for one service, remembered for the next time.
 
         The one asked for or `PortTaken`; else the first free of those liked, the one it had before, any.
         """
-        if asked and not _is_free(asked):
-            raise PortTaken(f"--port: {asked} is in use on {HOST}; name another, or none to get a free one")
-        wishes = [asked] if asked else [*liked, self.remembered.get(name, 0)]
+        if requested and not _is_free(requested):
+            raise PortTaken(f"--port: {requested} is in use on {HOST}; name another, or none to get a free one")
+        candidates = [requested] if requested else [*preferred, self.remembered.get(name, 0)]
         taken = {port for other, port in self.remembered.items() if other != name}
-        fitting = (port for port in wishes if port and (asked or port not in taken) and _is_free(port))
-        self.remembered[name] = next(fitting, 0) or _any_free()
+        usable = (port for port in candidates if port and (requested or port not in taken) and _is_free(port))
+        self.remembered[name] = next(usable, 0) or _free_port()
         (self.path / PORTS).write_text(json.dumps(self.remembered))
         return self.remembered[name]
 
@@ -123,7 +123,7 @@ class StateFolder:
             draft.replace(path)
         return path.read_text().strip()
 
-    def record(self, stack: dict[str, Any]) -> None:
+    def record(self, stack: Mapping[str, object]) -> None:
         """Say what runs, for the other commands in this folder; replaced in one step."""
         draft = self.path / (RECORD + ".new")
         draft.write_text(json.dumps(stack, indent=2))
@@ -153,7 +153,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _any_free() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from retouch_ops.stack.folder import HOST
 from retouch_ops.worker_command import worker_programs
 
 LOOPBACK = "127.0.0.0/8,::1/128"
-PATIENCE_S = 2.0
+PROBE_TIMEOUT_S = 2.0
 EDIT_THREADS, DELIVERY_THREADS = 32, 16
 
 
@@ -38,7 +38,7 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
 
     Redis, addresses and loopback are the stack's own; the simulator stands in for the endpoint where no key is set.
     """
-    own = {
+    fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
         "RETOUCH_STORE_URL": settings.store_url or (state / "blobs").as_uri(),
         "RETOUCH_GATEWAY_ADDRESS": HOST,
@@ -51,15 +51,15 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
     }
     if not settings.pix2pix_key.get_secret_value():
         endpoint = f"http://{HOST}:{ports.simulator}"
-        own["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
-        own["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
-    hidden = {"RETOUCH_PIX2PIX_KEY", "RETOUCH_BROKER_URL"}
-    polite = {
+        fixed["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
+        fixed["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
+    withheld = {"RETOUCH_PIX2PIX_KEY", "RETOUCH_BROKER_URL"}
+    defaults = {
         "RETOUCH_PUBLIC_URL": f"http://{HOST}:{ports.gateway}",
         "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
         "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
     }
-    return polite | {name: value for name, value in base.items() if name not in hidden} | own
+    return defaults | {name: value for name, value in base.items() if name not in withheld} | fixed
 
 
 def valkey_program(port: int, data: Path) -> Program:
@@ -86,7 +86,7 @@ def valkey_program(port: int, data: Path) -> Program:
     }
     command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
-    return Program("redis", command, environment, ready=lambda: answers_ping(port), farewell=signal.SIGTERM)
+    return Program("redis", command, environment, ready=lambda: answers_ping(port), death_signal=signal.SIGTERM)
 
 
 def simulator_program(environment: Mapping[str, str], port: int) -> Program:
@@ -125,14 +125,14 @@ def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
 
     nodes = [f"{name}@{socket.gethostname()}" for name in names]
     with make_app(settings) as app:
-        answers = app.control.ping(destination=nodes, timeout=PATIENCE_S, limit=len(nodes))
+        answers = app.control.ping(destination=nodes, timeout=PROBE_TIMEOUT_S, limit=len(nodes))
     return len(answers) == len(nodes)
 
 
 def answers_ping(port: int) -> bool:
     """Whether Redis is up and has loaded its data."""
     try:
-        with socket.create_connection((HOST, port), PATIENCE_S) as connection:
+        with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
             return connection.recv(64).startswith(b"+PONG")
     except OSError:
@@ -142,7 +142,7 @@ def answers_ping(port: int) -> bool:
 def accepts(port: int) -> bool:
     """Whether something listens on the port."""
     try:
-        socket.create_connection((HOST, port), PATIENCE_S).close()
+        socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
     except OSError:
         return False
     return True
@@ -154,7 +154,7 @@ def http_ok(url: str) -> Callable[[], bool]:
 
     def check() -> bool:
         try:
-            with opener.open(url, timeout=PATIENCE_S) as answer:
+            with opener.open(url, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False

@@ -9,7 +9,7 @@ import pytest
 from tests.process_watch import retouch
 
 
-@pytest.mark.parametrize(("name", "unit"), [("enqueue", "ms"), ("depth", "ms"), ("webhook", "ms")])
+@pytest.mark.parametrize(("name", "unit"), [("enqueue", "ms"), ("depth", "ms"), ("webhook", "ms"), ("cpu", "s")])
 def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
     """Exit 0, the machine before and after, progress on stderr and rows with positive figures."""
     done = retouch("bench", name, "--scale", "small", "--json")

@@ -100,7 +100,7 @@ import sys; from retouch_ops.processes import Group, Program
 child = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(sys.argv[1], 'runs', flush=True); "
 child += "signal.sigwait([15]); print(sys.argv[1], 'ends', flush=True)"
 group = Group(lambda line: print(line, flush=True), lambda line: print(line, flush=True))
-with group.listening():
+with group.counting_signals():
     group.start(Program("first", [sys.executable, "-c", child, "first"]))
     group.start(Program("second", [sys.executable, "-c", child, "second"]))
     group.supervise()
@@ -117,7 +117,7 @@ with group.listening():
     assert rest.index("second ends") < rest.index("first ends")
 
 
-@pytest.mark.parametrize("way", ["become", "watch"])
+@pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
     """After kill -9 of the parent nothing is left, by the kernel's help on Linux and by watching elsewhere."""
     tied = f"""

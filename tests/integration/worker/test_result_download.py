@@ -20,7 +20,7 @@ from retouch.store.keys import KEPT
 from retouch.store.records import Claim, checkpoint_from, images_from
 from retouch_worker.edits.context import EditTools
 from retouch_worker.edits.endpoint import Endpoint
-from retouch_worker.edits.images import EARLY_READS, store_image
+from retouch_worker.edits.images import EARLY_READS, store_images
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
 from tests.lane_kit import LaneKit
 
@@ -53,10 +53,10 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tool
     """A host's picture for what is not there yet is asked for again; one that stays is kept with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
-        early = store_image(claim_after(kit, EARLY_READS - 1), ready, tools)
+        early = store_images(claim_after(kit, EARLY_READS - 1), ready, tools)
         assert early == ImageUnavailable("status 404: the picture may stand for one that is not there yet")
         assert len(server.requests) == 2
-        late = store_image(claim_after(kit, EARLY_READS), ready, tools)
+        late = store_images(claim_after(kit, EARLY_READS), ready, tools)
     assert isinstance(late, Stored)
     assert late.image.warnings == ("odd_status",)
 
@@ -73,7 +73,7 @@ def test_a_link_that_breaks_every_rule_leaves_the_others(
 ) -> None:
     """A redirect to no URL, or chunks of less than nothing, are the first link's fault: the second one is taken."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
-        kept = store_image(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
+        kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
     assert isinstance(kept, Stored)
     assert kept.image.warnings == ()
 
@@ -118,7 +118,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
             (server.url("/a.png"),), "7", more=((server.url("/b.png"), server.url("/b2.png")), (server.url("/c.png"),))
         )
         claim = claim_after(kit, 0)
-        kept = store_image(claim, ready, tools)
+        kept = store_images(claim, ready, tools)
     assert isinstance(kept, Stored)
     assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
         host.bodies[path] for path in ("/a.png", "/b2.png", "/c.png")
@@ -144,7 +144,7 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
     with RawServer(host) as server:
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),), (server.url("/c.png"),)))
         claim = claim_after(kit, 0)
-        outcome = store_image(claim, ready, tools)
+        outcome = store_images(claim, ready, tools)
         assert isinstance(outcome, ImageUnavailable)
         decision = follows(outcome, claim)
         assert isinstance(decision, Retry)
@@ -155,7 +155,7 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        kept = store_image(claim, claim.checkpoint, tools)
+        kept = store_images(claim, claim.checkpoint, tools)
     assert isinstance(kept, Stored)
     assert host.asked == ["/b.png"]
     assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
@@ -171,7 +171,7 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools:
     with RawServer(host) as server:
         urls = [(server.url(f"/{name}.png"),) for name in "abcd"]
         claim = claim_after(kit, FETCH_TRIES)
-        outcome = store_image(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
+        outcome = store_images(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
     decision = follows(outcome, claim)
     assert isinstance(decision, Succeed)
     stored = [tools.blobs.get(one.name) for one in (decision.image, *decision.others)]
@@ -186,9 +186,9 @@ def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) ->
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
     with RawServer(host) as server:
         urls = {name: (server.url(f"/{name}.png"),) for name in "abcd"}
-        assert isinstance(store_image(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), ImageRejected)
+        assert isinstance(store_images(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), ImageRejected)
         claim = claim_after(kit, FETCH_TRIES)
-        lost = follows(store_image(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
+        lost = follows(store_images(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
     assert isinstance(lost, Fail | Retry)
     assert (lost.code, lost.drop_checkpoint) == ("result_lost", True)
 
@@ -196,7 +196,7 @@ def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) ->
 def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> None:
     """The record says how many images the answer had, where these were more than we keep."""
     with RawServer(Host()) as server:
-        kept = store_image(
+        kept = store_images(
             claim_after(kit, 0), Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17), tools
         )
     assert isinstance(kept, Stored)
@@ -209,7 +209,7 @@ def test_a_lost_lease_ends_the_downloads(kit: LaneKit, tools: EditTools) -> None
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         kit.client.hincrby(f"rt:edits:state:{claim.job}", "fence", 1)
-        outcome = store_image(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
+        outcome = store_images(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
     assert outcome == Stale()
     assert host.asked == ["/a.png"]
     assert kit.client.hget(f"rt:edits:state:{claim.job}", "checkpoint") is None
@@ -222,7 +222,7 @@ def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools)
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),),))
-        outcome = store_image(claim, ready, tools)
+        outcome = store_images(claim, ready, tools)
         assert isinstance(outcome, ImageUnavailable)
         kit.jobs.settle(claim, follows(outcome, claim))
         kit.client.delete(KEPT)
@@ -234,5 +234,5 @@ def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools)
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        assert isinstance(store_image(claim, claim.checkpoint, tools), Stored)
+        assert isinstance(store_images(claim, claim.checkpoint, tools), Stored)
     assert host.asked == ["/b.png"]

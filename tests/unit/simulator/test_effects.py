@@ -87,7 +87,7 @@ def test_what_is_no_picture_is_refused(source: bytes) -> None:
 def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
     """Two requests for the same edit serve different bytes that decode to the same pixels."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
-    one, other = Output(png, mark="a").served(), Output(png, mark="b").served()
+    one, other = Output(png, mark="a").to_bytes(), Output(png, mark="b").to_bytes()
     assert one != other
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(png)) as plain:
         assert first.info == {"Retouch simulator": "a"}
@@ -97,20 +97,20 @@ def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
 def test_odd_outputs_are_what_they_claim_to_be() -> None:
     """Each output kind has its fault: cut, flat, huge, unchanged, a page, a drawing."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
-    cut = output_of("truncated", png, PHOTO, "m").served()
+    cut = output_of("truncated", png, PHOTO, "m").to_bytes()
     assert png.startswith(cut)
     assert len(cut) < len(png)
-    with Image.open(io.BytesIO(output_of("flat", png, PHOTO, "m").served())) as flat:
+    with Image.open(io.BytesIO(output_of("flat", png, PHOTO, "m").to_bytes())) as flat:
         assert flat.size == (512, 512)
         assert len(flat.getcolors() or ()) == 1
-    assert output_of("same_as_input", png, PHOTO, "m").served() == PHOTO
-    assert output_of("html", png, PHOTO, "m").served().startswith(b"<!DOCTYPE html>")
-    assert b"<svg" in output_of("svg", png, PHOTO, "m").served()
+    assert output_of("same_as_input", png, PHOTO, "m").to_bytes() == PHOTO
+    assert output_of("html", png, PHOTO, "m").to_bytes().startswith(b"<!DOCTYPE html>")
+    assert b"<svg" in output_of("svg", png, PHOTO, "m").to_bytes()
 
 
 def test_the_bomb_is_small_on_the_wire_and_huge_unpacked() -> None:
     """The bomb is well under a megabyte and announces 400 megapixels, which Pillow refuses."""
-    bomb = output_of("bomb", b"", PHOTO, "m").served()
+    bomb = output_of("bomb", b"", PHOTO, "m").to_bytes()
     assert len(bomb) < 1_000_000
     with warnings.catch_warnings(), pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(bomb))

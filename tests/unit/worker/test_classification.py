@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from retouch.egress.http import Answer, Trouble
 from retouch.outcomes import Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
-from retouch_worker.edits.classification import Asked, charge_kind, classify, classify_poll
+from retouch_worker.edits.classification import PostOutcome, charge_kind, classify, classify_poll
 
 FETCH = "https://endpoint.example/api/v3/fetch"
 ASKED = Processing("13902970", f"{FETCH}/13902970", 10.0)
@@ -26,7 +26,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Answer:
     return Answer(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), 0.1)
 
 
-LITERAL: list[tuple[str, dict[str, Any], int, Asked]] = [
+LITERAL: list[tuple[str, dict[str, Any], int, PostOutcome]] = [
     (
         "the seed's success",
         {"status": "success", "generationTime": 4.588, "id": 14624464, "output": LINK},
@@ -176,7 +176,7 @@ LITERAL: list[tuple[str, dict[str, Any], int, Asked]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "meant"), [row[1:] for row in LITERAL], ids=[row[0] for row in LITERAL])
-def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant: Asked) -> None:
+def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant: PostOutcome) -> None:
     """Each answer that the vendor is known to send is read as the table of docs/endpoint.md has it."""
     assert classify(answer(body, status), FETCH) == meant
 
@@ -338,7 +338,7 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
         ('{"status":"error","message":"rate limit","retry_after":999}', Busy("queue_full", "rate limit", 5.0)),
     ],
 )
-def test_numbers_beyond_floats_are_ignored(body: str, meant: Asked) -> None:
+def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> None:
     """Four hundred digits where seconds should be do no harm behind a paid POST."""
     assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
 

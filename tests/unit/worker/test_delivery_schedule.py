@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retouch_worker.deliveries.schedule import (
@@ -96,6 +96,7 @@ def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
 
 
 @given(st.text(max_size=30))
+@example("0\x1f")
 def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     """What a receiver writes into its header never ends a worker's attempt with an error."""
     asked_s = retry_after_s(text, NOW)

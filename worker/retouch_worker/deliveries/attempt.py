@@ -52,14 +52,21 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
     if claim is None:
         return
     with tools.pulse.keeping(claim):
-        settlement = attempt(claim, tools)
+        settlement = attempt_delivery(claim, tools)
         messages = tools.deliveries.settle(claim, settlement)
     tools.publisher.publish(messages)
-    log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
-             status=settlement.log.status, trouble=settlement.log.trouble)  # fmt: skip
+    log.info(
+        "delivery_attempt_ended",
+        delivery=delivery,
+        job=claim.job,
+        attempt=claim.number,
+        move=settlement.move,
+        status=settlement.log.status,
+        trouble=settlement.log.trouble,
+    )
 
 
-def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     """Tell, and say what follows whatever happens; where Redis is away the lease runs out and another worker tells."""
     if claim.crashes >= CRASHES_MOST:
         return undeliverable("worker after worker died over it", claim.number, time.time())
@@ -68,8 +75,8 @@ def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     except redis.RedisError:
         raise
     except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds, without end
-        last = extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name}:{last.lineno}"
+        frame = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
         log.error("delivery_raised", delivery=claim.delivery, job=claim.job, error=type(error).__name__, place=place)
         outcome = DeliveryOutcome(None, "raised", excerpt=type(error).__name__)
         return replace(settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random()), health="")
@@ -77,22 +84,22 @@ def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
 
 def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     """Send the event to its receiver and say what follows."""
-    event = _event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
+    event = _build_event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
     if event is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
     if claim.receiver.startswith(TASK_RECEIVER):
-        return _settle(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
+        return _settlement(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
     receiver = tools.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
         return undeliverable("the receiver is switched off", claim.number, time.time())
-    return _settle(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
+    return _settlement(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
 
 
-def _settle(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
+def _settlement(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
     return settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random(), claim.age_s)
 
 
-def _event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
+def _build_event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
     """Build the event afresh, so that its links are minted for this attempt."""
     record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:

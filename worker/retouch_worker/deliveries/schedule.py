@@ -41,8 +41,9 @@ class DeliveryOutcome:
 
 def retry_after_s(text: str, now: float) -> float | None:
     """Read a Retry-After header, seconds or a date; None where it says nothing usable."""
-    if text.strip().isdecimal():
-        return float(text)
+    digits = text.strip()  # it strips more than `float` does, such as \x1f
+    if digits.isdecimal():
+        return float(digits)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (TypeError, ValueError, OverflowError):
@@ -56,16 +57,16 @@ def next_delay_s(outcome: DeliveryOutcome, number: int, now: float, random: floa
     delay_s = jittered(SCHEDULE_S[number - 1], random)
     if outcome.status in _OVERLOADED or outcome.trouble == "timeout":
         delay_s = max(delay_s, OVERLOADED_LEAST_S)
-    asked_s = retry_after_s(outcome.retry_after, now) if outcome.retry_after else None
-    if asked_s is not None:
-        room_s = STRETCHED_MOST_S - age_s - (1 + JITTER) * sum(SCHEDULE_S[number:])
-        delay_s = max(delay_s, min(asked_s, max(2 * delay_s, RETRY_AFTER_MOST_S), room_s))
+    requested_s = retry_after_s(outcome.retry_after, now) if outcome.retry_after else None
+    if requested_s is not None:
+        longest_s = STRETCHED_MOST_S - age_s - (1 + JITTER) * sum(SCHEDULE_S[number:])
+        delay_s = max(delay_s, min(requested_s, max(2 * delay_s, RETRY_AFTER_MOST_S), longest_s))
     return delay_s
 
 
 def settlement_of(
     outcome: DeliveryOutcome, number: int, by_hand: bool, now: float, random: float, age_s: float = 0.0
-) -> Settlement:  # fmt: skip
+) -> Settlement:
     """
     Say what follows a delivery attempt. Pure; `now` in Unix seconds, `random` in [0, 1), `age_s` since it all began.
 

@@ -11,8 +11,8 @@ from retouch.images.validation import ImageLimits
 from retouch.outcomes import Failed, GenerationLost, Processing, Ready
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
-from retouch_worker.edits.classification import Asked, classify, classify_poll, health_after
-from retouch_worker.edits.redaction import shown
+from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after
+from retouch_worker.edits.redaction import redacted
 
 ANSWER_MOST_BYTES = 1_000_000
 POLL_TIMEOUT_S = 30.0
@@ -34,7 +34,7 @@ class Endpoint:
         self._guarded = make_session(settings.dangerous_allow_private_networks, connections)
         self._limits = ImageLimits()
 
-    def post_edit(self, spec: JobSpec) -> tuple[Asked, str]:
+    def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str]:
         """
         POST an edit; gives what came of it, and what that tells about the endpoint's health.
 
@@ -45,14 +45,14 @@ class Endpoint:
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._trusted, self._settings.pix2pix_url, body, timeout_s)
         outcome = classify(answer, self._settings.pix2pix_fetch_url, self._settings.spam_filter_s)
-        outcome = shown(outcome, spec.edit, self._key)
+        outcome = redacted(outcome, spec.edit, self._key)
         return outcome, health_after(answer, outcome)
 
-    def poll(self, asked: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
+    def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
         """Look at a processing job, asked for as `spec` says. It generates nothing and costs nothing."""
-        session = self._session_for(asked.fetch_url)
-        answer = self._post(session, asked.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
-        return shown(classify_poll(answer, asked, age_s), spec.edit, self._key)
+        session = self._session_for(checkpoint.fetch_url)
+        answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
+        return redacted(classify_poll(answer, checkpoint, age_s), spec.edit, self._key)
 
     def download(self, url: str) -> Answer | Trouble:
         """Download an output, from an address that is vetted as any that comes from outside."""
@@ -63,8 +63,8 @@ class Endpoint:
 
     def _session_for(self, url: str) -> requests.Session:
         """The key goes to the configured hosts over a trusted session; a fetch link elsewhere is vetted first."""
-        ours: Sequence[str] = (self._settings.pix2pix_url, self._settings.pix2pix_fetch_url)
-        return self._trusted if _origin(url) in map(_origin, ours) else self._guarded
+        configured: Sequence[str] = (self._settings.pix2pix_url, self._settings.pix2pix_fetch_url)
+        return self._trusted if _origin(url) in map(_origin, configured) else self._guarded
 
 
 def _origin(url: str) -> str:

@@ -14,11 +14,13 @@ from retouch.blobs.interface import BlobError
 from retouch.outcomes import Refused
 from retouch.settings import Settings
 from retouch.store.records import Claim, JobSpec
-from retouch_worker.edits.classification import UNREADABLE, Asked
+from retouch_worker.edits.classification import UNREADABLE, PostOutcome
 
-_NEXT = "it is asked again with the link of our copy"
-_OURS = "that was our own link: the address of the gateway (RETOUCH_PUBLIC_URL) or of the bucket must be open to it"
-_THEIRS = (
+_COPY_IS_NEXT = "it is asked again with the link of our copy"
+_OUR_LINK_FAILED = (
+    "that was our own link: the address of the gateway (RETOUCH_PUBLIC_URL) or of the bucket must be open to it"
+)
+_CALLERS_LINK_FAILED = (
     "init_image must be public, without a login, when the job's turn comes; or upload the picture (POST /v1/uploads, "
     "retouch edit FILE) and send the link that you get"
 )
@@ -30,13 +32,13 @@ def request_spec(claim: Claim, blobs: BlobStore, settings: Settings) -> JobSpec:
     return replace(claim.spec, edit={**claim.spec.edit, "init_image": link}) if link else claim.spec
 
 
-def apply_input_fallback(outcome: Asked, claim: Claim, blobs: BlobStore, settings: Settings) -> Asked:
+def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, settings: Settings) -> PostOutcome:
     """Say, of a picture that the endpoint could not read, whether our copy may be read instead, or what to do."""
     if not isinstance(outcome, Refused) or outcome.code != UNREADABLE:
         return outcome
     retry_with_copy = not claim.reads_copy and bool(_copy_link(claim, blobs, settings))
     is_ours = claim.reads_copy or bool(name_in(claim.spec.edit["init_image"]))
-    advice = _NEXT if retry_with_copy else _OURS if is_ours else _THEIRS
+    advice = _COPY_IS_NEXT if retry_with_copy else _OUR_LINK_FAILED if is_ours else _CALLERS_LINK_FAILED
     return replace(outcome, message=f"{outcome.message.rstrip('.')}; {advice}", retry_with_copy=retry_with_copy)
 
 

@@ -38,11 +38,11 @@ def make_tutorial_app(broker: str) -> Celery:
 def one_job(number: int, stub_url: str, folder: str) -> None:
     """The work of one task."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
-    told = requests.post(f"{stub_url}/edit", json=body, timeout=120).json()
-    image = requests.get(told["output"], timeout=60).content
+    reply = requests.post(f"{stub_url}/edit", json=body, timeout=120).json()
+    image = requests.get(reply["output"], timeout=60).content
     with open(f"{folder}/{number}.png", "wb") as file:
         file.write(image)
-    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": told["output"]}}).encode()
+    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": reply["output"]}}).encode()
     signature = hmac.new(b"secret", event, "sha256").hexdigest()
     requests.post(f"{stub_url}/hook", data=event, headers={"webhook-signature": signature}, timeout=15)
 
