@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from retouch.policy import FETCH_TRIES
 from retouch.states import DeliveryState, JobState
 from retouch.store.jobs import PRIORITY_BOOST_S
@@ -39,3 +41,25 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"start at {AUTO_START}, halve on a queue-full answer" in page
     assert f"never above {AUTO_CEILING}" in page
     assert set(LANES) == {"edits", "deliveries"}
+
+
+def callers() -> dict[str, str]:
+    """The functions of the store, methods behind their class, each with the text of its file."""
+    found: dict[str, str] = {}
+    for path in (ROOT / "retouch" / "store").glob("*.py"):
+        text = path.read_text()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                methods = [part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+                found |= {f"{node.name}.{method.name}": text for method in methods}
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found[node.name] = text
+    return found
+
+
+def test_every_script_has_its_row() -> None:
+    """The table of scripts has one row for each script of the folder, and names functions of files that load it."""
+    rows = {row["script"]: row["called by"].replace("`", "").split(", ") for row in table(PAGE, "script")}
+    assert sorted(rows) == sorted(path.stem for path in (ROOT / "retouch/store/lua/scripts").glob("*.lua"))
+    files = callers()
+    assert [script for script, names in rows.items() if any(f'"{script}"' not in files[name] for name in names)] == []
