@@ -120,7 +120,7 @@ class Job:
         return run_sync(self._transport.cancel(self.id))
 
     def replay(self) -> str:
-        """Enqueue a dead letter again: `replayed`, which may cost again. An `open` or `succeeded` job is left as it is."""
+        """Enqueue a dead letter again: `replayed` (it may cost again). One that is `open` or `succeeded` stays so."""
         return run_sync(self._transport.replay(self.id))
 
     def result(self, timeout_s: float | None = None) -> EditResult:
