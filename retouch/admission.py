@@ -1,8 +1,7 @@
 """
-The door: a request checked and spelt as a record, without any I/O but the naming of a receiver.
+Admission: a request is checked and becomes a job that can be enqueued, without any I/O.
 
-Options are checked once for all the edits that share them (`resolve_options`), then each edit is admitted on those
-terms.
+The options are checked once for all edits that share them (`resolve_options`); then each edit is admitted (`admit`).
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """
-    How a job is to be run and who is told; `None` means the setting's default.
+    How a job is to run and who gets its events; `None` stands for the default from the settings.
 
-    `priority` is `high`, `normal` or `low` (ten minutes of age each way); `deadline_s` counts from enqueueing;
-    `webhook` is a URL, `callback` an allow-listed Celery task, `events` what they hear of beside the final events;
-    `tags` come back in every event.
+    `priority` is `high`, `normal` or `low`, worth ten minutes of age each way. `deadline_s` counts from enqueueing.
+    `webhook` is a URL, `callback` an allow-listed Celery task; they get the final events, and those in `events`. Every
+    event contains the `tags`.
     """
 
     idempotency_key: str = field(default="", repr=False)
@@ -57,9 +56,9 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
     """
-    Options that were checked. `spec` is what they make of a record, without its edit.
+    Options that were checked. `spec` is the spec of each of their jobs, but for its edit.
 
-    `networks` are private ones that addresses may be in.
+    `networks` are the private networks in which addresses are allowed.
     """
 
     idempotency_key: str
@@ -69,9 +68,9 @@ class ResolvedOptions:
 
 def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
     """
-    Check options and give the terms on which edits are admitted; `receiver(tenant, url)` names a webhook's receiver.
+    Check options and resolve them against the settings; `receiver(tenant, url)` returns a webhook's receiver id.
 
-    Raises `InvalidEdit` naming every fault.
+    Raises `InvalidEdit`, which names every fault.
     """
     if faults := _option_faults(options, settings):
         raise InvalidEdit(faults)
@@ -100,56 +99,57 @@ def _policy(options: Options) -> PolicyChoices:
 
 def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
     """
-    Spell one edit as a job that can be put in, on terms that were agreed.
+    Make the job for one edit, with options that were checked.
 
-    Raises `InvalidEdit` when its address is not one that the endpoint could read.
+    Raises `InvalidEdit` if its `init_image` is an address that the endpoint could not read.
     """
     if fault := fault_of(edit.init_image, terms.networks):
         raise InvalidEdit([("init_image", fault)])
     spec = replace(terms.spec, edit=edit.fields())
     text = spec.to_json()
+    # Without a key nothing is ever compared with the fingerprint, and hashing costs more than the rest.
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
 
 
 class Admission:
     """
-    The edits of one call on their way through the door; the faults of all of them are collected.
+    Admits the edits of one call and collects the faults of all of them.
 
-    `common` options hold for every edit, an edit's own go over them. `receivers` are the (tenant, URL) that webhooks
-    name: they must exist before the jobs do. Raises `InvalidEdit` at once when the common options are wrong.
+    `common` options apply to every edit unless it has options of its own. `receivers` are the (tenant, URL) pairs that
+    webhooks name; the caller must create these receivers before it enqueues the jobs.
     """
 
     def __init__(self, common: JobOptions, settings: Settings) -> None:
         self.receivers: set[tuple[str, str]] = set()
         self._common, self._settings = common, settings
-        self._terms: ResolvedOptions | None = None
+        self._resolved: ResolvedOptions | None = None
         self._jobs: list[NewJob] = []
         self._faults: list[tuple[int, str, str]] = []
         self._count = 0
 
     def take(self, edit: Edit, own: JobOptions) -> None:
-        """Admit one more edit, or note what is wrong with it."""
+        """Admit one more edit, or record what is wrong with it."""
         shared = None if own else self._shared()
         try:
-            self._jobs.append(admit(edit, shared or self._agree({**self._common, **own})))
+            self._jobs.append(admit(edit, shared or self._resolve({**self._common, **own})))
         except InvalidEdit as error:
             self._faults += [(self._count, name, message) for name, message in error.faults]
         self._count += 1
 
     def jobs(self) -> list[NewJob]:
-        """Give the jobs; raises `InvalidEdit` naming every fault, of more edits than one as `edits[3].prompt`."""
+        """Return the jobs; raises `InvalidEdit`, which names every fault, in several edits as `edits[3].prompt`."""
         if self._faults:
             many = self._count > 1
             raise InvalidEdit([(f"edits[{at}].{name}" if many else name, text) for at, name, text in self._faults])
         return self._jobs
 
     def _shared(self) -> ResolvedOptions:
-        if self._terms is None:
-            self._terms = self._agree(self._common)
-        return self._terms
+        if self._resolved is None:
+            self._resolved = self._resolve(self._common)
+        return self._resolved
 
-    def _agree(self, options: JobOptions) -> ResolvedOptions:
+    def _resolve(self, options: JobOptions) -> ResolvedOptions:
         return resolve_options(options_of(options), self._settings, self._receiver)
 
     def _receiver(self, tenant: str, url: str) -> str:
@@ -158,7 +158,7 @@ class Admission:
 
 
 def options_of(values: JobOptions) -> Options:
-    """Read options as they were given by name; raises `TypeError` for a name that is none."""
+    """Read options that were given by name; raises `TypeError` for an unknown name."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
     absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
@@ -167,7 +167,7 @@ def options_of(values: JobOptions) -> Options:
 
 
 def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
-    """Return the one error for requests that were refused: faults first, then conflicts, then a lack of room."""
+    """Return one error for all requests that were refused: for faults, else for conflicts, else for lack of room."""
     errors = [(place, result.error) for place, result in enumerate(results) if result.error]
     if not errors:
         return None
@@ -184,7 +184,7 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
 
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
-    """Return an invalid edit's faults, named by its place where there are several."""
+    """Return the faults of an invalid edit; with several edits, each fault names the place of its edit."""
     if not isinstance(error, InvalidEdit):
         return []
     prefix = f"edits[{place}]." if count > 1 else ""
@@ -193,11 +193,10 @@ def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]
 
 def fingerprint(spec_json: str) -> str:
     """
-    Give a short hash of a request: the same request has the same one, in whatever order its parts came.
-
-    A link to one of our blobs counts as the blob it leads to, since each minting signs it anew.
+    Return a short hash of a request, which does not depend on the order of its fields.
     """
     spec = json.loads(spec_json)
+    # Each link to a blob is signed anew, so the blob is compared in its place.
     if name := name_in(spec.get("edit", {}).get("init_image", "")):
         spec["edit"]["init_image"] = name
     canonical = json.dumps(spec, sort_keys=True)
@@ -205,7 +204,7 @@ def fingerprint(spec_json: str) -> str:
 
 
 def _callback(task: str, settings: Settings) -> str | None:
-    """Give the allow-listed `task@queue` for a task's name, or None where it is not on the list."""
+    """Return the allow-listed `task@queue` for a task's name, or None if it is not on the list."""
     for allowed in settings.callback_tasks:
         if task in (allowed, allowed.partition("@")[0]):
             return allowed if "@" in allowed else f"{allowed}@celery"

@@ -1,4 +1,4 @@
-"""The gateway's JSON documents, read as the records that the store gives."""
+"""Reads the gateway's JSON documents as the records that the store returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyCh
 
 
 def job_from(document: Document) -> JobRecord:
-    """Read a job; its instants are right to the millisecond."""
+    """Read a job; its instants are accurate to a millisecond."""
     policy = PolicyChoices()
     if document["max_attempts"] is not None:
         policy["max_attempts"] = document["max_attempts"]
@@ -97,7 +97,7 @@ def failing_from(document: Document) -> FailingReceiver:
 
 
 def lane_from(document: Document) -> LaneNumbers:
-    """Read how a lane stands."""
+    """Read the numbers of a lane."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
 
 
