@@ -1,4 +1,4 @@
-"""What a producing command works at: the settings and the queue, over Redis or a gateway, once that has answered."""
+"""The context of a command: its settings, and an open connection to Redis or to a gateway."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from retouch_producer.documents import Document, job_document
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    The queue for what a backend could do too, the access for what commands ask beside.
+    What a command works with: `queue` is the public client, `transport` the connection behind it.
 
-    `connections` are the stores themselves, for what only people ask for: they are out of reach over a gateway.
+    `connections` are the stores in Redis, for the commands of operators; they cannot be reached over a gateway.
     """
 
     settings: Settings
@@ -44,13 +44,13 @@ class CommandContext:
 
     @property
     def connections(self) -> Connections:
-        """The stores behind the queue; raises `WrongUse` over a gateway."""
+        """The stores in Redis. Raises `WrongUse` over a gateway."""
         if isinstance(self.transport, RedisTransport):
             return self.transport.connections
-        raise WrongUse("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+        raise WrongUse("this command needs Redis: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """What requests are judged by here: a gateway judges by its own settings what ours may forbid."""
+        """Return the settings to check requests with; what only a gateway can judge is left to the gateway."""
         return (
             self.settings
             if isinstance(self.transport, RedisTransport)
@@ -58,37 +58,39 @@ class CommandContext:
         )
 
     def link(self, name: str) -> str:
-        """Mint a link to a kept image."""
+        """Return a fresh signed link to a kept image."""
         return self.connections.blobs.link(name)
 
     def input_link(self, blob: str) -> str:
-        """Give the link that a kept picture will have; over a gateway, a stand-in until it is uploaded."""
+        """Return the link that a picture will have once it is kept; over a gateway, a placeholder until the upload."""
         if isinstance(self.transport, RedisTransport):
             return self.connections.blobs.link(blob)
         return f"https://upload.invalid/{blob}"
 
     def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
-        """Keep a local picture as long as its job may wait and be on record; gives the URL that the endpoint reads."""
+        """Keep a local picture for as long as its job needs it, and return the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
         if isinstance(self.transport, GatewayTransport):
             return self.transport.upload(picture.read())
+        # The job may wait until its deadline, and may be replayed for as long as it is on record.
         for_s = self.settings.deadline_s + self.settings.retention_s
         picture.keep(self.connections.blobs, self.connections.client, for_s, tenant)
         return self.input_link(picture.blob)
 
     def record(self, job: str) -> JobRecord:
-        """Read one job; raises `UnknownJob`."""
+        """Return the record of a job. Raises `UnknownJob`."""
         return self.queue.job(job).record()
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, without those that are gone."""
+        """Return the records of jobs, without those that are no longer on record."""
         return run_sync(self.transport.records(jobs))
 
     def document(self, record: JobRecord) -> Document:
-        """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
+        """Return a job as JSON, with signed links to its images; over a gateway, with URLs that need the API key."""
         job_url = f"{self.settings.gateway_url}/v1/edits/{record.id}"
 
+        # Where two results are the same image, the first one's index names it.
         indexes = {image.name: index for index, image in reversed([*enumerate(record.images)])}
         queries = {name: f"?index={index}" if index else "" for name, index in indexes.items()}
         queries |= {thumbnail_name(name): query for name, query in queries.items()}
@@ -100,37 +102,37 @@ class CommandContext:
         return job_document(record, link, self.settings.price_per_call)
 
     def image(self, record: JobRecord, place: int) -> bytes:
-        """Read one image of a job; raises `BlobMissing`."""
+        """Return the bytes of one image of a job. Raises `BlobMissing`."""
         return run_sync(self.transport.image(record.id, record.images[place], place))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
-        """Read what happened to a job above a sequence, and whether it was over after that."""
+        """Return the events of a job after a sequence number, and whether the job has ended."""
         return run_sync(self.transport.timeline(job, after))
 
     def ended(self) -> dict[str, int]:
-        """Count the jobs that ended, by state, since ever."""
+        """Return how many jobs ever ended, by state."""
         return (
             self.transport.ended() if isinstance(self.transport, GatewayTransport) else self.connections.jobs.counts()
         )
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up calls, at the price that the other side's settings name."""
+        """Return the sums of the ledger; amounts use the price in the settings of the gateway, if there is one."""
         if isinstance(self.transport, GatewayTransport):
             return self.transport.usage(tenant, since, by)
         price = self.settings.price_per_call
         return Ledger(self.connections.client).usage(tenant=tenant, since=since, by=by, price_per_call=price)
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Wait a little for news of jobs behind a cursor; None gives the newest cursor."""
+        """Wait briefly for events after a cursor; return the new cursor and the ids of their jobs. None starts now."""
         return run_sync(self.transport.news(after))
 
 
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Read the settings, make sure that Redis or the gateway answers, and close the connections behind the command.
+    Read the settings, check that Redis answers, and close the connections at the end.
 
-    Raises `SettingsError`, and `NoStore` whenever the other side falls silent.
+    Raises `SettingsError`, and `NoStore` when Redis or the gateway does not answer, now or later.
     """
     settings = Settings.load()
     try:
@@ -157,7 +159,7 @@ def _require_answer(context: CommandContext) -> None:
         address = where.get("path") or f"{where.get('host')}:{where.get('port') or 6379}"
         if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
             raise NoStore(
-                f"Redis at {address} refuses us: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
+                f"Redis at {address} refuses the connection: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
             ) from None
         raise NoStore(
             f"Redis at {address} does not answer ({type(error).__name__}); nothing was done. Run `retouch up` in this "
