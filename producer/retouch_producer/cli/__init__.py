@@ -20,6 +20,7 @@ from retouch_producer.cli.usage import command as usage_command
 
 def register(app: typer.Typer) -> None:
     """Add the commands for producers to the `retouch` command."""
+    # Each command imports its implementation when it runs: `retouch --help` would load all of them otherwise.
     panels: dict[str, tuple[Callable[..., None], ...]] = {
         ENQUEUE_PANEL: (edit_command.edit, batch_command.batch),
         MANAGE_PANEL: (

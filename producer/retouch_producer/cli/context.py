@@ -65,6 +65,7 @@ class CommandContext:
         """Return the link that a picture will have once it is kept; over a gateway, a placeholder until the upload."""
         if isinstance(self.transport, RedisTransport):
             return self.connections.blobs.link(blob)
+        # A name under `.invalid` passes the check of addresses and never resolves (RFC 2606).
         return f"https://upload.invalid/{blob}"
 
     def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
@@ -138,7 +139,9 @@ def open_context() -> Iterator[CommandContext]:
     try:
         context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings, ThreadConcurrency()))
     except ValueError:
+        # The original error may quote the URL with its password.
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None
+    # A gateway needs no such check: the first call to it fails with a message of its own.
     if isinstance(context.transport, RedisTransport):
         _require_answer(context)
     try:

@@ -19,6 +19,7 @@ _LEAST_UNIX = 1e8  # 1973: a smaller number is a mistake, such as 30 for 30m
 def number(text: str) -> int | float | str:
     """Return text as a number, or unchanged if it is none: the check of the edit then names the field and range."""
     match = _NUMBER.fullmatch(text.strip())
+    # Python refuses to convert thousands of digits, with an error that names no field.
     if match is None or len(text) > 40:
         return text
     return float(text) if match["rest"] else int(text)

@@ -41,6 +41,7 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
 
 @contextmanager
 def _moving_line() -> Iterator[Show]:
+    # Imported here, since loading rich takes longer than most commands.
     from rich.console import Console
 
     with Console(stderr=True).status("") as status:

@@ -71,6 +71,7 @@ class Manifest:
 
     def save(self) -> None:
         """Write all entries to the file."""
+        # Empty fields are left out, since a manifest may have many thousand rows.
         rows = {key: {n: v for n, v in asdict(entry).items() if v} for key, entry in self.entries.items()}
         write_atomically(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
         self._saved_at = time.monotonic()
@@ -92,6 +93,7 @@ def own_folder(folder: Path) -> Iterator[None]:
         raise WrongUse(f"--out: folder {str(folder)!r} cannot be used: {error.strerror}") from None
     with lock:
         try:
+            # The system releases this lock when the process ends, even if it is killed.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise WrongUse(

@@ -93,6 +93,7 @@ class BatchRun:
                 return
         except UnknownJob:
             pass
+        # Without a job on record the row is enqueued anew, with a new idempotency key.
         entry.state, entry.job, entry.link, entry.planned_at = "planned", "", "", 0.0
         entry.round += 1
 
@@ -108,6 +109,7 @@ class BatchRun:
             if row.picture.path is not None:
                 if row.picture.blob not in self._links:
                     self._links[row.picture.blob] = self.context.store_input(row.picture, options["tenant"])
+                # A link is signed anew each time, and a repeated request must be the same: the first link stays.
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
@@ -180,6 +182,7 @@ class BatchRun:
             file = f"{self._stem(row, index)}.{SUFFIXES[image.format]}"
             write_atomically(self.folder / file, data)
             files[file] = len(data)
+        # Set only after every file is written: a run that is killed before saves the row again.
         (entry.file, entry.bytes), *more = files.items()
         entry.state, entry.more, entry.code, entry.message = "saved", dict(more), "", ""
 

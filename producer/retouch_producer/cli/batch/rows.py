@@ -115,6 +115,7 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
+        # Some file systems ignore case in names.
         first_line = first.setdefault(row.stem.lower(), row.line)
         if first_line != row.line:
             faults.append((row.line, f"id: {row.label!r} names the same file as line {first_line}"))
@@ -128,6 +129,7 @@ def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]
     if reader is None:
         raise WrongUse(f"expected a file named .csv or .jsonl, got {file.name!r}")
     try:
+        # Spreadsheets put a byte order mark before UTF-8 text.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for line, values in reader(lines, faults):
                 if unknown := sorted(str(name) for name in values.keys() - set(COLUMNS)):
@@ -151,6 +153,7 @@ def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Val
                 expected = len(reader.fieldnames or ())
                 faults.append((reader.line_num, f"expected {expected} cells as in the header, got more or fewer"))
             else:
+                # An empty cell means the default.
                 yield reader.line_num, {name: text for name, text in values.items() if text.strip()}
     except csv.Error as error:
         faults.append((reader.line_num, f"not valid CSV: {error}"))

@@ -45,10 +45,12 @@ def run_edit(command: EditCommand) -> int:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
         picture = find_input_image(command.image, Path.cwd(), context.settings)
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
+        # Checked before the picture is kept, so that a refused request leaves nothing behind.
         admit(edit, terms)
         try:
             link = context.store_input(picture, terms.common["tenant"])
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
+        # The request may have reached Redis or not: only the list of jobs can show it.
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while enqueueing; `retouch jobs --since 1m` shows whether the job exists",
@@ -87,6 +89,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
         print(json.dumps(document, indent=2))
         return 0
     print(f"{job.id}  {record.state}" + (" (the earlier job of this idempotency key)" if job.replayed else ""))
+    # Nothing was saved if the command did not wait.
     for path, image in zip(paths, document["results"], strict=False):
         print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
         print(f"url      {image['url']}")

@@ -27,6 +27,7 @@ def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
     """Print past and future events of jobs until all have ended. Returns 1 if a job did not succeed."""
     print_event = _event_printer(as_json)
     with open_context() as context:
+        # The cursor is read before the past events, so that no event is missed in between.
         cursor, _ = context.news(None)
         following = dict.fromkeys(parsing.ids(ids), -1)
         known = {record.id for record in context.records(list(following))}
@@ -70,6 +71,7 @@ def watch_all(*, as_json: bool) -> int:
                         print_event(event)
             else:
                 _show_live(context)
+        # Ctrl-C is the usual way to end it, and no failure.
         except KeyboardInterrupt:
             pass
     return 0

@@ -53,4 +53,5 @@ def _usual_s(connections: Connections, tenant: str) -> float:
         for record in records
         if record.result and record.finished_at and record.started_at
     ]
+    # Never zero, since the rate of the lane is divided by it.
     return max(fmean(durations_s), 0.01) if durations_s else USUAL_S

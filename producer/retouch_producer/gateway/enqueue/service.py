@@ -18,7 +18,7 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
-_KNOWN_FOR_S = 2.0
+_KNOWN_FOR_S = 2.0  # within this time a receiver that was removed exists again for its next job
 _KNOWN_MOST = 10_000
 _PREPARED_MOST = 100
 

@@ -86,6 +86,7 @@ class EventHub:
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
+        # A thread of its own: it blocks on the feed nearly all the time.
         return ThreadPoolExecutor(1, thread_name_prefix="hub")
 
     @asynccontextmanager
@@ -132,6 +133,7 @@ class EventHub:
                         watcher.add(event)
                 for news in [listener for tenant in tenants for listener in self._listeners.get(tenant, ())]:
                     news.set()
+            # An outage must not end the reader, for its watchers go on waiting.
             except (redis.RedisError, StoreUnavailable, OSError, ValueError):
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 

@@ -35,6 +35,7 @@ class KeyCache:
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
         self._keys: TTLCache[str, ApiKey] = TTLCache(_REMEMBERED_MOST, REMEMBER_S)
+        # Outlives the cached key: a caller whose key is looked up again waits among its own tenant's requests.
         self._tenant_of: LRUCache[str, str] = LRUCache(_REMEMBERED_MOST)
         self._lookups = Limiter(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
@@ -68,6 +69,7 @@ class KeyCache:
         with clear_errors():
             key = self._tenants.find(secret)
             if key and time.time() - (key.last_used_at or 0) > _USED_EVERY_S:
+                # One write a minute for each key: `retouch keys list` needs no more.
                 self._tenants.note_use(secret, time.time())
         return key
 

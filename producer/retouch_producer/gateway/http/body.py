@@ -76,6 +76,7 @@ def parse_object(body: bytes) -> Document:
     values. So whatever was parsed can be stored, hashed and written into an answer.
     """
     try:
+        # Some clients put a byte order mark before UTF-8 text.
         text = body.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
         if _SURROGATE_ESCAPE.search(text):
@@ -109,4 +110,5 @@ def parse_instant(text: str | None, name: str) -> float:
 
 
 def _is_number(text: str) -> bool:
+    # `float` accepts more than numbers of seconds: `nan`, `1e9`, digits of other scripts.
     return text.isascii() and text.replace(".", "", 1).isdecimal()

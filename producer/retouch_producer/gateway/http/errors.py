@@ -188,6 +188,7 @@ def problem_of(error: Exception) -> ProblemError:
         case UnknownJob():
             return not_found("job")
         case StoreUnavailable():
+            # The script may have run before the connection was lost.
             return ProblemError("store-unavailable", str(error), charged=None, retry_after_s=STORE_WAIT_S)
         case BlobError():
             detail = "the image store does not answer; repeating the request is safe"
@@ -222,6 +223,7 @@ def _methods_of(request: Request) -> list[str]:
 
 def install(app: FastAPI) -> None:
     """Make the application answer every error with problem details, and add the pages of the problems."""
+    # `Exception` alone would not do: Starlette answers it and raises it again, into the log of the server.
     ours = (ProblemError, InvalidEdit, IdempotencyConflict, QueueFull, UnknownJob, StoreUnavailable, BlobError)
     for kind in (*ours, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_problem)

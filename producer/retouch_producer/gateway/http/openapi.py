@@ -57,6 +57,7 @@ def _description(app: FastAPI) -> Document:
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
     modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
     _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    # A schema that FastAPI made for a route takes precedence.
     schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
     for path, item in described["paths"].items():
         for operation in item.values():

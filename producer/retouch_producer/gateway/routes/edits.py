@@ -185,6 +185,7 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     items = [_item(index, result) for index, result in enumerate(in_order)]
     accepted = sum(item["problem"] is None for item in items)
     numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
+    # Written item by item, so that one that cannot be written does not spoil the others.
     answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
     return Response(answer, media_type="application/json")
 

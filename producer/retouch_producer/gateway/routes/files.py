@@ -43,6 +43,7 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
 router = APIRouter(tags=["files"])
 
 
+# Answers HEAD as well; the description lists GET alone.
 @router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
 @router.get(
     "/files/{name:path}",

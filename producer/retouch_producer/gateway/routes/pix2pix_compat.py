@@ -90,15 +90,17 @@ async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
         key = await _key_of(body, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
 async def _edit(request: Request, tools: Dependencies) -> Document:
+    # Counted from here, so that the caller's wait includes the time to read the body.
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
     edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    # Clients of the endpoint may name pictures that only the endpoint can reach.
     [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
     if result.error:
         raise result.error

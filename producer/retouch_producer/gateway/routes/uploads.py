@@ -53,8 +53,10 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     The URL is valid for a week. A job that uses it keeps the picture for as long as the job needs it.
     """
     media_type = request.headers.get("content-type", "").strip()
+    # A slow upload must not block the tenant's other requests.
     await give_up_turn()
     async with tools.upload_limiter.hold(key.tenant):
+        # A form adds boundaries and headers to the file.
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
         return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
 
