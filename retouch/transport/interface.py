@@ -37,7 +37,7 @@ class OnlyOverRedis(RetouchError):
     """What was asked works on the stores themselves, and a gateway has no route for it; nothing was done."""
 
     def __init__(self) -> None:
-        super().__init__("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+        super().__init__("this command needs Redis: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
 
 
 class Transport(Protocol):

@@ -1,4 +1,4 @@
-"""One request as a command takes it: checked whole, before anything is kept or enqueued."""
+"""Builds an edit and its options from the arguments of a command, before anything is kept or enqueued."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 
 def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: object = None) -> Edit:
     """
-    Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`.
+    Return the edit; numbers may be text, and None means the default. Raises `InvalidEdit`.
 
-    `samples` is how many images one answer shall have; the endpoint is asked for them in `extra`.
+    `samples` is the number of images in one answer, which the endpoint takes as an extra parameter.
     """
     typed = {name: _number(value) for name, value in numbers.items()}
     # `Edit` checks every type itself, and its faults name the field.
@@ -45,7 +45,7 @@ def options_of(**typed: object) -> JobOptions:
     """
     Return the options that were given, for `EditQueue.enqueue`, with numbers read from their text.
 
-    They are not checked yet: text that is no number stays as it is, for `terms_of` to refuse.
+    They are not checked yet: text that is not a number stays as it is, and `terms_of` refuses it.
     """
     read = {
         name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
@@ -55,5 +55,5 @@ def options_of(**typed: object) -> JobOptions:
 
 
 def terms_of(options: JobOptions, settings: Settings) -> ResolvedOptions:
-    """Check the options as the door will, without making a receiver for the webhook. Raises `InvalidEdit`."""
+    """Check options as enqueueing does, but without creating a receiver for the webhook. Raises `InvalidEdit`."""
     return resolve_options(admission.options_of(options), settings, lambda _tenant, _url: "")

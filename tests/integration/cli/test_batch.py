@@ -69,7 +69,7 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     ended = typed("batch", "rows.csv")
     assert (ended.code, ended.out) == (2, "")
     first, *told = ended.err.splitlines()
-    assert first == "retouch: 7 rows are wrong, nothing was enqueued:"
+    assert first == "retouch: 7 rows are invalid; nothing was enqueued:"
     assert [line.split(":")[0].strip() for line in told] == [f"line {n}" for n in (3, 4, 5, 7, 8, 9, 10)]
     assert told[1].endswith("guidance_scale: expected a number from 1 to 20, got 0")
     assert told[2].endswith("guidance_scale: expected a number from 1 to 20, got '7x'")
@@ -78,7 +78,7 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     assert work_in(client) == []
     assert not (folder / "rows-edited").exists()
     (folder / "one.csv").write_text("init_image,prompt\nphoto.jpg,\n")
-    assert typed("batch", "one.csv").err.startswith("retouch: 1 row is wrong, nothing was enqueued:")
+    assert typed("batch", "one.csv").err.startswith("retouch: 1 row is invalid; nothing was enqueued:")
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     [
         ("rows.txt", "x", "expected a file named .csv or .jsonl"),
         ("none.csv", None, "could not be read: No such file"),
-        ("empty.csv", "init_image,prompt\n", "holds no row"),
+        ("empty.csv", "init_image,prompt\n", "has no rows"),
         ("bytes.csv", "init_image,prompt\n\udcff,x\n", "is not UTF-8 text"),
-        ("column.csv", "init_image,promt\na,b\n", "'promt' is no column"),
+        ("column.csv", "init_image,promt\na,b\n", "unknown column 'promt'"),
         ("broken.jsonl", '{"prompt": "x"\n', "line 1: expected a JSON object"),
-        ("column.jsonl", '{"prompt": "x", "image": "y"}\n', "line 1: 'image' is no column"),
+        ("column.jsonl", '{"prompt": "x", "image": "y"}\n', "line 1: unknown column 'image'"),
         ("types.jsonl", '{"prompt": 5, "init_image": "https://example.com/a.png"}\n', "prompt: expected text, got int"),
     ],
 )
@@ -175,7 +175,7 @@ def test_two_batches_do_not_share_a_folder(folder: Path, queue: EditQueue, clien
     with own_folder(folder / "done"):
         ended = typed("batch", "rows.jsonl", "--out", "done")
     assert ended.code == 2
-    assert "another `retouch batch` works on 'done'" in ended.err
+    assert "another `retouch batch` is running in 'done'" in ended.err
     assert work_in(client) == []
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_manifest_is_told(folder: Path, client: Any) -> None:
     (folder / "rows.jsonl").write_text('{"init_image": "https://example.com/a.png", "prompt": "x"}')
     ended = typed("batch", "rows.jsonl", "--out", "done")
     assert ended.code == 2
-    assert "is no manifest of `retouch batch`" in ended.err
+    assert "cannot be read as a manifest of `retouch batch`" in ended.err
     assert work_in(client) == []
 
 

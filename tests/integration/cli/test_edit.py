@@ -114,7 +114,7 @@ def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
     monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
     ended = typed("edit", "photo.jpg", "make it winter")
     assert ended.code == 2
-    assert "links to a local file start with RETOUCH_PUBLIC_URL" in ended.err
+    assert "links to local files start with RETOUCH_PUBLIC_URL" in ended.err
     assert work_in(client) == []
 
 
@@ -134,7 +134,7 @@ def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue
     monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
     ended = typed("jobs")
     assert ended.code == 2
-    assert "refuses us: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
+    assert "refuses the connection: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
 
 
 def test_a_failed_edit_says_where_to_read_on(
@@ -160,9 +160,9 @@ def test_a_full_disk_loses_no_image(
     monkeypatch.setattr("retouch_producer.cli.output_file.os.fsync", full)
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png")
     (job,) = queue.jobs(limit=1)
-    told = f"retouch: 'out.png' could not be written: No space left on device; the image is kept: retouch job {job.id}"
+    failure = "retouch: 'out.png' could not be written: No space left on device. The image is still kept"
     assert ended.code == 2
-    assert f"{told} --out FILE\n" in ended.err
+    assert f"{failure}; save it with: retouch job {job.id} --out FILE\n" in ended.err
     assert not [path.name for path in folder.iterdir() if "out.png" in path.name]
 
 

@@ -108,7 +108,7 @@ def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
     ended = typed("cancel", "-", given=f"{jobs[0]}\n{jobs[1]}\n")
-    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final: it had ended already\n{jobs[1]}  cancelled\n")
+    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final: the job had ended already\n{jobs[1]}  cancelled\n")
     assert typed("cancel", jobs[2], "ed_nowhere").code == 2
     assert typed("cancel", "-", given=" ").code == 2
     assert typed("jobs", "--state", "cancelled", "--json").out.count('"id"') == 3
@@ -119,17 +119,17 @@ def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> 
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",
-        paid.id: "would be replayed: resumes from the answer that is paid for, no new charge",
+        paid.id: "would be replayed: resumes from the paid answer, no new charge",
     }
     assert typed("replay", "--failed", "--since", "1h", "--dry-run", "--json").json == expected
     assert paid.state == "failed"
     ended = typed("replay", "--failed")
     assert ended.code == 0
-    assert "1 of 2 are POSTed again, which the endpoint may bill" in ended.out
+    assert "1 of 2 are POSTed again, and the endpoint may bill for them" in ended.out
     assert {paid.state, unpaid.state} == {"queued"}
     assert typed("replay", paid.id).out.startswith(f"{paid.id}  open")
     nowhere = typed("replay", "ed_nowhere")
-    assert (nowhere.code, nowhere.out) == (2, "ed_nowhere  unknown: it never was, or its retention is over\n")
+    assert (nowhere.code, nowhere.out) == (2, "ed_nowhere  unknown: it never existed, or its retention is over\n")
     assert typed("replay").code == 2
     assert typed("replay", paid.id, "--since", "1h").code == 2
 

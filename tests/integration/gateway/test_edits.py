@@ -75,8 +75,8 @@ def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client:
     told = problem(api.post("/v1/edits", bad), "invalid-request", 422)
     named = {fault["field"] for fault in told["faults"]}
     assert {"prompt", "steps", "guidance_scale", "priority", "tags", "events", "unknown", "deadline_s"} <= named
-    assert told["detail"].startswith("wrong: ")
-    assert set(told["detail"].removeprefix("wrong: ").split(", ")) == named
+    assert told["detail"].startswith("invalid: ")
+    assert set(told["detail"].removeprefix("invalid: ").split(", ")) == named
     assert problem(api.post("/v1/edits", edit_body(tenant="globex")), "invalid-request", 422)
     assert problem(api.post("/v1/edits", edit_body(webhook="http://169.254.169.254/x")), "invalid-request", 422)
     assert client.keys("rt:receiver*") == []

@@ -106,7 +106,7 @@ def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callabl
     over = f"{bare}?expires=1&signature={LinkSigner(client)(name_in(bare), 1)}"
     for bad in (f"{link}0", f"{bare}?{query.replace('expires=', 'expires=9')}", over):
         told = problem(acme.post("/v1/edits", edit_body(init_image=bad)), "input-unreadable", 422)
-        assert "is over or was changed" in told["faults"][0]["message"]
+        assert "has expired or was altered" in told["faults"][0]["message"]
     told = problem(stranger.post("/v1/edits", edit_body(init_image=bare)), "input-unreadable", 422)
     assert "not found" in told["faults"][0]["message"]
     assert acme.post("/v1/edits", edit_body(init_image=bare)).status_code == 202

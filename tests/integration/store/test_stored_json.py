@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from retouch.outcomes import Image, Ready, Retry, Succeed
+from retouch.store.records import JobError
 from tests.lane_kit import LaneKit
 
 IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 12_345_678_901, warnings=())
@@ -68,8 +69,4 @@ def test_what_a_deadline_says(kit: LaneKit, client: Any) -> None:
     kit.rescue()
     record = kit.jobs.record(job.id)
     assert record is not None
-    assert record.error == {
-        "code": "deadline_passed",
-        "message": "the job was not done by its deadline",
-        "retryable": True,
-    }
+    assert record.error == JobError("deadline_passed", "the job was not done by its deadline", retryable=True)

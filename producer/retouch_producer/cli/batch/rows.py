@@ -1,4 +1,4 @@
-"""The rows of a batch: read, checked one by one, and named so that a later run knows them again."""
+"""Reads and checks the rows of a batch, and gives each a key by which a later run recognises it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LineFault = tuple[int, str]
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One checked row. `key` is made from its content, not from its place: a moved row is the same row.
+    One checked row. `key` is a hash of its content, so a row that moved in the file is the same row.
 
-    `stem` is the result's file name without its suffix; `label` is what reports call the row.
+    `stem` is the result's file name without its suffix; `label` names the row in reports.
     """
 
     line: int
@@ -46,22 +46,23 @@ class Row:
 
 
 class RowsRefused(WrongUse):
-    """Some rows are wrong; nothing was enqueued. `faults` holds a line number and a message for each."""
+    """Some rows are invalid; nothing was enqueued. `faults` holds a line number and a message for each."""
 
     def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
         lines = "".join(f"\n  line {line}: {message}" for line, message in faults)
         count = len({line for line, _ in faults})
-        super().__init__(f"{count} row{' is' if count == 1 else 's are'} wrong, nothing was enqueued:{lines}")
+        super().__init__(f"{count} row{' is' if count == 1 else 's are'} invalid; nothing was enqueued:{lines}")
 
 
 def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
-    Read and check a whole file; raises `RowsRefused`, which names every wrong row.
+    Return the rows of a file, all checked. Raises `RowsRefused`, which names every invalid row.
 
-    A local picture is read from the file's own folder, and judged once however many rows name it.
+    The paths of local pictures are relative to the file's folder.
     """
 
+    # A picture is decoded once, even if thousands of rows name it.
     @cache
     def picture(text: str) -> InputImage | InvalidEdit:
         try:
@@ -91,7 +92,7 @@ def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) ->
     if faults:
         raise RowsRefused(sorted(faults, key=lambda fault: fault[0]))
     if not rows:
-        raise WrongUse(f"{str(file)!r} holds no row")
+        raise WrongUse(f"{str(file)!r} has no rows; nothing was enqueued")
     return rows
 
 
@@ -103,7 +104,7 @@ def _row(
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
     content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
-    occurrences[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
+    occurrences[text] += 1  # the second of two equal rows is another row, and gets a job of its own
     key = hashlib.sha256(f"{text}{occurrences[text]}".encode()).hexdigest()[:32]
     stem = safe_name(name) if name else f"{safe_name(picture.stem)}-{key[:8]}"
     return Row(line, name or f"line {line}", stem, key, edit, picture)
@@ -113,6 +114,7 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
+        # Some file systems ignore case in names.
         first_line = first.setdefault(row.stem.lower(), row.line)
         if first_line != row.line:
             faults.append((row.line, f"id: {row.label!r} names the same file as line {first_line}"))
@@ -120,16 +122,17 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
 
 
 def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
-    """Give each row's line number and values; what cannot be read as a row becomes a fault."""
+    """Yield the line number and values of each row; a line that is not a valid row becomes a fault."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise WrongUse(f"expected a file named .csv or .jsonl, got {file.name!r}")
     try:
+        # Spreadsheets put a byte order mark before UTF-8 text.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for line, values in reader(lines, faults):
                 if unknown := sorted(str(name) for name in values.keys() - set(COLUMNS)):
-                    faults.append((line, f"{unknown[0][:40]!r} is no column; known are {', '.join(COLUMNS)}"))
+                    faults.append((line, f"unknown column {unknown[0][:40]!r}; expected {', '.join(COLUMNS)}"))
                 else:
                     yield line, values
     except OSError as error:
@@ -142,16 +145,17 @@ def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Val
     reader = csv.DictReader(lines, strict=True)
     try:
         if unknown := [name for name in reader.fieldnames or () if name not in COLUMNS]:
-            faults.append((1, f"{unknown[0][:40]!r} is no column; known are {', '.join(COLUMNS)}"))
+            faults.append((1, f"unknown column {unknown[0][:40]!r}; expected {', '.join(COLUMNS)}"))
             return
         for values in reader:
             if None in values or None in values.values():
                 expected = len(reader.fieldnames or ())
-                faults.append((reader.line_num, f"expected {expected} cells, as the header has, got more or fewer"))
+                faults.append((reader.line_num, f"expected {expected} cells as in the header, got more or fewer"))
             else:
+                # An empty cell means the default.
                 yield reader.line_num, {name: text for name, text in values.items() if text.strip()}
     except csv.Error as error:
-        faults.append((reader.line_num, f"is no CSV: {error}"))
+        faults.append((reader.line_num, f"not valid CSV: {error}"))
 
 
 def _json_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:

@@ -1,4 +1,4 @@
-"""`retouch batch`: read and check all rows, run, report."""
+"""`retouch batch`: reads and checks all rows, runs the batch, prints the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class BatchCommand:
-    """What `retouch batch` was asked for; `options` are those of `EditQueue.enqueue`, for every row."""
+    """The arguments of `retouch batch`; `options` are those of `EditQueue.enqueue`, for every row."""
 
     file: Path
     out: Path | None
@@ -33,7 +33,7 @@ class BatchCommand:
 
 
 def run_batch(command: BatchCommand) -> int:
-    """Run a batch and give the exit code: 1 when a row has no result."""
+    """Run a batch and return the exit code: 1 if a row has no result."""
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
@@ -44,8 +44,9 @@ def run_batch(command: BatchCommand) -> int:
             try:
                 run.execute(command.options, retry_failed=command.retry_failed)
             except KeyboardInterrupt:
-                print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
+                print("\ninterrupted; enqueued jobs go on. Run the same command again to continue.", file=sys.stderr)
                 return INTERRUPTED
+            # A run that ends early must leave what it knows to the next one.
             finally:
                 manifest.save()
         return _report(context, run, command.as_json)
@@ -87,7 +88,7 @@ def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
         row_name = line if row["row"] == line else f"{line} ({row['row']})"
         print(f"{row_name} failed: {row['code']}: {row['message']}", file=sys.stderr)
     if failed:
-        print("--retry-failed replays them; it may cost again", file=sys.stderr)
+        print("--retry-failed replays them, which may cost again", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -97,7 +98,7 @@ def _failure(row: Row, run: BatchRun) -> Document:
 
 
 def _charges(context: CommandContext, run: BatchRun) -> int:
-    """Sum up what the rows' jobs may have been charged, of those still on record."""
+    """Return the number of possible charges of the rows' jobs that are still on record."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     records = (record for ids in batched(jobs, 500) for record in context.records(ids))
     return sum(charge.possible for record in records for charge in record.charges)

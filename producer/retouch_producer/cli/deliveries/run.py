@@ -1,4 +1,4 @@
-"""List deliveries and send them again, and print what became of each."""
+"""Lists deliveries, and redelivers them with one line of outcome for each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
 
 
 def last_answer(record: DeliveryRecord) -> str:
-    """Say what the last attempt saw: a status, or the trouble."""
+    """Return the HTTP status of the last attempt, or its trouble, or `-` before the first attempt."""
     if not record.log:
         return "-"
     last = record.log[-1]
@@ -55,14 +55,16 @@ def redeliver_all(
     ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:
     """
-    Send the deliveries named again, or a receiver's since a time, or the dead ones.
+    Send deliveries again: those with the given ids, or a receiver's since a time, or the dead ones.
 
-    1 for those whose job is no longer on record, 2 for unknown ones.
+    Returns the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on record.
     """
     if bool(ids) == bool(receiver or dead):
         raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")
     if receiver and not since:
-        raise WrongUse("--receiver: expected --since beside it, so that not all of a month is sent again")
+        raise WrongUse(
+            "--receiver: expected --since too; without it the deliveries of a whole month would be sent again"
+        )
     at = parsing.since(since)
     with open_context() as context:
         outcomes: dict[str, str] = {}
@@ -73,7 +75,8 @@ def redeliver_all(
 
 
 def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
+    # Callbacks are deliveries to `task:NAME`, for which no receiver is stored.
     if receiver and not receiver.startswith("task:") and context.connections.receivers.get(receiver) is None:
-        raise WrongUse(f"--receiver: {receiver[:60]!r} is no receiver; `retouch receivers list` names them")
+        raise WrongUse(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` shows all")
     records = selection.deliveries(context, since, lambda record: receiver in (None, record.receiver), dead=dead)
     return [record.id for record in records]

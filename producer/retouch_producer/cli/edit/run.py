@@ -1,4 +1,4 @@
-"""`retouch edit`: check, keep the picture, enqueue, wait, save."""
+"""`retouch edit`: checks the request, keeps the picture, enqueues, waits, and saves the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class EditCommand:
-    """What `retouch edit` was asked for; `numbers` hold text, `options` are those of `EditQueue.enqueue`."""
+    """The arguments of `retouch edit`; `numbers` are text, `options` are those of `EditQueue.enqueue`."""
 
     image: str
     prompt: str
@@ -39,20 +39,23 @@ class EditCommand:
 
 
 def run_edit(command: EditCommand) -> int:
-    """Run one edit and give the exit code; nothing is enqueued for a request that is wrong."""
+    """Run one edit and return the exit code; an invalid request enqueues nothing."""
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
         picture = find_input_image(command.image, Path.cwd())
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
+        # Checked before the picture is kept, so that a refused request leaves nothing behind.
         admit(edit, terms)
         try:
             link = context.store_input(picture, terms.spec.tenant)
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
+        # The request may have reached Redis or not: only the list of jobs can show it.
         except KeyboardInterrupt:
             print(
-                "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
+                "\ninterrupted while enqueueing; `retouch jobs --since 1m` shows whether the job exists",
+                file=sys.stderr,
             )
             return INTERRUPTED
         if command.wait:
@@ -74,7 +77,7 @@ def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) ->
     try:
         paths = output_file.save(result, command.out, stem or job.id)
     except WrongUse as error:
-        raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
+        raise WrongUse(f"{error}. The image is still kept; save it with: retouch job {job.id} --out FILE") from error
     return _print_job(context, job, paths, command.as_json)
 
 
@@ -86,7 +89,8 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
         document = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
         print(json.dumps(document, indent=2))
         return 0
-    print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
+    print(f"{job.id}  {record.state}" + (" (the earlier job of this idempotency key)" if job.replayed else ""))
+    # Nothing was saved if the command did not wait.
     for path, image in zip(paths, document["results"], strict=False):
         print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
         print(f"url      {image['url']}")
@@ -97,7 +101,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
 
 
 def charges_line(charges: ChargeSummary) -> str:
-    """Say what a job may have cost: `1`, or `1 to 2`, with the amount where a price is set."""
+    """Return what a job may have cost: `1`, or `1 to 2` charges, with the amount if a price is set."""
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
     return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

@@ -1,4 +1,4 @@
-"""List, cancel and replay jobs, and print what became of each."""
+"""Lists, cancels and replays jobs, with one line of outcome for each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _job_row(record: JobRecord) -> tuple[object, ...]:
 
 
 def cancel_jobs(ids: Sequence[str], *, as_json: bool) -> int:
-    """Cancel each; 1 when one was over already, 2 when one is not on record."""
+    """Cancel jobs and return the exit code: 2 if an id is unknown, 1 if a job had ended before."""
     with open_context() as context:
         outcomes = {job: _cancel(context, job) for job in parsing.ids(ids)}
     print_outcomes(outcomes, as_json)
@@ -55,12 +55,13 @@ def _cancel(context: CommandContext, job: str) -> str:
 
 def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> int:
     """
-    Replay the jobs named, or all dead letters since a time; says of each what it may cost.
+    Replay the jobs with the given ids, or all that failed since a time, and print what each may cost.
 
-    Where a tenant has no room, its further jobs are left, and it is said how many; those of others go on.
+    Once a tenant's backlog is full, its remaining jobs are not replayed, and their number is printed; those of other
+    tenants are. Returns the exit code.
     """
     if failed == bool(ids) or (since and not failed):
-        raise WrongUse("expected ids, or --failed with a --since if you like")
+        raise WrongUse("expected either ids, or --failed with an optional --since")
     at = parsing.since(since)
     with open_context() as context:
         jobs = list(context.connections.jobs.dead(at)) if failed else parsing.ids(ids or [])
@@ -71,13 +72,13 @@ def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, d
     posts = sum("POSTs again" in outcome for outcome in outcomes.values())
     if posts and not as_json:
         verb = "would be" if dry_run else "are"
-        print(f"{posts} of {len(outcomes)} {verb} POSTed again, which the endpoint may bill")
+        print(f"{posts} of {len(outcomes)} {verb} POSTed again, and the endpoint may bill for them")
     words = (outcome.partition(":")[0] for outcome in outcomes.values())
     return exit_code(words, {"replayed", "would be replayed", "open"})
 
 
 def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
-    """Replay one job; `full` collects the tenants that have no room, which are not asked again."""
+    """Replay one job and return its outcome; `full` collects the errors of tenants without room, by tenant."""
     record = next(iter(context.records([job])), None)
     if record is None:
         return UNKNOWN
@@ -91,6 +92,7 @@ def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dr
 def _replay_if_room(context: CommandContext, record: JobRecord, full: dict[str, QueueFull]) -> str:
     tenant = record.spec.tenant
     try:
+        # One refusal is enough: a round trip for each further job of a full tenant would only repeat it.
         if tenant not in full:
             return context.queue.replay(record.id)
     except UnknownJob:
@@ -104,7 +106,7 @@ def _report_remaining(outcomes: dict[str, str], full: dict[str, QueueFull]) -> N
     done = sum(outcome.startswith("replayed") for outcome in outcomes.values())
     for tenant, error in full.items():
         remaining = sum(outcome == _no_room(tenant, error) for outcome in outcomes.values())
-        message = f"retouch: {done} of {len(outcomes)} were replayed; {remaining} are left"
+        message = f"retouch: {done} of {len(outcomes)} were replayed; {remaining} were not"
         reason = f"tenant {tenant} has no room for them ({error.reason})"
         advice = f"Replay them in {error.retry_after_s:.0f} s, or raise its limit."
         print(f"{message}, {reason}. {advice}", file=sys.stderr)
@@ -115,9 +117,9 @@ def _no_room(tenant: str, error: QueueFull) -> str:
 
 
 def replay_cost(record: JobRecord) -> str:
-    """Say what a replay of this job may cost."""
+    """Return what a replay of this job may cost, for people."""
     if record.resumable:
-        return "resumes from the answer that is paid for, no new charge"
+        return "resumes from the paid answer, no new charge"
     possible = sum(charge.possible for charge in record.charges)
     before = f", after {possible} possible charge{'s' if possible > 1 else ''} so far" if possible else ""
     return f"POSTs again, a new charge{before}"

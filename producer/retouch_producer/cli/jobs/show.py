@@ -1,4 +1,4 @@
-"""What `retouch job` prints: everything that is on record about one job."""
+"""`retouch job`: prints all that is on record about one job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
-    """Print one job and save its image if that was asked for; gives the exit code."""
+    """Print one job, and save its images if `out` is given. Returns the exit code."""
     output_file.check_target(out)
     with open_context() as context:
         record = context.record(identity)
@@ -25,7 +25,7 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
             print("\n".join(_lines(document)))
         if out is None:
             return 0
-        # Raises what stands in the way: the job failed, was cancelled, or is not done yet.
+        # Raises an error, with an exit code of its own, if the job failed, was cancelled or is not done yet.
         for path in output_file.save(context.queue.job(identity).result(0), out, identity):
             print(f"saved     {path}")
         return 0
@@ -43,7 +43,7 @@ def _lines(document: Document) -> list[str]:
     edit = document["edit"]
     numbers = ", ".join(f"{name} {value}" for name, value in edit.items() if isinstance(value, int | float))
     lines = [
-        f"{document['id']}  {document['state']}" + (", cancel was asked for" if document["cancel_requested"] else ""),
+        f"{document['id']}  {document['state']}" + (", cancel requested" if document["cancel_requested"] else ""),
         f"tenant    {document['tenant']}, priority {document['priority']}",
         f"prompt    {edit['prompt'][:200]}",
         f"input     {edit['init_image']}",
@@ -65,7 +65,7 @@ def _lines(document: Document) -> list[str]:
 
 
 def event_line(event: Document | Event) -> str:
-    """Write one event as a line: when, what, and why."""
+    """Return an event as one line: its time, its type, and the error if there is one."""
     error = event["data"]["error"]
     return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")
 

@@ -1,4 +1,4 @@
-"""`retouch watch`: events as they come, from the feed."""
+"""`retouch watch`: prints events from the feed as they happen."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ PrintEvent = Callable[[Event], None]
 
 
 def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
-    """Print the events of these jobs, past and to come, until all have ended; 1 when one did not succeed."""
+    """Print past and future events of jobs until all have ended. Returns 1 if a job did not succeed."""
     print_event = _event_printer(as_json)
     with open_context() as context:
+        # The cursor is read before the past events, so that no event is missed in between.
         cursor, _ = context.news(None)
         following = dict.fromkeys(parsing.ids(ids), -1)
         known = {record.id for record in context.records(list(following))}
         if unknown := [job for job in following if job not in known]:
-            raise UnknownJob(f"not on record: {', '.join(unknown)}; they never were, or their retention is over")
+            raise UnknownJob(f"not on record: {', '.join(unknown)}; they never existed, or their retention is over")
         ended: dict[str, str] = {}
         news = set(following)
         try:
@@ -48,19 +49,19 @@ def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
 def _catch_up(
     context: CommandContext, job: str, following: dict[str, int], ended: dict[str, str], print_event: PrintEvent
 ) -> None:
-    """Tell what happened to a job since it was last looked at, and let go of it when it has ended."""
+    """Print the new events of a job, and stop following it when it has ended."""
     events, is_final = context.events(job, following[job])
     for event in events:
         following[job] = event["data"]["sequence"]
         print_event(event)
-    # An end that came between the two reads is not among these events; there will be news of it.
+    # A job that ended between the two reads has its final event in the next ones: the feed reports it.
     if events[-1]["type"] in FINAL_EVENTS if events else is_final:
         ended[job] = context.record(job).state
         del following[job]
 
 
 def watch_all(*, as_json: bool) -> int:
-    """Print all events from now on, or at a terminal the lanes and the latest events, until Ctrl-C."""
+    """Print all events from now on until Ctrl-C; at a terminal, show the lanes and the latest events instead."""
     with open_context() as context:
         try:
             if as_json or not sys.stdout.isatty():
@@ -70,19 +71,21 @@ def watch_all(*, as_json: bool) -> int:
                         print_event(event)
             else:
                 _show_live(context)
+        # Ctrl-C is the usual way to end it, and no failure.
         except KeyboardInterrupt:
             pass
     return 0
 
 
 def events_of_all(context: CommandContext) -> Iterator[Event | None]:
-    """Give events as they come, and None whenever a while has passed without one."""
+    """Yield events as they happen, and None after each read of the feed, so that a display can refresh."""
     cursor, _ = context.news(None)
     while True:
         newest, jobs = context.news(cursor)
         page = context.queue.events(cursor) if jobs else []
         for _, event in page:
             yield event
+        # A page may hold fewer events than the feed has: the next read continues after the last one.
         cursor = page[-1][0] if page else newest
         yield None
 
@@ -105,7 +108,7 @@ def _show_live(context: CommandContext) -> None:
             if event:
                 latest.append(f"{event['data']['job_id']}  {event_line(event)}")
                 continue
-            live.update(Group(_lanes(context), Text("\n".join(latest) or "no event yet; Ctrl-C leaves")))
+            live.update(Group(_lanes(context), Text("\n".join(latest) or "no events yet; Ctrl-C exits")))
 
 
 def _lanes(context: CommandContext) -> Table:

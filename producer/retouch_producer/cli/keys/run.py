@@ -1,4 +1,4 @@
-"""Create, list and revoke API keys."""
+"""Creates, lists and revokes API keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retouch_producer.documents import Document
 
 
 def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
-    """Make a key and print its secret, which is not kept."""
+    """Create a key and print its secret, of which only a hash is kept."""
     with open_context() as context:
         try:
             terms_of({"tenant": tenant}, context.settings)
@@ -27,11 +27,11 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
         return
     print(f"{key.id}  {key.role} of tenant {key.tenant}")
     print(f"secret  {secret}")
-    print("It is shown this once; only a hash of it is kept.")
+    print("Store the secret now: it cannot be shown again, since only its hash is kept.")
 
 
 def list_keys(tenant: str, *, as_json: bool) -> None:
-    """Print keys as a table or a JSON array."""
+    """Print keys, as a table or as a JSON array."""
     with open_context() as context:
         keys = TenantStore(context.connections.client).api_keys(tenant)
     if as_json:
@@ -46,11 +46,11 @@ def _key_row(key: ApiKey) -> tuple[object, ...]:
 
 
 def revoke_key(identity: str, *, as_json: bool) -> None:
-    """Revoke a key; one that is not there is wrong use."""
+    """Revoke a key. Raises `WrongUse` for an unknown id."""
     with open_context() as context:
         key = TenantStore(context.connections.client).revoke(identity)
     if key is None:
-        raise WrongUse(f"{identity[:60]!r} is no key's id; `retouch keys list` names them")
+        raise WrongUse(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")
 
 

@@ -1,4 +1,4 @@
-"""Show and set a tenant's limits; erase a tenant."""
+"""Shows and sets a tenant's limits, and erases tenants."""
 
 from __future__ import annotations
 
@@ -42,21 +42,23 @@ def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
 
 
 def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
-    """Erase a tenant; 1 while jobs of it are still in flight."""
+    """Erase a tenant and return the exit code: 1 while jobs of it are in flight. Raises `WrongUse` without `yes`."""
     if not yes:
-        raise WrongUse(f"this erases all jobs and images of tenant {tenant[:64]!r}; repeat it with --yes")
+        raise WrongUse(
+            f"this erases all jobs and images of tenant {tenant[:64]!r}; nothing was erased. Repeat it with --yes"
+        )
     with open_context() as context:
         erased = erase_tenant(context.connections.client, context.connections.jobs, context.connections.blobs, tenant)
     if as_json:
         print(json.dumps(asdict(erased)))
     else:
-        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger stays")
+        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger is kept")
         if erased.images_due:
             print(
-                f"{erased.images_due} images were put within the last hour: a worker deletes them when an hour is over"
+                f"{erased.images_due} images are less than an hour old: a worker deletes them once they are an hour old"
             )
         if erased.in_flight:
             print(
-                f"{erased.in_flight} jobs are in flight and were cancelled: run this again when their calls have ended"
+                f"{erased.in_flight} jobs are in flight and were cancelled: run this again after their calls have ended"
             )
     return int(erased.in_flight > 0)

@@ -1,4 +1,4 @@
-"""A request to enqueue, parsed: fields of the edit and options are separated, and checked for the caller's tenant."""
+"""Parses a request to enqueue: separates the edit's fields from the options, and checks both for the caller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OPTIONS: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """An edit and its options, checked; `new` is the job to enqueue if the picture is as it should be."""
+    """An edit with its options, both checked; `new` is the job to enqueue once its picture is captured."""
 
     edit: Edit
     options: Options
@@ -41,14 +41,15 @@ class EnqueueRequest:
 
     @property
     def tenant(self) -> str:
-        """Whose job it will be."""
+        """The tenant that the job will belong to."""
         return self.options.tenant
 
     def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
         """
-        Return the job with its picture at a link, a copy of it kept, and the hash of its bytes known.
+        Return the job with the link to its picture, the name of our copy, and the SHA-256 of the picture's bytes.
 
-        It counts as the same request; and as a duplicate of those with the same bytes, words, numbers and receivers.
+        Its fingerprint stays that of the request. Its share key makes it a duplicate of every job with the same
+        picture, prompt, numbers, receivers, events and callback.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)
@@ -59,9 +60,9 @@ class EnqueueRequest:
 
 def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
     """
-    Read one edit; `idempotency_key` is the header's, which goes before the body's.
+    Parse one edit with its options; `idempotency_key` is that of the header, which overrides the body's.
 
-    Raises `InvalidEdit` naming every fault; nothing is stored.
+    Raises `InvalidEdit`, which names every fault; nothing is stored.
     """
     fields = {name: value for name, value in body.items() if value is not None}
     options = {name: value for name, value in fields.items() if name in _OPTIONS}
@@ -78,7 +79,7 @@ def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_ke
 
 def _edit(values: Document) -> tuple[Edit | None, list[tuple[str, str]]]:
     unknown = [name for name in values if name not in _EDIT]
-    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in unknown]
+    faults = [(name[:80], "is neither a field of an edit nor an option; see /docs") for name in unknown]
     try:
         edit = Edit(**{name: value for name, value in values.items() if name in _EDIT})
     except InvalidEdit as error:
@@ -90,6 +91,7 @@ def _type_faults(options: Document) -> list[tuple[str, str]]:
     faults = []
     for name, value in options.items():
         kind, expected = _OPTIONS[name]
+        # A bool is an int to Python, and never a number in JSON.
         numbers = isinstance(value, int | float) and not isinstance(value, bool)
         fits = numbers if kind is float else isinstance(value, kind) and not isinstance(value, bool)
         if fits and kind is list:
@@ -102,4 +104,4 @@ def _type_faults(options: Document) -> list[tuple[str, str]]:
 def _tenant_faults(options: Document, key: ApiKey) -> list[tuple[str, str]]:
     if key.role == "ops" or options.get("tenant", key.tenant) == key.tenant:
         return []
-    return [("tenant", "expected none or the key's own; only a key of role ops may name another")]
+    return [("tenant", "expected the key's own tenant or none; only a key of role ops may name another")]

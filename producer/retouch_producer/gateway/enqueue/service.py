@@ -1,4 +1,4 @@
-"""Enqueueing of requests: the picture is captured first; which request gets a job of its own is for enqueue.lua."""
+"""Captures the pictures of requests and enqueues them; enqueue.lua decides which request gets a job of its own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
-_KNOWN_FOR_S = 2.0
+_KNOWN_FOR_S = 2.0  # within this time a receiver that was removed exists again for its next job
 _KNOWN_MOST = 10_000
 _PREPARED_MOST = 100
 
 
 class EnqueueService:
-    """Enqueues requests for one process."""
+    """Enqueues the requests of one gateway process."""
 
     def __init__(self, connections: Connections, input_capture: InputCapture) -> None:
         self._connections, self._input_capture, self._settings = connections, input_capture, connections.settings
@@ -33,13 +33,13 @@ class EnqueueService:
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue each request on its own and return what became of each, in order; a hundred at a time go in together.
+        Enqueue requests, a hundred at a time, and return the result of each in order; one may be refused alone.
 
-        `lenient`: a picture that cannot be reached from here now is left to the endpoint, which refuses it for free.
+        `lenient`: a picture that cannot be fetched now is left to the endpoint, which refuses it without a charge.
         """
         results: list[EnqueueResult] = []
         async with turn_given_up():
-            # Each part ends before the next begins, so that a batch never fills the threads that others need too.
+            # A part ends before the next begins: a large batch must not occupy the threads that all tenants share.
             for part in batched(requests, _PREPARED_MOST):
                 results += await self._enqueue_part(part, lenient)
         return results
@@ -50,10 +50,10 @@ class EnqueueService:
         return [next(results) if isinstance(item, NewJob) else item for item in prepared]
 
     async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
-        """Return the job to enqueue, with its picture captured; or the result where there is none to enqueue."""
+        """Return the job to enqueue with its picture captured, or the result if there is nothing to enqueue."""
         try:
             if request.new.idempotency_key and self._is_captured(request):
-                # The picture of a repeated request may be gone by now, and is not needed.
+                # A repeated request does not need its picture, which may be gone by now.
                 [earlier] = await self._batcher.enqueue([request.new._replace(spec_json="")])
                 if earlier.kind != "absent":
                     return earlier
@@ -82,6 +82,7 @@ class EnqueueService:
         return request.with_input(captured.link if sends_our_link else url, captured.blob, captured.sha256)
 
     async def _ensure_receiver(self, request: EnqueueRequest) -> None:
+        # The job names its receiver, so the receiver must exist before the job does.
         receiver = request.tenant, request.options.webhook
         if not request.options.webhook or receiver in self._known_receivers:
             return

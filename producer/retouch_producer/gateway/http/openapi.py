@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description: shapes that routes read by themselves, webhooks, and no status that cannot happen."""
+"""Completes the OpenAPI 3.1 description: schemas of bodies that routes parse themselves, security, and webhooks."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ _READ_BY_ROUTES = (edit_schemas.EditRequest, edit_schemas.BatchRequest, admin_sc
 _ANSWERS = (edit_schemas.Problem,)
 _OPEN_OR_KEY = ("/files/",)
 _WEBHOOKS = {
-    "edit.succeeded": "The image is kept; `data.result` links to it.",
-    "edit.failed": "There is no image; `data.error` says why. It can be replayed.",
-    "edit.cancelled": "It was asked for; `data.cancelled` says whether it cost.",
-    "edit.running": "An attempt began; sent to those that ask for it.",
-    "edit.retrying": "An attempt failed and another follows; sent to those that ask for it.",
+    "edit.succeeded": "The job has its image; `data.result` links to it.",
+    "edit.failed": "The job has no image; `data.error` says why. It can be replayed.",
+    "edit.cancelled": "The job was cancelled; `data.cancelled` says whether before or after a charge.",
+    "edit.running": "An attempt began. Sent only to receivers that list this type.",
+    "edit.retrying": "An attempt failed and another follows. Sent only to receivers that list this type.",
 }
 _SIGNED = (
-    ("webhook-id", "The event's id, the same over all attempts."),
+    ("webhook-id", "The event's id, the same in all delivery attempts."),
     ("webhook-timestamp", "Unix seconds of this attempt."),
-    ("webhook-signature", "`v1,` and base64 HMAC-SHA256 of `id.timestamp.body`; several during a rotation."),
+    (
+        "webhook-signature",
+        "`v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; several values while a secret is rotated.",
+    ),
 )
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application describe itself once, when first asked."""
+    """Make the application build its description on the first request for it, and keep it."""
 
     def openapi() -> Document:
         if app.openapi_schema is None:
@@ -54,9 +57,11 @@ def _description(app: FastAPI) -> Document:
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
     modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
     _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
+    # A schema that FastAPI made for a route takes precedence.
     schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
     for path, item in described["paths"].items():
         for operation in item.values():
+            # A signed link needs no key; a name without a signature does.
             if path.startswith(_OPEN_OR_KEY):
                 operation["security"] = [{}, {"ApiKey": []}]
             operation.setdefault("security", [])
@@ -77,7 +82,7 @@ def _webhook(name: str, summary: str) -> Document:
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "2XX": {"description": "Received."},
-            "410": {"description": "Never send here again: the receiver is disabled."},
+            "410": {"description": "The receiver wants no more events: it is disabled."},
         },
         "security": [],
     }

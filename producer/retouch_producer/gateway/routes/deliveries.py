@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: what was sent to receivers, with every attempt; and sending again by hand."""
+"""`/v1/deliveries`: lists and reads deliveries with their attempts, and redelivers them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def list_deliveries(
     limit: PageLimit = 50,
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
-    """List deliveries, newest first; `state=dead` are those that gave up."""
+    """List deliveries, newest first. `state=dead` lists those whose attempts are used up."""
     tenant_scope = scope(key, tenant)
 
     def matches(record: DeliveryRecord) -> bool:
@@ -51,7 +51,7 @@ def list_deliveries(
             and receiver in (None, record.receiver)
         )
 
-    # A cursor is an entry of the index that was walked: in its own, a tenant meets nobody else's.
+    # A cursor is an entry of the index that is read. In its own index a tenant never sees another tenant's entry.
     index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
     index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
@@ -86,9 +86,9 @@ def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
 )
 def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Send one delivery again, signed with the current secret; `open` when it is under way already.
+    Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
-    409 when its job is no longer on record: the event is built from that.
+    The answer is 409 if its job is no longer on record, since the event is built from the job.
     """
     outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
     if outcome == "unknown":
@@ -108,9 +108,9 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send all deliveries of one receiver since a time again, those that were delivered too.
+    Send all deliveries of one receiver since a time again, including those that were delivered.
 
-    `gone` counts those whose job is no longer on record; they are left as they are.
+    `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """
     receiver = known(tools, receiver_id, key)
     counts = {"redelivered": 0, "open": 0, "gone": 0}

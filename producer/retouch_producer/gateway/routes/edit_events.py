@@ -1,4 +1,4 @@
-"""`/v1/edits/{job_id}/events`: what happens to a job as it happens, as server-sent events."""
+"""`/v1/edits/{job_id}/events`: the events of a job as they happen, as server-sent events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALIVE_EVERY_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _STREAM: Responses = {
     200: {
-        "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event; ends with the job.",
+        "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event, until the job ends.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -43,17 +43,22 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
 )
 async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
     """
-    Watch a job: all its events above `Last-Event-ID`, those that happened and those to come, until its end.
+    Watch a job: its past and future events after `Last-Event-ID`, until it ends.
 
-    A connection that is cut goes on where it was by that header, as every EventSource sends it.
+    After a lost connection every EventSource sends that header, so the stream continues where it stopped.
     """
+    # Answers 404 before the stream begins, while there is still a status to set.
     await run_in_threadpool(tools.record, job_id, key)
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,9}", last_event_id) else -1
     return StreamingResponse(_messages(tools, job_id, after), media_type="text/event-stream", headers=_HEADERS)
 
 
 async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
-    """Failure policy: whatever stands in the way ends the stream, and the watcher comes back to where it was."""
+    """
+    Yield the messages of the stream.
+
+    Failure policy: any error ends the stream; the client connects again and continues after its last event.
+    """
     try:
         async with tools.event_hub.watch(job) as watcher:
             past, is_over = await _past_in_turn(tools, job, after)
@@ -68,7 +73,7 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
                     is_over = is_over or event.is_final
                 if not new_events:
                     yield b": alive\n\n"
-                    # The feed may have been cut by an outage: what it did not tell is on record.
+                    # The feed may have lost events in an outage of Redis; the record of the job has them.
                     missed, is_over = await _past_in_turn(tools, job, after)
                     for event in missed:
                         after = event.sequence
@@ -83,7 +88,7 @@ async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list
 
 
 def _past(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
-    """The events on record above a sequence, and whether the last of all ended the job."""
+    """Return the events on record after a sequence number, and whether the job has ended."""
     with clear_errors():
         record = tools.connections.jobs.record(job)
         if record is None:

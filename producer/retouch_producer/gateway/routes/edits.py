@@ -1,4 +1,4 @@
-"""`/v1/edits`: put edits in, one or many; list them, read one, cancel, replay."""
+"""`/v1/edits`: enqueues one edit or a batch; lists, reads, cancels and replays jobs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ from retouch_producer.gateway.schemas import edits as edit_schemas
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 IdempotencyKey = Annotated[
-    str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
+    str | None,
+    Header(
+        max_length=255, description="Within 24 h, the same request with this key returns the same job, and costs once."
+    ),
 ]
 DryRunFlag = Annotated[
     bool, Query(description="Return what the edit would cost and when it would run; nothing is enqueued.")
@@ -55,16 +58,19 @@ JobIds = Annotated[
 ]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
-    "Location": {"schema": {"type": "string"}, "description": "The job."},
-    "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "`true` where the job was there before."},
-    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+    "Location": {"schema": {"type": "string"}, "description": "The path of the job."},
+    "Idempotent-Replayed": {
+        "schema": {"type": "string"},
+        "description": "`true` if the job was enqueued by an earlier request.",
+    },
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that is applied."},
 }
 Move = Callable[[str], tuple[str, list[Message]]]
 """A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
 def body_of(model: type[edit_schemas.Shape]) -> Document:
-    """Describe a JSON body for OpenAPI, where the route reads it itself."""
+    """Return the OpenAPI description of a JSON body that the route parses itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -78,7 +84,7 @@ def body_of(model: type[edit_schemas.Shape]) -> Document:
     responses={
         200: {
             "model": edit_schemas.Job | edit_schemas.DryRun,
-            "description": "Over within the wait; or what a dry run says.",
+            "description": "The job ended within the wait, or the answer to a dry run.",
             "headers": _ACCEPTED_HEADERS,
         },
         202: {"description": "Accepted.", "headers": _ACCEPTED_HEADERS},
@@ -93,7 +99,7 @@ async def enqueue(
     prefer: Prefer = None,
     dry_run: DryRunFlag = False,
 ) -> Response:
-    """Put one edit in. It is on record when this answers; `Prefer: wait=N` waits for its end."""
+    """Enqueue one edit. The job is on record once this answers; `Prefer: wait=N` waits for it to end."""
     edit_request = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
         return JSONResponse(await run_in_threadpool(estimate, edit_request, tools.connections))
@@ -113,7 +119,8 @@ async def enqueue(
 
 
 async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) -> Document:
-    """Describe the job of a request, without reading it back where it was enqueued just now."""
+    """Return the job of a request."""
+    # A job that was enqueued just now is known without reading it back: one round trip less for each request.
     if result.new and fresh:
         return tools.job_document(_new_record(result.id, result.new.spec_json))
     record = await run_in_threadpool(tools.connections.jobs.record, result.id)
@@ -152,10 +159,11 @@ async def enqueue_batch(
     request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """
-    Put up to 1,000 edits in; each is accepted or refused on its own, and told at its place.
+    Enqueue up to 1,000 edits. Each is accepted or refused on its own; the answer has an item for each, in order.
 
-    With an `Idempotency-Key`, item n without one of its own has the key `{key}:{n}`.
+    With an `Idempotency-Key`, the item with index n that has no key of its own gets the key `{key}:{n}`.
     """
+    # A slow upload of a batch must not block the tenant's other requests.
     await give_up_turn()
     async with tools.batch_limiter.hold(key.tenant):
         body = await read_json(request, BATCH_MOST)
@@ -167,7 +175,7 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     edits = body.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= edit_schemas.BATCH_MOST or body.keys() != {"edits"}:
         raise InvalidEdit(
-            [("edits", f"expected a list of 1 to {edit_schemas.BATCH_MOST:,} edits, and nothing beside it")]
+            [("edits", f"expected a list of 1 to {edit_schemas.BATCH_MOST:,} edits, and no other member")]
         )
     read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
     requests = [item for item in read if isinstance(item, EnqueueRequest)]
@@ -177,16 +185,17 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     items = [_item(index, result) for index, result in enumerate(in_order)]
     accepted = sum(item["problem"] is None for item in items)
     numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
+    # Written item by item, so that one that cannot be written does not spoil the others.
     answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
     return Response(answer, media_type="application/json")
 
 
 def write_item(item: Document) -> bytes:
     """
-    Write one item of a batch's answer as JSON.
+    Return one item of a batch's answer as JSON.
 
-    Failure policy: an item that cannot be written is answered as `internal`, with the id of its job, so that the
-    answer of the others is not lost with it.
+    Failure policy: an item that cannot be written becomes the problem `internal` with the id of its job, so that the
+    answers of the other items are not lost.
     """
     try:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -241,7 +250,7 @@ def list_edits(
     limit: PageLimit = 50,
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
-    """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
+    """List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record."""
     tenant_scope, jobs = scope(key, tenant), tools.connections.jobs
     name, _, value = (tag or "").partition("=")
     with clear_errors():
@@ -278,7 +287,10 @@ def read_edit(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
 )
 def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Cancel a job: `cancelled` now; `requested` when its call is under way, which may cost; `final`: it was over.
+    Cancel a job.
+
+    The outcome is `cancelled`; or `requested` if its call is in flight, which may still cost; or `final` if the job had
+    ended before.
     """
     return _move(tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
 
@@ -290,10 +302,10 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=documented(401, 404, 409, 422, 429, 503),
 )
 def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Put a dead letter back, which may cost again; 409 for a job that succeeded or is open, 429 without room."""
+    """Replay a failed or cancelled job, which may cost again; 409 for any other job, 429 if the backlog is full."""
     record = tools.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
-        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
+        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
     return _move(tools.connections.jobs.replay, record, key, tools)
 
 

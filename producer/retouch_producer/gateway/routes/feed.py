@@ -1,4 +1,4 @@
-"""`/v1/events`: every event of a tenant's jobs behind a cursor, for consumers that were away."""
+"""`/v1/events`: the events of all jobs of a tenant after a cursor, for clients that were disconnected."""
 
 from __future__ import annotations
 
@@ -45,19 +45,19 @@ async def read_events(
     prefer: Prefer = None,
 ) -> JSONResponse:
     """
-    Read events, oldest first; they are kept for 30 days, as long as their jobs are.
+    Read events, oldest first. They are kept for 30 days, but no longer than their jobs.
 
-    `Prefer: wait=N` keeps an empty page back until there is an event, or for N seconds.
+    With `Prefer: wait=N`, an empty page is delayed until there is an event, for up to N seconds.
     """
     if not _CURSOR.fullmatch(after):
-        raise invalid([("after", "expected a cursor that a page gave")])
+        raise invalid([("after", "expected `0`, `latest`, or the `next_cursor` of a page")])
     tenant_scope, wait_s = scope(key, tenant), preferred_wait_s(prefer)
     page = await run_in_threadpool(_page, tools, after, tenant_scope, limit)
     if not wait_s:
         return JSONResponse(page)
     with suppress(TimeoutError):
         async with asyncio.timeout(wait_s), tools.event_hub.listen(tenant_scope) as news:
-            # Read again once we listen: what came in between would otherwise be missed.
+            # The page is read again after listening began, or an event in between would be missed.
             while not page["data"]:
                 news.clear()
                 page = await run_in_threadpool(_page, tools, page["next_cursor"], tenant_scope, limit)
@@ -75,7 +75,8 @@ def _page(tools: Dependencies, after: str, tenant: str, limit: int) -> Document:
 
 
 def _entries(tools: Dependencies, cursor: str, tenant: str, limit: int) -> tuple[list[FeedEntry], str, bool]:
-    """Read entries of one tenant, or of all for "", up to a bound of what is looked at."""
+    """Return entries of one tenant, or of all for "", with the next cursor and whether more may follow it."""
+    # Bounded, since a tenant with few events would otherwise have the whole feed read for one page.
     entries: list[FeedEntry] = []
     for _ in range(_LOOKED_AT_MOST // _STEP):
         page = read_page(tools.client, cursor, _STEP)

@@ -1,9 +1,9 @@
 """
-The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}` in the shapes of the endpoint's own API.
+The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}`, with the bodies of the endpoint's own API.
 
-A client of the endpoint changes the host and the key. Errors come as there: HTTP 200 and `status: error`. Fields that
-the endpoint does not document are passed on to it. A call waits some seconds (`drop_in_wait_s`) and then says
-processing, with the address to fetch the image from.
+A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as they are there.
+Fields that the endpoint does not document are passed on to it. A call waits up to `drop_in_wait_s` seconds and then
+answers `processing`, with the URL to fetch the image from.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _REPLY = {
     "required": ["status"],
 }
 _REPLIES: Responses = {
-    200: {"description": "What the endpoint would say.", "content": {"application/json": {"schema": _REPLY}}}
+    200: {"description": "The answer in the endpoint's own form.", "content": {"application/json": {"schema": _REPLY}}}
 }
 
 
@@ -75,30 +75,32 @@ def _openapi_body(schema: Document) -> Document:
 
 @router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_openapi_body(_EDIT_BODY))
 async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
-    """Edit a picture as the endpoint would: `key` is a Retouch key."""
+    """Edit a picture with the request and the answer of the endpoint's own API; `key` is a Retouch key."""
     try:
         return JSONResponse(await _edit(request, tools))
-    except Exception as error:  # noqa: BLE001 - clients of the endpoint know one shape of error
+    except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
 @router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_openapi_body(_BODY))
 async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
-    """Look whether an edit is done; costs nothing, and may be repeated."""
+    """Return an edit's image, or its state while it has none. It costs nothing and may be repeated."""
     try:
         body = parse_object(await read_body(request, SINGLE_MOST))
         key = await _key_of(body, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
 async def _edit(request: Request, tools: Dependencies) -> Document:
+    # Counted from here, so that the caller's wait includes the time to read the body.
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
     edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    # Clients of the endpoint may name pictures that only the endpoint can reach.
     [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
     if result.error:
         raise result.error
@@ -111,13 +113,14 @@ async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
     secret = body.get("key")
     key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
-        raise ProblemError("unauthorized", "the body's key is no Retouch key")
+        raise ProblemError("unauthorized", "the key in the body is not a valid Retouch key")
     await take_turn(key.tenant)
     return key
 
 
 def _request_fields(body: Document) -> Document:
-    """Read the endpoint's own body: its clients send numbers as text too, and fields that nobody documents."""
+    """Return the fields of a request from a body of the endpoint's API."""
+    # The endpoint's clients send numbers as text too, and parameters that it does not document.
     values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
         if isinstance(values.get(name), str):
@@ -144,6 +147,7 @@ def _reply(record: JobRecord, tools: Dependencies) -> Document:
     if JobState(record.state).is_final:
         message = record.error.message if record.error else "The request was cancelled"
         return {"status": "failed", "id": record.id, "message": message, "output": ""}
+    # `messege` is the endpoint's own spelling, which its clients read.
     return {
         "status": "processing",
         "tip": "Fetch the image from fetch_result, with your key in the body",
@@ -161,7 +165,7 @@ def _not_found() -> Document:
 
 
 def _error(error: Exception) -> Document:
-    """Say an error in the endpoint's words."""
+    """Return an error as the endpoint would word it."""
     if isinstance(error, InvalidEdit):
         faults: dict[str, list[str]] = {}
         for field, fault in error.faults:

@@ -1,4 +1,4 @@
-"""`/v1/uploads`: a picture that is nowhere on the web becomes a URL that can be used as init_image."""
+"""`/v1/uploads`: keeps a local picture under a URL that can be used as init_image."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ _BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.from
 )
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
+    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels, sent as the body or as a file in a form.
 
-    The URL lives for a week; jobs that use it keep its picture for as long as they need it.
+    The URL is valid for a week. A job that uses it keeps the picture for as long as the job needs it.
     """
     media_type = request.headers.get("content-type", "").strip()
+    # A slow upload must not block the tenant's other requests.
     await give_up_turn()
     async with tools.upload_limiter.hold(key.tenant):
+        # A form adds boundaries and headers to the file.
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
         return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
 
@@ -88,12 +90,14 @@ def _file_in_form(body: bytes, media_type: str) -> bytes:
     parts: list[File | Field] = []
 
     def take(part: File | Field) -> None:
-        # Without a bound, a million empty parts would compute for six seconds.
+        # Without a bound, a form of a million empty parts would take six seconds to parse.
         if len(parts) == _PARTS_MOST:
-            raise ValueError("more parts than a form with a picture has")
+            raise ValueError(f"expected at most {_PARTS_MOST} parts")
         parts.append(part)
 
-    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # the body is here already, a copy on disk helps nobody
+    in_memory = {
+        "MAX_MEMORY_FILE_SIZE": len(body)
+    }  # the body is in memory already; a copy on disk would only cost time
     try:
         parser = create_form_parser({"Content-Type": media_type.encode("latin-1")}, take, take, in_memory)
         parser.write(body)
@@ -101,6 +105,6 @@ def _file_in_form(body: bytes, media_type: str) -> bytes:
         raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None
     file = next((part.file_object for part in parts if isinstance(part, File)), None)
     if file is None:
-        raise invalid([("file", "expected a part with a file, got none")])
+        raise invalid([("file", "expected a part with a file name, got none")])
     file.seek(0)
     return file.read()
