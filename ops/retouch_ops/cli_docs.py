@@ -31,7 +31,7 @@ This page is written by `python -m retouch_ops.cli_docs` from the commands' own 
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     group = _typed(get_command(app))
     assert isinstance(group, TyperGroup)
     panels: dict[str, list[str]] = {}
@@ -44,20 +44,20 @@ def page() -> str:
 
 
 def standalone_command(function: Callable[..., None]) -> Command:
-    """A command whose options are its own and are handed over as they are."""
+    """Return a command of its own for a function that parses its arguments itself."""
     one = typer.Typer(add_completion=False)
     one.command()(function)
     return _typed(get_command(one))
 
 
 def _typed(command: object) -> Command:
-    """Narrow a command to typer's public classes: the base class that its functions promise is private."""
+    """Narrow a command to typer's public classes, since typer's functions return a private base class."""
     assert isinstance(command, TyperGroup | TyperCommand)
     return command
 
 
 def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
-    """The parts of one command's section, and of those below it."""
+    """Yield the parts of one command's section, then those of its subcommands."""
     yield f"{'#' * depth} {name}\n{_plain(command.help)}"
     if isinstance(command, TyperGroup):
         for word, one in command.commands.items():
@@ -73,7 +73,7 @@ def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
 
 
 def _plain(text: str | None) -> str:
-    """A help text on one line, with nothing in it that Markdown would take for its own."""
+    """Return a help text on one line, with the characters escaped that Markdown would interpret."""
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 

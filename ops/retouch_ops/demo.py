@@ -1,8 +1,9 @@
 """
-`retouch demo`: one real photograph through the whole path, as a backend would do it, and everything stopped again.
+`retouch demo`: edits one photograph through the whole path, as a backend would, and stops everything again.
 
-Embedded Redis, simulator, workers, gateway and Flower are real processes; the webhook is received by a server here and
-checked by an independent library. Nothing is paid: settings of the environment are put aside, so the key is too.
+Embedded Redis, simulator, workers, gateway and Flower are real processes. A server in this process receives the
+webhook, and an independent library verifies it. Nothing is paid: all settings of the environment are removed, the key
+with them.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ STEP_S = 20.0
 
 
 class DemoFailed(RetouchError):
-    """A step did not come out as it should; everything is stopped."""
+    """A step failed; everything is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One request that the receiver got, as it came."""
+    """One request as the receiver got it."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -50,11 +51,12 @@ class Webhook:
 
 def run_demo() -> None:
     """
-    Run the demo in the working folder: state in `var/demo`, pictures and the log in `out/demo`.
+    Run the demo in the working folder: its state is in `var/demo`, pictures and the log are in `out/demo`.
 
-    Raises `DemoFailed`, or what a step raised; the log of the stack says more.
+    Raises `DemoFailed`, or the error of a step; the log of the stack has the details.
     """
     begun_at = time.monotonic()
+    # With a key in the environment the demo would make a paid call.
     for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
         del os.environ[name]
     OUT.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
 
 
 def _settings(stack: Stack) -> Settings:
-    """The settings that a producer beside this stack would have."""
+    """Return the settings that a producer of this stack has."""
     overrides = {name.removeprefix("RETOUCH_").lower(): value for name, value in stack.shared_environment().items()}
     return Settings.load(**overrides)
 
@@ -118,7 +120,7 @@ def _save(result: EditResult) -> tuple[Path, Path]:
     before.write_bytes(PHOTO.read_bytes())
     result.save(after)
     if _fetch(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
-        raise DemoFailed("the image on disk is not the edited one that the gateway serves")
+        raise DemoFailed("the image on disk differs from the one that the gateway serves, or is the unedited one")
     width, height = result.size
     _say(f"{after}: {width} x {height} {result.format}, {result.bytes:,} bytes, sha256 {result.sha256[:16]}…")
     return before, after
@@ -138,14 +140,14 @@ def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> Non
     try:
         from standardwebhooks.webhooks import Webhook as Independent
     except ModuleNotFoundError:
-        _say("standardwebhooks is not installed (pip install 'retouch-ops[demo]'): no second opinion")
+        _say("standardwebhooks is not installed (pip install 'retouch-ops[demo]'): it is verified once only")
         return
     Independent(receiver.secret).verify(webhook.body, dict(webhook.headers))
     _say("verified by standardwebhooks, an independent library")
 
 
 def _find_in_flower(flower: str, job: Job) -> str:
-    """Look the job's task up in Flower's list and open its page; gives the page's address."""
+    """Find the job's task in Flower's list and read its page; return the address of the page."""
     _step("find the task in Flower")
     order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
     query = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
@@ -174,7 +176,7 @@ def _fetch(url: str) -> bytes:
 
 @contextmanager
 def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Receive webhooks on a free port of this machine; gives the address and what comes."""
+    """Receive webhooks on a free port of this machine; yield the address and the queue of requests."""
     received: queue.Queue[Webhook] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -185,7 +187,7 @@ def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: the demo says what came."""
+            """Print nothing: the demo reports what it received."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -199,7 +201,7 @@ def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
 
 @contextmanager
 def _time_limit(log_path: Path) -> Iterator[None]:
-    """End the demo with an error when it hangs, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
+    """Raise an error if the demo takes too long, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
         raise DemoFailed(f"not done after {LONGEST_S:g} s; {log_path} says what happened")

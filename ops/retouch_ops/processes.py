@@ -1,8 +1,8 @@
 """
-Child processes under one roof: started in order, restarted when they die, stopped once, never orphaned.
+Groups of child processes: started in order, restarted when they die, stopped together, never orphaned.
 
-A `Program` says what to run, a `Group` runs several. Start children from a thread that lives as long as they shall:
-on Linux the kernel ties them to the starting thread (`retouch_ops.parent_death`).
+A `Program` says what to run, a `Group` runs several. Start children from a thread that lives at least as long as they
+should: on Linux they are signalled when the thread that started them ends (`retouch_ops.parent_death`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Report = Callable[[str], None]
 
 
 class NotReady(RetouchError):
-    """A child process was not ready in time; all that were started are stopped again."""
+    """A child process was not ready in time; all children are stopped again."""
 
 
 @dataclass(frozen=True)
 class Program:
     """
-    What one child process is: its command, its whole environment (None: ours) and how it is known to be ready.
+    One child process: its command, its whole environment (None: ours), and the check that says that it is ready.
 
-    `grace_s` is how long it may take to stop after SIGTERM before SIGKILL; `farewell` is the signal that it gets if we
-    are killed.
+    `grace_s` is the time between SIGTERM and SIGKILL when it is stopped. `death_signal` is what it gets if this process
+    dies.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Program:
 
 @dataclass
 class Child:
-    """One program with its present process; `starts_at` is when it is due to run again after a death."""
+    """One program and its present process; `starts_at` is when it is started again after a death."""
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
@@ -60,7 +60,7 @@ class Child:
 
 
 def pause_s(fast_deaths: int) -> float:
-    """The wait before a restart: none after a long life, then 0.5 s doubling to 30 s for one that dies young."""
+    """Return the seconds before a restart: 0 after a long life, else 0.5 s, doubled for each fast death up to 30 s."""
     return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** min(fast_deaths, 16)) if fast_deaths else 0.0
 
 
@@ -68,8 +68,8 @@ class Group:
     """
     Several children with one log and one shutdown.
 
-    With `write`, each line that a child prints goes there as `name | line`; without it they inherit our own output
-    (a collector that reads JSON lines must not meet prefixes). `report` gets our own lines.
+    With `write`, each line that a child prints is passed to it as `name | line`. Without it the children inherit our
+    output, so that a collector of JSON lines meets no prefixes. `report` gets the lines of the group itself.
     """
 
     def __init__(self, report: Report, write: Report | None = None) -> None:
@@ -84,18 +84,18 @@ class Group:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process of each program that runs now."""
+        """The process id of each program that runs now."""
         return {child.program.name: child.process.pid for child in self.children if child.process}
 
     def start(self, *programs: Program) -> None:
-        """Start a wave of programs, without waiting; waves are stopped in reverse."""
+        """Start a wave of programs without waiting for them; waves are stopped in reverse order."""
         wave = [Child(program) for program in programs]
         self.waves.append(wave)
         for child in wave:
             self._spawn(child)
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until every program says that it is ready; else raises `NotReady`, with nothing left running."""
+        """Wait until every program is ready; after `timeout_s`, stop all and raise `NotReady`."""
         until = time.monotonic() + timeout_s
         waiting = [child for child in self.children if child.program.ready]
         while waiting and not self.signals:
@@ -103,12 +103,13 @@ class Group:
             if waiting and time.monotonic() > until:
                 names = ", ".join(child.program.name for child in waiting)
                 self.stop()
-                raise NotReady(f"{names}: not ready after {timeout_s:g} s; all is stopped, its own lines say why")
+                why = "everything is stopped; their own log lines say why"
+                raise NotReady(f"{names}: not ready after {timeout_s:g} s, {why}")
             self.check_children()
             time.sleep(LOOK_EVERY_S / 2 if waiting else 0)
 
     def check_children(self) -> None:
-        """Notice deaths, and start again what is due."""
+        """Find children that have died, and start again those that are due."""
         now = time.monotonic()
         for child in self.children:
             if child.process and child.process.poll() is not None:
@@ -117,7 +118,7 @@ class Group:
                 self._spawn(child)
 
     def supervise(self) -> None:
-        """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills what still stops."""
+        """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills those that still run."""
         with self.counting_signals():
             while not self.signals:
                 self.check_children()
@@ -126,11 +127,11 @@ class Group:
             self.stop()
 
     def counting_signals(self) -> _SignalCounter:
-        """Count SIGTERM and SIGINT in `signals` instead of dying of them, for the length of a `with` block."""
+        """Count SIGTERM and SIGINT in `signals` for the length of a `with` block, instead of ending the process."""
         return _SignalCounter(self)
 
     def stop(self) -> None:
-        """Stop the waves in reverse: SIGTERM, the grace of each program, then SIGKILL."""
+        """Stop the waves in reverse order: SIGTERM, the grace of each program, then SIGKILL."""
         earlier_signals = self.signals
         for wave in reversed(self.waves):
             self._stop_wave([child for child in wave if child.process], earlier_signals)
@@ -143,6 +144,7 @@ class Group:
         while left := [child for child in wave if child.process and child.process.poll() is None]:
             spent_s = time.monotonic() - begun_at
             for child in left:
+                # The first signal may have begun this shutdown; one more means that it takes too long.
                 if spent_s > child.program.grace_s or self.signals > max(earlier_signals, 1):
                     self.report(f"{child.program.name} did not stop within {spent_s:.1f} s and is killed")
                     _kill(child)
@@ -192,7 +194,7 @@ class Group:
 
 
 class _SignalCounter:
-    """Signal handlers that only count, put back as they were at the end."""
+    """Installs signal handlers that only count, and restores the former ones at the end."""
 
     def __init__(self, group: Group) -> None:
         self.group = group

@@ -69,8 +69,9 @@ class RedisTransport:
         try:
             await reply(self.connections.client.ping())
         except (redis.AuthenticationError, redis.ResponseError) as error:
-            advice = "Correct RETOUCH_REDIS_URL."
-            raise StoreUnavailable(f"Redis at {address} refuses the connection: {error}; nothing was done. {advice}") from None
+            raise StoreUnavailable(
+                f"Redis at {address} refuses the connection: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
+            ) from None
         except redis.RedisError as error:
             advice = "Run `retouch up` in this folder, or point RETOUCH_REDIS_URL at a Redis that runs."
             problem = f"Redis at {address} does not answer ({type(error).__name__})"

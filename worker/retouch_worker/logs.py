@@ -1,5 +1,5 @@
 """
-Logging of a worker: one line per event, as text or JSON, with ids and never a prompt, URL, key or secret.
+Logging of a worker: one line per event, as text or JSON. A line holds ids, and never a prompt, URL, key or secret.
 
 Every event has its heading in `docs/runbook.md`.
 """
@@ -21,9 +21,9 @@ _QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amq
 
 def configure(settings: Settings) -> None:
     """
-    Send the process' log to standard error, ours and the libraries', in the form that the settings name.
+    Send our log lines and those of libraries to standard error, as text or JSON as the settings say.
 
-    Our own lines do not pass through `logging`, which would cost as much again as writing them.
+    Our own lines bypass `logging`, which would double their cost.
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
@@ -43,15 +43,16 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Celery recommends the other value of this option at every reconnection; ours is chosen (retouch/broker.py).
+    # At every reconnection Celery recommends the other value of this option; retouch/broker.py says why we keep ours.
     logging.getLogger("py.warnings").addFilter(
         lambda record: "worker_cancel_long_running_tasks_on_connection_loss" not in record.getMessage()
     )
 
 
 def _renderers(settings: Settings) -> list[Processor]:
-    """How an event becomes a line; with a traceback as Python prints it, for structlog's own shows local variables."""
+    """Return the last processors, which turn an event into a line."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # structlog's own tracebacks show local variables, which may be prompts or secrets.
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

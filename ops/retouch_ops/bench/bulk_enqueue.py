@@ -1,4 +1,4 @@
-"""How fast many jobs go in, and how much Redis memory each takes while it waits."""
+"""How fast many jobs are enqueued at once, and how much Redis memory each one takes while it waits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ URL = "https://example.com/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.pn
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Put in by `enqueue_many`; the tutorial has a loop of `send_task`."""
+    """Time `enqueue_many`, and a loop of `send_task` for the tutorial's Celery."""
     count, celery_count = (60_000, 3_000) if scale == "full" else (6_000, 300)
     started_at = time.perf_counter()
     requests = edits(count)
     build_s = time.perf_counter() - started_at
     with harness.queue() as queue:
-        queue.enqueue_many(requests[:500])  # scripts loaded, lane full
+        queue.enqueue_many(requests[:500])  # loads the scripts and fills the lane
         before, started_at = memory(harness), time.perf_counter()
         queue.enqueue_many(requests[500:])
         spent_s = time.perf_counter() - started_at
@@ -34,7 +34,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def memory(harness: Harness) -> float:
-    """What Valkey holds for data, without buffers that come and go."""
+    """Return the bytes that Valkey uses for data, without buffers of clients and of its file."""
     info = harness.client.info("memory")
     return float(info["used_memory"] - info["mem_clients_normal"] - info["mem_aof_buffer"])
 

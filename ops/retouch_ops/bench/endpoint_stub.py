@@ -1,9 +1,9 @@
 """
-The lightest endpoint, image host and webhook receiver in one process, so that its CPU does not hide the workers'.
+Endpoint, image host and webhook receiver in one process that uses as little CPU as possible.
 
-It stands in for the simulator, which really edits pictures: `python -m retouch_ops.bench.endpoint_stub LATENCY_S SIDE
-ANSWER` with the picture's side in pixels and `success` or `failed`. It prints its port. `GET /hooks?N` answers once N
-webhooks came.
+It replaces the simulator, whose edits of pictures would take CPU from the workers: `python -m
+retouch_ops.bench.endpoint_stub LATENCY_S SIDE ANSWER`, where SIDE is the picture's side in pixels and ANSWER is
+`success` or `failed`. It prints its port. `GET /hooks?N` is answered once N webhooks have arrived.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 def picture(side: int) -> bytes:
-    """A PNG of noise, always the same: three bytes a pixel, since noise does not compress."""
+    """Return a PNG of noise, always the same one: three bytes per pixel, since noise does not compress."""
     noise = random.Random(side).randbytes(side * side * 3)
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), noise).save(out, "PNG")
@@ -30,14 +30,14 @@ def picture(side: int) -> bytes:
 
 
 def answer(body: bytes, kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
-    """A whole HTTP answer."""
+    """Return the bytes of an HTTP answer."""
     head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(body))
     return head + body
 
 
 @dataclass
 class StubState:
-    """What came in so far, and who waits for more; instants are of the system-wide monotonic clock."""
+    """The requests counted so far, and the clients that wait for more; instants are of the monotonic clock."""
 
     latency_s: float
     image: bytes
@@ -48,32 +48,32 @@ class StubState:
     waiting: list[tuple[int, asyncio.Transport]] = field(default_factory=list)
 
     def count_webhook(self) -> None:
-        """Count a webhook and wake who waited for it."""
+        """Count a webhook and answer the client that waited for it."""
         self.webhooks += 1
         self.last_at = time.monotonic()
         if self.waiting and self.waiting[0][0] <= self.webhooks:
             self.send_counts(self.waiting.pop(0)[1])
 
     def send_counts(self, transport: asyncio.Transport) -> None:
-        """Answer who asked for the books."""
+        """Send the counts to a client."""
         reply = {"hooks": self.webhooks, "posts": self.posts, "last_at": self.last_at}
         transport.write(answer(json.dumps(reply).encode()))
 
 
 class Connection(asyncio.Protocol):
-    """One connection, kept open; requests come one after the other."""
+    """One keep-alive connection, without pipelining."""
 
     def __init__(self, state: StubState) -> None:
         self._state, self._data = state, b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Keep the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer a request once it is whole."""
+        """Answer a request once all of it has arrived."""
         self._data += data
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(state: StubState, kind: str) -> None:
-    """Serve until killed."""
+    """Print the port, then serve until killed."""
     server = await asyncio.get_running_loop().create_server(lambda: Connection(state), HOST, 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     reply = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}

@@ -1,4 +1,4 @@
-"""What one enqueue costs its caller when the lane is full, so that there is no message to send."""
+"""What one enqueue costs its caller if the lane is full, so that no message is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM = 50
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time single calls, one after the other."""
+    """Time single enqueues, one after the other."""
     count = 4_000 if scale == "full" else 400
     requests = iter(edits(count + WARM))
     with harness.queue() as queue:
@@ -33,7 +33,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def times_of(call: Callable[[], object], count: int, warm: int = 0) -> list[float]:
-    """Seconds that each of `count` calls took, after some that are not counted."""
+    """Return the seconds of each of `count` calls, made after `warm` calls that are not counted."""
     for _ in range(warm):
         call()
     times = []

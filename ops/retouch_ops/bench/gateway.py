@@ -1,4 +1,4 @@
-"""The HTTP gateway under load, beside a FastAPI route that does nothing, in the same run."""
+"""The HTTP gateway under load, compared with a FastAPI route that does nothing, in the same run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PICTURE = "https://example.com/in.png"
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Edits accepted one by one and in batches, and the memory that watchers of server-sent events take."""
+    """Count edits accepted one by one and in batches; measure the memory of watchers of server-sent events."""
     singles, batches, watchers = (4_000, 20, 1_000) if scale == "full" else (800, 4, 200)
     _, secret = TenantStore(connect(harness.settings())).create_key("bench", "ops")
-    # The picture is not fetched: what is measured is the gateway, not an image host.
+    # Without the capture of pictures: this measures the gateway and not an image host.
     url, child = harness.web("retouch_producer.gateway", RETOUCH_CAPTURE_INPUT="off")
     bare_url, _ = harness.web("retouch_ops.bench.baselines.bare_route")
     edit = {"prompt": PROMPT, "init_image": PICTURE, "steps": 50}
@@ -52,7 +52,7 @@ def _all_accepted(load: Load) -> Load:
 async def _memory_while_watched(
     queue: EditQueue, url: str, secret: str, watchers: int, pid: int
 ) -> tuple[float, float]:
-    """Memory in MB before and while all watch one job; every one of them must be told of its end."""
+    """Return the memory in MB before and while all watch one job; each of them must receive its last event."""
     job = next(iter(queue.jobs(tenant="bench", limit=1))).id
     before_mb, subscribed = _memory_mb(pid), asyncio.Semaphore(0)
     address = f"{url}/v1/edits/{job}/events"
@@ -62,7 +62,7 @@ async def _memory_while_watched(
     watched_mb = _memory_mb(pid)
     await asyncio.to_thread(queue.cancel, job)
     if not all(await asyncio.gather(*tasks)):
-        raise NotMeasured("some watchers were not told of the end")
+        raise NotMeasured("some watchers did not receive the last event")
     return before_mb, watched_mb
 
 

@@ -1,4 +1,4 @@
-"""What a measurement runs on: an append-only Valkey, a stub endpoint, workers; all gone at the end of the block."""
+"""The processes of a measurement: an append-only Valkey, a stub endpoint, workers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ PROMPT = "make him a woman with long hair, in the style of an old photograph"
 
 class Harness:
     """
-    The parts of one measurement, started when asked for.
+    Starts the processes of one measurement on demand, and kills them at the end of the `with` block.
 
-    A worker's log goes to a file, formatted as in production. Retouch and the tutorial's Celery use the same Valkey,
+    A worker's log goes to a file, in the format of production. Retouch and the tutorial's Celery use the same Valkey,
     one after the other.
     """
 
@@ -59,9 +59,10 @@ class Harness:
         self._folder.cleanup()
 
     def web(self, module: str, **environment: str) -> tuple[str, MeasuredChild]:
-        """Run a module that serves HTTP on the port it is told, by argument and by setting; gives its address."""
+        """Run a module that serves HTTP; return its address. It gets its port as argument and as setting."""
         port = _free_port()
         own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
+        # Settings of the shell must not change what is measured.
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
         gateway_environment = {**plain, **own, "RETOUCH_GATEWAY_PORT": str(port), **environment}
         child = self._run(
@@ -71,25 +72,25 @@ class Harness:
         return f"http://127.0.0.1:{port}", child
 
     def stub(self, *, latency_s: float = 0.0, side: int = 64, kind: str = "success") -> str:
-        """Start a stub endpoint and give its address."""
+        """Start a stub endpoint and return its address."""
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.endpoint_stub", str(latency_s), str(side), kind]
         child = self._run("stub", command)
         self._wait_until(lambda: child.log.read_text().endswith("\n"), child)
         return f"http://127.0.0.1:{child.log.read_text().strip()}"
 
     def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
-        """Settings of Retouch for this rig; what the environment says counts only where the rig says nothing."""
+        """Return settings for these processes; the environment counts only for settings that are not set here."""
         return Settings.load(**self._overrides(stub_url), **more)
 
     def queue(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> EditQueue:
-        """A client on this rig."""
+        """Return a client of this Valkey."""
         return EditQueue(settings=self.settings(stub_url, **more))
 
     def _overrides(self, stub_url: str) -> dict[str, object]:
         return {
             "redis_url": self.redis_url,
             "broker_url": "",
-            "redis_timeout_s": 10.0,  # a busy machine is no reason to give up
+            "redis_timeout_s": 10.0,  # the machine is busy on purpose
             "pix2pix_url": f"{stub_url}/edit",
             "pix2pix_fetch_url": f"{stub_url}/fetch",
             "pix2pix_key": "bench",
@@ -101,7 +102,7 @@ class Harness:
     def workers(
         self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: object
     ) -> list[MeasuredChild]:
-        """Start worker processes of Retouch with `threads` each for both lanes, ready to work."""
+        """Start worker processes of Retouch for both lanes, `threads` in each; return when they are ready."""
         self._started += 1
         settings = self.settings(stub_url, **more)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
@@ -116,7 +117,7 @@ class Harness:
         return children
 
     def tutorial_workers(self, *, processes: int, threads: int, pool: str) -> list[MeasuredChild]:
-        """Start workers of the tutorial's Celery app, ready to work."""
+        """Start workers of the tutorial's Celery app; return when they are ready."""
         self._started += 1
         names = [f"tutorial{self._started}-{number}" for number in range(processes)]
         command = [
@@ -136,7 +137,7 @@ class Harness:
         return children
 
     def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> Cost:
-        """Run the baseline without a queue to its end, in a process of its own."""
+        """Run the baseline without a queue in a process of its own; return its cost."""
         command = [
             sys.executable,
             "-P",
@@ -150,7 +151,7 @@ class Harness:
         return Cost(**json.loads(child.log.read_text()))
 
     def folder(self, name: str) -> Path:
-        """A folder of the rig."""
+        """Return a folder that is deleted at the end, made if it is not there."""
         path = self._path / name
         path.mkdir(exist_ok=True)
         return path
@@ -161,7 +162,7 @@ class Harness:
             return float(json.load(reply)["last_at"])
 
     def snapshots(self, children: Sequence[MeasuredChild]) -> list[dict[str, float]]:
-        """Ask timed workers where their CPU time went so far."""
+        """Return the CPU seconds of each section so far, for each worker that runs `worker_profile`."""
         self._started += 1
         snapshots = []
         for place, child in enumerate(children):
@@ -172,13 +173,13 @@ class Harness:
         return snapshots
 
     def stop(self, children: Sequence[MeasuredChild]) -> None:
-        """Stop some parts before the end, so that they do not disturb what follows."""
+        """Stop some processes before the end, so that they do not disturb the next step."""
         for child in children:
             child.stop()
             self._children.remove(child)
 
     def flower(self, settings: Settings) -> MeasuredChild:
-        """Start Flower on this rig's broker."""
+        """Start Flower on this broker."""
         own = {"RETOUCH_REDIS_URL": settings.redis_url, "RETOUCH_FLOWER_PORT": "0"}
         child = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
         self._wait_until(lambda: bool(self.client.pubsub_numpat()), child)
@@ -201,7 +202,7 @@ class Harness:
 
 
 def edits(count: int, stub_url: str = "https://example.com") -> list[Edit]:
-    """Edits that differ in their prompt, as a producer would make them."""
+    """Make edits that differ in their prompts."""
     url = f"{stub_url}/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
     return [Edit(prompt=f"{PROMPT} {number}", init_image=url, steps=50) for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""How often two idle workers talk to Redis, without and with Flower watching."""
+"""How many commands two idle workers send to Redis, with and without Flower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTLE_S = 3.0
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Commands that Redis counted, those inside scripts too, over some seconds in which nothing happens."""
+    """Return the commands per second that Redis counted while nothing happened, including those inside scripts."""
     window_s = 10.0 if scale == "full" else 1.5
     settle_s = SETTLE_S if scale == "full" else 0.5
     stub = harness.stub()
@@ -36,4 +36,4 @@ def _rate(harness: Harness, window_s: float, settle_s: float) -> float:
     before = harness.client.info("stats")["total_commands_processed"]
     time.sleep(window_s)
     after = harness.client.info("stats")["total_commands_processed"]
-    return float(after - before - 1) / window_s
+    return float(after - before - 1) / window_s  # one of them is the INFO that asked for `after`

@@ -1,4 +1,4 @@
-"""From enqueue to the webhook's arrival, when nothing else is going on and the endpoint takes no time."""
+"""The time from an enqueue to the arrival of its webhook, on an idle machine with an endpoint that takes no time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM, PAUSE_S = 10, 0.02
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """One job at a time, with a pause in between; a picture of 64 x 64."""
+    """Time one job after the other, with pauses between them; the picture is 64 x 64."""
     count = 400 if scale == "full" else 40
     ours = _retouch(harness, count)
     harness.say("no queue")

@@ -1,4 +1,4 @@
-"""Hundreds of slow calls at once on two worker processes: wall time beside the ideal, and memory."""
+"""Hundreds of slow calls at once on two worker processes: wall time compared with the ideal, and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Burst:
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Three waves of calls; the ideal is three times the latency, from the first enqueue to the last webhook."""
+    """Time three waves of calls, from the first enqueue to the last webhook; the ideal is three latencies."""
     at_once, latency_s = (500, 4.6) if scale == "full" else (60, 0.5)
     jobs, ideal_s = at_once * WAVES, latency_s * WAVES
     ours = _retouch(harness, jobs, at_once, latency_s)

@@ -1,4 +1,4 @@
-"""What thousands of waiting retries cost the workers: nothing, for the waits are in the store's timetable."""
+"""How much memory thousands of waiting retries take in the workers. Retouch keeps them in the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BROKER_LISTS = ("rt:broker:edits", "rt:broker:deliveries", "rt:broker:unacked")
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Each job's first attempt fails and the second is an hour away; the tutorial waits by countdown."""
+    """Let each job's first attempt fail, with the second one an hour later; the tutorial waits by countdown."""
     count, warm = (10_000, 1_000) if scale == "full" else (300, 100)
     ours, left = _retouch(harness, count, warm)
     harness.say("the tutorial's Celery")

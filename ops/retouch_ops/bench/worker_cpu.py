@@ -1,4 +1,4 @@
-"""CPU of the workers for each job with all guarantees on, and where it goes."""
+"""The CPU time that workers use per job, with all guarantees on, and the parts that it goes to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROCESSES, THREADS, LATENCY_S, SIDE = 2, 40, 0.3, 183
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """CPU-seconds for 1,000 jobs, which is milliseconds for one; the check of the picture is counted apart."""
+    """Measure CPU seconds for 1,000 jobs; the check of the picture has a row of its own."""
     jobs = 1_000 if scale == "full" else 150
     ours, sections = _retouch(harness, jobs)
     harness.say("no queue")
@@ -38,7 +38,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def check_cpu_s() -> float:
-    """CPU seconds of one check of the picture."""
+    """Return the CPU seconds of one check of the picture, the median of 30."""
     data, times = picture(SIDE), []
     for _ in range(30):
         started_at = time.thread_time()
@@ -93,9 +93,9 @@ def _tutorial(harness: Harness, jobs: int, pool: str, threads: int) -> float:
 def _cpu_during(
     harness: Harness, stub: str, workers: Sequence[MeasuredChild], webhooks: int, enqueue: Callable[[], object]
 ) -> float:
-    """CPU seconds of the workers from the first enqueue until a moment after the last webhook."""
+    """Return the CPU seconds of the workers from the first enqueue until just after the last webhook."""
     before = sum(worker.cpu_s() for worker in workers)
     enqueue()
     harness.wait_for_webhooks(stub, webhooks)
-    time.sleep(0.2)  # the last delivery is settled
+    time.sleep(0.2)  # until the last delivery is settled, too
     return sum(worker.cpu_s() for worker in workers) - before

@@ -1,9 +1,9 @@
 """
-A worker process that knows where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
+A worker process that measures where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
 CONCURRENCY`.
 
-The calls at the seams of an attempt are timed by their thread's CPU clock. Each path read from standard input gets a
-snapshot in JSON: seconds for each section, and what is left to Celery.
+The calls that an attempt makes are timed by the CPU clock of their thread. For each path that is read from standard
+input, a snapshot is written there as JSON: CPU seconds of each section and of the rest.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _lock = threading.Lock()
 
 
 class TimedLog:
-    """A logger whose lines are timed."""
+    """A logger that times its `info` lines."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -84,7 +84,7 @@ def timed(section: str, call: Callable[P, Value]) -> Callable[P, Value]:
 
 
 def install() -> None:
-    """Time all sections, and write a snapshot for each path that comes in."""
+    """Wrap the calls of all sections, and start the thread that writes snapshots."""
     for section, calls in SECTIONS.items():
         for owner, call in calls:
             setattr(owner, call.__name__, timed(section, call))
@@ -102,7 +102,7 @@ def _answer_snapshots() -> None:
 
 
 def snapshot() -> dict[str, float]:
-    """CPU seconds so far for each section; the main thread consumes, what else the threads do is Celery's and ours."""
+    """Return the CPU seconds so far: of each section, of the main thread, and the rest of the task threads."""
     with _lock:
         sections = dict(_spent_s)
     main_thread = threading.main_thread().ident

@@ -1,5 +1,5 @@
 """
-What stands between a POST and its work: form, key, fields, spam filter, cap and refusing faults, in this order.
+The checks that a POST passes before its work begins: form, key, fields, spam filter, cap, faults, in this order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from retouch_ops.simulator.validation import EditRequest, validate
 
 
 class PostRefused(Exception):
-    """A request that is answered with an error and never runs; `body` replaces the usual words of the reason."""
+    """A request is answered with an error and never runs; `body` replaces the usual answer of this reason."""
 
     def __init__(self, reason: str, body: dict[str, object] | None = None) -> None:
         self.reason, self.body = reason, body
@@ -26,7 +26,7 @@ class PostRefused(Exception):
 
 @dataclass(frozen=True)
 class AdmittedPost:
-    """One admitted POST: whose it is (a hash of the key), what it wants, what goes wrong with it."""
+    """One admitted POST: its owner (a hash of the key), its edit, its names in the books, and its fault."""
 
     owner: str
     edit: EditRequest
@@ -35,12 +35,12 @@ class AdmittedPost:
 
     @property
     def spam_key(self) -> str:
-        """The name under which the spam filter knows the body."""
+        """The name of owner and body in the spam filter."""
         return self.owner + self.identity.body
 
 
 async def body_of(request: Request) -> dict[str, object]:
-    """Return the JSON object of a request, empty when it is none or not sent as JSON."""
+    """Return the JSON object of a request, or an empty one if the body is no object or not sent as JSON."""
     if "json" not in request.headers.get("content-type", ""):
         return {}
     try:
@@ -51,17 +51,17 @@ async def body_of(request: Request) -> dict[str, object]:
 
 
 def base_url(request: Request, state: SimulatorState) -> str:
-    """Return what links to this simulator start with."""
+    """Return the start of links to this simulator."""
     return (state.config.public_url or str(request.base_url)).rstrip("/")
 
 
 def is_v6(request: Request) -> bool:
-    """Return whether the caller used a path of v6, whose answers have another shape."""
+    """Return True if the caller used a path of v6, whose answers have another shape."""
     return request.url.path.startswith("/api/v6/")
 
 
 def admit(state: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
-    """Return the request with the fault it shall have; raises `PostRefused`."""
+    """Return the admitted request and its fault; raise `PostRefused` if a check or a fault refuses it."""
     if not body:
         raise PostRefused("invalid_request")
     if not state.accepts(body.get("key")):

@@ -1,5 +1,5 @@
 """
-The simulator as a Starlette application: every route, and the header that says what it is.
+The simulator as a Starlette application: its routes, and the header that identifies it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Handler = Callable[[SimulatorState, Request], Awaitable[Response]]
 
 
 class _SimulatorHeader:
-    """Puts the simulator's header on every answer."""
+    """Adds the simulator's header to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,9 +42,9 @@ class _SimulatorHeader:
 
 def make_simulator(config: SimulatorConfig) -> Starlette:
     """
-    Return a simulator with its own state, to be run by one process.
+    Return a simulator with its own state; run it in one process.
 
-    The faults that break the connection need `retouch_ops.simulator.server.serve`; under another server they raise.
+    Faults that break the connection need `retouch_ops.simulator.server.serve`. Under any other server they raise.
     """
     state = SimulatorState(config)
 

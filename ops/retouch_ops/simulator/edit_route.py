@@ -1,8 +1,8 @@
 """
 One POST of an edit, from its admission to its answer.
 
-It is in flight from its admission until its work is done, whether or not its client is still there. The charge falls
-when its picture is read, before the latency passes, unless its fault is of a stage that the endpoint does not bill.
+A POST is in flight from its admission until its work is done, even if its client leaves. It is charged when its
+picture has been read, before the latency passes, unless the endpoint does not bill the stage of its fault.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def post(state: SimulatorState, request: Request) -> Response:
 
 
 def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Response:
-    """Return the proper answer, or what the fault makes of it on its way."""
+    """Return the ordinary answer, or what the fault turns it into."""
     if kind == "drip":
         return Drip(ordinary, config.drip_bytes_per_s)
     if kind == "reset_after_work":
@@ -60,7 +60,7 @@ def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Respons
 
 
 async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line: Line) -> Generation:
-    """Do the work; the place in flight is left when it is done, which for processing is after the answer."""
+    """Do the work. The place in flight is left at its end, which for processing is after the answer."""
     place, after_s = books.enter(admitted.owner), 0.0
     state.spam_filter.accept(admitted.spam_key)
     started_at = time.monotonic()
@@ -77,6 +77,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
         state.spam_filter.forget(admitted.spam_key)
         raise
     finally:
+        # Also if the client has left: the endpoint goes on working on a request that nobody waits for.
         if after_s:
             asyncio.get_running_loop().call_later(after_s, place.leave)
         else:
@@ -84,7 +85,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
 
 
 async def _generate(state: SimulatorState, admitted: AdmittedPost) -> Generation:
-    """Read and edit the picture; raises `PostRefused` when it cannot be read."""
+    """Read and edit the picture; raise `PostRefused` if it cannot be read."""
     edit, fault = admitted.edit, admitted.fault
     plan = Plan.of(without_token(edit.prompt), edit.image_guidance_scale, edit.steps, edit.guidance_scale)
     try:
@@ -122,7 +123,7 @@ def _keep_generation(state: SimulatorState, generation: Generation, started_at: 
 
 
 def _ordinary_answer(generation: Generation, base: str, as_list: bool) -> Response:
-    """Return the answer that the endpoint would give without accidents."""
+    """Return the answer that the endpoint would send without a fault."""
     kind, links = generation.kind, [base + path for path in generation.paths]
     as_list = as_list or kind == "list_output"
     if kind == "processing_no_id":
@@ -144,7 +145,7 @@ def _refusal(refused: PostRefused, config: SimulatorConfig) -> Response:
 
 
 def _answer_name(kind: str) -> str:
-    """Return what the books call an answer: the faults that end in an ordinary one are not told apart."""
+    """Return the name of an answer in the books; faults that end in an ordinary answer share its name."""
     if kind in _LATER or kind in _STUCK:
         return "processing"
     return "success" if kind in ("success", "list_output") else kind

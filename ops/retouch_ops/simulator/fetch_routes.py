@@ -1,5 +1,5 @@
 """
-What costs nothing: the fetch of a processing request, and the output links.
+The routes that cost nothing: the fetch of a processing request, and the output links.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from retouch_ops.simulator.state import SimulatorState
 
 
 async def fetch(state: SimulatorState, request: Request) -> Response:
-    """Answer one look at a processing request."""
+    """Answer one fetch of a processing request."""
     body = await body_of(request)
     state.books.fetches += 1
     if not state.accepts(body.get("key")):

@@ -1,5 +1,5 @@
 """
-The simulator's page: what it is, its settings, books, latest requests, and the control calls as curl commands.
+The simulator's index page: settings, books, latest requests, and the control calls as curl commands.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _STYLE = (
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}a{color:#8bf}}"
 )
 _ABOUT = """
-<p>A stand-in for the pix2pix endpoint, for development and for your own tests: it speaks the same contract,
-edits pictures with simple filters, counts what would have been charged, and fails on request.</p>
+<p>A simulator of the pix2pix endpoint, for development and for your own tests: it has the same contract, edits
+pictures with simple filters, counts what would have been charged, and fails on request.</p>
 <p>Edits: <code>POST {url}/api/v5/pix2pix</code>. A picture to start with:
 <a href="/samples/portrait.jpg">/samples/portrait.jpg</a>.</p>
 """

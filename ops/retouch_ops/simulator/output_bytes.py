@@ -1,7 +1,7 @@
 """
-Bytes in, bytes out: what stands behind an output link, for each output kind.
+The bytes that an output link serves, for each output kind.
 
-Edits and the odd outputs are cached, because tests ask for the same few again and again.
+Outputs that are no edits are cached, because tests read the same few many times.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What one link serves; `mark` makes it differ from the same edit made for another request."""
+    """The content of one link; `mark` makes it differ from the same edit of another request."""
 
     content: bytes
     media_type: str = "image/png"
@@ -48,7 +48,7 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
     """
     Edit a picture and return it as a PNG of at most `LONGEST_SIDE` pixels a side.
 
-    Raises `UnreadableImage` when the bytes are not a picture, or one with too many pixels.
+    Raises `UnreadableImage` if the bytes are no picture, or one with too many pixels.
     """
     picture = _open(source)
     stream = io.BytesIO()
@@ -57,7 +57,7 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
 
 
 def output_of(kind: OutputKind, edited: bytes, source: bytes, mark: str) -> Output:
-    """Return what a link of this kind serves; `edited` is a PNG, `source` the bytes of init_image."""
+    """Return the output of this kind; `edited` is a PNG, `source` the bytes of init_image."""
     if kind == "png":
         return Output(edited, mark=mark)
     if kind == "truncated":

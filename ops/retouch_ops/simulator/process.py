@@ -27,10 +27,10 @@ Json = dict[str, Any]
 
 class Simulator:
     """
-    Runs from `with` to the end of the block, on a free port of 127.0.0.1, and never outlives this process.
+    A simulator that runs for the length of a `with` block, on a free port of 127.0.0.1. It never outlives this process.
 
-    Keyword arguments are settings of `SimulatorConfig`. The control calls raise `ValueError` with the simulator's own
-    words when one is wrong.
+    Keyword arguments are settings of `SimulatorConfig`. A wrong control call raises `ValueError` with the simulator's
+    message.
     """
 
     def __init__(self, *, port: int = 0, **settings: object) -> None:
@@ -41,7 +41,7 @@ class Simulator:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start the process and wait for its ready line; raises `RuntimeError` when it does not start."""
+        """Start the process and wait until it listens; raise `RuntimeError` if it does not start."""
         pairs = [f"--set={name}={json.dumps(value)}" for name, value in self._settings.items()]
         command = [
             sys.executable,
@@ -69,7 +69,7 @@ class Simulator:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the process at once, open connections included; does nothing when it is not running."""
+        """Stop the process at once, with its open connections; do nothing if it is not running."""
         self._session.close()
         process, self._process = self._process, None
         if process is None:
@@ -79,21 +79,21 @@ class Simulator:
 
     @property
     def pix2pix_url(self) -> str:
-        """Where an edit is POSTed."""
+        """The address to POST edits to."""
         return f"{self.url}/api/v5/pix2pix"
 
     @property
     def fetch_url(self) -> str:
-        """What a processing request's id is appended to."""
+        """The address of fetches, without the id."""
         return f"{self.url}/api/v3/fetch"
 
     @property
     def portrait_url(self) -> str:
-        """A photograph that can serve as init_image."""
+        """The address of a photograph that can be used as init_image."""
         return f"{self.url}/samples/portrait.jpg"
 
     def books(self, *, totals: bool = False) -> Json:
-        """Return the books since the last reset; `totals` leaves the entries out, for frequent looks."""
+        """Return the books since the last reset; with `totals` without their entries, for frequent calls."""
         return self._call("GET", f"/control/books{'?totals=1' if totals else ''}")
 
     def faults(self, **call: object) -> Json:
@@ -105,7 +105,7 @@ class Simulator:
         return self._call("POST", "/control/settings", changes)
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """Start new books and forget faults and links; settings go back to the first ones unless kept."""
+        """Start new books, and drop faults and links; settings go back to the first ones unless `keep_settings`."""
         self._call("POST", "/control/reset", {"keep_settings": keep_settings})
 
     def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> Json:

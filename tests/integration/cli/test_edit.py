@@ -146,7 +146,7 @@ def test_a_failed_edit_says_where_to_read_on(
     (job,) = queue.jobs(limit=1)
     assert ended.code == 1
     assert f"retouch: job {job.id} failed: no_credits: Insufficient credits" in ended.err
-    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. Its story: retouch job {job.id}\n")
+    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. What happened: retouch job {job.id}\n")
 
 
 def test_a_full_disk_loses_no_image(

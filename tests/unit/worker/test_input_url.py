@@ -47,7 +47,7 @@ def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
     """The first refusal says that our copy is next; the second, of the copy, that our own address is closed."""
     first, second = judged(blobs), judged(blobs, SECOND)
     assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
-    assert first.message == "Unable to fetch image from provided URL; it is asked again with the link of our copy"
+    assert first.message == "Unable to fetch image from provided URL; the next attempt sends the link of our copy"
     assert "RETOUCH_PUBLIC_URL" in second.message
 
 

@@ -1,8 +1,8 @@
 """
 What an answer of the endpoint means: the classification of `docs/endpoint.md`, as pure functions.
 
-Failure policy: an answer is `refused` or `failed` (not charged) only where the endpoint says so in JSON or by a status
-that proves it did nothing. Everything else after sending is `unknown`: it may have cost money.
+Failure policy: an answer is `refused` or `failed` (not charged) only if the endpoint says so in JSON, or by a status
+that proves that it did nothing. Every other answer to a request that was sent is `unknown`: it may have cost money.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from retouch.egress.http import Answer, Trouble
 from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
 
 PostOutcome = Ready | Processing | Refused | Busy | Failed | Unknown
-"""What a POST can come to."""
+"""The outcomes of a POST."""
 
 SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
@@ -39,7 +39,7 @@ _CODES_BY_PHRASE = (
 
 
 def charge_kind(outcome: PostOutcome) -> str:
-    """Name the class of a POST's outcome, as the record of charges holds it."""
+    """Return the class of a POST's outcome, as the record of its charge holds it."""
     match outcome:
         case Ready():
             return "succeeded"
@@ -55,10 +55,10 @@ def charge_kind(outcome: PostOutcome) -> str:
 
 def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
     """
-    Say what an answer tells about the endpoint, for the breaker and the learnt limit.
+    Return the endpoint's health as an answer shows it, for the breaker and the learnt limit.
 
-    `ok`: it took the request; `full`: its queue is full; `alive`: it answered in its own words; `down`: a proxy
-    answered for it, it said 5xx, or nobody answered at all.
+    `ok`: it accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the request.
+    `down`: it answered 5xx, a proxy answered in its place, or nothing answered.
     """
     if isinstance(outcome, Busy) and outcome.code == "queue_full":
         return "full"
@@ -70,10 +70,10 @@ def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
 
 def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> PostOutcome:
     """
-    Say what a POST came to.
+    Return the outcome of a POST.
 
-    `fetch_url` is where a job is looked up when the answer names only its id; the spam filter's refusal is waited out
-    for `spam_filter_s`, unless it says for how long.
+    `fetch_url` is the address to poll, without the id, for an answer that holds an id and no link. `spam_filter_s` is
+    the wait after a refusal of the spam filter that names no wait.
     """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
@@ -83,7 +83,7 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     status = str(reply.get("status", "")).lower()
     if status == "success" and (outputs := _outputs(reply)):
         return _ready(outputs, _identity(reply), reply)
-    if status in ("success", "processing"):
+    if status in ("success", "processing"):  # a success without an output is polled, as a processing one is
         return _processing(reply, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
     if status == "failed":
         return Failed(_text(reply) or "the endpoint said failed")
@@ -94,9 +94,10 @@ def classify_poll(
     answer: Answer | Trouble, checkpoint: Processing, age_s: float
 ) -> Ready | Processing | Failed | GenerationLost:
     """
-    Say what a look at a processing job came to; `age_s` is the time since its POST.
+    Return the outcome of a poll; `age_s` is the time since the POST.
 
-    Looking costs nothing, so whatever is not an answer about the job means: look again.
+    A poll costs nothing, so an answer that says nothing about the request leads to another poll: the checkpoint is
+    returned unchanged.
     """
     reply = _json_object(answer.body) if isinstance(answer, Answer) else None
     if reply is None:
@@ -123,11 +124,11 @@ def _classify_trouble(trouble: Trouble) -> Refused | Busy | Unknown:
 
 
 def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
-    """An answer that is not a JSON object: a proxy's page, or nothing."""
+    """Classify an answer that is not a JSON object: the page of a proxy, or an empty body."""
     if answer.status == 429:
         return Busy("queue_full", "the endpoint said 429", _retry_after(answer, {}, QUEUE_FULL_S))
     if answer.status in _REFUSING:
-        return Refused(_REFUSING[answer.status], f"the endpoint said {answer.status}, without words")
+        return Refused(_REFUSING[answer.status], f"the endpoint said {answer.status}, without a JSON body")
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
@@ -159,9 +160,10 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
-    Return the URLs of each image that an answer names, best first: `output`, `proxy_links`, `future_links`.
+    Return the URLs of each image that an answer names, in the order to try them: `output`, proxy and future links.
 
-    In lists, what stands at one place leads to one image; an `output` that is one link has all others as fallbacks.
+    If `output` is a list, the links at one index of the three lists lead to the same image. If it is a single link,
+    there is one image, and all other links are fallbacks for it.
     """
     links_by_field = [_links(reply.get(name)) for name in ("output", "proxy_links", "future_links")]
     if isinstance(reply.get("output"), str) and any(links_by_field[0]):
@@ -171,7 +173,7 @@ def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 
 def _links(value: object) -> list[str]:
-    """Read a link or a list of links; what is none keeps its place as ""."""
+    """Return a link, or a list of links, as a list; an item that is not a link becomes "", so that indexes stay."""
     links = value if isinstance(value, list) else [value]
     return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
 
@@ -203,7 +205,7 @@ def _processing(reply: Mapping[str, object], fetch_url: str) -> Processing | Rea
 
 
 def _text(reply: Mapping[str, object]) -> str:
-    """Give the endpoint's own words: message or messege, a string or fields with lists, then its tip."""
+    """Return the endpoint's message and tip as one text; its message is a string, or lists of faults by field."""
     message = reply.get("message") or reply.get("messege") or ""
     if isinstance(message, dict):
         message = "; ".join(f"{field}: {_joined(faults)}" for field, faults in message.items())
@@ -226,7 +228,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _retry_after(answer: Answer, reply: Mapping[str, object], default_s: float) -> float:
-    """Give the wait that the endpoint asks for, in its body or header, clamped; else the default."""
+    """Return the wait in seconds that the body or the header asks for, within bounds; else the default."""
     wait_s = _seconds(reply.get("retry_after"))
     wait_s = _seconds(answer.headers.get("Retry-After")) if wait_s is None else wait_s
     return default_s if wait_s is None else min(max(wait_s, 1.0), RETRY_AFTER_MOST_S)

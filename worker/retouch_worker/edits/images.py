@@ -1,8 +1,8 @@
 """
-The images of a paid answer: each is downloaded, checked and kept, one after the other, whatever becomes of the others.
+The images of a paid answer: each is downloaded, checked and stored, whether or not the others can be had.
 
-Of several, each that is kept goes on record before the next is asked for, so that a worker that dies between two of
-them costs nothing and loses nothing.
+Each stored image goes on record before the next one is downloaded, so a worker that dies between two of them loses
+nothing and costs nothing.
 """
 
 from __future__ import annotations
@@ -19,26 +19,30 @@ from retouch_worker.edits.context import EditTools
 from retouch_worker.logs import log
 
 EARLY_READS = 5
-"""Downloads, half a minute, before a picture is kept that comes with a status of failure: until then it comes early."""
+"""
+Downloads, over half a minute, before a picture is kept that comes with a status of failure.
+
+Until then it may be a placeholder for an output that is not ready.
+"""
 
 OUTPUT_LIMITS = ImageLimits(max_scan_megapixels=4 * ImageLimits().max_scan_megapixels)
-"""An output is paid: more work is taken on for it than for what tenants send, but not any amount."""
+"""An output was paid for, so more decoding is spent on it than on a tenant's picture, within a bound."""
 _BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
 
 Brought = Mapping[int, Image | None]
-"""What became of images, by their place in the answer: kept, or None for one that we do not keep."""
+"""The images handled so far, by their index in the answer: stored, or None for one that was rejected."""
 
 
 def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
     """
-    Bring the images home: of each, the first link that yields an acceptable picture is checked and stored.
+    Download and store the images: of each, the picture of the first link that yields an acceptable one.
 
-    Failure policy: the job has its images once each one is kept or is known to be none that we keep. While one may
-    still come, the outcome is `ImageUnavailable`, with the others in it.
+    Failure policy: the job succeeds once each image is stored or rejected. While one may still become available, the
+    outcome is `ImageUnavailable`, which holds the others.
     """
     brought: dict[int, Image | None] = _already_stored(ready, tools)
     unavailable: list[ImageUnavailable] = []
-    outcome: Outcome = ImageRejected("none of the images is one that we keep")
+    outcome: Outcome = ImageRejected("every image of the answer was rejected")
     for place, urls in enumerate(ready.outputs):
         if place in brought:
             continue
@@ -47,17 +51,18 @@ def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
             unavailable.append(outcome)
             continue
         brought[place] = outcome.image if isinstance(outcome, Stored) else None
+        # A single image goes on record with the settlement, so it costs no call here.
         if ready.more and not _record_progress(claim, ready, brought, place, tools):
             return Stale()
     images = _in_order(ready, brought)
     if unavailable:
-        # Our own store goes first: while it is out of order, waiting costs none of the tries.
+        # A failure of our own store comes first: waiting for it does not use up the download tries.
         return replace(next((one for one in unavailable if one.our_store_failed), unavailable[0]), images=images)
     return Stored(images[0], images[1:]) if images else outcome
 
 
 def _already_stored(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
-    """Return what earlier attempts brought home; a replay may come when retention has taken an image meanwhile."""
+    """Return the images of earlier attempts, without those that retention has deleted before a replay."""
     try:
         return {place: one for place, one in ready.brought if one is None or tools.blobs.exists(one.name)}
     except BlobError:
@@ -65,14 +70,14 @@ def _already_stored(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
 
 
 def _record_progress(claim: Claim, ready: Ready, brought: Brought, place: int, tools: EditTools) -> bool:
-    """Put on record what is at home by now; False if the lease was lost."""
+    """Put the images handled so far on record; return False if the lease was lost."""
     image = brought[place]
     progress = replace(ready, brought=tuple(sorted(brought.items())))
     return tools.jobs.note_brought(claim, progress, image.name if image else "")
 
 
 def _in_order(ready: Ready, brought: Brought) -> tuple[Image, ...]:
-    """Return the kept images in order; the first carries a warning for each one that is missing."""
+    """Return the stored images in order; the first one gets a warning for each image that is missing."""
     gaps = [f"output_missing:{place}" for place in range(len(ready.outputs)) if not brought.get(place)]
     if ready.beyond:
         gaps.append(f"outputs_beyond_{OUTPUTS_MOST}:{ready.beyond}")
@@ -113,7 +118,7 @@ def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outco
 
 
 def _warnings(picture: ValidImage, claim: Claim, ready: Ready, bad_status: bool) -> tuple[str, ...]:
-    # Our own links and names hold the hash of what they lead to.
+    # Links to our own blobs, and their names, contain the hash of the bytes.
     same_as_input = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
     causes = (
         ("flagged", ready.flagged),

@@ -1,7 +1,7 @@
 """
-The endpoint's own words, as they may be shown: they go into errors, logs, events and messages of callbacks.
+Removes secrets from the endpoint's texts, which go into errors, logs, events and webhooks.
 
-Judged on what was decoded, since a key or an address is spelt in many ways in JSON, and before anything is on record.
+It works on decoded values, since JSON can spell a key or an address in many ways, and before anything is on record.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Outcome = TypeVar("Outcome", bound=_Dataclass)
 
 def redacted(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
     """
-    Give an outcome without the key anywhere, and its message without the edit's own addresses and prompt.
+    Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
-    An address goes if its host is one that the edit names, however it was cut or escaped. A prompt of one word stays:
-    it may be any word of the endpoint's.
+    An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
+    the endpoint may use the same word itself.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:

@@ -2,8 +2,8 @@
 The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
 THREADS`.
 
-One tuned `requests` session a thread, the picture written as durably as Retouch writes it, a signed webhook. Nothing is
-remembered, limited, retried or checked. It prints seconds of wall and CPU, each job's latency and its memory, as JSON.
+Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, webhooks are signed.
+Nothing is recorded, limited, retried or checked. It prints a `Cost` as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import requests
 
 @dataclass(frozen=True)
 class Cost:
-    """What all jobs together took: seconds of wall and CPU, peak memory in bytes, and the seconds of each job."""
+    """The cost of all jobs: seconds of wall time and CPU, peak memory in bytes, and the seconds of each job."""
 
     wall_s: float
     cpu_s: float
@@ -34,7 +34,7 @@ class Cost:
 
 
 def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
-    """POST the edit, GET the picture, write it, POST the signed webhook."""
+    """POST the edit, download the picture, write it, POST the signed webhook."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
     reply = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
     image = session.get(reply["output"], timeout=60).content
@@ -57,7 +57,7 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
 
 
 def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
-    """Do all jobs and give what they cost, without the CPU of starting up."""
+    """Do all jobs and return their cost, without that of starting up."""
     numbers = itertools.count()
     latencies: list[float] = []
 
