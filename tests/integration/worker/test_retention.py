@@ -34,7 +34,7 @@ def retention(client: Any, blobs: BlobStore) -> Retention:
 
 
 def aged(folder: Path, name: str) -> str:
-    """Give a blob the time of two hours ago."""
+    """Set the time of a blob to two hours ago."""
     before = time.time() - 7200
     os.utime(folder / name, (before, before))
     return name
