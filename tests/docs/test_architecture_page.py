@@ -1,4 +1,4 @@
-"""What `docs/architecture.md` says can be counted is what the code has."""
+"""`docs/architecture.md` agrees with the code wherever it names states, packages and numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = DOCS / "architecture.md"
 
 
 def test_every_state_has_its_row() -> None:
-    """The state tables name each state of a job and of a delivery, in the order of their lives."""
+    """The state tables name each state of a job and of a delivery, in their order."""
     assert [row["state"] for row in table(PAGE, "state")] == list(JobState)
     assert [row["delivery"] for row in table(PAGE, "delivery")] == list(DeliveryState)
     final = {row["state"] for row in table(PAGE, "state") if row["meaning"].startswith("final")}
@@ -29,7 +29,7 @@ def test_every_package_has_its_row() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    """Numbers that the page names are the constants, so that a changed one is noticed."""
+    """Numbers on the page equal the constants, so that a changed constant fails here."""
     page = " ".join(PAGE.read_text().split())
     slots = (ROOT / "retouch/store/lua/modules/slots.lua").read_text()
     target_health = (ROOT / "retouch/store/lua/modules/target_health.lua").read_text()

@@ -1,4 +1,4 @@
-"""Every command in a console block of README and docs exists, with the options that it is given."""
+"""Every command in a console block of README and docs exists, with its options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONSOLE = [(block, words) for page in PAGES for block in blocks(page, "console")
 
 
 def fault(words: list[str]) -> str | None:
-    """What is wrong with a command line, or None."""
+    """Return what is wrong with a command line, or None."""
     while words and (found := ENVIRONMENT.match(words[0])):
         if wrong := fault_of_variable(found[1]):
             return wrong
@@ -76,7 +76,7 @@ def fault_of_compose(words: list[str]) -> str | None:
 
 @pytest.mark.parametrize(("block", "words"), CONSOLE, ids=lambda value: str(value)[:60])
 def test_each_command_exists(block: Block, words: list[str]) -> None:
-    """A command of ours, a make target or a compose service that a page tells to type is there."""
+    """Every command, make target and compose service in a console block exists."""
     assert fault(words) is None, f"{block}: {' '.join(words)}: {fault(words)}"
 
 
@@ -95,13 +95,13 @@ def test_the_check_can_fail() -> None:
 
 
 def test_every_console_block_shows_a_command() -> None:
-    """A block of output alone is no console block: it would be checked by nobody."""
+    """Every console block has a command line: output alone could not be checked."""
     silent = [str(block) for page in PAGES for block in blocks(page, "console") if not commands(block)]
     assert silent == []
 
 
 def test_no_block_is_of_an_unknown_language() -> None:
-    """Each fenced block says what it is, so that what can be checked is."""
+    """Each fenced block names a known language, so that it can be checked."""
     known = {"python", "console", "text", "json", "ini", "http", "javascript", "php", "yaml"}
     opening = re.compile(r"^```(\w*)$", re.MULTILINE)
     opened = {(page.name, word) for page in PAGES for word in opening.findall(page.read_text())[::2]}
@@ -109,5 +109,5 @@ def test_no_block_is_of_an_unknown_language() -> None:
 
 
 def test_every_yaml_block_is_yaml() -> None:
-    """What is to be copied into another program's configuration can be read by it."""
+    """Every YAML block can be parsed."""
     assert [yaml.safe_load(block.code) for page in PAGES for block in blocks(page, "yaml")]

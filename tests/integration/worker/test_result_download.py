@@ -1,4 +1,4 @@
-"""Bringing a paid image home over links that mislead: real downloads, and what each attempt at them comes to."""
+"""Downloading a paid image from unreliable links: real downloads, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.lane_kit import LaneKit
 
 @pytest.fixture
 def tools(tmp_path: Path, client: Any) -> EditTools:
-    """What a download needs; no broker."""
+    """The tools of a download, without a broker."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
     endpoint, jobs = Endpoint(settings, connections=2), JobStore(client, retention_s=3_600.0)
@@ -42,7 +42,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """A claim of a job whose paid image was looked for so many times."""
+    """Return a claim of a job whose paid image was downloaded that many times."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
@@ -50,7 +50,7 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 
 
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tools: EditTools, picture: bytes) -> None:
-    """A host's picture for what is not there yet is asked for again; one that stays is kept with a warning."""
+    """A host's placeholder for a missing picture is downloaded again; one that stays is kept with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
         early = store_images(claim_after(kit, EARLY_READS - 1), ready, tools)
@@ -71,7 +71,7 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tool
 def test_a_link_that_breaks_every_rule_leaves_the_others(
     kit: LaneKit, tools: EditTools, picture: bytes, first: bytes
 ) -> None:
-    """A redirect to no URL, or chunks of less than nothing, are the first link's fault: the second one is taken."""
+    """A redirect to no URL, or a chunk of negative length, fails the first link alone: the second one is read."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
         kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
     assert isinstance(kept, Stored)
@@ -79,7 +79,7 @@ def test_a_link_that_breaks_every_rule_leaves_the_others(
 
 
 class Host:
-    """Serves pictures by path; `gone` names paths that answer 404, and `asked` lists what was asked for."""
+    """Serves pictures by path; `gone` has paths that answer 404, and `asked` lists the requested paths."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -95,7 +95,7 @@ class Host:
 
 
 def png(shade: int) -> bytes:
-    """A picture that differs from those of other shades."""
+    """Return a picture that differs from those of other shades."""
     out = io.BytesIO()
     Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
     return out.getvalue()
@@ -110,7 +110,7 @@ def follows(outcome: Any, claim: Claim) -> Any:
 
 
 def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None:
-    """Three images, the second from its fallback: all are kept in order, and on record one after the other."""
+    """Three images, the second from its fallback: all are kept in order, and recorded one after the other."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -138,7 +138,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
 
 
 def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditTools) -> None:
-    """The others are kept meanwhile and not read again; the job has its images once the last one came."""
+    """The others are kept meanwhile and not read again; the job ends when the last one came."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -165,7 +165,7 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
 
 
 def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools: EditTools) -> None:
-    """After the last try, or at once where it is none that we keep, the job succeeds with the others and a warning."""
+    """After the last try, or at once if it is rejected, the job succeeds with the other images and a warning."""
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
     with RawServer(host) as server:
@@ -180,7 +180,7 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools:
 
 
 def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) -> None:
-    """Several that are all none that we keep are a rejected result; several that never come are lost."""
+    """If every image is rejected the result is rejected; if none ever comes it is lost."""
     host = Host()
     host.gone = {"/c.png", "/d.png"}
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
@@ -194,7 +194,7 @@ def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) ->
 
 
 def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> None:
-    """The record says how many images the answer had, where these were more than we keep."""
+    """The record has the number of images in the answer, where these were more than we keep."""
     with RawServer(Host()) as server:
         kept = store_images(
             claim_after(kit, 0), Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17), tools
@@ -204,7 +204,7 @@ def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> 
 
 
 def test_a_lost_lease_ends_the_downloads(kit: LaneKit, tools: EditTools) -> None:
-    """A worker whose job somebody else has by now stops behind the image that it just kept, and writes nothing."""
+    """A worker that lost its lease stops after the current image, and records nothing."""
     host = Host()
     with RawServer(host) as server:
         claim = claim_after(kit, 0)

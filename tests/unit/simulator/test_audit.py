@@ -1,4 +1,4 @@
-"""The simulator's books, settings, faults and checks, without a server."""
+"""The simulator's records, settings, faults and checks, without a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 
 
 class Clock:
-    """A monotonic clock that a test turns by hand."""
+    """A monotonic clock that a test moves by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -30,7 +30,7 @@ class Clock:
 
 
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
-    """The token in the prompt is the tag, else the body's hash is; the key and 7 against 7.0 make no difference."""
+    """The token in the prompt is the tag, else the body's hash; the key, and 7 against 7.0, make no difference."""
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
     assert tagged.tag == "order-17"
@@ -41,7 +41,7 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
-    """Two POSTs of one request, one of them refused: two posts, one charge, both answers, under all three names."""
+    """Two POSTs of one request, one refused, are two posts, one charge and both answers, under all three names."""
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
     first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
     books.record_charge(first)
@@ -57,7 +57,7 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two places for 10 s of 20 s with a cap of 4: 20 place-seconds, a quarter of the cap, half of it while busy."""
+    """Two slots for 10 s of 20 s with a cap of 4: 20 slot-seconds, a quarter of the cap, half of it while busy."""
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
     clock.now += 10
@@ -73,7 +73,7 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One place for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
+    """One slot for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
@@ -84,7 +84,7 @@ def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cap_is_per_key() -> None:
-    """A full key does not fill another one."""
+    """A key at its cap does not fill another one."""
     books = Audit(cap=1)
     place = books.enter("one")
     assert books.is_full("one")
@@ -94,7 +94,7 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same body is repeated for 30 s, and not after; 0 disables; what never ran is forgotten."""
+    """A body counts as repeated for 30 s, and not after; 0 disables; a body that never ran is forgotten."""
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29
@@ -124,7 +124,7 @@ def test_scripted_faults_come_in_order_and_to_their_tag() -> None:
 
 
 def test_fetch_faults_are_a_script_of_their_own() -> None:
-    """A fault for the next fetch does not touch POSTs."""
+    """A fault for the next fetch does not affect POSTs."""
     script = FaultScript()
     script.apply({"next_fetch": [{"kind": "html_502"}]})
     assert script.for_post("a", 0).kind == "success"
@@ -166,7 +166,7 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """A wrong kind, rate or part is told with the known ones, and nothing of the call is kept."""
+    """The error of a wrong kind, rate or part lists the known ones, and no part of the call takes effect."""
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
@@ -175,7 +175,7 @@ def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object
 
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
-    """A change keeps the rest; an unknown name, a wrong value and a key in it are told without the key."""
+    """A change keeps the rest; the error of an unknown name, a wrong value or a key never repeats the key."""
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)
     with pytest.raises(ControlError, match=r"unknown setting 'zap'; known: keys, cap"):
@@ -210,12 +210,12 @@ def test_charges_follow_the_stage_of_a_fault() -> None:
     ],
 )
 def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], field: str, words: str) -> None:
-    """Each fault is told under its field, as a list of strings."""
+    """Each fault is listed under its field, as a list of strings."""
     assert validate(BODY | change, is_v6=False) == {field: [words]}
 
 
 def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
-    """Left-out numbers take the defaults; 60 steps are good for v5 and not for v6."""
+    """Missing numbers have defaults; 60 steps are accepted by v5 and not by v6."""
     request = validate({"prompt": "p", "init_image": "u"}, is_v6=True)
     assert request == EditRequest("p", "u", image_guidance_scale=1, steps=20, guidance_scale=7)
     assert isinstance(validate(BODY | {"steps": 60}, is_v6=False), EditRequest)
@@ -233,12 +233,12 @@ def test_every_setting_fault_and_output_kind_is_documented() -> None:
 
 
 def test_every_effect_is_documented_with_its_words() -> None:
-    """docs/simulator.md has one row for each effect, with a word that gives it."""
+    """docs/simulator.md has one row for each effect, with a word that selects it."""
     rows = dict(re.findall(r"^\| ([a-z ]+) \| ([^|`]+) \|$", DOCS.read_text(), re.MULTILINE))
     assert set(EFFECTS) <= set(rows)
     assert [name for name in EFFECTS if name not in Plan.of(rows[name].split(", ")[0], 1, 50, 7).effects] == []
 
 
 def test_the_tag_does_not_change_the_picture() -> None:
-    """The tag is taken out of the prompt before the picture is planned."""
+    """The tag is removed from the prompt before the picture is planned."""
     assert without_token("a sketch [[order-17]]") == "a sketch"

@@ -22,13 +22,13 @@ def photo() -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of two pictures, 0 to 255."""
+    """Return the mean difference of two pictures, 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_every_effect_changes_the_photograph_and_keeps_its_size(name: str) -> None:
-    """An effect named in the prompt gives another picture of the same size."""
+    """An effect in the prompt makes another picture of the same size."""
     plan = Plan.of(f"please, {name} style", 1, 50, 7)
     edited = apply(plan, photo())
     assert name in plan.effects
@@ -37,18 +37,18 @@ def test_every_effect_changes_the_photograph_and_keeps_its_size(name: str) -> No
 
 
 def test_effects_differ_from_each_other() -> None:
-    """No two effects give the same picture."""
+    """No two effects make the same picture."""
     results = {name: apply(Plan.of(name, 1, 50, 7), photo()).tobytes() for name in EFFECTS}
     assert len(set(results.values())) == len(EFFECTS) >= 10
 
 
 def test_words_inside_other_words_name_no_effect() -> None:
-    """Only the beginnings of words count: soil is no oil."""
+    """Only the beginnings of words count: "soil" does not select oil."""
     assert Plan.of("the foil over the soil", 1, 50, 7).effects == ()
 
 
 def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
-    """The seed's own prompt gives a changed picture, another prompt another one, the same prompt the same one."""
+    """The seed's own prompt changes the picture, another prompt otherwise, the same prompt in the same way."""
     one, other = (apply(Plan.of(prompt, 1, 50, 7), photo()) for prompt in ("make him woman", "add a hat"))
     assert 0 < difference(one, photo()) < 60
     assert one.tobytes() != other.tobytes()
@@ -56,7 +56,9 @@ def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
 
 
 def test_numbers_set_the_strength() -> None:
-    """Stronger with guidance_scale and steps, weaker with image_guidance_scale, never nothing and never above 1."""
+    """
+    The strength grows with guidance_scale and steps, shrinks with image_guidance_scale, and is above 0 and at most 1.
+    """
     for rising in (
         [strength_of(1, 50, guidance) for guidance in (1, 4, 7, 12, 20)],
         [strength_of(1, steps, 7) for steps in (1, 10, 25, 50)],
@@ -69,7 +71,7 @@ def test_numbers_set_the_strength() -> None:
 
 
 def test_an_edit_is_a_png_and_always_the_same() -> None:
-    """The same bytes and plan give the same PNG, of the photograph's size."""
+    """The same bytes and plan make the same PNG, of the photograph's size."""
     plan = Plan.of("a pencil sketch", 1, 50, 7)
     png = edited_png(PHOTO, plan)
     assert png == edited_png(PHOTO, plan)
