@@ -154,9 +154,9 @@ def _edit(edit: JsonObject, private: bool) -> JsonObject:
 
 
 def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> Timings:
-    asked = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
+    answered_s = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
     return {
         "queued": round(record.started_at - record.created_at, 3) if record.started_at else None,
-        "endpoint": round(sum(asked), 3) if asked else None,
+        "endpoint": round(sum(answered_s), 3) if answered_s else None,
         "total": round(at - record.created_at, 3),
     }

@@ -75,10 +75,10 @@ class RedisTransport:
             problem = f"Redis at {address} does not answer ({type(error).__name__})"
             raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Enqueue edits, 100 in each round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
-        for place, (edit, own) in enumerate(asked):
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _SLICE == _SLICE - 1:
                 await self.concurrency.yield_control()
