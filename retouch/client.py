@@ -61,9 +61,10 @@ class EditQueue:
         Enqueue one edit and return its job.
 
         Options are `idempotency_key` (within 24 h, the same request returns the same job), `priority`, `tenant`,
-        `deadline_s`, `max_attempts`, `max_charges`, `webhook`, `callback`, `events` and `tags`; see `JobOptions`. Raises
-        `InvalidEdit`, `IdempotencyConflict` or `QueueFull`, and then nothing was enqueued, or `StoreUnavailable`: repeat
-        the call with the same key.
+        `deadline_s`, `max_attempts`, `max_charges`, `webhook`, `callback`, `events` and `tags`; see `JobOptions`.
+
+        Raises `InvalidEdit`, `IdempotencyConflict` or `QueueFull` if nothing was enqueued. After `StoreUnavailable`,
+        repeat the call with the same key.
         """
         return self.enqueue_many([(edit, options)])[0]
 

@@ -63,7 +63,7 @@ class GatewayTransport:
         return self._settings.model_copy(update=allowed)
 
     async def require_answer(self) -> None:
-        """Do nothing: the first call finds out, and its error has the same advice."""
+        """Do nothing: the first call raises `StoreUnavailable` if the gateway does not answer."""
 
     async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
@@ -123,6 +123,7 @@ class GatewayTransport:
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
+            # As over Redis, where the bytes are looked up without the job.
             raise BlobMissing(kept.sha256) from None
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
@@ -160,6 +161,7 @@ class GatewayTransport:
         try:
             return await self._move(job, "replay")
         except StateConflict:
+            # Over Redis this is a result and not an error; the problem does not say which of the two it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
 
@@ -290,7 +292,7 @@ def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject
     """Yield items in batches that fit into one call, each with the place of its first item."""
     start, size = 0, 0
     for place, item in enumerate(items):
-        weight = len(repr(item))
+        weight = len(repr(item))  # close to the length of its JSON, and quicker to find
         if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
             yield start, list(items[start:place])
             start, size = place, 0

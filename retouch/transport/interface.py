@@ -81,7 +81,7 @@ class Transport(Protocol):
         """Read one of a job's images; `place` is that in its results."""
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Mint a link to one of a job's images."""
+        """Return a new link to one of a job's images."""
 
     def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int

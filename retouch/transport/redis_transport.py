@@ -82,6 +82,7 @@ class RedisTransport:
             admission.take(edit, own)
             if place % _SLICE == _SLICE - 1:
                 await self.concurrency.yield_control()
+        # Raises for all faults together, before anything is written.
         new = admission.jobs()
         with clear_errors():
             await self._ensure(admission.receivers)
@@ -95,6 +96,7 @@ class RedisTransport:
         # Receivers that this process has seen are not looked up again, so most calls cost no round trip for them.
         for tenant, url in receivers - self._receivers:
             await self.connections.receivers.ensure.awaited(tenant, url)
+            # Bounded: a tenant may name a new URL with each job.
             if len(self._receivers) < _RECEIVERS_MOST:
                 self._receivers.add((tenant, url))
 
@@ -147,6 +149,7 @@ class RedisTransport:
         with clear_errors():
             tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
             query = JobQuery(tenants, state=state or "", since=since)
+            # In small pages: a caller that stops early has not read much in vain.
             while limit > 0:
                 page = await self._search.page.awaited(query, min(limit, _SLICE), following)
                 for record in page.records:
@@ -165,6 +168,7 @@ class RedisTransport:
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
         kind, _, reason = word.partition(" ")
+        # The gateway answers in the same way: no room is an error, any other word a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word
