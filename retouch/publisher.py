@@ -80,9 +80,11 @@ class Publisher:
         while self._pending:
             lane, item = self._pending.popleft()
             by_lane.setdefault(lane, []).append(self._envelopes[lane].around(item))
+        # The queue above is emptied all the same: messages of a broker that is away must not pile up.
         if time.monotonic() < self._rests_until:
             return
         try:
+            # LPUSH returns the length of the list, so a list that grows costs no command to find.
             for lane, texts in by_lane.items():
                 if self._client.lpush(KEY_PREFIX + lane, *texts) > _LONGEST_LIST:
                     self._client.ltrim(KEY_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)
