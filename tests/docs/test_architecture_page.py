@@ -32,10 +32,10 @@ def test_the_numbers_are_those_of_the_code() -> None:
     lane = (ROOT / "retouch/store/lua/lane.lua").read_text()
     targets = (ROOT / "retouch/store/lua/targets.lua").read_text()
     assert "WINDOW_MOST, QUICK_S = 8, 1.0" in targets
-    assert "from 1 up to 8 at once" in page
+    assert "has handled well, from 1 to 8;" in page
     assert "local MESSAGE_GRACE_S = 2 " in lane
     assert "not claimed within 2 s" in page
     assert (AUTO_START, AUTO_CEILING, TICK_S, FETCH_TRIES, PRIORITY_BOOST_S["high"]) == (5, 15, 1.0, 20, 600.0)
-    assert f"start at {AUTO_START}, halve on a queue-full answer" in page
-    assert f"never above {AUTO_CEILING}" in page
+    assert f"starts at {AUTO_START}, is halved by a queue-full answer" in page
+    assert f"never exceeds {AUTO_CEILING}" in page
     assert set(LANES) == {"edits", "deliveries"}
