@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from retouch.errors import InvalidQuery, QueryFault
 from retouch.states import JobState
@@ -186,10 +186,10 @@ class _Reader:
             states=texts("state"),
             codes=texts("code"),
             accounts=texts("account"),
-            tags=tuple(self._values.get("tag", ())),  # type: ignore[arg-type]
+            tags=cast(tuple[tuple[tuple[str, str], ...], ...], tuple(self._values.get("tag", ()))),
             receivers=texts("receiver"),
             ids=texts("id"),
-            costs=tuple(self._values.get("cost", ())),  # type: ignore[arg-type]
+            costs=cast(tuple[tuple[Cost, ...], ...], tuple(self._values.get("cost", ()))),
             since=since,
             until=until,
         )

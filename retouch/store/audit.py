@@ -11,10 +11,10 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client
 from retouch.sync_async import reply, sync_async
 
 KEPT_S = 90 * 86_400
@@ -22,10 +22,24 @@ _IDS_MOST = 20
 _TEXT_MOST = 4_096
 
 Surface = Literal["cli", "http", "python", "console"]
-DETAILS = frozenset({
-    "ids", "id_count", "query", "tenant", "lane", "bulk", "preview", "outcome", "outcomes", "role", "name", "priority",
-    "limits", "state",
-})  # fmt: skip
+DETAILS = frozenset(
+    {
+        "ids",
+        "id_count",
+        "query",
+        "tenant",
+        "lane",
+        "bulk",
+        "preview",
+        "outcome",
+        "outcomes",
+        "role",
+        "name",
+        "priority",
+        "limits",
+        "state",
+    }
+)
 """What a line may say of a change; nothing else is written."""
 
 
@@ -53,10 +67,10 @@ class AuditLine(NamedTuple):
     details: dict[str, object]
 
 
-class AuditLog:
-    """The stream of changes in Redis."""
+class SharedAuditLog:
+    """Writing to the stream of changes, from threads and from event loops."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: AnyClient) -> None:
         self._client = client
 
     @sync_async
@@ -73,23 +87,34 @@ class AuditLog:
         if isinstance(ids, (list, tuple)) and len(ids) > _IDS_MOST:
             details |= {"ids": list(ids[:_IDS_MOST]), "id_count": len(ids)}
         fields: dict[str, str] = {
-            "action": action, "surface": actor.surface, "key": actor.key, "name": actor.name, "role": actor.role,
-            "tenant": tenant, "details": json.dumps(details, separators=(",", ":"))[:_TEXT_MOST],
-        }  # fmt: skip
+            "action": action,
+            "surface": actor.surface,
+            "key": actor.key,
+            "name": actor.name,
+            "role": actor.role,
+            "tenant": tenant,
+            "details": json.dumps(details, separators=(",", ":"))[:_TEXT_MOST],
+        }
         oldest = f"{int((time.time() - KEPT_S) * 1_000)}"
         await reply(self._client.xadd(keys.AUDIT, fields, minid=oldest, approximate=True))
 
-    @sync_async
-    async def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
+
+class AuditLog(SharedAuditLog):
+    """The stream of changes in Redis, with reading."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._blocking_client = client
+
+    def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
         """Read lines since an instant, newest first, behind the line `before`."""
         newest = f"({before}" if before else "+"
         oldest = max(since, time.time() - KEPT_S)
-        entries = await reply(self._client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=limit))
+        entries = self._blocking_client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=limit)
         return [_line(identity, fields) for identity, fields in entries]
 
 
 def _line(identity: str, fields: Mapping[str, str]) -> AuditLine:
-    surface: Surface = fields["surface"]  # type: ignore[assignment]
-    actor = Actor(surface, fields["key"], fields["name"], fields["role"])
+    actor = Actor(cast(Surface, fields["surface"]), fields["key"], fields["name"], fields["role"])
     at = int(identity.partition("-")[0]) / 1_000
     return AuditLine(identity, at, fields["action"], actor, fields["tenant"], json.loads(fields["details"]))

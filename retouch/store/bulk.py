@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
 from retouch.options import Priority
@@ -20,7 +20,7 @@ from retouch.query import JobQuery, parse_query
 from retouch.store import keys
 from retouch.store.audit import Actor, AuditLog
 from retouch.store.pagination import IndexCursor, cursor_from
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client, Script, Value
 from retouch.store.scripts import Message, fields_of, load, messages_of
 
 BulkAction = Literal["cancel", "replay", "redeliver", "priority"]
@@ -137,8 +137,8 @@ class BulkStore:
 
     def __init__(self, client: Client) -> None:
         self._client, self._audit = client, AuditLog(client)
-        names = ("create", "take", "plan", "move", "abort", "release")
-        self._scripts = {name: load(client, f"bulk_{name}") for name in names}
+        names = ("bulk_create", "bulk_take", "bulk_plan", "bulk_move", "bulk_abort", "bulk_release")
+        self._scripts: dict[str, Script[Any]] = {name: load(client, name) for name in names}
 
     def now(self) -> float:
         """Return the instant on the clock of Redis, which bounds what a run means."""
@@ -159,13 +159,17 @@ class BulkStore:
         if idempotency_key and (earlier := self._known(run, request)):
             return earlier
         frozen, preview = str(request.query.frozen(self.now())), count()
-        asked = {
-            "action": request.action, "query": frozen, "priority": request.priority,
-            "dead": int(request.dead), "actor": json.dumps(asdict(actor)), "preview": json.dumps(asdict(preview)),
+        asked: dict[str, Value] = {
+            "action": request.action,
+            "query": frozen,
+            "priority": request.priority,
+            "dead": int(request.dead),
+            "actor": json.dumps(asdict(actor)),
+            "preview": json.dumps(asdict(preview)),
             "fingerprint": _fingerprint(request),
-        }  # fmt: skip
+        }
         values = [value for pair in asked.items() for value in pair]
-        word = self._scripts["create"](args=[run, tenant, OPEN_MOST, KEPT_MOST, *values])
+        word = self._scripts["bulk_create"](args=[run, tenant, OPEN_MOST, KEPT_MOST, *values])
         if word == "full":
             raise QueueFull(tenant, "bulk", 1, _ASK_AGAIN_S)
         found = self._known(run, request)
@@ -197,7 +201,7 @@ class BulkStore:
 
     def abort(self, run: str, actor: Actor) -> str:
         """Abort a run: `aborted`, `final` when it was over, or `unknown`. What it did stays done."""
-        word: str = self._scripts["abort"](args=[run])
+        word: str = self._scripts["bulk_abort"](args=[run])
         found = self.find(run)
         if word == "aborted" and found:
             self._audit.record(actor, "bulk.abort", found.tenants_text, bulk=run, outcomes=found.outcomes)
@@ -205,13 +209,13 @@ class BulkStore:
 
     def take(self, lease_s: float) -> BulkRun | None:
         """Take the lease of the run that has waited longest, or None when none waits."""
-        answer = self._scripts["take"](args=[lease_s])
+        answer = self._scripts["bulk_take"](args=[lease_s])
         return _run(answer[0], fields_of(answer[2:]), left=int(answer[1])) if answer else None
 
     def plan(self, run: BulkRun, matched: int, items: Sequence[str], following: IndexCursor | None) -> str:
         """Put the next chunk on record: `ok`; `done`, there was nothing left; or `stale`, the lease is lost."""
         cursor = str(following) if following else ""
-        word: str = self._scripts["plan"](args=[run.id, run.fence, matched, cursor, *items])
+        word: str = self._scripts["bulk_plan"](args=[run.id, run.fence, matched, cursor, *items])
         return word
 
     def move(self, run: BulkRun, lease_s: float, retention_s: float) -> tuple[str, list[Message]]:
@@ -219,7 +223,7 @@ class BulkStore:
         Act on up to ten items: `running`; `planning`, the chunk is empty; `done`; or `stale`, the lease is lost or the
         run was aborted. Gives the messages to send.
         """
-        word, messages = self._scripts["move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
+        word, messages = self._scripts["bulk_move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
         return word, messages_of(messages)
 
     def note_done(self, run: BulkRun) -> None:
@@ -229,7 +233,7 @@ class BulkStore:
 
     def release(self, run: BulkRun) -> None:
         """Let other runs have their turn."""
-        self._scripts["release"](args=[run.id, run.fence])
+        self._scripts["bulk_release"](args=[run.id, run.fence])
 
 
 def _digest(*texts: str) -> str:
@@ -241,14 +245,14 @@ def _fingerprint(request: BulkRequest) -> str:
 
 
 def _run(run: str, raw: Mapping[str, str], left: int = 0) -> BulkRun:
-    action: BulkAction = raw["action"]  # type: ignore[assignment]
-    state: BulkState = raw["state"]  # type: ignore[assignment]
     outcomes = {name.partition(" ")[2]: int(count) for name, count in raw.items() if name.startswith("outcome ")}
     return BulkRun(
         id=run,
         tenant=raw["tenant"],
-        state=state,
-        request=BulkRequest(action, parse_query(raw["query"], 0.0), raw["priority"], raw["dead"] == "1"),
+        state=cast(BulkState, raw["state"]),
+        request=BulkRequest(
+            cast(BulkAction, raw["action"]), parse_query(raw["query"], 0.0), raw["priority"], raw["dead"] == "1"
+        ),
         actor=Actor(**json.loads(raw["actor"])),
         preview=Preview(**json.loads(raw["preview"])),
         created_at=float(raw["created_at"]),

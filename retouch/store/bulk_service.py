@@ -7,7 +7,7 @@ from retouch.store.bulk import BulkRequest, BulkRun, BulkStore, Preview
 from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 
 class BulkService:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from retouch.query import JobQuery
 from retouch.store.pagination import IndexCursor
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import reply
 
 STEP = 1_000
@@ -52,7 +52,7 @@ def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after
     return walk
 
 
-async def fill(client: Client, walks: Sequence[Walk], query: JobQuery) -> None:
+async def fill(client: AnyClient, walks: Sequence[Walk], query: JobQuery) -> None:
     """
     Read further entries of these walks, in one round trip each time, until each has some or is at its end.
 
@@ -90,7 +90,7 @@ def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
     return sorted(taken.items(), key=lambda one: one[0], reverse=True)
 
 
-async def passing(client: Client, taken: Sequence[tuple[IndexCursor, Walk]]) -> list[IndexCursor]:
+async def passing(client: AnyClient, taken: Sequence[tuple[IndexCursor, Walk]]) -> list[IndexCursor]:
     """Return, in order, the entries that pass all filters of their walks; asks in one round trip."""
     of_walk: dict[int, tuple[Walk, list[IndexCursor]]] = {}
     for place, walk in taken:

@@ -16,7 +16,7 @@ from retouch.batches import batched
 from retouch.query import JobQuery
 from retouch.store import keys
 from retouch.store.index_walks import STEP, Filter, Source, Walk, begin_walk, fill, passing, take_newest
-from retouch.store.jobs import JobStore
+from retouch.store.jobs import SharedJobStore
 from retouch.store.pagination import IndexCursor
 from retouch.store.records import JobRecord, charges_from
 from retouch.sync_async import reply, sync_async
@@ -47,7 +47,7 @@ def fits(query: JobQuery, record: JobRecord) -> bool:
     return (
         _allows(query.tenants, record.spec.tenant)
         and _allows(query.states, record.state)
-        and (not query.codes or (record.state == "failed" and (record.error or {}).get("code") in query.codes))
+        and (not query.codes or (record.state == "failed" and _code(record) in query.codes))
         and all(any(tags.get(name) == value for name, value in pairs) for pairs in query.tags)
         and _allows(query.ids, record.id)
         and query.since <= record.created_at < query.until
@@ -66,7 +66,7 @@ def _costs_fit(query: JobQuery, possible: int) -> bool:
 class JobSearch:
     """Queries over the indexes that the scripts write; see `job_index.lua`."""
 
-    def __init__(self, jobs: JobStore) -> None:
+    def __init__(self, jobs: SharedJobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
 
     @sync_async
@@ -150,13 +150,15 @@ class JobSearch:
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
         """Read for each tenant the jobs that are in flight, which the lane's limit bounds, and those asked for."""
+        if not (_asks_in_flight(query) or query.ids):
+            return [_Lists((), ())] * len(tenants)
         pipe = self._client.pipeline(transaction=False)
         for tenant in tenants:
             if _asks_in_flight(query):
                 pipe.zinter({keys.lane("edits", "slots"): 0, keys.jobs(tenant): 1}, withscores=True)
             if query.ids:
                 pipe.zmscore(keys.jobs(tenant), list(query.ids))
-        replies = iter(await reply(pipe.execute()) if pipe.command_stack else ())
+        replies = iter(await reply(pipe.execute()))
         found = list[_Lists]()
         for _ in tenants:
             in_flight = _places(next(replies)) if _asks_in_flight(query) else ()
@@ -173,6 +175,10 @@ class JobSearch:
                 pipe.zcount(source.name, query.since, f"({query.until}" if query.until < float("inf") else "+inf")
             sizes |= dict(zip(part, await reply(pipe.execute()), strict=True))
         return sizes
+
+
+def _code(record: JobRecord) -> str:
+    return record.error.code if record.error else ""
 
 
 class _Lists(NamedTuple):
@@ -217,7 +223,7 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 def indexes_of(record: JobRecord) -> list[str]:
     """Name the indexes by state, code, tag and receiver that a job may be in, apart from receivers of every job."""
-    tenant, code = record.spec.tenant, (record.error or {}).get("code")
+    tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
     names += [keys.jobs_by("receiver", tenant, receiver) for receiver in record.spec.receivers]

@@ -26,16 +26,17 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Starts and ends our part of the process with Celery's."""
+    """Starts our part of the process once Celery's thread pool is there."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
         process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
 
     def start(self, worker: Any) -> None:
-        """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
+        """Configure the lanes and start the pulse."""
+        # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
         process.start(edits="edits" in worker.app.amqp.queues.consume_from)
 
 
@@ -43,16 +44,16 @@ app.steps["worker"].add(PulseStep)
 
 
 @signals.setup_logging.connect
-def _log(**_: Any) -> None:
+def _configure_logging(**_: object) -> None:
     configure(settings)
 
 
 @signals.worker_shutting_down.connect
-def _drain(**_: Any) -> None:
+def _drain_process(**_: object) -> None:
     process.drain()
 
 
 @signals.task_prerun.connect
-def _forget(**_: Any) -> None:
-    # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
+def _clear_log_context(**_: object) -> None:
+    # Threads are reused and keep their context variables: what one task bound must not appear in the next one's log.
     structlog.contextvars.clear_contextvars()

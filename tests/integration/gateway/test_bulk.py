@@ -18,9 +18,7 @@ from tests.process_watch import eventually
 EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 
-def test_kill_9_of_the_worker(
-    queue: EditQueue, client: Any, worker: Callable[..., RunningWorker]
-) -> None:  # fmt: skip
+def test_kill_9_of_the_worker(queue: EditQueue, client: Any, worker: Callable[..., RunningWorker]) -> None:
     """Workers are killed again and again while a run goes on; at its end each job was cancelled and counted once."""
     queue.pause()
     jobs = queue.enqueue_many([EDIT] * 4_000)
@@ -46,7 +44,7 @@ def has_acted_on(queue: EditQueue, run: str, at_least: int) -> bool:
 
 def test_bulk_over_http(
     callers: Callers, edit_body: Callable[..., Any], module_worker: RunningWorker, client: Any
-) -> None:  # fmt: skip
+) -> None:
     """A dry run changes nothing; a run is shown, listed and aborted by its tenant; another one's is a 404."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
@@ -71,9 +69,12 @@ def test_bulk_over_http(
     problem(stranger.post(f"/v1/bulk/{run['id']}/abort"), "not-found", 404)
     assert api.post(f"/v1/bulk/{run['id']}/abort").json()["outcome"] == "final"
     for body, field in (
-        ({}, "action"), ({**asked, "query": ""}, "query"), ({**asked, "query": "stat:x"}, "q"),
-        ({**asked, "priority": "high"}, "priority"), ({**asked, "more": 1}, "more"),
-    ):  # fmt: skip
+        ({}, "action"),
+        ({**asked, "query": ""}, "query"),
+        ({**asked, "query": "stat:x"}, "q"),
+        ({**asked, "priority": "high"}, "priority"),
+        ({**asked, "more": 1}, "more"),
+    ):
         wrong = problem(api.post("/v1/bulk", body), "invalid-request", 422)
         assert wrong["faults"][0]["field"] == field
     problem(api.post("/v1/bulk", {**asked, "query": "tenant:globex"}), "not-found", 404)
@@ -105,10 +106,14 @@ def test_bulk_in_python_and_on_the_command_line(queue: EditQueue, module_worker:
     assert jobs[0].record().spec.priority == "high"
     assert typed("redeliver", "--query", "tag:n=1").out.splitlines()[-1].endswith("done: nothing to do")
     for wrong in (
-        ["cancel"], ["cancel", jobs[0].id, "--query", "since:1h"], ["cancel", jobs[0].id, "--dry-run"],
-        ["cancel", "--query", ""], ["cancel", "--query", "stat:x"], ["replay", "--failed", "--query", "since:1h"],
+        ["cancel"],
+        ["cancel", jobs[0].id, "--query", "since:1h"],
+        ["cancel", jobs[0].id, "--dry-run"],
+        ["cancel", "--query", ""],
+        ["cancel", "--query", "stat:x"],
+        ["replay", "--failed", "--query", "since:1h"],
         ["redeliver", "--receiver", "rc_1", "--query", "since:1h"],
-    ):  # fmt: skip
+    ):
         assert typed(*wrong).code == 2, wrong
     with pytest.raises(UnknownJob):
         queue.bulk_run("bk_nowhere")

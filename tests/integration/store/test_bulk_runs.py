@@ -208,8 +208,10 @@ def test_a_priority_by_query(kit: LaneKit, bulk: Bulk) -> None:
     backlog = kit.client.zrange("rt:edits:backlog:acme", 0, -1, withscores=True)
     assert [job for job, _ in backlog] == [late.id, early.id]
     assert bulk.finish(bulk.start("priority", "tenant:acme", priority="high")).outcomes == {
-        "changed": 2, "in_flight": 1, "same": 1,
-    }  # fmt: skip
+        "changed": 2,
+        "in_flight": 1,
+        "same": 1,
+    }
     kit.make_due("edits", "timetable")
     kit.rescue()
     assert [job for job, _ in sorted(backlog_of(kit))] == sorted([early.id, late.id, parked.id])

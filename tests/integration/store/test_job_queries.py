@@ -115,11 +115,16 @@ def test_any_query_lists_what_fits(kit: LaneKit, seed: int) -> None:
     records = kit.jobs.records([job for tenant in kit.jobs.tenants() for job in kit.jobs.ids(tenant)])
     instants = sorted(record.created_at for record in records)
     terms = {
-        "tenant": ["acme", "globex,zoo"], "state": ["failed", "queued,running", "running", "retrying,succeeded"],
-        "code": ["spam_filter", "other,spam_filter"], "tag": ["a=1", "a=1,b=1", "b=1"], "cost": [">0", "0", "<5"],
-        "receiver": [receivers[0], ",".join(receivers)], "since": [f"{instants[10]:.6f}"],
-        "until": [f"{instants[30]:.6f}"], "id": [",".join(record.id for record in records[5:15])],
-    }  # fmt: skip
+        "tenant": ["acme", "globex,zoo"],
+        "state": ["failed", "queued,running", "running", "retrying,succeeded"],
+        "code": ["spam_filter", "other,spam_filter"],
+        "tag": ["a=1", "a=1,b=1", "b=1"],
+        "cost": [">0", "0", "<5"],
+        "receiver": [receivers[0], ",".join(receivers)],
+        "since": [f"{instants[10]:.6f}"],
+        "until": [f"{instants[30]:.6f}"],
+        "id": [",".join(record.id for record in records[5:15])],
+    }
     for _ in range(80):
         names = draw.sample(sorted(terms), draw.randrange(4))
         query = parse_query(" ".join(f"{name}:{draw.choice(terms[name])}" for name in names), NOW)

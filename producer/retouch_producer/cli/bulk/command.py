@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, OneTenant
+from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, TenantFilter
 
 app = typer.Typer(
     help="Runs that act on all jobs of a query: list, show, abort.",
@@ -43,9 +43,13 @@ def abort(run_id: RunId, json: Json = False) -> None:
 
 
 def priority(
-    level: Level, query: Which, tenant: OneTenant = None, dry_run: DryRun = False, no_wait: NoWait = False,
+    level: Level,
+    query: Which,
+    tenant: TenantFilter = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Set the priority of waiting jobs; those that have a slot keep theirs."""
     from retouch_producer.cli.bulk.run import act
 

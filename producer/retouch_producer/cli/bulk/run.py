@@ -8,7 +8,7 @@ import time
 
 from retouch.store.bulk import BulkRun, Preview
 from retouch.sync_async import run_sync
-from retouch.transport.interface import BulkAsk
+from retouch.transport.bulk_interface import BulkAsk
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import bulk_document, preview_document
@@ -18,9 +18,16 @@ _NO_WORKER_S = 10.0
 
 
 def act(
-    action: str, query: str, tenant: str | None, priority: str | None = None, *, dead: bool = False,
-    dry_run: bool, no_wait: bool, as_json: bool,
-) -> int:  # fmt: skip
+    action: str,
+    query: str,
+    tenant: str | None,
+    priority: str | None = None,
+    *,
+    dead: bool = False,
+    dry_run: bool,
+    no_wait: bool,
+    as_json: bool,
+) -> int:
     """
     Preview an action on all jobs of a query, or start it and follow it to its end; 1 where it was aborted.
 
@@ -29,9 +36,9 @@ def act(
     with open_context() as context:
         ask = BulkAsk(action, query, tenant, priority, dead)
         if dry_run:
-            _print_preview(context, action, run_sync(context.transport.bulk_preview(ask)), as_json=as_json)
+            _print_preview(context, action, run_sync(context.transport.bulk.preview(ask)), as_json=as_json)
             return 0
-        run = run_sync(context.transport.bulk_start(ask))
+        run = run_sync(context.transport.bulk.start(ask))
         if not as_json:
             print(f"{run.id}  {action}: {preview_text(action, run.preview)}")
         if not no_wait:
@@ -49,7 +56,7 @@ def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
     try:
         while not run.is_over:
             time.sleep(_LOOK_EVERY_S)
-            run = run_sync(context.transport.bulk_run(run.id))
+            run = run_sync(context.transport.bulk.find(run.id))
             if run.state == "queued" and not has_warned and time.monotonic() - began_at > _NO_WORKER_S:
                 has_warned = True
                 print(
@@ -85,7 +92,7 @@ def outcomes_text(run: BulkRun) -> str:
 def list_runs(limit: int, *, as_json: bool) -> None:
     """Print runs as a table or a JSON array."""
     with open_context() as context:
-        runs = run_sync(context.transport.bulk_runs(limit))
+        runs = run_sync(context.transport.bulk.page(limit))
         price = context.settings.price_per_call
     if as_json:
         print(json.dumps([bulk_document(run, price) for run in runs], indent=2))
@@ -103,7 +110,7 @@ def _row(run: BulkRun) -> tuple[object, ...]:
 def show_run(run_id: str, *, as_json: bool) -> None:
     """Print one run."""
     with open_context() as context:
-        run = run_sync(context.transport.bulk_run(run_id))
+        run = run_sync(context.transport.bulk.find(run_id))
         document = bulk_document(run, context.settings.price_per_call)
     if as_json:
         print(json.dumps(document, indent=2))
@@ -119,8 +126,8 @@ def show_run(run_id: str, *, as_json: bool) -> None:
 def abort_run(run_id: str, *, as_json: bool) -> int:
     """Abort a run; 1 when it was over."""
     with open_context() as context:
-        outcome = run_sync(context.transport.bulk_abort(run_id))
-        run = run_sync(context.transport.bulk_run(run_id))
+        outcome = run_sync(context.transport.bulk.abort(run_id))
+        run = run_sync(context.transport.bulk.find(run_id))
         document = bulk_document(run, context.settings.price_per_call)
     print(json.dumps(document, indent=2) if as_json else f"{run.id}  {outcome}: {outcomes_text(run)}")
     return int(outcome != "aborted")

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, OfQuery, OneTenant, Since, SomeIds
+from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, OfQuery, OptionalIds, Since, TenantFilter
 
-Dead = Annotated[bool, typer.Option("--dead", help="Only those that gave up.")]
-OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only those of one job.")]
+Dead = Annotated[bool, typer.Option("--dead", help="Only dead deliveries, whose attempts are used up.")]
+OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only the deliveries of one job.")]
 
 
 def deliveries(
@@ -22,20 +22,29 @@ def deliveries(
     show_deliveries(job, since, limit, dead=dead, as_json=json)
 
 
-AllDead = Annotated[bool, typer.Option("--dead", help="All that gave up; with --receiver or --query only those.")]
+AllDead = Annotated[
+    bool, typer.Option("--dead", help="All dead deliveries; with --receiver or --query, only their dead ones.")
+]
 ToReceiver = Annotated[
-    str | None, typer.Option("--receiver", metavar="ID", help="All of one receiver since --since, delivered ones too.")
+    str | None, typer.Option("--receiver", metavar="ID", help="All deliveries to one receiver since --since.")
 ]
 
 
 def redeliver(
-    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, receiver: ToReceiver = None,
-    since: Since = None, dead: AllDead = False, dry_run: DryRun = False, no_wait: NoWait = False, json: Json = False,
-) -> None:  # fmt: skip
+    ids: OptionalIds = None,
+    query: OfQuery = None,
+    tenant: TenantFilter = None,
+    receiver: ToReceiver = None,
+    since: Since = None,
+    dead: AllDead = False,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
     """
-    Send deliveries again, now: with the same webhook-id, and even to a receiver that is switched off.
+    Send deliveries again now, with the same webhook-id, even to a disabled receiver.
 
-    With --query those of all jobs that fit; where the query names receivers, those to them alone.
+    With --query, those of all jobs that fit; if the query names receivers, only those to them.
     """
     from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.deliveries.run import redeliver_all

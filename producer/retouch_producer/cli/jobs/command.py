@@ -8,19 +8,27 @@ from typing import Annotated
 import typer
 
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQuery, OneTenant, Since, SomeIds
+from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQuery, OptionalIds, Since, TenantFilter
 
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
-Queried = Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md has the fields.")]
-Save = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit 1 without one.")]
+QueryText = Annotated[
+    str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md lists the fields.")
+]
+Save = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit code 1 if the job has none.")
+]
 
 
 def jobs(
-    query: Queried = None, state: State = None, tenant: OneTenant = None, since: Since = None, limit: Limit = 50,
+    query: QueryText = None,
+    state: State = None,
+    tenant: TenantFilter = None,
+    since: Since = None,
+    limit: Limit = 50,
     json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """List jobs, newest first: all, or those that fit a query such as 'state:failed code:spam_filter since:2h'."""
     from retouch_producer.cli.jobs.run import show_jobs
 
@@ -28,27 +36,31 @@ def jobs(
 
 
 def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
-    """Show one job: what was asked, its timeline, charges and deliveries."""
+    """Show one job: its request, timeline, charges and deliveries."""
     from retouch_producer.cli.jobs.show import show_job
 
     raise typer.Exit(show_job(job_id, out, as_json=json))
 
 
-def watch(ids: SomeIds = None, json: Json = False) -> None:
-    """Watch the lanes and the events as they come; with ids, those jobs until they end."""
+def watch(ids: OptionalIds = None, json: Json = False) -> None:
+    """Watch the lanes and all events as they happen; with ids, watch those jobs until they end."""
     from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
 
     raise typer.Exit(watch_jobs(ids, as_json=json) if ids else watch_all(as_json=json))
 
 
-Failed = Annotated[bool, typer.Option("--failed", help="All dead letters, with --since those that failed since.")]
+Failed = Annotated[bool, typer.Option("--failed", help="All failed jobs; with --since, those that failed since then.")]
 
 
 def cancel(
-    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, dry_run: DryRun = False,
-    no_wait: NoWait = False, json: Json = False,
-) -> None:  # fmt: skip
-    """Cancel jobs, named or by a query; one in flight ends with its call, and what is paid stays on record."""
+    ids: OptionalIds = None,
+    query: OfQuery = None,
+    tenant: TenantFilter = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Cancel jobs. A job whose call is in flight ends with that call, and its charge stays on record."""
     from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import cancel_jobs
 
@@ -60,12 +72,16 @@ def cancel(
 
 
 def replay(
-    ids: SomeIds = None, query: OfQuery = None, tenant: OneTenant = None, failed: Failed = False, since: Since = None,
-    dry_run: DryRun = False, no_wait: NoWait = False, json: Json = False,
-) -> None:  # fmt: skip
-    """
-    Put dead letters back, named or by a query, and say whether they resume from what is paid or POST again.
-    """
+    ids: OptionalIds = None,
+    query: OfQuery = None,
+    tenant: TenantFilter = None,
+    failed: Failed = False,
+    since: Since = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Replay failed or cancelled jobs, and print for each whether it resumes a paid answer or POSTs again."""
     from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import replay_jobs
 

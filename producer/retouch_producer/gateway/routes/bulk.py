@@ -27,17 +27,23 @@ _READ = documented(401, 403, 404, 422, 503)
 
 
 @router.post(
-    "", operation_id="start_bulk", status_code=202, response_model=bulk_schemas.BulkRun,
+    "",
+    operation_id="start_bulk",
+    status_code=202,
+    response_model=bulk_schemas.BulkRun,
     openapi_extra=body_of(bulk_schemas.BulkRequest),
     responses={
         200: {"model": bulk_schemas.BulkPreview, "description": "What it would do: a dry run."},
         **documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     },
-)  # fmt: skip
+)
 async def start_bulk(
-    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None,
+    request: Request,
+    key: Caller,
+    tools: Tools,
+    idempotency_key: IdempotencyKey = None,
     dry_run: Annotated[bool, Query(description="As in the body.")] = False,
-) -> Response:  # fmt: skip
+) -> Response:
     """
     Act on all jobs that fit a query, in the background; `dry_run` counts what that would do and cost at most.
 
@@ -59,9 +65,13 @@ def _checked(body: dict[str, Any]) -> bulk_schemas.BulkRequest:
 
 def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, tools: Dependencies) -> Response:
     request = read_request(
-        wanted.action, wanted.query, wanted.priority, wanted.dead, time.time(),
+        wanted.action,
+        wanted.query,
+        wanted.priority,
+        wanted.dead,
+        time.time(),
         lambda query: query_in_scope(key, query, wanted.tenant),
-    )  # fmt: skip
+    )
     bulk, price = tools.connections.bulk, tools.settings.price_per_call
     with clear_errors():
         if wanted.dry_run:
@@ -91,10 +101,11 @@ def _known(tools: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
 
 @router.get("", operation_id="list_bulk", response_model=bulk_schemas.BulkPage, responses=_READ)
 def list_bulk(
-    key: Caller, tools: Tools,
+    key: Caller,
+    tools: Tools,
     tenant: Annotated[str | None, Query(description="Asked for by this tenant alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> JSONResponse:  # fmt: skip
+) -> JSONResponse:
     """List bulk runs, newest first."""
     wanted = scope(key, tenant)
     with clear_errors():

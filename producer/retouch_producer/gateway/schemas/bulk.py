@@ -6,17 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from retouch.store.bulk import ACTIONS
+from retouch.store.bulk import BulkAction
 from retouch_producer.gateway.schemas.edits import Instant, Shape
-
-Action = Literal["cancel", "replay", "redeliver", "priority"]
-assert Action.__args__ == ACTIONS  # type: ignore[attr-defined]
 
 
 class BulkRequest(Shape):
     """An action on all jobs that fit a query; with `dry_run` only a preview."""
 
-    action: Action
+    action: BulkAction
     query: str = Field(description="Which jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md.")
     priority: Literal["high", "normal", "low"] | None = Field(None, description="For the action `priority`.")
     dead: bool = Field(False, description="With `redeliver`: the deliveries alone that gave up.")
@@ -67,7 +64,7 @@ class BulkRun(Shape):
     id: str
     tenant: str
     state: Literal["queued", "running", "done", "aborted"]
-    action: Action
+    action: BulkAction
     query: str
     priority: Literal["high", "normal", "low"] | None
     dead: bool
@@ -91,7 +88,7 @@ class BulkPage(Shape):
 class BulkPreview(Shape):
     """What a run would do now; nothing was changed."""
 
-    action: Action
+    action: BulkAction
     query: str
     preview: Preview
 

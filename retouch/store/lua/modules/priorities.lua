@@ -8,7 +8,7 @@ local specs = require('specs')
 
 local priorities = {}
 
-priorities.BOOST_S = { high = 600, normal = 0, low = -600 }
+local BOOST_S = { high = 600, normal = 0, low = -600 }
 
 -- Move a waiting job, and what it will come back with from the timetable.
 local function move(job, own, tenant, by)
@@ -35,7 +35,7 @@ function priorities.run(job, priority)
   end
   local before = redis.call('HGET', own, 'priority') or spec.priority or 'normal'
   if before == priority then return 'same' end
-  move(job, own, spec.tenant, priorities.BOOST_S[before] - priorities.BOOST_S[priority])
+  move(job, own, spec.tenant, BOOST_S[before] - BOOST_S[priority])
   redis.call('HSET', own, 'priority', priority)
   return 'changed'
 end
