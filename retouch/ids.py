@@ -1,11 +1,18 @@
-"""Ids that sort by time: `ed_` for a job, `rc_` for a receiver. A delivery's id is made by the store from its job's."""
+"""
+Ids that sort by time: `ed_` for a job, `rc_` for a receiver. A delivery's id is made by the store from its job's.
+
+A tenant's name is the operator's; `TENANT` is what it may be.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from itertools import count
+
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 _made = count()
 
