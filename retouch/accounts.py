@@ -158,7 +158,7 @@ def _shown(field: str, value: object) -> str:
         return str(value)
     if isinstance(value, str):
         return repr(value[:40]) if field in ("limit", "shared_fallback") else "a text" if value else "an empty text"
-    kinds = {list: "a list", dict: "a table"}
+    kinds: dict[type, str] = {list: "a list", dict: "a table"}
     return kinds.get(type(value), "a date or a time")
 
 

@@ -39,7 +39,7 @@ class Program:
     What one child process is: its command, its whole environment (None: ours) and how it is known to be ready.
 
     `grace_s` is how long it may take to stop after SIGTERM before SIGKILL; `farewell` is the signal that it gets if we
-    are killed.
+    are killed. A program that `reloads` is sent each SIGHUP that we get.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Program:
     ready: Callable[[], bool] | None = None
     grace_s: float = 10.0
     farewell: signal.Signals = signal.SIGKILL
+    reloads: bool = False
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Group:
             self.stop()
 
     def listening(self) -> _Listening:
-        """Count SIGTERM and SIGINT in `signals` instead of dying of them, for the length of a `with` block."""
+        """Count SIGTERM and SIGINT in `signals` instead of dying of them, and pass SIGHUP on, in a `with` block."""
         return _Listening(self)
 
     def stop(self) -> None:
@@ -204,15 +205,17 @@ class Group:
 
 
 class _Listening:
-    """Signal handlers that only count, put back as they were at the end."""
+    """Signal handlers that count, or pass SIGHUP on; put back as they were at the end."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        self.ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # by nohup
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self.before = [(number, signal.getsignal(number)) for number in numbers]
 
     def __enter__(self) -> None:
         for number, _ in self.before:
-            signal.signal(number, self._count)
+            signal.signal(number, self._hang_up if number == signal.SIGHUP else self._count)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before:
@@ -220,6 +223,23 @@ class _Listening:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.group.signals += 1
+
+    def _hang_up(self, number: int, _frame: FrameType | None) -> None:
+        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody is left to stop us
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for child in self.group.children:
+            if child.program.reloads:
+                _send(child, signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -8,6 +8,7 @@ It does what `celery --app retouch_worker.app worker` does, without the rest of 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     Threads: one process holds hundreds of waiting calls. Without mingle and gossip: they cost messages between all
     workers and Retouch needs neither, since the store is the only truth.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker takes it: what is asked for is read now anyway
     from retouch_worker.app import app, settings
     from retouch_worker.logs import configure
 

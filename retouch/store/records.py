@@ -127,7 +127,8 @@ class Claim:
 
     `fence` is the number of the lease: a later claim has a higher one, and then nothing this worker writes counts.
     `now_at` is the store's clock at the claim, in Unix seconds; all of a job's instants are on that clock.
-    `reads_copy`: the endpoint could not read the caller's link, and is given that of our copy.
+    `reads_copy`: the endpoint could not read the caller's link, and is given that of our copy. `account` is the account
+    of the endpoint that the job is on.
     """
 
     job: str
@@ -145,6 +146,7 @@ class Claim:
     waits: int
     forgiven: int
     reads_copy: bool = False
+    account: str = "default"
 
     lane = "edits"
 

@@ -1,5 +1,6 @@
 """
-The pulse of a worker process: one thread renews its leases, one takes part in rescue, one clears away.
+The pulse of a worker process: one thread renews its leases, one takes part in rescue, one clears away, one
+looks whether the accounts have changed.
 
 Threads of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker, and
 then leases of paid calls would be lost for no reason. Renewing has one alone, since whatever else is done may take
@@ -45,7 +46,7 @@ class Lease(Protocol):
 
 
 class Pulse:
-    """Heartbeats for the leases of this process, its turn at rescue about once a second, and `sweep` once a minute."""
+    """Heartbeats for the leases of this process, its turn at rescue and `look` once a second, `sweep` once a minute."""
 
     def __init__(
         self,
@@ -54,8 +55,10 @@ class Pulse:
         settings: Settings,
         sweep: Callable[[], bool] = lambda: False,
         threads_for_deliveries: int = 0,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
+        self._look = look
         self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -66,6 +69,7 @@ class Pulse:
                 ("pulse", self._renew, 0.0, min(TICK_S, settings.lease_s / 6)),
                 ("rescue", self._rescue, 0.0, TICK_S),
                 ("retention", self._clear, _CLEAR_EVERY_S, _CLEAR_EVERY_S),
+                ("accounts", self._look_around, TICK_S, TICK_S),
             )
         ]
 
@@ -134,6 +138,11 @@ class Pulse:
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
+
+    def _look_around(self) -> float:
+        if not self._draining:
+            self._look()
+        return TICK_S
 
     def _clear(self) -> float:
         while not self._draining and self._sweep():

@@ -28,11 +28,11 @@ from retouch.store.lanes import Lanes
 from retouch.store.receivers import ReceiverStore
 from retouch_ops.worker_process import main
 from retouch_worker.deliveries.sender import Sender
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 
 SECTIONS: dict[str, list[tuple[Any, str]]] = {
-    "HTTP to the endpoint": [(Endpoint, "ask")],
-    "HTTP download": [(Endpoint, "fetch")],
+    "HTTP to the endpoint": [(Endpoint, "post_edit"), (Endpoint, "poll")],
+    "HTTP download": [(Endpoints, "download")],
     "HTTP webhook": [(Sender, "webhook")],
     "picture check": [(retouch_worker.edits.images, "check")],
     "blob store": [(FileBlobs, "put")],

@@ -176,20 +176,20 @@ def test_a_file_without_accounts_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "words"),
     [
         (b'[accounts.main]\nkey = "' + KEY.encode(), "expected TOML (Unterminated string (at end of document))"),
         (b"\xff", "expected TOML in UTF-8"),
         (b"a = " + b"[" * 5_000, "expected TOML ("),
     ],
 )
-def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     """The error names the file and the place in it, and repeats none of it."""
     path = tmp_path / "accounts.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
         read_accounts(path, SETTINGS)
-    assert f"RETOUCH_ACCOUNTS: {path}: {told}" in caught.value.faults[0]
+    assert f"RETOUCH_ACCOUNTS: {path}: {words}" in caught.value.faults[0]
     assert KEY not in str(caught.value)
 
 

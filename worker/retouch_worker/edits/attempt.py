@@ -55,6 +55,9 @@ def run_edit(job: str, tools: EditTools) -> None:
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:
     """Ask for the edit: the intent goes on record, then the POST goes out, then its answer goes on record."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return GateClosed("account_not_held")
     asked = request_spec(claim, tools.blobs, tools.settings)
     word = tools.jobs.intend(claim)
     if word == "stale":
@@ -65,7 +68,7 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
         return GateClosed(str(word))
     if not isinstance(word, str):
         return word
-    answered, health = tools.endpoint.post_edit(asked)
+    answered, health = endpoint.post_edit(asked)
     outcome = apply_input_fallback(answered, claim, tools.blobs, tools.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
@@ -75,8 +78,11 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
 
 def poll(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
     """Look at a job that the endpoint has in work; what it says at last goes on record."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return asked  # to be looked at again, by a worker that holds the key
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = tools.endpoint.poll(asked, request_spec(claim, tools.blobs, tools.settings), age_s)
+    outcome = endpoint.poll(asked, request_spec(claim, tools.blobs, tools.settings), age_s)
     if isinstance(outcome, Ready):
         record(claim, "succeeded", outcome, tools)
     elif not isinstance(outcome, Processing):

@@ -90,7 +90,7 @@ def _keep_first(urls: tuple[str, ...], claim: Claim, ready: Ready, tools: EditTo
 
 
 def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    answer = tools.endpoint.download(url)
+    answer = tools.endpoints.download(url)
     if isinstance(answer, Trouble):
         return (
             ImageRejected(answer.detail)

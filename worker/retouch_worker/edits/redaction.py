@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -18,15 +18,18 @@ _LINK = re.compile(r"https?:[/\\]{2,}([^/\\?#\s\"']+)[^\s\"'<>]*", re.IGNORECASE
 Outcome = TypeVar("Outcome", bound=Any)
 
 
-def shown(outcome: Outcome, edit: Mapping[str, Any], key: str) -> Outcome:
+def shown(outcome: Outcome, edit: Mapping[str, Any], key: str, others: Sequence[str] = ()) -> Outcome:
     """
     Give an outcome without the key anywhere, and its message without the edit's own addresses and prompt.
 
     An address goes if its host is one that the edit names, however it was cut or escaped. A prompt of one word stays:
-    it may be any word of the endpoint's.
+    it may be any word of the endpoint's. `others` are keys of other accounts, which the job may have been on before:
+    they go from the message alone, since no link of this account's answers can hold one on purpose.
     """
     told = {field.name: _clean(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in told:
+        for other in others:
+            told["message"] = _clean(told["message"], other)
         told["message"] = _message(told["message"], edit)
     clean: Outcome = replace(outcome, **told)
     return clean
