@@ -51,6 +51,7 @@ class WorkerProcess:
         self.connections = 400
         self.threads_for_deliveries = 0
         self._queues: EditQueues | None = None
+        self._opened: tuple[int | str, float] | None = None
         self._draining = False
         self._patience = RedisRetry()
 
@@ -108,6 +109,10 @@ class WorkerProcess:
         return connect(self.settings, patience=self._patience)
 
     @cached_property
+    def _gate_client(self) -> Client:
+        return connect(self.settings)
+
+    @cached_property
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
@@ -118,7 +123,23 @@ class WorkerProcess:
             self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
-            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+            log.info("worker_started", in_flight_limit=self._gates[0], lease_s=self.settings.lease_s)
+
+    @property
+    def _gates(self) -> tuple[int | str, float]:
+        """Limit and rate of lane `edits`: those of the account, where one is all, else the settings'."""
+        accounts = self.credentials.now.accounts if self._queues else ()
+        if len(accounts) == 1:
+            return accounts[0].limit, accounts[0].rate_per_s
+        return self.settings.in_flight_limit, self.settings.rate_per_s
+
+    def _follow_gates(self) -> None:
+        wanted = self._gates
+        if self.settings.accounts and not self._queues:
+            self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
+        elif wanted != self._opened:
+            Lanes(self._gate_client).open(*wanted)
+            self._opened = wanted
 
     def take_edits(self, worker: Any) -> None:
         """
@@ -139,6 +160,7 @@ class WorkerProcess:
         if self._queues:
             self.credentials.reload_if_changed()
             self._queues.follow()
+            self._follow_gates()
 
     def _report_missing_keys(self) -> None:
         lacking = self.credentials.now.lacking
@@ -149,10 +171,9 @@ class WorkerProcess:
 
     def _open_gates(self) -> bool:
         """Ask until Redis answers, and say so at each refusal; False if this process is stopped before."""
-        lanes = Lanes(connect(self.settings))
         while not self._draining:
             try:
-                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                self._follow_gates()
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
