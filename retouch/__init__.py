@@ -1,14 +1,14 @@
 """
 Retouch: a durable, money-safe queue in front of a paid image-editing endpoint.
 
-What a backend needs is here; nothing of it imports an HTTP library, an image library or a web framework. Names are
-imported when first used, so that a process that needs one of them does not pay for redis-py's import.
+This is what a backend imports. None of it loads an HTTP library, an image library or a web framework. Each name is
+imported when it is first used: a process that only verifies webhooks does not load redis-py.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
@@ -41,15 +41,24 @@ _HOMES = {
     "client": ("EditQueue",),
     "edit": ("Edit",),
     "errors": (
-        "EditCancelled", "EditFailed", "IdempotencyConflict", "InvalidEdit", "QueueFull", "ResultTimeout",
-        "RetouchError", "SettingsError", "StoreUnavailable", "Unauthorized", "UnknownJob",
+        "EditCancelled",
+        "EditFailed",
+        "IdempotencyConflict",
+        "InvalidEdit",
+        "QueueFull",
+        "ResultTimeout",
+        "RetouchError",
+        "SettingsError",
+        "StoreUnavailable",
+        "Unauthorized",
+        "UnknownJob",
     ),
     "handles": ("EditResult", "Job"),
     "options": ("EventName", "JobOptions", "Priority", "StateName"),
     "settings": ("Settings",),
     "states": ("DeliveryState", "JobState"),
     "webhooks": ("WebhookNotVerified", "verify_webhook"),
-}  # fmt: skip
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -84,9 +93,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
-        # Imported here: it costs more than all the rest of `import retouch`.
+        # Imported here, since it costs more than the rest of `import retouch`.
         from importlib.metadata import version
 
         return version("retouch")

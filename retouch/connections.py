@@ -1,4 +1,4 @@
-"""What a client over Redis is made of: the stores, the publisher of messages, the blob store."""
+"""The parts of a client over Redis: the stores, the publisher of messages, the blob store."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
-from retouch.store.deliveries import DeliveryStore
-from retouch.store.jobs import JobStore
-from retouch.store.lanes import Lanes
+from retouch.store.deliveries import DeliveryStore, SharedDeliveryStore
+from retouch.store.jobs import JobStore, SharedJobStore
+from retouch.store.lanes import Lanes, SharedLanes
 from retouch.store.links import LinkSigner
-from retouch.store.receivers import ReceiverStore
+from retouch.store.receivers import ReceiverStore, SharedReceiverStore
 from retouch.store.redis_client import connect, connect_on_loop
+from retouch.store.redis_commands import AnyClient, Client
 
 
-class Connections:
+class SharedConnections:
     """
-    The parts of one process' client; each connects when first used.
+    What a client in threads and one on an event loop have in common; each part connects when first used.
 
-    `on_loop`: with a client for asyncio, of the stores' methods only those that run both ways can be awaited. The
-    publisher and the blob store are always for threads.
+    `client` is the kind that the stores use. The publisher and the blob store are always for threads: they use
+    `blocking_client`.
     """
 
-    def __init__(self, settings: Settings, *, on_loop: bool = False) -> None:
-        self.settings = settings
-        self.client = connect_on_loop(settings) if on_loop else connect(settings)
-        self._for_threads = connect(settings) if on_loop else self.client
-        self.jobs = JobStore(self.client, retention_s=settings.retention_s)
-        self.deliveries = DeliveryStore(self.client)
-        self.receivers = ReceiverStore(self.client)
-        self.lanes = Lanes(self.client)
+    def __init__(self, settings: Settings, client: AnyClient, blocking_client: Client) -> None:
+        self.settings, self.client, self.blocking_client = settings, client, blocking_client
+        self.jobs = SharedJobStore(client, retention_s=settings.retention_s)
+        self.deliveries = SharedDeliveryStore(client)
+        self.receivers = SharedReceiverStore(client)
+        self.lanes = SharedLanes(client)
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -39,17 +38,46 @@ class Connections:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        """Where images are kept."""
-        return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._for_threads))
+        """The blob store, where images are kept."""
+        return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.blocking_client))
 
     def warm(self) -> None:
-        """Make what takes long to make, so that no call has to: the publisher, the blob store."""
+        """Make the publisher and the blob store now, so that no later call takes the time for it."""
         _ = self.publisher, self.blobs
 
     async def close(self) -> None:
-        """Give up the connections; whoever uses them again connects again."""
+        """Close the connections; a later call opens new ones."""
         if "publisher" in self.__dict__:
             self.publisher.close()
-        self._for_threads.close()
-        if self.client is not self._for_threads:
-            await self.client.aclose()
+        self.blocking_client.close()
+
+
+class Connections(SharedConnections):
+    """The parts of a process that may block, with all that the stores can do."""
+
+    client: Client
+    jobs: JobStore
+    deliveries: DeliveryStore
+    receivers: ReceiverStore
+    lanes: Lanes
+
+    def __init__(self, settings: Settings) -> None:
+        client = connect(settings)
+        super().__init__(settings, client, client)
+        self.jobs = JobStore(client, retention_s=settings.retention_s)
+        self.deliveries = DeliveryStore(client)
+        self.receivers = ReceiverStore(client)
+        self.lanes = Lanes(client)
+
+
+class LoopConnections(SharedConnections):
+    """The parts of a client on an event loop, with those methods of the stores alone that can be awaited."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop_client = connect_on_loop(settings)
+        super().__init__(settings, self._loop_client, connect(settings))
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        await super().close()
+        await self._loop_client.aclose()

@@ -1,13 +1,14 @@
 """
-Every setting of Retouch, in one typed place, read from the environment with the prefix `RETOUCH_`.
+All settings of Retouch, read from environment variables with the prefix `RETOUCH_`.
 
-`docs/settings.md` and `retouch settings` are generated from this model, so a description here is the documentation.
-Durations are float seconds (`_s`). All faults are reported at once, as one `SettingsError`.
+`docs/settings.md` and `retouch settings` are generated from this model, with its descriptions. Durations are float
+seconds (`_s`). All faults are reported together, in one `SettingsError`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -24,10 +25,10 @@ _TRUE, _FALSE = {"1", "true", "yes", "all"}, {"", "0", "false", "no"}
 
 class Settings(BaseSettings):
     """
-    The whole configuration of one process.
+    The configuration of one process.
 
-    Values come from keyword arguments, then the environment, then the defaults below. The endpoint key is read by
-    workers alone; producers run without it.
+    A value comes from a keyword argument, else from the environment, else from the default below. Only workers need the
+    endpoint's key.
     """
 
     model_config = SettingsConfigDict(env_prefix="RETOUCH_", frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -114,10 +115,12 @@ class Settings(BaseSettings):
         "gateway fetches at once; one tenant gets half. A picture takes twice its size.",
     )
     drop_in_wait_s: float = Field(
-        8.0, ge=0, le=600,
+        8.0,
+        ge=0,
+        le=600,
         description="How long POST /api/v5/pix2pix waits for the image before it says processing; OkHttp gives up "
         "after 10 s.",
-    )  # fmt: skip
+    )
     gateway_address: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8000, ge=0, le=65_535, description="Port that the gateway listens on.")
 
@@ -129,7 +132,8 @@ class Settings(BaseSettings):
             if text in _TRUE | _FALSE:
                 return ALL_ADDRESSES if text in _TRUE else ()
             value = tuple(part.strip() for part in value.split(",") if part.strip())
-        return tuple(str(ipaddress.ip_network(network)) for network in value)  # type: ignore[attr-defined]
+        networks = value if isinstance(value, Iterable) else (value,)
+        return tuple(str(ipaddress.ip_network(str(network))) for network in networks)
 
     @field_validator("redis_url", "broker_url")
     @classmethod
@@ -142,6 +146,7 @@ class Settings(BaseSettings):
     @classmethod
     def _gateway(cls, value: str) -> str:
         parts = urlsplit(value)
+        # A password in it would be shown wherever the address is; the key has a setting of its own.
         if value and not (parts.scheme in ("http", "https") and parts.hostname and not parts.username):
             raise ValueError("expected http(s)://host[:port][/path], without a password")
         return value.rstrip("/")
@@ -157,6 +162,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"backoff_cap_s: expected at least backoff_base_s ({self.backoff_base_s}), got {self.backoff_cap_s}"
             )
+        # A heartbeat every third of the lease must still get through when one Redis answer takes the longest time.
         if self.lease_s < 3 * self.redis_timeout_s / 2:
             raise ValueError(
                 f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}"
@@ -165,35 +171,36 @@ class Settings(BaseSettings):
 
     @property
     def address(self) -> str:
-        """Where a client of these settings goes: the gateway's or Redis' URL, without user and password."""
+        """The URL of the gateway or of Redis that a client uses, without user and password."""
         parts = urlsplit(self.gateway_url or self.redis_url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
     @property
     def broker(self) -> str:
-        """The broker's URL, after its default."""
+        """The URL of the broker: `broker_url`, else that of Redis."""
         return self.broker_url or self.redis_url
 
     @property
     def store(self) -> str:
-        """The blob store's URL, after its default: `var/blobs` under the working folder."""
+        """The URL of the blob store: `store_url`, else `var/blobs` in the working folder."""
         return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """
-        Read the environment, with keyword overrides on top.
+        Read the environment; keyword arguments override it.
 
-        Raises `SettingsError`, which names every wrong setting at once with what was expected; values are not shown,
-        since one of them may be a secret.
+        Raises `SettingsError`, which names every wrong setting and what was expected. It shows no values, since one of
+        them may be a secret.
         """
         try:
-            return cls(**overrides)  # type: ignore[arg-type]
+            return cls(**overrides)  # type: ignore[arg-type] # the model checks each value
         except ValidationError as error:
-            raise SettingsError([_line(fault) for fault in error.errors(include_input=False)]) from None
+            raise SettingsError(
+                [_line(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
+            ) from None
 
 
-def _line(fault: object) -> str:
-    where, message = fault["loc"], fault["msg"]  # type: ignore[index]
+def _line(where: Sequence[int | str], message: str) -> str:
     name = f"RETOUCH_{str(where[0]).upper()}: " if where else ""
-    return name + str(message).removeprefix("Value error, ")
+    return name + message.removeprefix("Value error, ")

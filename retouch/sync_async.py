@@ -1,37 +1,40 @@
 """
-Code that is written once and used from threads and from an event loop.
+Code that is written once, for threads and for event loops.
 
-It is written as coroutines, and all that may wait is asked of a client: redis-py's for threads answers at once, its
-asyncio one with something to await (`reply` takes either). With a client for threads such a coroutine never suspends,
-so that one step runs it to its end (`run_sync`), at the price of a few microseconds.
+Such code is a coroutine, and all its waiting is in calls of a client. redis-py's blocking client returns the reply,
+its asyncio client something to await; `reply` takes either. With a blocking client the coroutine never suspends, so a
+single step runs it to its end (`run_sync`), which costs a few microseconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 P = ParamSpec("P")
 Owner = TypeVar("Owner")
 Value = TypeVar("Value")
 
-Work = Coroutine[Any, Any, Value]
+Work: TypeAlias = Coroutine[object, None, Value]
+
+Replied: TypeAlias = Value | Awaitable[Value]
+"""The reply of a blocking client, or something to await for it, of an asyncio client."""
 
 
 def run_sync(work: Work[Value]) -> Value:
-    """Run a coroutine that waits for nothing, or only by blocking this thread, and give what it returns."""
+    """Run a coroutine that never suspends and return its value."""
     try:
         work.send(None)
     except StopIteration as end:
         value: Value = end.value
         return value
     work.close()
-    raise AssertionError("it waits for an event loop, so it must be awaited there")
+    raise AssertionError("this waits for an event loop, so it must be awaited there")
 
 
-def iterate_sync(items: AsyncIterator[Value]) -> Iterator[Value]:
-    """Walk an asynchronous generator that waits only by blocking this thread."""
+def iterate_sync(items: AsyncGenerator[Value, None]) -> Iterator[Value]:
+    """Yield the items of an asynchronous generator that never suspends but to yield."""
     try:
         while True:
             try:
@@ -40,20 +43,23 @@ def iterate_sync(items: AsyncIterator[Value]) -> Iterator[Value]:
                 return
             yield item
     finally:
-        run_sync(items.aclose())  # type: ignore[attr-defined]
+        run_sync(items.aclose())
 
 
 async def _next(items: AsyncIterator[Value]) -> Value:
     return await anext(items)
 
 
-async def reply(value: Any) -> Any:
-    """Give what a client of either kind answered."""
-    return await value if hasattr(value, "__await__") else value
+async def reply(value: Replied[Value]) -> Value:
+    """Return the reply of a client of either kind."""
+    if isinstance(value, Awaitable):
+        answer: Value = await value
+        return answer
+    return value
 
 
 class SyncAsync(Generic[P, Value]):
-    """A coroutine function that a plain call runs at once; on an event loop, `await it.awaited(…)`."""
+    """A coroutine function that a plain call runs to its end; on an event loop, `await it.awaited(…)`."""
 
     __slots__ = ("awaited",)
 
@@ -61,11 +67,11 @@ class SyncAsync(Generic[P, Value]):
         self.awaited = awaited
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Value:
-        """Run it to its end in this thread."""
+        """Run the coroutine to its end in this thread."""
         return run_sync(self.awaited(*args, **kwargs))
 
 
-class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator is spelt like a function
+class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator has the name of a function
     """
     Make a method `SyncAsync`: `store.record(job)` in a thread, `await store.record.awaited(job)` on an event loop.
     """

@@ -1,13 +1,19 @@
-"""What is behind a queue: the stores that a test looks into."""
+"""Access to the stores behind a queue, for tests that read them."""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from retouch import EditQueue
 from retouch.connections import Connections
-from retouch.transport.redis_transport import RedisTransport
 
 
-def store_access(queue: EditQueue) -> Connections:
+class StoreAccess(Connections):
+    """The stores, with a client whose every command may be used."""
+
+    client: Any
+
+
+def store_access(queue: EditQueue) -> StoreAccess:
     """The stores, publisher and blobs of a queue over Redis."""
-    assert isinstance(queue._transport, RedisTransport)
-    return queue._transport.connections
+    return cast(StoreAccess, queue._transport.connections)

@@ -41,8 +41,10 @@ POST_PATH, FETCH_PATH, OUTPUT_PATH = "/api/v5/pix2pix", "/api/v3/fetch/", "/outp
 BODY_MOST_BYTES, PICTURE_MOST_BYTES, PICTURE_WITHIN_S = 100_000, 50_000_000, 30.0
 KEPT_S = 3_600.0
 NUMBERS: dict[str, tuple[float, float, float]] = {
-    "steps": (1, 50, 20), "guidance_scale": (1, 20, 7), "image_guidance_scale": (1, 8, 1),
-}  # fmt: skip
+    "steps": (1, 50, 20),
+    "guidance_scale": (1, 20, 7),
+    "image_guidance_scale": (1, 8, 1),
+}
 """Field: least, most, and the value when it is left out."""
 
 BAD_REQUEST: Reply = (400, {"status": "error", "message": "Invalid API Request", "tip": "Send a JSON object."})
@@ -227,8 +229,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--public-url", help="what output links start with (default: http://ADDRESS:PORT)")
     parser.add_argument("--cap", type=int, default=5, help="edits in flight; more are refused (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=1, help="edits computed at once (default: %(default)s)")
-    parser.add_argument("--answer-within", type=float, default=60.0, metavar="S",
-                        help="seconds until a POST answers `processing` (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--answer-within",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds until a POST answers `processing` (default: %(default)s)",
+    )
     return parser.parse_args()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
-from retouch.store.deliveries import DeliveryRecord
+from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
@@ -18,7 +17,7 @@ Document = dict[str, Any]
 
 def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
     """Describe one job; instants are ISO 8601, links to the result are minted now."""
-    spec, results = record.spec, result_objects(record.result, link)
+    spec, results = record.spec, result_objects(record.images, link)
     return {
         "id": record.id,
         "state": record.state,
@@ -37,7 +36,7 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "due_at": _instant(record.due_at),
         "result": results[0] if results else None,
         "results": results,
-        "error": record.error,
+        "error": asdict(record.error) if record.error else None,
         "cancelled": record.cancelled or None,
         "cancel_requested": record.cancel_requested,
         "resumable": record.resumable,
@@ -75,7 +74,7 @@ def delivery_document(record: DeliveryRecord) -> Document:
         "created_at": _instant(record.created_at),
         "due_at": _instant(record.due_at),
         "finished_at": _instant(record.finished_at),
-        "attempts": [_attempt(entry) for entry in record.log],
+        "attempts": [_attempt(one) for one in record.log],
     }
 
 
@@ -104,8 +103,8 @@ def lane_document(numbers: LaneNumbers) -> Document:
     return asdict(numbers)
 
 
-def _attempt(entry: Mapping[str, Any]) -> Document:
-    return {**entry, "at": iso(entry["at"])}
+def _attempt(attempt: DeliveryAttempt) -> Document:
+    return {**asdict(attempt), "at": iso(attempt.at)}
 
 
 def _instant(at: float | None) -> str | None:

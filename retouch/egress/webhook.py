@@ -1,4 +1,4 @@
-"""The one way in which a webhook leaves: the event's bytes, signed for this attempt, over the guarded session."""
+"""Sending a webhook: the bytes of the event, signed for this attempt, over the guarded session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import requests
 
 from retouch.egress.http import Answer, Trouble, send
 from retouch.egress.webhook_body import event_body
-from retouch.events import Event
+from retouch.json_types import Document
 from retouch.store.receivers import Receiver
 from retouch.webhooks import sign
 
@@ -16,15 +16,23 @@ CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 15.0
 EXCERPT_BYTES = 4_096
 
 
-def post_webhook(session: requests.Session, receiver: Receiver, identity: str, event: Event) -> Answer | Trouble:
+def post_webhook(session: requests.Session, receiver: Receiver, identity: str, event: Document) -> Answer | Trouble:
     """
-    POST an event to a receiver; `identity` is the event's, the same over all attempts. Follows no redirect.
+    POST an event to a receiver; `identity` is the event's id, which is the same in all attempts.
 
-    At most 4 KiB of the answer are read. Make the session with `make_session` and the networks of the settings.
+    It follows no redirect and reads at most 4 KiB of the answer. Make the session with `make_session` and the networks
+    of the settings.
     """
     now, body = time.time(), event_body(event)
     headers = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}
     return send(
-        session, "POST", receiver.url, data=body, headers=headers, timeout_s=TIMEOUT_S,
-        connect_timeout_s=CONNECT_TIMEOUT_S, max_bytes=EXCERPT_BYTES, truncate=True,
-    )  # fmt: skip
+        session,
+        "POST",
+        receiver.url,
+        data=body,
+        headers=headers,
+        timeout_s=TIMEOUT_S,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        max_bytes=EXCERPT_BYTES,
+        truncate=True,
+    )

@@ -1,31 +1,31 @@
-"""The body of a webhook: at most 20,000 bytes, whatever the edit was, with the names of what was cut to fit."""
+"""The body of a webhook: at most 20,000 bytes, and a list of the parts that were cut to fit."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
-from retouch.events import Event
+from retouch.json_types import Document, JsonObject
 
 BODY_MOST_BYTES = 20_000
 
-# What each part may keep once the whole is too long. Together with the parts of fixed size they stay under the limit.
+# What is left of each part when the whole is too long. With the parts of fixed size, their sum is below the limit.
 PROMPT_BYTES, URL_BYTES, RESULTS_BYTES, MESSAGE_BYTES, TAGS_BYTES = 2_000, 2_100, 5_000, 1_000, 6_000
 
-MeasuredChild = dict[str, Any]
+Item = TypeVar("Item")
 
 
-def event_body(event: Event) -> bytes:
+def event_body(event: Document) -> bytes:
     """
     Return an event as the bytes of a webhook, at most `BODY_MOST_BYTES`.
 
-    A longer event loses, in this order and only as far as needed: `edit.extra`, the end of `edit.prompt`,
-    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then
-    names each part that is not whole, and `edit.truncated` is true if one of them belongs to the edit.
+    From a longer event these are cut, in this order, until it fits: `edit.extra`, the end of `edit.prompt`,
+    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then has
+    the name of each part that was cut, and `edit.truncated` is true if one of them belongs to the edit.
     """
     body = _dumps(event)
-    data = dict(event["data"])
+    data: JsonObject = dict(event["data"])
     for name, cut in _CUTS:
         if len(body) <= BODY_MOST_BYTES:
             return body
@@ -36,38 +36,38 @@ def event_body(event: Event) -> bytes:
     return body
 
 
-def _without_extra(data: MeasuredChild) -> MeasuredChild:
+def _without_extra(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     return {**data, "edit": _cut_edit(edit, "extra", None)} if "extra" in edit else data
 
 
-def _with_short_prompt(data: MeasuredChild) -> MeasuredChild:
+def _with_short_prompt(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     short = _start_of(edit.get("prompt", ""), PROMPT_BYTES)
     return data if short == edit.get("prompt", "") else {**data, "edit": _cut_edit(edit, "prompt", short)}
 
 
-def _without_long_url(data: MeasuredChild) -> MeasuredChild:
+def _without_long_url(data: JsonObject) -> JsonObject:
     edit = data.get("edit") or {}
     long = len(_dumps(edit.get("init_image", ""))) > URL_BYTES
     return {**data, "edit": _cut_edit(edit, "init_image", None)} if long else data
 
 
-def _with_first_results(data: MeasuredChild) -> MeasuredChild:
+def _with_first_results(data: JsonObject) -> JsonObject:
     results = data.get("results")
     return {**data, "results": _first(list(results), RESULTS_BYTES)} if results else data
 
 
-def _with_short_message(data: MeasuredChild) -> MeasuredChild:
+def _with_short_message(data: JsonObject) -> JsonObject:
     error = data.get("error")
     return {**data, "error": {**error, "message": _start_of(error["message"], MESSAGE_BYTES)}} if error else data
 
 
-def _with_first_tags(data: MeasuredChild) -> MeasuredChild:
+def _with_first_tags(data: JsonObject) -> JsonObject:
     return {**data, "tags": dict(_first(list((data.get("tags") or {}).items()), TAGS_BYTES))}
 
 
-_CUTS: tuple[tuple[str, Callable[[MeasuredChild], MeasuredChild]], ...] = (
+_CUTS: tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...] = (
     ("edit.extra", _without_extra),
     ("edit.prompt", _with_short_prompt),
     ("edit.init_image", _without_long_url),
@@ -77,25 +77,25 @@ _CUTS: tuple[tuple[str, Callable[[MeasuredChild], MeasuredChild]], ...] = (
 )
 
 
-def _cut_edit(edit: Mapping[str, Any], name: str, value: str | None) -> MeasuredChild:
-    """Return the edit with one field replaced, or left out where the value is None."""
+def _cut_edit(edit: Document, name: str, value: str | None) -> JsonObject:
+    """Return the edit with one field replaced, or without it if the value is None."""
     rest = {key: kept for key, kept in edit.items() if key != name or value is not None}
     return {**rest, **({} if value is None else {name: value}), "truncated": True}
 
 
 def _start_of(text: str, most_bytes: int) -> str:
-    """Return the text, or as much of its start as takes `most_bytes` as JSON, and an ellipsis."""
+    """Return the text; if it takes more than `most_bytes` as JSON, return as much as fits, and an ellipsis."""
     if len(_dumps(text)) <= most_bytes:
         return text
     start = text[:most_bytes]
-    # An escaped character takes up to six bytes, so the length in characters says little.
+    # An escaped character takes up to six bytes, so a part of that many characters may still be too long.
     while len(_dumps(start)) > most_bytes:
         start = start[: len(start) * 3 // 4]
     return start + "…"
 
 
-def _first(values: list[Any], most_bytes: int) -> list[Any]:
-    """Return as many values from the start as take `most_bytes` as JSON."""
+def _first(values: list[Item], most_bytes: int) -> list[Item]:
+    """Return the first values, as many as fit into `most_bytes` as JSON."""
     used, kept = 0, []
     for value in values:
         used += len(_dumps(value))
@@ -105,5 +105,5 @@ def _first(values: list[Any], most_bytes: int) -> list[Any]:
     return kept
 
 
-def _dumps(value: Any) -> bytes:
+def _dumps(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,25 +1,26 @@
-"""The deliveries in the store: one event that must reach one receiver, its attempts, and the dead ones."""
+"""Deliveries in Redis: each is one event that must reach one receiver, with its attempts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from retouch.store import keys
 from retouch.store.pagination import walk
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Client, Script
 from retouch.store.scripts import Message, fields_of, load, messages_of
-from retouch.sync_async import reply, sync_async
+from retouch.sync_async import Replied, reply, sync_async
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
     """
-    A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it; `age_s` is
-    the time since its schedule began: since it was made, or put back by hand. `crashes` counts the workers that died
-    over it since the last attempt that ended.
+    A delivery whose lease a worker holds.
+
+    `number` is that of this attempt, from 1. `by_hand` is true when a person asked for it. `age_s` is the time since
+    its schedule began, which is when it was created or redelivered by hand. `crashes` counts the workers that died
+    while they held it, since the last attempt that ended.
     """
 
     delivery: str
@@ -38,22 +39,41 @@ class DeliveryClaim:
 
     @property
     def item(self) -> str:
-        """The delivery's id, as its lane calls it."""
+        """The delivery's id, under the name that claims of both lanes have."""
         return self.delivery
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """
+    One attempt of a delivery, for people. `at` is in Unix seconds; `attempt` counts from 1.
+
+    `status` is None where there was no answer, and `trouble` says why; `excerpt` is the start of the answer's body.
+    `next_in_s` is the wait that follows, None where no other attempt does.
+    """
+
+    at: float
+    attempt: int
+    status: int | None
+    trouble: str = ""
+    latency_s: float = 0.0
+    excerpt: str = ""
+    by_hand: bool = False
+    next_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """
-    What one delivery attempt comes to.
+    What follows one delivery attempt.
 
-    `move` is `delivered`, `retrying` or `dead`; `counts_as_attempt`: it was an attempt (a closed breaker is none);
-    `health` is `ok`, `failed` or empty where it says nothing about the receiver; `log` is kept for people, for 30 days.
+    `move` is `delivered`, `retrying` or `dead`. `counts_as_attempt` is false where nothing was sent. `health` is `ok`,
+    `failed`, or empty where the attempt shows nothing about the receiver. `log` is kept for 30 days.
     """
 
     move: str
     delay_s: float
-    log: dict[str, Any]
+    log: DeliveryAttempt
     counts_as_attempt: bool = True
     health: str = ""
     disable: bool = False
@@ -61,7 +81,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A delivery as anyone may read it. Instants in Unix seconds; `state` is a value of `DeliveryState`."""
+    """A delivery with its attempts. Instants are in Unix seconds; `state` is a value of `DeliveryState`."""
 
     id: str
     job: str
@@ -74,51 +94,36 @@ class DeliveryRecord:
     created_at: float | None
     due_at: float | None
     finished_at: float | None
-    log: list[dict[str, Any]] = field(default_factory=list)
+    log: list[DeliveryAttempt] = field(default_factory=list)
 
 
-class DeliveryStore:
-    """Deliveries in Redis; moves return the Celery messages that the caller must then send."""
+class SharedDeliveryStore:
+    """
+    What producers do with deliveries, in threads and on event loops.
 
-    def __init__(self, client: Client) -> None:
+    Methods that change a delivery return the Celery messages that the caller must then send.
+    """
+
+    def __init__(self, client: AnyClient) -> None:
         self._client = client
-        self._claim, self._settle = load(client, "claim"), load(client, "settle_delivery")
-        self._redeliver = load(client, "redeliver")
-
-    def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
-        """Take the delivery's lease, or None when there is nothing to claim."""
-        reply = self._claim(args=["deliveries", delivery, lease_s])
-        if not reply:
-            return None
-        spec, state = json.loads(reply[0]), fields_of(reply[2:])
-        number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
-        age_s = max(0.0, float(reply[1]) - float(state["score"]))
-        crashes = int(state.get("crashes", 0))
-        return DeliveryClaim(
-            delivery, int(state["fence"]), number=number, by_hand=by_hand, age_s=age_s, crashes=crashes, **spec
-        )
-
-    def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
-        """Record one attempt and what follows. Without effect when the lease was lost."""
-        _, messages = self._settle(args=[
-            claim.delivery, claim.fence, settlement.move, settlement.delay_s, int(settlement.counts_as_attempt),
-            json.dumps(settlement.log, separators=(",", ":")), settlement.health, int(settlement.disable),
-        ])  # fmt: skip
-        return messages_of(messages)
+        self._redeliver: Script[Replied[tuple[str, list[str]]]] = load(client, "redeliver")
 
     @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """
-        Send again by hand: `redelivered`; or nothing happened: `open`, it is under way; `gone`, its job is no longer on
-        record; `unknown`.
+        Send a delivery again by hand; return `redelivered` with the messages to send.
+
+        Nothing happens to a delivery that is `open` (still under way), `gone` (its job is no longer on record) or
+        `unknown`.
         """
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 
     @sync_async
     async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
-        """Read many deliveries with their attempts, in one round trip; those that are gone are left out."""
+        """Read many deliveries with their attempts, in one round trip; leave out those that are gone."""
         pipe = self._client.pipeline(transaction=False)
+        # Three commands for each, so the replies below are read three by three.
         for item in deliveries:
             pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
             pipe.lrange(keys.delivery_log(item), 0, -1)
@@ -131,24 +136,66 @@ class DeliveryStore:
         """Read a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
 
+    @sync_async
+    async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
+        """Read up to `count` ids of deliveries, newest first, from place `start` on."""
+        index = keys.lane("deliveries", "dead" if dead else "recent")
+        return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
+
+
+class DeliveryStore(SharedDeliveryStore):
+    """All deliveries in Redis, for code that may block: what workers and operators do with them too."""
+
+    _client: Client
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._claim: Script[list[str]] = load(client, "claim")
+        self._settle: Script[tuple[str, list[str]]] = load(client, "settle_delivery")
+
+    def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
+        """Take the delivery's lease; return None if another worker holds it or it is over."""
+        reply = self._claim(args=["deliveries", delivery, lease_s])
+        if not reply:
+            return None
+        spec, state = json.loads(reply[0]), fields_of(reply[2:])
+        number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        # Redis' own clock may have gone back, as when another server has become the primary.
+        age_s = max(0.0, float(reply[1]) - float(state["score"]))
+        crashes = int(state.get("crashes", 0))
+        return DeliveryClaim(
+            delivery, int(state["fence"]), number=number, by_hand=by_hand, age_s=age_s, crashes=crashes, **spec
+        )
+
+    def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
+        """Record one attempt and what follows it; do nothing if the lease was lost."""
+        log = json.dumps(asdict(settlement.log), separators=(",", ":"))
+        _, messages = self._settle(
+            args=[
+                claim.delivery,
+                claim.fence,
+                settlement.move,
+                settlement.delay_s,
+                int(settlement.counts_as_attempt),
+                log,
+                settlement.health,
+                int(settlement.disable),
+            ]
+        )
+        return messages_of(messages)
+
     def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
-        """Walk the deliveries of one tenant, newest first."""
+        """Yield the ids of one tenant's deliveries, newest first."""
         for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
             yield place.item
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Walk the deliveries, newest first; `dead`: the dead letters alone."""
+        """Yield the ids of all deliveries, or of the dead letters only, newest first."""
+        # By rank: a delivery that is created meanwhile moves the rest by one, so one may be yielded twice.
         start = 0
         while batch := self.page(start, page, dead=dead, since=since):
             yield from batch
             start += len(batch)
-
-    @sync_async
-    async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
-        """Read some ids of deliveries, newest first, from the given place on."""
-        index = keys.lane("deliveries", "dead" if dead else "recent")
-        ids: list[str] = await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
-        return ids
 
 
 def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> DeliveryRecord:
@@ -162,6 +209,6 @@ def _record(item: str, spec: str, state: dict[str, str], log: list[str]) -> Deli
         created_at=instant("created_at"),
         due_at=instant("due_at"),
         finished_at=instant("finished_at"),
-        log=[json.loads(entry) for entry in log],
+        log=[DeliveryAttempt(**json.loads(entry)) for entry in log],
         **json.loads(spec),
     )

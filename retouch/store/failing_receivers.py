@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retouch.store import keys
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import Client
 
 
 @dataclass(frozen=True, slots=True)

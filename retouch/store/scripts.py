@@ -1,39 +1,100 @@
 """
-The Lua scripts, loaded from `lua/` with what they build on in front, as callables.
+The Lua scripts of `lua/`, composed and made callable.
 
 One script per move, so that a process may die between any two instructions and leave a record that holds together.
+
+`lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what they share, one subject per file. A
+module is a table of functions that its file returns. Who uses it names it at the top of the file, the module's name and
+the local's being the same:
+
+    local clock = require('clock')
+
+Redis has no `require`, so the text that is sent is composed here: each module that a script needs, directly or through
+others, once and behind those that it needs itself, as `local clock = (function() … end)()`; then the script. The
+`require` lines become empty lines. So a script carries only what it uses, no module can see what it did not name (the
+linter reads the files as they are, and would call it an undefined variable), and modules cannot need each other in a
+circle.
+
+Making the functions of all modules would be a good part of a script's time, about 0.15 µs each. So a script may name
+modules inside a block, in lines that follow each other: they and what they need beyond the others are composed there,
+and made when that block runs. Lua allows 200 locals in one function: the composed text has one for each module. Redis
+keeps a script under the hash of its text, which is the same in each process.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol
+from importlib.resources.abc import Traversable
+from typing import TypeVar
 
 from redis.exceptions import NoScriptError
 
-from retouch.store.redis_client import Client
+from retouch.store.redis_commands import AnyClient, Pipeline, Script, Value
 
 Message = tuple[str, str]
 """One Celery message to send: the lane and the item."""
 
 
-class Script(Protocol):
-    """A script that runs in Redis: arguments in, the reply out."""
+Reply = TypeVar("Reply")
 
-    def __call__(self, *, args: list[Any], client: Any = None) -> Any:
-        """Run it, atomically, and give its reply; on a pipeline, add it there."""
+
+_FOLDER = resources.files("retouch.store") / "lua"
+_NEED = re.compile(r"^( *)local (\w+) = require\('(\w+)'\)$", re.MULTILINE)
+_NEEDS_OF_BLOCK = re.compile(r"(?:^ +local \w+ = require\('\w+'\)$\n?)+", re.MULTILINE)
 
 
 @cache
 def source(name: str) -> str:
-    """Give the text of one script behind the lane's and the job's functions."""
-    folder = resources.files("retouch.store") / "lua"
-    parts = ("lane", "money", "targets", "room", "job_index", "job", name)
-    return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+    """Return the text of one script, behind the modules that it needs."""
+    return compose(_FOLDER, name)
 
 
-def load(client: Client, name: str) -> Script:
+def compose(folder: Traversable, name: str) -> str:
+    """
+    Compose the text of a script from `scripts/` and `modules/` of a folder.
+
+    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, or a module
+    needs another one inside a function.
+    """
+    script = (folder / "scripts" / f"{name}.lua").read_text()
+    always: dict[str, str] = {}
+    for indent, local, module in _NEED.findall(script):
+        if not indent:
+            _add(folder, local, module, always, ())
+
+    def in_block(needs: re.Match[str]) -> str:
+        modules = dict(always)
+        for _, local, module in _NEED.findall(needs[0]):
+            _add(folder, local, module, modules, ())
+        return _written({module: text for module, text in modules.items() if module not in always})
+
+    return _written(always) + _NEED.sub("", _NEEDS_OF_BLOCK.sub(in_block, script))
+
+
+def _add(folder: Traversable, local: str, module: str, modules: dict[str, str], path: tuple[str, ...]) -> None:
+    """Add a module, behind those that it needs itself; `path` leads to whoever needs it."""
+    if local != module:
+        raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
+    if module in path:
+        raise ValueError(f"modules need each other in a circle: {' -> '.join((*path, module))}")
+    if module in modules:
+        return
+    text = (folder / "modules" / f"{module}.lua").read_text()
+    for indent, inner_local, needed in _NEED.findall(text):
+        if indent:
+            raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
+        _add(folder, inner_local, needed, modules, (*path, module))
+    modules[module] = _NEED.sub("", text)
+
+
+def _written(modules: dict[str, str]) -> str:
+    return "".join(f"local {module} = (function()\n{text}end)()\n" for module, text in modules.items())
+
+
+def load(client: AnyClient, name: str) -> Script[Reply]:
     """
     Make a script callable on a connection; it is sent to Redis when first called.
 
@@ -41,13 +102,14 @@ def load(client: Client, name: str) -> Script:
     another; then it goes there with its text, in one command.
     """
     own, text = client, source(name)
-    known = client.register_script(text)
+    known: Script[Reply] = client.register_script(text)
 
-    def run(*, args: list[Any], client: Any = None) -> Any:
+    def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
             return known(args=args, client=client)
         except NoScriptError:
-            return own.eval(text, 0, *args)
+            reply: Reply = own.eval(text, 0, *args)
+            return reply
 
     return run
 

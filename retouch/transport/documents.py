@@ -1,24 +1,27 @@
-"""The gateway's JSON documents, read as the records that the store gives."""
+"""Reads the gateway's JSON documents as the records that the store returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from retouch.blobs import name_in
+from retouch.json_types import Document
 from retouch.outcomes import Image
-from retouch.store.deliveries import DeliveryRecord
+from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
+from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
-from retouch.store.records import Charge, JobRecord, JobSpec
-
-Document = Mapping[str, Any]
+from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyChoices
 
 
 def job_from(document: Document) -> JobRecord:
-    """Read a job; its instants are right to the millisecond."""
-    policy = {name: document[name] for name in ("max_attempts", "max_charges") if document[name] is not None}
+    """Read a job; its instants are accurate to a millisecond."""
+    # null stands for the workers' settings, so such a choice must be absent.
+    policy = PolicyChoices()
+    if document["max_attempts"] is not None:
+        policy["max_attempts"] = document["max_attempts"]
+    if document["max_charges"] is not None:
+        policy["max_charges"] = document["max_charges"]
     spec = JobSpec(
         tenant=document["tenant"],
         edit=document["edit"],
@@ -41,25 +44,18 @@ def job_from(document: Document) -> JobRecord:
         due_at=_instant(document["due_at"]),
         attempt=document["attempt"],
         charges=tuple(_charge(one) for one in document["charge_log"]),
-        error=document["error"],
-        result=_result(document["results"]),
+        error=JobError(**document["error"]) if document["error"] else None,
+        images=tuple(_image(one) for one in document["results"]),
         cancelled=document["cancelled"] or "",
         cancel_requested=document["cancel_requested"],
         resumable=document["resumable"],
     )
 
 
-def _result(documents: Sequence[Document]) -> dict[str, Any] | None:
-    """Read all images as one result, in the store's form."""
-    images = [_image(one) for one in documents]
-    if not images:
-        return None
-    return {**images[0], "others": images[1:]} if images[1:] else images[0]
-
-
-def _image(document: Document) -> dict[str, Any]:
+def _image(document: Document) -> Image:
+    # The blob's name is in the link alone; the links of a bucket contain it as well.
     known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
-    return {"name": name_in(document["url"]), **known}
+    return Image(**{**known, "name": name_in(document["url"]), "warnings": tuple(document["warnings"])})
 
 
 def _charge(document: Document) -> Charge:
@@ -72,7 +68,7 @@ def delivery_from(document: Document) -> DeliveryRecord:
     same = ("id", "sequence", "type", "receiver", "tenant", "state", "attempt")
     return DeliveryRecord(
         job=document["job_id"],
-        log=[{**attempt, "at": _instant(attempt["at"])} for attempt in document["attempts"]],
+        log=[DeliveryAttempt(**{**one, "at": _instant(one["at"])}) for one in document["attempts"]],
         created_at=_instant(document["created_at"]),
         due_at=_instant(document["due_at"]),
         finished_at=_instant(document["finished_at"]),
@@ -91,8 +87,19 @@ def receiver_from(document: Document) -> Receiver:
     )
 
 
+def failing_from(document: Document) -> FailingReceiver:
+    """Read how a receiver fails."""
+    return FailingReceiver(
+        since=_instant(document["since"]) or 0.0,
+        last_at=_instant(document["last_at"]) or 0.0,
+        next_at=_instant(document["next_at"]),
+        shut_until=_instant(document["shut_until"]),
+        **{name: document[name] for name in ("id", "tenant", "failures", "status", "trouble", "waiting")},
+    )
+
+
 def lane_from(document: Document) -> LaneNumbers:
-    """Read how a lane stands."""
+    """Read the numbers of a lane."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
 
 

@@ -1,25 +1,25 @@
-"""Which way a client goes: by its URL, or by the settings."""
+"""Chooses the transport of a client, by its URL or by the settings."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-from retouch.concurrency import Concurrency, LoopConcurrency
-from retouch.connections import Connections
+from retouch.concurrency import LoopConcurrency
+from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
-from retouch.transport.interface import Transport
-from retouch.transport.redis_transport import RedisTransport
+from retouch.transport.interface import BlockingTransport, Transport
+from retouch.transport.redis_transport import BlockingRedisTransport, RedisTransport
 
 _HTTP = ("http://", "https://")
 
 
 def settings_for(
-    url: str | None, api_key: str | None, settings: Settings | None, overrides: dict[str, Any]
-) -> Settings:  # fmt: skip
+    url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
+) -> Settings:
     """
-    Give a client's settings: those made elsewhere, or the environment's with a URL, a key and more on top.
+    Return a client's settings: those that are given, or those of the environment, overridden by a URL, a key and more.
 
-    A Redis URL that is given here goes before a gateway that the environment names.
+    Raises `TypeError` if both settings and single values are given.
     """
     given = dict(overrides)
     if url is not None:
@@ -30,15 +30,26 @@ def settings_for(
         if given:
             raise TypeError(f"expected settings or single values, got settings and {', '.join(given)}")
         return settings
+    # A Redis URL in the code overrides a gateway in the environment.
     if "redis_url" in given:
         given.setdefault("gateway_url", "")
     return Settings.load(**given)
 
 
-def open_transport(settings: Settings, concurrency: Concurrency) -> Transport:
-    """Give the access that the settings name; nothing connects yet."""
+def open_transport(settings: Settings) -> BlockingTransport:
+    """Return the transport that the settings name, for code that may block; nothing connects yet."""
+    if settings.gateway_url:
+        # Imported here: a client over Redis needs no HTTP.
+        from retouch.transport.gateway_transport import BlockingGatewayTransport
+
+        return BlockingGatewayTransport(settings)
+    return BlockingRedisTransport(Connections(settings))
+
+
+def open_loop_transport(settings: Settings) -> Transport:
+    """Return the transport that the settings name, for an event loop; nothing connects yet."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 
-        return GatewayTransport(settings, concurrency)
-    return RedisTransport(Connections(settings, on_loop=isinstance(concurrency, LoopConcurrency)), concurrency)
+        return GatewayTransport(settings, LoopConcurrency())
+    return RedisTransport(LoopConnections(settings), LoopConcurrency())

@@ -1,83 +1,94 @@
-"""Access over the HTTP gateway: the same calls, results and errors as over Redis."""
+"""The transport over the HTTP gateway, with the same calls, results and errors as over Redis."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
 from retouch.batches import batched
-from retouch.blobs import BlobMissing
-from retouch.concurrency import Concurrency
+from retouch.blobs import BlobMissing, is_thumbnail, thumbnail_name
+from retouch.concurrency import Concurrency, ThreadConcurrency
+from retouch.connections import Connections
 from retouch.errors import UnknownJob
-from retouch.events import Event
+from retouch.events import Event, Link
+from retouch.json_types import Document, JsonObject
+from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult, refused
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
-from retouch.transport.documents import delivery_from, job_from, lane_from, receiver_from
+from retouch.transport.documents import delivery_from, failing_from, job_from, lane_from, receiver_from
 from retouch.transport.feed_listener import Listener
-from retouch.transport.gateway_connection import GatewayConnections, StateConflict, error_in
-from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
+from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
-_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
+_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; here characters are counted, for speed
 _PAGE = 100
-_NEWS_EVERY_S = 0.1  # at the most often; while there is nothing, the gateway keeps a look waiting
-_WAIT = {"Prefer": "wait=1"}  # short enough that closing a client, or the end of a wait, is not held up
+_NEWS_EVERY_S = 0.1  # between two reads of the feed; while there is no event, the gateway itself waits with its answer
+_WAIT = {"Prefer": "wait=1"}  # short, since closing a client waits for it
 
 
 class GatewayTransport:
-    """The queue over a gateway. On an event loop the HTTP calls are made in a few threads, sixteen at once."""
+    """The queue over a gateway. On an event loop the HTTP calls run in threads, sixteen at one time."""
 
     def __init__(self, settings: Settings, concurrency: Concurrency) -> None:
         self._settings, self.concurrency = settings, concurrency
         self._wire = GatewayConnections(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
         self.listener = Listener(concurrency, _NEWS_EVERY_S)
 
-    async def _get(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> dict[str, Any]:
+    async def _get(self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None) -> JsonObject:
         return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query, None, headers)).document()
 
-    async def _post(self, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+    async def _post(self, path: str, body: object = None, query: Query | None = None) -> JsonObject:
         return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body)).document()
 
     async def open(self) -> None:
-        """Do nothing: there is nothing to make ready."""
+        """Do nothing: there is nothing slow to load."""
 
     async def close(self) -> None:
         """Close the kept connections."""
         await self.concurrency.close()
         self._wire.close()
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> list[EnqueueResult]:
-        """
-        Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
+    def admission_settings(self, callbacks: Iterable[str]) -> Settings:
+        """Return settings that forbid nothing which the gateway's own settings may allow."""
+        allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
+        return self._settings.model_copy(update=allowed)
 
-        What only the gateway can tell (a private address, a callback that is not on its list) refuses that edit alone,
-        after the others are in. Every edit goes with an idempotency key, one of ours if need be, so that a call may be
-        repeated after a lost answer.
+    async def require_answer(self) -> None:
+        """Do nothing: the first call raises `StoreUnavailable` if the gateway does not answer."""
+
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
-        await self._check(asked, common)
+        Enqueue edits, up to 1,000 in a call; see `EditQueue.enqueue_many`.
+
+        A fault that only the gateway can see, such as a private address or a callback that is not on its list, refuses
+        its own edit only; the others are enqueued then.
+        """
+        await self._check(edits, common)
         results: list[EnqueueResult] = []
-        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
+        # Each item has an idempotency key, if need be one of ours, so that a call may be repeated after a lost answer.
+        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
-            for (_, own), item in zip(asked[start : start + len(batch)], answer["items"], strict=True):
+            for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
                 results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
         if error := enqueue_error(results):
             raise error
         return results
 
-    async def _check(self, asked: Sequence[EditWithOptions], common: dict[str, Any]) -> None:
-        """Find what is wrong whatever the gateway's settings are, before anything is sent."""
-        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
-        admission = Admission(common, gateway_side_settings(self._settings, callbacks))
-        for place, (edit, own) in enumerate(asked):
+    async def _check(self, edits: Sequence[EditWithOptions], common: JobOptions) -> None:
+        """Find faults that do not depend on the gateway's settings, before anything is sent."""
+        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in edits)) if one.get("callback")}
+        admission = Admission(common, self.admission_settings(callbacks))
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _PAGE == _PAGE - 1:
                 await self.concurrency.yield_control()
@@ -92,16 +103,16 @@ class GatewayTransport:
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Read many jobs, 100 to a call."""
-        pages = [await self._get("/v1/edits", id=ids) for ids in batched(jobs, _PAGE)]
+        pages = [await self._get("/v1/edits", {"id": ids}) for ids in batched(jobs, _PAGE)]
         return [job_from(one) for page in pages for one in page["data"]]
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
-        told = await self._timeline(job)
-        news = [event for event in told["events"] if event["data"]["sequence"] > after]
-        return news, JobState(told["job"]["state"]).is_final
+        document = await self._timeline(job)
+        news = [event for event in document["events"] if event["data"]["sequence"] > after]
+        return news, JobState(document["job"]["state"]).is_final
 
-    async def _timeline(self, job: str) -> dict[str, Any]:
+    async def _timeline(self, job: str) -> JsonObject:
         try:
             return await self._get(f"/v1/edits/{job}/timeline")
         except UnknownJob:
@@ -113,10 +124,11 @@ class GatewayTransport:
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
+            # As over Redis, where the bytes are looked up without the job.
             raise BlobMissing(kept.sha256) from None
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Have a link to one of a job's images minted."""
+        """Return a new link to one of a job's images."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
         if place >= len(results):
             raise BlobMissing(kept.sha256)
@@ -124,16 +136,16 @@ class GatewayTransport:
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
-    ) -> AsyncIterator[JobRecord]:  # fmt: skip
-        """Walk jobs, newest first; the default tenant is the key's own."""
+    ) -> AsyncGenerator[JobRecord, None]:
+        """Yield jobs, newest first; the default tenant stands for that of the API key."""
         query = {"state": state, "tenant": _own(tenant), "since": since or None}
         async for one in self._pages("/v1/edits", limit, query):
             yield job_from(one)
 
-    async def _pages(self, path: str, limit: int, query: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def _pages(self, path: str, limit: int, query: Query) -> AsyncGenerator[JsonObject, None]:
         cursor = None
         while limit > 0:
-            page = await self._get(path, limit=min(limit, _PAGE), cursor=cursor, **query)
+            page = await self._get(path, {**query, "limit": min(limit, _PAGE), "cursor": cursor})
             for one in page["data"]:
                 yield one
             limit -= len(page["data"])
@@ -150,6 +162,7 @@ class GatewayTransport:
         try:
             return await self._move(job, "replay")
         except StateConflict:
+            # Over Redis this is a result and not an error; the problem does not say which of the two it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
 
@@ -160,9 +173,9 @@ class GatewayTransport:
             raise not_on_record(job) from None
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
-        """Read a page of the feed, of what this key may see; see `EditQueue.events`."""
-        page = await self._get("/v1/events", after=after, limit=limit)
-        return [(one["cursor"], {name: one[name] for name in ("type", "timestamp", "data")}) for one in page["data"]]
+        """Read a page of those events that the API key may read; see `EditQueue.events`."""
+        page = await self._get("/v1/events", {"after": after, "limit": limit})
+        return [(one["cursor"], _event(one)) for one in page["data"]]
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
         """List deliveries, newest first."""
@@ -174,7 +187,7 @@ class GatewayTransport:
         return [delivery_from(one) for one in (await self._timeline(job))["deliveries"]]
 
     async def redeliver(self, delivery: str) -> str:
-        """Send one again by hand; see `EditQueue.redeliver`."""
+        """Send a delivery again by hand; see `EditQueue.redeliver`."""
         try:
             return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
         except UnknownJob:
@@ -183,86 +196,109 @@ class GatewayTransport:
             return "gone"
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Give the receiver at a URL, made if it is new."""
+        """Return the receiver at a URL; a new URL gets one."""
         return receiver_from(
             await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
         )
 
     async def pause(self, lane: str) -> None:
-        """Close a lane's gate; for keys of role ops."""
-        await self._post("/v1/pause", lane=lane)
+        """Stop dispatching in a lane; the key must have role ops."""
+        await self._post("/v1/pause", query={"lane": lane})
 
     async def resume(self, lane: str) -> None:
-        """Open a lane's gate; for keys of role ops."""
-        await self._post("/v1/resume", lane=lane)
+        """Dispatch in a lane again; the key must have role ops."""
+        await self._post("/v1/resume", query={"lane": lane})
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
+        """Read the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
 
-    def ended(self) -> dict[str, int]:
-        """Count the jobs that ended, by state, since ever."""
-        return dict(self._wire.exchange("GET", "/v1/status").document()["ended"])
+    async def ended(self) -> dict[str, int]:
+        """Count the jobs that ever ended, by state."""
+        return dict((await self._get("/v1/status"))["ended"])
 
-    def failing(self) -> tuple[int, list[dict[str, Any]]]:
-        """Count the receivers that fail, and describe those that have failed longest."""
-        document = self._wire.exchange("GET", "/v1/status").document()
-        return int(document["receivers_failing"]), list(document["failing_receivers"])
+    async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
+        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        document = await self._get("/v1/status")
+        return int(document["receivers_failing"]), [failing_from(one) for one in document["failing_receivers"][:most]]
 
-    def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up calls of one tenant, or of all that this key may see."""
+    async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
+        """Sum up the calls of one tenant, or of all that the API key may read."""
         rows, cursor = list[UsageRow](), None
         while True:
-            query = {"tenant": tenant, "since": since, "by": by, "cursor": cursor}
-            page = self._wire.exchange("GET", "/v1/usage", query).document()
+            page = await self._get("/v1/usage", {"tenant": tenant, "since": since, "by": by, "cursor": cursor})
             rows += [UsageRow(**row) for row in page["data"]]
             cursor = page["next_cursor"]
             if not cursor:
                 return rows
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read who there is news of; see `News`."""
-        page = await self._get("/v1/events", _WAIT if after else None, after=after or "latest", limit=1_000)
+        """Read which jobs have events since a cursor; see `News`."""
+        page = await self._get("/v1/events", {"after": after or "latest", "limit": 1_000}, _WAIT if after else None)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
-    def upload(self, picture: bytes) -> str:
-        """Have the gateway keep a picture for a week; gives a URL that can be used as `init_image`."""
-        return str(self._wire.exchange("POST", "/v1/uploads", body=picture).document()["url"])
+    async def keep_input(self, name: str, data: bytes, tenant: str) -> str:  # noqa: ARG002 - they come from data and key
+        """Upload a picture, which the gateway keeps for a week."""
+        return str((await self._post("/v1/uploads", data))["url"])
+
+    async def input_link(self, name: str) -> str:
+        """Return a stand-in of the right form: the gateway names the URL when the picture is uploaded."""
+        return f"https://upload.invalid/{name}"
 
 
-def gateway_side_settings(settings: Settings, callbacks: Iterable[str]) -> Settings:
-    """Give settings that forbid nothing that another process' settings may allow."""
-    allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
-    return settings.model_copy(update=allowed)
+class BlockingGatewayTransport(GatewayTransport):
+    """The queue over a gateway, for code that may block."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, ThreadConcurrency())
+
+    @property
+    def connections(self) -> Connections:
+        """Raise `OnlyOverRedis`: the stores are behind the gateway."""
+        raise OnlyOverRedis
+
+    def image_links(self, record: JobRecord) -> Link:
+        """Return what makes the routes of the job's images, which ask for the API key."""
+        own = f"{self._settings.gateway_url}/v1/edits/{record.id}"
+        # The first place counts where the endpoint answered with the same bytes twice.
+        places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
+        queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
+        queries |= {thumbnail_name(name): query for name, query in queries.items()}
+        return lambda name: f"{own}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
+
+
+def _event(document: Document) -> Event:
+    return Event(type=document["type"], timestamp=document["timestamp"], data=document["data"])
 
 
 def _own(tenant: str | None) -> str | None:
     return None if tenant == DEFAULT_TENANT else tenant
 
 
-def _wire_item(asked: EditWithOptions, common: Mapping[str, Any]) -> dict[str, Any]:
-    edit, own = asked
+def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
+    edit, own = edit_and_own
     options = {name: value for name, value in {**common, **own}.items() if value is not None}
-    if _own(options.get("tenant")) is None:
+    if _own(own.get("tenant", common.get("tenant"))) is None:
         options.pop("tenant", None)
     key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
     return {**edit.fields(), **options, "idempotency_key": key}
 
 
-def _result_of(item: Mapping[str, Any], has_own_key: bool) -> EnqueueResult:
-    """Read what became of one item; a job that was found by a key of ours is the one that this call made."""
+def _result_of(item: Document, has_own_key: bool) -> EnqueueResult:
+    """Read what became of one item."""
     if item["problem"]:
         return refused(error_in(item["problem"]))
     if item.get("shared"):
         return EnqueueResult("shared", item["id"])
+    # With a key of ours, a job that was there before is one that an earlier try of this same call enqueued.
     return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
 
 
-def _batches(items: Sequence[dict[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Cut items into what one call may carry, each with the place of its first."""
+def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject]]]:
+    """Yield items in batches that fit into one call, each with the place of its first item."""
     start, size = 0, 0
     for place, item in enumerate(items):
-        weight = len(repr(item))
+        weight = len(repr(item))  # close to the length of its JSON, and quicker to find
         if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
             yield start, list(items[start:place])
             start, size = place, 0

@@ -1,29 +1,29 @@
-"""Following one job to its end: its image, or its events as they come."""
+"""Follows one job to its end, for its image or for its events."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from retouch.errors import EditCancelled, EditFailed, ResultTimeout
 from retouch.events import Event
 from retouch.outcomes import Image
 from retouch.states import FINAL_EVENTS, JobState
-from retouch.store.records import JobRecord
+from retouch.store.records import JobError, JobRecord
 from retouch.transport.interface import Transport
 
-_RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
+_RECHECK_S = 15.0  # the feed wakes us; this is for events that an outage has hidden
 
 
 async def images_of(transport: Transport, job: str, timeout_s: float | None) -> tuple[Image, ...]:
-    """Wait for a job to end and describe its images, of which there is one at least; see `Job.result`."""
+    """Wait for a job to end and return its images, at least one; see `Job.result`."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
     async with transport.listener.follow(job, transport.news) as changed:
         while not JobState((record := await transport.record(job)).state).is_final:
             left_s = _RECHECK_S if end is None else min(_RECHECK_S, end - time.monotonic())
             if left_s <= 0:
                 raise ResultTimeout(job, record.state, timeout_s or 0.0)
-            await transport.concurrency.wait_for(changed, left_s)
+            await changed.wait_within(left_s)
             changed.clear()
     return _images(record)
 
@@ -31,15 +31,15 @@ async def images_of(transport: Transport, job: str, timeout_s: float | None) -> 
 def _images(record: JobRecord) -> tuple[Image, ...]:
     if record.state == JobState.CANCELLED:
         raise EditCancelled(record.id, record.cancelled)
-    if record.result is None:
-        error = record.error or {"code": "unknown", "message": "no reason is on record", "retryable": False}
+    if not record.images:
+        error = record.error or JobError("unknown", "no reason is on record", retryable=False)
         possible = sum(charge.possible for charge in record.charges)
-        raise EditFailed(record.id, error["code"], error["message"], error["retryable"], possible)
+        raise EditFailed(record.id, error.code, error.message, error.retryable, possible)
     return record.images
 
 
-async def events_of(transport: Transport, job: str, after: int) -> AsyncIterator[Event]:
-    """Give a job's events above a sequence, those that happened and those to come; see `Job.events`."""
+async def events_of(transport: Transport, job: str, after: int) -> AsyncGenerator[Event, None]:
+    """Yield a job's events above a sequence, also those to come; see `Job.events`."""
     async with transport.listener.follow(job, transport.news) as changed:
         while True:
             news, is_final = await transport.timeline(job, after)
@@ -48,5 +48,5 @@ async def events_of(transport: Transport, job: str, after: int) -> AsyncIterator
                 yield event
             if (is_final and not news) or (news and news[-1]["type"] in FINAL_EVENTS):
                 return
-            await transport.concurrency.wait_for(changed, _RECHECK_S)
+            await changed.wait_within(_RECHECK_S)
             changed.clear()

@@ -1,4 +1,4 @@
-"""What one fault does: a killed worker, a flushed broker, a dead Valkey, a frozen worker, a rolling restart."""
+"""One fault at a time: a killed worker, a flushed broker, a dead Valkey, a frozen worker, a rolling restart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
         stage.worker(70)
         assert eventually(lambda: stage.all_final(jobs))
         assert stage.charged() == [1] * 60
-        assert {record.error["code"] for record in stage.records(jobs) if record.error} == {"outcome_unknown"}
+        assert {record.error.code for record in stage.records(jobs) if record.error} == {"outcome_unknown"}
         assert eventually(lambda: len(stage.sink.events) >= 60)
         assert {event["data"]["job_id"] for event in stage.sink.events} == set(jobs)
 

@@ -15,9 +15,12 @@ from tests.docs.pages import DOCS, ROOT, Block, blocks, table
 PAGE = DOCS / "accounts.md"
 FILES = [block for page in (PAGE, ROOT / "examples" / "selfhosted" / "README.md") for block in blocks(page, "toml")]
 OF_SETTINGS = {
-    "url": "pix2pix_url", "fetch_url": "pix2pix_fetch_url", "limit": "in_flight_limit", "rate_per_s": "rate_per_s",
+    "url": "pix2pix_url",
+    "fetch_url": "pix2pix_fetch_url",
+    "limit": "in_flight_limit",
+    "rate_per_s": "rate_per_s",
     "price_per_call": "price_per_call",
-}  # fmt: skip
+}
 
 
 def test_the_table_has_every_field_with_its_default() -> None:

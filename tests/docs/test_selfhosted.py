@@ -99,8 +99,12 @@ def test_a_photograph_is_edited(
 
     The worker allows no private network: the account's own address needs none.
     """
-    running = worker(accounts=accounts(serve("--edit", "edits:pillow_edit")),
-                     dangerous_allow_private_networks="", log_format="json", pix2pix_key="")  # fmt: skip
+    running = worker(
+        accounts=accounts(serve("--edit", "edits:pillow_edit")),
+        dangerous_allow_private_networks="",
+        log_format="json",
+        pix2pix_key="",
+    )
     job = queue.enqueue(Edit(prompt="a poster", init_image=simulator.portrait_url))
     result = job.result(40)
     assert (result.format, result.warnings) == ("PNG", ())

@@ -1,13 +1,12 @@
-"""What the type checker must see in the two clients; mypy reads this, nothing runs it."""
+"""What the type checker must infer for the two clients; mypy reads this file, nothing runs it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, assert_type
+from typing import assert_type
 
 from retouch import AsyncEditQueue, AsyncEditResult, AsyncJob, Edit, EditQueue, EditResult, Job, JobState
-
-Event = dict[str, Any]
+from retouch.events import Event
 
 
 def plain(queue: EditQueue, edit: Edit) -> None:

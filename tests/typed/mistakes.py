@@ -1,4 +1,4 @@
-"""What a type checker must refuse; each line says with which error, and mypy fails where one is accepted."""
+"""What a type checker must refuse: mypy fails where a line has no error to ignore."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from retouch import Edit, EditQueue
 
 def mistakes(queue: EditQueue, edit: Edit) -> None:
     """Misspelt or wrong options, fields and states."""
-    queue.enqueue(edit, webhok="https://shop.example")  # type: ignore[call-arg]
-    queue.enqueue(edit, priority="urgent")  # type: ignore[arg-type]
-    queue.enqueue_many([edit], max_charge=1)  # type: ignore[call-arg]
-    queue.enqueue(edit, events=["edit.done"])  # type: ignore[list-item]
-    queue.jobs(state="suceeded")  # type: ignore[arg-type]
-    Edit(prompt="winter", init_image="https://shop.example/in.png", stepz=3)  # type: ignore[call-arg]
-    Edit(prompt="winter")  # type: ignore[call-arg]
+    queue.enqueue(edit, webhok="https://shop.example")  # type: ignore[call-arg]  # it is called webhook
+    queue.enqueue(edit, priority="urgent")  # type: ignore[arg-type]  # high, normal or low
+    queue.enqueue_many([edit], max_charge=1)  # type: ignore[call-arg]  # it is called max_charges
+    queue.enqueue(edit, events=["edit.done"])  # type: ignore[list-item]  # no such event
+    queue.jobs(state="suceeded")  # type: ignore[arg-type]  # no such state
+    Edit(prompt="winter", init_image="https://shop.example/in.png", stepz=3)  # type: ignore[call-arg]  # it is called steps
+    Edit(prompt="winter")  # type: ignore[call-arg]  # init_image is missing

@@ -28,11 +28,11 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Starts and ends our part of the process with Celery's."""
+    """Starts our part of the process once Celery's thread pool is there."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
         lanes = set(app.amqp.queues.consume_from)
         process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, lanes)
@@ -40,9 +40,10 @@ class PulseStep(bootsteps.StartStopStep):
         if self.takes_edits:
             _take_edits(worker)
 
-    def start(self, _worker: Any) -> None:
-        """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
-        # Celery's own handler, installed just before, restarts the process and ends its paid calls.
+    def start(self, _worker: object) -> None:
+        """Configure the lanes and start the pulse."""
+        # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
+        # Celery's own handler, installed just before, would restart the process, and that ends its paid calls.
         signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
         process.start(edits=self.takes_edits)
 
@@ -59,16 +60,16 @@ def _take_edits(worker: Any) -> None:
 
 
 @signals.setup_logging.connect
-def _log(**_: Any) -> None:
+def _configure_logging(**_: object) -> None:
     configure(settings)
 
 
 @signals.worker_shutting_down.connect
-def _drain(**_: Any) -> None:
+def _drain_process(**_: object) -> None:
     process.drain()
 
 
 @signals.task_prerun.connect
-def _forget(**_: Any) -> None:
-    # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
+def _clear_log_context(**_: object) -> None:
+    # Threads are reused and keep their context variables: what one task bound must not appear in the next one's log.
     structlog.contextvars.clear_contextvars()

@@ -1,4 +1,4 @@
-"""What a producing command works at: the settings and the queue, over Redis or a gateway, once that has answered."""
+"""The context of a command: its settings, and an open connection to Redis or to a gateway."""
 
 from __future__ import annotations
 
@@ -7,148 +7,110 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-import redis
-
 from retouch.admission import DEFAULT_TENANT
-from retouch.blobs import is_thumbnail, thumbnail_name
 from retouch.client import EditQueue
-from retouch.concurrency import ThreadConcurrency
 from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.settings import Settings
-from retouch.store.failing_receivers import count_failing, failing_receivers
-from retouch.store.ledger import By, Ledger, UsageRow
+from retouch.store.failing_receivers import FailingReceiver
+from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.sync_async import run_sync
 from retouch.transport.factory import open_transport
-from retouch.transport.gateway_transport import GatewayTransport, gateway_side_settings
-from retouch.transport.interface import Transport
-from retouch.transport.redis_transport import RedisTransport
+from retouch.transport.interface import BlockingTransport, OnlyOverRedis
 from retouch_producer.cli.errors import NoStore, WrongUse
 from retouch_producer.cli.input_image import InputImage
-from retouch_producer.documents import Document, failure_document, job_document
+from retouch_producer.documents import Document, job_document
 
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    The queue for what a backend could do too, the access for what commands ask beside.
+    What a command works with: `queue` is the public client, `transport` the connection behind it.
 
-    `connections` are the stores themselves, for what only people ask for: they are out of reach over a gateway.
+    `connections` are the stores in Redis, for the commands of operators; they cannot be reached over a gateway.
     """
 
     settings: Settings
     queue: EditQueue
-    transport: Transport
+    transport: BlockingTransport
 
     @property
     def connections(self) -> Connections:
-        """The stores behind the queue; raises `WrongUse` over a gateway."""
-        if isinstance(self.transport, RedisTransport):
+        """The stores in Redis. Raises `WrongUse` over a gateway."""
+        try:
             return self.transport.connections
-        raise WrongUse("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+        except OnlyOverRedis as error:
+            raise WrongUse(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """What requests are judged by here: a gateway judges by its own settings what ours may forbid."""
-        return (
-            self.settings
-            if isinstance(self.transport, RedisTransport)
-            else gateway_side_settings(self.settings, [callback or ""])
-        )
-
-    def link(self, name: str) -> str:
-        """Mint a link to a kept image."""
-        return self.connections.blobs.link(name)
+        """Return the settings to check requests with; what only a gateway can judge is left to the gateway."""
+        return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
-        """Give the link that a kept picture will have; over a gateway, a stand-in until it is uploaded."""
-        if isinstance(self.transport, RedisTransport):
-            return self.connections.blobs.link(blob)
-        return f"https://upload.invalid/{blob}"
+        """Return the link that a picture will have once it is kept; over a gateway, a placeholder until the upload."""
+        return run_sync(self.transport.input_link(blob))
 
-    def keep(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
-        """Keep a local picture as long as its job may wait and be on record; gives the URL that the endpoint reads."""
+    def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
+        """Keep a local picture for as long as its job needs it, and return the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
-        if isinstance(self.transport, GatewayTransport):
-            return self.transport.upload(picture.read())
-        for_s = self.settings.deadline_s + self.settings.retention_s
-        picture.keep(self.connections.blobs, self.connections.client, for_s, tenant)
-        return self.input_link(picture.blob)
+        return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
 
     def record(self, job: str) -> JobRecord:
-        """Read one job; raises `UnknownJob`."""
+        """Return the record of a job. Raises `UnknownJob`."""
         return self.queue.job(job).record()
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, without those that are gone."""
+        """Return the records of jobs, without those that are no longer on record."""
         return run_sync(self.transport.records(jobs))
 
     def document(self, record: JobRecord) -> Document:
-        """Describe a job as JSON, with links to its image; over a gateway, to the addresses that ask for the key."""
-        own = f"{self.settings.gateway_url}/v1/edits/{record.id}"
-
-        places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
-        queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
-        queries |= {thumbnail_name(name): query for name, query in queries.items()}
-
-        def route(name: str) -> str:
-            return f"{own}/{'thumbnail' if is_thumbnail(name) else 'image'}{queries[name]}"
-
-        link = self.link if isinstance(self.transport, RedisTransport) else route
-        return job_document(record, link, self.settings.price_per_call)
+        """Return a job as JSON, with signed links to its images; over a gateway, with URLs that need the API key."""
+        return job_document(record, self.transport.image_links(record), self.settings.price_per_call)
 
     def image(self, record: JobRecord, place: int) -> bytes:
-        """Read one image of a job; raises `BlobMissing`."""
+        """Return the bytes of one image of a job. Raises `BlobMissing`."""
         return run_sync(self.transport.image(record.id, record.images[place], place))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
-        """Read what happened to a job above a sequence, and whether it was over after that."""
+        """Return the events of a job after a sequence number, and whether the job has ended."""
         return run_sync(self.transport.timeline(job, after))
 
     def ended(self) -> dict[str, int]:
-        """Count the jobs that ended, by state, since ever."""
-        return (
-            self.transport.ended() if isinstance(self.transport, GatewayTransport) else self.connections.jobs.counts()
-        )
+        """Return how many jobs ever ended, by state."""
+        return run_sync(self.transport.ended())
 
-    def failing(self, most: int) -> tuple[int, list[Document]]:
-        """Count the receivers that fail, and describe those that have failed longest; at most `most`."""
-        if isinstance(self.transport, GatewayTransport):
-            count, documents = self.transport.failing()
-            return count, documents[:most]
-        client = self.connections.client
-        return count_failing(client), [failure_document(one) for one in failing_receivers(client, count=most)]
+    def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
+        """Return how many receivers fail, and those that have failed longest; at most `most`."""
+        return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up calls, at the price that the other side's settings name."""
-        if isinstance(self.transport, GatewayTransport):
-            return self.transport.usage(tenant, since, by)
-        price = self.settings.price_per_call
-        return Ledger(self.connections.client).usage(tenant=tenant, since=since, by=by, price_per_call=price)
+        """Return the sums of the ledger; amounts use the price in the settings of the gateway, if there is one."""
+        return run_sync(self.transport.usage(tenant, since, by))
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Wait a little for news of jobs behind a cursor; None gives the newest cursor."""
+        """Wait briefly for events after a cursor; return the new cursor and the ids of their jobs. None starts now."""
         return run_sync(self.transport.news(after))
 
 
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Read the settings, make sure that Redis or the gateway answers, and close the connections behind the command.
+    Read the settings, check that Redis answers, and close the connections at the end.
 
-    Raises `SettingsError`, and `NoStore` whenever the other side falls silent.
+    Raises `SettingsError`, and `NoStore` when Redis or the gateway does not answer, now or later.
     """
     settings = Settings.load()
     try:
-        context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings, ThreadConcurrency()))
+        context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings))
     except ValueError:
+        # The original error may quote the URL with its password.
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None
-    if isinstance(context.transport, RedisTransport):
-        _require_answer(context)
     try:
+        run_sync(context.transport.require_answer())
         with clear_errors():
             yield context
     except StoreUnavailable as error:
@@ -156,19 +118,3 @@ def open_context() -> Iterator[CommandContext]:
     finally:
         context.queue.close()
         run_sync(context.transport.close())
-
-
-def _require_answer(context: CommandContext) -> None:
-    try:
-        context.connections.client.ping()
-    except redis.RedisError as error:
-        where = context.connections.client.connection_pool.connection_kwargs
-        address = where.get("path") or f"{where.get('host')}:{where.get('port') or 6379}"
-        if isinstance(error, (redis.AuthenticationError, redis.ResponseError)):
-            raise NoStore(
-                f"Redis at {address} refuses us: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
-            ) from None
-        raise NoStore(
-            f"Redis at {address} does not answer ({type(error).__name__}); nothing was done. Run `retouch up` in this "
-            "folder, or point RETOUCH_REDIS_URL at a Redis that runs."
-        ) from error

@@ -1,4 +1,4 @@
-"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, sent once."""
+"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, and is sent once."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ from tests.integration.faulty_servers import (
 )
 
 Script = Callable[[RawServer, socket.socket], None]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
-    """Status, headers without case, body and time of an exchange; the request went out once, as it should."""
+    """The value has status, headers without case, body and time; the request was sent once and unchanged."""
     with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
         outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
     assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')
@@ -55,14 +56,14 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
         ("half a status line", then_hold(b"HTTP/1.1 2")),
         ("half the headers", then_hold(b"HTTP/1.1 200 OK\r\nContent-Len")),
         ("half a body", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")),
-        ("half a chunk", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal")),
+        ("half a chunk", then_hold(CHUNKED + b"5\r\nhal")),
         ("no end", then_hold(b"HTTP/1.1 200 OK\r\n\r\nand on")),
         ("a status line in drips", then_hold(b"HTTP/1.1 200 ", drip=b"O")),
         ("a header in drips", then_hold(b"HTTP/1.1 200 OK\r\nX: ", drip=b"y")),
         ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
-        ("a chunk in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n999\r\n", drip=b"z")),
-        ("a size in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"0")),
-        ("chunks in drips", then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1\r\nz\r\n")),
+        ("a chunk in drips", then_hold(CHUNKED + b"999\r\n", drip=b"z")),
+        ("a size in drips", then_hold(CHUNKED, drip=b"0")),
+        ("chunks in drips", then_hold(CHUNKED, drip=b"1\r\nz\r\n")),
     ],
 )
 def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
@@ -83,7 +84,7 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
 
 
 def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the socket gives up sending or reading a moment before the deadline cuts it, that is no reset."""
+    """A timeout of the socket just before the deadline is a timeout as well, not a reset."""
     monkeypatch.setattr(Deadline, "watch", lambda *_: None)
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         sending = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
@@ -99,26 +100,25 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
         (then_reset(b"HTTP/1.1 200 OK\r\n"), "reset"),
         (then_reset(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
         (then_close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), "reset"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal"), "reset"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0"), "reset"),
+        (then_close(CHUNKED + b"5\r\nhal"), "reset"),
+        (then_close(CHUNKED + b"0"), "reset"),
         (then_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 banana\r\n\r\n"), "bad_answer"),
         (then_close(b"HTTP/1.1 200 " + b"O" * 70_000), "bad_answer"),
         (then_hold(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), "bad_answer"),
         (then_hold(drip=b"HTTP/1.1 100 Continue\r\n\r\n"), "bad_answer"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", drip=b"A: b\r\n"), "bad_answer"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", drip=bytes(4096)), "bad_answer"),
-        (then_close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello"), "bad_answer"),
+        (then_hold(CHUNKED + b"0\r\n", drip=b"A: b\r\n"), "bad_answer"),
+        (then_hold(CHUNKED + b"-1\r\n", drip=bytes(4096)), "bad_answer"),
+        (then_close(CHUNKED + b"-5\r\nhello"), "bad_answer"),
         (answering(answer(status="103 Early Hints")), "bad_answer"),
         (answering(answer(b"\x1f\x8b", Content_Encoding="gzip")), "bad_answer"),
         (answering(answer(b"x" * 10_001)), "too_large"),
         (then_close(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_001), "too_large"),
-        (then_hold(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", drip=b"1000\r\n" + b"x" * 4096 + b"\r\n"),
-         "too_large"),
+        (then_hold(CHUNKED, drip=b"1000\r\n" + b"x" * 4096 + b"\r\n"), "too_large"),
     ],
-)  # fmt: skip
+)
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """Resets, nonsense and floods are told apart; all of them count as sent, and nothing is sent twice."""
+    """Resets, malformed and endless answers have different kinds; all count as sent, and nothing is sent twice."""
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -133,7 +133,7 @@ def until_reset(connection: socket.socket) -> None:
 
 
 def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets what it accepts before connecting has returned: nothing was sent, and we say so."""
+    """A peer that resets the connection before connecting has returned: nothing was sent, and the outcome says so."""
     connect = socket.socket.connect
 
     def slowly(connection: socket.socket, address: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_reset_before_the_connection_stands(session: requests.Session, monkeyp
 
 
 def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets a standing connection before our first byte: we tried to send, so it counts as sent."""
+    """A peer that resets an open connection before our first byte: we tried to send, so it counts as sent."""
     connect, connected = socket.socket.connect, threading.Event()
 
     def then_wait(connection: socket.socket, address: Any) -> None:
@@ -169,14 +169,14 @@ def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: p
 
 def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
     """The limit is the largest size that passes, with a length given or in chunks."""
-    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
+    chunked = CHUNKED + b"5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
     with RawServer(answering(answer(b"1234567890"))) as one, RawServer(answering(chunked)) as two:
         assert got(post(session, one.url(), max_bytes=10)).body == b"1234567890"
         assert got(post(session, two.url(), max_bytes=10)).body == b"1234567890"
 
 
 def test_a_long_body_can_be_cut_instead_of_refused(session: requests.Session) -> None:
-    """With `truncate`, the first bytes are an answer that says it was cut."""
+    """With `truncate`, the answer has the first bytes and says that it was cut."""
     with RawServer(answering(answer(b"x" * 100_000))) as server:
         outcome = got(send(session, "POST", server.url(), timeout_s=20, max_bytes=10, truncate=True))
     assert (outcome.body, outcome.truncated) == (b"x" * 10, True)
@@ -239,7 +239,7 @@ def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -
 
 
 def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection idle for too long is replaced before sending, so that its closing cannot cross a paid request."""
+    """A connection idle for too long is replaced, so that the server cannot close it under a paid request."""
     with RawServer(answering(answer())) as server:
         got(post(session, server.url()))
         got(post(session, server.url()))
@@ -259,7 +259,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session
 
 
 def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
-    """A kept connection that breaks under the next request: it may have arrived, and it is not sent again."""
+    """A kept connection that breaks during the next request: it may have arrived, and it is not sent again."""
 
     def once(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -273,7 +273,7 @@ def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session)
 
 
 def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -> None:
-    """The deadline of a call that ended well says nothing to the next call on the same connection."""
+    """The deadline of a finished call does not affect the next call on the same connection."""
 
     def slow_second(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -290,7 +290,7 @@ def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -
 
 
 def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
-    """Among many calls at once, those that hang end as timeouts and all others get their answers."""
+    """Among many concurrent calls, those that hang end as timeouts and all others get their answers."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):

@@ -20,36 +20,86 @@ COUNT = 1_000
 SECRET_WORDS = "the-secret-prompt"
 PORTRAIT = Path(__file__).parents[3] / "ops/retouch_ops/samples/portrait.jpg"
 PRIVATE = [
-    "http://127.0.0.1:{port}/{n}", "http://localhost:{port}/{n}", "http://2130706433:{port}/{n}",
-    "http://0:{port}/{n}", "http://0x7f.1:{port}/{n}", "http://0177.0.0.1:{port}/{n}",
-    "http://127.1:{port}/{n}", "http://[::1]:{port}/{n}", "http://[::ffff:127.0.0.1]:{port}/{n}",
-    "http://[::ffff:7f00:1]:{port}/{n}", "http://[64:ff9b::7f00:1]/{n}", "http://[2002:7f00:1::]/{n}",
-    "http://169.254.169.254/latest/meta-data/{n}", "http://168.63.129.16/{n}", "http://10.0.0.{n}/",
-    "http://192.168.1.{n}/", "http://172.16.0.{n}/", "http://100.64.0.{n}/", "http://224.0.0.{n}/",
-    "http://user:pass@127.0.0.1:{port}/{n}", "http://example.com@127.0.0.1:{port}/{n}",
-    "http://127.0.0.1:{port}\\@x/{n}", "http://127.0.0.1%2f:{port}/{n}", "http://１２７.0.0.1:{port}/{n}",
-    "http://127。0。0。1:{port}/{n}", "//127.0.0.1/{n}", "http:/127.0.0.1:{port}/{n}", "file:///etc/passwd?{n}",
-    "gopher://127.0.0.1:{port}/_{n}", "ftp://127.0.0.1/{n}", "http://127.0.0.1:{port}/\r\nHost: x{n}",
-    "http://exa mple.com/{n}", "http://printer.local/{n}", "data:,{n}", "http://metadata.google.internal/{n}",
-    "javascript:alert({n})", "http://example.com:22/{n}", "http:///{n}", "http://" + "a" * 2_100 + ".com/{n}",
+    "http://127.0.0.1:{port}/{n}",
+    "http://localhost:{port}/{n}",
+    "http://2130706433:{port}/{n}",
+    "http://0:{port}/{n}",
+    "http://0x7f.1:{port}/{n}",
+    "http://0177.0.0.1:{port}/{n}",
+    "http://127.1:{port}/{n}",
+    "http://[::1]:{port}/{n}",
+    "http://[::ffff:127.0.0.1]:{port}/{n}",
+    "http://[::ffff:7f00:1]:{port}/{n}",
+    "http://[64:ff9b::7f00:1]/{n}",
+    "http://[2002:7f00:1::]/{n}",
+    "http://169.254.169.254/latest/meta-data/{n}",
+    "http://168.63.129.16/{n}",
+    "http://10.0.0.{n}/",
+    "http://192.168.1.{n}/",
+    "http://172.16.0.{n}/",
+    "http://100.64.0.{n}/",
+    "http://224.0.0.{n}/",
+    "http://user:pass@127.0.0.1:{port}/{n}",
+    "http://example.com@127.0.0.1:{port}/{n}",
+    "http://127.0.0.1:{port}\\@x/{n}",
+    "http://127.0.0.1%2f:{port}/{n}",
+    "http://１２７.0.0.1:{port}/{n}",
+    "http://127。0。0。1:{port}/{n}",
+    "//127.0.0.1/{n}",
+    "http:/127.0.0.1:{port}/{n}",
+    "file:///etc/passwd?{n}",
+    "gopher://127.0.0.1:{port}/_{n}",
+    "ftp://127.0.0.1/{n}",
+    "http://127.0.0.1:{port}/\r\nHost: x{n}",
+    "http://exa mple.com/{n}",
+    "http://printer.local/{n}",
+    "data:,{n}",
+    "http://metadata.google.internal/{n}",
+    "javascript:alert({n})",
+    "http://example.com:22/{n}",
+    "http:///{n}",
+    "http://" + "a" * 2_100 + ".com/{n}",
     "http://fe80::1%25eth0/{n}",
-]  # fmt: skip
+]
 JUNK: list[Any] = [None, True, -1, 0, 1.5, 10**30, "", "x", [], [1], {}, {"a": {"b": 1}}, "\x00", "\ud800", "9" * 300]
 FIELDS = [
-    "prompt", "steps", "guidance_scale", "image_guidance_scale", "extra", "priority", "deadline_s", "max_attempts",
-    "max_charges", "webhook", "callback", "events", "tags", "tenant", "unknown",
-]  # fmt: skip
+    "prompt",
+    "steps",
+    "guidance_scale",
+    "image_guidance_scale",
+    "extra",
+    "priority",
+    "deadline_s",
+    "max_attempts",
+    "max_charges",
+    "webhook",
+    "callback",
+    "events",
+    "tags",
+    "tenant",
+    "unknown",
+]
 HARMLESS = {
-    ("extra", "{}"), ("events", "[]"), ("tags", "{}"), ("webhook", '""'), ("callback", '""'), ("prompt", '"x"'),
-    ("guidance_scale", "1.5"), ("image_guidance_scale", "1.5"), ("deadline_s", "1.5"), ("tenant", '""'),
-    ("extra", '{"a": {"b": 1}}'), ("prompt", '"' + "9" * 300 + '"'), ("prompt", '"\\u0000"'),
-}  # fmt: skip
+    ("extra", "{}"),
+    ("events", "[]"),
+    ("tags", "{}"),
+    ("webhook", '""'),
+    ("callback", '""'),
+    ("prompt", '"x"'),
+    ("guidance_scale", "1.5"),
+    ("image_guidance_scale", "1.5"),
+    ("deadline_s", "1.5"),
+    ("tenant", '""'),
+    ("extra", '{"a": {"b": 1}}'),
+    ("prompt", '"' + "9" * 300 + '"'),
+    ("prompt", '"\\u0000"'),
+}
 """Values that the field takes."""
 
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway that may reach the public internet alone, as in production."""
+    """A gateway that may reach the public internet only, as in production."""
     strict = {"RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": "", "RETOUCH_PUBLIC_URL": "https://images.example.com"}
     with running_gateway({**worker_environment, **strict}) as (url, _):
         yield url
@@ -57,13 +107,13 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A private server that nobody may be led to."""
+    """A private server that no request may reach."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         yield server
 
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
-    """Whatever is tried, the answer is the right problem, without a word of what was sent; the one job stays alone."""
+    """Each answer is the right problem and repeats nothing of the request; the one good job stays the only one."""
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}
     image = api.post("/v1/uploads", content=PORTRAIT.read_bytes(), headers=jpeg).json()["url"]
@@ -75,8 +125,8 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
     makers = [chance.choice(kinds) for _ in range(COUNT)]
     with ThreadPoolExecutor(8) as threads:
         job = mine.json()["id"]
-        told = list(threads.map(lambda n: makers[n](n, api, stranger, good, job, trap.port), range(COUNT)))
-    faults = [f"{makers[n].__name__} {n}: {fault}" for n, fault in enumerate(told) if fault]
+        judgements = list(threads.map(lambda n: makers[n](n, api, stranger, good, job, trap.port), range(COUNT)))
+    faults = [f"{makers[n].__name__} {n}: {fault}" for n, fault in enumerate(judgements) if fault]
     assert faults == []
     assert list(client.scan_iter("rt:edits:spec:*")) == [f"rt:edits:spec:{job}"]
     assert client.keys("rt:receiver*") == []
@@ -84,7 +134,7 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
 
 
 def judged(answer: httpx.Response, *statuses: int) -> str:
-    """Say what is wrong with an answer, or nothing."""
+    """Return what is wrong with an answer, or an empty string."""
     if answer.status_code not in statuses:
         return f"expected {statuses}, got {answer.status_code} {answer.text[:200]}"
     if answer.headers["content-type"] != "application/problem+json":

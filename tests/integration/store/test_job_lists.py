@@ -26,7 +26,7 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """Every job of a query, page by page; only the last page may be short, and only it has nothing behind it."""
+    """Return every job of a query, page by page; only the last page may be short, and only it has no next one."""
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)
@@ -52,8 +52,10 @@ def test_lists_agree_with_the_records_after_any_moves(kit: LaneKit, client: Any,
     queries = [JobQuery(tenants) for tenants in (["acme"], ["acme", "globex"], ["none"])]
     queries += [
         JobQuery(["acme", "globex"], state=state, tag=tag, code=code)
-        for state in ("", *STATES) for tag in (None, ("a", "1"), ("b", "x y")) for code in ("", "spam_filter", "other")
-    ]  # fmt: skip
+        for state in ("", *STATES)
+        for tag in (None, ("a", "1"), ("b", "x y"))
+        for code in ("", "spam_filter", "other")
+    ]
     middle = sorted(record.created_at for record in records)[len(records) // 2]
     queries += [JobQuery(["acme"], since=middle), JobQuery(["acme"], until=middle, state="queued")]
     for query in queries:
@@ -62,14 +64,14 @@ def test_lists_agree_with_the_records_after_any_moves(kit: LaneKit, client: Any,
 
 
 def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
-    """Make one random move of a random job, as workers, people and rescue do."""
+    """Make one random move of a random job, as workers, users and rescue do."""
     dispatched = kit.dispatched()
     match draw.randrange(8):
         case 0 | 1:
             batch = [
                 kit.new(draw.choice(["acme", "globex"]), tags=draw.choice([{}, {"a": "1"}, {"a": "2", "b": "x y"}]))
                 for _ in range(draw.randrange(1, 5))
-            ]  # fmt: skip
+            ]
             kit.enqueue(*batch)
             jobs += [one.id for one in batch]
         case 2 | 3 | 4 if dispatched and (claim := kit.jobs.claim(draw.choice(dispatched), LEASE_S)):
@@ -96,7 +98,7 @@ def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
 
 
 def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
-    """One failed job among 3,000 succeeded, and 3,000 with a tag among those: found in a handful of commands."""
+    """Few matches among thousands of jobs (by state and tag) are found in a handful of commands."""
     kit.enqueue(*(kit.new(tags={"a": "1"}) for _ in range(3_000)))
     job = kit.new()
     kit.enqueue(job)
@@ -110,7 +112,7 @@ def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
 
 
 def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -> None:
-    """Two thousand jobs that came in four calls, so with four instants, all come once, whatever the page."""
+    """Two thousand jobs of only four instants are all listed once, whatever the page size."""
     made = [kit.new() for _ in range(2_000)]
     kit.enqueue(*made)
     for limit in (7, 1_000):
@@ -118,7 +120,7 @@ def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -
 
 
 def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where two large indexes have nothing in common a page ends at its bound, and its cursor leads on to the end."""
+    """Where two large indexes share no job a page ends at its bound, and its cursor leads to the end."""
     monkeypatch.setattr("retouch.store.job_search.CANDIDATES_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search._STEP", 100)
     for _ in range(3):
@@ -137,7 +139,7 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
 
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:
-    """When records are gone their entries go, from the indexes by tag and code too; a tag in use stays."""
+    """When records expire their entries are deleted, from the indexes by tag and code too; a tag in use stays."""
     old, new = kit.new(tags={"a": "1", "b": "2"}), kit.new(tags={"a": "1"})
     kit.enqueue(old, new)
     kit.finish(old.id, failed("spam_filter"))
@@ -148,15 +150,14 @@ def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -
         client.zadd(keys.job_indexes("acme"), {index: 1.0})
     trim_indexes(client, 3_600.0)
     left = {name for name in client.scan_iter("rt:job*") if not name.startswith("rt:jobs:")}
-    assert left == {
-        keys.jobs_by("state", "acme", "open"), keys.jobs_by("tag", "acme", "a=1"), keys.job_indexes("acme"),
-    }  # fmt: skip
-    assert client.zrange(keys.job_indexes("acme"), 0, -1) == [keys.jobs_by("tag", "acme", "a=1")]
+    by_state, by_tag = keys.jobs_by("state", "acme", "open"), keys.jobs_by("tag", "acme", "a=1")
+    assert left == {by_state, by_tag, keys.job_indexes("acme")}
+    assert client.zrange(keys.job_indexes("acme"), 0, -1) == [by_tag]
     assert client.zrange(keys.jobs_by("tag", "acme", "a=1"), 0, -1) == [new.id]
 
 
 def test_lists_over_http(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """State, code, tag and time narrow a list; a page is full or the last, and only of the caller's tenant."""
+    """State, code, tag and time narrow a list; each page is full or the last, and has only the caller's jobs."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     try:

@@ -1,4 +1,4 @@
-"""The messages that carry work to a worker: what we write is what Celery and kombu would have written."""
+"""The messages that carry work to a worker are those that Celery and kombu would write."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ def app() -> Celery:
 
 
 def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]:
-    """What kombu puts on the wire for a message, taken out of its transport in memory."""
+    """Return what kombu sends for a message, taken out of its transport in memory."""
     message = app.amqp.as_task_v2(identity, TASKS[lane_of(lane)], args=(item,), ignore_result=True, origin="here")
     with Connection("memory://") as connection, connection.channel() as channel:
         channel.queue_declare(lane)
         Producer(channel).publish(
-            message.body, exchange="", routing_key=lane, serializer="json", headers=message.headers,
+            message.body,
+            exchange="",
+            routing_key=lane,
+            serializer="json",
+            headers=message.headers,
             **message.properties,
-        )  # fmt: skip
+        )
         raw: dict[str, Any] = channel._get(lane)
     return raw
 
 
 @pytest.mark.parametrize("lane", [*TASKS, "edits.main-2"])
 def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
-    """Member for member the text equals kombu's own, but for the delivery tag, which only has to be unique."""
+    """Every member equals kombu's own, except for the delivery tag, which only has to be unique."""
     ours = json.loads(Envelope(lane).around("ed_17"))
     theirs = by_kombu(app, lane, "ed_17", ours["headers"]["id"])
     theirs["headers"]["origin"] = ours["headers"]["origin"]
@@ -43,7 +47,7 @@ def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
 
 
 def test_messages_for_one_item_differ() -> None:
-    """A job may be called for more than once, and Flower must not take two messages for one."""
+    """A job may have more than one message, and Flower must not take two of them for one."""
     envelope = Envelope("edits")
     ids = {json.loads(envelope.around("ed_17"))["headers"]["id"] for _ in range(100)}
     assert len(ids) == 100

@@ -1,4 +1,4 @@
-"""JSON that comes in: what was parsed can be stored and written, whatever was sent; no item takes a batch with it."""
+"""JSON bodies: every value that was parsed can be stored and written, and one bad item does not fail its batch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,25 @@ def test_what_was_parsed_can_be_written(body: dict[str, Any], escaped: bool) -> 
     assert json.loads(json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()) == parsed == body
 
 
-@pytest.mark.parametrize("body", [
-    b'{"\\ud800": 1}', b'{"a": {"\\uDFFF": 1}}', b'{"a": ["\\udbff"]}', b'{"a": "\xed\xa0\x80"}', b'{"a": NaN}',
-    b'{"a": -Infinity}', b'{"a": 1e999}', b'{"a": ' + b"9" * 5_000 + b"}", b'{"a": ' + b"[" * 60_000 + b"}", b"[]",
-    b'{"a": ' + b"[" * 20_000 + b'"\\ud800"' + b"]" * 20_000 + b"}", b"", b"\xff\xfe{\x00}\x00", b'{"a": 1} x',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"\\ud800": 1}',
+        b'{"a": {"\\uDFFF": 1}}',
+        b'{"a": ["\\udbff"]}',
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        b'{"a": ' + b"[" * 60_000 + b"}",
+        b"[]",
+        b'{"a": ' + b"[" * 20_000 + b'"\\ud800"' + b"]" * 20_000 + b"}",
+        b"",
+        b"\xff\xfe{\x00}\x00",
+        b'{"a": 1} x',
+    ],
+)
 def test_malformed_bodies(body: bytes) -> None:
     """Halves of surrogate pairs, numbers that are not finite, endless nesting and other encodings are refused."""
     with pytest.raises(ProblemError) as refused:
@@ -44,17 +58,22 @@ def test_malformed_bodies(body: bytes) -> None:
     assert refused.value.name == "malformed-body"
 
 
-@pytest.mark.parametrize(("body", "value"), [
-    (b'{"a": "\\ud83d\\ude00"}', "\U0001f600"), (b'\xef\xbb\xbf{"a": 1.5}', 1.5), (b'{"a": "\\\\ud800"}', "\\ud800"),
-    (b'{"a": 1, "a": 2}', 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a": "\\ud83d\\ude00"}', "\U0001f600"),
+        (b'\xef\xbb\xbf{"a": 1.5}', 1.5),
+        (b'{"a": "\\\\ud800"}', "\\ud800"),
+        (b'{"a": 1, "a": 2}', 2),
+    ],
+)
 def test_bodies_that_are_fine(body: bytes, value: object) -> None:
-    """A whole pair, a byte order mark and an escaped backslash are taken; of two equal names the last holds."""
+    """A surrogate pair, a byte order mark and an escaped backslash are accepted; of two equal names the last counts."""
     assert parse_object(body) == {"a": value}
 
 
 def test_an_item_that_cannot_be_written() -> None:
-    """Such an item becomes a problem of its own with its job's id; nothing is raised."""
+    """Such an item becomes a problem with its job's id, and nothing is raised."""
     written = json.loads(write_item({"index": 3, "id": "job", "problem": None, "status": 202, "url": "\ud800"}))
     assert (written["index"], written["id"], written["status"]) == (3, "job", 500)
     assert written["problem"]["type"] == "/problems/internal"

@@ -1,4 +1,4 @@
-"""What an edit attempt works with."""
+"""The tools of an edit attempt: stores, endpoint, settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_worker.pulse import Pulse
 
 @dataclass(frozen=True, slots=True)
 class EditTools:
-    """What an attempt works with; one for a worker process."""
+    """The stores, the endpoint and the settings that edit attempts use; one per worker process."""
 
     jobs: JobStore
     endpoints: Endpoints

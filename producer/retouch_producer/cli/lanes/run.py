@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 
+from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LANES
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.render import ago, print_table
-from retouch_producer.documents import Document, lane_document
+from retouch_producer.documents import failure_document, lane_document
 
 _FAILING_SHOWN = 20
 
@@ -22,7 +22,7 @@ def show_status(*, as_json: bool) -> None:
         count, failing = context.failing(_FAILING_SHOWN)
     if as_json:
         documents = {lane: lane_document(lanes[lane]) for lane in LANES}
-        failures = {"receivers_failing": count, "failing_receivers": failing}
+        failures = {"receivers_failing": count, "failing_receivers": [failure_document(one) for one in failing]}
         print(json.dumps({**documents, "ended": ended, **failures}, indent=2))
         return
     head = ("LANE", "WAITING", "IN FLIGHT", "LIMIT", "PARKED", "DEAD", "")
@@ -35,21 +35,16 @@ def show_status(*, as_json: bool) -> None:
             print(f"{lane}: {depth} waiting of {group}")
     print("ended: " + (", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing yet"))
     for one in failing:
-        print(f"failing: {one['id']} of {one['tenant']}, {failure_text(one)}")
+        print(f"failing: {one.id} of {one.tenant}, {failure_text(one)}")
     if count > len(failing):
         print(f"failing: {count - len(failing)} more; `retouch receivers list` shows all")
 
 
-def failure_text(failing: Document) -> str:
+def failure_text(failing: FailingReceiver) -> str:
     """Describe in one line since when a receiver fails, why, what waits for it, and when the next attempt is."""
-    since, next_at = ago(_instant(failing["since"])), ago(_instant(failing["next_at"]))
-    next_attempt = "no attempt is scheduled" if next_at == "-" else f"next attempt {next_at}"
-    counts = f"{failing['failures']} failures, {failing['waiting']} waiting"
-    return f"since {since}: {failing['reason']}, {counts}, {next_attempt}"
-
-
-def _instant(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None
+    next_attempt = f"next attempt {ago(failing.next_at)}" if failing.next_at else "no attempt is scheduled"
+    counts = f"{failing.failures} failures, {failing.waiting} waiting"
+    return f"since {ago(failing.since)}: {failing.reason}, {counts}, {next_attempt}"
 
 
 def set_paused(lane: str, paused: bool) -> None:

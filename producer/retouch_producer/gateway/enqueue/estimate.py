@@ -1,4 +1,4 @@
-"""What a dry run says: the cost, the place in line, when it would start and end, and which limit binds."""
+"""The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that binds."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 USUAL_S = 5.0
-"""How long an edit takes where none has been done yet: the seed's sample took 4.6 s."""
+"""The assumed duration of an edit while a tenant has none on record: the endpoint's sample took 4.6 s."""
 _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget")
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
-    """Say what enqueueing this request would mean now; enqueues nothing and fetches nothing."""
+    """Return what enqueueing this request now would cost and when it would run; nothing is enqueued or fetched."""
     with clear_errors():
-        stands = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
+        line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
         usual_s = _usual_s(connections, request.tenant)
     price = connections.settings.price_per_call
-    binding = stands.binding
+    binding = line.binding
     start_at, end_at = None, None
+    # When a pause, a full backlog or a spent budget ends is not known, so there is nothing to estimate.
     if binding not in _UNFORESEEABLE:
-        per_s = stands.lane.limit / usual_s
-        if stands.rate > 0:
-            per_s = min(per_s, stands.rate)
-        wait_s = 0.0 if binding == "none" else stands.position / per_s + stands.lane.breaker_open_s
+        per_s = line.lane.limit / usual_s
+        if line.rate > 0:
+            per_s = min(per_s, line.rate)
+        wait_s = 0.0 if binding == "none" else line.position / per_s + line.lane.breaker_open_s
         start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
     return {
         "cost": price,
         "cost_at_most": round(price * (request.options.max_charges or connections.settings.max_charges), 6),
-        "position": stands.position,
+        "position": line.position,
         "estimated_start_at": start_at,
         "estimated_end_at": end_at,
         "binding": binding,
@@ -45,7 +46,12 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 
 
 def _usual_s(connections: Connections, tenant: str) -> float:
-    """How long this tenant's latest edits took, from their start to their end."""
+    """Return the mean duration of this tenant's latest edits, in seconds from start to end."""
     records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
-    took = [one.finished_at - one.started_at for one in records if one.result and one.finished_at and one.started_at]
-    return max(fmean(took), 0.01) if took else USUAL_S
+    durations_s = [
+        record.finished_at - record.started_at
+        for record in records
+        if record.images and record.finished_at and record.started_at
+    ]
+    # Never zero, since the rate of the lane is divided by it.
+    return max(fmean(durations_s), 0.01) if durations_s else USUAL_S

@@ -1,0 +1,78 @@
+-- Adoption of late answers: a paid answer that comes when its lease is lost, or while another attempt runs, is adopted
+-- if the job has no result. Paid once is kept once. Keys: rt:edits:state:{job}, rt:edits:backlog:{tenant}.
+
+local backlog = require('backlog')
+local checkpoints = require('checkpoints')
+local clock = require('clock')
+local dispatch = require('dispatch')
+local events = require('events')
+local job_states = require('job_states')
+local jobs = require('jobs')
+local keys = require('keys')
+local ledger = require('ledger')
+local slots = require('slots')
+local specs = require('specs')
+
+local adoption = {}
+
+-- These ends are final although a checkpoint stands: it had all its time.
+local ENDS_WITH_A_CHECKPOINT = { deadline_passed = true, worker_lost = true, result_not_stored = true }
+
+-- Put a job that waits for its next attempt, or that had failed, back into the backlog.
+local function put_back(job, tenant, state, score, now)
+  backlog.withdraw('edits', tenant, job)
+  if state == 'failed' then
+    jobs.reopen(job)
+    redis.call('HDEL', keys.state('edits', job), 'error', 'finished_at')
+  end
+  redis.call('HSET', keys.state('edits', job), 'state', 'queued')
+  events.record(job, tenant, 'edit.adopted', now)
+  backlog.put('edits', tenant, job, score or clock.instant(now))
+  dispatch.run('edits', now)
+end
+
+-- Let a job that has nothing else to resume from go on with a late answer, wherever it stands.
+local function go_on(job, tenant, now)
+  local state, score = unpack(redis.call('HMGET', keys.state('edits', job), 'state', 'score'))
+  local waits_since = redis.call('ZSCORE', keys.lane('edits', 'backlog:' .. tenant), job)
+  if waits_since then
+    backlog.put('edits', tenant, job, waits_since)
+    dispatch.run('edits', now)
+  elseif state == 'retrying' or state == 'failed' then
+    put_back(job, tenant, state, score, now)
+  end
+end
+
+-- The answer to the POST of that lease came when the lease was lost; `checkpoint` is '' for one that was not paid.
+function adoption.take_late_answer(job, tenant, checkpoint, fence, charges, now)
+  local own = keys.state('edits', job)
+  local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'checkpoint_of')
+  local state, other, result, other_of = unpack(known)
+  if not state then return end
+  if job_states.is_final(state) then ledger.book(job, tenant, specs.tags_of(job), charges, result) end
+  if checkpoint == '' or result then return end
+  if not other or other == '' then
+    checkpoints.keep(job, checkpoint, fence)
+    go_on(job, tenant, now)
+  elseif other_of ~= fence then
+    redis.call('HSET', own, 'spare', checkpoint)
+  end
+end
+
+-- Whether a job is to go on instead of failing: a late answer came while its attempt ran.
+function adoption.is_due(job, error, has_spare)
+  if has_spare then return true end
+  return checkpoints.is_paid('edits', job) and not ENDS_WITH_A_CHECKPOINT[cjson.decode(error).code]
+end
+
+-- End the attempt that failed; the job goes on with the answer that came meanwhile.
+function adoption.take_over(job, tenant, now)
+  local own = keys.state('edits', job)
+  local score = redis.call('HGET', own, 'score')
+  slots.release('edits', tenant, job)
+  redis.call('HSET', own, 'state', 'queued', 'message_requested', '0')
+  events.record(job, tenant, 'edit.adopted', now)
+  backlog.put('edits', tenant, job, score)
+end
+
+return adoption

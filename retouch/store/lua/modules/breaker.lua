@@ -1,0 +1,48 @@
+-- The breaker of a gate, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled
+-- by each probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt.
+-- Keys: the gate's hash.
+
+local clock = require('clock')
+
+local breaker = {}
+
+local DOWN_MOST, OPEN_LEAST_S = 5, 10
+local OPEN_MOST_S, OPEN_MOST_FREE_S = 300, 20  -- by probes that may have been billed, and by those that cost nothing
+local PROBE_S = 30  -- one job is let through; if nothing is heard of it by then, another one
+
+-- Behind an open breaker the probe alone may call; what was dispatched before it opened waits again.
+function breaker.may_post(gate, job)
+  local known = redis.call('HMGET', gate, 'open_until', 'probing')
+  return not known[1] or known[2] == job
+end
+
+function breaker.begin_probe(gate, job, now)
+  redis.call('HSET', gate, 'open_until', clock.instant(now + PROBE_S), 'probing', job)
+end
+
+-- A probe that ends before the endpoint said anything to it (cancelled, or out of time) leaves its turn to another job.
+function breaker.end_probe(gate, job)
+  if redis.call('HGET', gate, 'probing') ~= job then return end
+  redis.call('HDEL', gate, 'probing')
+  redis.call('HSET', gate, 'open_until', 0)
+end
+
+function breaker.close(gate)
+  if redis.call('HEXISTS', gate, 'down') == 0 then return end
+  redis.call('HDEL', gate, 'down', 'open_until', 'open_s', 'probing')
+end
+
+-- Count a sign that the endpoint is down. Return for how many seconds this opened the breaker, or ''.
+function breaker.note_down(gate, job, is_free, now)
+  local known = redis.call('HMGET', gate, 'open_until', 'open_s', 'probing')
+  local is_open, open_s, probe = known[1], tonumber(known[2] or nil), known[3]
+  if is_open and probe ~= job then return '' end  -- calls that were under way when it opened say nothing new
+  local down = redis.call('HINCRBY', gate, 'down', 1)
+  if not is_open and down < DOWN_MOST then return '' end
+  local opened = math.min(is_free and OPEN_MOST_FREE_S or OPEN_MOST_S, open_s and open_s * 2 or OPEN_LEAST_S)
+  redis.call('HSET', gate, 'open_until', clock.instant(now + opened), 'open_s', opened)
+  redis.call('HDEL', gate, 'probing')
+  return opened
+end
+
+return breaker

@@ -1,0 +1,63 @@
+-- The record of a job's charges: for each POST the number of its lease, when it was intended, and the class of its
+-- answer. Keys: rt:edits:state:{job}.
+
+local clock = require('clock')
+local keys = require('keys')
+
+local charge_record = {}
+
+local REFUSALS_KEPT = 20  -- a job may be refused for a day, every few seconds
+
+function charge_record.of(job)
+  local text = redis.call('HGET', keys.state('edits', job), 'charges')
+  return text and cjson.decode(text) or {}
+end
+
+local function save(job, charges) redis.call('HSET', keys.state('edits', job), 'charges', cjson.encode(charges)) end
+
+-- Whether an answer of this class says that the POST cost nothing; a missing answer does not say so.
+function charge_record.is_free(class) return class == 'refused' or class == 'failed' end
+
+-- How many POSTs may have been billed: paid answers, unknown ones and those with no answer on record.
+function charge_record.count_possible(charges)
+  local possible = 0
+  for _, charge in ipairs(charges) do
+    if not charge_record.is_free(charge.class) then possible = possible + 1 end
+  end
+  return possible
+end
+
+function charge_record.add_intent(job, charges, fence, now)
+  charges[#charges + 1] = { fence = tonumber(fence), intent_at = tonumber(clock.instant(now)) }
+  save(job, charges)
+end
+
+local function find(charges, fence)
+  for place, charge in ipairs(charges) do
+    if charge.fence == tonumber(fence) then return place, charge end
+  end
+  return nil, nil
+end
+
+-- Drop a refused charge of a job that has many of them; those before a replay are counted in `forgiven`.
+local function drop_refusal(job, charges, place)
+  table.remove(charges, place)
+  local own = keys.state('edits', job)
+  local forgiven = tonumber(redis.call('HGET', own, 'forgiven') or 0)
+  if place <= forgiven then redis.call('HSET', own, 'forgiven', forgiven - 1) end
+end
+
+-- Write the class of the answer to the POST of that lease. Return by how many calls this changes what the job cost
+-- (-1, 0 or 1), and when that call was intended.
+function charge_record.add_answer(job, charges, fence, class, now)
+  local place, charge = find(charges, fence)
+  if not charge then return 0, nil end
+  local was_free, is_free = charge_record.is_free(charge.class), charge_record.is_free(class)
+  charge.class, charge.answered_at = class, tonumber(clock.instant(now))
+  if class == 'refused' and #charges > REFUSALS_KEPT then drop_refusal(job, charges, place) end
+  save(job, charges)
+  if was_free == is_free then return 0, nil end
+  return is_free and -1 or 1, charge.intent_at
+end
+
+return charge_record

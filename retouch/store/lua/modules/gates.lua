@@ -1,0 +1,40 @@
+-- Gates: what bounds the items in flight. A gate is a hash; the functions about its limit, rate, breaker and rest take
+-- its name. Each lane has one gate; its hash also holds what concerns the whole lane (pause, fairness, sweeps), which
+-- other modules read. Keys: rt:L:gate.
+
+local breaker = require('breaker')
+local keys = require('keys')
+local rate = require('rate')
+
+local gates = {}
+
+gates.USUAL_LIMITS = { edits = 5, deliveries = 16 }  -- until a worker sets another one
+
+-- The gate that an item of the lane passes.
+function gates.of(lane) return keys.lane(lane, 'gate') end
+
+-- Read all that bounds the next dispatch through a gate.
+function gates.read(gate, lane)
+  local names = { 'limit', 'rate', 'tokens', 'refilled_at', 'open_until', 'full_until' }
+  local values = redis.call('HMGET', gate, unpack(names))
+  local bounds = { gate = gate }
+  for at, name in ipairs(names) do bounds[name] = tonumber(values[at] or nil) end
+  bounds.limit = bounds.limit or gates.USUAL_LIMITS[lane]
+  return bounds
+end
+
+-- How many more items the gate lets through, of which so many are in flight. An open breaker whose time is over lets
+-- one through: the probe.
+function gates.room(bounds, in_flight, now)
+  if now < math.max(bounds.open_until or 0, bounds.full_until or 0) then return 0 end
+  local room = math.floor(math.min(bounds.limit - in_flight, rate.tokens(bounds, now)))
+  return bounds.open_until and math.min(room, 1) or room
+end
+
+-- Note that items were let through; `caller` is one of them that will call the endpoint, or nil.
+function gates.note_passed(bounds, count, caller, now)
+  if bounds.open_until and caller then breaker.begin_probe(bounds.gate, caller, now) end
+  rate.spend(bounds, count, now)
+end
+
+return gates

@@ -1,0 +1,50 @@
+-- The indexes that lists of one tenant's jobs read: by state, by the code that a job failed with, by tag. Each score is
+-- that of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have one order.
+-- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
+-- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:job_indexes:{tenant} (those by code and
+-- tag, for retention).
+
+local clock = require('clock')
+local keys = require('keys')
+
+local job_index = {}
+
+function job_index.by(kind, tenant, value) return 'rt:jobs_by_' .. kind .. ':' .. tenant .. ':' .. value end
+
+-- Jobs that wait for their next attempt.
+function job_index.retrying(tenant) return job_index.by('state', tenant, 'retrying') end
+
+function job_index.all_of(tenant) return 'rt:job_indexes:' .. tenant end
+
+-- When a job was put in.
+function job_index.created_at(job, tenant, now)
+  return redis.call('ZSCORE', 'rt:jobs:' .. tenant, job) or clock.instant(now)
+end
+
+local function add(kind, tenant, value, job, created_at)
+  redis.call('ZADD', job_index.by(kind, tenant, value), created_at, job)
+end
+
+local function drop(kind, tenant, value, job) redis.call('ZREM', job_index.by(kind, tenant, value), job) end
+
+-- `error` is the JSON text of a failed job's error.
+function job_index.note_end(job, tenant, state, created_at, error, now)
+  drop('state', tenant, 'open', job)
+  add('state', tenant, state, job, created_at)
+  if state == 'failed' then
+    local code = cjson.decode(error).code
+    add('code', tenant, code, job, created_at)
+    redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('code', tenant, code))
+  end
+end
+
+-- Called before what the record says of the end is removed.
+function job_index.note_reopened(job)
+  local known = redis.call('HMGET', keys.state('edits', job), 'group', 'state', 'created_at', 'error')
+  local tenant, state, created_at, error = known[1], known[2], known[3], known[4]
+  drop('state', tenant, state, job)
+  if error then drop('code', tenant, cjson.decode(error).code, job) end
+  add('state', tenant, 'open', job, created_at)
+end
+
+return job_index

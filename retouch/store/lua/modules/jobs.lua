@@ -1,0 +1,80 @@
+-- The end of a job, and its opening again.
+-- Keys: rt:edits:spec:{job}, rt:edits:state:{job}, rt:timeline:{job}, rt:edits:counts, rt:edits:dead, rt:jobs:{tenant}.
+
+local backlog = require('backlog')
+local charge_record = require('charge_record')
+local clock = require('clock')
+local delivery_life = require('delivery_life')
+local events = require('events')
+local images = require('images')
+local job_index = require('job_index')
+local json = require('json')
+local keys = require('keys')
+local ledger = require('ledger')
+local slots = require('slots')
+local specs = require('specs')
+
+local jobs = {}
+
+-- What is a job's own and lives as long as its record.
+function jobs.keys_of(job) return { keys.spec('edits', job), keys.state('edits', job), 'rt:timeline:' .. job } end
+
+-- A job that was over is open again: its record has no end. Called while the record still says how it ended.
+function jobs.reopen(job)
+  job_index.note_reopened(job)
+  redis.call('ZREM', 'rt:edits:dead', job)
+  for _, name in ipairs(jobs.keys_of(job)) do redis.call('PERSIST', name) end
+end
+
+local function when_cancelled(charges)
+  return charge_record.count_possible(charges) > 0 and 'after_charge' or 'before_charge'
+end
+
+-- Write how the job ended into its state and its lane's counts.
+local function record_end(job, tenant, ending, cancelled, now)
+  local own, at = keys.state('edits', job), clock.instant(now)
+  redis.call('HSET', own, 'group', tenant, 'state', ending.state, 'message_requested', '0', 'finished_at', at)
+  if cancelled then redis.call('HSET', own, 'cancelled', cancelled) end
+  if ending.error then redis.call('HSET', own, 'error', ending.error) else redis.call('HDEL', own, 'error') end
+  if ending.result then redis.call('HSET', own, 'result', ending.result) end
+  redis.call('HINCRBY', 'rt:edits:counts', ending.state, 1)
+  if ending.state == 'failed' then redis.call('ZADD', 'rt:edits:dead', at, job) end
+end
+
+local function details_of(ending, charges, cancelled)
+  local details = { 'charges', json.list(charges) }
+  local function add(name, text)
+    if not text then return end
+    details[#details + 1] = name
+    details[#details + 1] = text
+  end
+  add('error', ending.error)
+  add('result', ending.result)
+  add('cancelled', cancelled and cjson.encode(cancelled))
+  return details
+end
+
+-- End a job: state, counts, dead letter, event, and from now on a TTL on all that is its own. `ending` has the `state`,
+-- and the JSON texts of `error` and `result` where there are such.
+function jobs.finish(job, tenant, ending, now, retention_s)
+  slots.release('edits', tenant, job)
+  local created_at = redis.call('HGET', keys.state('edits', job), 'created_at') or clock.instant(now)
+  local charges = charge_record.of(job)
+  job_index.note_end(job, tenant, ending.state, created_at, ending.error, now)
+  local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
+  record_end(job, tenant, ending, cancelled, now)
+  if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result) end
+  local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
+  local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
+  for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end
+  images.keep(tenant, ending.result and images.of_result(ending.result) or images.brought(job), now + life_s)
+end
+
+-- End a job that nobody works on, wherever it waits.
+function jobs.finish_waiting(job, tenant, ending, now, retention_s)
+  backlog.withdraw('edits', tenant, job)
+  redis.call('HSETNX', keys.state('edits', job), 'created_at', job_index.created_at(job, tenant, now))
+  jobs.finish(job, tenant, ending, now, retention_s)
+end
+
+return jobs

@@ -1,0 +1,64 @@
+-- The ledger: what charges were good for, by tenant, day and tag.
+-- Keys: rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}, rt:edits:state:{job}.
+
+local charge_record = require('charge_record')
+local clock = require('clock')
+local keys = require('keys')
+
+local ledger = {}
+
+local CLASSES = { 'useful', 'repeated', 'wasted', 'unknown' }
+local TAG_LIFE_S = 90 * clock.DAY_S
+local TAGS_MOST, OTHER_TAGS = 1000, 'other'
+
+-- One useful charge for an image that is kept, further certain ones are repeated; without an image certain ones are
+-- wasted; charges whose answer never came are unknown.
+local function split(charges, has_image)
+  local certain, unknown = 0, 0
+  for _, charge in ipairs(charges) do
+    if charge.class == 'succeeded' or charge.class == 'processing' then certain = certain + 1
+    elseif not charge_record.is_free(charge.class) then unknown = unknown + 1 end
+  end
+  local useful = has_image and math.min(1, certain) or 0
+  return { useful = useful, repeated = has_image and certain - useful or 0, wasted = has_image and 0 or certain,
+    unknown = unknown }
+end
+
+-- Add to one day's row of a tag: four counts in the order of CLASSES. What comes when the day has its most rows is
+-- booked under OTHER_TAGS, so that neither this hash nor a reader's work grows with the values that a tenant thinks of.
+local function book_tag(tag_key, tag, by)
+  local row = redis.call('HGET', tag_key, tag)
+  if not row and redis.call('HLEN', tag_key) >= TAGS_MOST then
+    tag = OTHER_TAGS
+    row = redis.call('HGET', tag_key, tag)
+  end
+  local counts = {}
+  for text in string.gmatch(row or '0 0 0 0', '%S+') do counts[#counts + 1] = tonumber(text) + by[#counts + 1] end
+  redis.call('HSET', tag_key, tag, table.concat(counts, ' '))
+end
+
+local function book_tags(tenant, tags, by)
+  local tag_key = 'rt:ledger_tags:' .. tenant .. ':' .. clock.today()
+  for name, value in pairs(tags) do book_tag(tag_key, name .. '=' .. value, by) end
+  redis.call('EXPIRE', tag_key, TAG_LIFE_S)
+end
+
+-- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
+-- `result` is false or nil for a job without an image.
+function ledger.book(job, tenant, tags, charges, result)
+  local own = keys.state('edits', job)
+  local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
+  local now_split = split(charges, result and true or false)
+  local by, is_changed = {}, false
+  for place, class in ipairs(CLASSES) do
+    by[place] = now_split[class] - (before[class] or 0)
+    if by[place] ~= 0 then
+      is_changed = true
+      redis.call('HINCRBY', 'rt:ledger:' .. tenant, clock.today() .. ' ' .. class, by[place])
+    end
+  end
+  redis.call('HSET', own, 'booked', cjson.encode(now_split))
+  if is_changed and tags and next(tags) then book_tags(tenant, tags, by) end
+end
+
+return ledger

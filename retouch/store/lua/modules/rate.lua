@@ -1,0 +1,22 @@
+-- The rate of a gate: a token bucket, refilled by time, with at most one second's worth saved up. No rate: no bound.
+-- Keys: the gate's hash.
+
+local clock = require('clock')
+
+local rate = {}
+
+function rate.tokens(bounds, now)
+  if not bounds.rate or bounds.rate <= 0 then return math.huge end
+  local most = math.max(1, bounds.rate)
+  local since = now - (bounds.refilled_at or 0)
+  if since < 0 then return most end  -- the clock was set back
+  return math.min(most, (bounds.tokens or most) + since * bounds.rate)
+end
+
+function rate.spend(bounds, count, now)
+  local tokens = rate.tokens(bounds, now)
+  if tokens == math.huge then return end
+  redis.call('HSET', bounds.gate, 'tokens', tokens - count, 'refilled_at', clock.instant(now))
+end
+
+return rate

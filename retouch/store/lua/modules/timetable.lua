@@ -1,0 +1,26 @@
+-- The timetable: items that wait without a slot until they are due.
+-- Keys: rt:L:timetable, rt:jobs_by_state:{tenant}:retrying.
+
+local clock = require('clock')
+local job_index = require('job_index')
+local keys = require('keys')
+local slots = require('slots')
+
+local timetable = {}
+
+-- Let an item wait until `at`, and give its slot back. A tenant's parked jobs are on a list of their own, so that
+-- room.lua can count them at once; no limit is asked of receivers.
+function timetable.park(lane, group, item, at)
+  redis.call('ZADD', keys.lane(lane, 'timetable'), clock.instant(at), item)
+  if lane == 'edits' then
+    redis.call('ZADD', job_index.retrying(group), redis.call('HGET', keys.state(lane, item), 'created_at'), item)
+  end
+  slots.release(lane, group, item)
+end
+
+function timetable.unpark(lane, group, item)
+  redis.call('ZREM', keys.lane(lane, 'timetable'), item)
+  if lane == 'edits' then redis.call('ZREM', job_index.retrying(group), item) end
+end
+
+return timetable

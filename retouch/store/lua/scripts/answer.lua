@@ -1,0 +1,40 @@
+-- Write the endpoint's answer to a POST, and what to resume from. A late paid answer is adopted if the job has no
+-- result. Then the next claim resumes from it; a job that had already failed is put back.
+-- Keys: rt:edits:state:{job}, and those of the modules.
+-- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
+--       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed, '1' if the endpoint could not
+--       read the picture and is to be given our copy of it.
+-- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
+local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)
+
+local budgets = require('budgets')
+local charge_record = require('charge_record')
+local checkpoints = require('checkpoints')
+local clock = require('clock')
+local endpoint_health = require('endpoint_health')
+local gates = require('gates')
+local keys = require('keys')
+local leases = require('leases')
+
+local now = clock.now()
+local own = keys.state('edits', job)
+local tenant = redis.call('HGET', own, 'group') or ''
+
+local charges = charge_record.of(job)
+local by, intent_at = charge_record.add_answer(job, charges, charge_fence, class, now)
+if by ~= 0 then
+  budgets.correct(tenant, intent_at, by)
+  local fairness = require('fairness')
+  fairness.join('edits', tenant)
+end
+local opened = endpoint_health.learn(gates.of('edits'), job, health, charge_record.is_free(class), now)
+
+if not leases.is_held('edits', job, fence) then
+  local adoption = require('adoption')
+  local slots = require('slots')
+  adoption.take_late_answer(job, tenant, checkpoint, charge_fence, charges, now)
+  return { 'late', slots.messages, opened }
+end
+if checkpoint ~= '' then checkpoints.keep(job, checkpoint, charge_fence) end
+if reads_copy == '1' then redis.call('HSET', own, 'reads_copy', '1') end
+return { 'ok', {}, opened }

@@ -1,0 +1,77 @@
+-- Put jobs in: duplicates, room, record, backlog, then dispatch. One call, many jobs. Which request gets a job of its
+-- own is decided here and in duplicates.lua alone. Safe to call again with the same ids after a lost reply: an id that
+-- is on record counts as 'new'.
+-- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants, and those
+--       of duplicates.lua, room.lua, job_index.lua.
+-- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost
+--       of age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty)
+--       and the spec (JSON), or '' to ask only what the idempotency key leads to.
+-- Returns {result per job, messages}; a result is 'new', 'replayed <id>' (the key's earlier job), 'shared <id>' (an
+--         exact duplicate's job), 'conflict' (the key came with another request), 'full backlog' / 'full budget', or
+--         'absent' (the key is new; nothing was put in, as the spec was empty).
+local headings_and_specs = ARGV
+
+local batch = require('batch')
+local clock = require('clock')
+local deadlines = require('deadlines')
+local dispatch = require('dispatch')
+local duplicates = require('duplicates')
+local fairness = require('fairness')
+local job_index = require('job_index')
+local keys = require('keys')
+local room = require('room')
+local slots = require('slots')
+
+local HEADING = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$'
+local now = clock.now()
+local at = clock.instant(now)
+local results, rooms, joined = {}, {}, {}
+
+local function index(id, tenant, spec)
+  batch.add('ZADD', job_index.by('state', tenant, 'open'), at, id)
+  if not string.find(spec, '"tags":{"', 1, true) then return end
+  for name, value in pairs(cjson.decode(spec).tags or {}) do
+    local by_tag = job_index.by('tag', tenant, name .. '=' .. value)
+    batch.add('ZADD', by_tag, at, id)
+    batch.add('ZADD NX', job_index.all_of(tenant), at, by_tag)
+  end
+end
+
+local function room_for(tenant)
+  if not rooms[tenant] then
+    local left, reason = room.left(tenant, true)
+    rooms[tenant] = { left = left, reason = reason }
+  end
+  return rooms[tenant]
+end
+
+-- Up to 500 jobs come in one call, so that no table is made for one.
+local function enqueue(heading, spec)
+  local id, tenant, boost_s, deadline_s, fingerprint, share_key, idem = string.match(heading, HEADING)
+  local idem_name, share_name = duplicates.idem_name(tenant, idem), duplicates.share_name(tenant, share_key)
+  local result = duplicates.find(id, fingerprint, idem_name, share_name, spec)
+  if result then return result end
+  local its_room, spec_name = room_for(tenant), keys.spec('edits', id)
+  if its_room.left <= 0 and redis.call('EXISTS', spec_name) == 0 then return 'full ' .. its_room.reason end
+  if not redis.call('SET', spec_name, spec, 'NX') then return 'new' end  -- it is on record already
+  its_room.left = its_room.left - 1
+  duplicates.remember(id, fingerprint, idem_name, share_name)
+  batch.add('ZADD', 'rt:jobs:' .. tenant, at, id)
+  index(id, tenant, spec)
+  batch.add('RPUSH', deadlines.list_at(now + deadline_s), id)
+  batch.add('ZADD', keys.lane('edits', 'backlog:' .. tenant), boost_s == '0' and at or clock.instant(now - boost_s), id)
+  joined[tenant] = true
+  return 'new'
+end
+
+for place = 1, #headings_and_specs, 2 do
+  results[#results + 1] = enqueue(headings_and_specs[place], headings_and_specs[place + 1])
+end
+batch.flush()
+for tenant in pairs(joined) do
+  redis.call('SADD', 'rt:tenants', tenant)
+  fairness.join('edits', tenant)
+end
+deadlines.begin(now)
+dispatch.run('edits', now)
+return { results, slots.messages }

@@ -1,0 +1,40 @@
+-- Drop entries of one index by time whose records are gone: records end by their own TTL, an index entry cannot. Some
+-- old records are kept longer than others (a job waits for its deliveries), so those that are still kept must not hide
+-- the gone ones behind them.
+-- Keys: the indexes that ARGV names, rt:L:spec:{item}.
+-- ARGV: index, lane, older_s, place, list of indexes ('' or its key), seconds until retention comes again, and further
+--       indexes that what goes is dropped from. Looks at some entries from that place on, oldest first, as far as they
+--       are older.
+-- Returns {entries that went, place to go on from; -1 at the end}.
+local index, lane, older_s, start, list, again_s = unpack(ARGV, 1, 6)
+local further_indexes = { unpack(ARGV, 7) }
+
+local clock = require('clock')
+local specs = require('specs')
+
+local MOST = 1000
+
+-- An index that was looked through leaves the list of indexes, or is looked at again later.
+local function note_looked_through()
+  if redis.call('EXISTS', index) == 0 then redis.call('ZREM', list, index)
+  else redis.call('ZADD', list, 'XX', clock.instant(clock.now() + tonumber(again_s)), index) end
+end
+
+local function drop(entry)
+  for _, further in ipairs(further_indexes) do redis.call('ZREM', further, entry) end
+  return redis.call('ZREM', index, entry)
+end
+
+local place, gone = tonumber(start), 0
+local old_until = clock.now() - tonumber(older_s)
+local entries = redis.call('ZRANGE', index, place, place + MOST - 1, 'WITHSCORES')
+for at = 1, #entries, 2 do
+  if tonumber(entries[at + 1]) > old_until then
+    place = -1
+    break
+  end
+  if specs.is_on_record(lane, entries[at]) then place = place + 1 else gone = gone + drop(entries[at]) end
+end
+if #entries < 2 * MOST then place = -1 end
+if place == -1 and list ~= '' then note_looked_through() end
+return { gone, place }
