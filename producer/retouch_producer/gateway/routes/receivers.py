@@ -56,8 +56,8 @@ async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONRespo
     """
     Send the events of every job of the tenant to a URL; the answer has the secret that verifies them.
 
-    Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the events
-    of jobs that name it as their webhook: this is how to read its secret before the first such job.
+    Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
+    events of jobs that name it as their webhook: this is how to read its secret before the first such job.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
