@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 
 import redis
 
@@ -32,8 +33,10 @@ from retouch.store.redis_retry import RedisRetry, trouble
 from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
+from retouch_worker.edit_queues import EditQueues
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.logs import log
 from retouch_worker.pulse import Pulse
 from retouch_worker.retention import Retention
@@ -51,6 +54,8 @@ class WorkerProcess:
         self.settings = settings
         self.connections = 400
         self.threads_for_deliveries = 0
+        self._queues: EditQueues | None = None
+        self._opened: tuple[int | str, float] | None = None
         self._draining = False
         self._redis_retry = RedisRetry()
 
@@ -60,13 +65,18 @@ class WorkerProcess:
         return Publisher(self.settings, _log_lost_messages)
 
     @cached_property
+    def credentials(self) -> Credentials:
+        """The accounts and their keys. Only a process that takes edits may read them."""
+        return Credentials(self.settings)
+
+    @cached_property
     def pulse(self) -> Pulse:
         """Renews leases, rescues, and runs retention."""
         # A client of its own, without the long retries of the attempts: waiting for one would delay the next renewal.
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
 
     @cached_property
     def bulk_runner(self) -> BulkRunner:
@@ -82,7 +92,7 @@ class WorkerProcess:
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
-            endpoint=Endpoint(settings, connections=self.connections),
+            endpoints=Endpoints(settings, self.credentials, connections=self.connections),
             blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
@@ -112,25 +122,72 @@ class WorkerProcess:
         return connect(self.settings, patience=self._redis_retry)
 
     @cached_property
+    def _gate_client(self) -> Client:
+        return connect(self.settings)
+
+    @cached_property
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
     def start(self, *, edits: bool = True) -> None:
         """Wait for Redis, configure the lanes and start the pulse; `edits`: this process works on the lane of edits."""
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
-        if edits and not self.settings.pix2pix_key.get_secret_value():
-            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
+        if edits:
+            self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
             self.bulk_runner.start()
-            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+            log.info("worker_started", in_flight_limit=self._gates[0], lease_s=self.settings.lease_s)
+
+    @property
+    def _gates(self) -> tuple[int | str, float]:
+        """Limit and rate of lane `edits`: those of the account if there is only one, else those of the settings."""
+        accounts = self.credentials.now.accounts if self._queues else ()
+        if len(accounts) == 1:
+            return accounts[0].limit, accounts[0].rate_per_s
+        return self.settings.in_flight_limit, self.settings.rate_per_s
+
+    def _follow_gates(self) -> None:
+        wanted = self._gates
+        if self.settings.accounts and not self._queues:
+            self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
+        elif wanted != self._opened:
+            Lanes(self._gate_client).open(*wanted)
+            self._opened = wanted
+
+    def take_edits(self, worker: Any) -> None:
+        """
+        Make a Celery worker consume the queues of the accounts whose keys this process holds, also when they change.
+
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of its keys.
+        """
+        self.credentials.require_one()
+        self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
+        self._queues.select()
+
+    def ask_reload(self) -> None:
+        """Make the pulse reload the accounts and keys within a second. Safe in a signal handler."""
+        if self._queues:
+            self.credentials.ask_reload()
+
+    def _look(self) -> None:
+        if self._queues:
+            self.credentials.reload_if_changed()
+            self._queues.follow()
+            self._follow_gates()
+
+    def _report_missing_keys(self) -> None:
+        lacking = self.credentials.now.lacking
+        if lacking:
+            log.warning("accounts_not_served", accounts=list(lacking), reasons=list(lacking.values()))
+        if not self.settings.accounts and not self.settings.pix2pix_key.get_secret_value():
+            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
 
     def _open_gates(self) -> bool:
         """Configure the lanes; wait for Redis, with a log line for each try. Return False if the process is stopped."""
-        lanes = Lanes(connect(self.settings))
         while not self._draining:
             try:
-                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                self._follow_gates()
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
@@ -146,7 +203,7 @@ class WorkerProcess:
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
-        """If this process is stopping, send the item's message again for another worker and return True."""
+        """If this process is stopping, send the item's message to its queue again, for another worker; return True."""
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
 from typing import ClassVar, Protocol, TypeVar
 
@@ -23,15 +23,18 @@ class _Dataclass(Protocol):
 Outcome = TypeVar("Outcome", bound=_Dataclass)
 
 
-def redacted(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
+def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Sequence[str] = ()) -> Outcome:
     """
     Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
     An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
-    the endpoint may use the same word itself.
+    the endpoint may use the same word itself. `others` are the keys of other accounts, on which the job may have been
+    before. They are removed from the message only: a link must stay whole to be followed.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:
+        for other in others:
+            cleaned["message"] = _without_key(cleaned["message"], other)
         cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
     return replace(outcome, **cleaned)
 
