@@ -67,6 +67,7 @@ callbacks to one Celery task.
 | `rt:bulk:open` | sorted set | empties itself | runs that are not over; score = when a worker may take it |
 | `rt:bulk:open:{tenant}` | sorted set | empties itself | those that one tenant asked for |
 | `rt:bulk:runs`, `rt:bulk:runs:{tenant}` | sorted set | 90 days | history; score = asked for at; 200 of a tenant |
+| `rt:audit:count:{key}:{day}` | string | 2 days | lines that a producer's key caused on a UTC day |
 | `rt:audit` | stream | trimmed by age, 90 days | who changed what: a line for each change |
 | `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
 | `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
@@ -91,8 +92,8 @@ PERMANENT = (
     "rt:deliveries:counts",
     "rt:tenants",
     "rt:feed",
-    "rt:rescue",
     "rt:audit",
+    "rt:rescue",
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
@@ -205,6 +206,11 @@ def ledger(tenant: str) -> str:
 def ledger_tags(tenant: str, day: int) -> str:
     """Return the key of the ledger of a tenant and day by tag."""
     return f"rt:ledger_tags:{tenant}:{day}"
+
+
+def audit_count(key: str, day: int) -> str:
+    """Return the key that counts the audit lines of one API key on a UTC day."""
+    return f"rt:audit:count:{key}:{day}"
 
 
 def bulk(run: str) -> str:

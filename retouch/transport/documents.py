@@ -8,7 +8,7 @@ from retouch.blobs import name_in
 from retouch.json_types import Document
 from retouch.outcomes import Image
 from retouch.query import parse_query
-from retouch.store.audit import Actor
+from retouch.store.audit import Actor, AuditLine
 from retouch.store.bulk import BulkRequest, BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
@@ -110,6 +110,18 @@ def bulk_run_from(document: Document) -> BulkRun:
         finished_at=_instant(document["finished_at"]),
         matched=document["matched"],
         outcomes=document["outcomes"],
+    )
+
+
+def audit_line_from(document: Document) -> AuditLine:
+    """Read one change of the audit."""
+    return AuditLine(
+        document["id"],
+        _instant(document["at"]) or 0.0,
+        document["action"],
+        Actor(**document["by"]),
+        document["tenant"],
+        document["details"],
     )
 
 

@@ -19,6 +19,7 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
+from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult, refused
@@ -28,6 +29,7 @@ from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
+    audit_line_from,
     delivery_from,
     failing_from,
     job_from,
@@ -225,6 +227,10 @@ class GatewayTransport:
     async def status(self, lane: str) -> LaneNumbers:
         """Read the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
+
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first; for keys of role ops."""
+        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
 
     async def ended(self) -> dict[str, int]:
         """Count the jobs that ever ended, by state."""

@@ -15,6 +15,7 @@ from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
+from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -122,6 +123,9 @@ class Transport(Protocol):
 
         Raises `InvalidEdit` where the endpoint could not read it.
         """
+
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first."""
 
     async def ended(self) -> dict[str, int]:
         """Count the jobs that ever ended, by state."""

@@ -22,7 +22,7 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
-from retouch.store.audit import Actor, Surface
+from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
@@ -170,17 +170,25 @@ class RedisTransport:
     async def cancel(self, job: str) -> str:
         """Cancel a job; see `Job.cancel`."""
         with clear_errors():
-            return await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            word = await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            await self._note(word, "edit.cancel", job)
+        return word
 
     async def replay(self, job: str) -> str:
         """Replay a dead letter; see `Job.replay`."""
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
+            await self._note(word, "edit.replay", job)
         kind, _, reason = word.partition(" ")
         # The gateway answers in the same way: no room is an error, any other word a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word
+
+    async def _note(self, outcome: str, action: str, item: str) -> None:
+        """Write a single move into the audit, if it changed something."""
+        if outcome in CHANGES:
+            await self.connections.audit.record.awaited(self.actor, action, ids=[item], outcome=outcome)
 
     async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
         await self._publish(messages)
@@ -236,6 +244,7 @@ class RedisTransport:
         """Send a delivery again by hand; see `EditQueue.redeliver`."""
         with clear_errors():
             word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
+            await self._note(word, "delivery.redeliver", delivery)
         await self._publish(messages)
         return word
 
@@ -261,6 +270,12 @@ class RedisTransport:
             raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
+
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first."""
+        log = AuditLog(self.connections.blocking_client)
+        with clear_errors():
+            return await self.concurrency.run_blocking(log.page, since, "", limit)
 
     async def ended(self) -> dict[str, int]:
         """Count the jobs that ever ended, by state."""
@@ -291,11 +306,13 @@ class RedisTransport:
         """Stop dispatching in a lane."""
         with clear_errors():
             await self.connections.lanes.pause.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.pause", lane=lane)
 
     async def resume(self, lane: str) -> None:
         """Dispatch in a lane again."""
         with clear_errors():
             await self.connections.lanes.resume.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.resume", lane=lane)
 
     async def status(self, lane: str) -> LaneNumbers:
         """Read the numbers of a lane."""

@@ -14,6 +14,7 @@ from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     admin,
+    audit,
     bulk,
     deliveries,
     edit_events,
@@ -50,6 +51,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         deliveries,
         bulk,
         admin,
+        audit,
         pix2pix_compat,
         files,
         health,
