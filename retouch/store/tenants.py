@@ -14,7 +14,7 @@ from retouch.store.ledger import Ledger
 from retouch.store.redis_commands import Client
 
 KEY_PREFIX = "rtk_"
-ROLES = ("producer", "ops")
+ROLES = ("producer", "viewer", "ops")
 REVOKED_LIFE_S = 90 * 86_400
 """How long a revoked key is still listed."""
 

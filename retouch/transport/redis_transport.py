@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -18,12 +19,14 @@ from retouch.events import Event, Link, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, Ledger, UsageRow
@@ -33,8 +36,10 @@ from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.sync_async import reply
+from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.redis_bulk import RedisBulk
 
 _SLICE = 50  # items between two turns of the event loop: a millisecond or two of work
 _NEWS_WAIT_S = 1.0
@@ -44,8 +49,10 @@ _RECEIVERS_MOST = 10_000
 class RedisTransport:
     """The queue over Redis; the client in `connections` must be of the kind that `concurrency` needs."""
 
-    def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency, surface: Surface = "python") -> None:
         self.connections, self.concurrency = connections, concurrency
+        self.actor = Actor(surface)
+        self.bulk: BulkTransport = RedisBulk(connections, concurrency, self.actor)
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
         self._receivers: set[tuple[str, str]] = set()
@@ -144,16 +151,16 @@ class RedisTransport:
             return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
         """Yield jobs, newest first, without those of which only an index entry is left."""
         following: IndexCursor | None = None
         with clear_errors():
-            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
-            query = JobQuery(tenants, state=state or "", since=since)
+            wanted = replace(query, tenants=query.tenants or ((tenant,) if tenant else ()))
             # In small pages: a caller that stops early has not read much in vain.
             while limit > 0:
-                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                page = await self._search.page.awaited(wanted, min(limit, _SLICE), following)
+                on_page(page.looked_at)
                 for record in page.records:
                     yield record
                 limit, following = limit - len(page.records), page.following
@@ -163,17 +170,25 @@ class RedisTransport:
     async def cancel(self, job: str) -> str:
         """Cancel a job; see `Job.cancel`."""
         with clear_errors():
-            return await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            word = await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            await self._note(word, "edit.cancel", job)
+        return word
 
     async def replay(self, job: str) -> str:
         """Replay a dead letter; see `Job.replay`."""
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
+            await self._note(word, "edit.replay", job)
         kind, _, reason = word.partition(" ")
         # The gateway answers in the same way: no room is an error, any other word a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word
+
+    async def _note(self, outcome: str, action: str, item: str) -> None:
+        """Write a single move into the audit, if it changed something."""
+        if outcome in CHANGES:
+            await self.connections.audit.record.awaited(self.actor, action, ids=[item], outcome=outcome)
 
     async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
         await self._publish(messages)
@@ -229,6 +244,7 @@ class RedisTransport:
         """Send a delivery again by hand; see `EditQueue.redeliver`."""
         with clear_errors():
             word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
+            await self._note(word, "delivery.redeliver", delivery)
         await self._publish(messages)
         return word
 
@@ -254,6 +270,12 @@ class RedisTransport:
             raise InvalidEdit([("init_image", f"{advice} ({fault}); run `retouch up` here, or give a URL")])
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
+
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first."""
+        log = AuditLog(self.connections.blocking_client)
+        with clear_errors():
+            return await self.concurrency.run_blocking(log.page, since, "", limit)
 
     async def ended(self) -> dict[str, int]:
         """Count the jobs that ever ended, by state."""
@@ -284,11 +306,13 @@ class RedisTransport:
         """Stop dispatching in a lane."""
         with clear_errors():
             await self.connections.lanes.pause.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.pause", lane=lane)
 
     async def resume(self, lane: str) -> None:
         """Dispatch in a lane again."""
         with clear_errors():
             await self.connections.lanes.resume.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.resume", lane=lane)
 
     async def status(self, lane: str) -> LaneNumbers:
         """Read the numbers of a lane."""
@@ -301,8 +325,8 @@ class BlockingRedisTransport(RedisTransport):
 
     connections: Connections
 
-    def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, ThreadConcurrency())
+    def __init__(self, connections: Connections, surface: Surface = "python") -> None:
+        super().__init__(connections, ThreadConcurrency(), surface)
 
     def image_links(self, record: JobRecord) -> Link:  # noqa: ARG002 - a gateway makes links from the job's id
         """Return what mints links to the blob store."""

@@ -14,6 +14,8 @@ from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     admin,
+    audit,
+    bulk,
     deliveries,
     edit_events,
     edit_subresources,
@@ -47,7 +49,9 @@ def make_gateway(settings: Settings) -> FastAPI:
         feed,
         receivers,
         deliveries,
+        bulk,
         admin,
+        audit,
         pix2pix_compat,
         files,
         health,

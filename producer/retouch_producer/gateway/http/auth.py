@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -11,12 +12,15 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.query import JobQuery
+from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
 from retouch_producer.gateway.http.revocation import note_secret
+from retouch_producer.gateway.http.roles import allows, is_cross_site, sees_all
 
 REMEMBER_S = 2.0
 """How long a key is cached, in seconds; so long may a revoked key still be accepted."""
@@ -77,35 +81,56 @@ class KeyCache:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
-    """Return the caller's key and take the request's turn. Raises `unauthorized`."""
+    """Return the caller's key and take the request's turn. Raises `unauthorized` and `forbidden`."""
     key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
+    require_allowed(key, request)
     await take_turn(key.tenant)
     return key
 
 
-async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
-    """Return the caller's key if its role is ops. Raises `forbidden`."""
-    if key.role != "ops":
-        raise ProblemError("forbidden", "this needs a key of role ops; nothing was done")
-    return key
+def require_allowed(key: ApiKey, request: Request) -> None:
+    """Check a request against the table of roles; raises `forbidden`."""
+    path: str = request.scope["route"].path
+    if is_cross_site(request.method, request.headers):
+        raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
+    if not allows(key.role, request.method, path):
+        raise ProblemError("forbidden", f"a key of role {key.role} may not do this; nothing was done")
 
 
 Caller = Annotated[ApiKey, Depends(authenticate)]
-OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
+
+
+def actor_of(key: ApiKey) -> Actor:
+    """Return who asks, as the audit has it."""
+    return Actor("http", key.id, key.name, key.role)
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
     """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
-    return key.role == "ops" or key.tenant == tenant
+    return sees_all(key.role) or key.tenant == tenant
+
+
+def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
+    """
+    Return a query for the jobs that a key may see, of one tenant if that is given beside the query.
+
+    A producer that names another tenant gets 404, as in `scope`.
+    """
+    if tenant and query.tenants:
+        return query.also(JobQuery(tenants=(tenant,)))
+    for named in query.tenants:
+        scope(key, named)
+    wanted = scope(key, tenant)
+    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
-    """Return the tenant that a list is limited to, or "" for all (role ops only). Raises `not-found`."""
-    if key.role == "ops":
+    """Return the tenant that a list is limited to, or "" for all (roles ops and viewer only). Raises `not-found`."""
+    if sees_all(key.role):
         return requested or ""
     if requested not in (None, "", key.tenant):
         raise ProblemError("not-found", "no tenant has this name, or your key belongs to another one")
