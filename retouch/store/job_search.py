@@ -1,4 +1,6 @@
-"""Lists of jobs by tenant, state, error code, tag and time. Each page is read from the smallest index that serves."""
+"""
+Lists jobs by tenant, state, error code, tag and time. Each page is read from the smallest index that has all matches.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
-"""How many index entries one page looks at, at about 3 µs each; records are read only for entries that fit."""
+"""How many index entries are read for one page, at about 3 µs each. Records are read only for entries that pass."""
 _STEP = 1_000
 _IN_FLIGHT = frozenset({"running", "polling"})
 
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """The filters of a list; an empty field filters nothing. Instants are in Unix seconds, `until` is exclusive."""
+    """
+    The filters of a list; an empty field, other than `tenants`, filters nothing.
+
+    `since` and `until` (exclusive) are when jobs were enqueued, in Unix seconds.
+    """
 
     tenants: Sequence[str]
     state: str = ""
@@ -32,7 +38,7 @@ class JobQuery:
     until: float = float("inf")
 
     def fits(self, record: JobRecord) -> bool:
-        """Return whether a record passes all filters."""
+        """Return whether a record passes the filters other than the time, which indexes check."""
         return (
             record.spec.tenant in self.tenants
             and self.state in ("", record.state)
@@ -42,7 +48,7 @@ class JobQuery:
 
 
 class JobPage(NamedTuple):
-    """Jobs, newest first, and the cursor of the next page, None at the end."""
+    """One page of jobs, newest first; `following` is the cursor of the next page, None at the end."""
 
     records: list[JobRecord]
     following: IndexCursor | None
@@ -50,7 +56,13 @@ class JobPage(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """A walk through an index, newest entry first. What counts is in all of `within` and in none of `without`."""
+    """
+    The progress of reading one index, newest entry first.
+
+    An entry counts if it is also in all indexes of `within` and in none of `without`. `unread` are the entries that
+    were read and not yet taken, `last` is the last one that was read; `is_read` is true at the end of the index.
+    `count` is how many entries are read at once.
+    """
 
     index: str
     within: Sequence[str] = ()
@@ -62,7 +74,7 @@ class _Walk:
 
 
 class JobSearch:
-    """Runs queries on the indexes that the scripts write; see `job_index.lua`."""
+    """Searches jobs in the indexes that the scripts write; see `job_index.lua`."""
 
     def __init__(self, jobs: SharedJobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
@@ -70,9 +82,10 @@ class JobSearch:
     @sync_async
     async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
-        Read up to `limit` jobs that follow a cursor.
+        Return up to `limit` jobs, newest first, that follow the cursor `after`.
 
-        A page is shorter only at the end, or after 100,000 index entries among which fewer jobs pass all filters.
+        A page is shorter only at the end, or after 100,000 index entries among which fewer jobs pass all filters: its
+        cursor continues from there.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         async for places, looked_until in self._candidates(query, after, limit + 1):
@@ -89,7 +102,12 @@ class JobSearch:
     async def _candidates(
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], IndexCursor | None]]:
-        """Yield entries that pass by the indexes, newest first, and a cursor if that stops before the end."""
+        """
+        Yield lists of the entries that pass the indexes' filters, newest first.
+
+        Each list comes with None; if the search stops before the end, the last one comes with the cursor to continue
+        from.
+        """
         walks = await self._plan(query, after)
         # Where entries are dropped by other indexes, a page of entries is seldom a page of jobs.
         for walk in walks:
@@ -107,7 +125,10 @@ class JobSearch:
                 return
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[_Walk]:
-        """Choose for each tenant the index with the fewest entries among those that serve."""
+        """
+        Return a walk for each tenant: of the indexes that contain all matches, it reads the smallest and checks the
+        others.
+        """
         serving = [_indexes(query, tenant) for tenant in query.tenants]
         pipe = self._client.pipeline(transaction=False)
         for tenant, indexes in zip(query.tenants, serving, strict=True):
@@ -131,7 +152,7 @@ class JobSearch:
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the keys of the indexes by state, code and tag that may have a job."""
+    """Return the keys of the indexes by state, code and tag that may contain a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
@@ -143,12 +164,12 @@ def _code(record: JobRecord) -> str:
 
 
 def _indexes(query: JobQuery, tenant: str) -> list[str]:
-    """Return the keys of the indexes that have every job which passes the filters."""
+    """Return the keys of a tenant's indexes that contain every job which passes the filters."""
     found = [keys.jobs_by("code", tenant, query.code)] if query.code else []
     if query.tag:
         found.append(keys.jobs_by("tag", tenant, "=".join(query.tag)))
     if query.state:
-        # A state without an index of its own is one of open jobs.
+        # A job in a state without an index is in the index `open`.
         known = query.state if query.state in keys.JOB_STATES_INDEXED else "open"
         found.append(keys.jobs_by("state", tenant, known))
     return found or [keys.jobs(tenant)]
@@ -162,18 +183,19 @@ async def _fill(client: AnyClient, walks: Sequence[_Walk], query: JobQuery) -> N
         pipe = client.pipeline(transaction=False)
         for walk in walks:
             latest = f"{walk.last.at:.3f}" if walk.last else f"({query.until}" if query.until < float("inf") else "+inf"
-            # By instant, not by rank: ranks move when jobs come or change. Entries of that instant come a second time.
+            # By instant, not by rank: ranks change when jobs come or move. So entries of that instant come twice.
             pipe.zrevrangebyscore(walk.index, latest, query.since, start=0, num=walk.count, withscores=True)
         for walk, entries in zip(walks, await reply(pipe.execute()), strict=True):
             walk.is_read = len(entries) < walk.count
             _read(walk, entries, query)
-            # All entries were of the instant where the walk stands: read further with more of them.
+            # All entries had come before, since they have the same instant: read more at once.
             if not walk.unread:
                 walk.count *= 2
         walks = [walk for walk in walks if not (walk.unread or walk.is_read)]
 
 
 def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) -> None:
+    """Set the entries of a walk that were read: those within the query's time that had not come before."""
     places = sorted((IndexCursor(at, item) for item, at in entries if query.since <= at < query.until), reverse=True)
     walk.unread = [place for place in places if walk.last is None or place < walk.last]
     if walk.unread:
@@ -181,8 +203,10 @@ def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) ->
 
 
 def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]:
-    """Take the unread entries that are newer than anything a walk has yet to read, newest first."""
-    # The oldest unread entry of a walk bounds what it may still read; below the highest of these, order is not known.
+    """
+    Take and return, newest first, the unread entries that are newer than any entry still to be read from an index.
+    """
+    # What a walk will read is older than its oldest unread entry. Below the newest of those, the order is not known.
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = []
     for walk in walks:
@@ -193,7 +217,9 @@ def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]
 
 
 async def _filtered(client: AnyClient, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
-    """Keep the entries that all of `within` have and none of `without`."""
+    """
+    Return the entries that are in all indexes of `within` and in none of `without` of their walk, in the same order.
+    """
     checks: list[tuple[str, bool, list[IndexCursor]]] = []
     for walk in {id(walk): walk for _, walk in taken}.values():
         own = [place for place, of in taken if of is walk] if walk.within or walk.without else []
