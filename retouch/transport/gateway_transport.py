@@ -165,7 +165,7 @@ class GatewayTransport:
         return await self._move(job, "cancel")
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter; return what happened, as `Job.replay` does."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         try:
             return await self._move(job, "replay")
         except StateConflict:

@@ -101,7 +101,7 @@ class Transport(Protocol):
         """Cancel a job; return what happened, as `Job.cancel` does."""
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter; return what happened, as `Job.replay` does."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Return up to `limit` (cursor, event) pairs of the feed that follow the cursor `after`, oldest first."""

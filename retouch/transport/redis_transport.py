@@ -166,7 +166,7 @@ class RedisTransport:
             return await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter; return what happened, as `Job.replay` does."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
         kind, _, reason = word.partition(" ")
