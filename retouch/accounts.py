@@ -71,10 +71,10 @@ def accounts_of(settings: Settings) -> list[Account]:
 
 def read_accounts(path: str | Path, settings: Settings) -> list[Account]:
     """
-    Return the accounts of a file; what a table of it leaves out comes from the settings.
+    Return the accounts of a file; a field that a table leaves out has the value of the settings.
 
     Raises `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
-    -1`. Texts that could be a key by mistake are not shown.
+    -1`. A text that may be a key in the wrong field is not shown.
     """
     import tomllib  # 4 ms that only processes with an accounts file pay
 
@@ -147,6 +147,7 @@ def _faults_of_table(place: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nearest(name: str) -> str:
+    """Return a hint for a message: the known field whose name is most similar, or all known fields."""
     import difflib
 
     near = difflib.get_close_matches(name, _FIELDS, 1)
@@ -154,7 +155,7 @@ def _nearest(name: str) -> str:
 
 
 def _shown(field: str, value: object) -> str:
-    """Return a description of a value for a message; a text is quoted only if its field takes one of a few words."""
+    """Return a description of a value for a message; a text is quoted only where it cannot be a key."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

@@ -146,7 +146,7 @@ def resolve(
     lookup.
 
     `networks=None` vets nothing, for addresses that the operator set. Raises `AddressRefused` if an address outside
-    `networks` is private or the port unusual, and `OSError` if the name does not resolve.
+    `networks` is private or `port` is not one of `ports`, and `OSError` if the name does not resolve.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]
@@ -179,11 +179,13 @@ def _compiled(networks: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def _unwrapped(ip: Ip) -> Ip:
+    """Return the IPv4 address inside an IPv4-mapped IPv6 address; return any other address as it is."""
     return ip if isinstance(ip, ipaddress.IPv4Address) else ip.ipv4_mapped or ip
 
 
 @lru_cache(4_096)
 def _literal(text: str) -> Ip | None:
+    """Return the IP address that a text is, or None for a name; an address with a scope id counts as a name."""
     try:
         return ipaddress.ip_address(text) if "%" not in text else None
     except ValueError:
@@ -191,6 +193,7 @@ def _literal(text: str) -> Ip | None:
 
 
 def _require(address: str, port: int, networks: Sequence[str], ports: Sequence[int]) -> None:
+    """Raise `AddressRefused` unless users may make us call this address and port."""
     if not vet(address, networks):
         raise AddressRefused(f"expected a public address, the name resolved to private {address}")
     ip = _literal(address)

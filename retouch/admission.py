@@ -162,7 +162,7 @@ class Admission:
 
 
 def options_of(values: JobOptions) -> Options:
-    """Return options that were given by name; raise `TypeError` for an unknown name."""
+    """Return the `Options` for keyword arguments; raise `TypeError` for an unknown name."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
     # A caller may pass None for "no webhook"; `Options` has an empty text for that.
@@ -195,8 +195,9 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
     """
-    Return the faults of an invalid edit, of `count` edits; if there are several, each fault names the position of its
-    edit.
+    Return the faults of the edit at `place`, none if the error is not `InvalidEdit`.
+
+    If there are several edits (`count`), each fault names the place of its edit.
     """
     if not isinstance(error, InvalidEdit):
         return []
@@ -242,7 +243,10 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
 
 
 def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
-    """Return the fault of an option that is not above 0 and at most `most`, or an empty list."""
+    """
+    Return a list with the fault of an option that is not a number above 0 and at most `most`; without a fault, no
+    entry.
+    """
     if value is None:
         return []
     whole = name != "deadline_s"

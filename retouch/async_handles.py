@@ -72,7 +72,7 @@ class AsyncJob:
 
     async def result(self, timeout_s: float | None = None) -> AsyncEditResult:
         """
-        Wait for the image and return it, within `timeout_s` seconds; None waits for ever, 0 does not wait.
+        Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
         Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`, and also if
         the task that waits here is cancelled.

@@ -45,9 +45,9 @@ class QueueFull(RetouchError):
     """
     A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
 
-    `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (its calls
-    of today are spent or reserved) or `requests` (the gateway is already serving as many of its requests as it does at
-    once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
+    `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (the
+    tenant's calls of today are spent or reserved) or `requests` (the gateway serves only so many requests of one tenant
+    at once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
     enqueued.
     """
 

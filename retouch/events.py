@@ -84,8 +84,8 @@ def event_object(
     """
     Return the event for one entry of a job's timeline, with new links to the images.
 
-    With `private`, the event has no prompt, no URL of the customer and no `extra`: that of a callback is in a Celery
-    message.
+    With `private`, the event has no prompt, no URL of the customer and no `extra`, since the event of a callback is
+    sent inside a Celery message.
     """
     kind = entry["type"]
     # The charges and images at the time of the event, not those of now: an event is the same whenever it is built.

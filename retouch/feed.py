@@ -34,7 +34,7 @@ async def next_page(
     client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
-    Return the entries of the feed that follow a cursor; wait up to `wait_s` seconds for the first, then return none.
+    Return entries of the feed that follow a cursor; if there are none yet, wait up to `wait_s` seconds for one.
 
     `wait_s` must be below `redis_timeout_s`, or the wait counts as a Redis that does not answer.
     """

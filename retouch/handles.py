@@ -118,10 +118,10 @@ class Job:
 
     def cancel(self) -> str:
         """
-        Cancel the job and return what happened.
+        Cancel the job and return a word for what happened.
 
-        `cancelled`: the job has ended. `requested`: a call is under way, and the job ends with it. `final`: the job had
-        ended before.
+        The word is `cancelled` (the job has ended), `requested` (a call is under way, and the job ends with it) or
+        `final` (the job had ended before).
         """
         return run_sync(self._transport.cancel(self.id))
 
@@ -136,7 +136,7 @@ class Job:
 
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
-        Wait for the image and return it, within `timeout_s` seconds; None waits for ever, 0 does not wait.
+        Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, after which the job goes on.
         """
@@ -146,7 +146,7 @@ class Job:
         """
         Yield the job's events whose sequence is above `after`: first those of the past, then each one as it happens.
 
-        The final event is the last. The first event of every job is `edit.queued`, sequence 0.
+        The iterator ends after a final event. The first event of every job is `edit.queued`, sequence 0.
         """
         return iterate_sync(events_of(self._transport, self.id, after))
 

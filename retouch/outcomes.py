@@ -136,7 +136,9 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """
-    A POST may have been billed and its answer is not known. In `again_in_s` seconds the spam filter lets it pass again.
+    A POST may have been billed and its answer is not known.
+
+    In `again_in_s` seconds the spam filter accepts the same POST again.
     """
 
     message: str
@@ -172,7 +174,8 @@ class GateClosed:
     """
     A gate was closed after the job had been dispatched: nothing was sent, and this counts as no attempt.
 
-    `gate` is `budget_spent`, `endpoint_down` (the breaker is open), or `not_on_disk` (the intent is not on disk).
+    `gate` is `account_not_held` (the worker lacks the key), `budget_spent`, `endpoint_down` (the breaker is open), or
+    `not_on_disk` (the intent is not on disk).
     """
 
     gate: str
@@ -228,8 +231,8 @@ class Retry:
     """
     The job waits for its next attempt without a slot.
 
-    `refund` is true if this attempt does not count. `counts_as_wait` is true if the number of such waits is limited,
-    which are those for a paid answer. With `drop_checkpoint`, the next attempt POSTs again.
+    `refund` is true if this attempt does not count. `counts_as_wait` is true if the wait adds one to `Attempt.waits`,
+    whose number is limited for a paid answer. With `drop_checkpoint`, the next attempt POSTs again.
     """
 
     delay_s: float

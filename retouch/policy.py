@@ -72,8 +72,7 @@ class Attempt:
     The facts about one attempt that a decision needs.
 
     `number` counts the attempts so far, this one included, and is 0 before the first POST. `charges` is how many POSTs
-    may have been billed; `polls` and `waits` are how often the job has waited for a poll and for a download.
-    `deadline_at` is in Unix seconds.
+    may have been billed; `polls` and `waits` count those since the last paid answer. `deadline_at` is in Unix seconds.
     """
 
     number: int
@@ -162,6 +161,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
 
 
 def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+    """Return the next poll, or a failure if the deadline has passed."""
     # Until its deadline a paid request is polled, however long the endpoint takes.
     left_s = attempt.deadline_at - now
     if left_s <= 0:
@@ -170,6 +170,7 @@ def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
 
 
 def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
+    """Return the retry, or a failure if its wait would end after the deadline."""
     # The next attempt would be past the deadline and fail at once, so the job need not wait for it.
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)

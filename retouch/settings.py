@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """
-        Return the settings of the environment, with keyword arguments in place of some.
+        Return the settings of the environment, overridden by keyword arguments.
 
         Raises `SettingsError`, which names every wrong setting and what was expected. It shows no values, since one of
         them may be a secret.

@@ -85,6 +85,7 @@ class _Watchman:
 
 
 def _cut(deadline: Deadline) -> None:
+    """Shut the connection of a deadline down, so that a call which is blocked on it returns."""
     deadline.expired = True
     if deadline.descriptor is not None:
         with contextlib.suppress(OSError), socket.socket(fileno=deadline.descriptor) as connection:
@@ -93,6 +94,7 @@ def _cut(deadline: Deadline) -> None:
 
 
 def _close(deadline: Deadline) -> None:
+    """Close the duplicate descriptor of a deadline, if it has one; the connection stays open."""
     if deadline.descriptor is not None:
         os.close(deadline.descriptor)
         deadline.descriptor = None

@@ -15,6 +15,8 @@ DECODED_AT_ONCE = min(os.cpu_count() or 1, 4)
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
+    """A caller that waits for room; `admitted` is set once it has it."""
+
     amount: int
     admitted: threading.Event = field(default_factory=threading.Event)
 

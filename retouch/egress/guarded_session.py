@@ -260,7 +260,8 @@ def make_session(
     networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
 ) -> requests.Session:
     """
-    Return a session that keeps up to `pool_size` connections per host. A process needs one; its threads share it.
+    Return a session that keeps up to `pool_size` connections per host. A process needs one of each kind for its
+    threads.
 
     With a sequence of `networks` the session is guarded, for addresses that users supply: it reaches the public
     internet and these private networks (as CIDR). `None` vets nothing, for addresses that the operator set, such as the

@@ -100,10 +100,10 @@ def send(
     """
     Send one request and return its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
 
-    `json` is serialised, `data` is sent as it is. If a body has more than `max_bytes`, it is cut there with `truncate`;
-    without, the result is `Trouble`. Before a body is read, `admit` is called with the largest size that it may have;
-    if that returns False, the result is `timeout`. On a guarded session the text of the URL is checked, and every
-    address that it resolves to.
+    `json` is serialised, `data` is sent as it is. A body of more than `max_bytes` makes the result `Trouble`; with
+    `truncate`, the body is cut there instead. Before a body is read, `admit` is called with the largest size that the
+    body may have; if `admit` returns False, the result is `timeout`. On a guarded session the text of the URL is
+    checked, and every address that it resolves to.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks

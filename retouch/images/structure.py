@@ -34,7 +34,7 @@ class Structure:
     What decoding a file would cost. `data` is the file without metadata, `exif` is its EXIF block, or empty.
 
     `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, and 8 times that with arithmetic
-    coding. `parts` is how many chunks or segments were counted; `parts_most` are allowed, and counting stops beyond.
+    coding. `parts` is how many chunks or segments were counted; a file may have `parts_most`, where counting stops.
     """
 
     data: bytes

@@ -38,8 +38,7 @@ class FailingReceiver:
 
 def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> list[FailingReceiver]:
     """
-    Return up to `count` failing receivers of one tenant, or of all if none is named; the one that fails longest is
-    first.
+    Return up to `count` failing receivers of one tenant, or of all if none is named; the one that began first is first.
     """
     index = _index(tenant)
     while True:

@@ -44,8 +44,8 @@ class NewJob(NamedTuple):
     """
     One job to enqueue. `fingerprint` shows whether a repeated idempotency key belongs to the same request.
 
-    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; it is empty if the
-    picture's bytes are not known. If `spec_json` is empty, the script only looks up the idempotency key.
+    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; this key is empty
+    if the picture's bytes are not known. If `spec_json` is empty, the script only looks up the idempotency key.
     """
 
     id: str
@@ -156,7 +156,11 @@ class SharedJobStore:
     async def page(
         self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
     ) -> list[str]:
-        """Return up to `count` ids of a tenant's jobs, newest first, without the first `start` of them."""
+        """
+        Return up to `count` ids of a tenant's jobs, newest first, without the first `start` of them.
+
+        The jobs were enqueued at `since` or later and earlier than `before`, in Unix seconds.
+        """
         index = keys.jobs(tenant)
         return await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
 
@@ -213,8 +217,8 @@ class JobStore(SharedJobStore):
         """
         Write the intent to POST; return `ok`, or why the attempt must not POST.
 
-        The reason is `stale`, `cancelled`, `budget_spent`, `endpoint_down`, `not_on_disk`, or the checkpoint of a late
-        answer: then the attempt goes on from that.
+        The reason is `stale`, `cancelled`, `budget_spent`, `endpoint_down` or `not_on_disk`. If a late answer has come,
+        its checkpoint is returned, and the attempt goes on from there.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -310,7 +314,7 @@ class JobStore(SharedJobStore):
         return record, timeline_entry(sequence, entry) if entry else None
 
     def counts_of(self, tenant: str) -> dict[str, int]:
-        """Return how many jobs of a tenant ended and are still on record, by state; no state has 0."""
+        """Return how many jobs of a tenant ended and are still on record, by state; states without any are left out."""
         ends = ("succeeded", "failed", "cancelled")
         with self.client.pipeline(transaction=False) as pipe:
             for state in ends:

@@ -201,7 +201,7 @@ def ledger(tenant: str) -> str:
 
 
 def ledger_tags(tenant: str, day: int) -> str:
-    """Return the Redis key of a tenant's ledger by tag for one day, counted from 1970."""
+    """Return the Redis key of a tenant's ledger by tag for one day (a number of days since 1970)."""
     return f"rt:ledger_tags:{tenant}:{day}"
 
 

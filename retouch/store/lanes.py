@@ -138,10 +138,10 @@ class Lanes(SharedLanes):
 
     def oldest_waiting(self, tenants: Iterable[str]) -> tuple[str, float] | None:
         """
-        Return (tenant, enqueued at) of the tenant whose next job of lane `edits` was enqueued first; None if no job
-        waits.
+        Return the tenant whose next job of lane `edits` was enqueued first, and when; None if no job waits.
 
-        Only the next job of each tenant is read, which takes two round trips for any number of tenants.
+        The time is in Unix seconds. Only the next job of each tenant is read, in two round trips for any number of
+        tenants.
         """
         names = list(tenants)
         with self._client.pipeline(transaction=False) as pipe:

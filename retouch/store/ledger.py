@@ -119,7 +119,7 @@ class Ledger:
             yield from ((name, int(count)) for name, count in zip(names, counts, strict=True) if count)
 
     def _rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
-        """Yield (tenant, day, no tag, {class: count}) of every day in the ledgers of tenants."""
+        """Yield (tenant, day, "", {class: count}) for each count in the ledgers of tenants."""
         for names in batched(tenants, _CHUNK):
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
@@ -133,7 +133,7 @@ class Ledger:
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int
     ) -> Iterator[tuple[str, int, str, dict[str, int]]]:
-        """Yield (tenant, day, tag, {class: count}) of the days from `first` to `last`."""
+        """Yield (tenant, day, tag, {class: count}) for each tag and day from `first` to `last`."""
         # Older hashes have expired, and `first` may lie decades back.
         oldest = max(first, day_number(_today()) - TAGS_KEPT_DAYS)
         for name in tenants:

@@ -1,5 +1,5 @@
 """
-The signature of links to images. Processes sign links with a secret in Redis; the gateway verifies them with the same.
+The signature of links to images. Processes sign links with a secret in Redis, and the gateway verifies them with it.
 """
 
 from __future__ import annotations

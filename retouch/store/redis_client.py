@@ -66,6 +66,7 @@ def connect_on_loop(settings: Settings) -> AsyncClient:
 
 
 def _wire(settings: Settings) -> dict[str, object]:
+    """Return the options that all clients share."""
     waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
     # No `driver_info`: for each connection redis-py would read its own version from disk and send two more commands.
     return {

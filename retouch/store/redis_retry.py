@@ -43,7 +43,7 @@ def refusal(error: redis.RedisError) -> str:
 
 
 def trouble(error: redis.RedisError) -> str:
-    """Return what is wrong with Redis, in a few words for a log; they leave out the command, since it contains data."""
+    """Return in a few words for a log what is wrong with Redis, without the command, since that contains data."""
     if isinstance(error, redis.AuthenticationError):
         return "Redis does not let us in"
     silent = isinstance(error, redis.ConnectionError | redis.TimeoutError)
@@ -89,7 +89,7 @@ class RedisRetry(Retry):
         """
         Call `do` until it succeeds, and return its value; after each failure, `fail` closes the connection.
 
-        Raises the last error when the time is over, and an error that waiting does not help at once.
+        Raises the last error when the time is over, and raises an error at once if waiting does not help.
         """
         began_at, failures = time.monotonic(), 0
         while True:
@@ -106,4 +106,5 @@ class RedisRetry(Retry):
 
 
 def _is_temporary(error: redis.RedisError) -> bool:
+    """Return whether the error may end by itself or when an operator acts."""
     return isinstance(error, redis.ConnectionError | redis.TimeoutError) or bool(refusal(error))

@@ -158,6 +158,7 @@ def _digest(secret: str) -> str:
 
 
 def _identity(digest: str) -> str:
+    """Return the id of an API key, which is made from the hash of its secret."""
     return f"key_{digest[:16]}"
 
 

@@ -17,7 +17,8 @@ def settings_for(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> Settings:
     """
-    Return a client's settings: those that are given, or those of the environment with these values in place of others.
+    Return a client's settings: `settings` if given, otherwise those of the environment, overridden by the single
+    values.
 
     Raises `TypeError` if both settings and single values are given.
     """

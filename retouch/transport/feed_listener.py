@@ -1,4 +1,4 @@
-"""Reads the feed once for all of a client that waits for jobs, and wakes the waiters."""
+"""Reads the feed with one reader for each client, and wakes the threads or tasks that wait for a job."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class GatewayTransport:
         return dict((await self._get("/v1/status"))["ended"])
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and up to `most` of those that fail longest."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
         document = await self._get("/v1/status")
         return int(document["receivers_failing"]), [failing_from(one) for one in document["failing_receivers"][:most]]
 

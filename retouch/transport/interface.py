@@ -129,7 +129,7 @@ class Transport(Protocol):
         """Return how many jobs ever ended, by state."""
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and up to `most` of those that fail longest."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Return the calls of one tenant or of all (None) since a UTC day, summed up by tenant, day or tag."""

@@ -262,7 +262,7 @@ class RedisTransport:
             return await self.connections.jobs.counts.awaited()
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and up to `most` of those that fail longest."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
         client = self.connections.blocking_client
         with clear_errors():
             return await self.concurrency.run_blocking(
