@@ -18,7 +18,11 @@ _PAGE = 200
 def jobs(
     context: CommandContext, state: str | None, tenant: str | None, since: float, limit: int
 ) -> Iterator[JobRecord]:
-    """Yield up to `limit` jobs, newest first, that were enqueued since a Unix time. Raises `WrongUse`."""
+    """
+    Yield up to `limit` jobs that were enqueued at `since` (Unix seconds) or later, newest first.
+
+    Raises `WrongUse` for an unknown state.
+    """
     if state and state not in list(JobState):
         raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
     return iterate_sync(context.transport.jobs(JobState(state) if state else None, tenant, since, limit))
@@ -27,7 +31,11 @@ def jobs(
 def deliveries(
     context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
-    """Yield matching deliveries, newest first, that were created (or with `dead`, became dead) since a Unix time."""
+    """
+    Yield matching deliveries, newest first, that were made at `since` (Unix seconds) or later.
+
+    With `dead`, yield those that became dead since that time.
+    """
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):
         yield from (record for record in store.records(page) if matches(record))

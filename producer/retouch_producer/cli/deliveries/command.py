@@ -1,4 +1,4 @@
-"""`retouch deliveries`, `redeliver`: their arguments and options."""
+"""The arguments and options of `retouch deliveries` and `retouch redeliver`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ToReceiver = Annotated[
 def redeliver(
     ids: OptionalIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
 ) -> None:
-    """Send deliveries again now, with the same webhook-id, even to a disabled receiver."""
+    """Send deliveries again now, with the same webhook-id, also to a disabled receiver."""
     from retouch_producer.cli.deliveries.run import redeliver_all
 
     raise typer.Exit(redeliver_all(ids, receiver, since, dead=dead, as_json=json))

@@ -1,4 +1,4 @@
-"""`retouch jobs`, `job`, `watch`, `cancel`, `replay`: their arguments and options."""
+"""The arguments and options of `retouch jobs`, `job`, `watch`, `cancel` and `replay`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
 
 
 def watch(ids: OptionalIds = None, json: Json = False) -> None:
-    """Watch the lanes and all events as they happen; with ids, watch those jobs until they end."""
+    """Watch the lanes and all events as they happen; with ids, watch only those jobs, until they end."""
     from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
 
     raise typer.Exit(watch_jobs(ids, as_json=json) if ids else watch_all(as_json=json))
@@ -45,7 +45,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it woul
 
 
 def cancel(ids: Ids, json: Json = False) -> None:
-    """Cancel jobs. A job whose call is in flight ends with that call, and its charge stays on record."""
+    """Cancel jobs. If its call is in flight, a job ends when the call does, and the charge stays on record."""
     from retouch_producer.cli.jobs.run import cancel_jobs
 
     raise typer.Exit(cancel_jobs(ids, as_json=json))
@@ -54,7 +54,7 @@ def cancel(ids: Ids, json: Json = False) -> None:
 def replay(
     ids: OptionalIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
 ) -> None:
-    """Replay failed or cancelled jobs, and print for each whether it resumes a paid answer or POSTs again."""
+    """Replay failed or cancelled jobs. Print for each whether it resumes from a paid answer or POSTs again."""
     from retouch_producer.cli.jobs.run import replay_jobs
 
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))

@@ -111,8 +111,7 @@ class Charges(Shape):
 
 class ChargeEntry(Shape):
     """
-    One POST. `class` is what was answered, null if not on record; `fence` is its lease's number; `possible`: maybe
-    billed.
+    One POST; `class` is null while its answer is not on record, `fence` its lease's number. `possible`: maybe billed.
     """
 
     fence: int
