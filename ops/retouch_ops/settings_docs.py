@@ -1,4 +1,6 @@
-"""Writes `docs/settings.md` from the model: `python -m retouch_ops.settings_docs`. A test compares the two."""
+"""
+Writes `docs/settings.md` from the model of the settings: `python -m retouch_ops.settings_docs`. A test compares them.
+"""
 
 from __future__ import annotations
 
