@@ -1,4 +1,4 @@
-"""Writes `docs/cli.md` from the commands themselves: `python -m retouch_ops.cli_docs`. A test compares the two."""
+"""Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test compares the two."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ This page is written by `python -m retouch_ops.cli_docs` from the commands' own 
 
 
 def page() -> str:
-    """Return the whole page as Markdown."""
+    """Return the page `docs/cli.md` as Markdown."""
     group = _typed(get_command(app))
     assert isinstance(group, TyperGroup)
     panels: dict[str, list[str]] = {}

@@ -1,9 +1,9 @@
 """
 Runs a command that must not outlive the process that started it: `python parent_death.py PARENT_PID SIGNAL COMMAND…`.
 
-It is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel to
-send SIGNAL when the parent dies, then replaces itself by the command. On other systems it stays, watches the parent and
-forwards signals.
+This file is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel
+to send SIGNAL to the command when the parent dies, then replaces itself by the command. On other systems it stays,
+watches the parent and forwards signals.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-A Celery consumer that sends its task events in batches and reconnects soon after an outage of its broker.
+A Celery consumer that sends its task events in batches, and reconnects soon after an outage of its broker.
 
-Celery's own flushes task events after each turn of its loop. Under load that is one PUBLISH per message, a quarter of
-the main thread's time. Flower needs the events within a second, not within a millisecond.
+Celery's own consumer sends the buffered task events after each turn of its loop. Under load that is one PUBLISH for
+each message, a quarter of the main thread's time. Flower needs the events within a second, not within a millisecond.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RECONNECT_MOST_S = 3.0
 
 
 class BatchingConsumer(Consumer):
-    """A consumer that sends its task events twice a second, or as soon as 24 are buffered."""
+    """A consumer that sends its buffered task events twice a second."""
 
     _flushing: Any = None
 

@@ -79,7 +79,7 @@ class WorkerProcess:
 
     @cached_property
     def edit_tools(self) -> EditTools:
-        """The tools that edit attempts share."""
+        """The tools that edit attempts use."""
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
@@ -95,7 +95,7 @@ class WorkerProcess:
 
     @cached_property
     def delivery_tools(self) -> DeliveryTools:
-        """The tools that delivery attempts share."""
+        """The tools that delivery attempts use."""
         settings = self.settings
         return DeliveryTools(
             deliveries=DeliveryStore(self._client),

@@ -12,6 +12,6 @@ class WrongUse(RetouchError):
 
 
 class NoStore(StoreUnavailable):
-    """Redis or the gateway does not answer; the message says whether anything was done."""
+    """Redis or the gateway does not answer. The message says whether anything was done."""
 
     wrong_use = True

@@ -9,7 +9,7 @@ _STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty: str) -> None:
-    """Print rows under a head, or the line `if_empty` if there are no rows."""
+    """Print a table with a heading line, or the line `if_empty` if there are no rows."""
     if not rows:
         print(if_empty)
         return

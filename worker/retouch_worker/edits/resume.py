@@ -1,4 +1,4 @@
-"""Where an attempt begins: a pure function of the job's record."""
+"""Where an attempt at a job begins, as a pure function of the job's record."""
 
 from __future__ import annotations
 

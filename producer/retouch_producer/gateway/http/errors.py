@@ -155,7 +155,7 @@ class ProblemError(Exception):
 
 
 def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
-    """Return the problem for a key that is missing, unknown or revoked."""
+    """Return the problem for an API key that is missing, unknown or revoked."""
     return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
 
 

@@ -77,7 +77,7 @@ class Http1Protocol(HttpToolsProtocol):
         return b"\r\n".join([self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *fields, b"", b""])
 
     def _refuse(self) -> None:
-        """Answer 400 and end the connection, but never in place of the answer to an earlier request."""
+        """End the connection, with an answer 400 unless it could be taken for the answer to an earlier request."""
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")
         elif not self.cycle.more_body:

@@ -88,7 +88,7 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
-    The answer is 409 if its job is no longer on record, since the event is built from the job.
+    The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
     """
     outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
     if outcome == "unknown":

@@ -58,13 +58,13 @@ class Receiver(Shape):
 
 
 class ReceiverPage(Shape):
-    """All receivers, by id."""
+    """All receivers, sorted by id."""
 
     data: list[Receiver]
 
 
 class TestAnswer(Shape):
-    """What a receiver answered to a test event."""
+    """The answer of a receiver to a test event; `trouble` says why there was none."""
 
     receiver: str
     accepted: bool
