@@ -21,7 +21,7 @@ RECONNECT_MOST_S = 3.0
 
 
 class BatchingConsumer(Consumer):
-    """A consumer that sends its buffered task events twice a second."""
+    """A consumer that sends its task events twice a second, or as soon as 24 are buffered."""
 
     _flushing: Any = None
 

@@ -37,7 +37,7 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
     """
     Return the findings of all checks, or of those in `only`. Raises `UnknownCheck`.
 
-    With wrong settings only these are reported, since the other checks need settings.
+    If settings are wrong, return only the findings about them, since the other checks need settings.
     """
     settings, faults = load_settings()
     if settings is None:

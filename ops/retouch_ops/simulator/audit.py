@@ -189,7 +189,7 @@ class InFlightRequest:
 
 
 def _normalized(value: object) -> object:
-    """Return a value, an integer as a float, so that bodies with 7 and 7.0 have the same hash."""
+    """Return an integer as a float, any other value unchanged: bodies with 7 and with 7.0 must have the same hash."""
     return float(value) if isinstance(value, int) else value
 
 

@@ -73,8 +73,8 @@ class Dependencies:
         """
         Return a job as `/v1` shows it, with freshly signed links to its images.
 
-        `replayed` and `shared` say whether an earlier job answers the request: the one of its idempotency key, or that
-        of an exact duplicate.
+        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of this
+        job's.
         """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"

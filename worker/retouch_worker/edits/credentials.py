@@ -30,7 +30,7 @@ class Holdings:
 
     `accounts` are all accounts of the file, in its order. `keys` maps account ids to the keys that this process could
     read, and `lacking` maps the other ids to the reasons. `former` are keys that were replaced since the process began:
-    an answer may still repeat one.
+    the endpoint's answers may still contain one, which must be removed.
     """
 
     accounts: tuple[Account, ...]

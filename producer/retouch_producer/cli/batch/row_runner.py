@@ -66,7 +66,10 @@ class BatchRun:
         self._collect(cursor)
 
     def _resume_rows(self, *, retry_failed: bool) -> None:
-        """Sort the rows by the state that earlier runs left: saved, open, failed, or still to be enqueued."""
+        """
+        Continue from the manifest: count rows that are saved, watch those with an open job; with `retry_failed`, replay
+        failed ones.
+        """
         for row in self.rows:
             entry = self.entry(row)
             if entry.state == "failed" and retry_failed:
@@ -150,7 +153,7 @@ class BatchRun:
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
-        """Save or fail the rows of those of the given jobs that have ended."""
+        """Read the given jobs; save or fail the rows of those that have ended."""
         for chunk in batched(dict.fromkeys(jobs), 200):
             records = {record.id: record for record in self.context.records(chunk)}
             for job in chunk:

@@ -45,8 +45,8 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     """
     Erase a tenant's jobs, images, events and receivers, and print how many jobs and images were erased.
 
-    Return exit code 1 if some of its jobs are in flight, and must be erased by another call, else 0. Raises `WrongUse`
-    if `yes` is false.
+    Return exit code 1 if some of the jobs are in flight; another call must erase these once they have ended. Else
+    return 0. Raises `WrongUse` if `yes` is false.
     """
     if not yes:
         raise WrongUse(

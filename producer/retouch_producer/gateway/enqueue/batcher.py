@@ -1,4 +1,4 @@
-"""Enqueues requests that arrive at the same time in one round trip to Redis, which runs in a thread."""
+"""Joins requests that arrive at the same time, and enqueues their jobs in a thread, by one round trip to Redis."""
 
 from __future__ import annotations
 

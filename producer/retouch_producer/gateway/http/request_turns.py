@@ -87,7 +87,7 @@ def is_turn_held() -> Callable[[], bool]:
     """
     Return a function that returns whether the current request holds its turn.
 
-    The function may be called in any task: it means the request that was current when it was made.
+    "Current" refers to the call of `is_turn_held`; the returned function may be called in any task.
     """
     turn = _current.get()
     return lambda: turn is not None and turn.is_held

@@ -87,8 +87,8 @@ class Problem(Shape):
     """
     RFC 9457 problem details, `application/problem+json`.
 
-    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: the request
-    may have cost money; null if that is not known, then repeat the request with the same idempotency key.
+    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether it may
+    have cost money. Null means that this is not known: repeat the request with the same idempotency key.
     """
 
     type: str = Field(examples=["/problems/invalid-request"])
@@ -111,7 +111,8 @@ class Charges(Shape):
 
 class ChargeEntry(Shape):
     """
-    One POST; `class` is null while its answer is not on record, `fence` its lease's number. `possible`: maybe billed.
+    One POST. `class` is null while its answer is not on record; `fence` is its lease's number. `possible`: maybe
+    billed.
     """
 
     fence: int
