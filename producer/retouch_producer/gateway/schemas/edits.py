@@ -111,8 +111,7 @@ class Charges(Shape):
 
 class ChargeEntry(Shape):
     """
-    One POST. `class` is null while its answer is not on record; `fence` is its lease's number. `possible`: maybe
-    billed.
+    One POST; `class` is null while its answer is not on record, `fence` its lease's number. `possible`: maybe billed.
     """
 
     fence: int
@@ -239,8 +238,8 @@ class DryRun(Shape):
     """
     The answer to a dry run; nothing was enqueued.
 
-    `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
-    of all tenants are dispatched. Estimates use recent durations, and are null if `binding` is `paused`, `backlog` or
+    `binding` is the limit that would make the job wait. `position` counts from 1, in the order in which jobs of all
+    tenants are dispatched. Estimates use recent durations, and are null if `binding` is `paused`, `backlog` or
     `budget`.
     """
 
@@ -286,9 +285,7 @@ class FeedEvent(Event):
 
 class FeedPage(Shape):
     """
-    Events after a cursor, oldest first.
-
-    The next page begins at `next_cursor`, which is set on an empty page too. Read it at once if `has_more`.
+    Events after a cursor, oldest first. `next_cursor` is set on an empty page too; with `has_more`, read on at once.
     """
 
     data: list[FeedEvent]
