@@ -1,4 +1,6 @@
-"""The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that binds."""
+"""
+The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that causes the wait.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 USUAL_S = 5.0
-"""The assumed duration of an edit while a tenant has none on record: the endpoint's sample took 4.6 s."""
+"""The duration in seconds that is assumed for a tenant without finished edits; the endpoint's sample took 4.6 s."""
 _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget")
 
@@ -46,7 +48,9 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 
 
 def _usual_s(connections: Connections, tenant: str) -> float:
-    """Return the mean duration of this tenant's latest edits, in seconds from start to end."""
+    """
+    Return the mean duration in seconds, from start to end, of this tenant's latest edits; `USUAL_S` if there are none.
+    """
     records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
     durations_s = [
         record.finished_at - record.started_at
