@@ -20,7 +20,7 @@ from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
 from retouch_producer.gateway.http.revocation import note_secret
-from retouch_producer.gateway.http.roles import allows, is_cross_site, sees_all
+from retouch_producer.gateway.http.roles import allows, is_cross_site, roles_for, sees_all
 
 REMEMBER_S = 2.0
 """How long a key is cached, in seconds. A revoked key may still be accepted for this time."""
@@ -106,7 +106,8 @@ def require_allowed(key: ApiKey, request: Request) -> None:
     if is_cross_site(request.method, request.headers):
         raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
     if not allows(key.role, request.method, path):
-        raise ProblemError("forbidden", f"a key of role {key.role} may not do this; nothing was done")
+        needed = " or ".join(sorted(roles_for(request.method, path)))
+        raise ProblemError("forbidden", f"this needs a key of role {needed}, not {key.role}; nothing was done")
 
 
 Caller = Annotated[ApiKey, Depends(authenticate)]

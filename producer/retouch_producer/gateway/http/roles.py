@@ -47,9 +47,14 @@ READS_OF_OPS: dict[tuple[str, str], frozenset[str]] = {
 
 def allows(role: str, method: str, path: str) -> bool:
     """Return whether a role may call a route, named by its method and its path template."""
+    return role in roles_for(method, path)
+
+
+def roles_for(method: str, path: str) -> frozenset[str]:
+    """Return the roles that may call a route."""
     if method in SAFE_METHODS:
-        return role in READS_OF_OPS.get((method, path), ALL)
-    return role in CHANGES.get((method, path), ())
+        return READS_OF_OPS.get((method, path), ALL)
+    return CHANGES.get((method, path), frozenset())
 
 
 def sees_all(role: str) -> bool:
