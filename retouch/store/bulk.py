@@ -141,9 +141,10 @@ class BulkStore:
         self._scripts: dict[str, Script[Any]] = {name: load(client, name) for name in names}
 
     def now(self) -> float:
-        """Return the instant on the clock of Redis, which bounds what a run means."""
+        """Return the instant on the clock of Redis before which the jobs of a run were enqueued, in Unix seconds."""
         seconds, micros = self._client.time()
-        return float(seconds) + float(micros) / 1e6
+        # The indexes round to milliseconds, also upwards: a job of this very millisecond is one of those before.
+        return round(float(seconds) + float(micros) / 1e6, 3) + 0.001
 
     def create(
         self, request: BulkRequest, actor: Actor, tenant: str, count: Callable[[], Preview], idempotency_key: str = ""

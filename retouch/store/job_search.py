@@ -97,7 +97,7 @@ class JobSearch:
 
         The last batch has the cursor at which reading stopped, unless the indexes were read to their end.
         """
-        walks = await self._plan(query, after)
+        walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
         for walk in walks:
             walk.count = STEP if walk.is_checked or query.unindexed else min(wanted, STEP)
@@ -129,10 +129,10 @@ class JobSearch:
                     found.append(place)
         return found
 
-    async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[Walk]:
+    async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
         """Choose for each tenant the field whose indexes have the fewest entries in that time; return the walks."""
         walks = list[Walk]()
-        for tenants in batched(await self._tenants(query), _PART):
+        for tenants in batched(await self._tenants(query, after, wanted), _PART):
             lists = await self._lists(query, tenants)
             filters = [_filters(query, tenant, own) for tenant, own in zip(tenants, lists, strict=True)]
             sizes = await self._sizes(query, [source for own in filters for one in own for source in one])
@@ -141,12 +141,43 @@ class JobSearch:
                 walks += [begin_walk(source, others, query, after) for source in smallest if sizes[source]]
         return walks
 
-    async def _tenants(self, query: JobQuery) -> Sequence[str]:
-        """Return the tenants whose jobs may match: those of the query, else those of the ids in it, else all."""
-        if query.tenants or not query.ids:
-            return query.tenants or await self._jobs.tenants.awaited()
-        specs = await reply(self._client.mget([keys.spec("edits", job) for job in query.ids]))
-        return sorted({json.loads(spec)["tenant"] for spec in specs if spec})
+    async def _tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> Sequence[str]:
+        """Return the tenants whose jobs may match: of the query, else of the ids in it, else as few as do."""
+        if query.tenants:
+            return query.tenants
+        if query.ids:
+            specs = await reply(self._client.mget([keys.spec("edits", job) for job in query.ids]))
+            return sorted({json.loads(spec)["tenant"] for spec in specs if spec})
+        if query.states or query.codes or query.tags or query.receivers or query.unindexed:
+            return await self._jobs.tenants.awaited()
+        return await self._latest_tenants(query, after, wanted)
+
+    async def _latest_tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[str]:
+        """
+        Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
+
+        A tenant's latest job is as new as its score in `rt:tenants_by_time`. So the newest jobs older than an instant are
+        jobs of the tenants that enqueued since then, and of as many others, latest first, as jobs are wanted.
+        """
+        before = min(query.until, after.at if after else query.until)
+        found, older, start, last_at = list[str](), 0, 0, 0.0
+        while True:
+            batch = await reply(
+                self._client.zrevrangebyscore(
+                    keys.TENANTS_BY_TIME, "+inf", query.since, start=start, num=_PART, withscores=True
+                )
+            )
+            sizes = await self._sizes(query, [Source(keys.jobs(tenant)) for tenant, _ in batch])
+            for tenant, at in batch:
+                # Tenants of one instant belong together: which of their jobs is newer depends on the ids.
+                if older >= wanted and at < last_at:
+                    return found
+                if sizes[Source(keys.jobs(tenant))]:
+                    found.append(tenant)
+                    older, last_at = older + (at < before), at
+            if len(batch) < _PART:
+                return found
+            start += _PART
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
         """Return for each tenant its jobs in flight, which the lane's limit bounds, and its jobs among the ids."""

@@ -44,6 +44,7 @@ Retouch uses one Redis (no Cluster), since scripts build the names of the keys t
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | jobs with one tag; the same score |
 | `rt:job_indexes:{tenant}` | sorted set | empties itself | indexes by code and tag; score = when each is next trimmed |
 | `rt:tenants` | set | permanent | all tenants that were ever seen |
+| `rt:tenants_by_time` | sorted set | permanent | the same tenants; score = when each last enqueued |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | id of the job that exact duplicates of a request share |
 | `rt:timeline:{job}` | list, JSON | as `spec` | events of the job; the sequence of an event is its position, from 1 |
@@ -92,6 +93,7 @@ PERMANENT = (
     "rt:edits:counts",
     "rt:deliveries:counts",
     "rt:tenants",
+    "rt:tenants_by_time",
     "rt:feed",
     "rt:audit",
     "rt:rescue",
@@ -113,6 +115,7 @@ API_KEYS = "rt:api_keys"
 SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
+TENANTS_BY_TIME = "rt:tenants_by_time"
 KEPT = "rt:blobs"
 AUDIT = "rt:audit"
 BULK_RUNS = "rt:bulk:runs"

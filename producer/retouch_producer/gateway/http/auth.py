@@ -141,8 +141,8 @@ def scope(key: ApiKey, requested: str | None) -> str:
     """
     Return the tenant whose entries a list may show, or "" for the entries of all tenants.
 
-    A key of role ops or viewer may request any tenant, or all by requesting none. Any other key gets its own tenant; the
-    problem `not-found` is raised if it requests another.
+    A key of role ops or viewer may request any tenant, or all by requesting none. Any other key gets its own tenant;
+    the problem `not-found` is raised if it requests another.
     """
     if sees_all(key.role):
         return requested or ""

@@ -12,6 +12,7 @@ from retouch_producer.gateway.http.roles import SAFE_METHODS
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 _READ_BY_ROUTES = (
     *(edit_schemas.EditRequest, edit_schemas.BatchRequest),
@@ -60,7 +61,7 @@ def _description(app: FastAPI) -> Document:
     )
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
-    modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
+    modes += [(model, "serialization") for model in (*_ANSWERS, event_schemas.Event)]
     _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     # A schema that FastAPI made for a route takes precedence.
     schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})

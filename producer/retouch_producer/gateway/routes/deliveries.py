@@ -23,7 +23,7 @@ from retouch_producer.gateway.http.pagination import parse_cursor, read_page
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
 from retouch_producer.gateway.schemas import admin as admin_schemas
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = documented(401, 404, 422, 503)
@@ -31,11 +31,11 @@ ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to thi
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
 
-@router.get("/deliveries", operation_id="list_deliveries", response_model=edit_schemas.DeliveryPage, responses=_READ)
+@router.get("/deliveries", operation_id="list_deliveries", response_model=event_schemas.DeliveryPage, responses=_READ)
 def list_deliveries(
     key: Caller,
     tools: Tools,
-    state: edit_schemas.DeliveryStateName | None = None,
+    state: event_schemas.DeliveryStateName | None = None,
     since: Since | None = None,
     receiver: ReceiverFilter = None,
     tenant: TenantFilter = None,
@@ -72,7 +72,7 @@ def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord
 
 
 @router.get(
-    "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=edit_schemas.Delivery, responses=_READ
+    "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=event_schemas.Delivery, responses=_READ
 )
 def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Return one delivery with its attempts."""

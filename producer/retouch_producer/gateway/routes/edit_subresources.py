@@ -19,7 +19,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
 from retouch_producer.gateway.routes.files import IMAGE_RESPONSES, IfNoneMatch, serve_blob
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
 _RESPONSES = {**IMAGE_RESPONSES, **documented(401, 404, 409, 422, 429, 503)}
@@ -65,7 +65,7 @@ def _image_name(tools: Dependencies, job: str, key: ApiKey, index: int) -> str:
 @router.get(
     "/timeline",
     operation_id="read_timeline",
-    response_model=edit_schemas.Timeline,
+    response_model=event_schemas.Timeline,
     responses=documented(401, 404, 422, 503),
 )
 def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:

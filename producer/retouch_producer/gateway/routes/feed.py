@@ -21,7 +21,7 @@ from retouch_producer.gateway.http.body import Prefer, preferred_wait_s
 from retouch_producer.gateway.http.errors import documented, invalid
 from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 _CURSOR = re.compile(r"latest|[0-9]{1,16}(-[0-9]{1,16})?")
 _STEP, _LOOKED_AT_MOST = 1_000, 10_000
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
 @router.get(
-    "", operation_id="read_events", response_model=edit_schemas.FeedPage, responses=documented(401, 404, 422, 503)
+    "", operation_id="read_events", response_model=event_schemas.FeedPage, responses=documented(401, 404, 422, 503)
 )
 async def read_events(
     key: Caller,

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import UsageRow
-from retouch_producer.gateway.schemas.edits import Delivery, EventType, Instant, Shape
+from retouch_producer.gateway.schemas.edits import EventType, Instant, Shape
+from retouch_producer.gateway.schemas.events import Delivery
 
 
 class ReceiverRequest(Shape):
