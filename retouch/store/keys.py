@@ -55,6 +55,9 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
+| `rt:console_session:{sha256}` | hash | 1 h idle, 12 h in all | one sign-in to the console: its API key, since when |
+| `rt:console_link:{sha256}` | string | 1 h | a sign-in link that was not used yet: the hash of its API key |
+| `rt:console_wrong_keys:{address}` | string | 60 s | wrong keys from one address at the console's sign-in |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
@@ -64,7 +67,7 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 
 A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
 `weights` (`lanes.py`), `rt:blobs…` (`kept.py` too), budgets and limits of tenants (`ledger.py`), what is about API
-keys and sharing (`tenants.py`), and `rt:link_key` (`links.py`).
+keys and sharing (`tenants.py`), `rt:link_key` (`links.py`), and `rt:console_…` (`console_sessions.py`).
 """
 
 from __future__ import annotations
@@ -182,6 +185,21 @@ def owned(tenant: str) -> str:
 def api_key(digest: str) -> str:
     """One API key, by the hash of its secret."""
     return f"rt:api_key:{digest}"
+
+
+def console_session(digest: str) -> str:
+    """One sign-in to the console, by the hash of its cookie."""
+    return f"rt:console_session:{digest}"
+
+
+def console_link(digest: str) -> str:
+    """One sign-in link that works once, by the hash of its secret."""
+    return f"rt:console_link:{digest}"
+
+
+def console_wrong_keys(address: str) -> str:
+    """How many wrong keys came from one address within the minute."""
+    return f"rt:console_wrong_keys:{address}"
 
 
 def ledger(tenant: str) -> str:

@@ -69,7 +69,7 @@ class TenantStore:
 
     def add_key(self, secret: str, tenant: str, role: str, name: str = "") -> ApiKey:
         """Put a secret that was made elsewhere on record; one that is there already is left as it is."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
@@ -81,7 +81,10 @@ class TenantStore:
         """Give the key that a secret belongs to; None for unknown and revoked ones."""
         if not secret.startswith(KEY_PREFIX):
             return None
-        digest = _digest(secret)
+        return self.find_by_digest(digest_of(secret))
+
+    def find_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key whose secret has this hash; None for unknown and revoked ones."""
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
@@ -89,12 +92,12 @@ class TenantStore:
         """Say of each secret whether it is a known key that is not revoked, in one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for secret in secrets:
-                pipe.hmget(keys.api_key(_digest(secret)), "tenant", "revoked_at")
+                pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 
     def note_use(self, secret: str, at: float) -> None:
         """Note that a key was used."""
-        self._client.hset(keys.api_key(_digest(secret)), "last_used_at", f"{at:.0f}")
+        self._client.hset(keys.api_key(digest_of(secret)), "last_used_at", f"{at:.0f}")
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
         """List the keys of one tenant or of all, oldest first; revoked ones for 90 days."""
@@ -142,7 +145,7 @@ class TenantStore:
         return self.tenant(name)
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
     """Hash a secret. It holds 32 random bytes, so that a plain hash is as good as a slow one."""
     return hashlib.sha256(secret.encode()).hexdigest()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import islice
-from statistics import fmean
 
 from retouch.connections import Connections
 from retouch.events import iso
@@ -12,40 +10,23 @@ from retouch.store.jobs import PRIORITY_BOOST_S
 from retouch.store.queue_position import queue_position
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
+from retouch_producer.gateway.enqueue.forecast import start_and_end, usual_duration_s
 from retouch_producer.gateway.enqueue.request import EnqueueRequest
-
-USUAL_S = 5.0
-"""How long an edit takes where none has been done yet: the seed's sample took 4.6 s."""
-_SAMPLE = 20
-_UNFORESEEABLE = ("paused", "backlog", "budget")
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     """Say what enqueueing this request would mean now; enqueues nothing and fetches nothing."""
     with clear_errors():
-        stands = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
-        usual_s = _usual_s(connections, request.tenant)
+        line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
+        usual_s = usual_duration_s(connections, request.tenant)
     price = connections.settings.price_per_call
-    binding = stands.binding
-    start_at, end_at = None, None
-    if binding not in _UNFORESEEABLE:
-        per_s = stands.lane.limit / usual_s
-        if stands.rate > 0:
-            per_s = min(per_s, stands.rate)
-        wait_s = 0.0 if binding == "none" else stands.position / per_s + stands.lane.breaker_open_s
-        start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
+    delays = start_and_end(line, usual_s)
+    start_at, end_at = (iso(time.time() + delay_s) for delay_s in delays) if delays else (None, None)
     return {
         "cost": price,
         "cost_at_most": round(price * (request.options.max_charges or connections.settings.max_charges), 6),
-        "position": stands.position,
+        "position": line.position,
         "estimated_start_at": start_at,
         "estimated_end_at": end_at,
-        "binding": binding,
+        "binding": line.binding,
     }
-
-
-def _usual_s(connections: Connections, tenant: str) -> float:
-    """How long this tenant's latest edits took, from their start to their end."""
-    records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
-    took = [one.finished_at - one.started_at for one in records if one.images and one.finished_at and one.started_at]
-    return max(fmean(took), 0.01) if took else USUAL_S

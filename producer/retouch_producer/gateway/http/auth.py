@@ -18,6 +18,8 @@ from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
 from retouch_producer.gateway.http.revocation import came_with
 
+SEES_ALL = ("ops", "viewer")
+"""Roles that see all tenants; only `ops` changes what is theirs."""
 REMEMBER_S = 2.0
 """How long a revoked key may go on working."""
 _USED_EVERY_S = 60.0
@@ -98,12 +100,12 @@ OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
 
 def may_see(key: ApiKey, tenant: str) -> bool:
     """Tell whether what belongs to a tenant exists for this key."""
-    return key.role == "ops" or key.tenant == tenant
+    return key.role in SEES_ALL or key.tenant == tenant
 
 
 def scope(key: ApiKey, wanted: str | None) -> str:
     """Give the tenant that a list is about: "" is all, for ops alone. A producer that names another gets 404."""
-    if key.role == "ops":
+    if key.role in SEES_ALL:
         return wanted or ""
     if wanted not in (None, "", key.tenant):
         raise ProblemError("not-found", "no tenant has this name, or it is not yours")

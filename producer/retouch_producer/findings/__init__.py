@@ -1,4 +1,4 @@
-"""What a check found: what it is, why it matters, what to do."""
+"""What a check found: what it is, why it matters, what to do. `retouch doctor` prints it, the console shows it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,113 @@
+"""Deliveries: what was sent to receivers, with each attempt and its answer; and sending one again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel
+
+from retouch.states import DeliveryState
+from retouch.store import keys
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.pagination import walk
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router, done
+from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import scope
+from retouch_producer.gateway.http.body import instant
+from retouch_producer.gateway.http.errors import ProblemError, not_found
+from retouch_producer.gateway.http.pagination import cursor_of, read_page
+
+ROWS = 30
+STATES = tuple(DeliveryState)
+
+router = console_router()
+
+
+class DeliveryFilters(BaseModel):
+    """The filters of the list as they stand in its address; empty ones do not narrow it."""
+
+    state: Literal["", "queued", "running", "retrying", "delivered", "dead"] = ""
+    receiver: str = ""
+    tenant: str = ""
+    since: str = ""
+    cursor: str = ""
+
+    def address(self, **changes: str) -> str:
+        """Return the address of the list with some filters changed, from its first page on."""
+        given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
+        return f"/console/deliveries?{urlencode(given)}" if given else "/console/deliveries"
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether any filter but the state is set."""
+        return any((self.receiver, self.tenant, self.since))
+
+
+@router.get("/deliveries")
+def show_deliveries(
+    request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[DeliveryFilters, Query()]
+) -> Response:
+    """Deliveries, newest first, a page at a time."""
+    found, following = find_deliveries(tools, visitor, filters, ROWS)
+    return page(
+        request,
+        "deliveries.html",
+        visitor,
+        filters=filters,
+        deliveries=found,
+        following=filters.address(cursor=following) if following else "",
+        states=STATES,
+    )
+
+
+def find_deliveries(
+    tools: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
+) -> tuple[list[DeliveryRecord], str | None]:
+    """Read a page of deliveries that fit; at most 5,000 entries of the index are looked at."""
+    wanted = scope(visitor.key, filters.tenant or None)
+
+    def fits(delivery: DeliveryRecord) -> bool:
+        return (
+            wanted in ("", delivery.tenant)
+            and filters.state in ("", delivery.state)
+            and filters.receiver in ("", delivery.receiver)
+        )
+
+    of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")
+    index = keys.deliveries_by_tenant(wanted) if wanted else of_all
+    with clear_errors():
+        places = walk(tools.client, [index], since=instant(filters.since, "since"), after=cursor_of(filters.cursor))
+        return read_page(places, tools.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
+
+
+@router.get("/deliveries/{delivery_id}")
+def show_delivery(request: Request, delivery_id: str, visitor: SignedIn, tools: Tools) -> Response:
+    """One delivery with its attempts, and the answer to each."""
+    delivery = _known(tools, delivery_id, visitor)
+    outcome = request.query_params.get("done", "")
+    return page(request, "delivery.html", visitor, delivery=delivery, outcome=outcome)
+
+
+@router.post("/deliveries/{delivery_id}/redeliver")
+def redeliver(delivery_id: str, visitor: Annotated[Visitor, Depends(Acting("redeliver"))], tools: Tools) -> Response:
+    """Send one delivery again, signed with the current secret."""
+    delivery = _known(tools, delivery_id, visitor)
+    with clear_errors():
+        outcome, messages = tools.connections.deliveries.redeliver(delivery.id)
+    if outcome == "gone":
+        raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
+    tools.connections.publisher.publish(messages)
+    return done(f"/console/deliveries/{delivery.id}", outcome)
+
+
+def _known(tools: Dependencies, identity: str, visitor: Visitor) -> DeliveryRecord:
+    with clear_errors():
+        found = next(iter(tools.connections.deliveries.records([identity])), None)
+    if found is None or not visitor.sees(found.tenant):
+        raise not_found("delivery")
+    return found

@@ -1,0 +1,76 @@
+"""The list of jobs: filters, a table, and a contact sheet of their pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel
+
+from retouch.states import JobState
+from retouch.store.job_search import JobPage, JobQuery, JobSearch
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router
+from retouch_producer.gateway.console.visitors import SignedIn, Visitor
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import scope
+from retouch_producer.gateway.http.body import instant
+from retouch_producer.gateway.http.errors import invalid
+from retouch_producer.gateway.http.pagination import cursor_of
+
+ROWS, PICTURES = 30, 48
+STATES = tuple(JobState)
+
+router = console_router()
+
+
+class JobFilters(BaseModel):
+    """The filters of the list as they stand in its address; empty ones do not narrow it."""
+
+    state: str = ""
+    code: str = ""
+    tag: str = ""
+    tenant: str = ""
+    since: str = ""
+    until: str = ""
+    view: Literal["table", "sheet"] = "table"
+    cursor: str = ""
+
+    def address(self, **changes: str) -> str:
+        """Return the address of the list with some filters changed, from its first page on."""
+        values = {**self.model_dump(), "cursor": "", **changes}
+        given = {name: value for name, value in values.items() if value and (name, value) != ("view", "table")}
+        return f"/console/jobs?{urlencode(given)}" if given else "/console/jobs"
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether any filter but the state is set."""
+        return any((self.code, self.tag, self.tenant, self.since, self.until))
+
+
+@router.get("/jobs")
+def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[JobFilters, Query()]) -> Response:
+    """Jobs, newest first, a page at a time."""
+    with clear_errors():
+        found = _find(filters, visitor, tools)
+    following = filters.address(cursor=str(found.following)) if found.following else ""
+    return page(request, "jobs.html", visitor, filters=filters, jobs=found.records, following=following, states=STATES)
+
+
+def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage:
+    if filters.state and filters.state not in STATES:
+        raise invalid([("state", f"expected one of {', '.join(STATES)}")])
+    wanted = filters.tenant if visitor.sees_all else scope(visitor.key, filters.tenant or None)
+    name, _, value = filters.tag.partition("=")
+    query = JobQuery(
+        tenants=[wanted] if wanted else tools.connections.jobs.tenants(),
+        state=filters.state,
+        code=filters.code,
+        tag=(name, value) if filters.tag else None,
+        since=instant(filters.since, "since"),
+        until=instant(filters.until, "until") if filters.until else float("inf"),
+    )
+    limit = PICTURES if filters.view == "sheet" else ROWS
+    return JobSearch(tools.connections.jobs).page(query, limit, cursor_of(filters.cursor))

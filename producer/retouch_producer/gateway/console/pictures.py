@@ -1,0 +1,58 @@
+"""The pictures of a job, for `<img>`: through this gateway with the session, whatever store they are kept in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header, Response
+from starlette.concurrency import run_in_threadpool
+
+from retouch.blobs import thumbnail_name
+from retouch_producer.gateway.console.routing import console_router
+from retouch_producer.gateway.console.visitors import SignedIn
+from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.http.errors import ProblemError
+from retouch_producer.gateway.routes import edit_subresources
+from retouch_producer.gateway.routes.files import serve_blob
+
+router = console_router()
+IfNoneMatch = Annotated[str, Header()]
+
+
+@router.get("/jobs/{job_id}/image/{index}")
+async def show_image(
+    job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """One edited image of a job, whole."""
+    return _checked_again(await edit_subresources.read_image(job_id, visitor.key, tools, index, if_none_match))
+
+
+@router.get("/jobs/{job_id}/thumbnail/{index}")
+async def show_thumbnail(
+    job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """One edited image of a job, small."""
+    return _checked_again(await edit_subresources.read_thumbnail(job_id, visitor.key, tools, index, if_none_match))
+
+
+@router.get("/jobs/{job_id}/input")
+async def show_input(job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
+    """The picture that came in, whole."""
+    return _checked_again(await edit_subresources.read_input(job_id, visitor.key, tools, if_none_match))
+
+
+@router.get("/jobs/{job_id}/input/thumbnail")
+async def show_input_thumbnail(
+    job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """The picture that came in, small."""
+    record = await run_in_threadpool(tools.record, job_id, visitor.key)
+    if not record.spec.input:
+        raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
+    return _checked_again(await serve_blob(tools, visitor.key.tenant, thumbnail_name(record.spec.input), if_none_match))
+
+
+def _checked_again(response: Response) -> Response:
+    """Let the browser ask each time whether it may still show what it kept: another person may sit there by then."""
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
