@@ -143,6 +143,38 @@ def test_signing_in_leads_back(people: People) -> None:
     assert answer.headers["location"] == "/console/jobs?state=failed"
 
 
+def test_forms_are_bounded(stranger: Person) -> None:
+    """What strangers send to the sign-in is refused unread where it is large, of no known length, or no form."""
+    large = stranger.browser.post("/console/sign-in", data={"key": "x" * 20_000})
+    unknown = stranger.browser.post(
+        "/console/sign-in",
+        content=iter([b"key=", b"x"]),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    other = stranger.browser.post("/console/sign-in", files={"key": b"x"})
+    assert [answer.status_code for answer in (large, unknown, other)] == [413, 413, 415]
+    assert {answer.headers["content-type"] for answer in (large, unknown, other)} == {"text/html; charset=utf-8"}
+
+
+def test_a_stream_ends_with_its_key(people: People, client: Any) -> None:
+    """What keeps a page live ends within seconds when the key is revoked; nobody opens one without a session."""
+    person = people()
+    with person.browser.stream("GET", "/console/live") as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
+        (key,) = TenantStore(client).api_keys("acme")
+        TenantStore(client).revoke(key.id)
+        assert len(list(lines)) < 20
+    assert person.get("/console/live").url.path == "/console/sign-in"
+
+
+def test_a_live_page_is_led_to_the_sign_in(stranger: Person) -> None:
+    """What a page asks for by itself without a session is 401, with the address that the whole page goes to."""
+    answer = stranger.get("/console/jobs", headers={"HX-Request": "true"})
+    assert answer.status_code == 401
+    assert answer.headers["hx-redirect"] == "/console/sign-in?back=%2Fconsole%2Fjobs"
+
+
 def test_a_theme_is_remembered(stranger: Person) -> None:
     """The switch works without a session and without JavaScript; what is no theme is the system's."""
     assert 'data-theme="auto"' in stranger.text("/console/sign-in")

@@ -53,6 +53,9 @@ def test_words_and_money() -> None:
         (True, "retouch jobs"),
         (False, " now"),
     ]
+    receiver = "rc_" + "a" * 20
+    spans = list(wording.linked_ids(f"receiver {receiver} of <b> fails"))
+    assert spans == [("", "receiver "), (f"/console/receivers/{receiver}", receiver), ("", " of <b> fails")]
     assert wording.sentence("ask its owner") == "Ask its owner."
 
 

@@ -17,7 +17,19 @@ from retouch_producer.gateway.console.assets import asset_url
 if TYPE_CHECKING:
     from retouch_producer.gateway.console.visitors import Visitor
 
-_FILTERS = ["ago", "calls", "clock", "code_spans", "count", "duration", "instant", "iso_instant", "plural", "sentence"]
+_FILTERS = [
+    "ago",
+    "calls",
+    "clock",
+    "code_spans",
+    "count",
+    "duration",
+    "instant",
+    "iso_instant",
+    "linked_ids",
+    "plural",
+    "sentence",
+]
 THEME_COOKIE = "retouch-theme"
 THEMES = ("auto", "light", "dark")
 

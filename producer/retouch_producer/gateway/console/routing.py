@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.routing import APIRoute
 from retouch_producer.gateway.console.cross_site import refuse_cross_site
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.visitors import SignedOut
+from retouch_producer.gateway.http.body import JSON_WITHIN_S
 from retouch_producer.gateway.http.errors import KINDS, ProblemError, problem_of
 
 POLICY = (
@@ -29,6 +31,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+FORM_MOST = 16 * 1024
+_CLOSE = {"Connection": "close"}
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -42,6 +47,7 @@ class ConsoleRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             try:
                 refuse_cross_site(request)
+                await _read_form(request)
                 response = await handle(request)
             except SignedOut as error:
                 response = _to_sign_in(request, error)
@@ -54,6 +60,26 @@ class ConsoleRoute(APIRoute):
         return guarded
 
 
+async def _read_form(request: Request) -> None:
+    """
+    Read the body of a form within bounds; raises `too-large`, `slow-body` and `unsupported-media-type`.
+
+    Strangers reach the sign-in, and the parser of forms has no bounds of its own.
+    """
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > FORM_MOST:
+        raise ProblemError("too-large", f"expected a form of at most {FORM_MOST:,} bytes", headers=_CLOSE)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if int(length) and kind != "application/x-www-form-urlencoded":
+        raise ProblemError("unsupported-media-type", "expected application/x-www-form-urlencoded", headers=_CLOSE)
+    try:
+        async with asyncio.timeout(JSON_WITHIN_S):
+            await request.body()
+    except TimeoutError:
+        detail = f"expected the whole form within {JSON_WITHIN_S:g} s"
+        raise ProblemError("slow-body", detail, headers=_CLOSE) from None
+
+
 def _to_sign_in(request: Request, error: SignedOut) -> Response:
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": error.sign_in})
@@ -64,6 +90,7 @@ def error_page(request: Request, problem: ProblemError) -> Response:
     """Show a problem as a page of its status."""
     kind = KINDS[problem.name]
     response = page(request, "problem.html", None, status=problem.status, problem=problem, kind=kind)
+    response.headers.update(problem.headers)
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(int(problem.retry_after_s + 1))
     return response

@@ -72,6 +72,17 @@ def size(count_of_bytes: float) -> str:
     return f"{count_of_bytes / 1e3:.0f} kB" if count_of_bytes < 1e6 else f"{count_of_bytes / 1e6:.1f} MB"
 
 
+_IDS = {"rc_": "receivers", "ed_": "jobs", "dl_": "deliveries"}
+_ID = re.compile(r"((?:rc|ed)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
+
+
+def linked_ids(text: str) -> Iterator[tuple[str, str]]:
+    """Split a text of ours at the ids in it: (the page of an id, or an empty text; text); the template escapes both."""
+    for part in filter(None, _ID.split(text)):
+        is_id = _ID.fullmatch(part) is not None
+        yield f"/console/{_IDS[part[:3]]}/{part}" if is_id else "", part
+
+
 def sentence(text: str) -> str:
     """Write a text of ours as a sentence: a capital first, a full stop at the end."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

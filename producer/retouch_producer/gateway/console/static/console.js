@@ -9,7 +9,7 @@
   const words = document.getElementById("live-words");
   const isLive = () => main()?.hasAttribute("hx-get");
   const isPaused = () => sessionStorage.getItem(PAUSED) === "1";
-  let stream = null;
+  let leading = null;
 
   function isBusy() {
     // A page must not change under somebody's hands: an open form, a field with the cursor in it, a selection.
@@ -24,16 +24,31 @@
     }
   }
 
-  // Only the tab that is looked at holds a connection: a browser has six for one host.
+  // A browser has six connections for one host: of all its tabs one holds the stream, and passes the news on.
+  const channel = new BroadcastChannel("retouch-console");
+  channel.addEventListener("message", tick);
+
   function connect() {
     const wanted = isLive() && !isPaused() && !document.hidden;
-    if (wanted && !stream) {
-      stream = new EventSource(document.body.dataset.liveUrl);
-      stream.addEventListener("news", tick);
-    } else if (!wanted && stream) {
-      stream.close();
-      stream = null;
+    if (!wanted && leading) {
+      leading.abort();
+      leading = null;
+    } else if (wanted && !leading) {
+      leading = new AbortController();
+      const { signal } = leading;
+      navigator.locks.request("retouch-console", { signal }, () => hold(signal)).catch(() => {});
     }
+  }
+
+  // Holds the stream until this tab is hidden, paused or left; then the lock passes to another tab.
+  function hold(signal) {
+    const stream = new EventSource(document.body.dataset.liveUrl);
+    stream.addEventListener("news", () => { channel.postMessage("news"); tick(); });
+    return new Promise((resolve) => {
+      const end = () => { stream.close(); resolve(); };
+      if (signal.aborted) end();
+      else signal.addEventListener("abort", end);
+    });
   }
 
   function showLive(lost) {
@@ -56,7 +71,7 @@
     document.addEventListener("htmx:after:request", (event) => showLive(event.detail.ctx.response.status >= 400));
     setInterval(tick, TICK_MS);
     connect();
-    window.addEventListener("pagehide", () => { stream?.close(); stream = null; });
+    window.addEventListener("pagehide", () => { leading?.abort(); leading = null; });
     window.addEventListener("pageshow", connect);
   }
 
