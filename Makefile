@@ -84,11 +84,14 @@ hostile: $(STAMP) ## Let one tenant do everything hostile beside a quiet one (AR
 	@$(BIN)/python -m tests.hostile.run $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP) ## Check format, lint, types and floors
+lint: $(STAMP) ## Check format, lint, types and floors; Lua too where luacheck is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@if command -v luacheck >/dev/null; then luacheck --quiet --no-color .luacheckrc retouch/store/lua; \
+	elif [ "$$CI" = true ]; then echo "retouch/store/lua cannot be checked: luacheck is not installed, as CI must have it" >&2; exit 1; \
+	else echo "retouch/store/lua was not checked: luacheck is not installed (Debian: apt-get install lua-check; macOS: brew install luacheck)"; fi
 
 .PHONY: check
 check: lint test ## All that CI runs: lint, then test

@@ -1,5 +1,5 @@
 """
-Be told by a Celery task of your own app instead of a webhook.
+Get the event of a job as a Celery task of your own app, instead of a webhook.
 
 Allow the task where jobs are enqueued:  export RETOUCH_CALLBACK_TASKS=billing.tasks.edited@billing
 Run the app's worker:                    celery --app examples.celery_callback worker --queues billing
@@ -21,13 +21,13 @@ app.conf.update(task_ignore_result=True, worker_enable_remote_control=False)
 
 @app.task(name="billing.tasks.edited")
 def edited(event: dict[str, Any]) -> None:
-    """Hear how a job ended. It may be called twice for one event: job_id and sequence name it."""
+    """Handle the event of a job that ended. The same event may come twice: job_id and sequence identify it."""
     data = event["data"]
     print(f"{event['type']}: {data['job_id']}, charges {data['charges']['possible']}", flush=True)
 
 
 def main(init_image: str, prompt: str) -> int:
-    """Enqueue one edit whose end is told to the task above."""
+    """Enqueue one edit whose final event is sent to the task above."""
     with EditQueue() as queue:
         job = queue.enqueue(Edit(prompt=prompt, init_image=init_image), callback="billing.tasks.edited")
         print(f"enqueued {job.id}")

@@ -1,5 +1,5 @@
 """
-Enqueue from Django when the transaction has committed: what was rolled back is never paid for.
+Enqueue from Django when the transaction has committed: an order that is rolled back costs nothing.
 
 Run it with the address of a picture: `python examples/django_on_commit.py https://…/in.png`. It makes a project of one
 file with a database in memory; in yours, the last function is all that you need.
@@ -20,11 +20,11 @@ django.setup()
 
 
 class Rejected(Exception):
-    """The order could not be taken."""
+    """The order was refused."""
 
 
 def take_order(queue: EditQueue, number: int, picture: str, *, in_stock: bool) -> None:
-    """Write the order, and enqueue its edit once the order is sure to stay."""
+    """Store the order, and enqueue its edit when the transaction commits."""
     edit = Edit(prompt="make it winter", init_image=picture)
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -35,7 +35,7 @@ def take_order(queue: EditQueue, number: int, picture: str, *, in_stock: bool) -
 
 
 def main(picture: str) -> int:
-    """Take one order that stays and one that is rolled back; the first alone is enqueued."""
+    """Take one order that is committed and one that is rolled back; only the first is enqueued."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (number INTEGER PRIMARY KEY)")
     with EditQueue() as queue:

@@ -8,7 +8,7 @@ from retouch import Edit, EditFailed, EditQueue, ResultTimeout
 
 
 def main(init_image: str, prompt: str) -> int:
-    """Run one edit that is never paid twice, and give the exit code."""
+    """Run one edit that is paid for once at most, and return the exit code."""
     with EditQueue() as queue:
         job = queue.enqueue(Edit(prompt=prompt, init_image=init_image), max_charges=1)
         print(f"enqueued {job.id}")

@@ -16,7 +16,9 @@ seen: set[str] = set()  # a database in real life: an event may come twice, alwa
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers 400 to what is not ours and 204 to the rest, at once: long work belongs behind the answer."""
+    """
+    Answers 400 to a request that does not verify and 204 to the rest, at once: long work belongs after the answer.
+    """
 
     def do_POST(self) -> None:
         """Verify the raw body, and handle each event once."""
@@ -43,7 +45,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 def handle(event: dict[str, object]) -> None:
-    """Do what the event asks for; here, say what happened."""
+    """Do what the event asks for; here, print it."""
     data = event["data"]
     assert isinstance(data, dict)
     print(f"{event['type']}: {data.get('job_id')}, tags {data.get('tags')}", flush=True)

@@ -1,8 +1,8 @@
 """
 Retouch: a durable, money-safe queue in front of a paid image-editing endpoint.
 
-What a backend needs is here; nothing of it imports an HTTP library, an image library or a web framework. Names are
-imported when first used, so that a process that needs one of them does not pay for redis-py's import.
+This is what a backend imports. None of it loads an HTTP library, an image library or a web framework. Each name is
+imported when it is first used: a process that only verifies webhooks does not load redis-py.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        # Imported here: it costs more than all the rest of `import retouch`.
+        # Imported here, since it costs more than the rest of `import retouch`.
         from importlib.metadata import version
 
         return version("retouch")

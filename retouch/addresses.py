@@ -1,13 +1,12 @@
 """
-Which addresses a user may make us call: the text rules at the door and the vetting of every resolved IP.
+Which addresses a user may make us call: rules for the text of a URL, and a check of each IP address it resolves to.
 
-A URL that a user supplies is checked twice. At the door (`fault_of`, no network) by its text, and at the moment of
-connecting (`resolve`), where one lookup is made, every answer is vetted, and the caller connects to a vetted answer:
-checking first and resolving again is how such guards are broken. `ipaddress.is_global` alone is not enough: on Python
-3.11 it calls NAT64, 6to4, multicast and the cloud metadata proxy 168.63.129.16 global.
+A URL that a user supplies is checked twice: by its text when a request is accepted (`fault_of`, without network), and
+when we connect (`resolve`). `resolve` makes one lookup and vets every answer, and the caller connects to a vetted
+answer. A second lookup after the check could return another address, which is how such guards are bypassed.
 
-`networks` are CIDR texts (settings: `dangerous_allow_private_networks`): inside them every address and every port is
-allowed. Messages never contain the URL; an IP literal may be shown.
+`networks` are CIDR texts (setting `dangerous_allow_private_networks`). Inside them every address and port is allowed.
+Messages never contain the URL; they may contain an IP address.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ _PRIVATE_NAMES = frozenset(
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# Not for users although `ipaddress.is_global` is true: on Python 3.11 that includes NAT64, 6to4 and multicast too.
 _LESS_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -64,9 +64,9 @@ _LESS_V6 = tuple(
 
 class AddressRefused(RetouchError):
     """
-    A name resolved to an address that users may not make us call; nothing was connected.
+    A name resolved to an address that users may not make us call; no connection was made.
 
-    The message names the address, never the URL or the host.
+    The message contains the address, never the URL or the host.
     """
 
 
@@ -74,7 +74,7 @@ class Url(NamedTuple):
     """
     The parts of a URL that passed the text rules.
 
-    `host` is lower case, an IPv6 literal without its brackets; `target` is path and query, from `/`.
+    `host` is in lower case, and an IPv6 literal has no brackets. `target` is path and query, beginning with `/`.
     """
 
     scheme: str
@@ -84,7 +84,7 @@ class Url(NamedTuple):
 
 
 class SocketAddress(NamedTuple):
-    """One vetted answer of a lookup, ready for `socket.socket(family)` and `connect(sockaddr)`."""
+    """One vetted answer of a lookup, for `socket.socket(family)` and `connect(sockaddr)`."""
 
     family: socket.AddressFamily
     sockaddr: tuple[object, ...]
@@ -92,10 +92,10 @@ class SocketAddress(NamedTuple):
 
 def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLOWED_PORTS) -> str | None:
     """
-    What is wrong with the text of a URL that a user supplied, or None: asks no name server.
+    Return what is wrong with the text of a URL that a user supplied, or None; no name server is asked.
 
-    A name that may be private, or a name with an unusual port, passes if `networks` allows anything at all: what it
-    resolves to is vetted when connecting.
+    If there are any `networks`, a name passes even if it looks private or has an unusual port: the address it resolves
+    to is vetted when we connect.
     """
     parts = split(url)
     if isinstance(parts, str):
@@ -112,10 +112,9 @@ def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLO
 
 def split(url: str) -> Url | str:
     """
-    The parts of an http(s) URL, or the message that says why its text is refused.
-
-    Stricter than RFC 3986 on purpose: where parsers disagree about the host, guards get bypassed.
+    Return the parts of an http(s) URL, or the message that says why its text is refused.
     """
+    # Stricter than RFC 3986 on purpose: guards are bypassed by URLs whose host two parsers read differently.
     if len(url) > MAX_URL_LENGTH:
         return f"expected a URL of at most {MAX_URL_LENGTH} characters, got {len(url)}"
     if not url.isprintable() or " " in url or "\\" in url:
@@ -133,7 +132,7 @@ def split(url: str) -> Url | str:
 
 
 def vet(address: str, networks: Sequence[str] = ()) -> bool:
-    """Whether one IP address may be connected to: public, or inside `networks`; a scope id is always refused."""
+    """Return whether an IP address may be connected to: it is public or inside `networks`, and has no scope id."""
     ip = _literal(address)
     return ip is not None and (within(ip, networks) or is_public(ip))
 
@@ -142,10 +141,10 @@ def resolve(
     host: str, port: int, networks: Sequence[str] | None = (), ports: Sequence[int] = ALLOWED_PORTS
 ) -> list[SocketAddress]:
     """
-    Look a host up once and vet every answer; connect to one of the returned addresses and look nothing up again.
+    Look a host up once and vet every answer; the caller must connect to one of these and not look the host up again.
 
-    `networks=None` vets nothing: for addresses that the operator set. Raises `AddressRefused` if any answer is
-    private or any port unusual outside `networks`, and `OSError` if the name does not resolve.
+    `networks=None` vets nothing, for addresses that the operator set. Raises `AddressRefused` if an answer outside
+    `networks` is private or the port unusual, and `OSError` if the name does not resolve.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]
@@ -156,7 +155,7 @@ def resolve(
 
 
 def is_public(ip: Ip) -> bool:
-    """Whether an address belongs to the public internet; an IPv4-mapped one counts as the IPv4 address inside."""
+    """Return whether an address is on the public internet; an IPv4-mapped one counts as the IPv4 address in it."""
     ip = _unwrapped(ip)
     if isinstance(ip, ipaddress.IPv6Address):
         return ip.scope_id is None and ip in _GLOBAL_V6 and not any(ip in network for network in _LESS_V6)
@@ -165,7 +164,7 @@ def is_public(ip: Ip) -> bool:
 
 
 def within(ip: Ip, networks: Sequence[str]) -> bool:
-    """Whether an address is inside one of the allowed networks."""
+    """Return whether an address is inside one of the networks."""
     inner = _unwrapped(ip)
     return any(ip in network or inner in network for network in _compiled(tuple(networks)))
 
@@ -219,6 +218,7 @@ def _fault_of_host(host: str) -> str | None:
     if host.startswith("["):
         return _fault_of_ipv6(host[1:-1])
     labels = host.lower().split(".")
+    # A last label that is a number makes it an IPv4 address to many parsers, as in "127.1" and "0x7f000001".
     if _NUMERIC_LABEL.fullmatch(labels[-1] or labels[-2 if len(labels) > 1 else 0]):
         ip = _literal(host)
         return None if ip is not None else f"expected an IPv4 address as four decimal numbers, got {host[:64]!r}"
@@ -231,6 +231,7 @@ def _fault_of_ipv6(text: str) -> str | None:
     ip = _literal(text)
     if not isinstance(ip, ipaddress.IPv6Address):
         return "expected an IPv6 address within the brackets"
+    # One way to write an address: others are read differently by some parsers.
     if ip.ipv4_mapped is None and ip.compressed != text.lower():
         return f"expected the IPv6 address in its short form, {ip.compressed}"
     return None
@@ -238,6 +239,7 @@ def _fault_of_ipv6(text: str) -> str | None:
 
 def _fault_of_name(parts: Url, networks: Sequence[str], ports: Sequence[int]) -> str | None:
     labels = parts.host.split(".")
+    # "localhost" is the one name whose address is known without asking.
     if networks and (labels[-1] != "localhost" or any(within(ip, networks) for ip in _LOOPBACK)):
         return None
     if len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or ".".join(labels[-2:]) in _PRIVATE_NAMES:

@@ -1,8 +1,7 @@
 """
-The door: a request checked and spelt as a record, without any I/O but the naming of a receiver.
+Admission: a request is checked and becomes a job that can be enqueued, without any I/O.
 
-Options are checked once for all the edits that share them (`resolve_options`), then each edit is admitted on those
-terms.
+The options are checked once for all edits that share them (`resolve_options`); then each edit is admitted (`admit`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from retouch.addresses import fault_of
 from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
-from retouch.ids import new_job_id, receiver_id
+from retouch.ids import TENANT, new_job_id, receiver_id
 from retouch.json_types import JsonObject
 from retouch.options import JobOptions
 from retouch.settings import Settings
@@ -28,18 +27,17 @@ from retouch.store.records import JobSpec, PolicyChoices
 DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
 _PLACE = re.compile(r"edits\[\d+\]\.?")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """
-    How a job is to be run and who is told; `None` means the setting's default.
+    How a job is to run and who gets its events; `None` stands for the default from the settings.
 
-    `priority` is `high`, `normal` or `low` (ten minutes of age each way); `deadline_s` counts from enqueueing;
-    `webhook` is a URL, `callback` an allow-listed Celery task, `events` what they hear of beside the final events;
-    `tags` come back in every event.
+    `priority` is `high`, `normal` or `low`, worth ten minutes of age each way. `deadline_s` counts from enqueueing.
+    `webhook` is a URL, `callback` an allow-listed Celery task; they get the final events, and those in `events`. Every
+    event contains the `tags`.
     """
 
     idempotency_key: str = field(default="", repr=False)
@@ -57,9 +55,9 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
     """
-    Options that were checked. `spec` is what they make of a record, without its edit.
+    Options that were checked. `spec` is the spec of each of their jobs, but for its edit.
 
-    `networks` are private ones that addresses may be in.
+    `networks` are the private networks in which addresses are allowed.
     """
 
     idempotency_key: str
@@ -69,9 +67,9 @@ class ResolvedOptions:
 
 def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
     """
-    Check options and give the terms on which edits are admitted; `receiver(tenant, url)` names a webhook's receiver.
+    Check options and resolve them against the settings; `receiver(tenant, url)` returns a webhook's receiver id.
 
-    Raises `InvalidEdit` naming every fault.
+    Raises `InvalidEdit`, which names every fault.
     """
     if faults := _option_faults(options, settings):
         raise InvalidEdit(faults)
@@ -100,56 +98,58 @@ def _policy(options: Options) -> PolicyChoices:
 
 def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
     """
-    Spell one edit as a job that can be put in, on terms that were agreed.
+    Make the job for one edit, with options that were checked.
 
-    Raises `InvalidEdit` when its address is not one that the endpoint could read.
+    Raises `InvalidEdit` if its `init_image` is an address that the endpoint could not read.
     """
     if fault := fault_of(edit.init_image, terms.networks):
         raise InvalidEdit([("init_image", fault)])
     spec = replace(terms.spec, edit=edit.fields())
     text = spec.to_json()
+    # Without a key nothing is ever compared with the fingerprint, and hashing costs more than the rest.
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
 
 
 class Admission:
     """
-    The edits of one call on their way through the door; the faults of all of them are collected.
+    Admits the edits of one call and collects the faults of all of them.
 
-    `common` options hold for every edit, an edit's own go over them. `receivers` are the (tenant, URL) that webhooks
-    name: they must exist before the jobs do. Raises `InvalidEdit` at once when the common options are wrong.
+    `common` options apply to every edit unless it has options of its own. `receivers` are the (tenant, URL) pairs that
+    webhooks name; the caller must create these receivers before it enqueues the jobs.
     """
 
     def __init__(self, common: JobOptions, settings: Settings) -> None:
         self.receivers: set[tuple[str, str]] = set()
         self._common, self._settings = common, settings
-        self._terms: ResolvedOptions | None = None
+        self._resolved: ResolvedOptions | None = None
         self._jobs: list[NewJob] = []
         self._faults: list[tuple[int, str, str]] = []
         self._count = 0
 
     def take(self, edit: Edit, own: JobOptions) -> None:
-        """Admit one more edit, or note what is wrong with it."""
+        """Admit one more edit, or record what is wrong with it."""
+        # Edits without options of their own share one check, which costs more than an edit.
         shared = None if own else self._shared()
         try:
-            self._jobs.append(admit(edit, shared or self._agree({**self._common, **own})))
+            self._jobs.append(admit(edit, shared or self._resolve({**self._common, **own})))
         except InvalidEdit as error:
             self._faults += [(self._count, name, message) for name, message in error.faults]
         self._count += 1
 
     def jobs(self) -> list[NewJob]:
-        """Give the jobs; raises `InvalidEdit` naming every fault, of more edits than one as `edits[3].prompt`."""
+        """Return the jobs; raises `InvalidEdit`, which names every fault, in several edits as `edits[3].prompt`."""
         if self._faults:
             many = self._count > 1
             raise InvalidEdit([(f"edits[{at}].{name}" if many else name, text) for at, name, text in self._faults])
         return self._jobs
 
     def _shared(self) -> ResolvedOptions:
-        if self._terms is None:
-            self._terms = self._agree(self._common)
-        return self._terms
+        if self._resolved is None:
+            self._resolved = self._resolve(self._common)
+        return self._resolved
 
-    def _agree(self, options: JobOptions) -> ResolvedOptions:
+    def _resolve(self, options: JobOptions) -> ResolvedOptions:
         return resolve_options(options_of(options), self._settings, self._receiver)
 
     def _receiver(self, tenant: str, url: str) -> str:
@@ -158,16 +158,17 @@ class Admission:
 
 
 def options_of(values: JobOptions) -> Options:
-    """Read options as they were given by name; raises `TypeError` for a name that is none."""
+    """Read options that were given by name; raises `TypeError` for an unknown name."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
+    # A caller may pass None for "no webhook"; the record has an empty text for it.
     absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
     given: JsonObject = {name: value for name, value in values.items() if name not in absent}
     return Options(**given)
 
 
 def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
-    """Return the one error for requests that were refused: faults first, then conflicts, then a lack of room."""
+    """Return one error for all requests that were refused: for faults, else for conflicts, else for lack of room."""
     errors = [(place, result.error) for place, result in enumerate(results) if result.error]
     if not errors:
         return None
@@ -178,13 +179,14 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
             f"{len(conflicts)} of {len(results)} requests repeat an idempotency key with another request (the first is "
             f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
         )
+    # The first one's reason and time to wait stand for all.
     if full := [error for _, error in errors if isinstance(error, QueueFull)]:
         return QueueFull(full[0].tenant, full[0].reason, len(full), full[0].retry_after_s)
     return errors[0][1]
 
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
-    """Return an invalid edit's faults, named by its place where there are several."""
+    """Return the faults of an invalid edit; with several edits, each fault names the place of its edit."""
     if not isinstance(error, InvalidEdit):
         return []
     prefix = f"edits[{place}]." if count > 1 else ""
@@ -193,11 +195,10 @@ def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]
 
 def fingerprint(spec_json: str) -> str:
     """
-    Give a short hash of a request: the same request has the same one, in whatever order its parts came.
-
-    A link to one of our blobs counts as the blob it leads to, since each minting signs it anew.
+    Return a short hash of a request, which does not depend on the order of its fields.
     """
     spec = json.loads(spec_json)
+    # Each link to a blob is signed anew, so the blob is compared in its place.
     if name := name_in(spec.get("edit", {}).get("init_image", "")):
         spec["edit"]["init_image"] = name
     canonical = json.dumps(spec, sort_keys=True)
@@ -205,7 +206,7 @@ def fingerprint(spec_json: str) -> str:
 
 
 def _callback(task: str, settings: Settings) -> str | None:
-    """Give the allow-listed `task@queue` for a task's name, or None where it is not on the list."""
+    """Return the allow-listed `task@queue` for a task's name, or None if it is not on the list."""
     for allowed in settings.callback_tasks:
         if task in (allowed, allowed.partition("@")[0]):
             return allowed if "@" in allowed else f"{allowed}@celery"
@@ -216,7 +217,7 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
     faults = []
     if options.priority not in PRIORITY_BOOST_S:
         faults.append(("priority", f"expected one of {', '.join(PRIORITY_BOOST_S)}, got {options.priority!r:.40}"))
-    if not isinstance(options.tenant, str) or not _TENANT.fullmatch(options.tenant):
+    if not isinstance(options.tenant, str) or not TENANT.fullmatch(options.tenant):
         faults.append(("tenant", "expected 1 to 64 letters, digits, dots, dashes or underscores"))
     for name, most in (("deadline_s", DEADLINE_MOST_S), ("max_attempts", 100), ("max_charges", 10)):
         faults += _bound(name, getattr(options, name), most)
@@ -235,6 +236,7 @@ def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     if value is None:
         return []
     whole = name != "deadline_s"
+    # True is an int in Python, and never a number that was meant.
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
     wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:,.0f}"
     return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]

@@ -1,4 +1,4 @@
-"""`AsyncEditQueue`: the same for a backend on an event loop, which it never holds up."""
+"""`AsyncEditQueue`: the client for a backend on an event loop, which it never blocks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class AsyncEditQueue:
     """
     `retouch.EditQueue` for asyncio: the same arguments, methods, results and errors, awaited.
 
-    Make one per process inside the running loop (a web application's lifespan), best with `async with`: it then loads
-    beforehand what takes long, so that no call does. Any number of tasks may share it and wait for jobs.
+    Make one per process inside the running loop, such as in a web application's lifespan, best with `async with`: slow
+    parts are then loaded beforehand and not in the first call. Any number of tasks may share it.
     """
 
     def __init__(
@@ -52,20 +52,20 @@ class AsyncEditQueue:
         await self.close()
 
     async def close(self) -> None:
-        """Give up the connections and end the tasks of its own; may be used again and then connects again."""
+        """Close the connections and end the queue's own tasks; a later call opens new connections."""
         await self._transport.close()
 
     async def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> AsyncJob:
-        """Put one edit in and give its job; options and errors as with `EditQueue.enqueue`."""
+        """Enqueue one edit and return its job; options and errors are those of `EditQueue.enqueue`."""
         return (await self.enqueue_many([(edit, options)]))[0]
 
     async def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[AsyncJob]:
-        """Put many edits in; gives their jobs in order. See `EditQueue.enqueue_many`."""
+        """Enqueue many edits and return their jobs in order; see `EditQueue.enqueue_many`."""
         results = await self._transport.enqueue(with_options(edits), options)
         return [AsyncJob(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:
-        """Give a handle on a job, without awaiting; `UnknownJob` comes when it is read."""
+        """Return a handle on a job; nothing is awaited here, and reading an unknown job raises `UnknownJob`."""
         return AsyncJob(job_id, self._transport)
 
     async def jobs(
@@ -76,16 +76,16 @@ class AsyncEditQueue:
         since: float = 0.0,
         limit: int = 100,
     ) -> AsyncIterator[AsyncJob]:
-        """List jobs with `async for`, newest first; see `EditQueue.jobs`."""
+        """Yield jobs, newest first; see `EditQueue.jobs`."""
         async for record in self._transport.jobs(JobState(state) if state else None, tenant, since, limit):
             yield AsyncJob(record.id, self._transport)
 
     async def cancel(self, job_id: str) -> str:
-        """Cancel one job; see `Job.cancel`."""
+        """Cancel a job; see `Job.cancel`."""
         return await self._transport.cancel(job_id)
 
     async def replay(self, job_id: str) -> str:
-        """Replay one dead letter; see `Job.replay`."""
+        """Replay a dead letter; see `Job.replay`."""
         return await self._transport.replay(job_id)
 
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
@@ -93,7 +93,7 @@ class AsyncEditQueue:
         return await self._transport.events(after, limit)
 
     async def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
-        """Give the receiver at a webhook URL, with its secret; see `EditQueue.receiver`."""
+        """Return the receiver at a webhook URL, with its secret; see `EditQueue.receiver`."""
         return await self._transport.receiver(url, tenant)
 
     async def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
@@ -113,5 +113,5 @@ class AsyncEditQueue:
         await self._transport.resume(lane)
 
     async def status(self, lane: str = "edits") -> LaneNumbers:
-        """Read how a lane stands; see `EditQueue.status`."""
+        """Read the numbers of a lane; see `EditQueue.status`."""
         return await self._transport.status(lane)

@@ -1,4 +1,4 @@
-"""What a backend on an event loop holds in its hands: the names of `retouch.handles`; what does I/O is awaited."""
+"""Jobs and results for a backend on an event loop: the members of `retouch.handles`, awaited where they do I/O."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from retouch.transport.job_follower import events_of, images_of
 
 
 class AsyncEditResult(ImageFacts):
-    """The edited image; `await result.image`, `await result.url`, `await result.save(path)`, the rest is at hand."""
+    """The edited image; `image`, `url` and `save()` are awaited, the other members are read at once."""
 
     __slots__ = ()
 
     @property
     def image(self) -> Awaitable[bytes]:
-        """The image file's bytes, read outside the event loop. Raises `BlobError` when the store cannot give them."""
+        """The image file's bytes, read outside the event loop. Raises `BlobError` if the store cannot read them."""
         return self.transport.image(self.job_id, self.kept, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
-        """A link to the image that the outside can read; it expires."""
+        """A link to the image that anybody may open; it expires."""
         return self.transport.link(self.job_id, self.kept, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
-        """Write the image to a file, outside the event loop, and give its path."""
+        """Write the image to a file, outside the event loop, and return its path."""
         target = Path(path)
         await self.transport.concurrency.run_blocking(target.write_bytes, await self.image)
         return target
@@ -52,7 +52,7 @@ class AsyncJob:
 
     @property
     def state(self) -> Awaitable[JobState]:
-        """Where the job is now: `await job.state`."""
+        """The state of the job now: `await job.state`."""
         return self._state()
 
     async def _state(self) -> JobState:
@@ -63,20 +63,20 @@ class AsyncJob:
         return await self._transport.cancel(self.id)
 
     async def replay(self) -> str:
-        """Put a dead letter back: `replayed`, `open` or `succeeded`; see `Job.replay`."""
+        """Enqueue a dead letter again: `replayed`, `open` or `succeeded`; see `Job.replay`."""
         return await self._transport.replay(self.id)
 
     async def result(self, timeout_s: float | None = None) -> AsyncEditResult:
         """
-        Wait for the image; None waits for ever, 0 looks once.
+        Wait for the image for up to `timeout_s` seconds; None waits for ever, 0 looks once.
 
-        Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`; neither that nor cancelling the task that waits here
-        cancels the job.
+        Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`, and if the
+        task that waits here is cancelled.
         """
         return AsyncEditResult(self.id, await images_of(self._transport, self.id, timeout_s), self._transport)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
-        """Follow the job with `async for`; see `Job.events`."""
+        """Yield the job's events, also those to come; see `Job.events`."""
         return events_of(self._transport, self.id, after)
 
     async def deliveries(self) -> list[DeliveryRecord]:

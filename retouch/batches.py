@@ -1,4 +1,4 @@
-"""Batches of what is too much for one call. Python has `itertools.batched` from 3.12 on; this is for 3.11."""
+"""Batches of items, for calls that take a limited number. Python 3.12 has `itertools.batched`; this is for 3.11."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Return the items in lists of `size`, in order, the last one shorter; none where there are no items."""
+    """Yield the items in lists of `size`, in order; the last list may be shorter."""
     if size < 1:
         raise ValueError(f"expected a size of at least 1, got {size}")
     left = iter(items)

@@ -1,8 +1,8 @@
 """
-The Celery app as a function of settings, for whoever runs tasks or watches them; a producer needs none.
+The Celery app, made from the settings, for processes that run tasks or watch them; a producer needs none.
 
-Celery carries messages and runs tasks; what is waiting, who may run and what was paid is in the store. Each option
-below is explained by the failure that it prevents.
+Celery carries messages and runs tasks. Which jobs wait, which may run and what was paid is in the store. Each option
+below has the failure that it prevents beside it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _MOST_CONNECTIONS = 2_000
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make the Celery app of one process. It connects when first used and is nobody's current app."""
+    """Make the Celery app of one process. It connects when first used and does not become Celery's current app."""
     app = Celery("retouch", set_as_current=False, broker=settings.broker)
     app.conf.update(
         # Nothing but JSON is read: a pickled message would run code.
         task_serializer="json",
         accept_content=["json"],
-        # No result backend: the store is the only truth, and a second one would disagree with it one day.
+        # No result backend: results are in the store, and a second record of them would disagree with it one day.
         task_ignore_result=True,
         # A message is acknowledged when it is read. Late acks would run a job again after the visibility timeout while
         # it still runs; leases in the store recover a killed worker's jobs within seconds.
@@ -40,11 +40,11 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_enable_remote_control=True,  # Flower needs it
         worker_send_task_events=True,
-        task_send_sent_event=False,  # one Redis command more for each message, told by nobody
+        task_send_sent_event=False,  # it would cost one more Redis command for each message, and nobody listens
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a paid call must end, whatever Redis does
-        broker_channel_error_retry=True,  # nor may a broker that refuses writes for a while end the worker
+        broker_channel_error_retry=True,  # a broker that refuses writes for a while must not end it either
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # an hour without Redis must not need a hand afterwards
+        broker_connection_max_retries=None,  # after an hour without Redis nobody should have to restart workers
         broker_transport_options={
             "global_keyprefix": KEY_PREFIX,
             # Without kombu's record of unacknowledged messages: it costs two transactions for each message, and

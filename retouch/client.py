@@ -1,4 +1,4 @@
-"""`EditQueue`: how a Python backend enqueues edits and follows them."""
+"""`EditQueue`: the client with which a Python backend enqueues edits and follows them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EditRequest = Edit | tuple[Edit, JobOptions]
 
 class EditQueue:
     """
-    The queue of edits, from the side that enqueues. Safe to share between threads; make one per process.
+    The client of a backend that enqueues edits. Threads may share it; make one per process.
 
-    `EditQueue()` takes its settings from the environment (`RETOUCH_…`), `EditQueue("redis://…")` a Redis, and
-    `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments are
-    settings that go over the environment's. Nothing connects before the first call.
+    `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
+    `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
+    settings from the environment. Nothing connects before the first call.
     """
 
     def __init__(
@@ -53,32 +53,35 @@ class EditQueue:
         self.close()
 
     def close(self) -> None:
-        """Give up the connections; the queue may be used again and then connects again."""
+        """Close the connections; a later call opens new ones."""
         run_sync(self._transport.close())
 
     def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> Job:
         """
-        Put one edit in and give its job.
+        Enqueue one edit and return its job.
 
-        Options: `idempotency_key` (24 h: the same request gives the same job), `priority`, `tenant`, `deadline_s`,
-        `max_attempts`, `max_charges`, `webhook`, `callback`, `events`, `tags`; see `JobOptions`. Raises `InvalidEdit`
-        (nothing was enqueued), `IdempotencyConflict`, `QueueFull`, or `StoreUnavailable` (repeat with the same key).
+        Options are `idempotency_key` (within 24 h, the same request returns the same job), `priority`, `tenant`,
+        `deadline_s`, `max_attempts`, `max_charges`, `webhook`, `callback`, `events` and `tags`; see `JobOptions`.
+
+        Raises `InvalidEdit`, `IdempotencyConflict` or `QueueFull` if nothing was enqueued. After `StoreUnavailable`,
+        repeat the call with the same key.
         """
         return self.enqueue_many([(edit, options)])[0]
 
     def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[Job]:
         """
-        Put many edits in, 500 to a round trip; gives their jobs in order.
+        Enqueue many edits, 100 in each round trip, and return their jobs in order.
 
-        An item is an `Edit`, or an `Edit` with options of its own over the common ones. One invalid item refuses all:
-        `InvalidEdit` names it as `edits[3].prompt`. A repeated idempotency key with another request raises
-        `IdempotencyConflict`, and a tenant without room `QueueFull`, after the others are in.
+        An item is an `Edit`, or an `Edit` with options of its own, which override the common ones. If one item is
+        invalid, none is enqueued, and `InvalidEdit` names it as `edits[3].prompt`. An idempotency key that came with
+        another request raises `IdempotencyConflict`, and a tenant without room `QueueFull`; the other items are then
+        enqueued.
         """
         results = run_sync(self._transport.enqueue(with_options(edits), options))
         return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
-        """Give a handle on a job; `UnknownJob` comes when it is read."""
+        """Return a handle on a job; reading an unknown job raises `UnknownJob`."""
         return Job(job_id, self._transport)
 
     def jobs(
@@ -89,44 +92,46 @@ class EditQueue:
         since: float = 0.0,
         limit: int = 100,
     ) -> Iterator[Job]:
-        """List jobs, newest first: of one tenant (None: of all), in one state, enqueued since a Unix time."""
+        """List jobs, newest first: of one tenant (None for all), in one state, enqueued since a Unix time."""
         found = self._transport.jobs(JobState(state) if state else None, tenant, since, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
 
     def cancel(self, job_id: str) -> str:
-        """Cancel one job; see `Job.cancel`."""
+        """Cancel a job; see `Job.cancel`."""
         return run_sync(self._transport.cancel(job_id))
 
     def replay(self, job_id: str) -> str:
-        """Replay one dead letter; see `Job.replay`."""
+        """Replay a dead letter; see `Job.replay`."""
         return run_sync(self._transport.replay(job_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """
-        Read a page of the feed: (cursor, event) after a cursor, oldest first, of all jobs.
+        Read a page of the feed of all jobs: (cursor, event) pairs after a cursor, oldest first.
 
-        Start with `"0"`, then pass the last cursor. Events of jobs that are gone, and those about receivers, are left
-        out of the page; an empty page is the end.
+        Start with `"0"`, then pass the last cursor; an empty page is the end. Events of jobs that are gone, and events
+        about receivers, are left out.
         """
         return run_sync(self._transport.events(after, limit))
 
     def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
-        """Give the receiver at a webhook URL, with the secret that verifies what it receives; made if it is new."""
+        """Return the receiver at a webhook URL, with the secret that verifies its webhooks; a new URL gets one."""
         return run_sync(self._transport.receiver(url, tenant))
 
     def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
-        """List deliveries with their attempts, newest first; `dead`: those that gave up."""
+        """List deliveries with their attempts, newest first; with `dead`, the dead letters only."""
         return run_sync(self._transport.deliveries(dead, since, limit))
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """
-        Send deliveries again by hand; tells for each `redelivered`, or why it was left: `open` (it is under way),
-        `gone` (its job is no longer on record, so the event cannot be built) or `unknown`.
+        Send deliveries again by hand; return for each `redelivered`, or why nothing happened.
+
+        Reasons are `open` (it is still under way), `gone` (its job is no longer on record, so there is nothing to send)
+        and `unknown`.
         """
         return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
+        """Stop dispatching: jobs wait, those in flight go on, and nothing is lost."""
         run_sync(self._transport.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:
@@ -134,10 +139,10 @@ class EditQueue:
         run_sync(self._transport.resume(lane))
 
     def status(self, lane: str = "edits") -> LaneNumbers:
-        """Read how a lane stands: waiting, in flight, limit, waiting by tenant."""
+        """Read the numbers of a lane: waiting, in flight, limit, waiting by tenant."""
         return run_sync(self._transport.status(lane))
 
 
 def with_options(edits: Iterable[EditRequest]) -> list[EditWithOptions]:
-    """Pair every edit with the options of its own."""
+    """Pair every edit with its own options."""
     return [item if isinstance(item, tuple) else (item, {}) for item in edits]

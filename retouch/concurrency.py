@@ -1,7 +1,7 @@
 """
-The two ways in which a client waits: by blocking its thread, or by letting the event loop go on.
+The two ways in which a client waits: it blocks its thread, or it suspends its task while the event loop goes on.
 
-This is all that differs between `EditQueue` and `AsyncEditQueue`; what they do is written once, against `Concurrency`.
+`EditQueue` and `AsyncEditQueue` differ in this only; the code of both is written once, against `Concurrency`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from retouch.sync_async import Work, run_sync
 Value = TypeVar("Value")
 Arguments = TypeVarTuple("Arguments")
 
-_THREADS = 16  # what an asyncio client may be at outside the loop at once: files, messages, HTTP calls
+_THREADS = 16  # how many files, messages and HTTP calls an asyncio client works on at once
 
 
 class Signal(Protocol):
@@ -57,25 +57,25 @@ class LoopSignal(asyncio.Event):
 
 
 class Concurrency(Protocol):
-    """How to wait, to leave work to others, and to go on beside."""
+    """How a client waits, calls functions that block, and runs work in the background."""
 
     def signal(self) -> Signal:
         """Make a signal that is not set yet."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait for some seconds."""
 
     async def yield_control(self) -> None:
-        """Let others have their turn, in the middle of long work."""
+        """Let other tasks run, in the middle of long work."""
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
-        """Give what a function returns that may block, without holding up an event loop."""
+        """Call a function that may block, without blocking an event loop, and return its value."""
 
     def start(self, work: Work[None]) -> None:
-        """Start work that goes on by itself until it ends or this is closed."""
+        """Start work in the background; it runs until it ends or this is closed."""
 
     async def close(self) -> None:
-        """Give up what was started and kept."""
+        """End the work in the background and release threads."""
 
 
 class ThreadConcurrency:
@@ -90,22 +90,22 @@ class ThreadConcurrency:
         time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this class is for
 
     async def yield_control(self) -> None:
-        """Go on: other threads have their turn anyway."""
+        """Do nothing: other threads run anyway."""
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
-        """Call it here."""
+        """Call the function in this thread."""
         return work(*args)
 
     def start(self, work: Work[None]) -> None:
-        """Run it in a thread that does not keep the process alive."""
+        """Run the work in a thread that does not keep the process alive."""
         threading.Thread(target=run_sync, args=(work,), name="retouch-feed", daemon=True).start()
 
     async def close(self) -> None:
-        """Do nothing: the threads end when they find their connection closed."""
+        """Do nothing: the threads end once their connections are closed."""
 
 
 class LoopConcurrency:
-    """Waits while the event loop goes on. Belongs to the loop on which it is first used."""
+    """Waits while the event loop goes on. It belongs to the loop on which it is first used."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="retouch")
@@ -116,25 +116,25 @@ class LoopConcurrency:
         return LoopSignal()
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend for a while."""
+        """Suspend the task."""
         await asyncio.sleep(seconds)
 
     async def yield_control(self) -> None:
-        """Give the loop a turn."""
+        """Let the loop run other tasks."""
         await asyncio.sleep(0)
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
-        """Call it in one of a few threads of this client."""
+        """Call the function in one of this client's threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def start(self, work: Work[None]) -> None:
-        """Run it as a task."""
+        """Run the work as a task."""
         task = asyncio.create_task(work)
-        self._beside.add(task)
+        self._beside.add(task)  # asyncio itself keeps no reference, and a task without one may vanish
         task.add_done_callback(self._beside.discard)
 
     async def close(self) -> None:
-        """Cancel the tasks; the threads end with what they are at. May be used again afterwards."""
+        """Cancel the tasks, and let each thread end with its present call. May be used again afterwards."""
         tasks = list(self._beside)
         for task in tasks:
             task.cancel()

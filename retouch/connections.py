@@ -1,4 +1,4 @@
-"""What a client over Redis is made of: the stores, the publisher of messages, the blob store."""
+"""The parts of a client over Redis: the stores, the publisher of messages, the blob store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SharedConnections:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        """Where images are kept."""
+        """The blob store, where images are kept."""
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.blocking_client))
 
     def warm(self) -> None:

@@ -1,7 +1,7 @@
 """
-`Edit`: one requested edit, checked at the door so that nothing wrong is enqueued or paid for.
+`Edit`: one requested edit. It is checked when it is made, so that no invalid one is enqueued or paid for.
 
-Ranges: the endpoint's own documentation (guidance_scale 1 to 20) and, where its v5 page gives none, its v6 page.
+The ranges are those of the endpoint's documentation: its v5 page (guidance_scale 1 to 20), else its v6 page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from retouch.errors import InvalidEdit
 from retouch.json_types import JsonObject
 
 PROMPT_MOST, EXTRA_MOST = 10_000, 16_384
-EXTRA_LEVELS_MOST = 32  # the store's JSON reader gives up at 1,000, and a job it cannot read would never end
+EXTRA_LEVELS_MOST = 32  # cjson in Redis fails at 1,000 levels, and a job that scripts cannot read never ends
 _NUMBERS = {
     "image_guidance_scale": ("a number", 1, 8),
     "steps": ("a whole number", 1, 50),
@@ -31,9 +31,9 @@ class Edit(BaseModel):
     """
     One edit: what to change (`prompt`) in which picture (`init_image`, an http(s) URL that the endpoint can read).
 
-    `image_guidance_scale` is 1 to 8, `steps` 1 to 50, `guidance_scale` 1 to 20. `extra` is passed on to the endpoint as
-    it is, for parameters that it does not document. Raises `InvalidEdit`, which names every wrong field with the value
-    and the range; its text, like the `repr` of an edit, never holds the prompt or the URL.
+    `image_guidance_scale` is from 1 to 8, `steps` from 1 to 50, `guidance_scale` from 1 to 20. `extra` goes to the
+    endpoint unchanged, for parameters that it does not document. Raises `InvalidEdit`, which names every invalid field
+    with its value and range. Neither that message nor the `repr` of an edit contains the prompt or the URL.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -45,7 +45,7 @@ class Edit(BaseModel):
     guidance_scale: float = Field(7, strict=True, ge=1, le=20, allow_inf_nan=False)
     extra: JsonObject = Field(default_factory=dict)
 
-    if not TYPE_CHECKING:  # type checkers see the fields: a misspelt one is an error before it runs
+    if not TYPE_CHECKING:  # so that a type checker knows the fields as arguments, and finds a misspelt one
 
         def __init__(self, **values: object) -> None:
             try:
@@ -56,6 +56,7 @@ class Edit(BaseModel):
                 ]
             else:
                 faults = []
+            # All faults at once: a caller corrects an edit in one go.
             faults += [(name, message) for name, message in _text_faults(values) if name not in dict(faults)]
             if faults:
                 raise InvalidEdit(faults)
@@ -66,16 +67,17 @@ class Edit(BaseModel):
         yield from ((name, getattr(self, name)) for name in _NUMBERS)
 
     def fields(self) -> JsonObject:
-        """Give the fields as the endpoint takes them: whole numbers without a point, `extra` where there is one."""
+        """Return the fields as the endpoint takes them; `extra` only if it is not empty."""
         values = {
             "prompt": self.prompt,
             "init_image": self.init_image,
-            **{n: _short(getattr(self, n)) for n in _NUMBERS},
+            **{name: _short(getattr(self, name)) for name in _NUMBERS},
         }
         return {**values, "extra": self.extra} if self.extra else values
 
 
 def _short(number: float) -> float:
+    """Return whole numbers as int: JSON then has `7` and not `7.0`, as in the endpoint's examples."""
     return int(number) if number == int(number) else number
 
 
@@ -83,7 +85,7 @@ def _fault(name: str, kind: str, values: Mapping[str, object]) -> tuple[str, str
     if kind == "missing":
         return name, "expected a value, got none"
     if kind == "extra_forbidden":
-        return name, "is not a field of an edit; parameters that the endpoint does not document go into extra"
+        return name, "is not a field of an edit; put parameters that the endpoint does not document into extra"
     got = values.get(name)
     if name in _NUMBERS:
         what, least, most = _NUMBERS[name]
@@ -125,6 +127,7 @@ def _extra_faults(extra: Mapping[str, object]) -> Iterable[str]:
     except (TypeError, ValueError, RecursionError):
         yield "expected values that JSON can carry"
         return
+    # In bytes: that is what a record takes in Redis, where a million may wait.
     if size > EXTRA_MOST:
         yield f"expected at most {EXTRA_MOST:,} bytes of JSON, got {size:,}"
     if not _nests_within(extra, EXTRA_LEVELS_MOST):
@@ -137,7 +140,7 @@ def _nests_within(value: object, levels: int) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Tell whether text can be stored and sent: half of a surrogate pair cannot."""
+    """Return whether text can be encoded as UTF-8: half of a surrogate pair cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """
-The exceptions that a caller of `retouch` may meet: each says what happened, what follows and what to do.
+The exceptions that `retouch` raises to its callers. Each message says what happened, what follows and what to do.
 
-None of them carries a prompt, a customer's URL, a key or a secret; ids and numbers always.
+Messages contain ids and numbers, and never a prompt, a customer's URL, a key or a secret.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 
 class RetouchError(Exception):
-    """The root of all errors that Retouch raises on purpose."""
+    """The base class of all errors that Retouch raises on purpose."""
 
 
 class SettingsError(RetouchError):
     """
     One or more settings are wrong; nothing was started.
 
-    `faults` holds one line for each, naming the variable and what was expected.
+    `faults` has a line for each, with the name of the variable and what was expected.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -27,9 +27,9 @@ class SettingsError(RetouchError):
 
 class InvalidEdit(RetouchError, ValueError):
     """
-    A request was refused at the door: nothing was enqueued, nothing was charged.
+    A request is invalid: nothing was enqueued, nothing was charged.
 
-    `faults` holds (field, message) pairs; a message names the value and the range that was expected.
+    `faults` is a list of (field, message) pairs; a message has the value and the range that was expected.
     """
 
     def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
@@ -38,49 +38,49 @@ class InvalidEdit(RetouchError, ValueError):
 
 
 class IdempotencyConflict(RetouchError):
-    """The same idempotency key came with another request: nothing was enqueued; use a new key for a new request."""
+    """An idempotency key was used before for another request; nothing was enqueued. Use a new key for a new request."""
 
 
 class QueueFull(RetouchError):
     """
-    A tenant has no room for a job, new or replayed: nothing of it was enqueued, nothing charged.
+    A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
 
-    `reason` is `backlog` (too many of its jobs wait, be it for a slot or for their next attempt), `budget` (its calls
-    of today are spent or promised) or `requests` (a gateway serves as many of its requests of this kind as it does at
-    once); `retry_after_s` says when it is worth asking again. Of many edits, those that had room are in.
+    `reason` is `backlog` (too many of its jobs wait, for a slot or for their next attempt), `budget` (its calls of
+    today are spent or reserved) or `requests` (the gateway is serving as many of its requests as it does at one time).
+    It is worth trying again after `retry_after_s` seconds. Of several edits, those that had room are enqueued.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
         self.tenant, self.reason, self.refused, self.retry_after_s = tenant, reason, refused, retry_after_s
         super().__init__(
             f"tenant {tenant} has no room ({reason}) for {refused} of the jobs; they were not enqueued. "
-            f"Ask again in {retry_after_s:.0f} s."
+            f"Try again in {retry_after_s:.0f} s."
         )
 
 
 class StoreUnavailable(RetouchError):
     """
-    Redis (or the gateway) did not answer in time, or Redis takes no writes for now; the message says which, and why.
+    Redis or the gateway did not answer in time, or Redis temporarily refuses writes; the message says which, and why.
 
-    Where nothing answered, it is not known whether the last command was carried out; a refused one was not. Enqueueing
-    again with the same idempotency key is safe.
+    Without an answer it is not known whether the last command was carried out; a refused one was not. Enqueueing again
+    with the same idempotency key is safe.
     """
 
 
 class Unauthorized(RetouchError):
-    """The gateway does not take this API key, or the key's role may not do that; nothing was done."""
+    """The gateway does not know this API key, or the key's role does not permit the call; nothing was done."""
 
 
 class UnknownJob(RetouchError, LookupError):
-    """No job has this id: it never existed, or its retention is over."""
+    """No job with this id is on record: it never existed, or its retention is over."""
 
 
 class EditFailed(RetouchError):
     """
     The job ended without an image.
 
-    `code` is stable, `message` is for people (the endpoint's own words where it gave any), `retryable` says whether a
-    replay may help, `charges` how many POSTs may have cost money.
+    `code` never changes its meaning; `message` is for people, in the endpoint's own words if it gave any. `retryable`
+    says whether a replay may help, `charges` how many POSTs may have been billed.
     """
 
     def __init__(self, job_id: str, code: str, message: str, retryable: bool, charges: int) -> None:
@@ -98,8 +98,8 @@ class EditCancelled(RetouchError):
 
 
 class ResultTimeout(RetouchError, TimeoutError):
-    """The job is not final yet: it goes on, and `result()` may be called again."""
+    """The job is not final yet. It goes on, and `result()` may be called again."""
 
     def __init__(self, job_id: str, state: str, timeout_s: float) -> None:
         self.job_id, self.state, self.timeout_s = job_id, state, timeout_s
-        super().__init__(f"job {job_id} is still {state} after {timeout_s:g} s; it goes on, ask again")
+        super().__init__(f"job {job_id} is still {state} after {timeout_s:g} s; it goes on; call result() again")

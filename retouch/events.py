@@ -1,4 +1,4 @@
-"""The event object: the one form in which webhooks, callbacks, the feed and `job.events()` say what happened."""
+"""The event object, which is the same in webhooks, callbacks, the feed and `job.events()`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from retouch.outcomes import Image
 from retouch.store.records import Charge, JobRecord, TimelineEntry, charges_from, images_from
 
 Link = Callable[[str], str]
-"""Gives a URL for a name in the blob store."""
+"""Returns a URL for the name of a blob."""
 
 
 class ImageObject(TypedDict):
-    """A kept image: `bytes` is its size in bytes, `width` and `height` are in pixels; the links expire."""
+    """A kept image. `bytes` is the size of the file in bytes, `width` and `height` are in pixels; the links expire."""
 
     url: str
     thumbnail_url: str
@@ -29,7 +29,7 @@ class ImageObject(TypedDict):
 
 
 class ChargeSummary(TypedDict):
-    """POSTs of a job that were billed for sure, or may have been, and what the possible ones cost at most."""
+    """POSTs that were billed for certain, POSTs that may have been, and what the latter cost at most."""
 
     certain: int
     possible: int
@@ -70,7 +70,7 @@ class Event(TypedDict):
 
 
 def iso(at: float) -> str:
-    """Write an instant (Unix seconds) in ISO 8601, UTC, with milliseconds."""
+    """Return an instant (Unix seconds) as ISO 8601, in UTC, with milliseconds."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -78,12 +78,12 @@ def event_object(
     record: JobRecord, entry: TimelineEntry, link: Link, price_per_call: float = 0.0, *, private: bool = False
 ) -> Event:
     """
-    Build the event for one entry of a job's timeline.
+    Build the event for one entry of a job's timeline, with new links to the result.
 
-    Links to the result are minted now. `private` leaves out the prompt and the customer's URL, for an event that
-    travels in a Celery message.
+    With `private`, the prompt and the customer's URL are left out: the event of a callback is in a Celery message.
     """
     kind = entry["type"]
+    # The charges and images of that moment, not of now: an event is the same whenever it is built.
     charges = charges_from(entry.get("charges", ()))
     results = result_objects(images_from(entry.get("result")), link)
     return {
@@ -107,30 +107,31 @@ def event_object(
 
 
 def queued_event(record: JobRecord, price_per_call: float = 0.0) -> Event:
-    """Build the event with which every timeline begins: sequence 0, which no receiver is told of."""
+    """Build the event of enqueueing, with which every timeline begins: sequence 0, which no receiver gets."""
     entry: TimelineEntry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
     return event_object(record, entry, str, price_per_call)
 
 
 def event_id(job: str, sequence: int) -> str:
-    """Name an event: the same over all its deliveries and attempts, without a dot (Standard Webhooks)."""
+    """Return the id of an event, which is the same in all its deliveries and attempts."""
+    # Without a dot: Standard Webhooks signs id, timestamp and body with dots between them.
     return f"evt_{job.removeprefix('ed_')}-{sequence}"
 
 
 def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSummary:
-    """Sum up charges: `certain`, `possible` (certain and unknown), and what the possible ones cost at most."""
+    """Count the certain and the possible charges (certain or unknown), and what the possible ones cost at most."""
     possible = sum(charge.possible for charge in charges)
     certain = sum(charge.certain for charge in charges)
     return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
 
 
 def result_objects(images: Sequence[Image], link: Link) -> list[ImageObject]:
-    """Describe the images of a job with fresh links, in the order of the endpoint's answer."""
+    """Describe the images of a job, with new links, in the order of the endpoint's answer."""
     return [result_object(image, link) for image in images]
 
 
 def result_object(image: Image, link: Link) -> ImageObject:
-    """Describe a kept image with fresh links."""
+    """Describe a kept image, with new links."""
     return {
         "url": link(image.name),
         "thumbnail_url": link(thumbnail_name(image.name)),
@@ -144,8 +145,9 @@ def result_object(image: Image, link: Link) -> ImageObject:
 
 
 def _state(kind: str) -> str:
-    """The state that an event left its job in."""
+    """Return the state that a job has after an event."""
     word = kind.removeprefix("edit.")
+    # Each of these puts the job back into the backlog.
     return {"recovered": "queued", "adopted": "queued", "replayed": "queued"}.get(word, word)
 
 
@@ -154,9 +156,9 @@ def _edit(edit: JsonObject, private: bool) -> JsonObject:
 
 
 def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> Timings:
-    asked = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
+    answered_s = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
     return {
         "queued": round(record.started_at - record.created_at, 3) if record.started_at else None,
-        "endpoint": round(sum(asked), 3) if asked else None,
+        "endpoint": round(sum(answered_s), 3) if answered_s else None,
         "total": round(at - record.created_at, 3),
     }

@@ -1,4 +1,4 @@
-"""The feed from the reading side: pages of it by cursor, at once or when there is news. Each runs both ways."""
+"""Reading the feed by cursor, in threads and on event loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One event in the feed: where it is (`cursor`), and which entry of which job's timeline it points at."""
+    """One event in the feed: its `cursor`, and the job and sequence of the timeline entry that it points to."""
 
     cursor: str
     job: str
@@ -25,7 +25,7 @@ class FeedEntry:
 
 @SyncAsync
 async def read_page(client: AnyClient, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
-    """Read the feed after a cursor (`"0"`: from its start), oldest first."""
+    """Read a page of the feed after a cursor, oldest first; `"0"` is the start."""
     return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, f"({after}", count=count))]
 
 
@@ -34,17 +34,18 @@ async def next_page(
     client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
-    Read the feed after a cursor, waiting up to `wait_s` seconds for news; empty when there was none.
+    Read a page of the feed after a cursor; wait up to `wait_s` seconds for an event, and return none if none comes.
 
-    Stay below `redis_timeout_s`, or the wait itself looks like a silent Redis.
+    `wait_s` must be below `redis_timeout_s`, or the wait is taken for a Redis that does not answer.
     """
+    # BLOCK 0 would wait for ever.
     page = await reply(client.xread({FEED: after}, count=count, block=max(1, int(wait_s * 1000))))
     return [_entry(cursor, raw) for _, entries in page or () for cursor, raw in entries]
 
 
 @SyncAsync
 async def last_cursor(client: AnyClient) -> str:
-    """Give the cursor of the newest event, `"0"` while there is none."""
+    """Return the cursor of the newest event, `"0"` while there is none."""
     newest = await reply(client.xrevrange(FEED, count=1))
     return newest[0][0] if newest else "0"
 

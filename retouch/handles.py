@@ -1,4 +1,4 @@
-"""What a backend holds in its hands: a job, and the result of one."""
+"""The objects that a backend works with: a job, and its result."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from retouch.transport.job_follower import events_of, images_of
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """
-    What is known of an edited image without reading it.
+    The facts about an edited image that are known without reading it.
 
     `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is its place
-    in `results`, which hold every image where `extra` made the endpoint answer with several. `warnings` may hold
-    `flat_colour`, `same_as_input`, `flagged`, `odd_status`, `read_our_copy`; those of the first image also
-    `output_missing:N`, for each image of the answer that could not be had, and `outputs_beyond_16:N`.
+    in `results`; there are several results if `extra` made the endpoint return several images. `warnings` may contain
+    `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The first image may also have
+    `output_missing:N`, for each image that could not be downloaded, and `outputs_beyond_16:N`.
     """
 
     job_id: str
@@ -56,7 +56,7 @@ class ImageFacts:
 
     @property
     def bytes(self) -> int:
-        """How large the file is, in bytes."""
+        """The size of the file in bytes."""
         return self.kept.bytes
 
     @property
@@ -66,27 +66,27 @@ class ImageFacts:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What looked odd about the image; empty as a rule."""
+        """What is unusual about the image; mostly empty."""
         return self.kept.warnings
 
 
 class EditResult(ImageFacts):
-    """The edited image. It is read, and its `url` minted, when asked for."""
+    """The edited image. Its bytes are read, and its link is made, on access."""
 
     __slots__ = ()
 
     @property
     def image(self) -> bytes:
-        """The image file's bytes. Raises `BlobError` when the store cannot give them."""
+        """The bytes of the image file. Raises `BlobError` if the store cannot read them."""
         return run_sync(self.transport.image(self.job_id, self.kept, self.index))
 
     @property
     def url(self) -> str:
-        """A link to the image that the outside can read; it expires."""
+        """A link to the image that anybody may open; it expires."""
         return run_sync(self.transport.link(self.job_id, self.kept, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the image to a file and give its path."""
+        """Write the image to a file and return its path."""
         target = Path(path)
         target.write_bytes(self.image)
         return target
@@ -94,11 +94,10 @@ class EditResult(ImageFacts):
 
 class Job:
     """
-    A handle on one job; cheap to make, reads the store when asked.
+    A handle on one job. It is cheap to make; each member reads the store.
 
-    `replayed` is true when an idempotency key led to a job that had been enqueued before. Every method raises
-    `UnknownJob` for an id that never was or whose retention is over, and `StoreUnavailable` when Redis (or the gateway)
-    is silent.
+    `replayed` is true if the idempotency key belongs to a job that was enqueued before. Every method raises
+    `UnknownJob` for an id that is not on record, and `StoreUnavailable` if Redis or the gateway does not answer.
     """
 
     def __init__(self, identity: str, transport: Transport, *, replayed: bool = False) -> None:
@@ -108,35 +107,35 @@ class Job:
         return f"Job({self.id!r})"
 
     def record(self) -> JobRecord:
-        """Read everything on record about the job. A gateway does not tell its policy, deadline and image's name."""
+        """Read everything on record about the job."""
         return run_sync(self._transport.record(self.id))
 
     @property
     def state(self) -> JobState:
-        """Where the job is now."""
+        """The state of the job now."""
         return JobState(self.record().state)
 
     def cancel(self) -> str:
-        """Cancel: `cancelled` now, `requested` when its call is under way (it ends with it), or `final`: too late."""
+        """Cancel the job: `cancelled` now, `requested` while a call is under way, or `final` if the job was over."""
         return run_sync(self._transport.cancel(self.id))
 
     def replay(self) -> str:
-        """Put a dead letter back: `replayed` (it may cost again); `open` or `succeeded`: nothing happened."""
+        """Enqueue a dead letter again: `replayed` (it may cost again). One that is `open` or `succeeded` stays so."""
         return run_sync(self._transport.replay(self.id))
 
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
-        Wait for the image; None waits for ever, 0 looks once.
+        Wait for the image for up to `timeout_s` seconds; None waits for ever, 0 looks once.
 
-        Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, which does not cancel the job.
+        Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, after which the job goes on.
         """
         return EditResult(self.id, run_sync(images_of(self._transport, self.id, timeout_s)), self._transport)
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
-        Follow the job: every event with a sequence above `after`, those that happened and those to come.
+        Yield the job's events with a sequence above `after`: those of the past, then each one as it happens.
 
-        Ends behind a final event. The first event is `edit.queued`, sequence 0.
+        Ends after a final event. The first event of every job is `edit.queued`, sequence 0.
         """
         return iterate_sync(events_of(self._transport, self.id, after))
 

@@ -1,4 +1,4 @@
-"""JSON as the json module reads it. What a document holds is checked where it is read, not by the type checker."""
+"""Types for JSON as the json module reads it; the type checker cannot know the types of its values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""An object that its holder may change."""
+"""An object that may be changed."""
 
 Document = Mapping[str, Any]
-"""An object to read from."""
+"""An object that is only read."""

@@ -1,4 +1,4 @@
-"""The options of a job by name and type, as callers of `EditQueue` write them and type checkers hold them to."""
+"""The options of a job as keyword arguments of `EditQueue`, for type checkers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ EventName = Literal[
     "edit.adopted",
     "edit.replayed",
 ]
-"""What a webhook or callback may hear of; the first three always."""
+"""The events that a webhook or callback can get; it always gets the first three."""
 
 
 class JobOptions(TypedDict, total=False):
     """
-    How a job is to be run and who is to hear of it; what is left out takes the setting's default.
+    How a job is to run and who gets its events; an option that is left out has its default from the settings.
 
-    `idempotency_key`: within 24 h the same request with it gives the same job. `deadline_s` counts from enqueueing,
-    in seconds; `max_attempts` bounds the runs, `max_charges` the POSTs that may have been billed. `webhook` is a URL,
-    `callback` an allow-listed Celery task, `events` what they hear of beside the final events; `tags` come back in
-    every event.
+    Within 24 h, the same request with the same `idempotency_key` returns the same job. `deadline_s` is in seconds from
+    enqueueing. `max_attempts` bounds the attempts, `max_charges` the POSTs that may have been billed. `webhook` is a
+    URL, `callback` an allow-listed Celery task; they get the final events, and those in `events`. Every event contains
+    the `tags`.
     """
 
     idempotency_key: str | None

@@ -1,8 +1,8 @@
 """
-What an attempt saw (outcomes) and what follows (decisions): plain values that travel between the modules.
+Outcomes (what an attempt saw) and decisions (what follows): plain values that the modules pass to each other.
 
-No module of ours raises to tell another what happened. The classes of the endpoint's answers are those of
-`docs/architecture.md`: succeeded (`Ready`), processing, refused (`Refused`, `Busy`), failed, unknown.
+Our modules do not raise exceptions for what an attempt saw. The classes of the endpoint's answers are those of
+`docs/endpoint.md`: succeeded (`Ready`), processing, refused (`Refused`, `Busy`), failed, unknown.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OUTPUTS_MOST = 16
-"""Images of one answer that are kept; the record says when there were more."""
+"""How many images of one answer are kept; a warning on the first image says if there were more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture that is kept: its name in the blob store, and what was measured on its bytes."""
+    """An image that is kept: its name in the blob store, and the facts that were measured on its bytes."""
 
     name: str
     sha256: str
@@ -28,12 +28,12 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """Nothing was asked of the endpoint yet, or what was asked is known to have cost nothing: POST."""
+    """No POST was made, or none that may have been billed: the attempt must POST."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """The endpoint works on it, and it is paid: look again at `fetch_url`, not before `eta_s` seconds."""
+    """The endpoint is processing a paid request: poll `fetch_url`, for the first time after `eta_s` seconds."""
 
     endpoint_id: str
     fetch_url: str
@@ -43,11 +43,11 @@ class Processing:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """
-    The endpoint has the image, at the first of these URLs that yields it. It is paid: download, never POST.
+    The image is paid for and at the first of `urls` that yields it: the attempt must download and never POST.
 
-    `more` holds the URLs of further images that the answer named, for each the alternatives. `brought` says what became
-    of images so far, by their place from 0: kept, or None for one that we do not keep. `beyond`: how many images the
-    answer named in all, where these are more than `OUTPUTS_MOST`.
+    `more` has the URLs of each further image of the answer. `brought` has the images that are done, each with its place
+    from 0: an image that is kept, or None for one that was rejected. `beyond` is how many images the answer had, if
+    these were more than `OUTPUTS_MOST`.
     """
 
     urls: tuple[str, ...]
@@ -65,7 +65,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The image is in the blob store, and so are the `others` that the same answer named."""
+    """The image is in the blob store, and so are the `others` of the same answer."""
 
     image: Image
     others: tuple[Image, ...] = ()
@@ -74,10 +74,10 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class ImageUnavailable:
     """
-    The image is paid for and could not be fetched or stored this time; `message` says why.
+    The image is paid for and could not be downloaded or stored this time; `message` says why.
 
-    `our_store_failed`: it came, and our own store did not take it, so that no other POST would help. `images`: the
-    others of the same answer that are kept; the job succeeds with them if this one never comes.
+    `our_store_failed`: it was downloaded and our own store did not take it, so another POST would not help. `images`
+    are those of the same answer that are kept; the job succeeds with them if this one never comes.
     """
 
     message: str
@@ -87,7 +87,7 @@ class ImageUnavailable:
 
 @dataclass(frozen=True, slots=True)
 class ImageRejected:
-    """The image came and is not one that we keep: beyond the limits of bytes, pixels or frames."""
+    """The image was downloaded and is beyond our limits of bytes, pixels or frames."""
 
     message: str
 
@@ -95,9 +95,9 @@ class ImageRejected:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """
-    The endpoint took nothing and charged nothing, and would refuse again: bad key, no credits, bad input.
+    The endpoint accepted and charged nothing, and would refuse again: bad key, no credits, bad input.
 
-    `retry_with_copy`: it could not read the picture, and our copy of it may be read instead.
+    `retry_with_copy`: it could not read the picture, but may be able to read our copy.
     """
 
     code: str
@@ -108,9 +108,9 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Busy:
     """
-    The endpoint took nothing, for now.
+    The endpoint accepted nothing for now.
 
-    `code` says why: `queue_full`, `spam_filter`, or `endpoint_unreachable` when nothing could be sent at all.
+    `code` is `queue_full`, `spam_filter`, or `endpoint_unreachable` if no byte could be sent.
     """
 
     code: str
@@ -121,9 +121,9 @@ class Busy:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """
-    The endpoint tried and failed, or could not be reached: treated as not charged.
+    The endpoint tried and failed; this is treated as not charged.
 
-    `seen_by_poll`: it said so of a request that it had in work, so looking at that one again can yield nothing.
+    `seen_by_poll`: it answered so about a request that it was processing, so polling that one again yields nothing.
     """
 
     message: str
@@ -133,7 +133,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A POST may have been billed and its answer is not known. `again_in_s`: until the spam filter lets it pass."""
+    """A POST may have been billed and its answer is not known. The spam filter accepts it again in `again_in_s`."""
 
     message: str
     again_in_s: float = 0.0
@@ -141,14 +141,14 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class GenerationLost:
-    """The endpoint no longer knows a request that it was paid for."""
+    """The endpoint no longer knows a request that was paid."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class TooManyCrashes:
-    """Worker after worker died while it ran this job."""
+    """Several workers in a row died while they ran this job."""
 
     crashes: int
 
@@ -160,15 +160,15 @@ class DeadlinePassed:
 
 @dataclass(frozen=True, slots=True)
 class CancelledFirst:
-    """The job was cancelled before this attempt asked for anything."""
+    """The job was cancelled before this attempt sent anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateClosed:
     """
-    A gate closed behind the dispatch of this job: nothing was asked of the endpoint, and no attempt counts.
+    A gate was closed after the job had been dispatched: nothing was sent, and this counts as no attempt.
 
-    `gate` says which: `budget_spent`, `endpoint_down` for the breaker, or `not_on_disk` for a durable intent.
+    `gate` is `budget_spent`, `endpoint_down` (the breaker), or `not_on_disk` (a durable intent).
     """
 
     gate: str
@@ -176,7 +176,7 @@ class GateClosed:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """The lease was lost: another worker has the job, so this attempt must not touch it."""
+    """The lease was lost: another worker may have the job, so this attempt must not change it."""
 
 
 Outcome = (
@@ -201,7 +201,7 @@ Outcome = (
 
 @dataclass(frozen=True, slots=True)
 class Succeed:
-    """The job is done; `others` are the further images of the same answer."""
+    """The job succeeds; `others` are the further images of the same answer."""
 
     image: Image
     others: tuple[Image, ...] = ()
@@ -209,7 +209,7 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The job is a dead letter. `drop_checkpoint`: a replay must POST again, for the checkpoint can yield nothing."""
+    """The job fails. `drop_checkpoint`: a replay must POST again, since the checkpoint can yield nothing."""
 
     code: str
     message: str
@@ -222,7 +222,7 @@ class Retry:
     """
     The job waits without a slot.
 
-    `refund`: the attempt costs none. `counts_as_wait`: the wait is one of the few that a paid answer is given.
+    `refund`: this attempt does not count. `counts_as_wait`: the wait is one of the limited number for a paid answer.
     `drop_checkpoint`: the next attempt POSTs again.
     """
 
@@ -236,7 +236,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The job keeps its slot and is looked at again. `checkpoint` is what that look needs."""
+    """The job keeps its slot until the next poll, which goes on from `checkpoint`."""
 
     delay_s: float
     checkpoint: Processing
@@ -244,12 +244,12 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The job ends as its owner asked."""
+    """The job ends because it was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Nothing is recorded: the lease was lost, and whoever has it now decides."""
+    """Nothing is recorded: the lease was lost, and the worker that holds it now decides."""
 
 
 Decision = Succeed | Fail | Retry | Poll | Cancel | LeaseLost

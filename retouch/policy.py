@@ -1,7 +1,7 @@
 """
-The retry policy: a value on the job, and `decide`, the one place that says what follows an outcome.
+The retry policy, and `decide`, the only function that decides what follows an outcome.
 
-Everything here is pure: the time and the randomness are arguments.
+All functions here are pure: time and randomness are arguments.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
 OUR_STORE_S = 5.0
 
 GATES = {
+    "account_not_held": "the worker no longer holds the key of the job's account; the job waits for one that does",
     "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
     "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "
     "until it does: look at its disk, and whether it is append-only",
 }
-"""What may forbid a POST at its last moment, and what is said of it."""
+"""The gates that may forbid a POST after dispatch, with the message for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How far a job may go. Times in seconds.
+    How often a job may be tried, and how long it waits between attempts, in seconds.
 
-    `max_attempts` counts the runs that may POST, from 1; `max_charges` bounds the POSTs that may have been billed.
+    `max_attempts` is the number of attempts in all. `max_charges` bounds the POSTs that may have been billed.
     """
 
     max_attempts: int = 5
@@ -68,10 +69,10 @@ class RetryPolicy:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """
-    The facts of one attempt that a decision needs.
+    The facts about one attempt that a decision needs.
 
-    `number` counts from 1 (0: nothing was POSTed yet), `charges` the POSTs so far that may have been billed, `polls`
-    and `waits` earlier looks and waits of this job; `deadline_at` is in Unix seconds.
+    `number` is that of the attempt, from 1, and 0 before the first POST. `charges` counts the POSTs that may have been
+    billed, `polls` and `waits` the polls and waits so far; `deadline_at` is in Unix seconds.
     """
 
     number: int
@@ -82,17 +83,17 @@ class Attempt:
 
 
 def backoff_s(number: int, policy: RetryPolicy) -> float:
-    """Give the wait after attempt `number`, without jitter: the base, doubled each time, inside the cap."""
+    """Return the wait after attempt `number`, without jitter: the base, doubled for each attempt, up to the cap."""
     return float(min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(max(number, 1) - 1, 60)))
 
 
 def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> float:
-    """Spread a wait by up to 20 % each way, still inside the cap; `random` is in [0, 1)."""
+    """Spread a wait by up to 20 % each way, up to the cap; `random` is in [0, 1)."""
     return min(cap_s, delay_s * (1 + JITTER * (2 * random - 1)))
 
 
 def poll_s(polls: int, eta_s: float) -> float:
-    """Give the wait before the next look: the endpoint's eta at first (1 to 60 s), then 2 s growing to 10 s."""
+    """Return the wait before the next poll: the endpoint's eta at first (1 to 60 s), then 2 s growing to 10 s."""
     if polls == 0:
         return min(max(eta_s, POLL_FIRST_S[0]), POLL_FIRST_S[1])
     return float(min(POLL_CAP_S, POLL_BASE_S * POLL_GROWTH ** min(polls - 1, 20)))
@@ -102,10 +103,10 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, now: float, random: float
 ) -> Decision:
     """
-    Say what follows an outcome. Pure; `now` in Unix seconds, `random` in [0, 1).
+    Return what follows an outcome; `now` is in Unix seconds, `random` in [0, 1).
 
-    Failure policy: a paid answer is never given up for a new POST while it can still yield its image; a POST whose
-    answer is unknown is repeated only while `max_charges` allows; when in doubt, the job fails and a person decides.
+    Failure policy: while a paid answer can still yield its image, there is no new POST. A POST whose answer is unknown
+    is repeated only while `max_charges` permits. Otherwise the job fails, and a person decides.
     """
     match outcome:
         case Stored(image, others):
@@ -125,7 +126,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case ImageRejected(message):
             return Fail("result_rejected", message, retryable=True, drop_checkpoint=True)
         case Processing():
-            return _look_again(outcome, attempt, now)
+            return _poll_later(outcome, attempt, now)
         case Busy(code, message, wait_s):
             delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
             return _wait(Retry(delay_s, code, message, refund=True, counts_as_wait=False), attempt, now)
@@ -133,6 +134,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
             return _wait(
                 Retry(GATE_WAIT_S, gate, GATES[gate], refund=gate == "not_on_disk", counts_as_wait=False), attempt, now
             )
+        # Our own store can be repaired, so the job waits for it until its deadline and not only a number of times.
         case ImageUnavailable(message, our_store_failed=True) if now < attempt.deadline_at:
             return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts_as_wait=False)
         case ImageUnavailable(message) if attempt.waits < FETCH_TRIES:
@@ -143,18 +145,19 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case ImageUnavailable(images=(image, *others)):
             return Succeed(image, tuple(others))
         case ImageUnavailable(message) | GenerationLost(message):
-            return _again("result_lost", message, attempt, policy, now, random, drop_checkpoint=True)
+            return _post_again("result_lost", message, attempt, policy, now, random, drop_checkpoint=True)
         case Unknown(message, again_in_s):
-            return _again("outcome_unknown", message, attempt, policy, now, random, least_s=again_in_s)
+            return _post_again("outcome_unknown", message, attempt, policy, now, random, least_s=again_in_s)
         case Failed(message, wait_s, seen_by_poll):
-            return _again(
+            return _post_again(
                 "endpoint_failed", message, attempt, policy, now, random, least_s=wait_s, drop_checkpoint=seen_by_poll
             )
         case NotStarted() | Ready():
             raise AssertionError(f"an attempt cannot end as {type(outcome).__name__}")
 
 
-def _look_again(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+    # Until its deadline a paid request is polled, however long the endpoint takes.
     left_s = attempt.deadline_at - now
     if left_s <= 0:
         return Fail("deadline_passed", "the endpoint was still processing at the job's deadline", retryable=True)
@@ -162,12 +165,13 @@ def _look_again(outcome: Processing, attempt: Attempt, now: float) -> Decision:
 
 
 def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
+    # An attempt past the deadline would fail at once; to fail now saves the wait.
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
     return retry
 
 
-def _again(
+def _post_again(
     code: str,
     message: str,
     attempt: Attempt,
@@ -178,7 +182,8 @@ def _again(
     least_s: float = 0.0,
     drop_checkpoint: bool = False,
 ) -> Decision:
-    """POST again after the backoff, if attempts, charges and the deadline allow it."""
+    """POST again after the backoff, if attempts, charges and the deadline permit it."""
+    # Money goes before attempts: the message must name the limit that only a person should lift.
     if attempt.charges >= policy.max_charges:
         spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"
         return Fail(code, f"{message}; {spent}", retryable=True, drop_checkpoint=drop_checkpoint)

@@ -1,9 +1,9 @@
 """
-The publisher: one Celery message for each dispatched item, written and sent without Celery.
+The publisher: it writes and sends one Celery message for each dispatched item, without Celery.
 
-A message of ours never changes but for its ids, so its text stands here; `tests/unit/client/test_message_text.py` holds
-it equal to what Celery and kombu write. Their way of publishing builds a Redis client, an exchange and an envelope for
-each message, ten times the work of the LPUSH that sends it, and a producer would import them for nothing else.
+Our messages differ in their ids only, so their text is made once, here; `tests/unit/client/test_message_text.py` holds
+it equal to what Celery and kombu write. Publishing with them builds an exchange and an envelope for each message, which
+is ten times the work of the LPUSH that sends it, and producers would import Celery for nothing else.
 """
 
 from __future__ import annotations
@@ -27,41 +27,42 @@ from retouch.store.redis_commands import Client
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
-"""Lane → the task that its messages name. The queue has the lane's name."""
+"""Lane → the Celery task of its messages. The queue has the lane's name, or is `edits.ACCOUNT` for one account."""
 
 KEY_PREFIX = "rt:broker:"
-"""Stands before the name of each of the broker's keys."""
+"""The prefix of all keys of the broker."""
 
-_LONGEST_LIST = 4_000  # messages of a lane that nobody consumes; those that count are sent again by rescue
-_REST_S = 2.0  # for a broker that did not answer: as long as rescue takes to miss a message
+_LONGEST_LIST = 4_000  # messages of a lane that nobody consumes; rescue sends again those that are still needed
+_REST_S = 2.0  # pause after a broker did not answer; rescue takes as long to send a message again
 _ID, _ITEM, _BODY = "@id@", "@item@", "@body@"  # placeholders in the text of a message
 
 
 class Publisher:
     """
-    Sends messages, at the price of one LPUSH on a kept connection.
+    Sends messages with one LPUSH on a kept connection.
 
-    Threads that publish at the same time are served by one of them. A message that is lost, or sent twice because a
-    reply was lost, does no harm: rescue sends again, and a second claim finds nothing.
+    If several threads publish at the same time, one of them sends for all. A message that is lost is sent again by
+    rescue; one that is sent twice does no harm, since the second claim finds nothing.
     """
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
-        """`on_loss` is called with how many messages were dropped, and why."""
+        """`on_loss` is called with the number of messages that were dropped, and with the error."""
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
-        self._envelopes = {lane: Envelope(lane) for lane in TASKS}
+        self._envelopes = dict[str, Envelope]()
 
     def publish(self, messages: Sequence[Message]) -> None:
         """
-        Send one message for each (lane, item).
+        Send one message for each (lane, item); `edits.ACCOUNT` as the lane is the queue of one account.
 
-        Failure policy: when the broker does not answer within `redis_timeout_s`, the messages are dropped without an
-        error, and what comes in the next two seconds too, so that nobody waits for it again and again: the work they
-        call for is in the store, and rescue sends them again within seconds. So it does for the oldest messages of a
-        list that has grown long because nobody consumes its lane: they are cut off.
+        Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
+        error, and so are those of the next two seconds, so that callers do not wait again and again. The work is in the
+        store, and rescue sends its messages again within seconds. The oldest messages of a list that has grown long,
+        because nobody consumes its lane, are dropped for the same reason.
         """
         self._pending.extend(messages)
+        # Looked at again after each release: a thread that found the lock taken has left its messages here.
         while self._pending and self._sending.acquire(blocking=False):
             try:
                 self._send_all()
@@ -78,10 +79,13 @@ class Publisher:
         by_lane: dict[str, list[str]] = {}
         while self._pending:
             lane, item = self._pending.popleft()
-            by_lane.setdefault(lane, []).append(self._envelopes[lane].around(item))
+            envelope = self._envelopes.get(lane) or self._envelopes.setdefault(lane, Envelope(lane))
+            by_lane.setdefault(lane, []).append(envelope.around(item))
+        # The queue above is emptied all the same: messages of a broker that is away must not pile up.
         if time.monotonic() < self._rests_until:
             return
         try:
+            # LPUSH returns the length of the list, so a list that grows costs no command to find.
             for lane, texts in by_lane.items():
                 if self._client.lpush(KEY_PREFIX + lane, *texts) > _LONGEST_LIST:
                     self._client.ltrim(KEY_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)
@@ -94,15 +98,21 @@ class Publisher:
         return connect_to_broker(self._settings)
 
 
+def lane_of(queue: str) -> str:
+    """Return the lane of a queue: `edits` for `edits` and for each `edits.ACCOUNT`."""
+    return queue.partition(".")[0]
+
+
 class Envelope:
-    """The text of a lane's messages: Celery's protocol 2 in kombu's envelope, written once and then filled in."""
+    """The text of a queue's messages (Celery's protocol 2 in kombu's envelope), made once and then filled in."""
 
     def __init__(self, lane: str) -> None:
         self._text = json.dumps(_envelope(lane))
         self._body = json.dumps([[_ITEM], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))])
 
     def around(self, item: str) -> str:
-        """Return the text of a message for one item. Its id begins with the item's, for whoever looks at Flower."""
+        """Return the text of a message for one item."""
+        # The task id begins with the item, so that Flower shows which job it is about.
         body = b64encode(self._body.replace(_ITEM, item).encode()).decode()
         identity = f"{item}-{random.getrandbits(48):012x}"
         return self._text.replace(_BODY, body).replace(_ID, identity).replace(_ITEM, item)
@@ -112,7 +122,7 @@ def _envelope(lane: str) -> dict[str, object]:
     unused = ("shadow", "eta", "expires", "group", "group_index", "parent_id", "stamped_headers")
     headers: dict[str, object] = {
         "lang": "py",
-        "task": TASKS[lane],
+        "task": TASKS[lane_of(lane)],
         "id": _ID,
         "root_id": _ID,
         "retries": 0,
@@ -128,7 +138,7 @@ def _envelope(lane: str) -> dict[str, object]:
     properties = {
         "correlation_id": _ID,
         "reply_to": "",
-        # The anonymous exchange puts straight into the queue: no binding to look up, or to lose in a flushed broker.
+        # The anonymous exchange needs no binding, which kombu would look up and a flushed broker would lose.
         "delivery_info": {"exchange": "", "routing_key": lane},
         "priority": 0,
         "delivery_mode": 2,

@@ -1,8 +1,8 @@
 """
-Every setting of Retouch, in one typed place, read from the environment with the prefix `RETOUCH_`.
+All settings of Retouch, read from environment variables with the prefix `RETOUCH_`.
 
-`docs/settings.md` and `retouch settings` are generated from this model, so a description here is the documentation.
-Durations are float seconds (`_s`). All faults are reported at once, as one `SettingsError`.
+`docs/settings.md` and `retouch settings` are generated from this model, with its descriptions. Durations are float
+seconds (`_s`). All faults are reported together, in one `SettingsError`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _TRUE, _FALSE = {"1", "true", "yes", "all"}, {"", "0", "false", "no"}
 
 class Settings(BaseSettings):
     """
-    The whole configuration of one process.
+    The configuration of one process.
 
-    Values come from keyword arguments, then the environment, then the defaults below. The endpoint key is read by
-    workers alone; producers run without it.
+    A value comes from a keyword argument, else from the environment, else from the default below. Only workers need the
+    endpoint's key.
     """
 
     model_config = SettingsConfigDict(env_prefix="RETOUCH_", frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         SecretStr(""), description="The endpoint's API key. Lives in the worker's memory alone."
     )
     pix2pix_timeout_s: float = Field(120.0, ge=1, le=900, description="Total limit of one call to the endpoint.")
+    accounts: str = Field(
+        "",
+        description="A TOML file of the endpoint's accounts (docs/accounts.md); empty: one account, made of the "
+        "settings around this one.",
+    )
     in_flight_limit: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = Field(
         "auto", description="Requests in flight at the endpoint: a number, or auto to learn it from its 429 answers."
     )
@@ -141,6 +146,7 @@ class Settings(BaseSettings):
     @classmethod
     def _gateway(cls, value: str) -> str:
         parts = urlsplit(value)
+        # A password in it would be shown wherever the address is; the key has a setting of its own.
         if value and not (parts.scheme in ("http", "https") and parts.hostname and not parts.username):
             raise ValueError("expected http(s)://host[:port][/path], without a password")
         return value.rstrip("/")
@@ -156,6 +162,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"backoff_cap_s: expected at least backoff_base_s ({self.backoff_base_s}), got {self.backoff_cap_s}"
             )
+        # A heartbeat every third of the lease must still get through when one Redis answer takes the longest time.
         if self.lease_s < 3 * self.redis_timeout_s / 2:
             raise ValueError(
                 f"lease_s: expected at least 1.5 x redis_timeout_s ({self.redis_timeout_s}), got {self.lease_s}"
@@ -164,27 +171,27 @@ class Settings(BaseSettings):
 
     @property
     def address(self) -> str:
-        """Where a client of these settings goes: the gateway's or Redis' URL, without user and password."""
+        """The URL of the gateway or of Redis that a client uses, without user and password."""
         parts = urlsplit(self.gateway_url or self.redis_url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
     @property
     def broker(self) -> str:
-        """The broker's URL, after its default."""
+        """The URL of the broker: `broker_url`, else that of Redis."""
         return self.broker_url or self.redis_url
 
     @property
     def store(self) -> str:
-        """The blob store's URL, after its default: `var/blobs` under the working folder."""
+        """The URL of the blob store: `store_url`, else `var/blobs` in the working folder."""
         return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """
-        Read the environment, with keyword overrides on top.
+        Read the environment; keyword arguments override it.
 
-        Raises `SettingsError`, which names every wrong setting at once with what was expected; values are not shown,
-        since one of them may be a secret.
+        Raises `SettingsError`, which names every wrong setting and what was expected. It shows no values, since one of
+        them may be a secret.
         """
         try:
             return cls(**overrides)  # type: ignore[arg-type] # the model checks each value

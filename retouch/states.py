@@ -1,5 +1,5 @@
 """
-The states of a job and of a delivery: what each means, who moves it, how long it is kept.
+The states of jobs and deliveries: what each means, what ends it, how long it is kept.
 
 Jobs. `queued → running → (polling ⇄ running) → succeeded | failed | cancelled`, and `running → retrying → queued`.
 Deliveries. `queued → running → delivered | dead`, and `running → retrying → queued`.
@@ -11,42 +11,42 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """The state of a job."""
 
     QUEUED = "queued"
-    """In the backlog, or dispatched (it holds a slot) and not yet claimed. A worker's claim moves it on."""
+    """It is in the backlog, or dispatched (it holds a slot) and not claimed yet. It ends with a worker's claim."""
     RUNNING = "running"
-    """A worker holds the lease. It ends by the worker's settlement, or by rescue when the lease expires."""
+    """A worker holds the lease. It ends when the worker settles the attempt, or by rescue after the lease expired."""
     POLLING = "polling"
-    """The endpoint said processing; it keeps its slot, and rescue calls for the next look when that is due."""
+    """The endpoint is processing it. It keeps its slot, and rescue sends a message when the next poll is due."""
     RETRYING = "retrying"
-    """Waits out a backoff in the timetable, without a slot. Rescue puts it back into the backlog when due."""
+    """It waits without a slot, in the timetable. Rescue puts it back into the backlog when it is due."""
     SUCCEEDED = "succeeded"
-    """Final: the bytes are in our blob store and the record says where. Kept for `retention_s`."""
+    """Final: the image is in our blob store, and the record has its name. Kept for `retention_s`."""
     FAILED = "failed"
-    """Final: a dead letter with a code and a message; can be replayed while it is kept, `retention_s`."""
+    """Final: a dead letter with a code and a message. It can be replayed while it is kept, for `retention_s`."""
     CANCELLED = "cancelled"
-    """Final: asked for. The record says `before_charge` or `after_charge`. Kept for `retention_s`."""
+    """Final: cancelled, `before_charge` or `after_charge` by its record. Kept for `retention_s`."""
 
     @property
     def is_final(self) -> bool:
-        """True when nothing moves the job any more but a replay by hand."""
+        """Whether the job is over; only a replay by hand changes it."""
         return self in _FINAL
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery is in its life."""
+    """The state of a delivery."""
 
     QUEUED = "queued"
-    """Waits for a slot of its receiver, or for the worker that was called for it."""
+    """It waits for a slot, or it has one and is not claimed yet."""
     RUNNING = "running"
     """A worker holds the lease and POSTs the event."""
     RETRYING = "retrying"
-    """The attempt failed; the next one is in the timetable, by the schedule."""
+    """An attempt failed; the next one is in the timetable, when the schedule says."""
     DELIVERED = "delivered"
     """Final: the receiver answered 2xx. Kept for 30 days."""
     DEAD = "dead"
-    """Final: out of attempts, or the receiver is gone. Kept for 30 days; redeliverable while its job is kept."""
+    """Final: out of attempts, or without a receiver. Kept for 30 days; it can be redelivered while its job is kept."""
 
 
 _FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

@@ -1,9 +1,9 @@
 """
-Code that is written once and used from threads and from an event loop.
+Code that is written once, for threads and for event loops.
 
-It is written as coroutines, and all that may wait is asked of a client: redis-py's for threads answers at once, its
-asyncio one with something to await (`reply` takes either). With a client for threads such a coroutine never suspends,
-so that one step runs it to its end (`run_sync`), at the price of a few microseconds.
+Such code is a coroutine, and all its waiting is in calls of a client. redis-py's blocking client returns the reply,
+its asyncio client something to await; `reply` takes either. With a blocking client the coroutine never suspends, so a
+single step runs it to its end (`run_sync`), which costs a few microseconds.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Value = TypeVar("Value")
 Work: TypeAlias = Coroutine[object, None, Value]
 
 Replied: TypeAlias = Value | Awaitable[Value]
-"""A reply, from a client for threads, or something to await for it, from one for asyncio."""
+"""The reply of a blocking client, or something to await for it, of an asyncio client."""
 
 
 def run_sync(work: Work[Value]) -> Value:
-    """Run a coroutine that waits for nothing, or only by blocking this thread, and give what it returns."""
+    """Run a coroutine that never suspends and return its value."""
     try:
         work.send(None)
     except StopIteration as end:
         value: Value = end.value
         return value
     work.close()
-    raise AssertionError("it waits for an event loop, so it must be awaited there")
+    raise AssertionError("this waits for an event loop, so it must be awaited there")
 
 
 def iterate_sync(items: AsyncGenerator[Value, None]) -> Iterator[Value]:
-    """Walk an asynchronous generator that waits only by blocking this thread."""
+    """Yield the items of an asynchronous generator that never suspends but to yield."""
     try:
         while True:
             try:
@@ -51,7 +51,7 @@ async def _next(items: AsyncIterator[Value]) -> Value:
 
 
 async def reply(value: Replied[Value]) -> Value:
-    """Return what a client of either kind answered."""
+    """Return the reply of a client of either kind."""
     if isinstance(value, Awaitable):
         answer: Value = await value
         return answer
@@ -59,7 +59,7 @@ async def reply(value: Replied[Value]) -> Value:
 
 
 class SyncAsync(Generic[P, Value]):
-    """A coroutine function that a plain call runs at once; on an event loop, `await it.awaited(…)`."""
+    """A coroutine function that a plain call runs to its end; on an event loop, `await it.awaited(…)`."""
 
     __slots__ = ("awaited",)
 
@@ -67,11 +67,11 @@ class SyncAsync(Generic[P, Value]):
         self.awaited = awaited
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Value:
-        """Run it to its end in this thread."""
+        """Run the coroutine to its end in this thread."""
         return run_sync(self.awaited(*args, **kwargs))
 
 
-class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator is spelt like a function
+class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator has the name of a function
     """
     Make a method `SyncAsync`: `store.record(job)` in a thread, `await store.record.awaited(job)` on an event loop.
     """

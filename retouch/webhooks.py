@@ -1,7 +1,7 @@
 """
-Standard Webhooks 1.0: signing what we send, and `verify_webhook` for those who receive it.
+Standard Webhooks 1.0: `sign` for the webhooks that we send, and `verify_webhook` for their receivers.
 
-Source of the format: the Standard Webhooks specification; `tests/unit/client/test_webhooks.py` checks both directions
+The format is that of the Standard Webhooks specification; `tests/unit/client/test_webhooks.py` checks both functions
 against two independent libraries.
 """
 
@@ -23,11 +23,11 @@ _PREFIX = "whsec_"
 
 
 class WebhookNotVerified(RetouchError):
-    """The request is not one of ours, was changed on its way, or is too old: answer 400 and ignore it."""
+    """The request is not from us, was changed on its way, or is too old: answer 400 and ignore it."""
 
 
 def new_secret() -> str:
-    """Make a receiver's secret: `whsec_` and 32 random bytes in base64."""
+    """Make a secret for a receiver: `whsec_` and 32 random bytes in base64."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -39,10 +39,10 @@ def _signature(secret: str, identity: str, timestamp: int, body: bytes) -> str:
 
 def sign(body: bytes, identity: str, timestamp: int, keys: Sequence[str]) -> dict[str, str]:
     """
-    Give the three headers for one attempt to send `body`.
+    Return the three headers for one attempt to send `body`.
 
-    `identity` is the event's id, the same over all attempts; `timestamp` is this attempt's, in whole Unix seconds.
-    During a rotation `keys` holds the new secret and the old one, and both sign.
+    `identity` is the event's id, which is the same in all attempts; `timestamp` is that of this attempt, in whole Unix
+    seconds. During a rotation `keys` has the new secret and the old one, and both sign.
     """
     return {
         "webhook-id": identity,
@@ -55,11 +55,11 @@ def verify_webhook(
     body: bytes, headers: Mapping[str, str], secret: str, *, tolerance_s: float = TOLERANCE_S, now: float | None = None
 ) -> JsonObject:
     """
-    Check a webhook and give its event.
+    Check a webhook and return its event.
 
-    `body` is the raw request body, not parsed and written again; header names may be in any case. Raises
-    `WebhookNotVerified` when a header is missing, no signature fits, or the timestamp is further than `tolerance_s`
-    from now (a replayed request).
+    `body` is the raw request body, not one that was parsed and written again; header names may be in any case. Raises
+    `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
+    `tolerance_s` seconds from `now` (Unix seconds, by default the clock): such a request may be a recording.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     try:
@@ -71,8 +71,9 @@ def verify_webhook(
     if abs(age_s) > tolerance_s:
         raise WebhookNotVerified(f"the timestamp is {age_s:.0f} s old, at most {tolerance_s:.0f} s are accepted")
     expected = _signature(secret, identity, timestamp, body)
+    # Compared in constant time: how long a comparison takes must not show how much of a guess was right.
     if not any(hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures):
-        raise WebhookNotVerified("no signature fits the body and this secret")
+        raise WebhookNotVerified("no signature is valid for this body and secret")
     try:
         event: JsonObject = json.loads(body)
     except ValueError:

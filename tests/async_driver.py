@@ -1,4 +1,4 @@
-"""The asyncio client driven from plain tests, so that one set of tests holds for both clients."""
+"""Drives the asyncio client from plain tests, so that one set of tests covers both clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class Driven:
-    """An asyncio client, job or result with the surface of the plain one: what it would await is awaited on a loop."""
+    """An asyncio client, job or result with the surface of the plain one: its coroutines run on a loop of their own."""
 
     def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._target, self._loop = target, loop

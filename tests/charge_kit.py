@@ -1,4 +1,4 @@
-"""What tests of money share: jobs that are charged by hand, and the ledger's words for it."""
+"""Steps for tests of charges: jobs that are charged by hand, and how the ledger books them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def posted(kit: LaneKit, job: str) -> Claim:
 
 
 def called_again(kit: LaneKit) -> list[str]:
-    """Let every wait and lease run out, and give the jobs that are called for."""
+    """Let every wait and lease run out, and return the jobs that the messages then name."""
     kit.make_due("edits", "timetable")
     kit.make_due("edits", "slots")
     return [item for _, item in kit.rescue()]
 
 
 def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
-    """One whole attempt: a POST, its answer ("" for none), and what follows."""
+    """Make one whole attempt: a POST, its answer ("" for none), and the decision."""
     claim = posted(kit, job)
     if kind:
         kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
@@ -43,7 +43,7 @@ def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
 
 
 def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
-    """The ledger's one row without what is zero; {} where nothing is booked."""
+    """Return the ledger's one row without its zeros; {} where nothing is booked."""
     rows = ledger.usage(**narrowed)
     assert len(rows) <= 1
     kinds = ("useful", "repeated", "wasted", "unknown", "reserved")

@@ -6,7 +6,7 @@ from retouch.store.records import Claim, JobSpec
 
 
 def fresh_claim(spec: JobSpec, now_at: float) -> Claim:
-    """Give the first claim of a job that was enqueued at that instant and has an hour."""
+    """Return the first claim of a job that was enqueued at that instant and has an hour."""
     return Claim(
         job="ed_1",
         fence=1,

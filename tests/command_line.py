@@ -1,4 +1,6 @@
-"""The `retouch` command inside this process: as typed, with its real exit code, without the second of a start-up."""
+"""
+The `retouch` command inside this process: the same arguments and exit codes, without the second that a start takes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def typed(*arguments: object, given: str = "") -> Ended:
 
 
 def work_in(client: Any) -> list[str]:
-    """Name the keys that tell of work or of receivers: not those that a worker keeps about itself."""
+    """Return the keys that belong to work or receivers, without those that a worker keeps about itself."""
     ours = ("rt:edits:spec:", "rt:jobs:", "rt:idem:", "rt:edits:backlog:", "rt:receiver", "rt:tenants", "rt:feed")
     return [name for name in sorted(client.keys("*")) if name.startswith(ours)]
 
@@ -67,7 +69,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving_files(folder: Path) -> Iterator[str]:
-    """Stand in for the gateway's file route; gives what RETOUCH_PUBLIC_URL must be."""
+    """Serve blobs in place of the gateway; return the value for RETOUCH_PUBLIC_URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -1,5 +1,5 @@
 """
-What tests share: one real Valkey, the simulator, real workers, a receiver of webhooks; and the check for leaked keys.
+Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks; and the check for leaked keys.
 
 Every server listens on a free port of 127.0.0.1. One that cannot start fails the test: nothing is passed over.
 """
@@ -44,7 +44,7 @@ FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivere
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """The tests' own settings and Ctrl-C: what the shell that runs them has set is put away."""
+    """Remove the settings of the shell that runs the tests, and restore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a shell's background job inherit it ignored
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
@@ -66,7 +66,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
-    """A connection to an empty database; what the test leaves in it is looked at by `_no_key_leaks`."""
+    """A connection to an empty database; `_no_key_leaks` checks what the test leaves in it."""
     connection: Any = connect(Settings.load(redis_url=redis_url))
     connection.flushdb()
     yield connection
@@ -86,7 +86,7 @@ def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def leaked_keys(client: Any) -> list[str]:
-    """Name the keys without TTL that are neither permanent nor part of work that is still open."""
+    """Return the keys without TTL that are neither permanent nor part of work that is still open."""
     names: list[str] = sorted(client.scan_iter("rt:*", count=1_000))
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -130,7 +130,9 @@ class Received:
 
 @dataclass
 class Sink:
-    """A receiver of webhooks: records what comes and answers as told (`answers`: status and headers), else 204."""
+    """
+    A receiver of webhooks: records each request and answers with the next of `answers` (status and headers), else 204.
+    """
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
@@ -138,14 +140,14 @@ class Sink:
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, request: Received) -> tuple[int, Mapping[str, str]]:
-        """Record one request and give the answer to it."""
+        """Record one request and return the answer to it."""
         with self._arrived:
             self.received.append(request)
             self._arrived.notify_all()
             return self.answers.popleft() if self.answers else (204, {})
 
     def wait_for(self, count: int, within_s: float = 15.0) -> list[Received]:
-        """Wait for that many requests and give them."""
+        """Wait for that many requests and return them."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.received) >= count, within_s), "no webhook came in time"
             return list(self.received)
@@ -154,12 +156,12 @@ class Sink:
 @pytest.fixture
 def sink() -> Iterator[Sink]:
     """An HTTP server that receives webhooks."""
-    told = Sink()
+    receiver = Sink()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers = told.take(Received(self.path, dict(self.headers.items()), body))
+            status, headers = receiver.take(Received(self.path, dict(self.headers.items()), body))
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -172,8 +174,8 @@ def sink() -> Iterator[Sink]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        yield told
+        receiver.url = f"http://127.0.0.1:{server.server_port}"
+        yield receiver
         server.shutdown()
         thread.join()
 
@@ -186,7 +188,7 @@ def running_simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulator(running_simulator: Simulator) -> Simulator:
-    """The endpoint's simulator with empty books: latency 20 ms, a spam filter of 0.3 s, processing for 0.1 s."""
+    """The endpoint's simulator without any record: latency 20 ms, a spam filter of 0.3 s, processing for 0.1 s."""
     running_simulator.reset()
     return running_simulator
 
@@ -221,11 +223,11 @@ class RunningWorker:
 
     @property
     def log(self) -> str:
-        """What it wrote so far."""
+        """What the worker wrote so far."""
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End it at once, as a crash would; that it is gone already is fine."""
+        """End the worker at once, as a crash would; it may be gone already."""
         self.process.kill()
         self.process.wait()
 
@@ -260,7 +262,7 @@ def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> I
 def module_worker(
     worker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningWorker]:
-    """One worker for all tests of a module: starting one takes longer than most of what it is asked to do."""
+    """One worker for all tests of a module: its start takes longer than most of its work."""
     running = start_worker(worker_environment, tmp_path_factory.mktemp("worker") / "log")
     yield running
     running.kill()

@@ -1,5 +1,5 @@
 """
-How long an event loop is held up: every step of a loop timed, while a FastAPI application enqueues under load.
+Measures how long an event loop is blocked: every step is timed while a FastAPI application enqueues under load.
 
 `python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest step.
 """
@@ -34,7 +34,7 @@ class Steps:
     cpu_s: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Give how many there were and the longest, in milliseconds."""
+        """Return how many steps there were and the longest, in milliseconds."""
         longest = {"wall_ms": max(self.wall_s) * 1e3, "cpu_ms": max(self.cpu_s) * 1e3}
         return {"steps": len(self.wall_s), **{name: round(value, 2) for name, value in longest.items()}}
 
@@ -91,7 +91,7 @@ def shop(redis_url: str) -> FastAPI:
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[int]:
-    """Serve an application by asyncio's own loop in a thread; gives the port."""
+    """Serve an application on asyncio's own loop in a thread; return the port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, loop="asyncio", log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -105,7 +105,7 @@ def served(app: FastAPI) -> Iterator[int]:
 
 
 def under_load(port: int, path: str, calls: int) -> float:
-    """Make calls from a process of its own, eight at a time; gives calls per second."""
+    """Make calls from another process, eight at a time; return calls per second."""
     code = f"from tests.event_loop_probe import call; call({port}, {path!r}, {calls})"
     begun_at = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)

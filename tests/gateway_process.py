@@ -20,7 +20,7 @@ LINK_KEY = "00" * 32
 
 @dataclass
 class Api:
-    """One caller: an HTTP client with an API key; `json` bodies are given as values."""
+    """One caller: an HTTP client with an API key; `json` bodies are passed as values."""
 
     url: str
     secret: str
@@ -54,7 +54,7 @@ class Api:
 
 @contextmanager
 def running_gateway(environment: Mapping[str, str]) -> Iterator[tuple[str, Spoken]]:
-    """Run a gateway on a free port; gives its address and its process."""
+    """Run a gateway on a free port; yield its address and its process."""
     command = [sys.executable, "-m", "retouch_producer.gateway"]
     with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
@@ -63,7 +63,7 @@ def running_gateway(environment: Mapping[str, str]) -> Iterator[tuple[str, Spoke
 
 
 class Callers:
-    """Makes callers of one gateway, each with a key of its own; closed together, with open jobs cancelled."""
+    """Makes callers of one gateway, each with its own key; on close their open jobs are cancelled."""
 
     def __init__(self, url: str, client: Any) -> None:
         self.url, self._client, self._made = url, client, list[Api]()
@@ -86,16 +86,16 @@ class Callers:
 
 
 def path_of(link: str) -> str:
-    """A link without its host: RETOUCH_PUBLIC_URL of the tests is not where the gateway listens."""
+    """Return a link without its host: RETOUCH_PUBLIC_URL of the tests is not where the gateway listens."""
     return "/" + link.split("/", 3)[3]
 
 
 def problem(answer: httpx.Response, name: str, status: int) -> dict[str, Any]:
-    """The problem's members, after checking that it is one of this type and status."""
+    """Check that an answer is a problem of this type and status, and return its members."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = json.loads(answer.text)
-    assert told["type"] == f"/problems/{name}"
-    assert told["status"] == status
-    assert {"title", "detail", "retryable", "charged", "faults"} <= told.keys()
-    return told
+    members: dict[str, Any] = json.loads(answer.text)
+    assert members["type"] == f"/problems/{name}"
+    assert members["status"] == status
+    assert {"title", "detail", "retryable", "charged", "faults"} <= members.keys()
+    return members

@@ -1,4 +1,4 @@
-"""What tests of the lanes share: jobs put in by hand, time moved by hand, and what must hold at every moment."""
+"""Drives the stores in tests of the lanes: jobs and time are moved by hand, and invariants are checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 1)
 
 
 class LaneKit:
-    """The stores on one Redis, and the hands of time."""
+    """The stores on one Redis, and methods that move jobs and time."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -34,14 +34,14 @@ class LaneKit:
         self._made = count(1)
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
-        """Spell a job; `key` and `fingerprint` make it idempotent, `share_key` an exact duplicate."""
+        """Return a job; `key` and `fingerprint` make it idempotent, `share_key` an exact duplicate."""
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
         text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
         return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
 
     def enqueue(self, *jobs: NewJob) -> list[Message]:
-        """Put jobs in and give the messages."""
+        """Enqueue jobs and return the messages."""
         return self.jobs.enqueue(jobs)[1]
 
     def claim(self, job: str) -> Claim:
@@ -51,11 +51,11 @@ class LaneKit:
         return claim
 
     def dispatched(self, lane: str = "edits") -> list[str]:
-        """The items that hold a slot."""
+        """Return the items that hold a slot."""
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """Sweep now, whoever swept before, with the lane's rest behind a full queue over."""
+        """Sweep now, even if another worker just did, with the lane's pause after a full queue over."""
         self.client.hdel("rt:rescue", "next_at")
         self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
@@ -67,7 +67,7 @@ class LaneKit:
             self.client.zadd(name, {item: 1.0}, xx=True)
 
     def state(self, job: str) -> str:
-        """The state of a job."""
+        """Return the state of a job."""
         record = self.jobs.record(job)
         assert record is not None
         return record.state
@@ -90,7 +90,7 @@ class LaneKit:
 
 
 def assert_consistent(client: Any, jobs: list[str]) -> None:
-    """Check everything that must hold between any two moves."""
+    """Check the invariants that hold between any two moves."""
     for lane in LANES:
         _assert_lane(client, lane)
     _assert_targets(client)
@@ -130,13 +130,13 @@ def _assert_lane(client: Any, lane: str) -> None:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """The groups that stand in either line of a lane."""
+    """Return the groups in either line of a lane."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 
 
 def _assert_targets(client: Any) -> None:
-    """Check that no target has more under way than its window, and that none waits for a place that is free."""
+    """Check that no target has more in flight than its window, and that none waits while it has room."""
     waiting = Counter[str]()
     admitted = {
         name.removeprefix("rt:deliveries:admitted:"): client.zrange(name, 0, -1)
@@ -155,7 +155,7 @@ def _assert_targets(client: Any) -> None:
 
 
 def assert_no_idle_slot(client: Any, lane: str) -> None:
-    """Check that no slot is free while work waits that may have it, as it must be behind every sweep."""
+    """Check that no slot is free while work waits that may use it; it holds after every sweep."""
     limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 16}[lane])
     waiting = [group for group in _in_line(client, lane, "ready") if client.exists(f"rt:{lane}:backlog:{group}")]
     if int(client.hget(f"rt:{lane}:held", "~") or 0) >= max(1, limit // 2):

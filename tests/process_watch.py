@@ -1,4 +1,4 @@
-"""Watching real processes from a test: whether one lives, what it says, and waiting for a condition."""
+"""Watches real processes in tests: whether one lives, what it prints, and waiting for a condition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = {"NO_COLOR": "1", "COLUMNS": "200", "RETOUCH_GATEWAY_PORT": "0", "RETOUC
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
     except subprocess.CalledProcessError:
@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
-    """Whether the condition comes true in time; it is looked at often."""
+    """Whether the condition comes true in time; it is checked often."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         if condition():
@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
 
 
 def own_environment(**more: str) -> dict[str, str]:
-    """This environment without settings of Retouch, quiet, and with more."""
+    """Return this environment without Retouch's settings, with a quiet log, and with the given variables."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
     return plain | QUIET | more
 
@@ -57,7 +57,7 @@ def retouch(
 
 
 class Spoken:
-    """A process whose lines are kept, killed with all that it started at the end of a `with` block."""
+    """A process whose lines are kept; it is killed with all of its children at the end of the `with` block."""
 
     def __init__(
         self, command: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
@@ -83,13 +83,13 @@ class Spoken:
         return next((line for line in list(self.lines) if text in line), None)
 
     def wait_for(self, text: str, within_s: float = 60.0) -> str:
-        """The first line that contains a text; fails with all that was said if none comes."""
+        """Return the first line that contains a text; without one, fail with the whole output."""
         found = eventually(lambda: self._said(text) or self.process.poll() is not None, within_s) and self._said(text)
         assert found, f"never said {text!r}:\n" + "\n".join(self.lines)
         return str(found)
 
     def end(self, number: signal.Signals = signal.SIGTERM, within_s: float = 30.0) -> int:
-        """Send a signal, and give the exit code with everything read."""
+        """Send a signal; return the exit code and the whole output."""
         self.process.send_signal(number)
         code = self.process.wait(within_s)
         self._reader.join(within_s)
@@ -106,5 +106,5 @@ class Spoken:
 
 
 def run_retouch(*arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Spoken:
-    """Start one `retouch` command that stays."""
+    """Start one `retouch` command that keeps running."""
     return Spoken([sys.executable, "-m", "retouch_ops.cli", *arguments], folder=folder, environment=environment)

@@ -1,4 +1,4 @@
-"""What is behind a queue: the stores that a test looks into."""
+"""Access to the stores behind a queue, for tests that read them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What watches and runs Retouch: the local stack, the simulator, Flower, checks, and the `retouch` command itself."""
+"""Runs and watches Retouch: the local stack, the simulator, Flower, checks, and the `retouch` command itself."""

@@ -1,8 +1,8 @@
 """
-The `retouch` command: one door for producers and for those who run it.
+The `retouch` command, for producers and for operators.
 
-Commands import what they need inside, so that `retouch --help` is quick. Errors of our own are one clear line on
-stderr; exit code 0 is fine, 1 the job (or a check) failed, 2 wrong use.
+Each command imports what it needs when it runs, so that `retouch --help` is quick. An error of ours is one line on
+stderr. Exit code 0 is success, 1 means that the job (or a check) failed, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ retouch_ops.commands.register(app)
 
 
 def exit_code(error: RetouchError) -> int:
-    """2 when the request itself was wrong, so that trying again cannot help; 1 otherwise."""
+    """Return 2 if the request itself was wrong, so that repeating it cannot help; 1 otherwise."""
     wrong_use = isinstance(error, WRONG_USE) or getattr(error, "wrong_use", False)
     return 2 if wrong_use else 1
 
 
 def main() -> None:
-    """Run the command line, with our own errors as one line and without a traceback."""
+    """Run the command line; an error of ours becomes one line without a traceback."""
     try:
         app()
     except RetouchError as error:
         typer.echo(f"retouch: {error}", err=True)
         if isinstance(error, EditFailed):
-            typer.echo(f"What to do: docs/runbook.md#{error.code}. Its story: retouch job {error.job_id}", err=True)
+            typer.echo(f"What to do: docs/runbook.md#{error.code}. What happened: retouch job {error.job_id}", err=True)
         sys.exit(exit_code(error))
     except ModuleNotFoundError as error:
-        lacking = str(error.name).partition(".")[0]
-        typer.echo(f"retouch: this command needs {lacking}: install retouch-ops, which brings all packages", err=True)
+        missing = str(error.name).partition(".")[0]
+        typer.echo(f"retouch: this command needs {missing}: install retouch-ops, which brings all packages", err=True)
         sys.exit(1)
     except OSError as error:
-        # A full disk, a port in use, a file that may not be read: the machine's trouble, told as it tells it.
+        # A full disk, a port in use, a file that may not be read: the system's own text names the cause best.
         where = f": {error.filename}" if error.filename else ""
         typer.echo(f"retouch: {error.strerror or error}{where}", err=True)
         sys.exit(1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from retouch_ops.cli import app
 from retouch_ops.simulator.__main__ import simulator
+
+Command = TyperGroup | TyperCommand
+Param = TyperArgument | TyperOption
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 HEAD = """\
@@ -28,59 +31,68 @@ This page is written by `python -m retouch_ops.cli_docs` from the commands' own 
 
 
 def page() -> str:
-    """The whole page as Markdown."""
-    group: Any = get_command(app)
+    """Return the whole page as Markdown."""
+    group = _typed(get_command(app))
+    assert isinstance(group, TyperGroup)
     panels: dict[str, list[str]] = {}
     for name, command in group.commands.items():
-        shown = _alone(simulator) if name == "simulator" else command
-        panels.setdefault(str(command.rich_help_panel), []).extend(_section(f"retouch {name}", shown))
+        known = _typed(command)
+        shown = standalone_command(simulator) if name == "simulator" else known
+        panels.setdefault(str(known.rich_help_panel), []).extend(_section(f"retouch {name}", shown))
     parts = [part for panel, sections in panels.items() for part in (f"## {panel}", *sections)]
     return "\n".join([HEAD, "\n\n".join(parts), ""])
 
 
-def _alone(function: Any) -> Any:
-    """A command whose options are its own and are handed over as they are."""
+def standalone_command(function: Callable[..., None]) -> Command:
+    """Return a command of its own for a function that parses its arguments itself."""
     one = typer.Typer(add_completion=False)
     one.command()(function)
-    return get_command(one)
+    return _typed(get_command(one))
 
 
-def _section(name: str, command: Any, depth: int = 3) -> Iterator[str]:
-    """The parts of one command's section, and of those below it."""
+def _typed(command: object) -> Command:
+    """Narrow a command to typer's public classes, since typer's functions return a private base class."""
+    assert isinstance(command, TyperGroup | TyperCommand)
+    return command
+
+
+def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
+    """Yield the parts of one command's section, then those of its subcommands."""
     yield f"{'#' * depth} {name}\n{_plain(command.help)}"
-    if inner := getattr(command, "commands", None):
-        for word, one in inner.items():
-            yield from _section(f"{name} {word}", one, depth + 1)
+    if isinstance(command, TyperGroup):
+        for word, one in command.commands.items():
+            yield from _section(f"{name} {word}", _typed(one), depth + 1)
         return
-    arguments = [param for param in command.params if not param.opts[0].startswith("-")]
-    options = [param for param in command.params if param.opts[0].startswith("-") and param.name != "help"]
-    words = [_word(param) for param in arguments]
+    arguments = [param for param in command.params if isinstance(param, TyperArgument)]
+    options = [param for param in command.params if isinstance(param, TyperOption) and param.name != "help"]
+    words = [_argument(param) for param in arguments]
     yield f"```text\n{' '.join([name, *(['[OPTIONS]'] if options else []), *words])}\n```"
-    if rows := [f"| `{_spelt(param)}` | {_plain(param.help)} | {_default(param)} |" for param in arguments + options]:
+    params: list[Param] = [*arguments, *options]
+    if rows := [f"| `{_usage(param)}` | {_plain(param.help)} | {_default(param)} |" for param in params]:
         yield "\n".join(["| | meaning | default |", "|---|---|---|", *rows])
 
 
 def _plain(text: str | None) -> str:
-    """A help text on one line, with nothing in it that Markdown would take for its own."""
+    """Return a help text on one line, with the characters escaped that Markdown would interpret."""
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 
-def _word(param: Any) -> str:
+def _argument(param: TyperArgument) -> str:
     word = f"{_value(param)}…" if param.nargs == -1 else _value(param)
     return word if param.required else f"[{word}]"
 
 
-def _spelt(param: Any) -> str:
-    if not param.opts[0].startswith("-"):
+def _usage(param: Param) -> str:
+    if isinstance(param, TyperArgument):
         return _value(param)
     return param.opts[0] if param.is_flag else f"{param.opts[0]} {_value(param)}"
 
 
-def _value(param: Any) -> str:
-    return str(param.metavar or param.name.upper())
+def _value(param: Param) -> str:
+    return param.metavar or str(param.name).upper()
 
 
-def _default(param: Any) -> str:
+def _default(param: Param) -> str:
     if param.required:
         return "required"
     return f"`{param.default}`" if param.default not in (None, False, "", (), []) else ""

@@ -1,4 +1,4 @@
-"""The commands that run and watch Retouch, as the command line shows them; each hands over to a module of its own."""
+"""The commands that run and watch Retouch: their options and help. Each calls a module of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PANEL = "Run and watch"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Port = Annotated[
-    int | None, typer.Option("--port", min=1, max=65_535, help="Port of the gateway; else RETOUCH_GATEWAY_PORT.")
+    int | None, typer.Option("--port", min=1, max=65_535, help="Port of the gateway; by default RETOUCH_GATEWAY_PORT.")
 ]
 State = Annotated[Path, typer.Option("--state", help="Folder that keeps Redis data, images and ports.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Empty the state folder first.")]
@@ -21,31 +21,38 @@ Lanes = Annotated[str, typer.Option("--lanes", help="Lanes to work on, comma-sep
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=1000, help="Threads of each process.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=64, help="Worker processes.")]
 Name = Annotated[str | None, typer.Option("--name", help="Workers are called NAME-1, NAME-2…; unique on this host.")]
-Only = Annotated[list[str] | None, typer.Option("--only", help="Run this check alone; may be repeated.")]
-Measurements = Annotated[list[str] | None, typer.Argument(help="Which: enqueue, bulk, webhook, in-flight, cpu, depth…")]
-Size = Annotated[Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s each.")]
-Export = Annotated[bool, typer.Option("--export", help="Print the settings of the stack that runs here, for eval.")]
-Expect = Annotated[list[str] | None, typer.Option("--worker", help="A worker that must answer; may be repeated.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Run only this check; repeatable.")]
+Measurements = Annotated[
+    list[str] | None,
+    typer.Argument(help="Measurements to run: enqueue, bulk, gateway, webhook, in-flight, cpu, depth, idle, retries."),
+]
+Size = Annotated[
+    Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s for each measurement.")
+]
+Export = Annotated[
+    bool, typer.Option("--export", help="Print the settings of the stack that runs in this folder, as lines for eval.")
+]
+Expect = Annotated[list[str] | None, typer.Option("--worker", help="Name of a worker that must answer; repeatable.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `retouch` command."""
     for command in (up, demo, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
-    # Its options are its own: they are handed over as they are, --help too.
-    handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(rich_help_panel=PANEL, context_settings=handed_over, add_help_option=False)(simulator)
+    # The simulator parses its options itself, --help too, so they are passed on unchanged.
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(rich_help_panel=PANEL, context_settings=passed_on, add_help_option=False)(simulator)
 
 
 def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) -> None:
-    """Run the whole local stack until Ctrl-C; data stays in the state folder."""
+    """Run the whole local stack until Ctrl-C; its data stays in the state folder."""
     from retouch_ops.stack.command import run_until_stopped
 
     run_until_stopped(state, port=port, fresh=fresh)
 
 
 def demo() -> None:
-    """Edit one real photograph through the whole path, and stop; under a minute, nothing is paid."""
+    """Edit one photograph through the whole path, then stop; it takes less than a minute and costs nothing."""
     from retouch_ops.demo import run_demo
 
     run_demo()
@@ -75,16 +82,16 @@ def gateway(port: Port = None) -> None:
 
 
 def simulator(context: typer.Context) -> None:
-    """Run the simulator of the endpoint: for development, it charges nothing and really edits (--help for options)."""
+    """Run the simulator of the endpoint, which edits pictures and charges nothing; its --help lists the options."""
     from retouch_ops.simulator.__main__ import simulator as run_simulator
 
-    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    alone.command()(run_simulator)
-    alone(context.args, prog_name="retouch simulator")
+    standalone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    standalone.command()(run_simulator)
+    standalone(context.args, prog_name="retouch simulator")
 
 
 def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None:
-    """Check Redis, store, endpoint, workers and settings; each finding says what, why, and what to do."""
+    """Check Redis, store, endpoint, workers and settings; each finding says what is wrong and what to do."""
     from retouch_ops.doctor.command import examine
 
     if not examine(as_json=json, only=only or (), expected_workers=worker or ()):
@@ -92,7 +99,7 @@ def doctor(json: Json = False, only: Only = None, worker: Expect = None) -> None
 
 
 def settings(json: Json = False, export: Export = False) -> None:
-    """Show every setting with unit, default, value and origin; secrets are masked."""
+    """Show every setting with its unit, default, value and origin; secrets are masked."""
     from retouch_ops import settings_table
 
     if export:
@@ -102,7 +109,7 @@ def settings(json: Json = False, export: Export = False) -> None:
 
 
 def bench(names: Measurements = None, scale: Size = "full", json: Json = False) -> None:
-    """Measure what Retouch costs, beside no queue and beside plain Celery."""
+    """Measure what Retouch costs, compared with no queue and with plain Celery."""
     from retouch_ops.bench.command import run
 
     if not run(names or (), scale, as_json=json):

@@ -1,8 +1,9 @@
 """
-`retouch demo`: one real photograph through the whole path, as a backend would do it, and everything stopped again.
+`retouch demo`: edits one photograph through the whole path, as a backend would, and stops everything again.
 
-Embedded Redis, simulator, workers, gateway and Flower are real processes; the webhook is received by a server here and
-checked by an independent library. Nothing is paid: settings of the environment are put aside, so the key is too.
+Embedded Redis, simulator, workers, gateway and Flower are real processes. A server in this process receives the
+webhook, and an independent library verifies it. Nothing is paid: all settings of the environment are removed, the key
+with them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TextIO
 from urllib.parse import urlencode
 
 from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
@@ -37,12 +38,12 @@ STEP_S = 20.0
 
 
 class DemoFailed(RetouchError):
-    """A step did not come out as it should; everything is stopped."""
+    """A step failed; everything is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One request that the receiver got, as it came."""
+    """One request as the receiver got it."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -50,11 +51,12 @@ class Webhook:
 
 def run_demo() -> None:
     """
-    Run the demo in the working folder: state in `var/demo`, pictures and the log in `out/demo`.
+    Run the demo in the working folder: its state is in `var/demo`, pictures and the log are in `out/demo`.
 
-    Raises `DemoFailed`, or what a step raised; the log of the stack says more.
+    Raises `DemoFailed`, or the error of a step; the log of the stack has the details.
     """
     begun_at = time.monotonic()
+    # With a key in the environment the demo would make a paid call.
     for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
         del os.environ[name]
     OUT.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def run_demo() -> None:
     with log_path.open("w") as log, _time_limit(log_path):
         _step("start Redis, simulator, workers, gateway and Flower")
         stack = Stack(STATE, fresh=True, report=_writer(log), write=_writer(log))
-        with stack, _receiving() as (url, received):
+        with stack, _webhook_receiver() as (url, received):
             for name, address in stack.urls().items():
                 _say(f"{name.removesuffix('_url'):<10}{address}")
             _edit(stack, url, received)
@@ -86,10 +88,9 @@ def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
 
 
 def _settings(stack: Stack) -> Settings:
-    """The settings that a producer beside this stack would have."""
-    shared: Any = stack.description()["environment"]
-    own = {name.removeprefix("RETOUCH_").lower(): value for name, value in shared.items()}
-    return Settings.load(**own)
+    """Return the settings that a producer of this stack has."""
+    overrides = {name.removeprefix("RETOUCH_").lower(): value for name, value in stack.shared_environment().items()}
+    return Settings.load(**overrides)
 
 
 def _enqueue(edits: EditQueue, settings: Settings, url: str) -> Job:
@@ -118,8 +119,8 @@ def _save(result: EditResult) -> tuple[Path, Path]:
     before, after = OUT / "before.jpg", OUT / "after.png"
     before.write_bytes(PHOTO.read_bytes())
     result.save(after)
-    if _fetched(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
-        raise DemoFailed("the image on disk is not the edited one that the gateway serves")
+    if _fetch(result.url) != after.read_bytes() or after.read_bytes() == before.read_bytes():
+        raise DemoFailed("the image on disk differs from the one that the gateway serves, or is the unedited one")
     width, height = result.size
     _say(f"{after}: {width} x {height} {result.format}, {result.bytes:,} bytes, sha256 {result.sha256[:16]}…")
     return before, after
@@ -139,24 +140,24 @@ def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> Non
     try:
         from standardwebhooks.webhooks import Webhook as Independent
     except ModuleNotFoundError:
-        _say("standardwebhooks is not installed (pip install 'retouch-ops[demo]'): no second opinion")
+        _say("standardwebhooks is not installed (pip install 'retouch-ops[demo]'): it is verified once only")
         return
     Independent(receiver.secret).verify(webhook.body, dict(webhook.headers))
     _say("verified by standardwebhooks, an independent library")
 
 
 def _find_in_flower(flower: str, job: Job) -> str:
-    """Look the job's task up in Flower's list and open its page; gives the page's address."""
+    """Find the job's task in Flower's list and read its page; return the address of the page."""
     _step("find the task in Flower")
     order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
-    asked = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
+    query = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
     until = time.monotonic() + STEP_S
     while time.monotonic() < until:
-        found = json.loads(_fetched(f"{flower}/tasks/datatable?{asked}"))["data"]
+        found = json.loads(_fetch(f"{flower}/tasks/datatable?{query}"))["data"]
         done = [task for task in found if task["name"] == "retouch.edit" and task["state"] == "SUCCESS"]
         if done:
             page = f"{flower}/task/{done[0]['uuid']}"
-            if job.id not in _fetched(page).decode():
+            if job.id not in _fetch(page).decode():
                 raise DemoFailed(f"{page} does not show {job.id}")
             _say(f"{done[0]['name']}{done[0]['args']} {done[0]['state']} in {done[0]['runtime']:.2f} s")
             return page
@@ -164,7 +165,7 @@ def _find_in_flower(flower: str, job: Job) -> str:
     raise DemoFailed(f"Flower did not list the task of {job.id} within {STEP_S:g} s")
 
 
-def _fetched(url: str) -> bytes:
+def _fetch(url: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=STEP_S) as answer:
@@ -174,11 +175,11 @@ def _fetched(url: str) -> bytes:
 
 
 @contextmanager
-def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Receive webhooks on a free port of this machine; gives the address and what comes."""
+def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
+    """Receive webhooks on a free port of this machine; yield the address and the queue of requests."""
     received: queue.Queue[Webhook] = queue.Queue()
 
-    class Receiving(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             received.put(Webhook(dict(self.headers.items()), body))
@@ -186,9 +187,9 @@ def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing: the demo says what came."""
+            """Print nothing: the demo reports what it received."""
 
-    with HTTPServer(("127.0.0.1", 0), Receiving) as server:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -200,7 +201,7 @@ def _receiving() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
 
 @contextmanager
 def _time_limit(log_path: Path) -> Iterator[None]:
-    """End the demo with an error when it hangs, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
+    """Raise an error if the demo takes too long, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
         raise DemoFailed(f"not done after {LONGEST_S:g} s; {log_path} says what happened")
@@ -215,7 +216,7 @@ def _time_limit(log_path: Path) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before[1])
 
 
-def _writer(log: Any) -> Callable[[str], None]:
+def _writer(log: TextIO) -> Callable[[str], None]:
     def write(line: str) -> None:
         log.write(line + "\n")
         log.flush()

@@ -1,4 +1,4 @@
-"""`retouch flower`: Flower against our broker, bound inside, with bounded memory and without an open API."""
+"""`retouch flower`: Flower on our broker, on a local address, with bounded memory and without an open API."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from retouch.errors import RetouchError
 from retouch.settings import Settings
 
 OPEN_API = "FLOWER_UNAUTHENTICATED_API"
-"""With this variable Flower lets anyone send tasks to workers; it is never passed on."""
+"""With this variable Flower lets anyone send tasks to workers, so it is always removed."""
 
 
 class FlowerPortTaken(RetouchError):
-    """Something listens there already; Flower was not started."""
+    """The port of Flower is in use; Flower was not started."""
 
     wrong_use = True
 
 
 def flower_arguments(settings: Settings) -> list[str]:
     """
-    Flower's options; the password is among them, so they are handed over inside the process, not on a command line.
+    Return Flower's options. They hold the password, so they are passed inside the process, never on a command line.
 
-    A task takes 8.3 kB of its memory, hence 10,000 of them; a killed worker would count as online for ever without
-    the purge.
+    Each task takes 8.3 kB of memory, so 10,000 are kept. Without the purge a killed worker would be shown online for
+    ever.
     """
     auth = settings.flower_basic_auth.get_secret_value()
     return [
@@ -39,6 +39,7 @@ def flower_arguments(settings: Settings) -> list[str]:
 def run_flower() -> None:
     """Serve Flower until SIGTERM or SIGINT; raises `FlowerPortTaken`."""
     settings = Settings.load()
+    # Flower ignores the case of this name.
     for name in [name for name in os.environ if name.upper() == OPEN_API]:
         del os.environ[name]
 
@@ -51,5 +52,5 @@ def run_flower() -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        where = f"{settings.flower_port} is in use on {settings.flower_address}"
-        raise FlowerPortTaken(f"RETOUCH_FLOWER_PORT: {where}; name another") from error
+        where = f"{settings.flower_port} is in use on {settings.flower_address}, so Flower was not started"
+        raise FlowerPortTaken(f"RETOUCH_FLOWER_PORT: {where}; set another port") from error

@@ -1,8 +1,9 @@
 """
-Run a command that must not outlive the process that started it: `python parent_death.py PARENT_PID SIGNAL COMMAND…`.
+Runs a command that must not outlive the process that started it: `python parent_death.py PARENT_PID SIGNAL COMMAND…`.
 
-It is run by its path and imports the standard library alone, so that it costs some 20 ms. On Linux it asks the kernel
-for SIGNAL at the parent's death and becomes the command; elsewhere it stays, watches the parent and passes signals on.
+It is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel to
+send SIGNAL when the parent dies, then replaces itself by the command. On other systems it stays, watches the parent and
+forwards signals.
 """
 
 from __future__ import annotations
@@ -19,32 +20,38 @@ PR_SET_PDEATHSIG = 1
 LOOK_EVERY_S, LAST_GRACE_S = 0.2, 5.0
 
 
-def become(parent: int, farewell: int, command: Sequence[str]) -> None:
-    """
-    Turn into the command, with a signal from the kernel once the parent's starting *thread* is gone (Linux).
+def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
+    """Return the command line that runs `command` and sends it `death_signal` if the calling process dies."""
+    # -I -S: it imports the standard library alone, so looking for other packages would only cost time.
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(death_signal)), *command]
 
-    The request survives exec. A parent that died before it was made is seen by comparing pids.
+
+def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, farewell, 0, 0, 0)
+    Replace this process by the command; the kernel signals it when the *thread* that started it ends (Linux).
+
+    The request to the kernel survives exec. If the parent died before the request, its pid is no longer our parent's.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit(f"the parent {parent} is gone, {command[0]} is not started")
+        sys.exit(f"the parent process {parent} is gone, so {command[0]} is not started")
     os.execvp(command[0], list(command))  # noqa: S606 - a list of arguments, no shell
 
 
-def watch(parent: int, farewell: int, command: Sequence[str]) -> int:
-    """Run the command beside this process until it ends or the parent is gone; returns its exit code."""
+def watch(parent: int, death_signal: int, command: Sequence[str]) -> int:
+    """Run the command as a child until it ends or the parent is gone; return its exit code."""
     child = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: child.send_signal(received))
     while child.poll() is None:
         if os.getppid() != parent:
-            return _end(child, farewell)
+            return _end(child, death_signal)
         time.sleep(LOOK_EVERY_S)
     return child.returncode
 
 
-def _end(child: subprocess.Popen[bytes], farewell: int) -> int:
-    child.send_signal(farewell)
+def _end(child: subprocess.Popen[bytes], death_signal: int) -> int:
+    child.send_signal(death_signal)
     try:
         return child.wait(LAST_GRACE_S)
     except subprocess.TimeoutExpired:
@@ -53,11 +60,11 @@ def _end(child: subprocess.Popen[bytes], farewell: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Choose the way that this system offers."""
-    parent, farewell, command = int(arguments[0]), int(arguments[1]), arguments[2:]
+    """Run the command in the way that this system offers; return its exit code."""
+    parent, death_signal, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if sys.platform == "linux":
-        become(parent, farewell, command)
-    return watch(parent, farewell, command)
+        replace_process(parent, death_signal, command)
+    return watch(parent, death_signal, command)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
-Child processes under one roof: started in order, restarted when they die, stopped once, never orphaned.
+Groups of child processes: started in order, restarted when they die, stopped together, never orphaned.
 
-A `Program` says what to run, a `Group` runs several. Start children from a thread that lives as long as they shall:
-on Linux the kernel ties them to the starting thread (`retouch_ops.parent_death`).
+A `Program` says what to run, a `Group` runs several. Start children from a thread that lives at least as long as they
+should: on Linux they are signalled when the thread that started them ends (`retouch_ops.parent_death`).
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -30,16 +28,16 @@ Report = Callable[[str], None]
 
 
 class NotReady(RetouchError):
-    """A child process was not ready in time; all that were started are stopped again."""
+    """A child process was not ready in time; all children are stopped again."""
 
 
 @dataclass(frozen=True)
 class Program:
     """
-    What one child process is: its command, its whole environment (None: ours) and how it is known to be ready.
+    One child process: its command, its whole environment (None: ours), and the check that says that it is ready.
 
-    `grace_s` is how long it may take to stop after SIGTERM before SIGKILL; `farewell` is the signal that it gets if we
-    are killed.
+    `grace_s` is the time between SIGTERM and SIGKILL when it is stopped. `death_signal` is what it gets if this process
+    dies. If it `reloads`, each SIGHUP that this process gets is passed on to it.
     """
 
     name: str
@@ -47,12 +45,13 @@ class Program:
     environment: Mapping[str, str] | None = None
     ready: Callable[[], bool] | None = None
     grace_s: float = 10.0
-    farewell: signal.Signals = signal.SIGKILL
+    death_signal: signal.Signals = signal.SIGKILL
+    reloads: bool = False
 
 
 @dataclass
 class Child:
-    """One program with its present process; `starts_at` is when it is due to run again after a death."""
+    """One program and its present process; `starts_at` is when it is started again after a death."""
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
@@ -63,7 +62,7 @@ class Child:
 
 
 def pause_s(fast_deaths: int) -> float:
-    """The wait before a restart: none after a long life, then 0.5 s doubling to 30 s for one that dies young."""
+    """Return the seconds before a restart: 0 after a long life, else 0.5 s, doubled for each fast death up to 30 s."""
     return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** min(fast_deaths, 16)) if fast_deaths else 0.0
 
 
@@ -71,8 +70,8 @@ class Group:
     """
     Several children with one log and one shutdown.
 
-    With `write`, each line that a child prints goes there as `name | line`; without it they inherit our own output
-    (a collector that reads JSON lines must not meet prefixes). `report` gets our own lines.
+    With `write`, each line that a child prints is passed to it as `name | line`. Without it the children inherit our
+    output, so that a collector of JSON lines meets no prefixes. `report` gets the lines of the group itself.
     """
 
     def __init__(self, report: Report, write: Report | None = None) -> None:
@@ -87,18 +86,18 @@ class Group:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process of each program that runs now."""
+        """The process id of each program that runs now."""
         return {child.program.name: child.process.pid for child in self.children if child.process}
 
     def start(self, *programs: Program) -> None:
-        """Start a wave of programs, without waiting; waves are stopped in reverse."""
+        """Start a wave of programs without waiting for them; waves are stopped in reverse order."""
         wave = [Child(program) for program in programs]
         self.waves.append(wave)
         for child in wave:
             self._spawn(child)
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until every program says that it is ready; else raises `NotReady`, with nothing left running."""
+        """Wait until every program is ready; after `timeout_s`, stop all and raise `NotReady`."""
         until = time.monotonic() + timeout_s
         waiting = [child for child in self.children if child.program.ready]
         while waiting and not self.signals:
@@ -106,113 +105,108 @@ class Group:
             if waiting and time.monotonic() > until:
                 names = ", ".join(child.program.name for child in waiting)
                 self.stop()
-                raise NotReady(f"{names}: not ready after {timeout_s:g} s; all is stopped, its own lines say why")
+                why = "everything is stopped; their own log lines say why"
+                raise NotReady(f"{names}: not ready after {timeout_s:g} s, {why}")
             self.check_children()
             time.sleep(LOOK_EVERY_S / 2 if waiting else 0)
 
     def check_children(self) -> None:
-        """Notice deaths, and start again what is due."""
+        """Find children that have died, and start again those that are due."""
         now = time.monotonic()
         for child in self.children:
             if child.process and child.process.poll() is not None:
-                self._mourn(child, now)
+                self._schedule_restart(child, now)
             if child.process is None and child.starts_at <= now:
                 self._spawn(child)
 
     def supervise(self) -> None:
-        """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills what still stops."""
-        with self.listening():
+        """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills those that still run."""
+        with self.counting_signals():
             while not self.signals:
                 self.check_children()
                 time.sleep(LOOK_EVERY_S)
             self.report("stopping; a second signal kills at once")
             self.stop()
 
-    def listening(self) -> _Listening:
-        """Count SIGTERM and SIGINT in `signals` instead of dying of them, for the length of a `with` block."""
-        return _Listening(self)
+    def counting_signals(self) -> _SignalCounter:
+        """Count SIGTERM and SIGINT and pass SIGHUP on, in a `with` block, instead of ending the process."""
+        return _SignalCounter(self)
 
     def stop(self) -> None:
-        """Stop the waves in reverse: SIGTERM, the grace of each program, then SIGKILL."""
-        already = self.signals
+        """Stop the waves in reverse order: SIGTERM, the grace of each program, then SIGKILL."""
+        earlier_signals = self.signals
         for wave in reversed(self.waves):
-            self._stop_wave([child for child in wave if child.process], already)
+            self._stop_wave([child for child in wave if child.process], earlier_signals)
         self.waves.clear()
 
-    def _stop_wave(self, wave: Sequence[Child], already: int) -> None:
+    def _stop_wave(self, wave: Sequence[Child], earlier_signals: int) -> None:
         begun_at = time.monotonic()
         for child in wave:
             _send(child, signal.SIGTERM)
         while left := [child for child in wave if child.process and child.process.poll() is None]:
-            spent = time.monotonic() - begun_at
+            spent_s = time.monotonic() - begun_at
             for child in left:
-                if spent > child.program.grace_s or self.signals > max(already, 1):
-                    self.report(f"{child.program.name} did not stop within {spent:.1f} s and is killed")
-                    _send(child, signal.SIGKILL)
-                    child.process.wait()  # type: ignore[union-attr]
+                # The first signal may have begun this shutdown; one more means that it takes too long.
+                if spent_s > child.program.grace_s or self.signals > max(earlier_signals, 1):
+                    self.report(f"{child.program.name} did not stop within {spent_s:.1f} s and is killed")
+                    _kill(child)
             time.sleep(LOOK_EVERY_S / 5)
         for child in wave:
-            self._forget(child)
+            self._clean_up(child)
 
     def _spawn(self, child: Child) -> None:
         program = child.program
-        tied = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(Path(parent_death.__file__)),
-            str(os.getpid()),
-            str(int(program.farewell)),
-        ]
-        piped = subprocess.PIPE if self.write else None
+        stdout = subprocess.PIPE if self.write else None
         child.process = subprocess.Popen(
-            [*tied, *program.command],
+            parent_death.tied_to_this_process(program.command, program.death_signal),
             env=None if program.environment is None else dict(program.environment),
             stdin=subprocess.DEVNULL,
-            stdout=piped,
+            stdout=stdout,
             stderr=subprocess.STDOUT if self.write else None,
             start_new_session=True,  # Ctrl-C in a terminal reaches us alone: one shutdown, in our order
         )
         child.started_at = time.monotonic()
         if child.process.stdout:
-            reader = threading.Thread(target=self._copy, args=(program.name, child.process.stdout), daemon=True)
+            reader = threading.Thread(target=self._copy_lines, args=(program.name, child.process.stdout), daemon=True)
             reader.start()
             child.readers.append(reader)
 
-    def _copy(self, name: str, stream: IO[bytes]) -> None:
+    def _copy_lines(self, name: str, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
                 if self.write:
                     self.write(f"{name} | {line.decode(errors='replace').rstrip()}")
 
-    def _mourn(self, child: Child, now: float) -> None:
-        lived = now - child.started_at
-        child.fast_deaths = child.fast_deaths + 1 if lived < FAST_DEATH_S else 0
-        wait = pause_s(child.fast_deaths)
-        child.starts_at = now + wait
+    def _schedule_restart(self, child: Child, now: float) -> None:
+        lived_s = now - child.started_at
+        child.fast_deaths = child.fast_deaths + 1 if lived_s < FAST_DEATH_S else 0
+        wait_s = pause_s(child.fast_deaths)
+        child.starts_at = now + wait_s
         code = child.process.returncode if child.process else 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        when = f"in {wait:g} s" if wait else "at once"
-        self.report(f"{child.program.name} died ({how}) after {lived:.1f} s; it is started again {when}")
-        self._forget(child)
+        when = f"in {wait_s:g} s" if wait_s else "at once"
+        self.report(f"{child.program.name} died ({how}) after {lived_s:.1f} s; it is started again {when}")
+        self._clean_up(child)
 
-    def _forget(self, child: Child) -> None:
+    def _clean_up(self, child: Child) -> None:
         for reader in child.readers:
             reader.join(1.0)
         child.readers.clear()
         child.process = None
 
 
-class _Listening:
-    """Signal handlers that only count, put back as they were at the end."""
+class _SignalCounter:
+    """Installs signal handlers that count, or pass SIGHUP on, and restores the former ones at the end."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        self.ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # by nohup
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self.before = [(number, signal.getsignal(number)) for number in numbers]
 
     def __enter__(self) -> None:
         for number, _ in self.before:
-            signal.signal(number, self._count)
+            signal.signal(number, self._hang_up if number == signal.SIGHUP else self._count)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before:
@@ -220,6 +214,29 @@ class _Listening:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.group.signals += 1
+
+    def _hang_up(self, number: int, _frame: FrameType | None) -> None:
+        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody can stop it later
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for child in self.group.children:
+            if child.program.reloads:
+                _send(child, signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _kill(child: Child) -> None:
+    if child.process:
+        child.process.kill()
+        child.process.wait()
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -23,10 +23,10 @@ def _retouch_simulator_process() -> Iterator[Simulator]:
 @pytest.fixture
 def retouch_simulator(_retouch_simulator_process: Simulator) -> Simulator:
     """
-    Return a simulator of the endpoint with empty books, in a process of its own that ends with the session.
+    Return a simulator of the endpoint with empty books. It is a process of its own, which ends with the session.
 
-    `pix2pix_url` and `fetch_url` are its addresses, `faults(…)` lets it fail, `books()` says what was charged. It
-    answers after 20 ms; `settings(latency_s=4.6)` and more change that until the test ends.
+    `pix2pix_url` and `fetch_url` are its addresses, `faults(…)` makes it fail, `books()` returns what was charged. It
+    answers after 20 ms; `settings(latency_s=4.6)` changes that, or any other setting, until the test ends.
     """
     _retouch_simulator_process.reset()
     return _retouch_simulator_process

@@ -23,7 +23,7 @@ This page is written by `python -m retouch_ops.settings_docs` from `retouch/sett
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     lines = [
         f"| `{variable(name)}` | {_code(default_text(field))} | {unit(name)} | {field.description} |\n"
         for name, field in Settings.model_fields.items()

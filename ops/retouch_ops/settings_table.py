@@ -1,4 +1,4 @@
-"""`retouch settings`: the one table of all settings, drawn from the model, secrets masked."""
+"""`retouch settings`: the table of all settings, made from the model, with secrets masked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -22,14 +21,14 @@ _USERINFO = re.compile(r"(?<=://)[^/@]*@")
 
 
 class NoStackHere(RetouchError):
-    """No `retouch up` runs in this folder, or its settings were not taken because RETOUCH_REDIS_URL is set."""
+    """No `retouch up` runs in this folder, or its settings are not in use because RETOUCH_REDIS_URL is set."""
 
     wrong_use = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting as people read it: all texts, the value masked where it is or holds a secret."""
+    """One setting as text; the value is masked if it is a secret or contains one."""
 
     name: str
     unit: str
@@ -40,12 +39,12 @@ class Row:
 
 
 def variable(field_name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + field_name.upper()
 
 
 def unit(name: str) -> str:
-    """The unit that a setting's name promises: `_s` is seconds."""
+    """Return the unit of a setting, which its name ends with: `_s` is seconds."""
     if name in UNITS:
         return UNITS[name]
     endings = {"_s": "seconds", "_url": "URL", "_port": "port", "_attempts": "attempts", "_charges": "charges"}
@@ -53,7 +52,7 @@ def unit(name: str) -> str:
 
 
 def text(value: object) -> str:
-    """A value as people write it into the environment; a secret says only whether it is there."""
+    """Return a value as it is written in the environment; a secret as asterisks, or empty if it is not set."""
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
     if isinstance(value, tuple):
@@ -64,12 +63,12 @@ def text(value: object) -> str:
 
 
 def default_text(field: FieldInfo) -> str:
-    """A setting's default; empty where there is none."""
+    """Return a setting's default, or an empty text if it has none."""
     return text(field.default)
 
 
 def rows(settings: Settings) -> list[Row]:
-    """All settings in the model's order."""
+    """Return all settings in the order of the model."""
     return [
         Row(
             variable(name), unit(name), default_text(field), text(getattr(settings, name)), _origin(name), _about(field)
@@ -90,7 +89,7 @@ def _about(field: FieldInfo) -> str:
 
 
 def show(*, as_json: bool) -> None:
-    """Print the table, or for programs a list of objects with the same members as `Row`."""
+    """Print the table, or as JSON a list of objects with the members of `Row`."""
     table = rows(Settings.load())
     if as_json:
         print(json.dumps([asdict(row) for row in table], indent=2))
@@ -99,9 +98,9 @@ def show(*, as_json: bool) -> None:
 
 
 def export() -> None:
-    """Print what the stack that runs in this folder set, as lines for `eval`; none of it is a secret."""
+    """Print the settings of the stack that runs in this folder, as lines for `eval`; none of them is a secret."""
     if not adopted_names():
-        raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and comes first")
+        raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and used instead")
     for name in sorted(adopted_names()):
         print(f"export {name}={shlex.quote(os.environ[name])}")
 
@@ -110,7 +109,7 @@ def _print_table(table: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    drawn: Any = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("setting", "value", "unit", "default", "from"):
         drawn.add_column(heading, overflow="fold", no_wrap=heading == "setting")
     for row in table:

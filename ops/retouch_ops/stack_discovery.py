@@ -1,8 +1,8 @@
 """
-Where a running `retouch up` says what it runs, so that other commands in the same folder find it.
+Finds the stack that `retouch up` runs in this folder, so that other commands use it.
 
-The lock file is held by the stack for its whole life: a record whose lock is free is of a stack that is gone. Only
-the standard library is imported, since every command looks here first.
+The stack holds the lock file as long as it runs, so a record whose lock is free belongs to a stack that has ended. This
+module imports only the standard library, since every command loads it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _adopted: set[str] = set()
 
 
 def hold_lock(state: Path) -> IO[str] | None:
-    """Take the state folder for this process until the file is closed or the process ends; None if it is taken."""
+    """Lock the state folder until the returned file is closed or the process ends; None if another process has it."""
     lock = (state / LOCK).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +31,7 @@ def hold_lock(state: Path) -> IO[str] | None:
 
 
 def read_running(state: Path) -> dict[str, Any] | None:
-    """The record of the stack that runs on this state folder now, or None."""
+    """Return the record of the stack that now runs on this state folder, or None."""
     try:
         record = json.loads((state / RECORD).read_text())
     except (OSError, ValueError):
@@ -46,9 +46,9 @@ def read_running(state: Path) -> dict[str, Any] | None:
 
 def adopt_running_stack(state: Path = DEFAULT_STATE) -> None:
     """
-    Point this process at the stack that runs in this folder, unless RETOUCH_REDIS_URL says where to go.
+    Put the settings of the stack that runs in this folder into the environment, unless RETOUCH_REDIS_URL is set.
 
-    Settings that the environment already has are left alone.
+    Variables that are already set are not changed.
     """
     if "RETOUCH_REDIS_URL" in os.environ:
         return
@@ -60,5 +60,5 @@ def adopt_running_stack(state: Path = DEFAULT_STATE) -> None:
 
 
 def adopted_names() -> frozenset[str]:
-    """The environment variables that came from the running stack, for `retouch settings`."""
+    """Return the names of the environment variables that came from the running stack."""
     return frozenset(_adopted)

@@ -1,4 +1,4 @@
-"""`retouch worker`: Celery worker processes under a parent that replaces dead ones and stops all in bounded time."""
+"""`retouch worker`: Celery worker processes, and a parent that restarts dead ones and stops all in bounded time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from functools import partial
 from retouch.errors import RetouchError
 from retouch.settings import Settings
 from retouch_ops.processes import Group, Program
+from retouch_worker.edits.credentials import Credentials
 
 LANES = ("edits", "deliveries")
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""For glibc, which else keeps freed memory apart for groups of threads; hundreds of them never hand it on."""
+"""Limits glibc to two memory arenas. With more, memory that some threads free is of no use to the other hundreds."""
 
 GRACE_BEYOND_CALL_S = 10.0
-"""A call in flight may last `pix2pix_timeout_s`; this is for storing its result and leaving."""
+"""A call in flight may last `pix2pix_timeout_s`; this much more is for storing its result and exiting."""
 
 
 class WrongLanes(RetouchError):
-    """`--lanes` named something that is no lane."""
+    """`--lanes` holds a name that is no lane."""
 
     wrong_use = True
 
 
 def parse_lanes(text: str) -> tuple[str, ...]:
-    """The lanes of a comma-separated list, in our order; raises `WrongLanes` for anything else."""
-    asked = {part.strip() for part in text.split(",") if part.strip()}
-    if not asked or asked - set(LANES):
+    """Return the lanes of a comma-separated list, in the order of `LANES`; raise `WrongLanes` for any other name."""
+    named = {part.strip() for part in text.split(",") if part.strip()}
+    if not named or named - set(LANES):
         raise WrongLanes(f"--lanes: expected some of {', '.join(LANES)}, comma-separated, got {text!r}")
-    return tuple(lane for lane in LANES if lane in asked)
+    return tuple(lane for lane in LANES if lane in named)
 
 
 def worker_programs(
@@ -44,7 +45,7 @@ def worker_programs(
     processes: int,
     environment: Mapping[str, str] | None = None,
 ) -> list[Program]:
-    """One program for each process, named NAME-1, NAME-2…"""
+    """Return one program per process, named NAME-1, NAME-2…"""
     worker = (sys.executable, "-P", "-m", "retouch_ops.worker_process")
     return [
         Program(
@@ -52,6 +53,7 @@ def worker_programs(
             [*worker, f"{name}-{number}", ",".join(lanes), str(concurrency)],
             environment={**MEMORY, **(os.environ if environment is None else environment)},
             grace_s=settings.pix2pix_timeout_s + GRACE_BEYOND_CALL_S,
+            reloads=True,
         )
         for number in range(1, processes + 1)
     ]
@@ -59,16 +61,21 @@ def worker_programs(
 
 def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | None) -> None:
     """
-    Keep the processes running until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s.
+    Keep the processes running until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s. SIGHUP goes on
+    to them: they read accounts and keys anew.
 
-    Failure policy: a worker that is killed, here or by the end of the grace, loses nothing; its leases expire and
-    another worker resumes from the record.
+    Raises `SettingsError` where the accounts file is wrong, or where edits are asked for and none of its keys is here.
+
+    Failure policy: a worker that is killed, at the end of its grace or otherwise, loses nothing. Its leases expire, and
+    another worker resumes its jobs from their records.
     """
     settings = Settings.load()
     chosen = parse_lanes(lanes)
+    if "edits" in chosen:
+        Credentials(settings).require_one()
     prefix = name or f"{'-'.join(chosen)}-{os.getpid()}"
     group = Group(partial(_report, settings.log_format))
-    with group.listening():
+    with group.counting_signals():
         group.start(*worker_programs(settings, chosen, name=prefix, concurrency=concurrency, processes=processes))
         group.supervise()
 

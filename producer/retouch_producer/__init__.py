@@ -1,1 +1,1 @@
-"""What enqueues for everybody else: the producing commands of `retouch` and the HTTP gateway."""
+"""The side that enqueues: the commands of `retouch` for producers, and the HTTP gateway."""

@@ -1,8 +1,8 @@
 """
-Blobs as files of one folder, for one machine or a shared file system; the gateway serves them under `/files/`.
+A blob store in a folder, for one machine or a shared file system; the gateway serves its files under `/files/`.
 
-A file is written under `.partial/`, flushed to disk and renamed to its name: whoever sees a name sees all its bytes,
-and a writer that dies leaves nothing visible. What such writers left is removed when the store is next opened.
+A file is written under `.partial/`, flushed to disk and then renamed, so a file with its final name is always whole.
+What a writer that died left under `.partial/` is removed when the store is next opened.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ADVICE = {
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, made if it is missing; all links are `GatewayLinks` of `public_url` and `sign`.
+    A `BlobStore` in `folder`, which is made if it is missing; its links are `GatewayLinks` of `public_url` and `sign`.
 
-    `durable=False` leaves flushing to the operating system: faster, and a power cut may lose the last seconds.
+    `durable=False` leaves flushing to the operating system, which is faster; a power cut may then lose recent files.
     """
 
     def __init__(self, folder: Path, public_url: str, *, sign: Sign | None = None, durable: bool = True) -> None:
@@ -46,13 +46,13 @@ class FileBlobs:
             self._remove_abandoned()
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep bytes and return their name; they are on disk when it returns."""
+        """Store bytes and return their name; they are on disk when this returns."""
         name = content_name(data, suffix)
         self.put_as(name, data)
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name, whole or not at all."""
+        """Store bytes under a name, whole or not at all."""
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("write"):
@@ -64,30 +64,30 @@ class FileBlobs:
                 raise
 
     def get(self, name: str) -> bytes:
-        """The whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raises `BlobMissing`."""
         with self._explained("read", name):
             return self._path(name).read_bytes()
 
     def size(self, name: str) -> int:
-        """The blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raises `BlobMissing`."""
         with self._explained("read", name):
             return self._path(name).stat().st_size
 
     def exists(self, name: str) -> bool:
-        """Whether `get` would find it."""
+        """Return whether the blob exists."""
         return self._path(name).is_file()
 
     def delete(self, name: str) -> None:
-        """Remove a blob; one that is not there is fine."""
+        """Delete a blob, if it exists."""
         with self._explained("delete"):
             self._path(name).unlink(missing_ok=True)
 
     def delete_idle(self, name: str, idle_s: float) -> bool:
         """
-        Remove a blob unless it was written lately; tells whether it is gone.
+        Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        It is moved aside, looked at once more and moved back if a writer came first. What remains: a process killed
-        between these two moves, in the instant in which a writer came too, loses the bytes.
+        Failure policy: bytes that were just written must stay. One case remains: a process that is killed between the
+        two moves below, just when another one has written the same blob, loses it.
         """
         target, before = self._path(name), time.time() - idle_s
         aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"
@@ -95,6 +95,7 @@ class FileBlobs:
             try:
                 if target.stat().st_mtime >= before:
                     return False
+                # Moved aside and looked at again: a writer may have replaced the file since the look above.
                 target.rename(aside)
                 if aside.stat().st_mtime >= before:
                     self._move(aside, target)
@@ -105,7 +106,7 @@ class FileBlobs:
             return True
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
-        """A signed URL on the gateway."""
+        """Return a signed URL on the gateway."""
         return self._links(name, expires_s)
 
     def _path(self, name: str) -> Path:
@@ -114,7 +115,7 @@ class FileBlobs:
     def _write(self, path: Path, data: bytes) -> None:
         with open(path, "xb", buffering=0) as file:
             rest = memoryview(data)
-            while rest:
+            while rest:  # an unbuffered write may take a part only
                 rest = rest[file.write(rest) :]
             if self._durable:
                 os.fsync(file.fileno())
@@ -122,14 +123,14 @@ class FileBlobs:
     def _move(self, partial: Path, target: Path) -> None:
         try:
             partial.replace(target)
-        except FileNotFoundError:
+        except FileNotFoundError:  # the first blob of this subfolder
             target.parent.mkdir(exist_ok=True)
             partial.replace(target)
             self._sync(self._folder)
         self._sync(target.parent)
 
     def _sync(self, folder: Path) -> None:
-        """Make a rename durable: the name lives in the folder, which is flushed apart from the file."""
+        """Flush a folder: it holds the names of its files, which are flushed apart from their bytes."""
         if self._durable:
             descriptor = os.open(folder, os.O_RDONLY)
             try:

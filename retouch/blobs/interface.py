@@ -1,8 +1,8 @@
 """
-What every blob store can do, the names of blobs, and the errors of keeping them.
+The interface of blob stores, the names of blobs, and the errors.
 
-A blob's name comes from its bytes, `ab/abcdef….png`: the same bytes are kept once, a name never changes its meaning,
-and a name says nothing about the job, the tenant or the prompt.
+A blob's name is made from its bytes, as in `ab/abcdef….png`. So the same bytes are stored once, a name always stands
+for the same bytes, and it shows nothing of the job, the tenant or the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from retouch.errors import RetouchError
 
 LINK_S = 7 * 86_400.0
-"""How long a link lives unless asked otherwise: the longest that S3 signs."""
+"""How long a link is valid by default: the longest time that S3 permits."""
 
 _NAME = re.compile(r"(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}(?:\.[a-z0-9]{1,12}){1,2}")
 _THUMBNAIL = ".thumb.webp"
@@ -22,7 +22,7 @@ _SUFFIX = re.compile(r"[a-z0-9]{1,12}")
 
 
 class BlobError(RetouchError):
-    """The store could not do it; the message says what to look at. Trying again is safe."""
+    """The blob store failed; the message says what to check. Trying again is safe."""
 
 
 class BlobMissing(BlobError, LookupError):
@@ -34,50 +34,51 @@ class BlobMissing(BlobError, LookupError):
 
 class BlobStore(Protocol):
     """
-    Bytes under names made from them. Safe for threads; every operation may be repeated.
+    Stores bytes under names made from them. Threads may share it, and every operation may be repeated.
 
-    All raise `BlobError` if the store is unreachable, full or read-only, and `ValueError` for a malformed name.
+    All operations raise `BlobError` if the store is unreachable, full or read-only, and `ValueError` for a malformed
+    name.
     """
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep bytes and return their name; `suffix` without a dot. When it returns, the bytes are durable."""
+        """Store bytes and return their name; `suffix` has no dot. The bytes are durable when this returns."""
         ...
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Keep bytes derived from a blob under a name from `thumbnail_name`, replacing what was there."""
+        """Store bytes under a name from `thumbnail_name`, in place of any earlier ones."""
         ...
 
     def get(self, name: str) -> bytes:
-        """The whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raises `BlobMissing`."""
         ...
 
     def size(self, name: str) -> int:
-        """The blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raises `BlobMissing`."""
         ...
 
     def exists(self, name: str) -> bool:
-        """Whether `get` would find it."""
+        """Return whether the blob exists."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a blob; one that is not there is fine."""
+        """Delete a blob, if it exists."""
         ...
 
     def delete_idle(self, name: str, idle_s: float) -> bool:
         """
-        Remove a blob unless its bytes were put within the last `idle_s` seconds; tells whether it is gone.
+        Delete a blob unless its bytes were written within the last `idle_s` seconds; return whether it is gone.
 
-        Bytes that are put again just when their time is over must stay: `put` always writes, so they are not idle.
+        `put` writes the bytes even if they are there, so that a blob which is needed again is not idle.
         """
         ...
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
-        """A URL by which the outside can read the blob for at least `expires_s`, without other credentials."""
+        """Return a URL that reads the blob without other credentials for at least `expires_s` seconds."""
         ...
 
 
 def content_name(data: bytes, suffix: str) -> str:
-    """The name of bytes: two hex digits, a slash, their SHA-256, the suffix."""
+    """Return the name of bytes: two hex digits, a slash, their SHA-256, the suffix."""
     if not _SUFFIX.fullmatch(suffix):
         raise ValueError(f"expected a suffix of 1 to 12 letters and digits, got {suffix[:32]!r}")
     digest = hashlib.sha256(data).hexdigest()
@@ -95,20 +96,21 @@ def is_thumbnail(name: str) -> bool:
 
 
 def image_names(name: str) -> tuple[str, ...]:
-    """Return the names that the image behind a name may have: its own, or for a thumbnail one for each suffix."""
+    """Return the names that the image behind a name may have: the name itself, or for a thumbnail several."""
+    # The name of a thumbnail does not show the format of its image.
     stem = name.removesuffix(_THUMBNAIL)
     return tuple(f"{stem}.{suffix}" for suffix in ("png", "jpg", "webp")) if is_thumbnail(name) else (name,)
 
 
 def checked(name: str) -> str:
-    """The name itself if it is well formed, so that no name can leave the store's folder or prefix."""
+    """Return a well-formed name; raises `ValueError` for one that could lead out of the store's folder or prefix."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a blob name such as ab/abcdef….png, got {name[:100]!r}")
     return name
 
 
 def name_in(url: str) -> str:
-    """The name of the blob that a link leads to, by its path alone; "" for a URL that is no link to a blob."""
+    """Return the name of the blob in the path of a URL; "" if there is none."""
     path = url.partition("?")[0]
     found = _NAME.fullmatch("/".join(path.rsplit("/", 2)[-2:]))
     return found.group() if found else ""

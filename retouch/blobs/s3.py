@@ -1,8 +1,8 @@
 """
-Blobs in a bucket of anything that speaks S3, through `obstore`; the outside reads them by presigned links.
+A blob store in an S3 bucket, with `obstore`; clients read its images through presigned links.
 
 Credentials, region and endpoint come from the standard variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-`AWS_REGION`, `AWS_ENDPOINT_URL`) or from the machine's role. A PUT is atomic in S3: nobody sees half an object.
+`AWS_REGION`, `AWS_ENDPOINT_URL`) or from the machine's role. A PUT is atomic in S3: nobody reads half an object.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, con
 from retouch.blobs.links import GatewayLinks
 
 LONGEST_LINK_S = 7 * 86_400.0
-"""S3 refuses presigned links that live longer."""
+"""S3 refuses presigned links that are valid for longer."""
 
 
 class S3Blobs:
-    """A `BlobStore` in `bucket`, every name below `prefix`; `links` are for what is made when first asked for."""
+    """A `BlobStore` in `bucket`, with all names below `prefix`; `links` makes the links to thumbnails."""
 
     def __init__(self, bucket: str, prefix: str, links: GatewayLinks) -> None:
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
@@ -38,44 +38,45 @@ class S3Blobs:
         )
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Keep bytes and return their name; S3 has them when it returns."""
+        """Store bytes and return their name; S3 has them when this returns."""
         name = content_name(data, suffix)
         self.put_as(name, data)
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Keep bytes under a name, whole or not at all."""
+        """Store bytes under a name, whole or not at all."""
         with self._explained("write"):
+            # In one request: a multipart upload that is not finished stays in the bucket, and costs.
             obstore.put(self._store, checked(name), data, use_multipart=False)
 
     def get(self, name: str) -> bytes:
-        """The whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raises `BlobMissing`."""
         with self._explained("read", name):
             return obstore.get(self._store, checked(name)).bytes().to_bytes()
 
     def size(self, name: str) -> int:
-        """The blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raises `BlobMissing`."""
         with self._explained("read", name):
             return obstore.head(self._store, checked(name))["size"]
 
     def exists(self, name: str) -> bool:
-        """Whether `get` would find it."""
+        """Return whether the blob exists."""
         try:
             return self.size(name) >= 0
         except BlobMissing:
             return False
 
     def delete(self, name: str) -> None:
-        """Remove a blob; one that is not there is fine."""
+        """Delete a blob, if it exists."""
         with self._explained("delete"), contextlib.suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._store, checked(name))
 
     def delete_idle(self, name: str, idle_s: float) -> bool:
         """
-        Remove a blob unless it was put lately; tells whether it is gone.
+        Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        What remains: bytes that are put between the look and the removal, some milliseconds, are lost. Not every S3
-        removes on a condition; a bucket with versions still has them.
+        Failure policy: bytes that are written between the check and the deletion, some milliseconds, are lost, since
+        not every S3 can delete on a condition. A bucket with versions still has them.
         """
         try:
             with self._explained("read", name):
@@ -89,10 +90,9 @@ class S3Blobs:
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """
-        A presigned GET, which lives `expires_s` or the 7 days that S3 allows; for a thumbnail, a link to the gateway.
-
-        The bucket does not have a thumbnail before somebody asked the gateway for it.
+        Return a presigned URL, valid for `expires_s` or the 7 days that S3 permits; for a thumbnail, a gateway link.
         """
+        # A thumbnail is made when the gateway is first asked for it, so the bucket may not have it yet.
         if is_thumbnail(name):
             return self._links(name, expires_s)
         lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))

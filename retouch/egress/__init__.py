@@ -1,1 +1,1 @@
-"""HTTP to the outside: requests and urllib3 are imported here and nowhere else in `retouch`."""
+"""HTTP to addresses outside; only this package of `retouch` imports requests and urllib3."""

@@ -1,11 +1,10 @@
 """
-A hard total deadline for blocking sockets: at its time the connection is shut down, whatever the peer is doing.
+A total deadline for calls on blocking sockets: at that time the connection is shut down, whatever the peer is doing.
 
-Timeouts of a socket bound one read; a peer that drips a byte a second, answers `100 Continue` without end or hangs in
-the TLS handshake passes them for ever. One daemon thread per process shuts down a duplicate of the socket's
-descriptor instead: the blocked call returns at once, and a descriptor that was closed and reused meanwhile is safe.
-The thread sleeps until the earliest deadline among the calls in flight, so its cost and memory follow the calls in
-flight, not the calls per second.
+A socket's timeout bounds a single read. A peer that sends a byte a second, or `100 Continue` without end, or hangs in
+the TLS handshake, never exceeds it. So one daemon thread per process shuts connections down, and the blocked call
+returns at once. The thread sleeps until the earliest deadline of the calls in flight; its cost depends on how many are
+in flight, not on how many there are per second.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import time
 
 class Deadline:
     """
-    The last instant (`time.monotonic`) of one call: `watch` each connection it uses, `lift` when it is over.
+    The deadline of one call. The call must `watch` each connection that it uses, and `lift` the deadline at its end.
 
-    `expired` says that the connection was cut; a deadline that was lifted never expires afterwards. `at` may be moved
-    to a later instant while the call runs.
+    `at` is an instant of `time.monotonic` and may be moved to a later one during the call. `expired` is true once the
+    connection was shut down; a deadline that was lifted does not expire any more.
     """
 
     __slots__ = ("at", "descriptor", "expired", "lifted_at")
@@ -35,20 +34,22 @@ class Deadline:
         self.descriptor: int | None = None
 
     def left_s(self) -> float:
-        """The time that remains, never below a millisecond, so that it can be used as a socket timeout."""
+        """Return the seconds that remain, at least a millisecond."""
+        # A socket timeout of 0 would mean "do not block".
         return max(self.at - time.monotonic(), 0.001)
 
     def watch(self, connection: socket.socket) -> None:
-        """Cut this connection at the deadline; TLS may be wrapped around it before or after."""
+        """Shut this connection down at the deadline; TLS may be wrapped around it before or after."""
+        # A duplicate of the descriptor: the number of the original may belong to another socket by then.
         _watchman().add(self, os.dup(connection.fileno()))
 
     def lift(self) -> None:
-        """Stop watching; may be called twice and from any thread."""
+        """Stop watching; may be called more than once, and from any thread."""
         _watchman().remove(self)
 
 
 class _Watchman:
-    """The thread and the deadlines in flight; every change happens under one lock."""
+    """The thread, and the deadlines of the calls in flight; one lock guards both."""
 
     def __init__(self) -> None:
         self._in_flight: set[Deadline] = set()

@@ -1,4 +1,4 @@
-"""Bounds what threads do at the same time, so that no tenant's work holds another's."""
+"""Bounds how much work threads do at the same time, fairly, so that no tenant's work holds up another's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 DECODED_AT_ONCE = min(os.cpu_count() or 1, 4)
-"""Pictures decoded at once in a process: more than processors would only need more memory, up to 1.2 GB each."""
+"""Pictures that a process decodes at one time. More than it has processors would only take memory, 1.2 GB each."""
 
 
 @dataclass(eq=False, slots=True)
@@ -21,9 +21,9 @@ class _Waiter:
 
 class FairLimiter:
     """
-    So much held at once in all, and by one group; groups are served in turn, each in the order of its own.
+    Admits work up to a total amount and up to an amount for each group; groups take turns, each in its own order.
 
-    A newcomer waits for one holder of each other group at most, however long the others' lines are.
+    A new group waits for at most one holder of each other group, however many wait in the other groups.
     """
 
     def __init__(self, most: int, most_per_group: int) -> None:
@@ -35,9 +35,9 @@ class FairLimiter:
     @contextmanager
     def hold(self, group: str, amount: int = 1, within_s: float | None = None) -> Iterator[None]:
         """
-        Wait for room, and give it back at the end; `amount` above a group's share counts as its share.
+        Wait for room, and free it at the end; an `amount` above the group's limit counts as that limit.
 
-        Raises `TimeoutError` when there is no room within `within_s`.
+        Raises `TimeoutError` if there is no room within `within_s` seconds.
         """
         waiter = _Waiter(min(amount, self._per_group))
         with self._lock:
@@ -51,19 +51,19 @@ class FairLimiter:
             self._give_back(group, waiter.amount)
 
     def waiting(self, group: str) -> int:
-        """Return how many of a group wait."""
+        """Return how many callers of a group wait for room."""
         with self._lock:
             return len(self._lines.get(group, ()))
 
     def _leave(self, group: str, waiter: _Waiter) -> bool:
-        """Take a waiter out of its line; False if it was admitted meanwhile."""
+        """Remove a waiter from its line; return False if it was admitted meanwhile."""
         with self._lock:
             if waiter.admitted.is_set():
                 return False
             self._lines[group].remove(waiter)
             if not self._lines[group]:
                 del self._lines[group]
-            self._admit()  # whoever stood behind it may fit
+            self._admit()  # the next in its line may need less room
             return True
 
     def _give_back(self, group: str, amount: int) -> None:
@@ -84,7 +84,7 @@ class FairLimiter:
             if self._held[group] + amount > self._per_group:
                 continue
             if amount > self._free:
-                return False  # nobody overtakes, or what is large would wait for ever
+                return False  # nothing overtakes it, or a large amount would wait for ever
             line.popleft().admitted.set()
             self._free -= amount
             self._held[group] += amount
@@ -96,5 +96,5 @@ class FairLimiter:
 
 
 def decoding_limiter() -> FairLimiter:
-    """Make the limiter for decoding: a group is a tenant, and one processor stays free for the others."""
+    """Make the limiter for decoding pictures: a group is a tenant, and one tenant never takes the last processor."""
     return FairLimiter(DECODED_AT_ONCE, max(DECODED_AT_ONCE - 1, 1))

@@ -1,9 +1,9 @@
 """
-Connections that go only where they may: one lookup, every answer vetted, connected to the vetted answer.
+Connections that reach permitted addresses only: one lookup, every answer vetted, and a connection to a vetted answer.
 
-The seam is `_new_conn` of urllib3's connections, reached through `poolmanager.pool_classes_by_scheme`: whatever uses
-the session passes it, redirects and retries included. Host header, SNI and certificate keep the name. A connection
-also knows the call it serves, so that the call learns whether any byte of its request may have left this process.
+We override `_new_conn` of urllib3's connections, set through `poolmanager.pool_classes_by_scheme`. Every connection of
+the session begins there, those of redirects and retries included. Host header, SNI and certificate keep the name. A
+connection also knows the call that it serves, and marks it once a byte of the request may have left this process.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from retouch.egress.deadline import Deadline
 
 REUSE_WITHIN_S = 1.0
 """
-A connection idle for longer is not used again. Servers close idle connections after 2 s and more; a request that
-crosses such a close looks like a reset after sending, and for a paid POST that would be an unknown charge.
+A connection that was idle for longer is not used again. Servers close idle connections after 2 s or more. A request
+that is sent at that moment looks like a reset after sending, which for a paid POST is an unknown charge.
 """
 
 STATUSES_MOST = 20
-"""Statuses of one exchange, the interim ones (1xx) counted: behind one request there is one, or a few."""
+"""The most statuses in one answer, with interim ones (1xx); a server normally sends one, or a few."""
 
 
 class Call:
     """
-    One request on its way: its deadline, and whether any byte of it may have left.
+    One request, with its deadline, and whether any byte of it may have left this process.
 
-    `sent` turns True before the first byte is handed to the kernel. Until connected, TLS included, the deadline is
-    the one for connecting; from then on the total.
+    `sent` becomes True before the first byte is passed to the kernel. The deadline is that for connecting until the
+    connection is made, with TLS, and from then on that of the whole call.
     """
 
     __slots__ = ("deadline", "sent", "total_at")
@@ -58,15 +58,16 @@ class Call:
         self.sent = False
 
     def connected(self) -> None:
-        """Move the deadline from connecting to the whole call."""
+        """Move the deadline to that of the whole call."""
         self.deadline.at = self.total_at
 
 
+# urllib3 has no argument that reaches `_new_conn`, so the call is passed through the thread.
 _this_thread = threading.local()
 
 
 def serve(call: Call | None) -> None:
-    """Make the connections that this thread opens or reuses serve this call, until told otherwise."""
+    """Set the call that connections of this thread serve; None for no call."""
     _this_thread.call = call
 
 
@@ -75,20 +76,20 @@ _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 
 class _Bounded(http.client.HTTPResponse):
-    """The standard library's reader, with an end where the peer decides when there is one."""
+    """The standard library's reader of answers, with limits where it reads for as long as the peer sends."""
 
     _statuses = 0
 
     def _read_status(self) -> tuple[str, int, str]:
         self._statuses += 1
         if self._statuses > STATUSES_MOST:
-            raise http.client.HTTPException("more interim answers than one needs")
+            raise http.client.HTTPException(f"expected at most {STATUSES_MOST} interim answers")
         status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc] # not in the library's stubs
         return status
 
     def _read_next_chunk_size(self) -> int:
         line = self.fp.readline(_CHUNK_LINE_MOST)
-        # A line that was cut may read as a size: "0" of "0f3a" would pass for the end of a whole answer.
+        # A line that was cut may look like another size: "0" of "0f3a" would be the end of the answer.
         if not line.endswith(b"\n"):
             raise ValueError("the size of a chunk was cut")
         if not (found := _CHUNK_LINE.fullmatch(line)):
@@ -96,11 +97,11 @@ class _Bounded(http.client.HTTPResponse):
         return int(found[1], 16)
 
     def _read_and_discard_trailer(self) -> None:
-        http.client.parse_headers(self.fp)  # as many at most as an answer may have headers
+        http.client.parse_headers(self.fp)  # with its limit on the number of headers
 
 
 class _Guarded(HTTPConnection):
-    """What both schemes share; `networks` is set per session, None means that the operator chose the address."""
+    """What both schemes share; `networks` is set for each session, None for addresses that the operator set."""
 
     response_class = _Bounded
     networks: tuple[str, ...] | None = ()
@@ -109,7 +110,7 @@ class _Guarded(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the pool may hand this connection out again: alive, and idle for no longer than allowed."""
+        """Whether the pool may use this connection again: it is alive, and was not idle for too long."""
         if (previous := self._call) is not None:
             previous.deadline.lift()
             idle_s = time.monotonic() - (previous.deadline.lifted_at or 0.0)
@@ -132,6 +133,7 @@ class _Guarded(HTTPConnection):
             raise NewConnectionError(self, "the name was not resolved") from error
         fault = OSError("the name has no address")
         for tried, answer in enumerate(answers):
+            # Each address gets its share of the time, so that one that drops packets does not use all of it.
             within_s = max((give_up_at - time.monotonic()) / (len(answers) - tried), 0.001)
             try:
                 return _connected(answer, within_s, self.socket_options or ())
@@ -140,7 +142,7 @@ class _Guarded(HTTPConnection):
         raise NewConnectionError(self, "no address answered") from fault
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send head and body with one system call: apart, they cost a tenth of the whole exchange."""
+        """Send head and body with one system call; two would cost a tenth of the whole exchange."""
         self._gathered = []
         super().request(*args, **options)
         data, self._gathered = b"".join(self._gathered), []
@@ -149,25 +151,25 @@ class _Guarded(HTTPConnection):
         call = getattr(_this_thread, "call", None)
         if call is not None:
             self._attach(call)
-            if call.deadline.expired:  # cut while connecting: certainly nothing was sent
+            if call.deadline.expired:  # shut down while connecting, so nothing was sent
                 raise NewConnectionError(self, "no connection in time")
             call.sent = True
         self.sock.sendall(data)
 
     def send(self, data: Any) -> None:
-        """Keep a part of the request until all parts are there."""
+        """Keep a part of the request; `request` sends all parts together."""
         self._gathered.append(data)
 
     def _attach(self, call: Call) -> None:
         call.connected()
         self.sock.settimeout(call.deadline.left_s())
-        if self._call is not call:  # a connection used again
+        if self._call is not call:  # a kept connection: the deadline of its last call was lifted
             self._call = call
             call.deadline.watch(self.sock)
 
 
 class _GuardedTls(_Guarded, HTTPSConnection):
-    """The same, with TLS; certificate and SNI are those of the name."""
+    """The same with TLS; the certificate is checked against the name."""
 
 
 def _connected(
@@ -186,10 +188,11 @@ def _connected(
 
 
 def _lookup(host: str, port: int, networks: tuple[str, ...] | None, give_up_at: float) -> list[SocketAddress]:
-    """Resolve in time: the C library's resolver cannot be interrupted, so a name is looked up by a thread we leave."""
+    """Resolve a host before a deadline."""
     host = host.strip("[]")
     if vet(host, ("0.0.0.0/0", "::/0")):  # a literal: nothing to wait for
         return resolve(host, port, networks)
+    # The C library's resolver cannot be interrupted, so it runs in a thread that is left alone if it takes too long.
     found: Future[list[SocketAddress]] = Future()
     threading.Thread(target=_look_up, args=(found, host, port, networks), name="retouch-lookup", daemon=True).start()
     return found.result(max(give_up_at - time.monotonic(), 0.001))
@@ -203,7 +206,7 @@ def _look_up(found: Future[list[SocketAddress]], host: str, port: int, networks:
 
 
 class GuardedAdapter(HTTPAdapter):
-    """An adapter whose pools make guarded connections, share one TLS context and never retry."""
+    """An adapter whose pools make guarded connections and never retry."""
 
     def __init__(self, networks: tuple[str, ...] | None, pool_size: int, ca_file: str) -> None:
         self.networks = networks
@@ -212,14 +215,14 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__(pool_connections=max(pool_size, 16), pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """Make the pools; they share one TLS context, since reading the CA bundle per connection costs 15 ms."""
+        """Make the pools, with one TLS context for all: reading the CA bundle for each connection would cost 15 ms."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
 
 @cache
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """One for the process: reading a CA bundle takes 20 ms and a megabyte."""
+    """Make the TLS context of the process; reading a CA bundle takes 20 ms and a megabyte."""
     context = create_urllib3_context()
     context.load_verify_locations(ca_file)
     return context
@@ -238,11 +241,11 @@ def make_session(
     networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
 ) -> requests.Session:
     """
-    A tuned session: one for the whole process, shared by its threads, `pool_size` connections kept per host.
+    Make a session that keeps `pool_size` connections per host; threads share it, one for the whole process.
 
-    `networks=None` is for addresses that the operator set (the endpoint); a sequence makes a guarded session for
-    addresses that users supply, which reaches the public internet and what is inside these networks. No
-    environment (proxies, netrc), cookies, redirects or retries.
+    `networks=None` is for addresses that the operator set, such as the endpoint. With a sequence the session is
+    guarded, for addresses that users supply: it reaches the public internet and these networks. It ignores proxies and
+    netrc of the environment, keeps no cookies, and never redirects or retries.
     """
     session = requests.Session()
     session.trust_env = False
@@ -254,7 +257,7 @@ def make_session(
 
 
 def adapter_of(session: requests.Session) -> GuardedAdapter:
-    """The adapter of a session that `make_session` made: its pools and its networks."""
+    """Return the adapter of a session that `make_session` made, with its pools and networks."""
     adapter = session.adapters["https://"]
     assert isinstance(adapter, GuardedAdapter), "expected a session of make_session"
     return adapter
@@ -266,5 +269,5 @@ def _keep_urls_out_of_logs() -> None:
 
 
 def _drop(_record: logging.LogRecord) -> bool:
-    """Drop the record: urllib3 logs full URLs, which are the customers', at DEBUG and at WARNING."""
+    """Drop the record: urllib3 logs whole URLs, also at WARNING, and they belong to customers."""
     return False

@@ -1,12 +1,13 @@
 """
-One HTTP exchange as a value: an `Answer`, or the `Trouble` that stood in its way, within a hard total deadline.
+One HTTP exchange within a total deadline. Its result is a value: an `Answer`, or `Trouble` that says why there is none.
 
-Built on the pools of a `requests` session (`make_session`) and nothing above them: preparing, hooks, cookies and
-redirects of `requests` cost more than the exchange itself and none is wanted here. Nothing is ever sent twice, and
-nothing that a peer does raises: whatever goes wrong inside is `Trouble` too.
+It uses the connection pools of a `requests` session (`make_session`) and nothing else of `requests`, whose preparing,
+hooks, cookies and redirects cost more than the exchange and are not wanted here. Nothing is sent twice. Nothing that a
+peer does raises an exception.
 
-Failure policy: `Trouble.sent` decides about money. It is False only if no byte of the request was handed to the
-kernel (name, vetting, connection, TLS handshake); a reused connection that the peer had closed counts as sent.
+Failure policy: money depends on `Trouble.sent`. It is False only if no byte of the request was passed to the kernel,
+as when the name, the vetting, the connection or the TLS handshake failed. A kept connection that the peer had closed
+counts as sent.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ TroubleKind = Literal["refused_address", "not_connected", "timeout", "reset", "t
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What the peer answered, whatever its status.
+    The answer of the peer, whatever its status.
 
-    `headers` looks names up without case; `truncated` says that the body went on after `max_bytes`.
+    `headers` finds names in any case. `truncated` is true if the body was longer than `max_bytes`.
     """
 
     status: int
@@ -56,7 +57,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """
-    Why there is no answer. `detail` holds no URL, host or body.
+    Why there is no answer. `detail` contains no URL, host or body.
 
     | kind | what happened | sent |
     |---|---|---|
@@ -64,8 +65,8 @@ class Trouble:
     | not_connected | name, connection or TLS handshake failed, or took too long | False |
     | timeout | the total deadline passed | True |
     | reset | the peer closed the connection before the end of its answer | True |
-    | too_large | the body passed `max_bytes` | True |
-    | bad_answer | not HTTP, or a content encoding that was not asked for | True |
+    | too_large | the body was longer than `max_bytes` | True |
+    | bad_answer | not HTTP, or with a content encoding that was not requested | True |
     """
 
     kind: TroubleKind
@@ -75,7 +76,7 @@ class Trouble:
 
 
 class _Refused(Exception):
-    """Carries a Trouble's kind and detail from the reading of a body up to `send`."""
+    """Carries kind and detail of a `Trouble` from where a body is read to `send`."""
 
     def __init__(self, kind: TroubleKind, detail: str) -> None:
         self.kind, self.detail = kind, detail
@@ -97,11 +98,11 @@ def send(
     admit: Callable[[int], bool] | None = None,
 ) -> Answer | Trouble:
     """
-    Send one request and read its answer, all within `timeout_s`; redirects are answers like others.
+    Send one request and read its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
 
-    `json` is serialised, `data` goes out as it is. A body over `max_bytes` is Trouble, or with `truncate` is cut
-    there. Before a body is read, `admit` is asked with the most bytes that it may have; where it returns False, the
-    call ends as `timeout`. On a guarded session the URL's text is checked as well as every address it resolves to.
+    `json` is serialised, `data` is sent as it is. A body of more than `max_bytes` is `Trouble`, or with `truncate` is
+    cut there. Before a body is read, `admit` is called with its largest possible size; if it returns False, the result
+    is `timeout`. On a guarded session the text of the URL is checked, and every address that it resolves to.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks
@@ -119,6 +120,7 @@ def send(
     except Exception as error:  # noqa: BLE001 - nothing that a peer sends may raise into an attempt: it may be paid
         return _trouble(error, call, time.monotonic() - started_at)
     finally:
+        # The connection may be back in its pool, for another call.
         serve(None)
         call.deadline.lift()
 
@@ -127,10 +129,10 @@ def download(
     session: requests.Session, url: str, *, timeout_s: float, max_bytes: int, admit: Callable[[int], bool] | None = None
 ) -> Answer | Trouble:
     """
-    GET a URL, following at most three redirects by hand: each hop is checked and vetted like the first.
+    GET a URL and follow up to three redirects, each of which is checked and vetted like the first URL.
 
-    `timeout_s` is for all hops together; `admit` is asked for each of them, as in `send`. The answer's status is the
-    last hop's, whatever it is.
+    `timeout_s` is the limit for all requests together; `admit` is called for each of them, as in `send`. The result is
+    the last answer, whatever its status.
     """
     give_up_at = time.monotonic() + timeout_s
     for _ in range(MAX_REDIRECTS + 1):
@@ -175,22 +177,25 @@ def _exchange(
 def _read(
     response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call, admit: Callable[[int], bool] | None
 ) -> tuple[bytes, bool]:
-    """The body and whether it was cut; the connection goes back to its pool only if the body was read to its end."""
+    """Return the body, and whether it was cut."""
     try:
         size = _check_head(response, max_bytes, truncate)
         if admit is not None and not admit(size):
             raise _Refused("timeout", "there was no room for the answer's bytes in time")
+        # One byte beyond the limit is read, which shows that the body is longer.
         chunks, count = [], 0
         while count <= max_bytes and (chunk := response.read(min(_CHUNK, max_bytes + 1 - count))):
             chunks.append(chunk)
             count += len(chunk)
         if count > max_bytes and not truncate:
             raise _Refused("too_large", f"expected at most {max_bytes} bytes, got more")
+        # Such a body ends when the connection does, so ours being shut down looks like its end.
         if call.deadline.expired and _ends_with_connection(response):
             raise _Refused("timeout", "the answer was not complete in time")
         body = b"".join(chunks)
         return body[:max_bytes], count > max_bytes
     finally:
+        # A body that was read to its end has closed the response, and the connection is in its pool again.
         if not response.closed:
             response.close()
 
@@ -200,13 +205,13 @@ def _ends_with_connection(response: BaseHTTPResponse) -> bool:
 
 
 def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> int:
-    """Return the most bytes that the body may have."""
+    """Check status and headers; return the largest size that the body may have."""
     encoding = response.headers.get("content-encoding", "identity")
     length = response.headers.get("content-length", "")
     if response.status < 200:
         raise _Refused("bad_answer", f"expected a final status, got {response.status}")
     if encoding.strip().lower() not in ("", "identity"):
-        raise _Refused("bad_answer", "expected no content encoding, got one that was not asked for")
+        raise _Refused("bad_answer", "expected no content encoding, got one that was not requested")
     if not truncate and length.isdecimal() and int(length[:18]) > max_bytes:
         raise _Refused("too_large", f"expected at most {max_bytes} bytes, got {length[:18]}")
     return min(int(length[:18]), max_bytes) if length.isdecimal() else max_bytes
@@ -215,6 +220,7 @@ def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> i
 def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
     if isinstance(error, AddressRefused):
         return Trouble("refused_address", False, str(error), elapsed_s)
+    # Before any other class of error: what was not sent was not billed, whatever went wrong.
     if not call.sent:
         return Trouble("not_connected", False, _name(error), elapsed_s)
     if call.deadline.expired or isinstance(error, ReadTimeoutError) or isinstance(_cause(error), TimeoutError):
@@ -226,7 +232,8 @@ def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
 
 
 def _name(error: Exception) -> str:
-    """The error's class and the system's words for it: texts of urllib3 and ssl name hosts and URLs."""
+    """Return the class of an error, with the system's words for it."""
+    # Not the text of urllib3 or ssl: it contains hosts and URLs.
     cause = _cause(error)
     words = cause.reason if isinstance(cause, ssl.SSLError) else cause.strerror if isinstance(cause, OSError) else None
     return f"{type(cause).__name__}: {words}" if words else type(cause).__name__

@@ -1,4 +1,4 @@
-"""The body of a webhook: at most 20,000 bytes, whatever the edit was, with the names of what was cut to fit."""
+"""The body of a webhook: at most 20,000 bytes, and a list of the parts that were cut to fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch.json_types import Document, JsonObject
 
 BODY_MOST_BYTES = 20_000
 
-# What each part may keep once the whole is too long. Together with the parts of fixed size they stay under the limit.
+# What is left of each part when the whole is too long. With the parts of fixed size, their sum is below the limit.
 PROMPT_BYTES, URL_BYTES, RESULTS_BYTES, MESSAGE_BYTES, TAGS_BYTES = 2_000, 2_100, 5_000, 1_000, 6_000
 
 Item = TypeVar("Item")
@@ -20,9 +20,9 @@ def event_body(event: Document) -> bytes:
     """
     Return an event as the bytes of a webhook, at most `BODY_MOST_BYTES`.
 
-    A longer event loses, in this order and only as far as needed: `edit.extra`, the end of `edit.prompt`,
-    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then
-    names each part that is not whole, and `edit.truncated` is true if one of them belongs to the edit.
+    From a longer event these are cut, in this order, until it fits: `edit.extra`, the end of `edit.prompt`,
+    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then has
+    the name of each part that was cut, and `edit.truncated` is true if one of them belongs to the edit.
     """
     body = _dumps(event)
     data: JsonObject = dict(event["data"])
@@ -78,24 +78,24 @@ _CUTS: tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...] = (
 
 
 def _cut_edit(edit: Document, name: str, value: str | None) -> JsonObject:
-    """Return the edit with one field replaced, or left out where the value is None."""
+    """Return the edit with one field replaced, or without it if the value is None."""
     rest = {key: kept for key, kept in edit.items() if key != name or value is not None}
     return {**rest, **({} if value is None else {name: value}), "truncated": True}
 
 
 def _start_of(text: str, most_bytes: int) -> str:
-    """Return the text, or as much of its start as takes `most_bytes` as JSON, and an ellipsis."""
+    """Return the text; if it takes more than `most_bytes` as JSON, return as much as fits, and an ellipsis."""
     if len(_dumps(text)) <= most_bytes:
         return text
     start = text[:most_bytes]
-    # An escaped character takes up to six bytes, so the length in characters says little.
+    # An escaped character takes up to six bytes, so a part of that many characters may still be too long.
     while len(_dumps(start)) > most_bytes:
         start = start[: len(start) * 3 // 4]
     return start + "…"
 
 
 def _first(values: list[Item], most_bytes: int) -> list[Item]:
-    """Return as many values from the start as take `most_bytes` as JSON."""
+    """Return the first values, as many as fit into `most_bytes` as JSON."""
     used, kept = 0, []
     for value in values:
         used += len(_dumps(value))

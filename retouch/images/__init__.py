@@ -1,1 +1,1 @@
-"""Images: the validation of bytes that claim to be one, and thumbnails. Pillow is imported here and nowhere else."""
+"""Validation of images, and thumbnails; only this package of `retouch` imports Pillow."""

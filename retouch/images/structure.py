@@ -1,9 +1,9 @@
 """
 What a PNG or JPEG file consists of, read from its chunks and segments before anything is decoded.
 
-A header tells the pixels, but not the work: a JPEG of 100 kB may ask for thousands of passes over all of them, a PNG
-for a thousand inflations of its colour profile. So passes are counted first, and the decoder is given the file without
-metadata: it parses none, whatever there is of it.
+A header shows the number of pixels, but not the work of decoding them: a JPEG of 100 kB may have thousands of scans
+over all of its pixels, a PNG a colour profile that is inflated a thousand times. So scans are counted first, and the
+decoder gets the file without metadata.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # neither stuffing nor restart: those are part of a scan
-_WINDOW_BYTES = 1_000_000  # a search holds the interpreter for itself: some milliseconds of hostile bytes at a time
+_MARKER: Final = re.compile(
+    rb"\xff[\xc0-\xcf\xd8-\xfe]"
+)  # without stuffed bytes and restart markers, which are part of a scan
+_WINDOW_BYTES = 1_000_000  # a search holds the interpreter lock, for some milliseconds in hostile bytes
 _SOI, _EOI, _SOS, _EXIF_SEGMENT = 0xD8, 0xD9, 0xDA, 0xE1
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
 _JPEG_TABLES: Final = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 _JPEG_SEGMENTS_MOST = 2_000
-_TABLE_BYTES = 256  # a longer segment counts more than once, since Pillow reads these in Python
+_TABLE_BYTES = 256  # a longer segment counts as several: Pillow reads these in Python, which is slow
 _PNG_KEPT: Final = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
 _PNG_CHUNKS_MOST, _PNG_BYTES_A_CHUNK = 1_000, 1_000
 _ARITHMETIC_COUNTS = 8
@@ -29,10 +31,10 @@ _ORIENTATION = 0x0112
 @dataclass(frozen=True, slots=True)
 class Structure:
     """
-    What decoding a file means. `data` is the file without metadata, `exif` its EXIF block or nothing.
+    What decoding a file would cost. `data` is the file without metadata, `exif` its EXIF block, or empty.
 
-    `scan_megapixels` is the work of a JPEG: its scans times its megapixels, 8 times as much with arithmetic coding.
-    `parts` is how many chunks or segments the file has, of `parts_most` that it may have; reading ends there.
+    `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, 8 times as much with arithmetic
+    coding. `parts` is the number of chunks or segments in the file; it may have `parts_most`, and reading stops there.
     """
 
     data: bytes
@@ -44,16 +46,16 @@ class Structure:
 
 
 def structure_of(data: bytes, kind: str) -> Structure:
-    """Read the structure of a file of the kind PNG, JPEG or WEBP; what is broken in it is left to the decoder."""
+    """Read the structure of a PNG, JPEG or WEBP file; the decoder finds what is broken in it."""
     if kind == "PNG":
         return _structure_of_png(data)
     if kind == "JPEG":
         return _structure_of_jpeg(data)
-    return Structure(data)  # libwebp copies metadata and parses none
+    return Structure(data)  # libwebp does not parse metadata
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where none is given."""
+    """Return the EXIF orientation, from 1 to 8; 1 if there is none."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
     directory = int.from_bytes(tiff[4:8], order)
@@ -105,7 +107,7 @@ def _structure_of_jpeg(data: bytes) -> Structure:
 
 
 def _scans_of(data: bytes, at: int) -> tuple[int, int]:
-    """Count the scans, and all segments, from the first scan to the end of the image; trailers are not looked at."""
+    """Count the scans, and all segments, from the first scan to the end of the image."""
     scans = segments = 0
     while segments <= _JPEG_SEGMENTS_MOST and (start := _next_marker(data, at)) >= 0:
         marker, at = data[start + 1], start + 2 + int.from_bytes(data[start + 2 : start + 4])

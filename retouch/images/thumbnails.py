@@ -1,4 +1,4 @@
-"""Thumbnails are made when somebody first asks for one, since decoding a picture outweighs all other work on a job."""
+"""Thumbnails; each is made on the first request for it, since decoding a picture costs more than all else in a job."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from retouch.images.validation import thumbnail
 
 def thumbnail_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -> str:
     """
-    The name of a blob's thumbnail, kept beside it; the first call makes it in its `turn`, the others only look.
+    Return the name of a blob's thumbnail; if it is missing, make it, with `turn` held meanwhile.
 
-    Two first calls at once make the same bytes twice, which is harmless. Raises `BlobMissing` and, for a blob that is
-    no image, `ValueError`.
+    Raises `BlobMissing`, and `ValueError` for a blob that is not an image.
     """
+    # Two calls at once may both make it. They write the same bytes, so that does no harm.
     small = thumbnail_name(name)
     if not blobs.exists(small):
         data = blobs.get(name)

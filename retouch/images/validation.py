@@ -1,11 +1,10 @@
 """
-Judges bytes that claim to be an image: the endpoint sends pages, half files and blank placeholders with status 200.
+Checks whether bytes are a whole image: the endpoint sends HTML pages, half files and blank images with status 200.
 
-Magic bytes first, then the file's structure, then the one Pillow reader for that format; no other is ever tried. Caps
-on bytes, parts, scans, pixels and frames hold before anything is decoded and stand below Pillow's own bomb warning.
-Then the file is decoded once and to its end, since a header says nothing about the second half; a JPEG at an eighth of
-its size, which reads every byte as well. Metadata never reaches a decoder. Servers hold a turn of the
-[decoding limiter](fair_limiter.py) meanwhile.
+First come the magic bytes, then the structure of the file, then the Pillow reader for its format, and no other reader.
+Limits on bytes, parts, scans, pixels and frames are checked before anything is decoded. Then the file is decoded once,
+to its end, since its header shows nothing of its second half. Metadata never reaches a decoder. Servers hold a turn of
+the [decoding limiter](../egress/fair_limiter.py) meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from retouch.images.structure import Structure, orientation_of, structure_of
 
 FORMATS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-"""The formats accepted, by Pillow's name, and the suffix of their files."""
+"""The accepted formats, by Pillow's names → the suffix of their files."""
 
 _READERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
     "PNG": PngImageFile,
@@ -42,16 +41,16 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""EXIF orientation → what turns the picture upright."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
     """
-    What is accepted at most; a megapixel is a million pixels, frames above 1 would be an animation.
+    The limits of an accepted image. A megapixel is a million pixels; more than one frame is an animation.
 
-    `max_scan_megapixels` bounds the passes of a progressive JPEG, times its size: 15 at 40 megapixels. An encoder makes
-    about 10; each costs up to 2 ms a megapixel.
+    `max_scan_megapixels` bounds the scans of a progressive JPEG times its megapixels: 15 scans at 40 megapixels.
+    Encoders make about 10 scans, and each costs up to 2 ms for a megapixel.
     """
 
     max_bytes: int = 50_000_000
@@ -63,9 +62,9 @@ class ImageLimits:
 @dataclass(frozen=True, slots=True)
 class ValidImage:
     """
-    An image that decodes to its end. `format` is PNG, JPEG or WEBP; `bytes` is the file's size.
+    An image that could be decoded to its end. `format` is PNG, JPEG or WEBP; `bytes` is the size of the file.
 
-    `warnings` may hold `flat_colour`: every pixel is the same, as in the endpoint's blank placeholders.
+    `warnings` may contain `flat_colour`: all pixels are the same, as in the endpoint's blank images.
     """
 
     format: str
@@ -77,7 +76,7 @@ class ValidImage:
 
     @property
     def suffix(self) -> str:
-        """The file suffix of the format, without a dot."""
+        """The suffix of the file, without a dot."""
         return FORMATS[self.format]
 
 
@@ -86,7 +85,7 @@ class ImageFault:
     """
     Why bytes are not an acceptable image.
 
-    `code` is one of too_large, not_an_image, too_many_pixels, too_many_frames, too_complex, broken; `message` names the
+    `code` is too_large, not_an_image, too_many_pixels, too_many_frames, too_complex or broken; `message` contains the
     value and the limit.
     """
 
@@ -95,7 +94,7 @@ class ImageFault:
 
 
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | ImageFault:
-    """Judge bytes as an image within `limits`, decoding it once; costs 5 to 40 ms a megapixel."""
+    """Check that bytes are a whole image within `limits`; this decodes it, which takes 5 to 40 ms a megapixel."""
     if len(data) > limits.max_bytes:
         return ImageFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")
     kind = kind_of(data)
@@ -107,14 +106,14 @@ def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | Imag
             return fault
         with _READERS[kind](io.BytesIO(structure.data)) as image:
             return _fault_of_head(image, limits) or _decoded(image, kind, data, structure)
-    except _BOMB:  # some of Pillow's readers count pixels before anybody can ask for the size
+    except _BOMB:  # some of Pillow's readers check the number of pixels before we can read it
         return ImageFault("too_many_pixels", f"expected at most {limits.max_megapixels:g} megapixels, got far more")
     except Exception as error:  # noqa: BLE001 - Pillow raises dozens of classes, and no picture may raise into an attempt
         return ImageFault("broken", f"expected a whole {kind} image, got a broken one ({type(error).__name__})")
 
 
 def kind_of(data: bytes) -> str:
-    """What bytes look like from their start: PNG, JPEG or WEBP, or a few words for anything else."""
+    """Return the kind of file by its first bytes: PNG, JPEG or WEBP, or a few words for any other."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -126,9 +125,9 @@ def kind_of(data: bytes) -> str:
 
 def thumbnail(data: bytes, size: int = 256) -> bytes:
     """
-    A WebP of at most `size` pixels a side, upright whatever the EXIF orientation says.
+    Return a thumbnail as WebP, with at most `size` pixels a side, turned upright by its EXIF orientation.
 
-    Takes bytes that `check` accepted; raises `ValueError` for others.
+    `data` must be bytes that `check` accepted; raises `ValueError` for others.
     """
     kind = kind_of(data)
     if kind not in FORMATS:
@@ -137,6 +136,7 @@ def thumbnail(data: bytes, size: int = 256) -> bytes:
         structure = structure_of(data, kind)
         with _READERS[kind](io.BytesIO(structure.data)) as image:
             exif = structure.exif or image.info.get("exif", b"")
+            # A JPEG is decoded at a fraction of its size, and still larger than the thumbnail, which keeps it sharp.
             image.draft("RGB", (size * 2, size * 2))
             small = _eight_bit(image)
             small.thumbnail((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0)
@@ -154,9 +154,10 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit grey when it converts, which turns almost everything white: scale it first."""
+    """Return the image with 8 bits for each channel."""
     if not image.mode.startswith("I;16"):
         return image
+    # Scaled by hand: Pillow clips 16-bit grey when it converts, which turns almost everything white.
     return image.convert("I").point([value >> 8 for value in range(65_536)], "L")
 
 
@@ -194,10 +195,11 @@ def _fault_of_head(image: ImageFile, limits: ImageLimits) -> ImageFault | None:
 
 def _decoded(image: ImageFile, kind: str, data: bytes, structure: Structure) -> ValidImage:
     width, height = image.size
+    # A JPEG is decoded at an eighth of its size, which reads every byte as well and takes much less time.
     image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
     image.load()
     flat = _is_flat(image)
-    if flat and kind == "JPEG":  # an eighth holds averages of brightness: only the whole decides
+    if flat and kind == "JPEG":  # at an eighth, pixels are averages, so only the whole image shows it
         with JpegImageFile(io.BytesIO(structure.data)) as whole:
             flat = _is_flat(whole)
     digest = hashlib.sha256(data).hexdigest()

@@ -1,1 +1,1 @@
-"""The store: what is kept in Redis, and every move of it. Start with `keys.py`."""
+"""The store: what Retouch keeps in Redis, and the scripts that change it. Start with `keys.py`."""

@@ -1,8 +1,8 @@
 """
-What is kept until when: index entries as long as their records, blobs until nobody on record wants them.
+How long blobs and index entries are kept: an index entry as long as its record, a blob until no record needs it.
 
-A blob has one entry on the record of kept blobs, since jobs that yielded the same bytes share it, and one with each
-tenant whose jobs or uploads lead to it: these tenants own it.
+A blob has one entry in `rt:blobs`, because jobs that yielded the same bytes share it. It has one more for each tenant
+whose jobs or uploads lead to it: these tenants own it.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from retouch.store.scripts import load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
 AGAIN_S = 3_600.0
-"""A blob that was taken, or put within this time, is looked at again so much later: its job may be about to end."""
+"""A blob that is taken, or was written within this time, is due again so many seconds later: a job may need it soon."""
 
 _TURN_S = 50
 _DUE_MOST = 200
 _PART = 500
-_LOOKED_AT_AGAIN = 0.25  # of the retention: so much longer than its last job may an index of a tag stay
+_LOOKED_AT_AGAIN = 0.25  # of the retention: an index of a tag outlives its last job by that much at most
 
 
 def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None:
     """
-    Keep a blob for so long from now, or longer if somebody already asked for that; `tenant` owns it for that time.
+    Keep a blob for `for_s` seconds from now, or longer if it was already to be kept longer; `tenant` owns it meanwhile.
 
-    For uploads and inputs: the images of finished jobs are put on record by the script that finishes them.
+    This is for uploads and input pictures. The script that ends a job records the images of that job.
     """
+    # The clock of Redis, by which the scripts decide what is due.
     seconds, _ = client.time()
     with client.pipeline(transaction=True) as pipe:
         pipe.zadd(keys.KEPT, {name: seconds + for_s}, gt=True)
         if tenant:
-            # An upload may be the first that is seen of a tenant; erasing others asks every tenant on this list.
+            # A tenant may begin with an upload. Erasing another tenant asks each one on this list what it owns.
             pipe.sadd(keys.TENANTS, tenant).zadd(keys.owned(tenant), {name: seconds + for_s}, gt=True)
         pipe.execute()
 
 
 def owns_blob(client: Client, tenant: str, name: str) -> bool:
-    """Return whether a tenant owns an image; whoever owns an image owns its thumbnail."""
+    """Return whether a tenant owns an image, or the image behind a thumbnail."""
     return any(score is not None for score in client.zmscore(keys.owned(tenant), list(image_names(name))))
 
 
 def owned_blobs(client: Client, tenant: str) -> set[str]:
-    """Return what a tenant owns, and may have owned until a moment ago."""
+    """Return the blobs that a tenant owns, and those whose ownership ended a short time ago."""
     return set(client.zrange(keys.owned(tenant), 0, -1))
 
 
@@ -58,7 +59,7 @@ def disown_blobs(client: Client, tenant: str, names: Iterable[str]) -> None:
 
 
 def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[str]:
-    """Return those of the names that tenants other than this one own; asks once for each tenant and 500 names."""
+    """Return the blobs that other tenants own too. Each round trip asks up to 500 tenants about up to 500 names."""
     found = set[str]()
     others = client.smembers(keys.TENANTS) - {tenant}
     for part in batched(names, _PART):
@@ -73,9 +74,9 @@ def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[st
 
 def take_due_blobs(client: Client) -> dict[str, float]:
     """
-    Take some blobs whose time is over, at most 200, each with the mark that `drop_blob` asks for.
+    Take at most 200 blobs whose time is over; return each with the mark that `drop_blob` needs.
 
-    Nobody else is given them for an hour; they stay on the record, so that a taker who dies leaves none behind.
+    For an hour no other caller gets them. They stay recorded, so if the caller dies they are taken again.
     """
     take: Script[list[str]] = load(client, "take_blobs")
     flat = take(args=[_DUE_MOST, AGAIN_S])
@@ -83,7 +84,7 @@ def take_due_blobs(client: Client) -> dict[str, float]:
 
 
 def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Let blobs be due in an hour, whatever was asked for; gives what was, and the mark that `drop_blob` asks for."""
+    """Make blobs due in an hour; return for each until when it was to be kept, and the mark for `drop_blob`."""
     seconds, micros = client.time()
     mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
     with client.pipeline(transaction=True) as pipe:
@@ -95,10 +96,11 @@ def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float
 
 def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
     """
-    Delete a blob with its thumbnail and take it off the record; tells whether it is gone. Raises `BlobError`.
+    Delete a blob, its thumbnail and its entry; return whether it is gone. Raises `BlobError`.
 
-    Failure policy: it stays when somebody asked for it since it was marked, or put its bytes within the last hour.
-    What remains: one that is asked for between the look and the deletion, without its bytes being put, is gone.
+    Failure policy: the blob stays if it was to be kept longer since it was marked, or if its bytes were written within
+    the last hour. One case remains: a blob that is to be kept longer between this check and the deletion, without its
+    bytes being written again, is lost.
     """
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
@@ -138,10 +140,11 @@ class IndexTrimmer:
 
 def trim_indexes(client: Client, retention_s: float) -> int:
     """
-    Drop the index entries whose records are gone, and receivers that no job has named for long; gives how many.
+    Drop index entries whose records are gone, and receivers that no job has named for long; return how many.
 
-    One worker process a minute does it for all.
+    All workers call this; each minute it runs in one of them.
     """
+    # The key expires by itself, so a worker that dies in here holds up the others for one turn only.
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
         return 0
     trim = IndexTrimmer(client)
@@ -159,7 +162,7 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
-    """Trim a tenant's list of jobs with those by state, then its indexes by code and tag that are due."""
+    """Trim the index of a tenant's jobs and those by state, then its indexes by code and tag that are due."""
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
     own, (now, _) = keys.job_indexes(tenant), client.time()
@@ -170,14 +173,16 @@ def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: flo
 
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
-    """Drop a tenant's indexes by code and tag whose jobs are gone, now: their names hold its tags."""
+    """Trim all of a tenant's indexes by code and tag now, whether they are due or not."""
+    # Erasing must not leave the tenant's tags behind, and the names of these indexes hold them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):
         trim(index, "edits", 0.0, listed_in=own, again_s=_TURN_S)
 
 
 def _trim_owned(client: Client, tenant: str) -> None:
-    """Drop what a tenant owned until now, a thousand names at a time so that Redis is never busy for long."""
+    """End the ownership of blobs whose time is over."""
     now, _ = client.time()
+    # A thousand names at a time: one command for all of them could keep Redis busy for long.
     while names := client.zrangebyscore(keys.owned(tenant), "-inf", now, start=0, num=2 * _PART):
         client.zrem(keys.owned(tenant), *names)

@@ -1,4 +1,4 @@
-"""The deliveries in the store: one event that must reach one receiver, its attempts, and the dead ones."""
+"""Deliveries in Redis: each is one event that must reach one receiver, with its attempts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from retouch.sync_async import Replied, reply, sync_async
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
     """
-    A delivery in a worker's hands. `number` counts this attempt, from 1; `by_hand`: a person asked for it; `age_s` is
-    the time since its schedule began: since it was made, or put back by hand. `crashes` counts the workers that died
-    over it since the last attempt that ended.
+    A delivery whose lease a worker holds.
+
+    `number` is that of this attempt, from 1. `by_hand` is true when a person asked for it. `age_s` is the time since
+    its schedule began, which is when it was created or redelivered by hand. `crashes` counts the workers that died
+    while they held it, since the last attempt that ended.
     """
 
     delivery: str
@@ -37,7 +39,7 @@ class DeliveryClaim:
 
     @property
     def item(self) -> str:
-        """The delivery's id, as its lane calls it."""
+        """The delivery's id, under the name that claims of both lanes have."""
         return self.delivery
 
 
@@ -63,10 +65,10 @@ class DeliveryAttempt:
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """
-    What one delivery attempt comes to.
+    What follows one delivery attempt.
 
-    `move` is `delivered`, `retrying` or `dead`; `counts_as_attempt`: it was an attempt (a closed breaker is none);
-    `health` is `ok`, `failed` or empty where it says nothing about the receiver; `log` is kept for people, for 30 days.
+    `move` is `delivered`, `retrying` or `dead`. `counts_as_attempt` is false where nothing was sent. `health` is `ok`,
+    `failed`, or empty where the attempt shows nothing about the receiver. `log` is kept for 30 days.
     """
 
     move: str
@@ -79,7 +81,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A delivery as anyone may read it. Instants in Unix seconds; `state` is a value of `DeliveryState`."""
+    """A delivery with its attempts. Instants are in Unix seconds; `state` is a value of `DeliveryState`."""
 
     id: str
     job: str
@@ -97,9 +99,9 @@ class DeliveryRecord:
 
 class SharedDeliveryStore:
     """
-    Deliveries as producers see them, in threads and on event loops.
+    What producers do with deliveries, in threads and on event loops.
 
-    Moves return the Celery messages that the caller must then send.
+    Methods that change a delivery return the Celery messages that the caller must then send.
     """
 
     def __init__(self, client: AnyClient) -> None:
@@ -109,16 +111,19 @@ class SharedDeliveryStore:
     @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """
-        Send again by hand: `redelivered`; or nothing happened: `open`, it is under way; `gone`, its job is no longer on
-        record; `unknown`.
+        Send a delivery again by hand; return `redelivered` with the messages to send.
+
+        Nothing happens to a delivery that is `open` (still under way), `gone` (its job is no longer on record) or
+        `unknown`.
         """
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 
     @sync_async
     async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
-        """Read many deliveries with their attempts, in one round trip; those that are gone are left out."""
+        """Read many deliveries with their attempts, in one round trip; leave out those that are gone."""
         pipe = self._client.pipeline(transaction=False)
+        # Three commands for each, so the replies below are read three by three.
         for item in deliveries:
             pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
             pipe.lrange(keys.delivery_log(item), 0, -1)
@@ -133,7 +138,7 @@ class SharedDeliveryStore:
 
     @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
-        """Read some ids of deliveries, newest first, from the given place on."""
+        """Read up to `count` ids of deliveries, newest first, from place `start` on."""
         index = keys.lane("deliveries", "dead" if dead else "recent")
         return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
 
@@ -149,12 +154,13 @@ class DeliveryStore(SharedDeliveryStore):
         self._settle: Script[tuple[str, list[str]]] = load(client, "settle_delivery")
 
     def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
-        """Take the delivery's lease, or None when there is nothing to claim."""
+        """Take the delivery's lease; return None if another worker holds it or it is over."""
         reply = self._claim(args=["deliveries", delivery, lease_s])
         if not reply:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        # Redis' own clock may have gone back, as when another server has become the primary.
         age_s = max(0.0, float(reply[1]) - float(state["score"]))
         crashes = int(state.get("crashes", 0))
         return DeliveryClaim(
@@ -162,7 +168,7 @@ class DeliveryStore(SharedDeliveryStore):
         )
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
-        """Record one attempt and what follows. Without effect when the lease was lost."""
+        """Record one attempt and what follows it; do nothing if the lease was lost."""
         log = json.dumps(asdict(settlement.log), separators=(",", ":"))
         _, messages = self._settle(
             args=[
@@ -179,12 +185,13 @@ class DeliveryStore(SharedDeliveryStore):
         return messages_of(messages)
 
     def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
-        """Walk the deliveries of one tenant, newest first."""
+        """Yield the ids of one tenant's deliveries, newest first."""
         for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
             yield place.item
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Walk the deliveries, newest first; `dead`: the dead letters alone."""
+        """Yield the ids of all deliveries, or of the dead letters only, newest first."""
+        # By rank: a delivery that is created meanwhile moves the rest by one, so one may be yielded twice.
         start = 0
         while batch := self.page(start, page, dead=dead, since=since):
             yield from batch

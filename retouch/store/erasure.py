@@ -1,4 +1,4 @@
-"""Erasing a tenant: its jobs, images, events, deliveries, receivers and keys go; the ledger of its charges stays."""
+"""Erasing a tenant: its jobs, images, events, deliveries and receivers are deleted; the ledger of its charges stays."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _PAGE = 200
 @dataclass(frozen=True, slots=True)
 class Erased:
     """
-    What was erased, and how many jobs are still in flight: those were cancelled and go when it is run again.
+    How many jobs and images were erased.
 
-    `images_due` were put within the last hour, perhaps by a job of somebody else that is about to end: a worker deletes
-    them when an hour is over.
+    `in_flight` jobs were cancelled and are not over yet; the next call erases them. `images_due` were written within
+    the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
     """
 
     jobs: int
@@ -46,17 +46,19 @@ class Erased:
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
     """
-    Erase what is kept of a tenant, all but the ledger.
+    Erase all data of a tenant except the ledger.
 
-    Waiting jobs are cancelled first; those in flight are cancelled too and stay until their call has ended. An image
-    that another tenant owns as well, by a job or an upload, stays for that one. Safe to run again.
+    All its open jobs are cancelled first; those in flight stay until their call has ended. An image that another tenant
+    owns too, by a job or an upload, is kept for that tenant. The call may be repeated.
     """
     records = list(_records(jobs, tenant))
     for record in records:
         if not JobState(record.state).is_final:
             jobs.cancel(record.id)
+    # Read again: a cancelled job that was only waiting is over now, and one may have ended meanwhile.
     over = [record for record in jobs.records([r.id for r in records]) if JobState(record.state).is_final]
     names = owned_blobs(client, tenant) | _images(over)
+    # A job in flight still needs its input, and its result may have the same bytes as one that is over.
     if len(over) < len(records):
         still_open = {record.id for record in records} - {record.id for record in over}
         names -= _images(jobs.records(sorted(still_open)))
@@ -70,12 +72,11 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
 
 def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str]) -> tuple[int, int]:
     """
-    Delete the images that this tenant alone owns; return how many are gone, and how many a worker deletes in an hour.
-
-    Other owners are read once more after the images were released: a job that ended in between, and is kept for a
-    shorter time than was on record for its image, changed nothing there.
+    Delete the images that only this tenant owns; return how many are gone, and how many a worker deletes in an hour.
     """
     released = release_blobs(client, names - owned_by_others(client, tenant, names))
+    # Asked once more: another tenant's job may have ended in between. The mark does not show that if the job is kept
+    # for a shorter time than the image already was.
     for name in owned_by_others(client, tenant, released):
         before, mark = released.pop(name)
         keep_blob(client, name, AGAIN_S + before - mark)
@@ -85,7 +86,7 @@ def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str])
 
 
 def _images(records: Iterable[JobRecord]) -> set[str]:
-    """Return the names of jobs' images: what they yielded, and what was uploaded or kept for them."""
+    """Return the names of jobs' images: their results, and the uploaded or kept input pictures."""
     found = set[str]()
     for record in records:
         found |= {record.spec.input, name_in(record.spec.edit["init_image"])}
@@ -124,12 +125,13 @@ def _forget_delivery(client: Client, item: str) -> None:
         pipe.zrem(keys.lane("deliveries", "dead"), item)
         pipe.zrem(keys.lane("deliveries", f"backlog:{group}"), item)
         pipe.zrem(keys.lane("deliveries", "timetable"), item)
+        # Read within the transaction: claimed between two commands, it would lose its state under a worker.
         pipe.zscore(keys.lane("deliveries", "slots"), item)
         pipe.zrem(keys.lane("deliveries", f"waiting:{target}"), item)
         slot, waited = pipe.execute()[-2:]
     if waited and target:
         _count_waiting(client, target, -waited)
-    if slot is None:  # one that has a slot finds its spec gone when it is claimed, and gives the slot back
+    if slot is None:  # a delivery with a slot finds no spec when it is claimed, and its slot is freed then
         client.zrem(keys.lane("deliveries", f"admitted:{target}"), item)
         client.delete(own)
 
@@ -141,7 +143,7 @@ def _count_waiting(client: Client, target: str, by: int) -> None:
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Forget receivers, idempotency keys, tags, and deliveries, which outlive their jobs."""
+    """Delete what may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
     own = keys.deliveries_by_tenant(tenant)
     while page := client.zrange(own, 0, _PAGE - 1):
         for item in page:

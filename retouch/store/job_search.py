@@ -1,4 +1,4 @@
-"""Lists of jobs by tenant, state, code, tag and time, each page read from the smallest index that serves."""
+"""Lists of jobs by tenant, state, error code, tag and time. Each page is read from the smallest index that serves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
-"""How many index entries one page looks at: at about 3 µs each, since a record is read of those alone that fit."""
+"""How many index entries one page looks at, at about 3 µs each; records are read only for entries that fit."""
 _STEP = 1_000
 _IN_FLIGHT = frozenset({"running", "polling"})
 
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Which jobs a list is of: empty fields do not narrow it. Instants (`until` is not in) are Unix seconds."""
+    """The filters of a list; an empty field filters nothing. Instants are in Unix seconds, `until` is exclusive."""
 
     tenants: Sequence[str]
     state: str = ""
@@ -32,7 +32,7 @@ class JobQuery:
     until: float = float("inf")
 
     def fits(self, record: JobRecord) -> bool:
-        """Return whether a record is what the query asks for."""
+        """Return whether a record passes all filters."""
         return (
             record.spec.tenant in self.tenants
             and self.state in ("", record.state)
@@ -42,7 +42,7 @@ class JobQuery:
 
 
 class JobPage(NamedTuple):
-    """Jobs, newest first, and the place behind which the next page begins: None at the end."""
+    """Jobs, newest first, and the cursor of the next page, None at the end."""
 
     records: list[JobRecord]
     following: IndexCursor | None
@@ -50,7 +50,7 @@ class JobPage(NamedTuple):
 
 @dataclass(slots=True)
 class _Walk:
-    """One tenant's index on its way from the newest entry on; what is walked must be in all of `within`."""
+    """A walk through an index, newest entry first. What counts is in all of `within` and in none of `without`."""
 
     index: str
     within: Sequence[str] = ()
@@ -62,7 +62,7 @@ class _Walk:
 
 
 class JobSearch:
-    """Queries over the indexes that the scripts write; see `job_index.lua`."""
+    """Runs queries on the indexes that the scripts write; see `job_index.lua`."""
 
     def __init__(self, jobs: SharedJobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
@@ -70,11 +70,13 @@ class JobSearch:
     @sync_async
     async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
-        Read up to `limit` jobs behind a place. A page is shorter than that at the end alone, or where several filters
-        met 100,000 entries of their smallest index without a page full of jobs.
+        Read up to `limit` jobs that follow a cursor.
+
+        A page is shorter only at the end, or after 100,000 index entries among which fewer jobs pass all filters.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         async for places, looked_until in self._candidates(query, after, limit + 1):
+            # Records are read a page at a time: the first ones may fill the page.
             for part in batched(places, limit + 1):
                 records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
                 found += [(at, records[at.item]) for at in part if at.item in records and query.fits(records[at.item])]
@@ -87,8 +89,9 @@ class JobSearch:
     async def _candidates(
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], IndexCursor | None]]:
-        """Walk what all indexes say fits, newest first; the last one says where it stopped if that was not the end."""
+        """Yield entries that pass by the indexes, newest first, and a cursor if that stops before the end."""
         walks = await self._plan(query, after)
+        # Where entries are dropped by other indexes, a page of entries is seldom a page of jobs.
         for walk in walks:
             walk.count = _STEP if walk.within or walk.without else min(wanted, _STEP)
         looked_at = 0
@@ -104,7 +107,7 @@ class JobSearch:
                 return
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[_Walk]:
-        """Choose for each tenant which of the indexes that serve is walked: the one with the fewest entries."""
+        """Choose for each tenant the index with the fewest entries among those that serve."""
         serving = [_indexes(query, tenant) for tenant in query.tenants]
         pipe = self._client.pipeline(transaction=False)
         for tenant, indexes in zip(query.tenants, serving, strict=True):
@@ -120,7 +123,7 @@ class JobSearch:
             walk = _Walk(smallest, others, last=after)
             if query.state == "queued":
                 walk.without = [keys.jobs_by("state", tenant, "retrying")]
-            if query.state in _IN_FLIGHT:  # what has a slot is bounded by the lane's limit, whoever has how many jobs
+            if query.state in _IN_FLIGHT:  # read whole: the limit of the lane bounds how many jobs have a slot
                 _read(walk, next(replies), query)
                 walk.is_read = True
             walks.append(walk)
@@ -128,7 +131,7 @@ class JobSearch:
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Name the indexes by state, code and tag that a job may be in."""
+    """Return the keys of the indexes by state, code and tag that may have a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
@@ -140,11 +143,12 @@ def _code(record: JobRecord) -> str:
 
 
 def _indexes(query: JobQuery, tenant: str) -> list[str]:
-    """Name the indexes that each job which fits is in."""
+    """Return the keys of the indexes that have every job which passes the filters."""
     found = [keys.jobs_by("code", tenant, query.code)] if query.code else []
     if query.tag:
         found.append(keys.jobs_by("tag", tenant, "=".join(query.tag)))
     if query.state:
+        # A state without an index of its own is one of open jobs.
         known = query.state if query.state in keys.JOB_STATES_INDEXED else "open"
         found.append(keys.jobs_by("state", tenant, known))
     return found or [keys.jobs(tenant)]
@@ -152,19 +156,18 @@ def _indexes(query: JobQuery, tenant: str) -> list[str]:
 
 async def _fill(client: AnyClient, walks: Sequence[_Walk], query: JobQuery) -> None:
     """
-    Read further entries of these walks, in one round trip each time, until each has some or is at its end.
-
-    Entries of the instant where a walk stands are read again and passed over: they may be in a batch of hundreds, and
-    a place counted from the top would move when jobs come or change.
+    Read more entries of these walks until each has some or is at its end; each turn of the loop is one round trip.
     """
     while walks:
         pipe = client.pipeline(transaction=False)
         for walk in walks:
             latest = f"{walk.last.at:.3f}" if walk.last else f"({query.until}" if query.until < float("inf") else "+inf"
+            # By instant, not by rank: ranks move when jobs come or change. Entries of that instant come a second time.
             pipe.zrevrangebyscore(walk.index, latest, query.since, start=0, num=walk.count, withscores=True)
         for walk, entries in zip(walks, await reply(pipe.execute()), strict=True):
             walk.is_read = len(entries) < walk.count
             _read(walk, entries, query)
+            # All entries were of the instant where the walk stands: read further with more of them.
             if not walk.unread:
                 walk.count *= 2
         walks = [walk for walk in walks if not (walk.unread or walk.is_read)]
@@ -178,7 +181,8 @@ def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) ->
 
 
 def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]:
-    """Take, newest first, what no walk can still have something newer than."""
+    """Take the unread entries that are newer than anything a walk has yet to read, newest first."""
+    # The oldest unread entry of a walk bounds what it may still read; below the highest of these, order is not known.
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = []
     for walk in walks:
@@ -189,7 +193,7 @@ def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]
 
 
 async def _filtered(client: AnyClient, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
-    """Leave out what is not in the other indexes of its walk."""
+    """Keep the entries that all of `within` have and none of `without`."""
     checks: list[tuple[str, bool, list[IndexCursor]]] = []
     for walk in {id(walk): walk for _, walk in taken}.values():
         own = [place for place, of in taken if of is walk] if walk.within or walk.without else []

@@ -1,4 +1,4 @@
-"""The jobs in the store: every move as one typed method around one script, and the reading side."""
+"""Jobs in Redis: a method for each script that changes one, and methods that read them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from retouch.batches import batched
 from retouch.errors import IdempotencyConflict, QueueFull
-from retouch.outcomes import Cancel, Decision, Fail, LeaseLost, Poll, Processing, Ready, Retry, Succeed
+from retouch.outcomes import Decision, LeaseLost, Processing, Ready
 from retouch.store import keys
+from retouch.store.job_settlement import settlement_arguments
 from retouch.store.ledger import DAY_S
 from retouch.store.records import (
     Charge,
@@ -21,10 +22,9 @@ from retouch.store.records import (
     checkpoint_json,
     claim_from,
     record_from,
-    result_json,
     timeline_entry,
 )
-from retouch.store.redis_commands import AnyClient, Client, Script, Value
+from retouch.store.redis_commands import AnyClient, Client, Script
 from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 
@@ -32,18 +32,18 @@ PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
 """Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
 
 BACKLOG_WAIT_S = 5.0
-"""When it is worth asking a full backlog again."""
+"""How long a producer is asked to wait before it tries a full backlog again."""
 
-_BATCH = 100  # so many keep one script below ten milliseconds, in which Redis answers nobody
+_BATCH = 100  # keeps a script below ten milliseconds: Redis answers nobody else meanwhile
 _DISK_MS = 1_500  # below the least sensible redis_timeout_s
 
 
 class NewJob(NamedTuple):
     """
-    One job to put in. `fingerprint` tells whether a repeated idempotency key came with the same request.
+    One job to enqueue. `fingerprint` shows whether a repeated idempotency key came with the same request.
 
-    `share_key` is the same for exact duplicates, which become one job where their tenant shares duplicates; empty where
-    the picture's bytes are not known. An empty `spec_json` only asks what the idempotency key leads to.
+    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; it is empty where
+    the picture's bytes are not known. With an empty `spec_json`, the script only looks up the idempotency key.
     """
 
     id: str
@@ -60,9 +60,9 @@ class EnqueueResult(NamedTuple):
     """
     What became of one request to enqueue.
 
-    `kind`: `new`; `replayed`: the idempotency key's earlier job; `shared`: the job of an exact duplicate; `refused`:
-    nothing was enqueued, and `error` says why; `absent`: the answer to a question about a key that is new. `id` is the
-    job's, empty where there is none; `new` the job that was put in.
+    `kind` is `new`; `replayed`, for the earlier job of its idempotency key; `shared`, for the job of an exact
+    duplicate; `refused`, with the reason in `error`; or `absent`, when a look-up found no job for the key. `id` is the
+    job's, empty where there is none. `new` is the job that was enqueued.
     """
 
     kind: Literal["new", "replayed", "shared", "refused", "absent"]
@@ -72,21 +72,22 @@ class EnqueueResult(NamedTuple):
 
 
 def refused(error: Exception) -> EnqueueResult:
-    """Return the result for a request of which nothing was enqueued."""
+    """Return the result of a request that was refused with this error."""
     return EnqueueResult("refused", error=error)
 
 
 def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
     """Return the error for jobs that a tenant has no room for: `reason` is `backlog` or `budget`."""
+    # A budget is that of a UTC day.
     wait_s = DAY_S - time.time() % DAY_S if reason == "budget" else BACKLOG_WAIT_S
     return QueueFull(tenant, reason, count, wait_s)
 
 
 class SharedJobStore:
     """
-    Jobs as producers see them, in threads and on event loops: `await jobs.record.awaited(id)` on a client for asyncio.
+    What producers do with jobs, in threads (`jobs.record(id)`) and on event loops (`await jobs.record.awaited(id)`).
 
-    Every method that moves a job returns the Celery messages that its caller must then send.
+    Every method that changes a job returns the Celery messages that the caller must then send.
     """
 
     def __init__(self, client: AnyClient, *, retention_s: float) -> None:
@@ -97,7 +98,7 @@ class SharedJobStore:
 
     @sync_async
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
-        """Put jobs in, in order, in as few round trips as keep one script short (100 jobs each)."""
+        """Enqueue jobs in order, 100 in each round trip."""
         results: list[EnqueueResult] = []
         messages: list[Message] = []
         for part in batched(jobs, _BATCH):
@@ -109,15 +110,17 @@ class SharedJobStore:
 
     @sync_async
     async def cancel(self, job: str) -> tuple[str, list[Message]]:
-        """Cancel: `cancelled` at once, `requested` for one in flight, `final` when it was over, or `unknown`."""
+        """Cancel a job: `cancelled` now, `requested` if it is in flight, `final` if it was over, or `unknown`."""
         word, messages = await reply(self._cancel(args=[job, self._retention_s]))
         return word, messages_of(messages)
 
     @sync_async
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """
-        Put back a dead letter: `replayed`; or `open`, `succeeded`, `unknown`, `full backlog`, `full budget`, and then
-        nothing happened.
+        Enqueue a dead letter again; return `replayed`.
+
+        Nothing happens to a job that is `open`, `succeeded` or `unknown`, or if its tenant has no room (`full backlog`,
+        `full budget`).
         """
         deadline = "" if deadline_s is None else deadline_s
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
@@ -125,12 +128,12 @@ class SharedJobStore:
 
     @sync_async
     async def record(self, job: str) -> JobRecord | None:
-        """Read one job, or None when there is none."""
+        """Read one job; None if it is not on record."""
         return next(iter(await self.records.awaited([job])), None)
 
     @sync_async
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs in two round trips, in order; those that are gone are left out."""
+        """Read many jobs in two round trips, in order; leave out those that are gone."""
         pipe = self.client.pipeline(transaction=False)
         for job in jobs:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
@@ -138,6 +141,7 @@ class SharedJobStore:
         found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
         for job, spec, _ in found:
             pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
+        # A job without a state was never dispatched; only the index by time knows when it was enqueued.
         created = await reply(pipe.execute())
         return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
 
@@ -145,24 +149,24 @@ class SharedJobStore:
     async def page(
         self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
     ) -> list[str]:
-        """Read some ids of a tenant's jobs, newest first, from the given place on."""
+        """Read up to `count` ids of a tenant's jobs, newest first, from place `start` on."""
         index = keys.jobs(tenant)
         return await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
 
     @sync_async
     async def tenants(self) -> list[str]:
-        """Name every tenant that ever enqueued."""
+        """Return every tenant that was ever seen, in order."""
         return sorted(await reply(self.client.smembers(keys.TENANTS)))
 
     @sync_async
     async def timeline(self, job: str, after: int = 0) -> list[TimelineEntry]:
-        """Read the events of a job after the given sequence number, in order, each with its `sequence`."""
+        """Read the events of a job above a sequence number, in order."""
         entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
         return [timeline_entry(number, text) for number, text in enumerate(entries, after + 1)]
 
     @sync_async
     async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[TimelineEntry | None]:
-        """Read events of many timelines, named by job and sequence, in one round trip; None for what is gone."""
+        """Read events of many jobs, each named by job and sequence, in one round trip; None for those that are gone."""
         pipe = self.client.pipeline(transaction=False)
         for job, sequence in wanted:
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -178,7 +182,7 @@ class SharedJobStore:
 
 
 class JobStore(SharedJobStore):
-    """All jobs in Redis, for code that may block: what workers and operators do with them too."""
+    """All that is done with jobs, for code that may block: workers and operators need it."""
 
     client: Client
 
@@ -192,25 +196,29 @@ class JobStore(SharedJobStore):
         self._bring: Script[str] = load(client, "bring")
 
     def claim(self, job: str, lease_s: float) -> Claim | None:
-        """Take the job's lease, or None when there is nothing to claim: somebody holds it, or it is over."""
+        """Take the job's lease; return None if another worker holds it or the job is over."""
         reply = self._claim(args=["edits", job, lease_s])
         return claim_from(job, reply[0], float(reply[1]), fields_of(reply[2:])) if reply else None
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
-        Write the intent to POST. Gives `ok`; `stale`, `cancelled`, `budget_spent`, `endpoint_down` or `not_on_disk`: do
-        not POST; or a late answer to resume from.
+        Write the intent to POST; return `ok`, or why the attempt must not POST.
+
+        Reasons are `stale`, `cancelled`, `budget_spent`, `endpoint_down` and `not_on_disk`, or the checkpoint of a late
+        answer, from which the attempt goes on.
 
         Failure policy: if this call raises, the POST must not happen.
         """
         word = self._intend_durably(claim) if self._durable_intents else self._intent(args=[claim.job, claim.fence])
+        # What the script has recorded, so that the claim need not be read again.
         if word == "ok":
             claim.number += 1
             claim.charges.append(Charge(claim.fence, claim.now_at))
         return checkpoint_from(word) or word if word.startswith("{") else word
 
     def _intend_durably(self, claim: Claim) -> str:
-        """Write the intent and wait until it is on the disk of Redis; on one connection, as WAITAOF asks."""
+        """Write the intent and wait until it is on the disk of Redis."""
+        # On one connection: WAITAOF waits for the writes of its own connection only.
         with self.client.pipeline(transaction=False) as pipe:
             self._intent(args=[claim.job, claim.fence], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, _DISK_MS)
@@ -218,6 +226,7 @@ class JobStore(SharedJobStore):
         if isinstance(word, Exception):
             raise word
         if isinstance(confirmed, Exception) or confirmed[0] < 1:
+            # An intent that no POST follows would count as a possible charge.
             if word == "ok":
                 self._answer(args=[claim.job, claim.fence, "refused", "", "", claim.fence, 0])
             return "not_on_disk" if word == "ok" else str(word)
@@ -233,10 +242,11 @@ class JobStore(SharedJobStore):
         read_copy: bool = False,
     ) -> tuple[list[Message], float]:
         """
-        Write the class of the answer to the last POST, and what to resume from; a lost lease does not lose it.
+        Record the class of the answer to the last POST, and the checkpoint from which an attempt can go on.
 
-        `health` is what the answer tells of the endpoint; with `read_copy` the next POST names our copy of the picture.
-        Gives the messages, and for how many seconds this opened the breaker (0: it did not).
+        A worker that has lost its lease must call this too: a paid answer still counts. `health` is what the answer
+        shows about the endpoint. With `read_copy` the next POST names our copy of the picture. Returns the messages,
+        and for how many seconds the breaker is open now (0 if it stays closed).
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
         _, messages, open_s = self._answer(
@@ -249,31 +259,31 @@ class JobStore(SharedJobStore):
 
     def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
-        Write which images of a paid answer were brought home, the last as blob `name` ("" if it is not kept).
+        Record which images of a paid answer are in the blob store; the last is blob `name`, "" if it is not kept.
 
-        The next attempt goes on behind them, and the blob is kept until the job is over and its retention too. False
-        when the lease was lost.
+        The next attempt goes on with the image after them. The blob is kept until the job's retention is over. Returns
+        False if the lease was lost.
         """
         keep_until = claim.deadline_at + self._retention_s
         word = self._bring(args=[claim.job, claim.fence, checkpoint_json(ready), name, keep_until])
         return word == "ok"
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
-        """Record what follows the attempt and give up the lease. Without effect when the lease was lost."""
+        """Record what follows the attempt and end the lease; do nothing if the lease was lost."""
         if isinstance(decision, LeaseLost):
             return []
-        _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
+        _, messages = self._settle(args=[claim.job, claim.fence, *settlement_arguments(decision), self._retention_s])
         return messages_of(messages)
 
     def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
-        """Walk a tenant's jobs, newest first, between two instants."""
+        """Yield the ids of a tenant's jobs between two instants, newest first."""
         start = 0
         while batch := self.page(tenant, start, page, since=since, before=before):
             yield from batch
             start += len(batch)
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Walk the dead letters of all tenants that failed since an instant, newest first."""
+        """Yield the dead letters of all tenants that failed since an instant, newest first."""
         start = 0
         while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
             yield from batch
@@ -289,7 +299,7 @@ class JobStore(SharedJobStore):
         return record, timeline_entry(sequence, entry) if entry else None
 
     def counts_of(self, tenant: str) -> dict[str, int]:
-        """Return how many jobs of a tenant ended and are on record, by state."""
+        """Return how many jobs of a tenant ended and are still on record, by state."""
         ends = ("succeeded", "failed", "cancelled")
         with self.client.pipeline(transaction=False) as pipe:
             for state in ends:
@@ -298,13 +308,14 @@ class JobStore(SharedJobStore):
 
 
 def _heading(job: NewJob) -> str:
-    """Spell what the script needs beside the spec; the idempotency key comes last, for it may hold spaces."""
+    """Return what the script needs beside the spec, as one line."""
+    # The idempotency key comes last: it may contain spaces.
     boost_s, share_key = PRIORITY_BOOST_S[job.priority], job.share_key or "-"
     return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {share_key} {job.idempotency_key}"
 
 
 def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
-    """Read the script's result for one job."""
+    """Read the word that the script returned for one job."""
     if word == "new":
         return EnqueueResult("new", job.id, new=job)
     kind, _, rest = word.partition(" ")
@@ -319,22 +330,3 @@ def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
             return refused(IdempotencyConflict("the idempotency key was used for another request"))
         case _:
             return refused(queue_full(job.tenant, rest))
-
-
-def _settlement(decision: Decision) -> list[Value]:
-    """Spell a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
-    match decision:
-        case Succeed(image, others):
-            return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]
-        case Fail(code, message, retryable, drop_checkpoint):
-            error = json.dumps({"code": code, "message": message, "retryable": retryable})
-            return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
-        case Retry(delay_s, code, message, refund, counts, drop_checkpoint):
-            error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
-        case Poll(delay_s, checkpoint):
-            return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
-        case Cancel():
-            return ["cancelled", 0, 0, 0, "", "", ""]
-        case LeaseLost():
-            raise AssertionError("a lease that was let go is not settled")

@@ -1,46 +1,47 @@
 """
-Every Redis key of Retouch, before any code: name, type, life, and who writes it.
+Every Redis key of Retouch: name, type, how long it is kept, and who writes it.
 
-One Redis (no Cluster): scripts build the names of the keys they touch. L is a lane, `edits` or `deliveries`; an item is
-a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant, or `~tenant` for what
-goes to targets that are not proven. A target is a tenant's webhooks to one host, or its callbacks to one Celery task.
+Retouch uses one Redis (no Cluster), since scripts build the names of the keys they touch. L is a lane, `edits` or
+`deliveries`; an item is a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant,
+or `~tenant` for its deliveries to targets that are not proven. A target is a tenant's webhooks to one host, or its
+callbacks to one Celery task.
 
 | key | type | life | what |
 |---|---|---|---|
-| `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked; never changes |
-| `rt:L:state:{item}` | hash | with spec | what became of it; a waiting job has none until its first dispatch |
+| `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
+| `rt:L:state:{item}` | hash | with spec | its state and counters; a waiting job has none until its first dispatch |
 | `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
 | `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
 | `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
-| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same of unproven groups |
+| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same for unproven groups |
 | `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must look at them |
 | `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when they are due |
 | `rt:L:held` | hash | empties itself | slots held by each group; `~` counts those of all unproven groups |
 | `rt:deliveries:shut` | sorted set | empties itself | targets whose breaker is open; score = until when |
 | `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
 | `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
-| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for a place; scored so |
-| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many of these each tenant has |
-| `rt:deliveries:workers` | sorted set | empties itself | worker and its threads; score = until when it counts |
+| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
+| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
+| `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
-| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = since when |
+| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
 | `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
 | `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
-| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same: `open`, `retrying`, three ends |
-| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by the code that jobs failed with |
+| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
+| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | those by code and tag; score = when retention looks |
-| `rt:tenants` | set | permanent | tenants ever seen |
-| `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the request that first used the key |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:tenants` | set | permanent | every tenant that was ever seen |
+| `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
 | `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
 | `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
 | `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
 | `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
 | `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | one tenant's deliveries; score = made at |
-| `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt |
+| `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt of the answer |
 | `rt:deliveries:health:{receiver}` | hash | 30 days | a receiver that fails: since when, why, how often, next attempt |
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
@@ -48,7 +49,7 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
-| `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
+| `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
@@ -60,14 +61,15 @@ goes to targets that are not proven. A target is a tenant's webhooks to one host
 | `rt:console_wrong_keys:{address}` | string | 60 s | wrong keys from one address at the console's sign-in |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
 | `rt:link_key` | string | permanent | signs links to images |
-| `rt:blobs` | sorted set | trimmed by retention | images; score = until when somebody wants them |
+| `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:rescue` | hash | permanent | when the last sweep was, and when the next is due |
-| `rt:trimmed` | string | 50 s | the indexes were trimmed just now |
+| `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
+| `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
-A key is written by the scripts in `lua/` alone, but for `rt:receiver…` (`receivers.py`), and `gate`, `limits` and
-`weights` (`lanes.py`), `rt:blobs…` (`kept.py` too), budgets and limits of tenants (`ledger.py`), what is about API
-keys and sharing (`tenants.py`), `rt:link_key` (`links.py`), and `rt:console_…` (`console_sessions.py`).
+Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
+`weights` (`lanes.py`); `rt:blobs…` (`blob_retention.py` too); budgets and limits of tenants (`ledger.py`); API keys and
+sharing (`tenants.py`); `rt:link_key` (`links.py`); `rt:console_…`
+(`console_sessions.py`).
 """
 
 from __future__ import annotations
@@ -108,82 +110,82 @@ KEPT = "rt:blobs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 
-
+# A job is in `open` until it ends; the states between are read from the lane, which changes them often.
 JOB_STATES_INDEXED = ("open", "retrying", "succeeded", "failed", "cancelled")
 
 
 def spec(lane: str, item: str) -> str:
-    """What was asked for one item."""
+    """Return the key of what was asked for, for one item."""
     return f"rt:{lane}:spec:{item}"
 
 
 def state(lane: str, item: str) -> str:
-    """What became of one item."""
+    """Return the key of the state of one item."""
     return f"rt:{lane}:state:{item}"
 
 
 def lane(name: str, part: str) -> str:
-    """One structure of a lane: `slots`, `timetable`, `gate` and so on."""
+    """Return the key of one structure of a lane: `slots`, `timetable`, `gate` and so on."""
     return f"rt:{name}:{part}"
 
 
 def timeline(job: str) -> str:
-    """The events of one job, in order."""
+    """Return the key of the events of one job, in order."""
     return f"rt:timeline:{job}"
 
 
 def jobs(tenant: str) -> str:
-    """The index of one tenant's jobs by the time they were enqueued."""
+    """Return the key of the index of a tenant's jobs by the time they were enqueued."""
     return f"rt:jobs:{tenant}"
 
 
 def jobs_by(kind: Literal["state", "code", "tag"], tenant: str, value: str) -> str:
-    """The index of one tenant's jobs that have this state, failed with this code, or have this `name=value` tag."""
+    """Return the key of the index of a tenant's jobs with this state, error code or `name=value` tag."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def job_indexes(tenant: str) -> str:
-    """The names of one tenant's indexes by code and tag."""
+    """Return the key of the list of a tenant's indexes by code and tag."""
     return f"rt:job_indexes:{tenant}"
 
 
 def deliveries_of(job: str) -> str:
-    """The ids of one job's deliveries."""
+    """Return the key of the ids of one job's deliveries."""
     return f"rt:deliveries_of:{job}"
 
 
 def deliveries_by_tenant(tenant: str) -> str:
-    """The index of one tenant's deliveries by the time they were made."""
+    """Return the key of the index of a tenant's deliveries by the time they were created."""
     return f"rt:deliveries_by_tenant:{tenant}"
 
 
 def receivers_by_tenant(tenant: str) -> str:
-    """All receivers of one tenant, those that jobs named too."""
+    """Return the key of all receivers of a tenant, including those that its jobs named."""
     return f"rt:receivers_by_tenant:{tenant}"
 
 
 def delivery_log(item: str) -> str:
-    """The attempts of one delivery."""
+    """Return the key of the attempts of one delivery."""
     return f"rt:deliveries:log:{item}"
 
 
 def receiver(identity: str) -> str:
-    """One receiver's address, secret and settings."""
+    """Return the key of a receiver's address, secret and settings."""
     return f"rt:receiver:{identity}"
 
 
 def receivers(tenant: str) -> str:
-    """The receivers that hear of every job of one tenant."""
+    """Return the key of the receivers that get events of every job of a tenant."""
     return f"rt:receivers:{tenant}"
 
 
 def owned(tenant: str) -> str:
-    """The images that one tenant's jobs and uploads lead to."""
+    """Return the key of the images that a tenant's jobs and uploads lead to."""
     return f"rt:blobs:{tenant}"
 
 
 def api_key(digest: str) -> str:
-    """One API key, by the hash of its secret."""
+    """Return the key of an API key, by the hash of its secret."""
     return f"rt:api_key:{digest}"
 
 
@@ -203,15 +205,15 @@ def console_wrong_keys(address: str) -> str:
 
 
 def ledger(tenant: str) -> str:
-    """What one tenant's charges were good for, on every day."""
+    """Return the key of the ledger of a tenant: what its charges were good for, by day."""
     return f"rt:ledger:{tenant}"
 
 
 def ledger_tags(tenant: str, day: int) -> str:
-    """What one tenant's charges of one day were good for, by tag."""
+    """Return the key of the ledger of a tenant and day by tag."""
     return f"rt:ledger_tags:{tenant}:{day}"
 
 
 def idempotency(tenant: str, key: str) -> str:
-    """The job and the fingerprint behind one tenant's idempotency key."""
+    """Return the key of the job and the fingerprint behind a tenant's idempotency key."""
     return f"rt:idem:{tenant}:{key}"

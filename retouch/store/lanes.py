@@ -1,4 +1,4 @@
-"""A lane from outside: its gates, its numbers, and the two calls that every worker makes for all lanes at once."""
+"""The lanes: their gates and numbers, and the two calls that each worker makes for all lanes, heartbeat and rescue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 reque
 @dataclass(frozen=True, slots=True)
 class LaneNumbers:
     """
-    How a lane stands: `waiting` in the backlog, `held` slots of `limit`, `parked` in the timetable, `dead`.
+    The numbers of a lane: `waiting` in the backlog, `held` of `limit` slots, `parked` in the timetable, `dead` letters.
 
-    `breaker_open_s`: until calls go out again; 0 while they do. `waiting_by_group` counts by tenant.
+    `breaker_open_s` is the time until calls go out again, 0 while the breaker is closed. `waiting_by_group` counts by
+    tenant.
     """
 
     waiting: int
@@ -35,14 +36,14 @@ class LaneNumbers:
 
 
 class SharedLanes:
-    """Gates and numbers of both lanes, in threads and on event loops."""
+    """What producers do with lanes, in threads and on event loops."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
 
     @sync_async
     async def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching; what holds a slot goes on."""
+        """Stop dispatching; jobs that hold a slot go on."""
         await reply(self._client.hset(keys.lane(lane, "gate"), "paused", 1))
 
     @sync_async
@@ -52,11 +53,12 @@ class SharedLanes:
 
     @sync_async
     async def numbers(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
+        """Read the numbers of a lane."""
         pipe = self._client.pipeline(transaction=False)
         for ready in ("ready", "ready:unproven"):
             pipe.zrange(keys.lane(lane, ready), 0, -1)
         pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
+        # Only these can have a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
         groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
         pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
@@ -67,7 +69,7 @@ class SharedLanes:
         waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
         for group, depth in zip(groups, depths, strict=True):
             waiting[group.removeprefix("~")] += depth
-        usual = AUTO_START if lane == "edits" else DELIVERIES_START
+        usual = AUTO_START if lane == "edits" else DELIVERIES_START  # until a worker has opened the lane
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(
             waiting=waiting.total(),
@@ -82,7 +84,7 @@ class SharedLanes:
 
 
 class Lanes(SharedLanes):
-    """Both lanes, for code that may block: leases, rescue and settings of their gates too."""
+    """All that is done with lanes, for code that may block: leases, rescue and the settings of gates too."""
 
     _client: Client
 
@@ -92,20 +94,21 @@ class Lanes(SharedLanes):
         self._rescue: Script[tuple[str, list[str]]] = load(client, "rescue")
 
     def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
-        """Set the gates of lane `edits` from the settings, as every worker does when it starts."""
+        """Set the gates of lane `edits` from the settings; every worker does so when it starts."""
         auto = in_flight_limit == "auto"
         gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
         if not auto:
             gate["limit"] = int(in_flight_limit)
+        # A limit that was learnt before stays: learning it again costs refused calls.
         elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
             gate |= {"limit": AUTO_START, "learnt": AUTO_START}
         self._client.hset(keys.lane("edits", "gate"), mapping=gate)
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
-        """Give one group a slot limit or a weight of its own; None leaves as it is."""
+        """Set the slot limit or the weight of one group; None leaves it as it is."""
         if limit is not None:
             self._client.hset(keys.lane(lane, "limits"), group, limit)
-            self._client.hdel(keys.lane("edits", "gate"), "budget_day")  # the next sweep looks at all tenants again
+            self._client.hdel(keys.lane("edits", "gate"), "budget_day")  # makes the next sweep look at all tenants
         if weight is not None:
             self._client.hset(keys.lane(lane, "weights"), group, weight)
 
@@ -113,20 +116,20 @@ class Lanes(SharedLanes):
         self, lease_s: float, leases: Sequence[tuple[str, str, int]], worker: str = "", threads: int = 0
     ) -> list[str]:
         """
-        Renew leases (lane, item, fence) in one call; returns the items whose lease is lost.
+        Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
-        `worker` names the process, without a space, and `threads` is how many deliveries it can serve at once: lane
-        `deliveries` has as many slots as all workers that were heard of within `lease_s` have threads.
+        `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
+        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads.
         """
         values: list[Value] = [value for lease in leases for value in lease]
         return self._heartbeat(args=[lease_s, worker, threads, *values])
 
     def leave(self, worker: str, threads: int) -> None:
-        """Take back what a worker that stops has announced; the limit follows with the next heartbeat of another."""
+        """Withdraw the threads of a worker that stops; the limit follows with the next heartbeat of another worker."""
         self._client.zrem(keys.lane("deliveries", "workers"), f"{worker} {threads}")
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
-        """Sweep both lanes unless somebody just did; gives the seconds until something is due, and the messages."""
+        """Sweep both lanes unless another worker just did; return in how many seconds to call again, and messages."""
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
@@ -148,10 +151,11 @@ class Lanes(SharedLanes):
         return (min(found)[1], min(found)[0]) if found else None
 
     def numbers_of(self, lane: str, tenant: str) -> LaneNumbers:
-        """Read how one tenant stands in a lane, at the lane's limit and gate; `dead` is 0, `parked` known of edits."""
+        """Read one tenant's numbers in a lane, with the lane's limit and gate; `parked` only of edits, `dead` never."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
             pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
+            # A tenant's deliveries to targets that are not proven form a group of their own.
             for group in (tenant, f"~{tenant}"):
                 pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
             (limit, paused, open_until), (seconds, _), parked, before, *rows = pipe.execute()

@@ -1,4 +1,4 @@
-"""Money in the store: what the charges were good for, by tenant, day and tag; budgets and backlog limits."""
+"""The ledger: what charges were good for, by tenant, day and tag. Also budgets and backlog limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES = ("useful", "repeated", "wasted", "unknown")
 By = Literal["tenant", "day", "tag"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
-"""The row of all tags beyond a tenant's first 1,000 of a day (`TAGS_MOST` in ledger.lua)."""
+"""The row for all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
 _CHUNK = 100
 
 
@@ -26,9 +26,9 @@ class UsageRow:
     """
     Calls that may have been billed, under one key (a tenant, a day, or a tag as `name=value`).
 
-    `useful`: an image is kept for it; `repeated`: paid again for an image that another call yielded; `wasted`: the
-    endpoint took it and no image came of it; `unknown`: its answer never came. `reserved`: given to jobs in flight,
-    today. `amount`: what all but the reserved cost at most.
+    `useful` calls yielded an image that is kept. `repeated` ones were paid again for an image that another call
+    yielded. `wasted` ones were accepted by the endpoint and yielded no image. The answer to `unknown` ones never came.
+    `reserved` ones are promised to jobs in flight today. `amount` is what all but the reserved ones cost at most.
     """
 
     key: str
@@ -41,17 +41,17 @@ class UsageRow:
 
 
 def day_of(at: float) -> int:
-    """Give the UTC day of an instant (Unix seconds), counted from 1970."""
+    """Return the UTC day of an instant (Unix seconds), counted from 1970."""
     return int(at // DAY_S)
 
 
 def day_number(day: date) -> int:
-    """Count a calendar day from 1970."""
+    """Return a calendar day as a number of days since 1970."""
     return (day - date(1970, 1, 1)).days
 
 
 class Ledger:
-    """The ledger in Redis; written by the scripts as jobs end and late answers come, read here."""
+    """Reads the ledger, which the scripts write when a job ends or a late answer comes, and sets limits."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -66,10 +66,10 @@ class Ledger:
         price_per_call: float = 0.0,
     ) -> list[UsageRow]:
         """
-        Sum up calls of one tenant or all, from one UTC day to another (both included), under one key each.
+        Sum up the calls of one tenant or all by tenant, day or tag, from one UTC day to another (both included).
 
-        Days are those on which the calls were booked: when their job ended, or when a late answer came. Tags are kept
-        for 90 days; the row `other` is of those beyond the first 1,000 of a tenant and day.
+        A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
+        `other` sums up tags beyond the first 1,000 of a tenant and day.
         """
         last = day_number(until or datetime.now(UTC).date())
         first = day_number(since) if since else 0
@@ -79,12 +79,13 @@ class Ledger:
             if first <= day <= last:
                 key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": row}[by]
                 sums.setdefault(key, Counter()).update(counts)
+        # Reserved calls are those of now: they belong to no tag and to no earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
         return [_row(key, counts, price_per_call) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
-        """Give a tenant a budget of calls per UTC day and a most of waiting jobs; 0 lifts a limit, None leaves it."""
+        """Set a tenant's budget of calls per UTC day and its backlog limit; 0 lifts one, None leaves it as it is."""
         for name, value in (("budgets", budget), ("backlog_limits", backlog_limit)):
             if value is not None and value > 0:
                 self._client.hset(f"rt:edits:{name}", tenant, value)
@@ -94,7 +95,7 @@ class Ledger:
         self._client.hdel("rt:edits:gate", "budget_day")  # the next sweep looks at all tenants again
 
     def budget(self, tenant: str) -> tuple[int, int, int] | None:
-        """Give a tenant's budget today: (calls allowed, spent, reserved), or None where there is none."""
+        """Return a tenant's budget today as (calls allowed, spent, reserved), or None if it has no budget."""
         allowed = self._client.hget("rt:edits:budgets", tenant)
         if allowed is None:
             return None
@@ -127,6 +128,7 @@ class Ledger:
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int
     ) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        # Older hashes have expired, and `first` may lie decades back.
         oldest = max(first, day_number(_today()) - TAGS_KEPT_DAYS)
         for name in tenants:
             for day in range(oldest, min(last, day_number(_today())) + 1):

@@ -1,4 +1,4 @@
-"""The signature of links to images: whoever may mint one knows the key in the store, and the gateway checks it."""
+"""The signature of links to images: those who mint links know a key in Redis, and the gateway checks with it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from retouch.store.redis_commands import Client
 
 
 class LinkSigner:
-    """Signs a blob's name and an expiry (whole Unix seconds). Its key is made once and shared through Redis."""
+    """Signs a blob's name and an expiry (whole Unix seconds) with a key that all processes share through Redis."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @cached_property
     def _key(self) -> bytes:
+        # With `nx`, the first of several processes decides, and all read its key.
         self._client.set(keys.LINK_KEY, secrets.token_hex(32), nx=True)
         shared = self._client.get(keys.LINK_KEY)
         assert shared, "the key was set above and never expires"
         return bytes.fromhex(shared)
 
     def __call__(self, name: str, expires: int) -> str:
-        """Give the signature, 64 hex digits."""
+        """Return the signature, 64 hex digits."""
         return hmac.new(self._key, f"{name}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
     def verify(self, name: str, expires: str, signature: str) -> bool:
-        """Tell whether a link is one of ours and still lives; takes the texts of its query as they came."""
+        """Return whether a signature is ours and has not expired; the arguments may be any text."""
+        # At most twelve digits: a longer text of digits takes long to convert.
         if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12) or int(expires) < time.time():
             return False
         return hmac.compare_digest(self(name, int(expires)).encode(), signature.encode())

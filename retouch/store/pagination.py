@@ -1,4 +1,4 @@
-"""Pages of the indexes by time: newest first, with a cursor that neither skips nor repeats entries of one instant."""
+"""Pages of indexes by time, newest first. Their cursors neither skip nor repeat entries of one instant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEP = 500
 
 
 class IndexCursor(NamedTuple):
-    """Where an entry stands in an index by time; as text it is a cursor."""
+    """The place of an entry in an index by time; its text is a cursor."""
 
     at: float
     item: str
@@ -22,17 +22,17 @@ class IndexCursor(NamedTuple):
 
 
 def cursor_from(cursor: str) -> IndexCursor:
-    """Read a cursor; raises `ValueError` for what is none."""
+    """Read a cursor; raises `ValueError` for any other text."""
     at, _, item = cursor.partition("_")
     if not (item and at.replace(".", "", 1).isdecimal() and at.isascii()):
-        raise ValueError("expected a cursor that a page gave")
+        raise ValueError("expected the cursor of an earlier page")
     return IndexCursor(float(at), item)
 
 
 def walk(
     client: Client, indexes: Sequence[str], *, since: float = 0.0, after: IndexCursor | None = None
 ) -> Iterator[IndexCursor]:
-    """Walk sorted sets whose scores are instants as if they were one, newest first, behind a place."""
+    """Yield the entries of several indexes by time, merged, newest first, that follow a cursor."""
     return heapq.merge(*(_walk_one(client, index, since, after) for index in indexes), reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""Where a job would stand if it were put in now: what is ahead of it, and which limit would make it wait."""
+"""The position that a job would have if it were enqueued now, and the limit that would make it wait."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NoRoom = Literal["", "backlog", "budget"]
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
     """
-    The facts about one tenant's next job.
+    The facts about a tenant's next job.
 
-    `ahead`: jobs of its own tenant before it; `tenant_held`: slots that the tenant holds; `no_room`: `backlog` or
-    `budget` where enqueueing would be refused; `rate`: dispatches per second, 0 is no limit; `weights` of tenants that
-    have one.
+    `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
+    or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
+    tenants with a weight of their own.
     """
 
     lane: LaneNumbers
@@ -36,7 +36,8 @@ class QueuePosition:
 
     @property
     def position(self) -> int:
-        """Its place over all tenants, from 1, by fairness: others get their share before it, and no more."""
+        """Return its place among the jobs of all tenants, from 1."""
+        # Fairness: before it, each other tenant gets its share of dispatches and no more.
         rounds = (self.ahead + 1) / self.tenant.weight
         others = (
             min(depth, round(rounds * self.weights.get(name, 1.0)))
@@ -47,9 +48,9 @@ class QueuePosition:
 
     @property
     def binding(self) -> Binding:
-        """The limit that would make it wait, the longest wait first."""
+        """Return the limit that would make it wait; of several, the one with the longest wait."""
         tenant, lane = self.tenant, self.lane
-        told: tuple[tuple[Binding, bool], ...] = (
+        limits: tuple[tuple[Binding, bool], ...] = (
             ("budget", self.no_room == "budget"),
             ("backlog", self.no_room == "backlog"),
             ("paused", lane.paused),
@@ -58,11 +59,11 @@ class QueuePosition:
             ("in_flight", lane.held >= lane.limit),
             ("rate", self.rate > 0 and lane.waiting > 0),
         )
-        return next((name for name, binds in told if binds), "none")
+        return next((name for name, binds in limits if binds), "none")
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
-    """Read the facts for a job of this tenant, whose priority counts as so many seconds of age."""
+    """Read the facts for a job of this tenant; its priority counts as `boost_s` seconds of age."""
     tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
     with client.pipeline(transaction=False) as pipe:
         pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")

@@ -1,4 +1,4 @@
-"""The receivers: where a tenant's events go, the secret that signs them, and whether they are wanted."""
+"""Receivers: the URLs to which a tenant's events are sent, each with its secret and settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from retouch.webhooks import new_secret
 ROTATION_S = 24 * 3600.0
 """How long the old secret still signs beside the new one."""
 
-OF_EVERY_JOB_MOST = 20  # each costs the script that ends a job up to a millisecond, in which Redis answers nobody
+OF_EVERY_JOB_MOST = 20  # each adds up to a millisecond to the script that ends a job
 _PART = 500
 
 UNUSED_S = 90 * 86_400.0
-"""How long a receiver that came with a job is kept, with its secret, after the last job that named it."""
+"""How long a receiver is kept after the last job that named it, unless it was added for every job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Receiver:
     """
     A webhook's target.
 
-    `secret` verifies what it receives (`verify_webhook`); `events` empty means the final ones. `every_job`: it hears of
-    all the tenant's jobs; otherwise only of those that name its URL.
+    `secret` verifies what it receives (`verify_webhook`). With no `events` it gets the final ones. With `every_job` it
+    gets events of all the tenant's jobs, otherwise only of jobs that name its URL.
     """
 
     id: str
@@ -44,12 +44,12 @@ class Receiver:
     every_job: bool = False
 
     def signing_keys(self, now: float) -> list[str]:
-        """Give the secrets that sign at `now` (Unix seconds): two during a rotation."""
+        """Return the secrets that sign at `now` (Unix seconds): two during a rotation."""
         return [self.secret, self.old_secret] if self.old_secret and now < self.old_until else [self.secret]
 
 
 class SharedReceiverStore:
-    """Receivers as producers see them, in threads and on event loops."""
+    """What producers do with receivers, in threads and on event loops."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -57,33 +57,33 @@ class SharedReceiverStore:
     @sync_async
     async def ensure(self, tenant: str, url: str) -> Receiver:
         """
-        Give the receiver at this URL, made with a fresh secret if it is new. Safe from many processes at once.
+        Return the receiver at this URL; a new one gets a fresh secret. Safe from many processes at once.
 
-        Unless it hears of every job, it is forgotten when it was not asked for within `UNUSED_S`.
+        A receiver that was not added for every job is deleted when nobody asked for it within `UNUSED_S`.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
         pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
         for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
-            pipe.hsetnx(keys.receiver(identity), name, value)
+            pipe.hsetnx(keys.receiver(identity), name, value)  # of two processes at once, the first decides
         pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(tenant), identity)
         pipe.hgetall(keys.receiver(identity))
         return _receiver(identity, (await reply(pipe.execute()))[-1])
 
 
 class ReceiverStore(SharedReceiverStore):
-    """All receivers in Redis, for code that may block."""
+    """All that is done with receivers, for code that may block."""
 
     _client: Client
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
-        Let a URL hear of every job of the tenant: of the final events, or of those named.
+        Add a receiver for every job of the tenant: for the final events, or for those named.
 
-        Raises `InvalidEdit` beyond 100 of them: each event of each job is told to all, so their number is a cost of
-        every job.
+        Raises `InvalidEdit` beyond 20 of them, since each one makes every job of the tenant cost more.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
+        # One that is there already may be changed, also at the limit.
         if self._client.scard(own) >= OF_EVERY_JOB_MOST and not self._client.sismember(own, identity):
             most = f"expected at most {OF_EVERY_JOB_MOST} receivers of every job of a tenant; remove one first"
             raise InvalidEdit([("url", most)])
@@ -93,12 +93,12 @@ class ReceiverStore(SharedReceiverStore):
         return self.get(receiver.id) or receiver
 
     def get(self, identity: str) -> Receiver | None:
-        """Read one receiver, or None when there is none."""
+        """Read one receiver; None if it is not on record."""
         raw = self._client.hgetall(keys.receiver(identity))
         return _receiver(identity, raw) if raw else None
 
     def all(self, tenant: str = "") -> list[Receiver]:
-        """List the receivers, of one tenant or of all."""
+        """List the receivers of one tenant, or of all."""
         index = keys.receivers_by_tenant(tenant) if tenant else "rt:receivers"
         found, identities = list[Receiver](), sorted(self._client.smembers(index))
         for part in batched(identities, _PART):
@@ -109,7 +109,7 @@ class ReceiverStore(SharedReceiverStore):
         return found
 
     def rotate(self, identity: str) -> Receiver | None:
-        """Give a receiver a new secret; the old one signs beside it for a day."""
+        """Replace a receiver's secret; for a day the old one signs beside the new one."""
         receiver = self.get(identity)
         if receiver is None:
             return None
@@ -124,7 +124,7 @@ class ReceiverStore(SharedReceiverStore):
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:
-        """Forget a receiver and its secret; what still waits for it ends as dead. False when there was none."""
+        """Delete a receiver; deliveries that wait for it end as dead. Returns False if there was none."""
         receiver = self.get(identity)
         if receiver is None:
             return False
@@ -138,11 +138,12 @@ class ReceiverStore(SharedReceiverStore):
         return True
 
     def set_disabled(self, identity: str, disabled: bool) -> Receiver | None:
-        """Switch a receiver off or on. Switched off, nothing new is sent to it; redelivery by hand still is."""
+        """Disable or enable a receiver; a disabled one gets only what a person redelivers."""
         receiver = self.get(identity)
         if receiver is None:
             return None
         self._client.hset(keys.receiver(identity), "disabled", int(disabled))
+        # It starts afresh: failures from before it was disabled say nothing about it now.
         if not disabled:
             self._client.delete(keys.lane("deliveries", f"health:{identity}"))
             self._forget_failing(self._client, receiver)

@@ -1,4 +1,4 @@
-"""What the store gives back about a job: the request, the charges, the claim that a worker holds, the whole record."""
+"""A job as the store holds it: its spec, its charges, the claim of a worker, and the whole record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
 
-# It takes a third of the json module's time; what that reads back as a number is written as one.
+# A third of the json module's time. `constants`: that module reads NaN and Infinity back as the same numbers.
 _write = TypeAdapter(JsonObject, config=ConfigDict(ser_json_inf_nan="constants")).dump_json
 _PAID = frozenset({"succeeded", "processing"})
 _FREE = frozenset({"refused", "failed"})
@@ -29,9 +29,9 @@ class PolicyChoices(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """
-    What was asked for, written once. `policy` holds what the caller chose; the rest is the worker's settings.
+    What was asked for; it never changes. `policy` has what the caller chose; the worker's settings are for the rest.
 
-    `input` names our own copy of the picture, where the door kept one.
+    `input` is the blob of our own copy of the picture, if the gateway kept one.
     """
 
     tenant: str
@@ -46,7 +46,8 @@ class JobSpec:
     input: str = ""
 
     def to_json(self) -> str:
-        """Write it for the store; what is empty or usual is left out, for a million of these may wait."""
+        """Return it as JSON for the store."""
+        # Empty and usual values are left out: a million of these may wait in memory.
         given = {name: value for name in self.__slots__ if (value := getattr(self, name))}
         if self.priority == "normal":
             del given["priority"]
@@ -54,20 +55,21 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
-        """Read what `to_json` wrote."""
+        """Read the JSON that `to_json` wrote."""
         raw = json.loads(text)
+        # JSON knows lists only.
         for name in ("receivers", "events"):
             raw[name] = tuple(raw.get(name, ()))
         return cls(**raw)
 
     def retry_policy(self, defaults: RetryPolicy) -> RetryPolicy:
-        """Give the job's policy: the caller's choices over the defaults."""
+        """Return the job's policy: the defaults with the caller's choices."""
         return replace(defaults, **self.policy)
 
 
 @dataclass(slots=True)
 class Charge:
-    """A POST that may have cost money. `kind` is the class of its answer, `""` while there is none on record."""
+    """A POST that may have cost money. `kind` is the class of its answer, `""` while no answer is on record."""
 
     fence: int
     intent_at: float
@@ -76,27 +78,28 @@ class Charge:
 
     @property
     def certain(self) -> bool:
-        """True when the endpoint said that it did or does the work."""
+        """Return whether the endpoint answered that it has done the work or is doing it."""
         return self.kind in _PAID
 
     @property
     def possible(self) -> bool:
-        """True unless the endpoint said that it did nothing."""
+        """Return whether it may have been billed: true unless the endpoint answered that it did nothing."""
         return self.kind not in _FREE
 
 
 def charges_from(raws: Sequence[Document]) -> list[Charge]:
-    """Read the charges as the scripts write them, oldest first."""
+    """Read charges in the form that the scripts write, oldest first."""
     return [Charge(raw["fence"], raw["intent_at"], raw.get("class", ""), raw.get("answered_at")) for raw in raws]
 
 
 def checkpoint_from(text: str) -> Processing | Ready | None:
-    """Read what an attempt resumes from, or None where nothing paid is on record."""
+    """Read the checkpoint that an attempt goes on from; None if no paid answer is on record."""
     if not text:
         return None
     raw = json.loads(text)
     if raw.pop("kind") == "processing":
         return Processing(**raw)
+    # Nested tuples, which JSON made lists.
     nested = {
         "urls": tuple(raw["urls"]),
         "more": tuple(tuple(urls) for urls in raw.get("more", ())),
@@ -106,24 +109,25 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
 
 
 def image_from(raw: Document) -> Image:
-    """Read one kept image as records hold it."""
+    """Read one kept image of a result."""
+    # Known fields only: the first image of a result also contains the others.
     known = {name: raw[name] for name in Image.__dataclass_fields__}
     return Image(**{**known, "warnings": tuple(raw["warnings"])})
 
 
 def images_from(result: Document | None) -> tuple[Image, ...]:
-    """Read all images of a job's result, the first one first; none without a result."""
+    """Read all images of a job's result, in order; none without a result."""
     return tuple(image_from(one) for one in (result, *result.get("others", ()))) if result else ()
 
 
 def result_json(image: Image, others: Sequence[Image] = ()) -> str:
-    """Write a job's images as one result: the first, with the others inside it where there are some."""
+    """Return a job's images as the JSON of one result: the first image, which contains the others."""
     further = {"others": [asdict(one) for one in others]} if others else {}
     return json.dumps({**asdict(image), **further}, separators=(",", ":"))
 
 
 def checkpoint_json(checkpoint: Processing | Ready) -> str:
-    """Write what the next attempt resumes from."""
+    """Return a checkpoint as JSON; see `checkpoint_from`."""
     kind = "processing" if isinstance(checkpoint, Processing) else "ready"
     return json.dumps({"kind": kind, **asdict(checkpoint)}, separators=(",", ":"))
 
@@ -131,11 +135,12 @@ def checkpoint_json(checkpoint: Processing | Ready) -> str:
 @dataclass(slots=True)
 class Claim:
     """
-    A job in a worker's hands: what was asked, and where it stands.
+    A job whose lease a worker holds.
 
-    `fence` is the number of the lease: a later claim has a higher one, and then nothing this worker writes counts.
-    `now_at` is the store's clock at the claim, in Unix seconds; all of a job's instants are on that clock.
-    `reads_copy`: the endpoint could not read the caller's link, and is given that of our copy.
+    `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
+    settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
+    `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
+    `account` is the account of the endpoint that the job is on.
     """
 
     job: str
@@ -153,36 +158,36 @@ class Claim:
     waits: int
     forgiven: int
     reads_copy: bool = False
+    account: str = "default"
 
     lane = "edits"
 
     @property
     def item(self) -> str:
-        """The job's id, as its lane calls it."""
+        """The job's id, under the name that claims of both lanes have."""
         return self.job
 
     @property
     def possible_charges(self) -> int:
-        """POSTs that may have been billed since the job was enqueued or last replayed."""
+        """Count the POSTs that may have been billed since the job was enqueued or last replayed."""
         return sum(charge.possible for charge in self.charges[self.forgiven :])
 
     @property
     def charge_in_work(self) -> Charge:
         """
-        The charge that the attempt is about: the one that the endpoint has in work, else the latest.
-
-        They differ when a late answer was adopted behind a POST that came to nothing.
+        Return the charge that this attempt follows: the one that the endpoint is processing, else the latest.
         """
+        # The two differ if a late answer was adopted after a later POST had yielded nothing.
         in_work = [charge for charge in self.charges if charge.kind == "processing"]
         return in_work[-1] if in_work and isinstance(self.checkpoint, Processing) else self.charges[-1]
 
     def attempt(self) -> Attempt:
-        """Give the facts that a decision needs."""
+        """Return the facts that `decide` needs."""
         return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at)
 
 
 def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]) -> Claim:
-    """Read a claim from the script's reply."""
+    """Read a claim from the reply of `claim.lua`."""
     spec = JobSpec.from_json(spec_text)
     created_at = float(state["created_at"])
     return Claim(
@@ -191,6 +196,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         spec=spec,
         now_at=now_at,
         created_at=created_at,
+        # A replay gives a job a new deadline; without one, it counts from enqueueing.
         deadline_at=float(state.get("deadline_at") or created_at + spec.deadline_s),
         number=int(state.get("attempt", 0)),
         charges=charges_from(json.loads(state.get("charges", "[]"))),
@@ -206,7 +212,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed, or why it is tried again; `code` is stable, `retryable` says whether a replay may help."""
+    """Why a job failed, or why it is retried. `code` never changes its meaning; `retryable`: a replay may help."""
 
     code: str
     message: str
@@ -214,7 +220,7 @@ class JobError:
 
 
 class TimelineEntry(TypedDict, total=False):
-    """One event of a job, as the scripts write it; its `sequence` is its place in the timeline, from 1."""
+    """One event of a job, as the scripts write it. `sequence` is its place in the timeline, from 1."""
 
     sequence: Required[int]
     type: Required[str]
@@ -236,10 +242,10 @@ def timeline_entry(sequence: int, text: str) -> TimelineEntry:
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """
-    A job as anyone may read it. Instants in Unix seconds; `state` is a value of `JobState`.
+    Everything on record about a job. Instants are in Unix seconds; `state` is a value of `JobState`.
 
-    `images` are those that are kept, in the order of the endpoint's answer; empty while there is none. `resumable`: a
-    paid answer is on record, so that the next attempt goes on from it and POSTs nothing.
+    `images` are the kept ones, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
+    record from which the next attempt can go on without a POST.
     """
 
     id: str
@@ -259,7 +265,7 @@ class JobRecord:
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:
-    """Read a record; a job that was never dispatched has no state yet."""
+    """Read a record; `created_at` is for a job that was never dispatched and has no state yet."""
 
     def instant(name: str) -> float | None:
         return float(state[name]) if state.get(name) else None

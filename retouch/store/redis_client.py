@@ -1,4 +1,4 @@
-"""Connections to the store: how long to wait for Redis, and how stubbornly to try again."""
+"""Clients for Redis: how long they wait for an answer, and how often they try again."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: RedisR
     """
     Make a client for the store; it connects when first used.
 
-    `tries` is how often a command is repeated on a new connection. Every script of ours may be repeated: it knows what
-    it has already done. Producers try once more and then raise; a worker's `patience` holds on to a paid answer.
+    `tries` is how often a failed command is repeated on a new connection. Repeating is safe, since every script of ours
+    sees what it has already done. A producer tries once more and then raises. A worker passes `patience`, which goes on
+    for an hour so that a paid answer is not lost.
     """
     retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
     client = redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
@@ -41,16 +42,16 @@ def connect_to_broker(settings: Settings) -> Client:
     """
     Make a client for the broker, to send messages with; it connects when first used.
 
-    It tries once more, without a pause, for a connection that the broker has closed meanwhile or that leads to a former
-    primary: what is waited for is one LPUSH, and rescue sends again what got lost.
+    It tries a command once more, and without a pause: a message that is lost is sent again by rescue.
     """
+    # The kept connection may have been closed by the broker, or lead to a primary that was demoted.
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError, redis.ReadOnlyError))
     client = redis.Redis.from_url(settings.broker, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
     return cast(Client, client)
 
 
 def connect_on_loop(settings: Settings) -> AsyncClient:
-    """Make a client for asyncio; more commands than it has connections wait for one, as long as for an answer."""
+    """Make a client for asyncio; a command waits for a free connection as long as it would for an answer."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=_LOOP_CONNECTIONS,
@@ -63,7 +64,7 @@ def connect_on_loop(settings: Settings) -> AsyncClient:
 
 def _wire(settings: Settings) -> dict[str, object]:
     waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
-    # Without introducing itself: for each connection redis-py would look its version up on disk, and send two commands.
+    # No `driver_info`: for each connection redis-py would read its own version from disk and send two more commands.
     return {
         "decode_responses": True,
         "socket_keepalive": True,
@@ -75,16 +76,18 @@ def _wire(settings: Settings) -> dict[str, object]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn a Redis that is lost, silent or takes no writes into `StoreUnavailable`, which says what it means."""
+    """Raise `StoreUnavailable` where Redis does not answer or temporarily refuses; other errors pass."""
     try:
         yield
     except redis.RedisError as error:
         if why := refusal(error):
-            told = f"Redis {why}; the last command was not carried out"
+            problem = f"Redis {why}; the last command was not carried out"
         elif isinstance(error, redis.ConnectionError | redis.TimeoutError):
-            told = (
+            problem = (
                 f"Redis did not answer ({type(error).__name__}); whether the last command was carried out is not known"
             )
         else:
             raise
-        raise StoreUnavailable(f"{told}. Repeating it is safe: enqueue again with the same idempotency key.") from error
+        raise StoreUnavailable(
+            f"{problem}. Repeating it is safe: enqueue again with the same idempotency key."
+        ) from error

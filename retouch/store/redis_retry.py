@@ -1,4 +1,4 @@
-"""What Redis says when it refuses for a while, and how long a worker holds on to an answer until it is taken."""
+"""How a worker waits while Redis does not answer or refuses writes, so that no paid answer is lost."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _REFUSALS = {
     "UNBLOCKED": "has become a replica",
     "BUSY": "is held up by a script",
 }
-"""The first word of a refusal that ends by itself or by an operator's hand → what it says of Redis."""
+"""The first word of each error that ends by itself or when an operator acts → what Redis is or does then."""
 
-# Redis before 7 wraps what a script meets, and redis-py what a pipeline meets.
+# Redis before 7 puts words before an error that a script meets, and redis-py before one of a pipeline.
 _REFUSAL = re.compile(
     rf"(?:ERR Error running script .*: -|Command # .* of pipeline caused error: )?({'|'.join(_REFUSALS)})\b"
 )
 
 
 def refusal(error: redis.RedisError) -> str:
-    """Say of Redis why it refuses for now, as "is out of memory"; nothing for any other error."""
-    # redis-py takes the first word off where it has a class for it.
+    """Return why Redis is temporarily refusing, such as "is out of memory"; "" for any other error."""
+    # Where redis-py has a class for an error, it moves the first word from the text to `status_code`.
     found = _REFUSAL.match(f"{error.status_code or ''} {error}".lstrip())
     return _REFUSALS[found[1]] if found else ""
 
 
 def trouble(error: redis.RedisError) -> str:
-    """Say in a few words what is wrong with Redis, for a log; never what was asked of it."""
+    """Return in a few words what is wrong with Redis, for a log; the command is left out, since it holds data."""
     if isinstance(error, redis.AuthenticationError):
         return "Redis does not let us in"
     silent = isinstance(error, redis.ConnectionError | redis.TimeoutError)
@@ -51,17 +51,17 @@ def trouble(error: redis.RedisError) -> str:
 
 
 def backoff() -> ExponentialWithJitterBackoff:
-    """The waits between tries: from 0.05 s to 2 s."""
+    """Return the waits between tries: from 0.05 s up to 2 s."""
     return ExponentialWithJitterBackoff(base=_FIRST_WAIT_S, cap=_LONGEST_WAIT_S)
 
 
 class RedisRetry(Retry):
     """
-    How a worker's connections try again: for `hold_s` from the first failure, each time on a new connection.
+    Repeats a worker's commands for `hold_s` from the first failure, each time on a new connection.
 
-    Failure policy: a paid answer is in the worker's hands, and a process that waits costs less than another POST. So
-    whatever passes is waited out: a Redis that is away, full, or no longer the primary, whose address leads to the
-    new one. Any other error is raised at once, a script that Redis does not know above all.
+    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. So it waits while Redis is
+    away, full, or no longer the primary; its address then leads to the new primary. Any other error is raised at once,
+    such as that of a script which Redis does not know.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
@@ -70,11 +70,11 @@ class RedisRetry(Retry):
         self._hold_s, self._end_at = hold_s, math.inf
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Stay one for all connections, where redis-py would copy: `end_within` is for every one of them."""
+        """Return the same object: redis-py copies it for each connection, and `end_within` must reach all of them."""
         return self
 
     def end_within(self, limit_s: float) -> None:
-        """Give up whatever is held so many seconds from now, since the process must leave."""
+        """Stop repeating commands `limit_s` seconds from now, since the process must exit."""
         self._end_at = time.monotonic() + limit_s
 
     def call_with_retry(
@@ -84,7 +84,7 @@ class RedisRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Value:
-        """Run `do` until it succeeds; `fail` closes the connection after each failure."""
+        """Call `do` until it succeeds; after each failure `fail` closes the connection."""
         began_at, failures = time.monotonic(), 0
         while True:
             try:

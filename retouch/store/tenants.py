@@ -1,4 +1,4 @@
-"""Tenants and their API keys: whom the gateway serves, in which role, and how much each may ask for."""
+"""Tenants, their limits, and the API keys by which the gateway knows them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from retouch.store.redis_commands import Client
 KEY_PREFIX = "rtk_"
 ROLES = ("producer", "ops")
 REVOKED_LIFE_S = 90 * 86_400
-"""How long a revoked key stays in the list."""
+"""How long a revoked key is still listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """
-    One API key, without its secret, of which only a hash is kept. Instants in Unix seconds.
+    One API key. Its secret is not here, since only a hash is kept. Instants are in Unix seconds.
 
-    Role `producer` sees and moves what is its tenant's; `ops` sees all tenants, pauses and resumes. `last_used_at` is
-    right to the minute.
+    A key of role `producer` reads and changes what belongs to its tenant; one of role `ops` reads all tenants, pauses
+    and resumes. `last_used_at` is accurate to a minute.
     """
 
     id: str
@@ -40,10 +40,11 @@ class ApiKey:
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """
-    What one tenant may do: None is no limit.
+    The limits of a tenant; None is no limit.
 
-    `weight` is its share when others wait too; `in_flight_limit` bounds its calls at the endpoint at once, `budget`
-    those of a UTC day, `backlog_limit` its waiting jobs. `share_duplicates`: exact duplicates become one job.
+    `weight` is its share while other tenants wait too. `in_flight_limit` bounds its calls at the endpoint at one time,
+    `budget` those of a UTC day, `backlog_limit` its waiting jobs. With `share_duplicates`, exact duplicates become one
+    job.
     """
 
     name: str
@@ -55,30 +56,31 @@ class Tenant:
 
 
 class TenantStore:
-    """Keys and limits in Redis; what is changed counts from the next request on, in every gateway within seconds."""
+    """API keys and limits in Redis. A change takes effect in every gateway within seconds."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._lanes, self._ledger = client, Lanes(client), Ledger(client)
 
     def create_key(self, tenant: str, role: str = "producer", name: str = "") -> tuple[ApiKey, str]:
-        """Make a key and give it with its secret, which can never be shown again. Raises `ValueError` for a role."""
+        """Make a key; return it with its secret, which cannot be read again. Raises `ValueError` for a wrong role."""
         if role not in ROLES:
             raise ValueError(f"role: expected {' or '.join(ROLES)}, got {role!r:.40}")
         secret = KEY_PREFIX + secrets.token_urlsafe(32)
         return self.add_key(secret, tenant, role, name), secret
 
     def add_key(self, secret: str, tenant: str, role: str, name: str = "") -> ApiKey:
-        """Put a secret that was made elsewhere on record; one that is there already is left as it is."""
+        """Record a key whose secret was made elsewhere; one that is on record already is left as it is."""
         digest = digest_of(secret)
         fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
+        # Also for a key that is there: a process may have died between these commands.
         self._client.sadd(keys.API_KEYS, digest)
         self._client.sadd(keys.TENANTS, tenant)
         return _key(digest, self._client.hgetall(keys.api_key(digest)))
 
     def find(self, secret: str) -> ApiKey | None:
-        """Give the key that a secret belongs to; None for unknown and revoked ones."""
+        """Return the key that a secret belongs to; None if it is unknown or revoked."""
         if not secret.startswith(KEY_PREFIX):
             return None
         return self.find_by_digest(digest_of(secret))
@@ -89,18 +91,18 @@ class TenantStore:
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
-        """Say of each secret whether it is a known key that is not revoked, in one round trip."""
+        """Return for each secret whether its key is known and not revoked, in one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for secret in secrets:
                 pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 
     def note_use(self, secret: str, at: float) -> None:
-        """Note that a key was used."""
+        """Record when a key was last used (Unix seconds)."""
         self._client.hset(keys.api_key(digest_of(secret)), "last_used_at", f"{at:.0f}")
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
-        """List the keys of one tenant or of all, oldest first; revoked ones for 90 days."""
+        """List the keys of one tenant, or of all, oldest first; a revoked one is listed for 90 days."""
         found = [
             (digest, self._client.hgetall(keys.api_key(digest))) for digest in self._client.smembers(keys.API_KEYS)
         ]
@@ -108,16 +110,17 @@ class TenantStore:
         return sorted(listed, key=lambda key: (key.created_at, key.id))
 
     def revoke(self, identity: str) -> ApiKey | None:
-        """Revoke a key for good; None when there is no such key."""
+        """Revoke a key for good and return it; None if no key has this id."""
         for digest in self._client.smembers(keys.API_KEYS):
             if _identity(digest) == identity and self._client.exists(keys.api_key(digest)):
                 self._client.hsetnx(keys.api_key(digest), "revoked_at", f"{time.time():.3f}")
+                # Kept for a while, so that a list shows whose key it was.
                 self._client.expire(keys.api_key(digest), REVOKED_LIFE_S)
                 return _key(digest, self._client.hgetall(keys.api_key(digest)))
         return None
 
     def tenant(self, name: str) -> Tenant:
-        """Read what a tenant may do; one that was never set up has no limits."""
+        """Read the limits of a tenant; one that was never set up has none."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hget(keys.lane("edits", "weights"), name).hget(keys.lane("edits", "limits"), name)
             pipe.hget(keys.lane("edits", "backlog_limits"), name).hget(keys.lane("edits", "budgets"), name)
@@ -135,7 +138,8 @@ class TenantStore:
         budget: int | None = None,
         share_duplicates: bool | None = None,
     ) -> Tenant:
-        """Change what a tenant may do; None leaves as it is, a limit of 0 is lifted."""
+        """Change the limits of a tenant; None leaves one as it is, 0 lifts it."""
+        # A limit of 0 would stop the tenant, so it is lifted by removing it.
         self._lanes.set_group("edits", name, limit=in_flight_limit or None, weight=weight)
         if in_flight_limit == 0:
             self._client.hdel(keys.lane("edits", "limits"), name)
@@ -146,7 +150,8 @@ class TenantStore:
 
 
 def digest_of(secret: str) -> str:
-    """Hash a secret. It holds 32 random bytes, so that a plain hash is as good as a slow one."""
+    """Hash a secret."""
+    # A slow hash would add nothing: a secret has 32 random bytes, so nobody can guess it.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,1 +1,1 @@
-"""How a client reaches the queue: `direct`, over Redis, or `remote`, over the HTTP gateway, behind one interface."""
+"""How a client reaches the queue: over Redis or over the HTTP gateway, behind one interface."""

@@ -1,4 +1,4 @@
-"""The gateway's JSON documents, read as the records that the store gives."""
+"""Reads the gateway's JSON documents as the records that the store returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyCh
 
 
 def job_from(document: Document) -> JobRecord:
-    """Read a job; its instants are right to the millisecond."""
+    """Read a job; its instants are accurate to a millisecond."""
+    # null stands for the workers' settings, so such a choice must be absent.
     policy = PolicyChoices()
     if document["max_attempts"] is not None:
         policy["max_attempts"] = document["max_attempts"]
@@ -52,6 +53,7 @@ def job_from(document: Document) -> JobRecord:
 
 
 def _image(document: Document) -> Image:
+    # The blob's name is in the link alone; the links of a bucket contain it as well.
     known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
     return Image(**{**known, "name": name_in(document["url"]), "warnings": tuple(document["warnings"])})
 
@@ -97,7 +99,7 @@ def failing_from(document: Document) -> FailingReceiver:
 
 
 def lane_from(document: Document) -> LaneNumbers:
-    """Read how a lane stands."""
+    """Read the numbers of a lane."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
 
 

@@ -1,4 +1,4 @@
-"""Which way a client goes: by its URL, or by the settings."""
+"""Chooses the transport of a client, by its URL or by the settings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def settings_for(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> Settings:
     """
-    Give a client's settings: those made elsewhere, or the environment's with a URL, a key and more on top.
+    Return a client's settings: those that are given, or those of the environment, overridden by a URL, a key and more.
 
-    A Redis URL that is given here goes before a gateway that the environment names.
+    Raises `TypeError` if both settings and single values are given.
     """
     given = dict(overrides)
     if url is not None:
@@ -30,6 +30,7 @@ def settings_for(
         if given:
             raise TypeError(f"expected settings or single values, got settings and {', '.join(given)}")
         return settings
+    # A Redis URL in the code overrides a gateway in the environment.
     if "redis_url" in given:
         given.setdefault("gateway_url", "")
     return Settings.load(**given)

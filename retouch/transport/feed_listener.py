@@ -1,4 +1,4 @@
-"""One reader of the feed for a whole client, which wakes whoever waits for a job."""
+"""One reader of the feed for each client, which wakes those that wait for a job."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _OUTAGE_PAUSE_S = 0.2
 
 News = Callable[[str | None], Awaitable[tuple[str, set[str]]]]
 """
-Reads the feed behind a cursor: the next cursor, and the jobs to which something happened since.
+Reads the feed after a cursor; returns the next cursor, and the jobs that had events since.
 
-Waits up to a second where there is nothing. None asks for the cursor of the newest event, without any job.
+Waits up to a second if there is no event. With None it returns the cursor of the newest event, and no job.
 """
 
 
 class Listener:
     """
-    Wakes those who wait for jobs, by one reader of the feed however many they are.
+    Wakes those that wait for jobs, with one reader of the feed for all of them.
 
-    The reader runs while somebody follows a job, and looks once in `every_s` at the most often. It survives an outage;
-    who waits then looks at the job again.
+    The reader runs while any job is followed, and reads at most once in `every_s`. It goes on after an outage, and then
+    wakes everybody.
     """
 
     def __init__(self, concurrency: Concurrency, every_s: float = 0.0) -> None:
@@ -37,10 +37,9 @@ class Listener:
     @asynccontextmanager
     async def follow(self, job: str, news: News) -> AsyncIterator[Signal]:
         """
-        Give a signal that is set whenever something happens to the job. Read the job after this, then wait.
-
-        `news` is kept no longer than somebody follows, so that a client nobody holds any more is freed at once.
+        Yield a signal that is set whenever the job has an event. First read the job, then wait for the signal.
         """
+        # `news` belongs to a client. It is passed on and not kept, so that a client nobody uses any more is freed.
         changed = self._concurrency.signal()
         with self._lock:
             self._followers.setdefault(job, []).append(changed)
@@ -62,15 +61,15 @@ class Listener:
                 next_at = time.monotonic() + self._every_s
                 try:
                     at, jobs = await news(cursor)
-                except (RetouchError, OSError, ValueError):  # ValueError: closed under our hands
+                except (RetouchError, OSError, ValueError):  # ValueError: the connection was closed during the call
                     self._wake(None)
                     await self._concurrency.sleep(_OUTAGE_PAUSE_S)
                     continue
-                # What happened before the first cursor was known has to be looked for by everybody.
+                # Events before the first cursor are not in any page, so everybody looks at their job once.
                 self._wake(jobs if cursor is not None else None)
                 cursor = at
                 await self._concurrency.sleep(max(0.0, next_at - time.monotonic()))
-        except BaseException:  # cancelled: the next who waits starts another
+        except BaseException:  # the task was cancelled; the next that follows a job starts another reader
             self._reads = False
             raise
 

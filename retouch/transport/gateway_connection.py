@@ -1,4 +1,4 @@
-"""HTTP to the gateway with the standard library: connections are kept, answers are read whole, errors become ours."""
+"""HTTP to the gateway with the standard library: kept connections, whole answers, and errors as exceptions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _KEPT_MOST = 32
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the gateway said."""
+    """An answer of the gateway."""
 
     status: int
     body: bytes
 
     def document(self) -> JsonObject:
-        """Read the body as a JSON object; what is none comes from something that is no gateway."""
+        """Read the body as a JSON object; raises `StoreUnavailable` for any other, since no gateway sends one."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -51,15 +51,15 @@ class Answer:
 
 
 class StateConflict(RetouchError):
-    """The state of a job does not allow what was asked for."""
+    """The state of a job does not permit the call."""
 
 
 class GatewayConnections:
     """
-    Kept connections to one gateway. Safe for threads: each call has a connection to itself.
+    Kept connections to one gateway. Threads may share it: each call has a connection of its own.
 
-    It follows no redirect and uses no proxy. Whatever is sent may be sent again: what enqueues carries an idempotency
-    key. `timeout_s` is the longest silence.
+    It follows no redirect and uses no proxy. `timeout_s` bounds the wait for each part of an answer. A request may be
+    sent twice; those that enqueue have an idempotency key.
     """
 
     def __init__(self, url: str, api_key: SecretStr, timeout_s: float) -> None:
@@ -76,10 +76,10 @@ class GatewayConnections:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Ask and read the whole answer; raises the error that the answer stands for.
+        Send a request and read the whole answer; raises the exception for an answer that is an error.
 
-        Failure policy: a kept connection that was closed meanwhile looks like a lost answer, so the call is made once
-        more on a new one; a new one that fails is an outage.
+        Failure policy: a kept connection that the gateway has closed looks like a lost answer, so the request is sent
+        once more on a new connection. If that fails too, this raises `StoreUnavailable`.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
@@ -87,12 +87,12 @@ class GatewayConnections:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         if data is not None:
             sent["Content-Type"] = "application/octet-stream" if data is body else "application/json"
-        answer = self._ask(method, target, data, {**sent, **(headers or {})})
+        answer = self._send(method, target, data, {**sent, **(headers or {})})
         if answer.status >= 300:
             raise error_of(answer)
         return answer
 
-    def _ask(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+    def _send(self, method: str, target: str, data: bytes | None, headers: dict[str, str]) -> Answer:
         idle = self._idle
         try:
             kept: HTTPConnection | None = idle.pop()
@@ -104,6 +104,7 @@ class GatewayConnections:
                 return self._read(connection, connection.getresponse(), idle)
             except (OSError, HTTPException) as error:
                 connection.close()
+                # A timeout on a kept connection is no closed connection: asking again would double the wait.
                 if connection is not kept or isinstance(error, TimeoutError):
                     raise _outage(f"did not answer ({type(error).__name__})") from error
         raise AssertionError("the last connection answers or raises")
@@ -114,7 +115,7 @@ class GatewayConnections:
             connection.close()
         else:
             idle.append(connection)
-        if idle is not self._idle:  # closed while this call was under way
+        if idle is not self._idle:  # `close` was called during this call
             _close_all(idle)
         return Answer(response.status, body)
 
@@ -129,7 +130,7 @@ class GatewayConnections:
         return ssl.create_default_context()
 
     def close(self) -> None:
-        """Close the connections that are kept; those in use are closed behind their calls."""
+        """Close the kept connections; those in use are closed when their calls end."""
         idle, self._idle = self._idle, deque()
         _close_all(idle)
 
@@ -141,7 +142,8 @@ def _close_all(idle: deque[HTTPConnection]) -> None:
 
 
 def error_of(answer: Answer) -> RetouchError:
-    """Give the error that an answer of the gateway stands for."""
+    """Return the exception for an answer that is an error."""
+    # 3xx: we follow no redirect, so something else than a gateway is at this address.
     if answer.status >= 500 or answer.status < 400:
         outage = _outage(f"answered {answer.status}")
         return BlobError(str(outage)) if b"/problems/image-store-unavailable" in answer.body else outage
@@ -156,7 +158,7 @@ def _outage(what: str) -> StoreUnavailable:
 
 
 def error_in(problem: Document) -> RetouchError:
-    """Give the error that a problem document stands for, as a queue over Redis would raise it."""
+    """Return the exception for a problem document, the same one that a queue over Redis raises."""
     kind, detail = str(problem.get("type", "")).rpartition("/")[2], str(problem.get("detail", ""))
     match kind:
         case "unauthorized" | "forbidden":

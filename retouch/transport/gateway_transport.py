@@ -1,4 +1,4 @@
-"""Access over the HTTP gateway: the same calls, results and errors as over Redis."""
+"""The transport over the HTTP gateway, with the same calls, results and errors as over Redis."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
-_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; characters are counted here
+_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; here characters are counted, for speed
 _PAGE = 100
-_NEWS_EVERY_S = 0.1  # at the most often; while there is nothing, the gateway keeps a look waiting
-_WAIT = {"Prefer": "wait=1"}  # short enough that closing a client, or the end of a wait, is not held up
+_NEWS_EVERY_S = 0.1  # between two reads of the feed; while there is no event, the gateway itself waits with its answer
+_WAIT = {"Prefer": "wait=1"}  # short, since closing a client waits for it
 
 
 class GatewayTransport:
-    """The queue over a gateway. On an event loop the HTTP calls are made in a few threads, sixteen at once."""
+    """The queue over a gateway. On an event loop the HTTP calls run in threads, sixteen at one time."""
 
     def __init__(self, settings: Settings, concurrency: Concurrency) -> None:
         self._settings, self.concurrency = settings, concurrency
@@ -51,7 +51,7 @@ class GatewayTransport:
         return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body)).document()
 
     async def open(self) -> None:
-        """Do nothing: there is nothing to make ready."""
+        """Do nothing: there is nothing slow to load."""
 
     async def close(self) -> None:
         """Close the kept connections."""
@@ -64,31 +64,31 @@ class GatewayTransport:
         return self._settings.model_copy(update=allowed)
 
     async def require_answer(self) -> None:
-        """Do nothing: the first call finds out, and its error has the same advice."""
+        """Do nothing: the first call raises `StoreUnavailable` if the gateway does not answer."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
-        Put edits in, up to 1,000 to a call; see `EditQueue.enqueue_many`.
+        Enqueue edits, up to 1,000 in a call; see `EditQueue.enqueue_many`.
 
-        What only the gateway can tell (a private address, a callback that is not on its list) refuses that edit alone,
-        after the others are in. Every edit goes with an idempotency key, one of ours if need be, so that a call may be
-        repeated after a lost answer.
+        A fault that only the gateway can see, such as a private address or a callback that is not on its list, refuses
+        its own edit only; the others are enqueued then.
         """
-        await self._check(asked, common)
+        await self._check(edits, common)
         results: list[EnqueueResult] = []
-        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
+        # Each item has an idempotency key, if need be one of ours, so that a call may be repeated after a lost answer.
+        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
-            for (_, own), item in zip(asked[start : start + len(batch)], answer["items"], strict=True):
+            for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
                 results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
         if error := enqueue_error(results):
             raise error
         return results
 
-    async def _check(self, asked: Sequence[EditWithOptions], common: JobOptions) -> None:
-        """Find what is wrong whatever the gateway's settings are, before anything is sent."""
-        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
+    async def _check(self, edits: Sequence[EditWithOptions], common: JobOptions) -> None:
+        """Find faults that do not depend on the gateway's settings, before anything is sent."""
+        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in edits)) if one.get("callback")}
         admission = Admission(common, self.admission_settings(callbacks))
-        for place, (edit, own) in enumerate(asked):
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _PAGE == _PAGE - 1:
                 await self.concurrency.yield_control()
@@ -108,9 +108,9 @@ class GatewayTransport:
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
-        told = await self._timeline(job)
-        news = [event for event in told["events"] if event["data"]["sequence"] > after]
-        return news, JobState(told["job"]["state"]).is_final
+        document = await self._timeline(job)
+        news = [event for event in document["events"] if event["data"]["sequence"] > after]
+        return news, JobState(document["job"]["state"]).is_final
 
     async def _timeline(self, job: str) -> JsonObject:
         try:
@@ -124,10 +124,11 @@ class GatewayTransport:
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
+            # As over Redis, where the bytes are looked up without the job.
             raise BlobMissing(kept.sha256) from None
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Have a link to one of a job's images minted."""
+        """Return a new link to one of a job's images."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
         if place >= len(results):
             raise BlobMissing(kept.sha256)
@@ -136,7 +137,7 @@ class GatewayTransport:
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
     ) -> AsyncGenerator[JobRecord, None]:
-        """Walk jobs, newest first; the default tenant is the key's own."""
+        """Yield jobs, newest first; the default tenant stands for that of the API key."""
         query = {"state": state, "tenant": _own(tenant), "since": since or None}
         async for one in self._pages("/v1/edits", limit, query):
             yield job_from(one)
@@ -161,6 +162,7 @@ class GatewayTransport:
         try:
             return await self._move(job, "replay")
         except StateConflict:
+            # Over Redis this is a result and not an error; the problem does not say which of the two it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
 
@@ -171,7 +173,7 @@ class GatewayTransport:
             raise not_on_record(job) from None
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
-        """Read a page of the feed, of what this key may see; see `EditQueue.events`."""
+        """Read a page of those events that the API key may read; see `EditQueue.events`."""
         page = await self._get("/v1/events", {"after": after, "limit": limit})
         return [(one["cursor"], _event(one)) for one in page["data"]]
 
@@ -185,7 +187,7 @@ class GatewayTransport:
         return [delivery_from(one) for one in (await self._timeline(job))["deliveries"]]
 
     async def redeliver(self, delivery: str) -> str:
-        """Send one again by hand; see `EditQueue.redeliver`."""
+        """Send a delivery again by hand; see `EditQueue.redeliver`."""
         try:
             return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
         except UnknownJob:
@@ -194,21 +196,21 @@ class GatewayTransport:
             return "gone"
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Give the receiver at a URL, made if it is new."""
+        """Return the receiver at a URL; a new URL gets one."""
         return receiver_from(
             await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
         )
 
     async def pause(self, lane: str) -> None:
-        """Close a lane's gate; for keys of role ops."""
+        """Stop dispatching in a lane; the key must have role ops."""
         await self._post("/v1/pause", query={"lane": lane})
 
     async def resume(self, lane: str) -> None:
-        """Open a lane's gate; for keys of role ops."""
+        """Dispatch in a lane again; the key must have role ops."""
         await self._post("/v1/resume", query={"lane": lane})
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
+        """Read the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
 
     async def ended(self) -> dict[str, int]:
@@ -221,7 +223,7 @@ class GatewayTransport:
         return int(document["receivers_failing"]), [failing_from(one) for one in document["failing_receivers"][:most]]
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up the calls of one tenant, or of all that this key may see."""
+        """Sum up the calls of one tenant, or of all that the API key may read."""
         rows, cursor = list[UsageRow](), None
         while True:
             page = await self._get("/v1/usage", {"tenant": tenant, "since": since, "by": by, "cursor": cursor})
@@ -231,7 +233,7 @@ class GatewayTransport:
                 return rows
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read who there is news of; see `News`."""
+        """Read which jobs have events since a cursor; see `News`."""
         page = await self._get("/v1/events", {"after": after or "latest", "limit": 1_000}, _WAIT if after else None)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
@@ -273,8 +275,8 @@ def _own(tenant: str | None) -> str | None:
     return None if tenant == DEFAULT_TENANT else tenant
 
 
-def _wire_item(asked: EditWithOptions, common: JobOptions) -> JsonObject:
-    edit, own = asked
+def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
+    edit, own = edit_and_own
     options = {name: value for name, value in {**common, **own}.items() if value is not None}
     if _own(own.get("tenant", common.get("tenant"))) is None:
         options.pop("tenant", None)
@@ -283,19 +285,20 @@ def _wire_item(asked: EditWithOptions, common: JobOptions) -> JsonObject:
 
 
 def _result_of(item: Document, has_own_key: bool) -> EnqueueResult:
-    """Read what became of one item; a job that was found by a key of ours is the one that this call made."""
+    """Read what became of one item."""
     if item["problem"]:
         return refused(error_in(item["problem"]))
     if item.get("shared"):
         return EnqueueResult("shared", item["id"])
+    # With a key of ours, a job that was there before is one that an earlier try of this same call enqueued.
     return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
 
 
 def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject]]]:
-    """Cut items into what one call may carry, each with the place of its first."""
+    """Yield items in batches that fit into one call, each with the place of its first item."""
     start, size = 0, 0
     for place, item in enumerate(items):
-        weight = len(repr(item))
+        weight = len(repr(item))  # close to the length of its JSON, and quicker to find
         if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
             yield start, list(items[start:place])
             start, size = place, 0

@@ -1,4 +1,4 @@
-"""What a client asks of the queue, however it reaches it."""
+"""The interface of transports: what a client can do with the queue, over Redis and over a gateway."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from retouch.store.records import JobRecord
 from retouch.transport.feed_listener import Listener
 
 EditWithOptions = tuple[Edit, JobOptions]
-"""One edit, with the options that are its own."""
+"""One edit with its own options."""
 
 
 def not_on_record(job: str) -> UnknownJob:
-    """Give the error for a job that is not there."""
-    return UnknownJob(f"job {job} is not on record: it never was, or its retention is over")
+    """Return the error for a job that is not on record."""
+    return UnknownJob(f"job {job} is not on record: it never existed, or its retention is over")
 
 
 class OnlyOverRedis(RetouchError):
-    """What was asked works on the stores themselves, and a gateway has no route for it; nothing was done."""
+    """The call needs the stores themselves, and a gateway has no route for it; nothing was done."""
 
     def __init__(self) -> None:
-        super().__init__("this works at Redis itself: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
+        super().__init__("this command needs Redis: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
 
 
 class Transport(Protocol):
@@ -58,22 +58,22 @@ class Transport(Protocol):
         """Raise `StoreUnavailable`, with advice for an operator, unless the other side answers."""
 
     async def open(self) -> None:
-        """Get ready what takes long the first time; without this, the first calls do it."""
+        """Load what takes long; without this, the first calls do it."""
 
     async def close(self) -> None:
-        """Give up the connections; the next call connects again."""
+        """Close the connections; a later call opens new ones."""
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read who there is news of; see `retouch.transport.feed_listener.News`."""
+        """Read which jobs have events since a cursor; see `retouch.transport.feed_listener.News`."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
-        """Put edits in; every result has a job, since a refusal is raised."""
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+        """Enqueue edits; every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
         """Read a job."""
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, in order; those that are gone are left out."""
+        """Read many jobs, in order; leave out those that are gone."""
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Read a job's events above a sequence, and whether the job was final after that."""
@@ -82,12 +82,12 @@ class Transport(Protocol):
         """Read one of a job's images; `place` is that in its results."""
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Mint a link to one of a job's images."""
+        """Return a new link to one of a job's images."""
 
     def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
     ) -> AsyncGenerator[JobRecord, None]:
-        """Walk jobs, newest first."""
+        """Yield jobs, newest first."""
 
     async def cancel(self, job: str) -> str:
         """Cancel a job."""
@@ -105,7 +105,7 @@ class Transport(Protocol):
         """List a job's deliveries."""
 
     async def redeliver(self, delivery: str) -> str:
-        """Send one again."""
+        """Send a delivery again by hand."""
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
         """Keep a picture, by its name in a blob store, as long as a job may need it; return its `init_image` URL."""
@@ -127,20 +127,20 @@ class Transport(Protocol):
         """Sum up the calls of one tenant, or of all."""
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Give the receiver at a URL."""
+        """Return the receiver at a URL; a new URL gets one."""
 
     async def pause(self, lane: str) -> None:
-        """Close a lane's gate."""
+        """Stop dispatching in a lane."""
 
     async def resume(self, lane: str) -> None:
-        """Open it."""
+        """Dispatch in a lane again."""
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
+        """Read the numbers of a lane."""
 
 
 class BlockingTransport(Transport, Protocol):
-    """A transport for code that may block; nothing of it waits for an event loop, so `run_sync` runs each call."""
+    """A transport for code that may block: its calls never suspend, so `run_sync` runs each one to its end."""
 
     @property
     def connections(self) -> Connections:

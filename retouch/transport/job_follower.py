@@ -1,4 +1,4 @@
-"""Following one job to its end: its image, or its events as they come."""
+"""Follows one job to its end, for its image or for its events."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from retouch.states import FINAL_EVENTS, JobState
 from retouch.store.records import JobError, JobRecord
 from retouch.transport.interface import Transport
 
-_RECHECK_S = 15.0  # the feed wakes us; this is for a feed that was cut by an outage
+_RECHECK_S = 15.0  # the feed wakes us; this is for events that an outage has hidden
 
 
 async def images_of(transport: Transport, job: str, timeout_s: float | None) -> tuple[Image, ...]:
-    """Wait for a job to end and describe its images, of which there is one at least; see `Job.result`."""
+    """Wait for a job to end and return its images, at least one; see `Job.result`."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
     async with transport.listener.follow(job, transport.news) as changed:
         while not JobState((record := await transport.record(job)).state).is_final:
@@ -39,7 +39,7 @@ def _images(record: JobRecord) -> tuple[Image, ...]:
 
 
 async def events_of(transport: Transport, job: str, after: int) -> AsyncGenerator[Event, None]:
-    """Give a job's events above a sequence, those that happened and those to come; see `Job.events`."""
+    """Yield a job's events above a sequence, also those to come; see `Job.events`."""
     async with transport.listener.follow(job, transport.news) as changed:
         while True:
             news, is_final = await transport.timeline(job, after)

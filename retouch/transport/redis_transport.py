@@ -1,4 +1,4 @@
-"""Access over Redis, where the jobs are kept."""
+"""The transport over Redis, where the jobs are kept."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from retouch.sync_async import reply
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
 
-_SLICE = 50  # of what is read or spelt before an event loop has its turn: a millisecond or two
+_SLICE = 50  # items between two turns of the event loop: a millisecond or two of work
 _NEWS_WAIT_S = 1.0
 _RECEIVERS_MOST = 10_000
 
 
 class RedisTransport:
-    """The queue over Redis, with a client for threads or for asyncio, as its `Concurrency` asks."""
+    """The queue over Redis; the client in `connections` must be of the kind that `concurrency` needs."""
 
     def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
         self.connections, self.concurrency = connections, concurrency
@@ -51,11 +51,11 @@ class RedisTransport:
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Open the blob store, which takes its time."""
+        """Load the publisher and the blob store, which is slow."""
         await self.concurrency.run_blocking(self.connections.warm)
 
     async def close(self) -> None:
-        """Give up the connections; the next call connects again."""
+        """Close the connections; a later call opens new ones."""
         await self.concurrency.close()
         await self.connections.close()
 
@@ -69,20 +69,22 @@ class RedisTransport:
         try:
             await reply(self.connections.client.ping())
         except (redis.AuthenticationError, redis.ResponseError) as error:
-            advice = "Correct RETOUCH_REDIS_URL."
-            raise StoreUnavailable(f"Redis at {address} refuses us: {error}; nothing was done. {advice}") from None
+            raise StoreUnavailable(
+                f"Redis at {address} refuses the connection: {error}; nothing was done. Correct RETOUCH_REDIS_URL."
+            ) from None
         except redis.RedisError as error:
             advice = "Run `retouch up` in this folder, or point RETOUCH_REDIS_URL at a Redis that runs."
             problem = f"Redis at {address} does not answer ({type(error).__name__})"
             raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
-        """Put edits in, 500 to a round trip; see `EditQueue.enqueue_many`."""
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+        """Enqueue edits, 100 in each round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
-        for place, (edit, own) in enumerate(asked):
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _SLICE == _SLICE - 1:
                 await self.concurrency.yield_control()
+        # Raises for all faults together, before anything is written.
         new = admission.jobs()
         with clear_errors():
             await self._ensure(admission.receivers)
@@ -93,8 +95,10 @@ class RedisTransport:
         return results
 
     async def _ensure(self, receivers: set[tuple[str, str]]) -> None:
+        # Receivers that this process has seen are not looked up again, so most calls cost no round trip for them.
         for tenant, url in receivers - self._receivers:
             await self.connections.receivers.ensure.awaited(tenant, url)
+            # Bounded: a tenant may name a new URL with each job.
             if len(self._receivers) < _RECEIVERS_MOST:
                 self._receivers.add((tenant, url))
 
@@ -120,13 +124,13 @@ class RedisTransport:
         with clear_errors():
             entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             record = await self.record(job)
-            told = await self.concurrency.run_blocking(self._told, [(record, entry) for entry in entries])
+            events = await self.concurrency.run_blocking(self._events, [(record, entry) for entry in entries])
         price = self.connections.settings.price_per_call
         begin = [queued_event(record, price)] if after < 0 else []
-        return begin + told, JobState(record.state).is_final
+        return begin + events, JobState(record.state).is_final
 
-    def _told(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
-        """Spell entries of timelines as events; minting their links may ask Redis or S3."""
+    def _events(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
+        """Build the events for entries of timelines; this may block, since links are signed with a key from Redis."""
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
 
@@ -135,18 +139,19 @@ class RedisTransport:
         return await self.concurrency.run_blocking(self.connections.blobs.get, kept.name)
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
-        """Mint a link to an image."""
+        """Return a new link to an image."""
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
 
     async def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int
     ) -> AsyncGenerator[JobRecord, None]:
-        """Walk jobs, newest first; those of which only an index entry is left are passed over."""
+        """Yield jobs, newest first, without those of which only an index entry is left."""
         following: IndexCursor | None = None
         with clear_errors():
             tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
             query = JobQuery(tenants, state=state or "", since=since)
+            # In small pages: a caller that stops early has not read much in vain.
             while limit > 0:
                 page = await self._search.page.awaited(query, min(limit, _SLICE), following)
                 for record in page.records:
@@ -158,18 +163,19 @@ class RedisTransport:
     async def cancel(self, job: str) -> str:
         """Cancel a job; see `Job.cancel`."""
         with clear_errors():
-            return await self._moved(job, *await self.connections.jobs.cancel.awaited(job))
+            return await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
 
     async def replay(self, job: str) -> str:
         """Replay a dead letter; see `Job.replay`."""
         with clear_errors():
-            word = await self._moved(job, *await self.connections.jobs.replay.awaited(job))
+            word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
         kind, _, reason = word.partition(" ")
+        # The gateway answers in the same way: no room is an error, any other word a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word
 
-    async def _moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
+    async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
         await self._publish(messages)
         if word == "unknown":
             raise not_on_record(job)
@@ -177,24 +183,26 @@ class RedisTransport:
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Read a page of the feed; see `EditQueue.events`."""
-        told: list[tuple[str, Event]] = []
+        events: list[tuple[str, Event]] = []
         with clear_errors():
             entries = await read_page.awaited(self.connections.client, after, limit)
             for some in batched(entries, _SLICE):
-                told += await self._told_of(some)
-        return told
+                events += await self._events_of(some)
+        return events
 
-    async def _told_of(self, entries: Sequence[FeedEntry]) -> list[tuple[str, Event]]:
+    async def _events_of(self, entries: Sequence[FeedEntry]) -> list[tuple[str, Event]]:
         jobs = {entry.job for entry in entries if entry.job}
         records = {record.id: record for record in await self.connections.jobs.records.awaited(sorted(jobs))}
-        there = [entry for entry in entries if entry.job in records]
-        told = await self.connections.jobs.entries.awaited([(entry.job, entry.sequence) for entry in there])
-        found = [(entry, entry_told) for entry, entry_told in zip(there, told, strict=True) if entry_told]
-        events = await self.concurrency.run_blocking(self._told, [(records[entry.job], one) for entry, one in found])
+        known = [entry for entry in entries if entry.job in records]
+        timeline = await self.connections.jobs.entries.awaited([(entry.job, entry.sequence) for entry in known])
+        found = [(entry, fact) for entry, fact in zip(known, timeline, strict=True) if fact]
+        events = await self.concurrency.run_blocking(
+            self._events, [(records[entry.job], fact) for entry, fact in found]
+        )
         return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read who there is news of; see `News`."""
+        """Read which jobs have events since a cursor; see `News`."""
         with clear_errors():
             if after is None:
                 return await last_cursor.awaited(self.connections.client), set()
@@ -218,7 +226,7 @@ class RedisTransport:
             return await self.connections.deliveries.of_job.awaited(job)
 
     async def redeliver(self, delivery: str) -> str:
-        """Send one again by hand; see `EditQueue.redeliver`."""
+        """Send a delivery again by hand; see `EditQueue.redeliver`."""
         with clear_errors():
             word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
         await self._publish(messages)
@@ -268,22 +276,22 @@ class RedisTransport:
             return await self.concurrency.run_blocking(read)
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Give the receiver at a URL, made if it is new."""
+        """Return the receiver at a URL; a new URL gets one."""
         with clear_errors():
             return await self.connections.receivers.ensure.awaited(tenant, url)
 
     async def pause(self, lane: str) -> None:
-        """Close a lane's gate."""
+        """Stop dispatching in a lane."""
         with clear_errors():
             await self.connections.lanes.pause.awaited(lane)
 
     async def resume(self, lane: str) -> None:
-        """Open a lane's gate."""
+        """Dispatch in a lane again."""
         with clear_errors():
             await self.connections.lanes.resume.awaited(lane)
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read how a lane stands."""
+        """Read the numbers of a lane."""
         with clear_errors():
             return await self.connections.lanes.numbers.awaited(lane)
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that keeps every event, for the books."""
+"""A receiver of webhooks that keeps every event for the audit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class EventSink:
-    """Answers 204 to every webhook and keeps its event; from `with` to the end of the block."""
+    """Answers 204 to every webhook and keeps its event, until the end of the `with` block."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -29,7 +29,7 @@ class EventSink:
 
         class Server(ThreadingHTTPServer):
             def handle_error(self, *_: object) -> None:
-                """Say nothing: the peers of this server die on purpose."""
+                """Print nothing: the peers of this server are killed on purpose."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

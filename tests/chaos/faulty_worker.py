@@ -1,5 +1,5 @@
 """
-A real worker in odd circumstances: `python -m tests.chaos.faulty_worker NAME LANES CONCURRENCY OPTIONS…`.
+A real worker with a fault: `python -m tests.chaos.faulty_worker NAME LANES CONCURRENCY OPTIONS…`.
 
 A clock that is wrong, limits of the machine, or shorter limits of single calls, so that a test need not wait for them.
 """
@@ -28,7 +28,7 @@ PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
-    """Start one on a stage, and give its process."""
+    """Start such a worker on a stage, and return its process."""
     name = f"odd{len(stage.workers)}"
     command = [sys.executable, "-m", "tests.chaos.faulty_worker", name, "edits,deliveries", str(concurrency), *options]
     with (stage.folder / "workers.log").open("ab") as log:
@@ -39,7 +39,7 @@ def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subproces
 
 
 def starved(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the judging of a picture find that the process may have no more memory than it has."""
+    """Make the check of an image fail as it does when the process may have no more memory."""
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
@@ -58,7 +58,7 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
-    """Let writing fail as the system would, for where the test may not mount a disk of its own."""
+    """Make writing fail with an errno of the system, for machines where the test may not mount a small disk."""
 
     def write_or_fail(*arguments: Any) -> None:
         if fault.exists():
@@ -70,7 +70,7 @@ def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
 
 
 def main() -> int:
-    """Make the circumstances, then work until SIGTERM."""
+    """Set up the fault, then work until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("worker", nargs=3)
     parser.add_argument("--clock-ahead-s", type=float, default=0.0)
@@ -78,17 +78,17 @@ def main() -> int:
     parser.add_argument("--poll-timeout-s", type=float, default=endpoint.POLL_TIMEOUT_S)
     parser.add_argument("--no-more-memory", action="store_true")
     parser.add_argument("--store-fault", type=Path, help="while this file exists, writing fails with the errno in it")
-    told = parser.parse_args()
-    endpoint.DOWNLOAD_TIMEOUT_S = told.download_timeout_s
-    endpoint.POLL_TIMEOUT_S = told.poll_timeout_s
-    if told.clock_ahead_s:
+    options = parser.parse_args()
+    endpoint.DOWNLOAD_TIMEOUT_S = options.download_timeout_s
+    endpoint.POLL_TIMEOUT_S = options.poll_timeout_s
+    if options.clock_ahead_s:
         right = time.time
-        time.time = lambda: right() + told.clock_ahead_s
-    if told.no_more_memory:
+        time.time = lambda: right() + options.clock_ahead_s
+    if options.no_more_memory:
         images.check = starved(check)  # type: ignore[attr-defined]  # the name that the module imported
-    if told.store_fault:
-        FileBlobs._write = faulty(FileBlobs._write, told.store_fault)  # type: ignore[method-assign]  # for this process alone
-    return work(told.worker)
+    if options.store_fault:
+        FileBlobs._write = faulty(FileBlobs._write, options.store_fault)  # type: ignore[method-assign]  # for this process alone
+    return work(options.worker)
 
 
 if __name__ == "__main__":

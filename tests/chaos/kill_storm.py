@@ -1,5 +1,5 @@
 """
-A storm of kills, and the audit of the books behind it: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
+Kill many processes, then audit the records: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
 
 Real Valkey with its append-only file, the simulator with its books of would-be charges, a receiver of webhooks, and
 producers and workers that die at named points (`producer_kills.py`, `worker_kills.py`). Jobs keep coming while they
@@ -50,7 +50,7 @@ ENDPOINT: dict[str, Any] = {
 
 @dataclass
 class Report:
-    """What a storm came to. `broken` is empty when every promise held."""
+    """The figures of one run. `broken` is empty when every promise held."""
 
     kills: Counter[str]
     jobs: int = 0
@@ -81,7 +81,7 @@ class Storm:
     apart_s: float = 0.0
 
     def run(self) -> Report:
-        """Let it blow, wait until it is over, audit the books."""
+        """Kill workers and producers, wait until every job is final, and audit the records."""
         started = time.monotonic()
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -162,18 +162,18 @@ class Storm:
 
 
 def rows_of(log: Path) -> list[list[str]]:
-    """Read a log of the mortals: a point and a process in each line, or a job, a lease and a process."""
+    """Read a log of the processes that die: a point and a process in each line, or a job, a lease and a process."""
     return [line.split("\t") for line in log.read_text().splitlines()]
 
 
 def killed_calls(log: Path) -> set[tuple[str, int]]:
-    """Name the calls, by job and lease, whose process was killed."""
+    """Return the calls, by job and lease, whose process was killed."""
     killed = {pid for _, pid in rows_of(log)}
     return {(job, int(fence)) for job, fence, pid in rows_of(log.with_name("intents")) if pid in killed}
 
 
 def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
-    """Say which calls may have been billed and have no answer on record, though nobody killed their process."""
+    """Return the calls that may have been billed and have no answer on record, though nobody killed their process."""
     return [
         f"{record.id}: no kill took the answer to {charge}"
         for record in records
@@ -185,7 +185,7 @@ def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[s
 @dataclass
 class Auditor:
     """
-    Compares the books: simulator, store, blobs, receiver.
+    Compares what the simulator, the store, the blobs and the receiver have on record.
 
     `killed_calls` are those (by job and lease) whose process was killed: no other call may have lost its answer, and
     no job may fail unless each call that it was allowed is among them. With `all_succeed` none may fail at all.
@@ -200,7 +200,7 @@ class Auditor:
     all_succeed: bool
 
     def audit(self, jobs: list[str]) -> None:
-        """Check every promise for every job; what does not hold is named in the report."""
+        """Check every promise for every job; the report names each one that is broken."""
         books: dict[str, Any] = self.sim.books()["by_tag"]
         records = store_access(self.queue).jobs.records(jobs)
         known = sum(store_access(self.queue).client.zcard(f"rt:jobs:{tenant}") for tenant in TENANTS)
@@ -208,7 +208,7 @@ class Auditor:
             self._break(f"{known} jobs are on record for {len(jobs)} rows, each enqueued until its producer lived")
         if len(records) != len(jobs):
             self._break(f"{len(jobs) - len(records)} job records are gone")
-        told = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
+        delivered = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
         feed = Counter((entry.job, entry.type) for entry in self._feed())
         for number, record in enumerate(records):
             charged = books.get(str(number), {}).get("charged", 0)
@@ -217,8 +217,8 @@ class Auditor:
             self._audit_money(record, charged)
             self._audit_images(record, extra_of(number).get("samples", 1))
             final = (record.id, f"edit.{record.state}")
-            if told[final] < 1:
-                self._break(f"{record.id}: no webhook told of {final[1]}")
+            if delivered[final] < 1:
+                self._break(f"{record.id}: no webhook with {final[1]}")
             if feed[final] != 1:
                 self._break(f"{record.id}: {feed[final]} times {final[1]} in the feed")
         self.report.broken += unanswered(records, self.killed_calls)
@@ -272,10 +272,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-charges", type=int, default=2)
     parser.add_argument("--apart-s", type=float, default=0.0, help="seconds between kills: then every job must succeed")
-    told = parser.parse_args()
-    within_s = told.kills * (5.0 + told.apart_s) + 120
-    report = Storm(told.kills, told.seed, told.max_charges, within_s, told.apart_s).run()
-    sys.stdout.write(f"seed {told.seed}, max_charges {told.max_charges}\n{report.table()}\n")
+    options = parser.parse_args()
+    within_s = options.kills * (5.0 + options.apart_s) + 120
+    report = Storm(options.kills, options.seed, options.max_charges, within_s, options.apart_s).run()
+    sys.stdout.write(f"seed {options.seed}, max_charges {options.max_charges}\n{report.table()}\n")
     sys.exit(bool(report.broken))
 
 

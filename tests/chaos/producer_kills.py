@@ -32,7 +32,7 @@ _DURING_MOST_S = 0.005
 
 
 class Producers:
-    """Gives orders to the parent; every death is a line in the log. From `with` to the end of the block."""
+    """Sends orders to the parent; every death is a line in the log. Runs until the end of the `with` block."""
 
     def __init__(self, settings: Settings, log: Path, image: str, webhooks: str) -> None:
         command = [sys.executable, "-m", "tests.chaos.producer_kills", str(log), image, webhooks]
@@ -41,7 +41,7 @@ class Producers:
         )
 
     def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
-        """Have rows enqueued, by a child that dies at the point and its followers; gives their jobs in order."""
+        """Have rows enqueued by a child that dies at the point and by its successors; return their jobs in order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([first, count, tenant, point]) + "\n")
@@ -115,7 +115,7 @@ def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> l
 
 
 def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
-    """Fork, and give what the child made, or None when it died."""
+    """Fork, and return what the child made, or None when it died."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(reading)
@@ -123,15 +123,15 @@ def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = pipe.read()
+        output = pipe.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status):
         assert os.WEXITSTATUS(status) == 0, "a producer failed instead of dying"
-    return json.loads(told) if os.WIFEXITED(status) else None
+    return json.loads(output) if os.WIFEXITED(status) else None
 
 
 def main() -> None:
-    """Take orders until the end of the input."""
+    """Carry out orders until the end of the input."""
     log, image, webhooks = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     for line in sys.stdin:
         first, count, tenant, point = json.loads(line)

@@ -1,4 +1,4 @@
-"""A TCP proxy between two peers on loopback that can stall, cut and heal: the network of a chaos test."""
+"""A TCP proxy between two peers on loopback that can stall, cut and restore connections."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Proxy:
         self._loop.close()
 
     def heal(self) -> None:
-        """Let everything through."""
+        """Let everything through again."""
         self._run(self._open())
 
     def stall(self) -> None:
-        """Let nothing through and say nothing about it."""
+        """Keep connections open and let nothing through."""
         self._loop.call_soon_threadsafe(self._flows.clear)
 
     def lead_to(self, target: int) -> None:
-        """Forward what connects from now on to another port, as an address does after a failover."""
+        """Forward new connections to another port, as an address does after a failover."""
         self._target = target
 
     def cut(self) -> None:
-        """Reset what is connected and refuse what comes."""
+        """Reset all connections and refuse new ones."""
         self._run(self._close())
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,5 +1,5 @@
 """
-How long each fault lasts on: `python -m tests.chaos.recovery`, a table of seconds from its end back to full rate.
+Measure recovery: `python -m tests.chaos.recovery` prints the seconds from the end of each fault to the full rate.
 
 Two workers under load, one fault after another. The rate is the number of jobs that end in each second; full is nine
 tenths of what it was before the fault, as the mean of three seconds. Nobody's hand helps but a supervisor's, which
@@ -58,26 +58,26 @@ class Load:
 
 
 class Place:
-    """Two workers behind proxies, and the faults that can be made to them; each fault returns when it is over."""
+    """Two workers behind proxies, and the faults that can be made; each method returns when its fault is over."""
 
     def __init__(self, stage: Stage, to_redis: Proxy, to_endpoint: Proxy) -> None:
         self.stage, self.to_redis, self.to_endpoint = stage, to_redis, to_endpoint
 
     def kill_a_worker(self) -> None:
-        """SIGKILL; a supervisor starts another."""
+        """Kill a worker with SIGKILL; a supervisor starts another."""
         worker = self.stage.workers.pop(0)
         worker.kill()
         worker.wait()
         self.stage.worker(24)
 
     def freeze_a_worker(self, for_s: float) -> None:
-        """SIGSTOP beyond its lease, then SIGCONT."""
+        """Stop a worker with SIGSTOP for longer than its lease, then continue it."""
         self.stage.workers[0].send_signal(signal.SIGSTOP)
         time.sleep(for_s)
         self.stage.workers[0].send_signal(signal.SIGCONT)
 
     def restart_all_workers(self) -> None:
-        """SIGTERM to one after the other, each followed by a new one."""
+        """Send SIGTERM to one worker after the other, and start a new one after each."""
         for worker in list(self.stage.workers):
             self.stage.worker(24)
             worker.terminate()
@@ -85,11 +85,11 @@ class Place:
             self.stage.workers.remove(worker)
 
     def flush_the_broker(self) -> None:
-        """All messages vanish."""
+        """Delete all messages."""
         store_access(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
 
     def refuse_writes(self, for_s: float) -> None:
-        """Redis says that it is out of memory."""
+        """Make Redis answer that it is out of memory."""
         client = store_access(self.stage.queue).client
         client.config_set("maxmemory", 1)
         time.sleep(for_s)
@@ -126,12 +126,12 @@ def faults(place: Place) -> dict[str, Callable[[], None]]:
 
 
 def ended(stage: Stage) -> int:
-    """How many jobs are over."""
+    """Return how many jobs are over."""
     return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def rates(stage: Stage) -> Iterator[float]:
-    """Jobs that ended in each second from now on."""
+    """Count the jobs that end in each second from now on."""
     before, at = ended(stage), time.monotonic()
     while True:
         time.sleep(max(0.0, at + 1 - time.monotonic()))
@@ -141,7 +141,7 @@ def rates(stage: Stage) -> Iterator[float]:
 
 
 def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | None]:
-    """Give the rate before a fault, and the seconds from its end to full rate; None beyond the time allowed."""
+    """Return the rate before a fault, and the seconds from its end to the full rate; None beyond the time allowed."""
     seconds = rates(stage)
     usual = median(next(seconds) for _ in range(BEFORE_S))
     fault()
@@ -158,7 +158,7 @@ def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | 
 
 @contextmanager
 def placed(folder: Path) -> Iterator[Place]:
-    """Two workers with a proxy to Redis and one to the endpoint."""
+    """Start two workers with one proxy to Redis and one to the endpoint."""
     with (
         a_stage(folder, latency_s=0.5, in_flight_limit=10, max_attempts=20, deadline_s=600.0) as stage,
         proxied(stage) as (to_redis, to_endpoint),
@@ -172,12 +172,12 @@ def main() -> None:
     """Make each fault once and print the table; exit 1 when one took longer than 30 s."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="faults whose name contains this")
-    told = parser.parse_args()
+    options = parser.parse_args()
     lines, slow = ["| fault | jobs a second before | back to full rate after, s |", "|---|---|---|"], False
     with tempfile.TemporaryDirectory() as folder, placed(Path(folder)) as place, Load(place.stage):
         eventually(lambda: ended(place.stage) >= WARM_JOBS)
         for name, fault in faults(place).items():
-            if told.only in name:
+            if options.only in name:
                 usual, took_s = recovery_s(place.stage, fault)
                 slow = slow or took_s is None or took_s > 30
                 lines.append(f"| {name} | {usual:.1f} | {'never' if took_s is None else f'{took_s:.0f}'} |")

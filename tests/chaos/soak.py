@@ -1,5 +1,5 @@
 """
-A soak, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, and what it leaves.
+A soak test, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, and what it leaves.
 
 Two workers, the simulator, a Valkey with its append-only file. What bounds the rate is the endpoint, whose slots are
 always full, so that it is the same from the first minute to the last. While it runs, the memory of the workers and of
@@ -48,7 +48,7 @@ MEGABYTE = 1e6
 
 @dataclass
 class Samples:
-    """What was measured while it ran, one entry each time."""
+    """What was measured during the run, one entry for each sample."""
 
     workers: list[float] = field(default_factory=list)
     store: list[float] = field(default_factory=list)
@@ -58,7 +58,9 @@ class Samples:
     at: list[float] = field(default_factory=list)
 
     def take(self, stage: Stage) -> None:
-        """Measure now: bytes of the workers, of the store, of what the store keeps by plan, and jobs that are over."""
+        """
+        Sample the memory of the workers and of the store, what the store keeps by design, and the jobs that are over.
+        """
         client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
         self.workers.append(sum(resident_bytes(worker.pid) for worker in stage.workers))
@@ -69,26 +71,26 @@ class Samples:
         self.done.append(sum(int(ended) for ended in client.hvals("rt:edits:counts")))
 
     def rates(self) -> list[float]:
-        """Jobs a second between each sample and the next."""
+        """Return the jobs per second between each sample and the next."""
         pairs = zip(pairwise(self.done), pairwise(self.at), strict=True)
         return [(done - before) / (at - at_before) for (before, done), (at_before, at) in pairs]
 
 
 def resident_bytes(pid: int) -> float:
-    """The memory of a process that is in use, from the system's own count."""
+    """Return the resident memory of a process, as the system counts it."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024.0
 
 
 def thirds(samples: list[float]) -> tuple[float, float, float]:
-    """The mean of each third."""
+    """Return the mean of each third."""
     third = max(1, len(samples) // 3)
     return fmean(samples[:third]), fmean(samples[third : 2 * third]), fmean(samples[-third:])
 
 
 @dataclass
 class Left:
-    """What can be left behind: slots, leases, waits, keys that never end, messages, files that nobody will delete."""
+    """What can be left behind: slots, leases, waits, keys without expiry, messages, files that nobody will delete."""
 
     slots: int
     held: int
@@ -131,7 +133,7 @@ def soaking(folder: Path, seed: int) -> Iterator[Stage]:
 
 
 def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
-    """Fill the backlog up; gives how many jobs went in."""
+    """Fill the backlog up; return how many jobs were enqueued."""
     if stage.queue.status().waiting > 100:
         return 0
     link = stage.simulator.portrait_url
@@ -140,7 +142,7 @@ def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
 
 
 def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
-    """Keep the backlog full for so long; gives the number of jobs and the samples."""
+    """Keep the backlog full for that long; return the number of jobs and the samples."""
     samples, rng, numbers = Samples(), random.Random(seed), count()
     jobs, started = 0, time.monotonic()
     sampled_at = started
@@ -154,12 +156,12 @@ def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
 
 
 def ended(stage: Stage) -> int:
-    """How many jobs are over."""
+    """Return how many jobs are over."""
     return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left) -> tuple[str, list[str]]:
-    """Give the tables, and what is wrong."""
+    """Return the tables, and what is wrong."""
     client = store_access(stage.queue).client
     states = client.hgetall("rt:edits:counts")
     rows = Ledger(client).usage(by="tag")
@@ -192,7 +194,7 @@ def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left)
 
 
 def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
-    """A condition: every job is over, and every record that may go is gone."""
+    """Whether every job is over, and every record that may be deleted is gone."""
     return lambda: ended(stage) >= jobs and Left.count(stage).records == 0
 
 
@@ -201,13 +203,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=5)
-    told = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, soaking(Path(folder), told.seed) as stage:
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, soaking(Path(folder), options.seed) as stage:
         before = Left.count(stage)
-        jobs, samples = soak(stage, told.minutes, told.seed)
+        jobs, samples = soak(stage, options.minutes, options.seed)
         eventually(settled(stage, jobs), within_s=DEADLINE_S + RETENTION_S)
         tables, broken = report(stage, jobs, samples, before, Left.count(stage))
-    sys.stdout.write(f"{told.minutes:g} minutes, seed {told.seed}\n\n{tables}\nbroken: {broken}\n")
+    sys.stdout.write(f"{options.minutes:g} minutes, seed {options.seed}\n\n{tables}\nbroken: {broken}\n")
     sys.exit(bool(broken))
 
 

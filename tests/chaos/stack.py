@@ -1,4 +1,4 @@
-"""The stage of a chaos test: a Valkey that survives its own death, the simulator, a receiver, workers to hurt."""
+"""The stack of a chaos test: a Valkey with its data on disk, the simulator, a receiver, and workers to kill."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ FINAL = {"succeeded", "failed", "cancelled"}
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Spell settings as the environment of another process."""
-    told = settings.model_dump()
-    told["pix2pix_key"] = settings.pix2pix_key.get_secret_value()
-    told["dangerous_allow_private_networks"] = ",".join(settings.dangerous_allow_private_networks)
-    plain = {name: value for name, value in told.items() if isinstance(value, str | int | float) and value != ""}
+    """Write settings as the environment of another process."""
+    values = settings.model_dump()
+    values["pix2pix_key"] = settings.pix2pix_key.get_secret_value()
+    values["dangerous_allow_private_networks"] = ",".join(settings.dangerous_allow_private_networks)
+    plain = {name: value for name, value in values.items() if isinstance(value, str | int | float) and value != ""}
     own = {f"RETOUCH_{name.upper()}": str(value) for name, value in plain.items()}
     return {**os.environ, **own, "PYTHONWARNINGS": "ignore"}
 
 
 def start_valkey(folder: Path, port: int | None = None) -> ValkeyServer:
-    """Start a server whose data outlives it, append-only, in a folder."""
+    """Start an append-only server whose data, in this folder, survives its death."""
     server = ValkeyServer(
         port=port or free_port(), data_dir=folder, persist=True, config={"appendonly": "yes", "save": ""}
     )
@@ -67,7 +67,7 @@ class Stage:
         return process
 
     def enqueue(self, count: int) -> list[str]:
-        """Enqueue so many jobs, numbered for the simulator's books, each with a webhook."""
+        """Enqueue that many jobs, numbered for the simulator's records, each with a webhook."""
         picture = f"{self.simulator.url}/samples/portrait.jpg"
         edits = [Edit(prompt=f"winter [[{number}]]", init_image=picture) for number in range(count)]
         return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
@@ -81,19 +81,19 @@ class Stage:
         return all(record.state in FINAL for record in self.records(jobs))
 
     def charged(self) -> list[int]:
-        """How often the simulator would have billed each job, by its number."""
+        """Return how often the simulator would have billed each job, by its number."""
         books: dict[str, Any] = self.simulator.books()["by_tag"]
         return [books[tag]["charged"] for tag in sorted(books, key=int)]
 
     def close(self) -> None:
-        """Kill the workers and the server, whichever it is by now."""
+        """Kill the workers and the current server."""
         for worker in self.workers:
             worker.kill()
             worker.wait()
         self.valkey.stop()
 
     def restart_valkey(self, away_s: float) -> None:
-        """Kill the server, leave it dead for a while, start it again on the same port with its data."""
+        """Kill the server, wait, and start it again on the same port with its data."""
         port = self.valkey.port
         process = self.valkey._process
         assert process is not None
@@ -105,12 +105,12 @@ class Stage:
 
 @contextmanager
 def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stage]:
-    """Set the stage; everything on it is killed at the end."""
+    """Start everything; all of it is killed at the end."""
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=latency_s, cap=200, spam_filter_s=1.0))
         sink = stack.enter_context(EventSink())
         valkey = start_valkey(folder / "valkey")
-        told = Settings.load(
+        stage_settings = Settings.load(
             **{
                 "redis_url": f"redis://127.0.0.1:{valkey.port}/0",
                 "pix2pix_url": simulator.pix2pix_url,
@@ -126,14 +126,16 @@ def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stag
                 **settings,
             }
         )
-        stage = Stage(folder, valkey, simulator, sink, told, stack.enter_context(EditQueue(settings=told)))
+        stage = Stage(
+            folder, valkey, simulator, sink, stage_settings, stack.enter_context(EditQueue(settings=stage_settings))
+        )
         stack.callback(stage.close)
         yield stage
 
 
 @contextmanager
 def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
-    """Proxies to Redis and to the endpoint, which every worker started from here on goes through; the test does not."""
+    """Put proxies before Redis and the endpoint, for every worker that is started from here on; not for the test."""
     with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
         ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
         for name in ("pix2pix_url", "pix2pix_fetch_url"):

@@ -1,4 +1,6 @@
-"""The endpoint's odder troubles with a real worker: waits it asks for, answers that drip, outputs that never come."""
+"""
+Unusual faults of the endpoint with a real worker: waits it asks for, answers that drip, outputs that never appear.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def final(stage: Stage, job: str) -> JobRecord:
 
 
 def make_due(stage: Stage, job: str) -> None:
-    """Let the job's wait be over."""
+    """Make the job's wait end now."""
     assert store_access(stage.queue).client.zadd("rt:edits:timetable", {job: 1}, xx=True, ch=True) == 1
 
 
@@ -73,7 +75,7 @@ def charged(stage: Stage) -> int:
     ],
 )
 def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str, wait_s: float) -> None:
-    """Retry-After in body or header, and the spam filter's time as set: waited out, at no attempt and no charge."""
+    """A wait by Retry-After, in body or header, or for the spam filter is kept, and costs no attempt and no charge."""
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
@@ -87,7 +89,7 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
 
 
 def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
-    """A job that the endpoint never finishes is looked at until its deadline, POSTed once, and booked as wasted."""
+    """A job that the endpoint never finishes is polled until its deadline, POSTed once, and booked as wasted."""
     stage.simulator.settings(processing_s=60.0, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing_forever"}])
     job = enqueue(stage, tenant="patient", deadline_s=3.0)
@@ -101,7 +103,7 @@ def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
 
 
 def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage: Stage) -> None:
-    """Only when twenty tries over an hour and a half failed is the paid image given up and POSTed for again."""
+    """Only after twenty downloads failed over an hour and a half is a paid image given up and the job POSTed again."""
     stage.simulator.faults(next=[{"output_kind": "truncated"}])
     job = enqueue(stage, tenant="lost", max_charges=2)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -115,7 +117,7 @@ def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage
 
 
 def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> None:
-    """With max_charges 1 the job fails as lost in the end, and says that a replay would have to pay again."""
+    """With max_charges 1 the job fails as lost in the end, and its error says that a replay would have to pay again."""
     stage.simulator.faults(next=[{"output_kind": "html"}])
     job = enqueue(stage, max_charges=1)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -128,7 +130,7 @@ def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> Non
 
 @pytest.fixture
 def picture_url(stage: Stage) -> Iterator[str]:
-    """A picture at an address that holds its hash, as our own links do."""
+    """Return a picture's address that holds its hash, as our own links do."""
     picture = requests.get(stage.simulator.portrait_url, timeout=10).content
 
     class Handler(BaseHTTPRequestHandler):
@@ -148,7 +150,7 @@ def picture_url(stage: Stage) -> Iterator[str]:
 
 
 def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
-    """An output that is byte for byte the input is kept, with a warning that nothing was edited."""
+    """An output with the same bytes as the input is kept, with a warning that nothing was edited."""
     stage.simulator.faults(next=[{"output_kind": "same_as_input"}])
     done = final(stage, enqueue(stage, picture_url))
     assert done.state == "succeeded"
@@ -168,7 +170,7 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
 
 
 def test_a_look_that_drips_is_followed_by_another(stage: Stage) -> None:
-    """A look whose answer comes byte by byte is cut at its limit; the next one brings the result, at no charge."""
+    """A poll whose answer comes byte by byte is cut at its limit; the next one gets the result, at no charge."""
     stage.simulator.settings(drip_bytes_per_s=5.0, processing_s=0.1, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "drip"}])
     done = final(stage, enqueue(stage))
@@ -187,7 +189,7 @@ def test_a_download_that_drips_is_tried_again(stage: Stage) -> None:
 
 
 def test_the_worker_came_through(shared: Stage) -> None:
-    """Behind all of it the worker lives, no slot is held, and no traceback stands in its log."""
+    """After all of these faults the worker runs, no slot is held, and no traceback is in its log."""
     client = store_access(shared.queue).client
     assert shared.workers[0].poll() is None
     assert client.zcard("rt:edits:slots") + client.hlen("rt:edits:held") == 0

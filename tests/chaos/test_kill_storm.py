@@ -1,4 +1,4 @@
-"""A hundred kills in CI; the long run is `make chaos`."""
+"""Two storms of fifty kills in CI; the long run is `make chaos`."""
 
 from __future__ import annotations
 

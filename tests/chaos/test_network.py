@@ -1,4 +1,4 @@
-"""The network fails: between worker and Redis, between worker and endpoint; cut, stalled, and healed again."""
+"""Faults of the network between worker and Redis, and between worker and endpoint: cut, stalled, and restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @dataclass
 class Place:
-    """One worker, and the two ways of its network; the test itself goes neither."""
+    """One worker behind two proxies; the test itself uses neither."""
 
     stage: Stage
     to_redis: Proxy
@@ -29,7 +29,7 @@ class Place:
     numbers: Iterator[int] = field(default_factory=count)
 
     def enqueue(self, many: int) -> list[str]:
-        """Enqueue jobs whose numbers are new to the simulator."""
+        """Enqueue jobs with numbers that the simulator has not seen."""
         link = self.stage.simulator.portrait_url
         edits = [Edit(prompt=f"winter [[{next(self.numbers)}]]", init_image=link) for _ in range(many)]
         return [job.id for job in self.stage.queue.enqueue_many(edits)]
@@ -41,8 +41,8 @@ class Place:
         return {record.state for record in self.stage.records(jobs)}
 
     def gate(self, name: str) -> str | None:
-        told: str | None = self.client.hget("rt:edits:gate", name)
-        return told
+        value: str | None = self.client.hget("rt:edits:gate", name)
+        return value
 
     @property
     def client(self) -> Any:
@@ -62,7 +62,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def place(shared: Place) -> Place:
-    """A network that is well, and empty books."""
+    """Proxies that let everything through, and an empty record of charges."""
     shared.to_redis.heal()
     shared.to_endpoint.heal()
     shared.stage.simulator.reset(keep_settings=True)
@@ -71,7 +71,7 @@ def place(shared: Place) -> Place:
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> None:
-    """The network to Redis fails for longer than a lease: the paid answers in the worker's hands are all kept."""
+    """The network to Redis fails for longer than a lease: the paid answers that the worker holds are all kept."""
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
     getattr(place.to_redis, fault)()
@@ -88,7 +88,7 @@ def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> 
 
 
 def test_no_way_to_the_endpoint(place: Place) -> None:
-    """Nothing could be sent: the breaker opens, no job burns an attempt or a charge, one probe finds the way back."""
+    """Nothing can be sent: the breaker opens, no job spends an attempt or a charge, and one probe closes it again."""
     place.to_endpoint.cut()
     jobs = place.enqueue(30)
     assert eventually(lambda: place.gate("open_until"))
@@ -117,7 +117,7 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
-    """Calls that were out when the network broke may have been billed: with one charge allowed none is repeated."""
+    """Calls in flight when the network broke may have been billed: with one charge allowed none is repeated."""
     jobs = place.enqueue(4)
     assert eventually(lambda: place.stage.simulator.books(totals=True)["charged"] == 4)
     place.to_endpoint.cut()
@@ -127,7 +127,7 @@ def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
-    """A network that swallows packets for a while costs time alone: the answers arrive when it is well again."""
+    """A network that drops packets for a while costs time alone: the answers arrive when it works again."""
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_endpoint.stall()

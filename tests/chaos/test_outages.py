@@ -1,4 +1,4 @@
-"""What one fault does: a killed worker, a flushed broker, a dead Valkey, a frozen worker, a rolling restart."""
+"""One fault at a time: a killed worker, a flushed broker, a dead Valkey, a frozen worker, a rolling restart."""
 
 from __future__ import annotations
 

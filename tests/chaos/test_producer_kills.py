@@ -1,4 +1,4 @@
-"""Producers die while they enqueue: before the job is on record, behind it, before and behind its message."""
+"""Producers die while they enqueue: before or after the job is on record, before or after its message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def producers(stage: Stage) -> Iterator[Producers]:
 
 @pytest.mark.parametrize(("number", "point"), list(enumerate(POINTS)))
 def test_enqueued_again_with_the_same_keys(stage: Stage, producers: Producers, number: int, point: str) -> None:
-    """A producer dies there and enqueues all its rows again under their keys: one job for each row, and each runs."""
+    """
+    A producer dies and enqueues all its rows again under their keys: there is one job for each row, and each runs.
+    """
     first, tenant = 10 * number, f"shop{number}"
     jobs = producers.enqueue(first, 6, tenant, point)
     assert len(set(jobs)) == 6

@@ -1,4 +1,4 @@
-"""Redis refuses writes under load: out of memory, no replicas, a full disk. And a worker that must leave meanwhile."""
+"""Redis refuses writes under load (out of memory, no replicas, a full disk), also while a worker drains."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @contextmanager
 def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
-    """Let Redis refuse writes for the length of the block."""
+    """Make Redis refuse writes until the end of the block."""
     client = store_access(stage.queue).client
     if fault == "MISCONF" and disk.mounted:
         disk.break_with(errno.ENOSPC)
@@ -46,16 +46,16 @@ def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
         client.config_set(name, 0)
 
 
-def said(stage: Stage, event: str) -> list[dict[str, Any]]:
-    """What the workers logged under a name."""
+def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
+    """Return what the workers logged under an event name."""
     lines = (stage.folder / "workers.log").read_text(errors="replace").splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    return [one for one in told if one["event"] == event]
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return [one for one in entries if one["event"] == event]
 
 
 @contextmanager
 def a_paid_round(folder: Path, **settings: Any) -> Iterator[tuple[Stage, Disk, list[str]]]:
-    """A worker with four calls in flight, and Redis on a disk of its own; one POST for each job is allowed."""
+    """Start a worker with four calls in flight, and a Redis on a disk of its own; each job may be POSTed once."""
     common = {"latency_s": 3.0, "max_charges": 1, "in_flight_limit": 20, "log_format": "json"}
     with a_disk(folder / "valkey") as disk, a_stage(folder, **{**common, **settings}) as stage:
         stage.worker(20)
@@ -82,12 +82,12 @@ def over(wait_s: float) -> Callable[[], bool]:
     ],
 )
 def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault: str, reason: str) -> None:
-    """For longer than a lease Redis takes no answer: the log says why, and then every paid image is kept."""
+    """Redis takes no answer for longer than a lease: the log has the reason, and then every paid image is kept."""
     with a_paid_round(tmp_path) as (stage, disk, jobs):
         with refusing(stage, disk, fault):
             assert eventually(lambda: in_flight(stage) == 0)
             assert eventually(over(stage.settings.lease_s))
-            assert eventually(lambda: reason in {told["reason"] for told in said(stage, "store_away")})
+            assert eventually(lambda: reason in {entry["reason"] for entry in logged(stage, "store_away")})
             assert not stage.all_final(jobs), "a full disk is noticed within a second, the calls take three"
         assert eventually(lambda: stage.all_final(jobs))
         assert {record.state for record in stage.records(jobs)} == {"succeeded"}
@@ -98,7 +98,10 @@ def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault:
 
 
 def test_failover_under_load(tmp_path: Path) -> None:
-    """A replica takes over while calls are in flight, the old primary lives on: the same worker finds its way."""
+    """
+    A replica takes over while calls are in flight and the old primary lives on: the same worker connects to the new
+    one.
+    """
     with (
         a_stage(tmp_path, latency_s=1.5, max_charges=1, in_flight_limit=20) as stage,
         proxied(stage) as (to_redis, _),
@@ -125,7 +128,7 @@ def test_failover_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["OOM", "away"])
 def test_a_worker_that_must_leave_says_what_it_gives_up(tmp_path: Path, fault: str) -> None:
-    """SIGTERM while Redis takes nothing: the drain ends in bounded time, and the log names each job given up."""
+    """SIGTERM while Redis refuses writes: the drain ends in bounded time, and the log names each job given up."""
     with a_paid_round(tmp_path, pix2pix_timeout_s=3.0, latency_s=1.5) as (stage, disk, jobs):
         if fault == "away":
             process = stage.valkey._process
@@ -136,6 +139,6 @@ def test_a_worker_that_must_leave_says_what_it_gives_up(tmp_path: Path, fault: s
             assert eventually(lambda: in_flight(stage) == 0)
             stage.workers[0].terminate()
             assert stage.workers[0].wait(30) == 0
-        assert {told["item"] for told in said(stage, "attempt_given_up")} == set(jobs)
-        reasons = {told["reason"] for told in said(stage, "attempt_given_up")}
+        assert {entry["item"] for entry in logged(stage, "attempt_given_up")} == set(jobs)
+        reasons = {entry["reason"] for entry in logged(stage, "attempt_given_up")}
         assert reasons == {"Redis is out of memory" if fault == "OOM" else "Redis does not answer"}

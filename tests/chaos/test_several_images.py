@@ -29,7 +29,9 @@ def start_mortal(stage: Stage, point: str, passes: int) -> Path:
     [("before bring", 1), ("after bring", 0), ("before settle", 0)],
 )
 def test_a_worker_dies_between_two_images(tmp_path: Path, point: str, read_again: int) -> None:
-    """Killed at the second of three images: one POST, three images in order, what was on record is not read again."""
+    """
+    A worker is killed at the second of three images: one POST, three images in order, and the first is not read again.
+    """
     passes = 1 if point == "before settle" else 2
     with a_stage(tmp_path, latency_s=0.05, max_charges=1) as stage:
         log = start_mortal(stage, point, passes)

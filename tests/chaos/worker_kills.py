@@ -29,7 +29,7 @@ from retouch.store.lanes import Lanes
 from retouch.store.records import Claim
 from retouch_ops.worker_process import main as work
 from retouch_worker.deliveries.sender import Sender
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 
 STEPS: dict[str, tuple[type, str]] = {
     "claim": (JobStore, "claim"),
@@ -37,7 +37,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "POST": (Endpoint, "post_edit"),
     "answer": (JobStore, "answer"),
     "poll": (Endpoint, "poll"),
-    "download": (Endpoint, "download"),
+    "download": (Endpoints, "download"),
     "store": (FileBlobs, "put"),
     "bring": (JobStore, "note_brought"),
     "settle": (JobStore, "settle"),
@@ -54,7 +54,7 @@ _DURING_MOST_S = 0.15
 
 
 def arm(point: str, passes: int, log: Path) -> None:
-    """Wrap one method so that this process kills itself at the point, when it has passed there so often."""
+    """Wrap one method so that this process kills itself when it has passed the point that many times."""
     when, _, step = point.partition(" ")
     owner, name = STEPS[step]
     original = getattr(owner, name)
@@ -83,7 +83,7 @@ def arm(point: str, passes: int, log: Path) -> None:
 
 
 def bear_witness(intents: Path) -> None:
-    """Wrap the intent so that this process is on record before it may have been billed."""
+    """Wrap the intent so that this process is on record before its call may be billed."""
     original = JobStore.intend
 
     def intend(self: JobStore, claim: Claim) -> Any:
@@ -95,7 +95,7 @@ def bear_witness(intents: Path) -> None:
 
 
 def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:
-    """Run as a worker, to the end of this process."""
+    """Run as a worker until this process ends."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     bear_witness(log.with_name("intents"))
     if point:
@@ -104,7 +104,7 @@ def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurre
 
 
 def main() -> None:
-    """Keep so many children alive; arm them while kills are left, one at a time if the kills are to lie apart."""
+    """Keep that many children alive; arm them while kills are left, one at a time if the kills must be apart."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -114,11 +114,11 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=6)
     parser.add_argument("--point", choices=POINTS, help="die here alone, when it was passed --passes times")
     parser.add_argument("--passes", type=int)
-    told = parser.parse_args()
-    rng = random.Random(told.seed)
-    points = [told.point] if told.point else POINTS[:]
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    points = [options.point] if options.point else POINTS[:]
     rng.shuffle(points)
-    told.log.touch()
+    options.log.touch()
     armed: dict[int, bool] = {}
     started = children = 0
 
@@ -129,19 +129,19 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     while True:
-        while len(armed) < told.children:
-            spent = len(told.log.read_text().splitlines())
-            may_die = spent + sum(armed.values()) < told.kills and not (told.apart_s and any(armed.values()))
+        while len(armed) < options.children:
+            spent = len(options.log.read_text().splitlines())
+            may_die = spent + sum(armed.values()) < options.kills and not (options.apart_s and any(armed.values()))
             point = points[started % len(points)] if may_die else None
-            passes = told.passes or rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
+            passes = options.passes or rng.randint(1, _MOST_PASSES.get((point or "").partition(" ")[2], 10))
             started += may_die
             children += 1
             if (pid := os.fork()) == 0:
-                be_a_worker(children, point, passes, told.log, told.concurrency)
+                be_a_worker(children, point, passes, options.log, options.concurrency)
             armed[pid] = may_die
         pid, _ = os.wait()
         del armed[pid]
-        time.sleep(told.apart_s)
+        time.sleep(options.apart_s)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build stand-ins for the two base images from Debian's packages and PyPI, where no registry of images is reached.
-# Usage: base_images.sh CACHE VALKEY_SERVER BUILDAH...; what they stand for is told in tests/containers/README.md.
+# Usage: base_images.sh CACHE VALKEY_SERVER BUILDAH...; what they stand for is described in tests/containers/README.md.
 set -euo pipefail
 CACHE=$1 VALKEY=$2; shift 2; BUILDAH=("$@")
 WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT

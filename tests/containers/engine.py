@@ -1,4 +1,4 @@
-"""A real Docker Engine with the real image in it, where no registry of images is reached; see README.md beside this."""
+"""A real Docker Engine with the real image in it, without access to a registry of images; see README.md beside this."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BUILD_S, _RUN_S = 900, 180
 
 class Engine:
     """
-    Builds the image from the project's Dockerfile, starts an engine in namespaces of its own, and loads the image.
+    Builds the image from the project's Dockerfile, starts an engine in its own namespaces, and loads the image.
 
     Nothing of it outlives the `with` block but the cache of the base image, `RETOUCH_IMAGE_CACHE` or var/image-test.
     """
@@ -65,7 +65,7 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def docker(self, *words: str, environment: Mapping[str, str] | None = None, text: str | None = None) -> str:
-        """Run one docker command; returns what it printed, raises `AssertionError` with its errors."""
+        """Run one docker command; return what it printed, or raise `AssertionError` with its errors."""
         return self._call("docker", *words, environment=environment, text=text)
 
     def reach(self, *words: str) -> str:

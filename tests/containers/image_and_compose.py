@@ -73,7 +73,7 @@ class Stack:
         return lambda: self.books()["in_flight"] >= count
 
     def delivered(self) -> bool:
-        """Whether the receiver has heard of the success of every job that was enqueued."""
+        """Whether the receiver got the success of every job that was enqueued."""
         return self.engine.docker("logs", "imagetest_receiver_1").count("edit.succeeded") >= self.asked
 
 
@@ -88,7 +88,7 @@ def stack(engine: Engine) -> Iterator[Stack]:
 
 
 def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engine) -> None:
-    """Read-only, without capabilities or network, as user 10001, it answers, and every part can be imported."""
+    """As user 10001, read-only, without capabilities or network, the image starts, and every part can be imported."""
     alone = ["run", *HARDENED, "--network", "none"]
     assert "Usage" in engine.docker(*alone, "retouch", "--help")
     assert "file:///var/lib/retouch/blobs" in engine.docker(*alone, "retouch", "settings", "--json")
@@ -101,14 +101,14 @@ def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engin
 
 
 def test_the_image_holds_no_tools_and_no_sources(engine: Engine) -> None:
-    """There is no pip, no uv and no compiler in it, and nothing of the build's folder."""
+    """The image has no pip, no uv, no compiler and no file of the build's folder."""
     look = "ls /src /opt/tools /usr/bin/gcc /opt/retouch/bin/pip /opt/retouch/bin/uv 2>/dev/null | wc -l"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "sh"]
     assert engine.docker(*run, "retouch", "-c", look) == "0"
 
 
 def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> None:
-    """Read-only and without a volume it ends at once and names the setting, before anything could be paid."""
+    """A read-only worker without a volume ends at once and names the setting, before anything could be paid."""
     store = "from retouch.blobs import open_blobs; import os; open_blobs(os.environ['RETOUCH_STORE_URL'], 'http://x')"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "python", "retouch", "-c", store]
     with pytest.raises(AssertionError, match="RETOUCH_STORE_URL"):
@@ -119,7 +119,9 @@ def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> Non
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_gets_healthy_and_is_hardened(stack: Stack, service: str) -> None:
-    """Its own health check passes; it runs read-only, without capabilities, bounded in memory, processes and logs."""
+    """
+    Each service passes its health check and runs read-only, without capabilities, with bounded memory, processes, logs.
+    """
     assert eventually(lambda: stack.healthy(service), 120), stack.engine.docker("logs", f"imagetest_{service}_1")
     host = stack.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -148,7 +150,7 @@ def test_twenty_jobs_cost_twenty_calls_and_bring_twenty_webhooks(stack: Stack) -
 
 
 def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> None:
-    """`docker compose stop` lets the calls end; after `start` the rest is done, each job paid once."""
+    """`docker compose stop` lets the calls end; after `start` the other jobs run, and each job is paid once."""
     paid = stack.books()["charged"]
     stack.enqueue(12)
     assert eventually(stack.in_flight(5), 30)
@@ -161,7 +163,7 @@ def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> 
 
 
 def test_kill_9_of_the_container_recovers_every_job(stack: Stack) -> None:
-    """With calls in flight the whole container is killed; every job succeeds, none billed above two calls."""
+    """The container is killed with calls in flight; every job succeeds, and none is billed for more than two calls."""
     paid = stack.books()["charged"]
     stack.enqueue(8)
     assert eventually(stack.in_flight(5), 30)
@@ -172,7 +174,7 @@ def test_kill_9_of_the_container_recovers_every_job(stack: Stack) -> None:
 
 
 def test_a_killed_main_process_is_restarted_by_the_engine(stack: Stack) -> None:
-    """`restart: always` brings a worker back whose processes were killed from inside, without a hand."""
+    """`restart: always` restarts a worker whose processes were killed from inside."""
     before = stack.inspect("edits")["RestartCount"]
     stack.engine.reach("kill", "-9", str(stack.inspect("edits")["State"]["Pid"]))
     assert eventually(lambda: stack.inspect("edits")["RestartCount"] > before, 60)
@@ -181,7 +183,7 @@ def test_a_killed_main_process_is_restarted_by_the_engine(stack: Stack) -> None:
 
 
 def test_a_restart_of_redis_loses_nothing(stack: Stack) -> None:
-    """Redis goes away and comes back under calls in flight; all jobs end, and workers go on."""
+    """Redis restarts while calls are in flight; all jobs end, and workers go on."""
     stack.enqueue(8)
     assert eventually(stack.in_flight(5), 30)
     stack.compose("restart", "redis")
@@ -197,7 +199,7 @@ def test_scaling_adds_a_worker_that_works(stack: Stack) -> None:
 
 
 def test_no_log_holds_the_key_or_a_prompt(stack: Stack) -> None:
-    """After all this, no container's log names the endpoint's key, a prompt or the picture's address."""
+    """After all of these tests, no container's log has the endpoint's key, a prompt or the picture's address."""
     for service in ("edits", "deliveries", "gateway", "flower"):
         lines = stack.engine.docker("logs", f"imagetest_{service}_1")
         assert not [word for word in ("planted-key", "winter ", "portrait.jpg") if word in lines]

@@ -1,4 +1,4 @@
-"""Reading the documentation from a test: its pages, headings, tables and fenced blocks."""
+"""Reads the documentation for tests: its pages, headings, tables and fenced blocks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What `docs/architecture.md` says can be counted is what the code has."""
+"""`docs/architecture.md` agrees with the code wherever it names states, packages and numbers."""
 
 from __future__ import annotations
+
+import ast
 
 from retouch.policy import FETCH_TRIES
 from retouch.states import DeliveryState, JobState
@@ -13,7 +15,7 @@ PAGE = DOCS / "architecture.md"
 
 
 def test_every_state_has_its_row() -> None:
-    """The state tables name each state of a job and of a delivery, in the order of their lives."""
+    """The state tables name each state of a job and of a delivery, in their order."""
     assert [row["state"] for row in table(PAGE, "state")] == list(JobState)
     assert [row["delivery"] for row in table(PAGE, "delivery")] == list(DeliveryState)
     final = {row["state"] for row in table(PAGE, "state") if row["meaning"].startswith("final")}
@@ -27,15 +29,41 @@ def test_every_package_has_its_row() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    """Numbers that the page names are the constants, so that a changed one is noticed."""
+    """Numbers on the page equal the constants, so that a changed constant fails here."""
     page = " ".join(PAGE.read_text().split())
     slots = (ROOT / "retouch/store/lua/modules/slots.lua").read_text()
     target_health = (ROOT / "retouch/store/lua/modules/target_health.lua").read_text()
     assert "WINDOW_MOST, QUICK_S = 8, 1.0" in target_health
-    assert "from 1 up to 8 at once" in page
+    assert "has handled well, from 1 to 8;" in page
     assert "slots.MESSAGE_GRACE_S = 2 " in slots
     assert "not claimed within 2 s" in page
     assert (AUTO_START, AUTO_CEILING, TICK_S, FETCH_TRIES, PRIORITY_BOOST_S["high"]) == (5, 15, 1.0, 20, 600.0)
-    assert f"start at {AUTO_START}, halve on a queue-full answer" in page
-    assert f"never above {AUTO_CEILING}" in page
+    assert f"starts at {AUTO_START}, is halved by a queue-full answer" in page
+    assert f"never exceeds {AUTO_CEILING}" in page
     assert set(LANES) == {"edits", "deliveries"}
+
+
+def callers() -> dict[str, str]:
+    """The functions of the store, methods behind their class and its subclasses, each with the text of its file."""
+    found: dict[str, str] = {}
+    for path in (ROOT / "retouch" / "store").glob("*.py"):
+        text = path.read_text()
+        inherited: dict[str, list[str]] = {}
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef):
+                methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+                for base in node.bases:
+                    methods += inherited.get(ast.unparse(base), [])
+                inherited[node.name] = methods
+                found |= {f"{node.name}.{method}": text for method in methods}
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found[node.name] = text
+    return found
+
+
+def test_every_script_has_its_row() -> None:
+    """The table of scripts has one row for each script of the folder, and names functions of files that load it."""
+    rows = {row["script"]: row["called by"].replace("`", "").split(", ") for row in table(PAGE, "script")}
+    assert sorted(rows) == sorted(path.stem for path in (ROOT / "retouch/store/lua/scripts").glob("*.lua"))
+    files = callers()
+    assert [script for script, names in rows.items() if any(f'"{script}"' not in files[name] for name in names)] == []

@@ -1,4 +1,4 @@
-"""`docs/cli.md` is what the commands say of themselves."""
+"""`docs/cli.md` equals the help of the commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_no_command_is_missing() -> None:
 
 
 def test_the_defaults_of_an_edit_are_the_edits() -> None:
-    """Where the help of `retouch edit` says what a number is otherwise, it is what `Edit` takes."""
+    """The defaults in the help of `retouch edit` are the defaults of `Edit`."""
     lines = cli_docs.PAGE.read_text().splitlines()
     for name in ("steps", "guidance_scale", "image_guidance_scale"):
         (line,) = (line for line in lines if line.startswith(f"| `--{name.replace('_', '-')} "))

@@ -1,4 +1,4 @@
-"""Every command in a console block of README and docs exists, with the options that it is given."""
+"""Every command in a console block of README and docs exists, with its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from retouch.settings import Settings
 from retouch_ops.cli import app
-from retouch_ops.cli_docs import _alone
+from retouch_ops.cli_docs import standalone_command
 from retouch_ops.simulator.__main__ import simulator
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
@@ -30,7 +30,7 @@ CONSOLE = [(block, words) for page in PAGES for block in blocks(page, "console")
 
 
 def fault(words: list[str]) -> str | None:
-    """What is wrong with a command line, or None."""
+    """Return what is wrong with a command line, or None."""
     while words and (found := ENVIRONMENT.match(words[0])):
         if wrong := fault_of_variable(found[1]):
             return wrong
@@ -61,7 +61,7 @@ def fault_of_retouch(words: list[str]) -> str | None:
     while hasattr(command, "commands") and words:
         if words[0] not in command.commands:
             return f"no command {words[0]!r}"
-        command = _alone(simulator) if words[0] == "simulator" else command.commands[words[0]]
+        command = standalone_command(simulator) if words[0] == "simulator" else command.commands[words[0]]
         words = words[1:]
     known = {spelling for param in command.params for spelling in param.opts + param.secondary_opts}
     given = [word.partition("=")[0] for word in words if word.startswith("--")]
@@ -76,7 +76,7 @@ def fault_of_compose(words: list[str]) -> str | None:
 
 @pytest.mark.parametrize(("block", "words"), CONSOLE, ids=lambda value: str(value)[:60])
 def test_each_command_exists(block: Block, words: list[str]) -> None:
-    """A command of ours, a make target or a compose service that a page tells to type is there."""
+    """Every command, make target and compose service in a console block exists."""
     assert fault(words) is None, f"{block}: {' '.join(words)}: {fault(words)}"
 
 
@@ -95,19 +95,19 @@ def test_the_check_can_fail() -> None:
 
 
 def test_every_console_block_shows_a_command() -> None:
-    """A block of output alone is no console block: it would be checked by nobody."""
+    """Every console block has a command line: output alone could not be checked."""
     silent = [str(block) for page in PAGES for block in blocks(page, "console") if not commands(block)]
     assert silent == []
 
 
 def test_no_block_is_of_an_unknown_language() -> None:
-    """Each fenced block says what it is, so that what can be checked is."""
-    known = {"python", "console", "text", "json", "ini", "http", "javascript", "php", "yaml"}
+    """Each fenced block names a known language, so that it can be checked."""
+    known = {"python", "console", "text", "json", "ini", "toml", "http", "javascript", "php", "yaml"}
     opening = re.compile(r"^```(\w*)$", re.MULTILINE)
     opened = {(page.name, word) for page in PAGES for word in opening.findall(page.read_text())[::2]}
     assert {(page, word) for page, word in opened if word not in known} == set()
 
 
 def test_every_yaml_block_is_yaml() -> None:
-    """What is to be copied into another program's configuration can be read by it."""
+    """Every YAML block can be parsed."""
     assert [yaml.safe_load(block.code) for page in PAGES for block in blocks(page, "yaml")]

@@ -1,4 +1,4 @@
-"""The tables of `docs/endpoint.md` say what the code does."""
+"""The tables of `docs/endpoint.md` agree with the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def answer_of(row: dict[str, str]) -> Answer:
 
 
 def follows(outcome: Any, charges: int) -> tuple[str, str]:
-    """What follows a first attempt's outcome, in the page's words, and the code it would fail with."""
+    """Return what follows the outcome of a first attempt, as the page writes it, and the code of a failure."""
     if isinstance(outcome, Ready):
         return "download", ""
     decision = decide(outcome, Attempt(1, charges, 0, 0, 1e6), RetryPolicy(), 0.0, 0.5)
@@ -38,13 +38,13 @@ def follows(outcome: Any, charges: int) -> tuple[str, str]:
     return "wait" if decision.refund else "POST again", decision.code
 
 
-def told(row: dict[str, str]) -> tuple[str, str, str, str]:
-    """What a row says: outcome, class, code and what follows."""
+def documented(row: dict[str, str]) -> tuple[str, str, str, str]:
+    """Return what a row documents: outcome, class, code and what follows."""
     return row["outcome"], row["class"], row["code"], row["what follows"].split("**")[1]
 
 
 def made_of(outcome: Any) -> tuple[str, str, str, str]:
-    """What the code makes of an outcome, in the same form."""
+    """Return what the code makes of an outcome, in the same form."""
     kind = charge_kind(outcome)
     words, code = follows(outcome, int(kind not in ("refused", "failed")))
     return type(outcome).__name__, kind, code, words
@@ -52,20 +52,20 @@ def made_of(outcome: Any) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
 def test_each_answer_comes_to_what_the_page_says(row: dict[str, str]) -> None:
-    """The outcome, the class of charge, the code and what follows are those of the code."""
-    assert told(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
+    """The code classifies each documented answer as its row says: outcome, class of charge, code and what follows."""
+    assert documented(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
 def test_each_trouble_comes_to_what_the_page_says(row: dict[str, str]) -> None:
-    """Without an answer, whether anything was sent decides about money, as the page says."""
+    """Without an answer, the charge depends on whether anything was sent, as the page says."""
     kind: Any = row["trouble"]
-    assert told(row) == made_of(classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
+    assert documented(row) == made_of(classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
 def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
-    """A look at a processing job is read as the page says, at the age that the row has."""
+    """The code reads each documented poll as its row says, at the age in the row."""
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))
     assert (row["outcome"], row["what follows"].split("**")[1]) == (type(outcome).__name__, words)
@@ -75,7 +75,7 @@ def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
 def test_no_code_and_no_trouble_is_missing() -> None:
     """Every code that an answer can be refused with, and every trouble, has a row."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
-    codes = {*classification._REFUSING.values(), *(code for _, code in classification._WORDS)}
+    codes = {*classification._REFUSING.values(), *(code for _, code in classification._CODES_BY_PHRASE)}
     assert codes <= {row["code"] for row in rows}
     assert {row["trouble"] for row in table(PAGE, "trouble")} == set(get_args(TroubleKind))
     assert {int(row["HTTP"]) for row in rows if row.get("body") == "(a page)"} >= {400, 401, 402, 403, 404, 429}

@@ -34,7 +34,7 @@ def start(queue: EditQueue, tmp_path: Path) -> Start:
 
 
 def lines_of(running: Spoken, within_s: float = 60.0) -> list[str]:
-    """Wait for the end of an example that ends well, and give what it printed."""
+    """Wait for an example that must succeed, and return what it printed."""
     with running:
         code = running.process.wait(within_s)
         running._reader.join(5)
@@ -51,7 +51,7 @@ def test_enqueue_one(start: Start, simulator: Simulator, module_worker: Any, tmp
 
 
 def test_django_enqueues_on_commit(start: Start, simulator: Simulator, queue: EditQueue) -> None:
-    """The order that stays is enqueued once, and the one that is rolled back is not."""
+    """The order that is committed is enqueued once, and the one that is rolled back is not."""
     said = lines_of(start(str(EXAMPLES / "django_on_commit.py"), simulator.portrait_url))
     assert re.fullmatch(r"ed_[0-9a-f]{24}", said[0])
     assert said[1:] == ["order 18 is out of stock: nothing was enqueued"]
@@ -59,7 +59,7 @@ def test_django_enqueues_on_commit(start: Start, simulator: Simulator, queue: Ed
 
 
 def test_enqueue_one_that_fails(start: Start, simulator: Simulator, module_worker: Any) -> None:
-    """A refusal of the endpoint is told with its code, and costs nothing."""
+    """The example prints the code of a refusal by the endpoint, which costs nothing."""
     simulator.faults(next=[{"kind": "no_credits"}])
     with start(str(EXAMPLES / "enqueue_one.py"), simulator.portrait_url, "make it winter") as running:
         line = running.wait_for("failed: ")

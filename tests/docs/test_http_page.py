@@ -32,7 +32,7 @@ def gateway_url(worker_environment: dict[str, str], module_worker: Any) -> Itera
 
 
 def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator, sink: Sink, tmp_path: Path) -> None:
-    """The examples are run in order, with the ids that came before, and each is answered with success."""
+    """The examples run in order, with the ids of earlier answers, and each gets a success."""
     callers = Callers(gateway_url, client)
     api = callers()
     (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/retouch_ops/samples/portrait.jpg").read_bytes())
@@ -46,10 +46,10 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
         "WAITING": waiting_job(api, simulator),
     }
     for command in COMMANDS:
-        told = run(command, known, tmp_path)
-        known |= ids_in(told)
+        answer = run(command, known, tmp_path)
+        known |= ids_in(answer)
         if "wait=30" in command:
-            known |= {"NAME": path_of(json.loads(told)["result"]["url"]).partition("?")[0].removeprefix("/files/")}
+            known |= {"NAME": path_of(json.loads(answer)["result"]["url"]).partition("?")[0].removeprefix("/files/")}
             sink.wait_for(1)
     assert (tmp_path / "edited.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "small.webp").read_bytes()[8:12] == b"WEBP"
@@ -65,21 +65,21 @@ def waiting_job(api: Any, simulator: Simulator) -> str:
 
 
 def run(command: str, known: dict[str, str], folder: Path) -> str:
-    """Run one example as it stands, failing for any answer but a success."""
+    """Run one example unchanged; any answer but a success fails the test."""
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     words = command.replace("curl ", "curl --silent --show-error --fail-with-body --max-time 40 ", 1)
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "-c", words], cwd=folder, env=plain | known, capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, f"{command}\n{told.stdout}\n{told.stderr}"
-    assert '"status":"error"' not in told.stdout, f"{command}\n{told.stdout}"
-    return told.stdout
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert '"status":"error"' not in done.stdout, f"{command}\n{done.stdout}"
+    return done.stdout
 
 
-def ids_in(told: str) -> dict[str, str]:
-    """The ids that an answer gives to the examples behind it: its own, or the first of a list."""
+def ids_in(answer: str) -> dict[str, str]:
+    """Return the ids in an answer that later examples use: its own, or the first of a list."""
     try:
-        value = json.loads(told)
+        value = json.loads(answer)
     except ValueError:
         return {}
     found = value.get("data") or [value]
@@ -88,7 +88,7 @@ def ids_in(told: str) -> dict[str, str]:
 
 
 def test_every_route_has_an_example(gateway_url: str) -> None:
-    """No operation of the description is without a curl command on the page."""
+    """Every operation of the description has a curl command on the page."""
     callers = subprocess.run(
         ["curl", "--silent", "--noproxy", "*", f"{gateway_url}/openapi.json"],
         capture_output=True,
@@ -109,6 +109,6 @@ def is_example_of(command: str, method: str, path: str) -> bool:
 
 
 def test_every_problem_is_listed() -> None:
-    """The table of problems is what the gateway can say."""
+    """The table has exactly the problems that the gateway can return."""
     listed = {row["problem"]: (row["status"], row["retryable"]) for row in table(PAGE, "problem")}
     assert listed == {name: (str(kind.status), "yes" if kind.retryable else "no") for name, kind in KINDS.items()}

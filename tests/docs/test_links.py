@@ -1,4 +1,4 @@
-"""Every relative link and every anchor in the documentation leads somewhere."""
+"""Every relative link and every anchor in the documentation has a target."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def pages() -> list[Path]:
 
 
 def prose(page: Path) -> str:
-    """A page without its fenced code, in which brackets mean something else."""
+    """Return a page without its fenced code, in which brackets mean something else."""
     return FENCE.sub("", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings; a repeated one is numbered."""
+    """Return the anchors that GitHub makes of a page's headings; a repeated one is numbered."""
     found: set[str] = set()
     for heading in HEADING.findall(prose(page)):
         text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -35,7 +35,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def fault(page: Path, link: str) -> str | None:
-    """What is wrong with a link, or None: an address of the web is not asked."""
+    """Return what is wrong with a link, or None; links to the web are not followed."""
     if re.match(r"[a-z][a-z0-9+.-]*:", link):
         return None
     address, _, anchor = unquote(link).partition("#")
@@ -50,7 +50,7 @@ def fault(page: Path, link: str) -> str | None:
 
 
 def test_no_dead_link() -> None:
-    """Each relative link in README, docs and examples names a file that exists and a heading that is in it."""
+    """Each relative link in README, docs and examples names an existing file, and a heading in it."""
     links = [(page, one or two) for page in pages() for one, two in LINK.findall(prose(page))]
     faults = [found for page, link in links if (found := fault(page, link))]
     assert faults == []

@@ -21,7 +21,7 @@ ACTS_ON_IMPORT = {"retouch_worker.app"}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of ours with what it consists of."""
+    """Return every module of ours with its syntax tree."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -33,7 +33,7 @@ def is_private(name: str) -> bool:
 
 
 def made_by(tree: ast.Module) -> set[str]:
-    """The names that a module gives: to functions, classes, modules' and classes' values, and attributes of `self`."""
+    """Return the names that a module defines: functions, classes, values, and attributes of `self`."""
     names = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -47,7 +47,9 @@ def made_by(tree: ast.Module) -> set[str]:
 
 
 def used_by(tree: ast.Module) -> set[str]:
-    """The private attributes that a module asks for, and the private modules and names that it imports from others."""
+    """
+    Return the private attributes that a module reads, and the private modules and names that it imports from others.
+    """
     names = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -60,7 +62,7 @@ def used_by(tree: ast.Module) -> set[str]:
 
 
 def overridden_in(module: str) -> set[str]:
-    """The private methods of libraries' classes that a module's classes replace."""
+    """Return the private methods of libraries' classes that a module's classes override."""
     found = set[str]()
     for owner in vars(importlib.import_module(module)).values():
         if inspect.isclass(owner) and owner.__module__ == module:
@@ -81,7 +83,7 @@ def test_every_private_part_is_listed() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["private part"])
 def test_it_was_read_in_the_locked_version(row: dict[str, str]) -> None:
-    """The version of each row is the one that is installed from the lock, that of Python the oldest we support."""
+    """The version in each row is the locked one; for Python it is the oldest that we support."""
     library, version = row["read in"].split()
     if library == "Python":
         assert f'requires-python = ">={version}"' in (ROOT / "pyproject.toml").read_text().splitlines()

@@ -27,7 +27,7 @@ SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
 
 
 def statements(block: Block) -> Iterator[tuple[ast.stmt, str, str]]:
-    """The statements of a block, each with the sign and the text of what it promises."""
+    """Return the statements of a block, each with the sign and the text of its promise."""
     lines = block.code.splitlines()
     for statement in ast.parse(block.code).body:
         found = SAYS.search(lines[(statement.end_lineno or 1) - 1])
@@ -39,7 +39,7 @@ def fits(pattern: str, text: str) -> bool:
 
 
 def run(block: Block, names: dict[str, Any]) -> None:
-    """Run a block statement by statement, and assert what it says of itself."""
+    """Run a block statement by statement, and assert its promises."""
     for statement, sign, promised in statements(block):
         where = f"{block.page.relative_to(ROOT)}:{block.line + statement.lineno - 1}"
         if sign == "raises":
@@ -72,7 +72,7 @@ def test_each_block_runs(
     client: Any,
     gateway_url: str,
 ) -> None:
-    """Whoever copies the page's code, from its first block to its last, gets what the page says."""
+    """The code of a page, from its first block to its last, does what the page says."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
     TenantStore(client).add_key("rtk_a-key-of-yours", "acme", "producer")
@@ -92,7 +92,7 @@ def test_each_block_runs(
 
 
 def test_the_runner_can_fail() -> None:
-    """A block that promises what is not so fails."""
+    """A block with a wrong promise fails."""
     page = ROOT / "README.md"
     with pytest.raises(AssertionError):
         run(Block(page, 1, "1 + 1  # → 3"), {})

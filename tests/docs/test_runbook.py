@@ -1,4 +1,4 @@
-"""`docs/runbook.md` has a heading for each log event, error code, trouble and finding that the source can say."""
+"""`docs/runbook.md` has a heading for each log event, error code, trouble and finding in the source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.docs.pages import DOCS, ROOT, headings, table
 
 PAGE = DOCS / "runbook.md"
 HEADINGS = headings(PAGE)
-CALLS = ("Fail", "Retry", "Refused", "Busy", "_again")
+CALLS = ("Fail", "Retry", "Refused", "Busy", "_post_again")
 
 
 def sources(*folders: str) -> list[Path]:
@@ -43,7 +43,7 @@ def texts(node: ast.AST) -> list[str]:
 
 
 def log_events() -> set[str]:
-    """What is said through a logger of ours: `log.info("event", …)`."""
+    """Return the events that our loggers write: `log.info("event", …)`."""
     return {
         text
         for name, call in calls("retouch", "producer", "worker", "ops")
@@ -54,7 +54,7 @@ def log_events() -> set[str]:
 
 
 def error_codes() -> set[str]:
-    """The codes with which a job can fail or wait: from the policy, the classification, the store and its scripts."""
+    """Return the codes of jobs that fail or wait: from the policy, the classification, the store and its scripts."""
     from retouch_worker.edits import classification
 
     found = {
@@ -70,7 +70,7 @@ def error_codes() -> set[str]:
         *found,
         *policy.GATES,
         *classification._REFUSING.values(),
-        *dict(classification._WORDS).values(),
+        *dict(classification._CODES_BY_PHRASE).values(),
         *re.findall(r"code = '(\w+)'", scripts),
     }
 
@@ -84,7 +84,7 @@ def batch_codes() -> set[str]:
 
 
 def findings() -> set[str]:
-    """What the doctor can find wrong, as `check: what`; each value that is put in stands as an ellipsis."""
+    """Return what the doctor can find wrong, as `check: what`; inserted values are written as an ellipsis."""
     found = set()
     for path in sources("ops/retouch_ops/doctor", "producer/retouch_producer/findings"):
         for function in nodes(path):
@@ -98,7 +98,7 @@ def findings() -> set[str]:
 
 
 def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
-    """The texts that an expression can have: constants as they are, both arms of a choice, the rest an ellipsis."""
+    """Return the texts that an expression can have: constants, both arms of a choice, an ellipsis for the rest."""
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     if isinstance(node, ast.IfExp):
@@ -115,7 +115,7 @@ def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
 
 
 def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
-    """What a function assigns to a name, or None."""
+    """Return what a function assigns to a name, or None."""
     for statement in ast.walk(function):
         if isinstance(statement, ast.Assign) and isinstance(node, ast.Name):
             target = statement.targets[0]
@@ -124,14 +124,14 @@ def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
     return None
 
 
-def said_when_good() -> set[str]:
-    """Spellings that only the good case has."""
+def good_findings() -> set[str]:
+    """Return the texts of findings that are only ever good."""
     return {"redis: … MB used, no limit set"}
 
 
 @pytest.mark.parametrize("event", sorted(log_events()))
 def test_each_log_event_has_its_heading(event: str) -> None:
-    """Whoever reads an event in the log finds it in the runbook by its name."""
+    """Every event of the log has a heading with its name."""
     assert event in HEADINGS
 
 
@@ -148,24 +148,24 @@ def test_each_delivery_trouble_has_its_heading(trouble: str) -> None:
 
 
 def test_reasons_and_events_of_receivers_have_their_headings() -> None:
-    """What ends a delivery without an attempt, and what the feed says of a receiver, is explained."""
+    """Every reason that ends a delivery without an attempt, and every event of a receiver, is explained."""
     reasons = {
         texts(call.args[0])[0] for name, call in calls("worker/retouch_worker/deliveries") if name == "undeliverable"
     }
     script = (ROOT / "retouch/store/lua/modules/receiver_health.lua").read_text()
-    told = set(re.findall(r"announce\('(receiver\.\w+)'", script))
-    assert (len(reasons), len(told)) == (3, 2)
-    assert reasons | {f"event {kind}" for kind in told} <= set(HEADINGS)
+    events = set(re.findall(r"announce\('(receiver\.\w+)'", script))
+    assert (len(reasons), len(events)) == (3, 2)
+    assert reasons | {f"event {kind}" for kind in events} <= set(HEADINGS)
 
 
-@pytest.mark.parametrize("finding", sorted(findings() - said_when_good()))
+@pytest.mark.parametrize("finding", sorted(findings() - good_findings()))
 def test_each_finding_of_the_doctor_has_its_heading(finding: str) -> None:
     """Each thing that `retouch doctor` can find wrong has an entry that begins with its words."""
     assert any(heading.startswith(finding) for heading in HEADINGS), finding
 
 
 def test_no_heading_explains_what_is_gone() -> None:
-    """Events, codes and findings that the source no longer knows are no longer explained."""
+    """Every heading of an event, code or finding is still in the source."""
     page = PAGE.read_text()
     sections = {text.split("\n")[0]: text for text in page.split("\n## ")[1:]}
 

@@ -1,4 +1,4 @@
-"""The tables and numbers of `docs/webhooks.md` are those of the code."""
+"""The tables and numbers of `docs/webhooks.md` agree with the code."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ PAGE = DOCS / "webhooks.md"
 
 
 def test_the_schedule_is_the_workers() -> None:
-    """Each attempt has its row, with the wait that the worker takes."""
+    """Each attempt has its row, with the wait of the worker's schedule."""
     rows = table(PAGE, "attempt")
     assert [int(row["attempt"]) for row in rows] == list(range(1, len(SCHEDULE_S) + 2))
     assert [float(row["seconds"]) for row in rows] == [0.0, *SCHEDULE_S]
 
 
 def test_every_event_is_listed() -> None:
-    """The events are those of the state table, and the final ones are the ones that are sent unasked."""
+    """The events are those of the state table, and the final ones are those that are sent by default."""
     rows = table(PAGE, "event")
     assert {row["event"] for row in rows} == EVENTS
-    assert {row["event"] for row in rows if row["sent unless you ask otherwise"] == "yes"} == FINAL_EVENTS
+    assert {row["event"] for row in rows if row["sent by default"] == "yes"} == FINAL_EVENTS
 
 
 def test_the_example_has_the_members_of_an_event() -> None:
-    """The event on the page has exactly the members that an event of ours has, at every level."""
+    """The event on the page has exactly the members of a real event, at every level."""
     shown = json.loads(blocks(PAGE, "json")[0].code)
     spec = json.dumps({"edit": shown["data"]["edit"], "tenant": "default", "deadline_s": 60})
     facts = ("sha256", "width", "height", "bytes", "format", "warnings")
@@ -43,14 +43,14 @@ def test_the_example_has_the_members_of_an_event() -> None:
 
 
 def shape(value: object) -> object:
-    """The names of an object's members, at every level; tags are the caller's own."""
+    """Return the names of an object's members, at every level; tags are the caller's own."""
     if not isinstance(value, dict):
         return None
     return {name: shape(inner) for name, inner in value.items() if name != "tags"}
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    """Limits that the page names in words are the constants."""
+    """The limits on the page equal the constants."""
     page = " ".join(PAGE.read_text().split())
     assert (CONNECT_TIMEOUT_S, TIMEOUT_S, BODY_MOST_BYTES, TOLERANCE_S) == (5.0, 15.0, 20_000, 300.0)
     assert "connecting may take 5 s, all of it 15 s" in page

@@ -54,7 +54,7 @@ def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 
 def test_node_verifies_webhooks(tmp_path: Path) -> None:
-    """What `docs/webhooks.md` shows for Node takes our signature, and refuses a changed body, an old one and none."""
+    """The Node code of `docs/webhooks.md` accepts our signature, and refuses a changed body, an old one and none."""
     body, secret, now = (
         '{"type":"edit.succeeded"}',
         "whsec_cGxhbnRlZC1zZWNyZXQtb2YtMzItYnl0ZXMtb3Itc28=",
@@ -68,10 +68,10 @@ def test_node_verifies_webhooks(tmp_path: Path) -> None:
         (body, sign(body.encode(), "evt_1-2", now - 600, [secret])),
         (body, {}),
     ]
-    told = f"for (const [body, headers] of {json.dumps(cases)})"
-    told += f" console.log(isOurs(Buffer.from(body), headers, {json.dumps(secret)}));"
+    script = f"for (const [body, headers] of {json.dumps(cases)})"
+    script += f" console.log(isOurs(Buffer.from(body), headers, {json.dumps(secret)}));"
     (shown,) = blocks(DOCS / "webhooks.md", "javascript")
-    (tmp_path / "verify.mjs").write_text(shown.code + told)
+    (tmp_path / "verify.mjs").write_text(shown.code + script)
     printed = run([tool("node", "install Node 18 or later"), "verify.mjs"], tmp_path)
     assert printed.split() == ["true", "true", "false", "false", "false"]
 

@@ -28,11 +28,11 @@ def api(gateway_url: str, client: Any, simulator: Simulator) -> Iterator[Api]:
 def assert_edited(api: Api) -> Callable[[dict[str, Any]], None]:
     """Check that an answer is a success in the endpoint's shape, and that its link leads to an image."""
 
-    def check(told: dict[str, Any]) -> None:
-        assert told["status"] == "success", told
-        assert told["generationTime"] > 0
-        assert told["id"]
-        image = api.get(path_of(told["output"]))
+    def check(answer: dict[str, Any]) -> None:
+        assert answer["status"] == "success", answer
+        assert answer["generationTime"] > 0
+        assert answer["id"]
+        image = api.get(path_of(answer["output"]))
         assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
 
     return check

@@ -1,4 +1,4 @@
-"""Runs one of the endpoint's own examples against a gateway: the text as it is, with the host and the key changed."""
+"""Runs one of the endpoint's own examples against a gateway: its text is unchanged but for the host and the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = ('"key": ""', '"key" => ""', '\\"key\\": \\"\\"')
 
 
 def example(name: str, url: str, key: str) -> str:
-    """Give an example's text for this gateway; host and key stand in it once each."""
+    """Return an example's text for this gateway; host and key are in it once each."""
     text = (HERE / f"{name}.txt").read_text()
     empty = next(one for one in KEYS if one in text)
     assert (text.count(HOST), text.count(empty)) == (1, 1)
@@ -27,20 +27,20 @@ def example(name: str, url: str, key: str) -> str:
 
 
 def tool(name: str, why: str) -> str:
-    """Give the path of a program that must be here."""
+    """Return the path of a program that this test needs."""
     found = shutil.which(name)
     assert found, f"{name} is needed: {why}"
     return found
 
 
 def run(command: Sequence[str], folder: Path, within_s: float = 60.0, *, installs: bool = False) -> str:
-    """Run a program in a folder and give what it printed; one that `installs` goes through the proxies set here."""
+    """Run a program in a folder and return what it printed; one that `installs` uses the proxies of this machine."""
     environment = {name: value for name, value in os.environ.items() if installs or not _is_proxy(name)}
-    told = subprocess.run(
+    done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=within_s, env=environment, check=False
     )
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _is_proxy(name: str) -> bool:
@@ -49,5 +49,5 @@ def _is_proxy(name: str) -> bool:
 
 def reply(printed: str) -> dict[str, Any]:
     """Read the answer that an example printed."""
-    told: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
-    return told
+    answer: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return answer

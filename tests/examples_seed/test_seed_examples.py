@@ -24,17 +24,17 @@ def test_python(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 def test_a_long_edit_is_fetched_later(
     worker_environment: dict[str, str], module_worker: Any, client: Any, simulator: Simulator, assert_edited: Check
 ) -> None:
-    """An edit that takes longer than the wait answers processing, and its fetch_result gives the image in the end."""
+    """An edit that takes longer than the wait answers processing, and its fetch_result returns the image in the end."""
     simulator.settings(latency_s=1.0)
     with running_gateway({**worker_environment, "RETOUCH_DROP_IN_WAIT_S": "0.1"}) as (url, _):
         callers = Callers(url, client)
         api = callers()
         body = {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url, "steps": "20"}
-        told = api.post("/api/v5/pix2pix", body).json()
-        assert (told["status"], told["output"]) == ("processing", "")
-        assert told["eta"] > 0
-        path = "/" + told["fetch_result"].split("/", 3)[3]
-        assert path == f"/api/v3/fetch/{told['id']}"
+        answer = api.post("/api/v5/pix2pix", body).json()
+        assert (answer["status"], answer["output"]) == ("processing", "")
+        assert answer["eta"] > 0
+        path = "/" + answer["fetch_result"].split("/", 3)[3]
+        assert path == f"/api/v3/fetch/{answer['id']}"
         assert eventually(lambda: api.post(path, {"key": api.secret}).json()["status"] == "success")
         assert_edited(api.post(path, {"key": api.secret}).json())
         assert api.post(path, {"key": callers("globex").secret}).json()["message"] == "Request not found"
@@ -42,7 +42,7 @@ def test_a_long_edit_is_fetched_later(
 
 
 def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Simulator) -> None:
-    """Every error is HTTP 200 with status error, in words that clients of the endpoint know; nothing is enqueued."""
+    """Every error is HTTP 200 with status error, in texts that clients of the endpoint know; nothing is enqueued."""
     good = {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}
     wrongs: list[tuple[Any, str]] = [
         ({**good, "key": ""}, "Invalid Api Key"),
@@ -54,16 +54,18 @@ def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Si
         answer = api.post("/api/v5/pix2pix", body)
         assert (answer.status_code, answer.json()["status"]) == (200, "error")
         assert answer.json()["message"] == words
-    told = api.post("/api/v5/pix2pix", {**good, "prompt": "", "guidance_scale": 70}).json()
-    assert set(told["message"]) == {"prompt", "guidance_scale"}
+    refusal = api.post("/api/v5/pix2pix", {**good, "prompt": "", "guidance_scale": 70}).json()
+    assert set(refusal["message"]) == {"prompt", "guidance_scale"}
     assert api.post("/api/v3/fetch/ed_none", {"key": api.secret}).json()["message"] == "Request not found"
     assert api.post("/api/v3/fetch/ed_none", {}).json()["message"] == "Invalid Api Key"
     assert api.get("/v1/edits").json()["data"] == []
 
 
 def test_what_failed_says_so(api: Api, simulator: Simulator) -> None:
-    """A job that the endpoint refused is failed, with the endpoint's words."""
+    """A job that the endpoint refused is failed, with the endpoint's message."""
     simulator.faults(next=[{"kind": "no_credits", "times": 1}])
-    told = api.post("/api/v5/pix2pix", {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}).json()
-    assert (told["status"], told["output"]) == ("failed", "")
-    assert told["message"]
+    answer = api.post(
+        "/api/v5/pix2pix", {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}
+    ).json()
+    assert (answer["status"], answer["output"]) == ("failed", "")
+    assert answer["message"]

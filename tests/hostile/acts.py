@@ -1,4 +1,4 @@
-"""What a hostile tenant does to the gateway: each act with a name, a count at scale 1, a rate and a number at once."""
+"""What a hostile tenant does to the gateway: each act has a name, a count at scale 1, a rate and a concurrency."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOLD_S, DRIP_EVERY_S = 60.0, 0.9
 
 @dataclass
 class Attack:
-    """What the acts of one tenant share: where the servers are, and ids of its own jobs and receivers."""
+    """What the acts of one tenant share: the addresses of the servers, and ids of its own jobs and receivers."""
 
     peers: str
     rng: random.Random
@@ -27,7 +27,7 @@ class Attack:
     receivers: list[str] = field(default_factory=list)
 
     def edit(self, number: int, **more: Any) -> dict[str, Any]:
-        """Spell an edit."""
+        """Return the body of an edit."""
         return {"prompt": f"make it winter {number}", "init_image": f"{self.peers}/photo", **more}
 
     def job(self) -> str:
@@ -81,7 +81,7 @@ async def large_batches(attack: Attack, client: HttpClient, number: int) -> None
 
 
 async def keyed_batches(attack: Attack, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000, each item with an idempotency key of its own, every second one a repetition."""
+    """Enqueue a batch of 1,000, each item with its own idempotency key, every second one a repetition."""
     edits = [attack.edit(place) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits}, Idempotency_Key=f"order-{number // 2}")
 
@@ -120,7 +120,7 @@ async def webhooks_of_one_host(attack: Attack, client: HttpClient, number: int) 
 
 
 async def hear_of_every_job(attack: Attack, client: HttpClient, number: int) -> None:
-    """Enqueue one job and cancel it, which thousands of receivers are told of."""
+    """Enqueue one job and cancel it; thousands of receivers get its events."""
     answer = await client.post("/v1/edits", attack.edit(number))
     if answer and answer.status == 202:
         await client.post(f"/v1/edits/{answer.json()['id']}/cancel")
@@ -162,7 +162,7 @@ async def upload_large(attack: Attack, client: HttpClient, number: int) -> None:
 
 
 async def capture_large(attack: Attack, client: HttpClient, number: int) -> None:
-    """Enqueue a job whose picture is a PNG of 49 MB, at a URL of its own."""
+    """Enqueue a job whose picture is a PNG of 49 MB, at its own URL."""
     await client.post("/v1/edits", attack.edit(number, init_image=f"{attack.peers}/big?{number}"))
 
 
@@ -178,7 +178,7 @@ async def hold_streams(attack: Attack, client: HttpClient, _: int) -> None:
 
 
 async def wait_for_feed(attack: Attack, client: HttpClient, number: int) -> None:
-    """Wait for news of the feed, or for the end of a job."""
+    """Wait for an event in the feed, or for the end of a job."""
     if number % 2:
         await client.get("/v1/events?after=latest", Prefer="wait=60")
     else:
@@ -186,23 +186,23 @@ async def wait_for_feed(attack: Attack, client: HttpClient, number: int) -> None
 
 
 async def drop_in(attack: Attack, client: HttpClient, number: int) -> None:
-    """Call the endpoint's own address, which waits eight seconds for its image."""
+    """Call the pix2pix-compatible route, which waits eight seconds for its image."""
     await client.post("/api/v5/pix2pix", {"key": client.secret, **attack.edit(number)})
 
 
 async def cancel_and_replay(attack: Attack, client: HttpClient, number: int) -> None:
-    """Cancel a job, or put it back."""
+    """Cancel a job, or replay it."""
     await client.post(f"/v1/edits/{attack.job()}/{('cancel', 'replay')[number % 2]}")
 
 
 async def redeliver(attack: Attack, client: HttpClient, _: int) -> None:
-    """Send everything again to one receiver."""
+    """Redeliver all deliveries of one receiver."""
     receiver = attack.rng.choice(attack.receivers or ["rc_none"])
     await client.post(f"/v1/receivers/{receiver}/redeliver?since=2020-01-01T00:00:00Z")
 
 
 async def dry_runs(attack: Attack, client: HttpClient, number: int) -> None:
-    """Ask when a job would start."""
+    """Send a dry run."""
     await client.post("/v1/edits?dry_run=1", attack.edit(number))
 
 
@@ -227,7 +227,7 @@ async def open_half(_: Attack, client: HttpClient, number: int) -> None:
 
 
 async def guess_keys(_: Attack, client: HttpClient, number: int) -> None:
-    """Ask with a key that nobody has."""
+    """Send a request with an unknown key."""
     guess = HttpClient(f"http://{client.host}:{client.port}", f"rtk_{number:043}")
     await guess.get("/v1/edits")
     client.statuses += guess.statuses
@@ -235,7 +235,7 @@ async def guess_keys(_: Attack, client: HttpClient, number: int) -> None:
 
 
 async def malformed(attack: Attack, client: HttpClient, number: int) -> None:
-    """Send JSON that is as dear to refuse as may be: deep, long, or with a thousand faults."""
+    """Send JSON that is as expensive to refuse as possible: deep, long, or with a thousand faults."""
     bodies = (
         b"[" * 60_000,
         b'{"edits": [' + b"{}," * 100_000 + b"{}]}",

@@ -24,7 +24,7 @@ NICENESS = 10
 
 
 async def run_act(act: Act, attack: Attack, client: HttpClient, scale: float, end_at: float) -> int:
-    """Run the steps of an act until their count or the time is reached; returns how many were begun."""
+    """Run the steps of an act until their count or the time is reached; return how many were begun."""
     count, run_sync = max(1, round(act.count * scale)), max(1, round(act.run_sync * min(scale, 1.0)))
     slots, began_at = asyncio.Semaphore(run_sync), time.monotonic()
     begun = set[asyncio.Task[object]]()
@@ -58,13 +58,16 @@ async def _end(tasks: set[asyncio.Task[object]]) -> None:
             raise one
 
 
-async def attack_with(told: dict[str, Any]) -> dict[str, Any]:
-    """Do all the named acts at once; returns the begun steps and the statuses of each."""
-    attack = Attack(told["peers"], random.Random(told["seed"]), told["jobs"], told["receivers"])
-    clients = {name: HttpClient(told["gateway"], told["secret"], timeout_s=told["seconds"]) for name in told["acts"]}
-    end_at = time.monotonic() + told["seconds"]
+async def attack_with(options: dict[str, Any]) -> dict[str, Any]:
+    """Run all the named acts at once; return the begun steps and the statuses of each."""
+    attack = Attack(options["peers"], random.Random(options["seed"]), options["jobs"], options["receivers"])
+    clients = {
+        name: HttpClient(options["gateway"], options["secret"], timeout_s=options["seconds"])
+        for name in options["acts"]
+    }
+    end_at = time.monotonic() + options["seconds"]
 
-    runs = (run_act(ACTS[name], attack, client, told["scale"], end_at) for name, client in clients.items())
+    runs = (run_act(ACTS[name], attack, client, options["scale"], end_at) for name, client in clients.items())
     begun = await asyncio.gather(*runs)
     for client in clients.values():
         client.close()
@@ -76,17 +79,17 @@ async def attack_with(told: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Make the pictures, wait for the start, attack, report."""
     os.nice(NICENESS)
-    told = json.loads(sys.stdin.readline())
-    if "scans" in told["acts"]:
+    options = json.loads(sys.stdin.readline())
+    if "scans" in options["acts"]:
         acts._scans()
-    if "uploads" in told["acts"]:
+    if "uploads" in options["acts"]:
         acts._large()
-    _say("ready")
+    _print_line("ready")
     sys.stdin.readline()
-    _say(json.dumps(asyncio.run(attack_with(told))))
+    _print_line(json.dumps(asyncio.run(attack_with(options))))
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

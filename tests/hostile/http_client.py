@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client on asyncio that costs little CPU, so that a load hides nothing of what it measures."""
+"""An HTTP/1.1 client on asyncio that costs little CPU, so that its own load does not change what it measures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Answer:
 
 
 class HttpClient:
-    """Requests of one tenant over keep-alive connections; `statuses` counts answers, `none` without one."""
+    """
+    Requests of one tenant over keep-alive connections; `statuses` counts answers, `none` counts requests without one.
+    """
 
     def __init__(self, url: str, secret: str, timeout_s: float = 60.0) -> None:
         parts = urlsplit(url)
@@ -57,12 +59,12 @@ class HttpClient:
         message = self.head(method, path, len(body), kind, **headers) + body
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, told = await self._exchange(message)
+                status, content = await self._exchange(message)
         except NO_ANSWER:
             self.statuses["none"] += 1
             return None
         self.statuses[str(status)] += 1
-        return Answer(status, told, time.perf_counter() - began_at)
+        return Answer(status, content, time.perf_counter() - began_at)
 
     async def get(self, path: str, **headers: str) -> Answer | None:
         """GET a path."""

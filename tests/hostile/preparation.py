@@ -1,4 +1,6 @@
-"""What a hostile tenant has piled up before the measurement: put in past the gateway, to be quick."""
+"""
+What a hostile tenant has in the store before the measurement; it is written directly, because the gateway is slower.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ TAGS_OF_ONE = 20
 
 
 def new_job(peers: str, **spec: object) -> NewJob:
-    """Spell a job of the hostile tenant."""
+    """Return a job of the hostile tenant."""
     edit = {"prompt": "make it winter", "init_image": f"{peers}/photo"}
     text = JobSpec(TENANT, edit, 86_400.0, **spec).to_json()  # type: ignore[arg-type]  # fields by name, of several types
     return NewJob(f"ed_{uuid4().hex[:24]}", text, TENANT, "normal", 86_400.0)
 
 
 def pile_up(connections: Connections, what: str, count: int, peers: str) -> list[str]:
-    """Put so much of one thing in; returns the ids of jobs or receivers, 2,000 at most."""
+    """Add that many of one kind; return the ids of jobs or receivers, 2,000 at most."""
     piles: dict[str, Callable[[Connections, int, str], list[str]]] = {
         "jobs": _jobs,
         "tags": _tags,
@@ -44,7 +46,7 @@ def _jobs(connections: Connections, count: int, peers: str) -> list[str]:
 
 
 def _tags(connections: Connections, count: int, peers: str) -> list[str]:
-    """Let jobs that were paid for end, with twenty tags each; the workers that would take them are not told of them."""
+    """Settle jobs that were paid for, with twenty tags each; no message calls a worker for them."""
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
         job = new_job(peers, tags=tags)
@@ -61,7 +63,7 @@ def _receivers(connections: Connections, count: int, peers: str) -> list[str]:
 
 
 def _every_job(connections: Connections, count: int, peers: str) -> list[str]:
-    """Add as many as may be: beyond its bound each is refused."""
+    """Add receivers of every job until the limit refuses the next one."""
     ids = []
     with suppress(InvalidEdit):
         for number in range(count):

@@ -1,4 +1,4 @@
-"""The tenant that only does its work: a steady load whose every request is timed from the moment it was due."""
+"""The well-behaved tenant: a steady load in which every request is timed from the moment it was due."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
 
 @dataclass
 class QuietTenant:
-    """Works against a gateway; `times` has the seconds of each request by kind, and of webhooks."""
+    """Uses a gateway; `times` has the seconds of each request by kind, and of webhooks."""
 
     client: HttpClient
     peers: str
@@ -41,7 +41,7 @@ class QuietTenant:
     _serial: int = 0
 
     async def work(self, seconds: float) -> None:
-        """Work for so long: each request begins when it is due, whether the one before was answered or not."""
+        """Work for that long: each request begins when it is due, even if the one before has no answer yet."""
         kinds: dict[str, Callable[[], Awaitable[Answer | None]]] = {
             "enqueue": self._enqueue,
             "read": self._read,
@@ -90,7 +90,7 @@ class QuietTenant:
         return await self.client.request("POST", "/v1/uploads", small_png(self.rng), "image/png")
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
-        """Wait until the end of every job was told, and time each from its request; returns jobs with none."""
+        """Wait for the final webhook of every job, and time each from its request; return jobs without one."""
         log = HttpClient(self.peers, "")
         missing = set(self.enqueued)
         with suppress(TimeoutError):

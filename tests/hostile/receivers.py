@@ -1,9 +1,9 @@
 """
-Receivers of webhooks and servers of pictures, `python -m tests.hostile.receivers`: good ones and such that hurt.
+Receivers of webhooks and servers of pictures, `python -m tests.hostile.receivers`: good ones and harmful ones.
 
 The first segment of a path says what happens: `good` answers 204 and keeps the event, `hang` never answers, `fail`
 answers 500, `drip` sends one byte of its head every 0.2 s, `slow` answers after 3 s, `large` answers without end;
-`photo` is a photograph, `big` a PNG of 49 MB, `log` lists the jobs whose end was told, with the instant of each.
+`photo` is a photograph, `big` a PNG of 49 MB, `log` lists the jobs with a final event, and the instant of each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a hostile run came to: the quiet tenant's figures alone and beside the hostile one, as a table and as aims."""
+"""The result of a hostile run: the quiet tenant's figures alone and beside the hostile one, as a table and as aims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Phase:
     """
     What one phase came to.
 
-    `times` are seconds by kind of request, `missing` counts jobs whose end no webhook told, `redis` is what the prober
+    `times` are seconds by kind of request, `missing` counts jobs without a final webhook, `redis` is what the prober
     saw, `slow` has the longest seconds of each slow command, `megabytes` the resident memory at most.
     """
 
@@ -41,7 +41,7 @@ class Phase:
         return {one: count for one, count in self.statuses.items() if one.startswith("5") or one == "none"}
 
     def row_values(self) -> dict[str, str]:
-        """Write everything but the latencies."""
+        """Return everything but the latencies."""
         slow = ", ".join(f"{name} {1_000 * took_s:.0f}" for name, took_s in list(self.slow.items())[:4])
         return {
             "Redis silent at most, ms": f"{1_000 * self.redis['longest_s']:.0f}",
@@ -79,7 +79,7 @@ class Report:
         return {**hostile, **quiet, **{f"alone {status}": count for status, count in self.quiet.unserved().items()}}
 
     def missed(self) -> list[str]:
-        """Name each aim that was not reached."""
+        """Return the name of each aim that was not reached."""
         found = [f"p99 of {kind}: {self.ratio(kind):.1f} times" for kind in KINDS if self.ratio(kind) > RATIO_MOST]
         if self.beside.redis["longest_s"] >= SILENCE_MOST_S:
             found.append(f"Redis was silent for {1_000 * self.beside.redis['longest_s']:.0f} ms")
@@ -104,5 +104,5 @@ class Report:
 
 
 def counts(statuses: Mapping[str, int]) -> str:
-    """Write how many answers had each status."""
+    """Return how many answers had each status, as text."""
     return ", ".join(f"{status}: {number:,}" for status, number in sorted(statuses.items()))

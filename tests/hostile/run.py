@@ -1,5 +1,5 @@
 """
-What a quiet tenant feels of a hostile one beside it: `python -m tests.hostile.run --seconds 60 --seed 1`.
+Measure a quiet tenant beside a hostile one: `python -m tests.hostile.run --seconds 60 --seed 1`.
 
 Real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First the quiet
 tenant works alone, then beside one that does everything at once (or what `--only` names; `--each` measures act after
@@ -33,7 +33,7 @@ WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 
 
 async def work(stage: Stage, seconds: float, seed: int) -> Phase:
-    """Let the quiet tenant work for so long, and measure."""
+    """Let the quiet tenant work for that long, and measure."""
     client: Any = stage.connections.client
     http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
     quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
@@ -72,14 +72,14 @@ def slowest(client: Any) -> dict[str, float]:
 
 
 def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
-    """Pile up what the acts need, and start the process; it waits for its first line."""
+    """Prepare what the acts need, and start the process; it waits for its first line."""
     ids: dict[str, list[str]] = {"jobs": [], "receivers": []}
     wanted = {"jobs": min(0.002, scale), **{what: scale for name in acts for what in ACTS[name].prepares}}
     for what in sorted(wanted, key=("tags", "receivers", "every_job", "jobs").index):
         count = max(1, round(COUNTS[what] * wanted[what]))
         kind = "jobs" if what == "jobs" else "receivers"
         ids[kind] += pile_up(stage.connections, what, count, stage.urls[TENANT])
-    told = {
+    options = {
         "acts": list(acts),
         "seconds": seconds,
         "scale": scale,
@@ -89,8 +89,8 @@ def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: flo
         "peers": stage.urls[TENANT],
         **ids,
     }
-    attacker = stage.run("attacker", "tests.hostile.attacker")
-    attacker.ask(json.dumps(told))
+    attacker = stage.run("attacker", "tests.hostile.attacker", is_remote=True)
+    attacker.ask(json.dumps(options))
     assert last_line(attacker) == "ready"
     return attacker
 
@@ -117,14 +117,14 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=sorted(ACTS), help="this act (may be given several times)")
     parser.add_argument("--each", action="store_true", help="one act after the other, each on a stage of its own")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
-    told = parser.parse_args()
-    acts = told.only or list(ACTS)
+    options = parser.parse_args()
+    acts = options.only or list(ACTS)
     missed = False
-    for chosen in [[name] for name in acts] if told.each else [acts]:
+    for chosen in [[name] for name in acts] if options.each else [acts]:
         with tempfile.TemporaryDirectory(prefix="retouch-hostile-") as folder:
-            report = measure(Path(folder), chosen, seconds=told.seconds, scale=told.scale, seed=told.seed)
+            report = measure(Path(folder), chosen, seconds=options.seconds, scale=options.scale, seed=options.seed)
         missed = missed or bool(report.missed())
-        shown = json.dumps({**asdict(report), "missed": report.missed()}) if told.json else report.table() + "\n"
+        shown = json.dumps({**asdict(report), "missed": report.missed()}) if options.json else report.table() + "\n"
         sys.stdout.write(shown + "\n")
         sys.stdout.flush()
     sys.exit(missed)

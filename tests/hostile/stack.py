@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +38,14 @@ class Stage:
     urls: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
 
-    def run(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> MeasuredChild:
-        """Start a process of this Python, logging into the folder."""
-        own = environment_of(self.settings) if environment is None else dict(environment)
-        part = MeasuredChild([sys.executable, "-m", *command], self.folder / f"{name}.log", {**MEMORY, **own})
+    def run(self, name: str, *command: str, is_remote: bool = False) -> MeasuredChild:
+        """
+        Start a process of this Python, which logs into the folder.
+
+        `is_remote`: it stands for another machine, so it gets only the CPU that the servers under test leave.
+        """
+        program = [*(["nice", "-n", "19"] if is_remote else []), sys.executable, "-m", *command]
+        part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
         self.parts[name] = part
         return part
 
@@ -51,13 +55,13 @@ class Stage:
             part.stop()
 
     def rss_megabytes(self) -> dict[str, float]:
-        """Measure the resident memory of what is ours to bound."""
+        """Return the resident memory of gateway, workers and Redis."""
         names = ("gateway", "edits", "deliveries", "redis")
         return {name: self.parts[name].rss_bytes() / 1e6 for name in names}
 
 
 def last_line(part: MeasuredChild, after: int = 0, within_s: float = 60.0) -> str:
-    """Wait until a process has printed more than so many bytes in whole lines; returns its last line."""
+    """Wait until a process has printed more than that many bytes in whole lines; return its last line."""
 
     def more() -> str | None:
         text = part.log.read_text()
@@ -74,8 +78,8 @@ def ask(part: MeasuredChild, within_s: float = 60.0) -> dict[str, Any]:
     """Write a line to a process and return the JSON object that it prints."""
     before = part.log.stat().st_size
     part.ask("now")
-    told: dict[str, Any] = json.loads(last_line(part, before, within_s))
-    return told
+    reply: dict[str, Any] = json.loads(last_line(part, before, within_s))
+    return reply
 
 
 @contextmanager
@@ -84,7 +88,7 @@ def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=LATENCY_S, cap=200, spam_filter_s=0.0))
         redis_port, gateway_port = free_port(), free_port()
-        told = Settings.load(
+        stage_settings = Settings.load(
             **{
                 "redis_url": f"redis://127.0.0.1:{redis_port}/0",
                 "pix2pix_url": simulator.pix2pix_url,
@@ -100,7 +104,7 @@ def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
             }
         )
         redis = MeasuredChild(valkey_program(redis_port, folder / "valkey").command, folder / "redis.log")
-        stage = Stage(folder, told, Connections(told), simulator, {"redis": redis})
+        stage = Stage(folder, stage_settings, Connections(stage_settings), simulator, {"redis": redis})
         stack.callback(stage.stop)
         assert eventually(lambda: accepts(redis_port)), "Valkey did not start"
         _start(stage, redis_port)
@@ -113,7 +117,7 @@ def _start(stage: Stage, redis_port: int) -> None:
     client.config_set("slowlog-max-len", 10_000)
     for tenant in ("quiet", TENANT):
         stage.secrets[tenant] = TenantStore(client).create_key(tenant)[1]
-        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers")
+        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
         stage.urls[tenant] = f"http://127.0.0.1:{last_line(peers)}"
     stage.run("prober", "tests.hostile.prober", str(redis_port))
     stage.run("gateway", "retouch_producer.gateway")

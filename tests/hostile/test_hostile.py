@@ -1,4 +1,4 @@
-"""The short form of `make hostile`: every act at a hundredth of its size, and nothing that a clock decides."""
+"""The short form of `make hostile`: every act at a hundredth of its size, and no assertion on time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_quiet_tenant_is_served_beside_a_hostile_one(report: Report) -> None:
-    """Beside a tenant that does everything at once, each request is answered, no answer is 5xx, each webhook comes."""
+    """Beside a tenant that attacks in every way, each request gets an answer below 500, and each webhook arrives."""
     assert report.beside.wrong == [], report.table()
     assert report.server_errors() == {}, report.table()
     assert (report.quiet.missing, report.beside.missing) == (0, 0), report.table()
@@ -30,6 +30,6 @@ def test_quiet_tenant_is_served_beside_a_hostile_one(report: Report) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_memory_is_bounded_beside_a_hostile_tenant(report: Report) -> None:
-    """Large pictures, batches and streams of one tenant leave each process below a bound."""
+    """Large pictures, batches and streams of one tenant leave each process below a bound of memory."""
     used = report.beside.megabytes
     assert {name: used[name] for name, most in MEGABYTES_MOST.items() if used[name] > most} == {}

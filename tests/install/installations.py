@@ -1,5 +1,5 @@
 """
-The wheels as users install them: `make install-test` makes a clean environment for each use, of every Python here.
+The wheels as users install them: `make install-test` makes a clean environment for each use, on every Python here.
 
 Nothing of the developers' environment is seen: each environment is made by uv, commands run in folders without sources
 of ours, with names of ours taken.
@@ -84,7 +84,7 @@ class Environment:
         run(UV, "venv", "--quiet", "--python", str(python_of(version)), str(folder / "venv"), cwd=folder)
 
     def install(self, *words: str) -> None:
-        """Install with what is declared; wheels of ours come from the folder that was built."""
+        """Install with declared dependencies; our own wheels come from the folder that was built."""
         run(
             UV,
             "pip",
@@ -114,7 +114,7 @@ class Environment:
 
 
 def test_the_environments_are_of_more_than_one_python() -> None:
-    """At least the Python of this environment is tried; each of the versions that are promised is named."""
+    """At least the Python of this environment is tried; each supported version is named."""
     classifiers = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert tuple(classifiers) == VERSIONS
     assert "3.11" in HERE
@@ -125,7 +125,7 @@ def test_the_environments_are_of_more_than_one_python() -> None:
 def test_the_client_alone_enqueues(
     version: str, resolution: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
 ) -> None:
-    """With the lowest and the highest versions of its ranges, `retouch` alone puts a job into a real Redis."""
+    """With the lowest and the highest versions of its ranges, `retouch` alone enqueues a job in a real Redis."""
     environment = Environment(tmp_path, version, wheels)
     environment.install("--resolution", resolution, "retouch==0.1.0")
     run(UV, "pip", "check", "--quiet", "--python", environment.python, cwd=tmp_path)
@@ -146,14 +146,14 @@ def test_the_client_lives_beside_any_celery(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
-    """An environment with all that is ours, at the versions that were tested."""
+    """An environment with all four distributions, at the versions that were tested."""
     environment = Environment(tmp_path_factory.mktemp("server"), "3.11", wheels)
     environment.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")
     return environment
 
 
 def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, wheels: Path) -> None:
-    """What our distributions install at the top is called `retouch` or `retouch_…`, and they are typed."""
+    """The top-level packages that we install are called `retouch` or `retouch_…`, and they are typed."""
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             names = archive.namelist()
@@ -165,7 +165,7 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """A backend's folder that is full of modules called like ours; importing one of them ends the process."""
+    """A backend's folder with modules called like ours; importing one of them ends the process."""
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
     for name in ("ops", "producer", "worker", "tests", "retouch"):
@@ -174,7 +174,7 @@ def taken(tmp_path: Path) -> Path:
 
 
 def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, taken: Path) -> None:
-    """`retouch up` gets ready, an edit succeeds over its gateway, and it stops, whatever lies in the folder."""
+    """`retouch up` starts, an edit succeeds over its gateway, and it stops, whatever files are in the folder."""
     retouch = str(Path(server.python).with_name("retouch"))
     port = str(free_port())
     environment = {**ENVIRONMENT, "PYTHONPATH": str(taken), "NO_COLOR": "1", "RETOUCH_FLOWER_PORT": "0"}
@@ -203,14 +203,14 @@ def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, ta
 
 
 def test_versions_are_said(server: Environment, taken: Path) -> None:
-    """`retouch --version` and `retouch.__version__` say what is installed."""
+    """`retouch --version` and `retouch.__version__` are the installed version."""
     retouch = str(Path(server.python).with_name("retouch"))
     assert "0.1.0" in run(retouch, "--version", cwd=taken)
     assert server.run("-c", "import retouch; print(retouch.__version__)").strip() == "0.1.0"
 
 
 def test_the_pytest_plugin_needs_no_import_of_ours(server: Environment, tmp_path: Path) -> None:
-    """A user's test asks for `retouch_simulator` by name alone, lets it fail once and reads its books."""
+    """A user's test asks for `retouch_simulator` by name alone, makes it fail once and reads its records."""
     server.install("pytest")
     (tmp_path / "test_backend.py").write_text(TEST_OF_A_USER)
     assert "1 passed" in run(server.python, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
@@ -238,14 +238,14 @@ def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Environment]:
-    """An environment of its own, since it is emptied."""
+    """An environment of its own, because the test empties it."""
     folder = tmp_path_factory.mktemp("gone")
     yield Environment(folder, "3.11", wheels)
     shutil.rmtree(folder)
 
 
 def test_uninstalling_leaves_nothing(gone: Environment) -> None:
-    """After the four distributions are uninstalled, no file of theirs is left, and nobody else's is missing."""
+    """Uninstalling the four distributions removes all of their files, and no others."""
     gone.install("celery==5.7.0")
     before = gone.tops()
     gone.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")

@@ -1,4 +1,4 @@
-"""What these tests share: a gateway, its callers and a right request; the stores by hand; a guarded HTTP session."""
+"""Shared fixtures: a gateway, its callers and a valid request; the stores by hand; a guarded HTTP session."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 @pytest.fixture
 def edit_body(simulator: Simulator) -> ParsedEdit:
-    """A request to enqueue that is right; keywords change it."""
+    """A valid request to enqueue; keywords change it."""
 
     def make(**more: Any) -> dict[str, Any]:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}

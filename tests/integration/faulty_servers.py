@@ -1,4 +1,4 @@
-"""Real servers that misbehave on purpose: plain sockets whose every byte a test decides."""
+"""Real servers that misbehave on purpose: plain sockets that send exactly the bytes of a test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RawServer:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def read_request(self, connection: socket.socket) -> bytes:
-        """One whole request; b"" if the client closed the connection instead."""
+        """Return one whole request, or b"" if the client closed the connection."""
         data = b""
         while b"\r\n\r\n" not in data:
             if not (chunk := connection.recv(65_536)):
@@ -64,7 +64,7 @@ class RawServer:
         return self.requests[-1]
 
     def hold(self, connection: socket.socket, drip: bytes = b"") -> None:
-        """Keep the connection open, sending `drip` again and again if given, until the server is closed."""
+        """Keep the connection open until the server is closed; send `drip`, if given, again and again."""
         self.holding += 1
         while not self.closing.wait(0.02):
             if drip:
@@ -107,26 +107,26 @@ def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes
 
 
 def got(outcome: Answer | Trouble) -> Answer:
-    """The answer, where there must be one."""
+    """Return the answer; fail if there is none."""
     assert isinstance(outcome, Answer), outcome
     return outcome
 
 
 def trouble(outcome: Answer | Trouble) -> tuple[str, bool]:
-    """The kind of trouble and whether the request may have been sent, where there must be trouble."""
+    """Return the kind of trouble and whether the request may have been sent; fail if there is an answer."""
     assert isinstance(outcome, Trouble), outcome
     return outcome.kind, outcome.sent
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
-    """A whole answer of known length; `content_type="…"` becomes a header."""
+    """Return a whole answer of known length; `content_type="…"` becomes a header."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines])
     return head.encode() + b"\r\n\r\n" + body
 
 
 def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """A script that answers every request of a connection with these bytes."""
+    """Return a script that answers every request of a connection with these bytes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
@@ -136,7 +136,7 @@ def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """A script that answers one request with these bytes and closes the connection."""
+    """Return a script that answers one request with these bytes and closes the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -146,7 +146,7 @@ def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.socket], None]:
-    """A script that answers with these bytes and then never finishes."""
+    """Return a script that answers with these bytes and then never finishes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -157,7 +157,7 @@ def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.s
 
 
 def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """A script that answers with these bytes and resets the connection instead of closing it."""
+    """Return a script that answers with these bytes and resets the connection instead of closing it."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -175,7 +175,7 @@ def reset(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[int]:
-    """A port that neither accepts nor refuses: connecting to it hangs."""
+    """Return a port that neither accepts nor refuses: connecting to it hangs."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

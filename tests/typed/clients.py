@@ -1,4 +1,4 @@
-"""What the type checker must see in the two clients; mypy reads this, nothing runs it."""
+"""What the type checker must infer for the two clients; mypy reads this file, nothing runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a type checker must refuse; each line says with which error, and mypy fails where one is accepted."""
+"""What a type checker must refuse: mypy fails where a line has no error to ignore."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What does the work: edit attempts, delivery attempts, rescue, and the Celery worker around them."""
+"""The worker: edit attempts, delivery attempts, rescue, and the Celery app that runs them."""

@@ -4,16 +4,18 @@ The Celery worker, `celery -A retouch_worker.app worker`: the composition root, 
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import structlog
 from celery import bootsteps, signals
 
 from retouch.broker import make_app
+from retouch.errors import SettingsError
 from retouch.settings import Settings
 from retouch_worker import broker_guard
 from retouch_worker.consumer import BatchingConsumer
-from retouch_worker.logs import configure
+from retouch_worker.logs import configure, log
 from retouch_worker.process import WorkerProcess, threads_for_deliveries
 from retouch_worker.tasks import register
 
@@ -26,33 +28,48 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Starts and ends our part of the process with Celery's."""
+    """Starts our part of the process once Celery's thread pool is there."""
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
-        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
+        lanes = set(app.amqp.queues.consume_from)
+        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, lanes)
+        self.takes_edits = "edits" in lanes
+        if self.takes_edits:
+            _take_edits(worker)
 
-    def start(self, worker: Any) -> None:
-        """Open the gates and begin to beat. There is no stop: leases are renewed until the last attempt has ended."""
-        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
+    def start(self, _worker: object) -> None:
+        """Configure the lanes and start the pulse."""
+        # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
+        # Celery's own handler, installed just before, would restart the process, and that ends its paid calls.
+        signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
+        process.start(edits=self.takes_edits)
 
 
 app.steps["worker"].add(PulseStep)
 
 
+def _take_edits(worker: Any) -> None:
+    try:
+        process.take_edits(worker)
+    except SettingsError as error:
+        log.error("accounts_unusable", reason="; ".join(error.faults))
+        raise SystemExit(2) from None
+
+
 @signals.setup_logging.connect
-def _log(**_: Any) -> None:
+def _configure_logging(**_: object) -> None:
     configure(settings)
 
 
 @signals.worker_shutting_down.connect
-def _drain(**_: Any) -> None:
+def _drain_process(**_: object) -> None:
     process.drain()
 
 
 @signals.task_prerun.connect
-def _forget(**_: Any) -> None:
-    # Threads are reused and context variables stay with them: what one task bound must not colour the next one's lines.
+def _clear_log_context(**_: object) -> None:
+    # Threads are reused and keep their context variables: what one task bound must not appear in the next one's log.
     structlog.contextvars.clear_contextvars()

@@ -1,9 +1,9 @@
 """
-A guard around one method of kombu's Redis channel, so that a worker survives an outage of its broker.
+A guard around one method of kombu's Redis channel: with it, a worker survives an outage of its broker.
 
-Without it, a worker with tasks in flight exits when Redis goes away: closing the channel reads a pending BRPOP, that
-raises, and a second close meets a half-closed channel (kombu 5.7.0, `Channel.close`). An exit kills paid calls in
-flight. kombu is pinned to the exact version, and `tests/chaos` restarts Redis under a worker that has work.
+Without it, a worker with tasks in flight exits when Redis goes away. Closing the channel reads a pending BRPOP, which
+raises; a second close then finds a half-closed channel (kombu 5.7.0, `Channel.close`). The exit kills paid calls in
+flight. kombu is pinned to that exact version, and `tests/chaos` restarts Redis under a worker that has work.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from redis.exceptions import RedisError
 
 
 def install() -> None:
-    """Wrap `Channel.close` so that a lost connection cannot stop it half-way. Installing twice does nothing more."""
+    """Wrap `Channel.close` so that a lost connection cannot interrupt it. A second call has no effect."""
     original = Channel.close
     if getattr(original, "guarded", False):
         return
 
     def close(self: Channel) -> None:
         if self._in_poll:
-            read = self._brpop_read  # outside of `suppress`, so that a kombu without it is noticed
-            with suppress(Empty, RedisError, OSError, AttributeError):  # what it would have brought is sent again
+            read = self._brpop_read  # outside `suppress`: a kombu that has no such method must raise
+            # A message that this read loses is sent again by rescue.
+            with suppress(Empty, RedisError, OSError, AttributeError):
                 read()
             self._in_poll = None
         original(self)
 
-    close.guarded = True  # type: ignore[attr-defined]
+    close.guarded = True  # type: ignore[attr-defined]  # a function declares no attributes
     Channel.close = close

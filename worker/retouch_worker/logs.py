@@ -1,5 +1,5 @@
 """
-Logging of a worker: one line per event, as text or JSON, with ids and never a prompt, URL, key or secret.
+Logging of a worker: one line per event, as text or JSON. A line holds ids, and never a prompt, URL, key or secret.
 
 Every event has its heading in `docs/runbook.md`.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
 
 import structlog
+from structlog.typing import Processor
 
 from retouch.settings import Settings
 
@@ -21,38 +21,38 @@ _QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amq
 
 def configure(settings: Settings) -> None:
     """
-    Send the process' log to standard error, ours and the libraries', in the form that the settings name.
+    Send our log lines and those of libraries to standard error, as text or JSON as the settings say.
 
-    Our own lines do not pass through `logging`, which would cost as much again as writing them.
+    Our own lines bypass `logging`, which would double their cost.
     """
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    shared: list[Any] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
-    drawn = _drawn(settings)
+    shared: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, stamp]
+    renderers = _renderers(settings)
     structlog.configure(
-        processors=[*shared, *drawn],
+        processors=[*shared, *renderers],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *drawn],
-    ))  # fmt: skip
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[without_meta, *renderers])
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Celery recommends the other value of this option at every reconnection; ours is chosen (retouch/broker.py).
+    # At every reconnection Celery recommends the other value of this option; retouch/broker.py says why we keep ours.
     logging.getLogger("py.warnings").addFilter(
         lambda record: "worker_cancel_long_running_tasks_on_connection_loss" not in record.getMessage()
     )
 
 
-def _drawn(settings: Settings) -> list[Any]:
-    """How an event becomes a line; with a traceback as Python prints it, for structlog's own shows local variables."""
+def _renderers(settings: Settings) -> list[Processor]:
+    """Return the last processors, which turn an event into a line."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # structlog's own tracebacks show local variables, which may be prompts or secrets.
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

@@ -1,9 +1,9 @@
 """
-One worker process: what its attempts work with, made once, and its life: start, drain, stop.
+One worker process: the tools that its attempts share, and its life: start, drain, stop.
 
-Stopping. On SIGTERM the process claims and rescues nothing more: a message that still reaches it is sent again for
-another worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), and then the process leaves; what
-Redis has not taken five seconds later is given up, and the log says which items.
+Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
+worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. Outcomes that Redis
+has not accepted five seconds later are given up, and the log names each item.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 
 import redis
 
@@ -29,48 +30,58 @@ from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
+from retouch_worker.edit_queues import EditQueues
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.logs import log
 from retouch_worker.pulse import Pulse
 from retouch_worker.retention import Retention
 
-_FILES_PER_CONNECTION, _FILES_BESIDE = 6, 256
-_ASK_EVERY_S = 1.0
-_STORE_S = 5.0  # beyond the last call, for what it brought; the supervisor kills after 10
-_HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, a message sent again may come back to it
+_FILES_PER_CONNECTION, _OTHER_FILES = 6, 256
+_STORE_RETRY_S = 1.0
+_STORING_S = 5.0  # to store the outcome of the last call; the supervisor kills after 10
+_HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, it may get the message back that it sends again
 
 
 class WorkerProcess:
-    """The parts of one process, each made when first used: importing the worker connects to nothing."""
+    """The parts of one process. Each is made when first used, so importing the worker opens no connection."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.connections = 400
         self.threads_for_deliveries = 0
+        self._queues: EditQueues | None = None
+        self._opened: tuple[int | str, float] | None = None
         self._draining = False
-        self._patience = RedisRetry()
+        self._redis_retry = RedisRetry()
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Sends the messages for what was dispatched."""
-        return Publisher(self.settings, _say_lost)
+        """Sends a Celery message for each item that was dispatched."""
+        return Publisher(self.settings, _log_lost_messages)
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """The accounts and their keys. Only a process that takes edits may read them."""
+        return Credentials(self.settings)
 
     @cached_property
     def pulse(self) -> Pulse:
-        """Renews leases and rescues; without the stubborn retries of the attempts, so that it never lags behind."""
+        """Renews leases, rescues, and runs retention."""
+        # A client of its own, without the long retries of the attempts: waiting for one would delay the next renewal.
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
 
     @cached_property
     def edit_tools(self) -> EditTools:
-        """What edit attempts work with."""
+        """The tools that edit attempts share."""
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
-            endpoint=Endpoint(settings, connections=self.connections),
+            endpoints=Endpoints(settings, self.credentials, connections=self.connections),
             blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
@@ -82,7 +93,7 @@ class WorkerProcess:
 
     @cached_property
     def delivery_tools(self) -> DeliveryTools:
-        """What delivery attempts work with."""
+        """The tools that delivery attempts share."""
         settings = self.settings
         return DeliveryTools(
             deliveries=DeliveryStore(self._client),
@@ -97,42 +108,89 @@ class WorkerProcess:
 
     @cached_property
     def _client(self) -> Client:
-        return connect(self.settings, patience=self._patience)
+        return connect(self.settings, patience=self._redis_retry)
+
+    @cached_property
+    def _gate_client(self) -> Client:
+        return connect(self.settings)
 
     @cached_property
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
     def start(self, *, edits: bool = True) -> None:
-        """Open the lanes' gates by the settings, once Redis is there, and begin to beat; `edits`: it takes edits."""
-        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _FILES_BESIDE)
-        if edits and not self.settings.pix2pix_key.get_secret_value():
-            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
+        """Wait for Redis, configure the lanes and start the pulse; `edits`: this process works on the lane of edits."""
+        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
+        if edits:
+            self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
-            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+            log.info("worker_started", in_flight_limit=self._gates[0], lease_s=self.settings.lease_s)
+
+    @property
+    def _gates(self) -> tuple[int | str, float]:
+        """Limit and rate of lane `edits`: those of the account if there is only one, else those of the settings."""
+        accounts = self.credentials.now.accounts if self._queues else ()
+        if len(accounts) == 1:
+            return accounts[0].limit, accounts[0].rate_per_s
+        return self.settings.in_flight_limit, self.settings.rate_per_s
+
+    def _follow_gates(self) -> None:
+        wanted = self._gates
+        if self.settings.accounts and not self._queues:
+            self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
+        elif wanted != self._opened:
+            Lanes(self._gate_client).open(*wanted)
+            self._opened = wanted
+
+    def take_edits(self, worker: Any) -> None:
+        """
+        Make a Celery worker consume the queues of the accounts whose keys this process holds, also when they change.
+
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of its keys.
+        """
+        self.credentials.require_one()
+        self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
+        self._queues.select()
+
+    def ask_reload(self) -> None:
+        """Make the pulse reload the accounts and keys within a second. Safe in a signal handler."""
+        if self._queues:
+            self.credentials.ask_reload()
+
+    def _look(self) -> None:
+        if self._queues:
+            self.credentials.reload_if_changed()
+            self._queues.follow()
+            self._follow_gates()
+
+    def _report_missing_keys(self) -> None:
+        lacking = self.credentials.now.lacking
+        if lacking:
+            log.warning("accounts_not_served", accounts=list(lacking), reasons=list(lacking.values()))
+        if not self.settings.accounts and not self.settings.pix2pix_key.get_secret_value():
+            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
 
     def _open_gates(self) -> bool:
-        """Ask until Redis answers, and say so at each refusal; False if this process is stopped before."""
-        lanes = Lanes(connect(self.settings))
+        """Configure the lanes; wait for Redis, with a log line for each try. Return False if the process is stopped."""
         while not self._draining:
             try:
-                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                self._follow_gates()
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
-                time.sleep(_ASK_EVERY_S)
+                time.sleep(_STORE_RETRY_S)
         return False
 
     def drain(self) -> None:
-        """Take no more work: what comes is handed back, what is in flight ends."""
+        """Take no more work: messages that still come are sent again, attempts in flight go on to their end."""
         self._draining = True
         self.pulse.drain()
-        self._patience.end_within(self.settings.pix2pix_timeout_s + _STORE_S)
+        self._redis_retry.end_within(self.settings.pix2pix_timeout_s + _STORING_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
-        """True when this process is leaving; then the item's message is sent again for another worker."""
+        """If this process is stopping, send the item's message to its queue again, for another worker; return True."""
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
@@ -140,19 +198,19 @@ class WorkerProcess:
 
 
 def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
-    """Return how many of a process' threads serve deliveries: none, all, or half where edits have the others."""
+    """Return how many of a process' threads serve deliveries: none, all, or half if it also works on edits."""
     if "deliveries" not in lanes:
         return 0
     return threads if len(lanes) == 1 else max(1, threads // 2)
 
 
-def _say_lost(messages: int, error: BaseException) -> None:
+def _log_lost_messages(messages: int, error: BaseException) -> None:
     log.warning("broker_away", messages=messages, error=type(error).__name__)
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files: a call in flight holds two sockets and a file, beside what is kept."""
+    """Raise the soft limit of open files: a call in flight holds two sockets and a file, pooled connections more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -1,10 +1,11 @@
 """
-The pulse of a worker process: one thread renews its leases, one takes part in rescue, one clears away.
+The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention, one
+looks for changed accounts.
 
-Threads of its own rather than Celery's timer: that one stands still while the consumer reconnects to its broker, and
-then leases of paid calls would be lost for no reason. Renewing has one alone, since whatever else is done may take
-longer than a lease lasts: rescue sends messages to a broker that may not answer, and clearing away deletes hundreds of
-images from a bucket.
+They are threads, and not a timer of Celery's, because that timer stops while the consumer reconnects to its broker, and
+leases of paid calls would expire for no reason. Renewal has a thread of its own because the others may take longer
+than a lease lasts: rescue sends messages to a broker that may not answer, and retention deletes hundreds of images from
+a bucket.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from retouch_worker.logs import log
 
 TICK_S = 1.0
 _SHORTEST_S = 0.05
-_CLEAR_EVERY_S = 60.0
+_RETENTION_EVERY_S = 60.0
 
 
 class Lease(Protocol):
-    """What a worker holds: an item of a lane, under a fencing number."""
+    """The right of one worker to work on one item of a lane, under a fencing number."""
 
     lane: str
 
     @property
     def fence(self) -> int:
-        """The number of the lease."""
+        """The fencing number: each later lease of the item has a higher one."""
 
     @property
     def item(self) -> str:
@@ -45,7 +46,7 @@ class Lease(Protocol):
 
 
 class Pulse:
-    """Heartbeats for the leases of this process, its turn at rescue about once a second, and `sweep` once a minute."""
+    """Renews the leases of this process, takes part in rescue and calls `look` once a second, `sweep` once a minute."""
 
     def __init__(
         self,
@@ -54,40 +55,45 @@ class Pulse:
         settings: Settings,
         sweep: Callable[[], bool] = lambda: False,
         threads_for_deliveries: int = 0,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
+        self._look = look
         self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = self._behind = False
         self._threads = [
-            threading.Thread(target=self._go_on, args=(turn, first_s, pause_s), name=f"retouch-{name}", daemon=True)
-            for name, turn, first_s, pause_s in (
+            threading.Thread(
+                target=self._repeat, args=(work, first_due_s, pause_s), name=f"retouch-{name}", daemon=True
+            )
+            for name, work, first_due_s, pause_s in (
                 ("pulse", self._renew, 0.0, min(TICK_S, settings.lease_s / 6)),
                 ("rescue", self._rescue, 0.0, TICK_S),
-                ("retention", self._clear, _CLEAR_EVERY_S, _CLEAR_EVERY_S),
+                ("retention", self._run_retention, _RETENTION_EVERY_S, _RETENTION_EVERY_S),
+                ("accounts", self._look_for_changes, TICK_S, TICK_S),
             )
         ]
 
     def start(self) -> None:
-        """Begin; leases are renewed from now on."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def drain(self) -> None:
-        """Stop rescuing, since what it calls for would come to a worker that leaves; go on renewing leases."""
+        """Stop rescuing, since rescued work could come to this process, which is stopping; go on renewing leases."""
         self._draining = True
-        with suppress(redis.RedisError):  # else what this process announced ends by itself, with a lease's time
+        with suppress(redis.RedisError):  # if Redis is away, the announced threads expire by themselves
             self._lanes.leave(self._worker, self._threads_for_deliveries)
 
     @property
     def held(self) -> int:
-        """How many leases this process holds now."""
+        """The number of leases that this process holds now."""
         return len(self._leases)
 
     @contextmanager
     def keeping(self, lease: Lease) -> Iterator[None]:
-        """Renew a lease for as long as the block runs; if Redis does not take what it found out, say so."""
+        """Renew a lease while the block runs; if Redis does not accept the block's outcome, log that and raise."""
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:
             self._leases.add(entry)
@@ -100,16 +106,16 @@ class Pulse:
             with self._lock:
                 self._leases.discard(entry)
 
-    def _go_on(self, turn: Callable[[], float], due_s: float, pause_s: float) -> None:
-        """Take turns for ever; each says after how many seconds the next is due. After one that failed, a pause."""
+    def _repeat(self, work: Callable[[], float], due_s: float, pause_s: float) -> None:
+        """Call `work` for ever. It returns the seconds until its next call; after an error that is `pause_s`."""
         while True:
             time.sleep(max(due_s, _SHORTEST_S))
             due_s = pause_s
             try:
-                due_s = turn()
+                due_s = work()
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=self.held)
-            except Exception as error:  # noqa: BLE001 - without a pulse every paid call of this process would be given up
+            except Exception as error:  # noqa: BLE001 - a dead pulse would lose the leases of paid calls
                 log.error("pulse_failed", error=type(error).__name__, leases=self.held)
 
     def _renew(self) -> float:
@@ -120,22 +126,29 @@ class Pulse:
         if leases or worker:
             lost = self._lanes.heartbeat(self._settings.lease_s, leases, worker, self._threads_for_deliveries)
             self._behind = False
+            # An attempt that has ended since then has given up its lease itself: that one is not lost.
             with self._lock:
-                still_run = {item for _, item, _ in self._leases}
-            for item in still_run.intersection(lost):
+                held_now = {item for _, item, _ in self._leases}
+            for item in held_now.intersection(lost):
                 log.warning("lease_lost", item=item)
         return self._settings.lease_s / 3
 
     def _rescue(self) -> float:
         if self._draining:
             return TICK_S
-        if self._behind:  # Redis was away or refused: our own leases are renewed before anybody's are judged
+        # After an outage our own leases are renewed first, so that rescue does not take them for expired.
+        if self._behind:
             return _SHORTEST_S
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
 
-    def _clear(self) -> float:
+    def _look_for_changes(self) -> float:
+        if not self._draining:
+            self._look()
+        return TICK_S
+
+    def _run_retention(self) -> float:
         while not self._draining and self._sweep():
             pass
-        return _CLEAR_EVERY_S
+        return _RETENTION_EVERY_S

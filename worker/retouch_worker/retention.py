@@ -1,4 +1,4 @@
-"""Retention: what a worker clears away once a minute, when nobody wants it any more."""
+"""Retention: once a minute a worker deletes images and index entries that no job needs any more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retouch_worker.logs import log
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Clears index entries of jobs that are gone, and images that no job on record leads to."""
+    """Deletes index entries of jobs that have expired, and images that no job on record leads to."""
 
     client: Client
     blobs: BlobStore
@@ -21,22 +21,22 @@ class Retention:
 
     def sweep(self) -> bool:
         """
-        Clear the indexes, and some of the images that are due; True when there may be more of those.
+        Trim the indexes and delete a batch of the images that are due; return True if more may be due.
 
-        Failure policy: an image that cannot be deleted now, or was just put again, stays on the record for an hour.
+        Failure policy: an image that cannot be deleted now, or was just stored again, is looked at again in an hour.
         """
-        gone, marks = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
-        for name, mark in marks.items():
+        index_entries, due_blobs = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
+        for name, mark in due_blobs.items():
             self._drop(name, mark)
-        if gone or marks:
-            log.info("retention_swept", index_entries=gone, images=len(marks))
-        return len(marks) > 0
+        if index_entries or due_blobs:
+            log.info("retention_swept", index_entries=index_entries, images=len(due_blobs))
+        return len(due_blobs) > 0
 
     def _drop(self, name: str, mark: float) -> None:
         try:
             drop_blob(self.client, self.blobs, name, mark)
         except (BlobError, OSError) as fault:
             log.warning("image_not_deleted", reason=str(fault))
-        except ValueError as fault:  # no blob has such a name, so there is nothing to delete, now or in an hour
+        except ValueError as fault:  # no blob can have this name, so there is nothing to delete, now or later
             log.warning("image_not_deleted", reason=str(fault))
             self.client.zrem(keys.KEPT, name)

@@ -1,6 +1,6 @@
 """
-`retouch bench`: what Retouch costs, beside the same work with no queue and beside Celery as tutorials write it.
+`retouch bench`: what Retouch costs, compared with the same work without a queue and with Celery as tutorials write it.
 
-One file for each measurement; `baselines/` holds what they are measured against. Nothing is asserted on time: the
-machine's noise hits all three alike, so the ratios are what to read.
+Each measurement has its file; `baselines/` holds what Retouch is compared with. No measurement fails because of a time.
+Noise of the machine affects all three alike, so read the ratios rather than the times.
 """

@@ -1,4 +1,4 @@
-"""Whether a deep backlog makes enqueueing or picking up slower: both must stay flat."""
+"""Whether enqueueing or picking up a job gets slower as the backlog grows. Neither should."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from retouch import Edit, EditQueue
 from retouch.outcomes import Cancel
 from retouch.store.jobs import JobStore
+from retouch.store.redis_client import connect
 from retouch_ops.bench.enqueue_latency import times_of
 from retouch_ops.bench.figures import Row, Scale, percentile
 from retouch_ops.bench.harness import Harness, edits
@@ -15,49 +16,59 @@ from retouch_ops.bench.harness import Harness, edits
 SAMPLE, CHUNK, REWRITE_MOST_S = 300, 20_000, 30.0
 
 
-def measure(rig: Harness, scale: Scale) -> list[Row]:
-    """Single enqueues and single pickups at growing depths; a pickup is settle, dispatch of the next, and its claim."""
+def measure(harness: Harness, scale: Scale) -> list[Row]:
+    """Time single enqueues and pickups at growing depths; a pickup is a settlement and the claim of the next job."""
     depths = (0, 1_000, 10_000, 100_000, 1_000_000) if scale == "full" else (0, 2_000, 20_000)
-    rows, first = [], None
+    rows, first_ms = [], None
     chunk = edits(CHUNK)
-    with rig.queue() as queue:
-        jobs = JobStore(rig.client, retention_s=60.0)
+    with harness.queue() as queue:
+        jobs = JobStore(connect(harness.settings()), retention_s=60.0)
         queue.enqueue_many(chunk[:5])
         for depth in depths:
-            _fill(rig, queue, chunk, depth)
-            _wait_for_rewrite(rig)
-            put = percentile(_enqueues(queue), 0.5) * 1e3
-            taken = percentile(list(_pickups(rig, jobs)), 0.5) * 1e3
-            first = first or (put, taken)
+            _fill(harness, queue, chunk, depth)
+            _wait_for_rewrite(harness)
+            enqueue_ms = percentile(_enqueue_times_s(queue), 0.5) * 1e3
+            pickup_ms = percentile(list(_pickup_times_s(harness, jobs)), 0.5) * 1e3
+            first_ms = first_ms or (enqueue_ms, pickup_ms)
             rows += [
-                Row(f"enqueue p50 at {depth:,} waiting", "ms", put, note=f"{put / first[0]:.2f} x the first"),
-                Row(f"pickup p50 at {depth:,} waiting", "ms", taken, note=f"{taken / first[1]:.2f} x the first"),
+                Row(
+                    f"enqueue p50 at {depth:,} waiting",
+                    "ms",
+                    enqueue_ms,
+                    note=f"{enqueue_ms / first_ms[0]:.2f} x the first",
+                ),
+                Row(
+                    f"pickup p50 at {depth:,} waiting",
+                    "ms",
+                    pickup_ms,
+                    note=f"{pickup_ms / first_ms[1]:.2f} x the first",
+                ),
             ]
     return rows
 
 
-def _fill(rig: Harness, queue: EditQueue, chunk: list[Edit], depth: int) -> None:
+def _fill(harness: Harness, queue: EditQueue, chunk: list[Edit], depth: int) -> None:
     while (missing := depth - queue.status().waiting) > 0:
         queue.enqueue_many(chunk[:missing])
         if depth > 5 * CHUNK and (depth - missing) % (10 * CHUNK) < CHUNK:
-            rig.say(f"{depth - missing:,} of {depth:,} wait")
+            harness.say(f"{depth - missing:,} of {depth:,} wait")
 
 
-def _wait_for_rewrite(rig: Harness) -> None:
-    """Filling makes Valkey rewrite its append-only file, which takes a core for a while and says nothing of depth."""
-    give_up_at = time.monotonic() + REWRITE_MOST_S
-    while rig.client.info("persistence")["aof_rewrite_in_progress"] and time.monotonic() < give_up_at:
+def _wait_for_rewrite(harness: Harness) -> None:
+    """Wait until Valkey has rewritten its append-only file: that takes a core, whatever the depth of the backlog."""
+    deadline_at = time.monotonic() + REWRITE_MOST_S
+    while harness.client.info("persistence")["aof_rewrite_in_progress"] and time.monotonic() < deadline_at:
         time.sleep(0.1)
 
 
-def _enqueues(queue: EditQueue) -> list[float]:
+def _enqueue_times_s(queue: EditQueue) -> list[float]:
     fresh = iter(edits(SAMPLE))
     return times_of(lambda: queue.enqueue(next(fresh)), SAMPLE)
 
 
-def _pickups(rig: Harness, jobs: JobStore) -> Iterator[float]:
-    """Seconds from a finished attempt to the next job in hand, as one worker sees it."""
-    claim = jobs.claim(str(rig.client.zrange("rt:edits:slots", 0, 0)[0]), 60.0)
+def _pickup_times_s(harness: Harness, jobs: JobStore) -> Iterator[float]:
+    """Yield the seconds from the end of an attempt to the claim of the next job, in one worker."""
+    claim = jobs.claim(str(harness.client.zrange("rt:edits:slots", 0, 0)[0]), 60.0)
     for _ in range(SAMPLE):
         if claim is None:
             return

@@ -1,11 +1,10 @@
-"""One child process of a measurement: its CPU time and memory, with those of all that it started. Linux only."""
+"""A child process of a measurement: CPU time and memory of itself and of its descendants. Linux only."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,18 +16,17 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class NotMeasured(RetouchError):
-    """A measurement could not be made; the others are."""
+    """A measurement failed; `retouch bench` goes on with the others."""
 
 
 class MeasuredChild:
-    """A child in a session of its own, writing to a log file; killed if this process dies."""
+    """A child process in a session of its own, which writes to a log file. It is killed if this process dies."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), str(int(signal.SIGKILL))]
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [*tied, *command],
+                parent_death.tied_to_this_process(command, signal.SIGKILL),
                 env=None if environment is None else dict(environment),
                 stdin=subprocess.PIPE,
                 stdout=out,
@@ -37,19 +35,20 @@ class MeasuredChild:
             )
 
     def cpu_s(self) -> float:
-        """CPU seconds of all processes in the child's session so far, reaped ones included."""
+        """Return the CPU seconds of all processes in the child's session so far, including those that have ended."""
         return sum(sum(map(int, stat[11:15])) for stat in self._stats()) / _TICKS_PER_S
 
     def rss_bytes(self) -> float:
-        """Resident memory of all processes in the child's session now."""
+        """Return the resident memory in bytes of all processes in the child's session."""
         return float(sum(int(stat[21]) * _PAGE_BYTES for stat in self._stats()))
 
     def pss_bytes(self) -> float:
-        """Memory of the child itself now, pages that it shares with others counted in shares."""
+        """Return the proportional memory in bytes of the child itself: a page shared by two processes counts half."""
         lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
         return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
 
     def _stats(self) -> Iterator[list[str]]:
+        # Behind the name, proc(5): 3 is the session, 11 to 14 are CPU ticks with reaped children, 21 resident pages.
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text().rpartition(") ")[2].split()
@@ -59,7 +58,7 @@ class MeasuredChild:
                 yield fields
 
     def check_alive(self) -> None:
-        """Raise `NotMeasured` with the last lines of the log if the child is gone."""
+        """Raise `NotMeasured`, with the last lines of the log, if the child has ended."""
         if self.process.poll() is not None:
             last = self.log.read_text(errors="replace").splitlines()[-3:]
             raise NotMeasured(f"{self.log.stem} ended with code {self.process.returncode}: {' / '.join(last)}")
@@ -71,7 +70,7 @@ class MeasuredChild:
         self.process.stdin.flush()
 
     def stop(self) -> None:
-        """Kill the child and its whole session: what a measurement leaves behind is thrown away."""
+        """Kill the child and its session at once: nothing that they hold is needed after a measurement."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

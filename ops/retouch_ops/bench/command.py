@@ -1,4 +1,4 @@
-"""`retouch bench`: choose measurements, make them one after the other, print one table."""
+"""`retouch bench`: runs the chosen measurements one after the other and prints one table."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
 
 
 class UnknownMeasurement(RetouchError):
-    """`retouch bench` was asked for a measurement that it does not have."""
+    """A name on the command line is no measurement of `retouch bench`."""
 
     wrong_use = True
 
 
 def run(names: Sequence[str], scale: Scale, *, as_json: bool) -> bool:
-    """Measure, print, and tell whether every measurement could be made; how it came out is no failure."""
+    """Run the measurements and print them; return True if each one could be made, whatever its figures are."""
     if unknown := [name for name in names if name not in MEASUREMENTS]:
         raise UnknownMeasurement(f"expected some of {', '.join(MEASUREMENTS)}, got {unknown[0]!r}")
-    before, rows, missing = machine.describe(), [], {}
+    before, rows, not_measured = machine.describe(), [], {}
     for name in names or MEASUREMENTS:
         try:
             rows += _measured(name, scale)
         except (RetouchError, OSError, AssertionError) as error:
-            missing[name] = f"{type(error).__name__}: {error}"
+            not_measured[name] = f"{type(error).__name__}: {error}"
     after = machine.describe()
     if as_json:
-        told = {"scale": scale, "before": before, "after": after, "not_measured": missing}
-        print(json.dumps({**told, "rows": [row.as_json() for row in rows]}, indent=2))
+        report = {"scale": scale, "before": before, "after": after, "not_measured": not_measured}
+        print(json.dumps({**report, "rows": [row.as_json() for row in rows]}, indent=2))
     else:
         print(f"{machine.as_line(before)}\nload average at the end {after['load']}\n\n{table(rows)}")
-        for name, why in missing.items():
-            print(f"{name} was not measured: {why}")
-    return not missing
+        for name, reason in not_measured.items():
+            print(f"{name} was not measured: {reason}")
+    return not not_measured
 
 
 def _measured(name: str, scale: Scale) -> list[Row]:
@@ -70,7 +70,7 @@ def _measured(name: str, scale: Scale) -> list[Row]:
         print(f"[{time.monotonic() - started_at:5.1f} s] {name}: {text}", file=sys.stderr, flush=True)
 
     say(f"begins ({scale})")
-    with Harness(say) as rig:
-        rows = MEASUREMENTS[name](rig, scale)
+    with Harness(say) as harness:
+        rows = MEASUREMENTS[name](harness, scale)
     say("done")
     return rows

@@ -1,9 +1,9 @@
 """
-The lightest endpoint, image host and webhook receiver in one process, so that its CPU does not hide the workers'.
+Endpoint, image host and webhook receiver in one process that uses as little CPU as possible.
 
-It stands in for the simulator, which really edits pictures: `python -m retouch_ops.bench.endpoint_stub LATENCY_S SIDE
-ANSWER` with the picture's side in pixels and `success` or `failed`. It prints its port. `GET /hooks?N` answers once N
-webhooks came.
+It replaces the simulator, whose edits of pictures would take CPU from the workers: `python -m
+retouch_ops.bench.endpoint_stub LATENCY_S SIDE ANSWER`, where SIDE is the picture's side in pixels and ANSWER is
+`success` or `failed`. It prints its port. `GET /hooks?N` is answered once N webhooks have arrived.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 def picture(side: int) -> bytes:
-    """A PNG of noise, always the same: three bytes a pixel, since noise does not compress."""
+    """Return a PNG of noise, always the same one: three bytes per pixel, since noise does not compress."""
     noise = random.Random(side).randbytes(side * side * 3)
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), noise).save(out, "PNG")
@@ -30,50 +30,50 @@ def picture(side: int) -> bytes:
 
 
 def answer(body: bytes, kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
-    """A whole HTTP answer."""
+    """Return the bytes of an HTTP answer."""
     head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(body))
     return head + body
 
 
 @dataclass
 class StubState:
-    """What came in so far, and who waits for more; instants are of the system-wide monotonic clock."""
+    """The requests counted so far, and the clients that wait for more; instants are of the monotonic clock."""
 
     latency_s: float
     image: bytes
     edit: bytes = b""
-    hooks: int = 0
+    webhooks: int = 0
     posts: int = 0
     last_at: float = 0.0
     waiting: list[tuple[int, asyncio.Transport]] = field(default_factory=list)
 
-    def hook(self) -> None:
-        """Count a webhook and wake who waited for it."""
-        self.hooks += 1
+    def count_webhook(self) -> None:
+        """Count a webhook and answer the client that waited for it."""
+        self.webhooks += 1
         self.last_at = time.monotonic()
-        if self.waiting and self.waiting[0][0] <= self.hooks:
-            self.tell(self.waiting.pop(0)[1])
+        if self.waiting and self.waiting[0][0] <= self.webhooks:
+            self.send_counts(self.waiting.pop(0)[1])
 
-    def tell(self, transport: asyncio.Transport) -> None:
-        """Answer who asked for the books."""
-        told = {"hooks": self.hooks, "posts": self.posts, "last_at": self.last_at}
-        transport.write(answer(json.dumps(told).encode()))
+    def send_counts(self, transport: asyncio.Transport) -> None:
+        """Send the counts to a client."""
+        reply = {"hooks": self.webhooks, "posts": self.posts, "last_at": self.last_at}
+        transport.write(answer(json.dumps(reply).encode()))
 
 
 class Connection(asyncio.Protocol):
-    """One connection, kept open; requests come one after the other."""
+    """One keep-alive connection, without pipelining."""
 
-    def __init__(self, books: StubState) -> None:
-        self._books, self._data = books, b""
+    def __init__(self, state: StubState) -> None:
+        self._state, self._data = state, b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Keep the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer a request once it is whole."""
+        """Answer a request once all of it has arrived."""
         self._data += data
         end = self._data.find(b"\r\n\r\n")
         if end < 0:
@@ -86,31 +86,31 @@ class Connection(asyncio.Protocol):
             self._serve(head.split(b" ", 2)[1])
 
     def _serve(self, target: bytes) -> None:
-        books = self._books
+        state = self._state
         if target.startswith(b"/edit"):
-            books.posts += 1
-            asyncio.get_running_loop().call_later(books.latency_s, self._transport.write, books.edit)
+            state.posts += 1
+            asyncio.get_running_loop().call_later(state.latency_s, self._transport.write, state.edit)
         elif target.startswith(b"/image"):
-            self._transport.write(answer(books.image, b"image/png"))
+            self._transport.write(answer(state.image, b"image/png"))
         elif target.startswith(b"/hooks?"):
             self._wait_for(int(target[7:]))
         else:
             self._transport.write(answer(b"", status=b"200 OK"))
-            books.hook()
+            state.count_webhook()
 
-    def _wait_for(self, hooks: int) -> None:
-        if self._books.hooks >= hooks:
-            self._books.tell(self._transport)
+    def _wait_for(self, webhooks: int) -> None:
+        if self._state.webhooks >= webhooks:
+            self._state.send_counts(self._transport)
         else:
-            self._books.waiting.append((hooks, self._transport))
+            self._state.waiting.append((webhooks, self._transport))
 
 
-async def serve(books: StubState, kind: str) -> None:
-    """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(books), HOST, 0, backlog=1024)
+async def serve(state: StubState, kind: str) -> None:
+    """Print the port, then serve until killed."""
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(state), HOST, 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
-    told = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}
-    books.edit = answer(json.dumps(told).encode())
+    reply = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}
+    state.edit = answer(json.dumps(reply).encode())
     print(port, flush=True)
     await server.serve_forever()
 

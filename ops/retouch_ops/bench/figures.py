@@ -1,10 +1,10 @@
-"""What was measured, as rows of one table, and as JSON."""
+"""The figures of a measurement, as rows of one table and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Scale = Literal["small", "full"]
 
@@ -14,9 +14,9 @@ _HEADINGS = ("measured", "Retouch", "aim", "no queue", "plain Celery", "x no que
 @dataclass(frozen=True)
 class Row:
     """
-    One figure of Retouch beside those of the baselines; None where a baseline has no such thing.
+    One figure of Retouch and those of the baselines; None for a baseline that has no such figure.
 
-    `aim` is what issue 2 asks for: at most that, or at least where `more_is_better`.
+    `aim` is the figure that Retouch should reach: at most this, or at least this if `more_is_better`.
     """
 
     what: str
@@ -30,37 +30,37 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the aim was reached, or None where there is none."""
+        """True if the aim was reached, None if there is no aim."""
         if self.aim is None:
             return None
         return self.ours >= self.aim if self.more_is_better else self.ours <= self.aim
 
     def ratio(self, baseline: float | None) -> float | None:
-        """Ours over a baseline's."""
+        """Return our figure divided by a baseline's, or None without one."""
         return self.ours / baseline if baseline else None
 
-    def as_json(self) -> dict[str, Any]:
-        """All that is known, for programs."""
+    def as_json(self) -> dict[str, object]:
+        """Return all members, the ratios and whether the aim was reached, for programs."""
         ratios = {"times_no_queue": self.ratio(self.no_queue), "times_celery": self.ratio(self.celery)}
         return {**asdict(self), "reached": self.reached, **ratios}
 
 
-def beside(
+def comparison(
     what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
 ) -> Row:
-    """A row for Retouch, no queue and plain Celery, in this order; each figure is multiplied by `factor`."""
+    """Make a row of three figures: Retouch, no queue, plain Celery. Each is multiplied by `factor`."""
     ours, plain, celery = (figure * factor for figure in figures)
     return Row(what, unit, ours, plain, celery, aim, note=note)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which a share of the values lies."""
+    """Return the value below which `share` (0 to 1) of the values lie."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 def number(value: float | None) -> str:
-    """Write a figure with three significant digits, or a dash."""
+    """Format a figure with three significant digits; a dash for None."""
     if value is None:
         return "-"
     if abs(value) >= 1_000:
@@ -69,18 +69,20 @@ def number(value: float | None) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows for people, in columns."""
+    """Format the rows as a table in columns, for people."""
     lines = [_HEADINGS, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-                     for line in lines)  # fmt: skip
+    return "\n".join(_padded(line, widths) for line in lines)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     sign = ">=" if row.more_is_better else "<="
-    enqueue_result = {None: "", True: " ok", False: " MISSED"}[row.reached]
-    aim = f"{sign} {number(row.aim)}{enqueue_result}" if row.aim is not None else "-"
-    return (
-        f"{row.what} [{row.unit}]", number(row.ours), aim, number(row.no_queue), number(row.celery),
-        number(row.ratio(row.no_queue)), number(row.ratio(row.celery)), row.note,
-    )  # fmt: skip
+    reached = {None: "", True: " ok", False: " MISSED"}[row.reached]
+    aim = f"{sign} {number(row.aim)}{reached}" if row.aim is not None else "-"
+    ratios = row.ratio(row.no_queue), row.ratio(row.celery)
+    baselines = [number(figure) for figure in (row.no_queue, row.celery, *ratios)]
+    return (f"{row.what} [{row.unit}]", number(row.ours), aim, *baselines, row.note)

@@ -1,4 +1,4 @@
-"""What a measurement runs on: an append-only Valkey, a stub endpoint, workers; all gone at the end of the block."""
+"""The processes of a measurement: an append-only Valkey, a stub endpoint, workers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import redis
 
 from retouch import Edit, EditQueue
 from retouch.settings import Settings
 from retouch_ops.bench.baselines.celery_tutorial import make_tutorial_app
+from retouch_ops.bench.baselines.no_queue import Cost
 from retouch_ops.bench.child import MeasuredChild, NotMeasured
 from retouch_ops.stack.programs import LOOPBACK, accepts, valkey_program, workers_answer
 from retouch_ops.worker_command import MEMORY
@@ -29,9 +30,9 @@ PROMPT = "make him a woman with long hair, in the style of an old photograph"
 
 class Harness:
     """
-    The parts of one measurement, started when asked for.
+    Starts the processes of one measurement on demand, and kills them at the end of the `with` block.
 
-    A worker's log goes to a file, formatted as in production. Retouch and the tutorial's Celery use the same Valkey,
+    A worker's log goes to a file, in the format of production. Retouch and the tutorial's Celery use the same Valkey,
     one after the other.
     """
 
@@ -39,54 +40,57 @@ class Harness:
         self.say = say
         self._folder = tempfile.TemporaryDirectory(prefix="retouch-bench-")
         self._path = Path(self._folder.name)
-        self._parts: list[MeasuredChild] = []
-        self._serial = 0
+        self._children: list[MeasuredChild] = []
+        self._started = 0
         self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def __enter__(self) -> Self:
         port = _free_port()
         self.redis_url = f"redis://127.0.0.1:{port}/0"
         program = valkey_program(port, self._path / "valkey")
-        part = self._run("valkey", program.command)
-        self._until(lambda: program.ready is not None and program.ready(), part)
-        self.client: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        child = self._run("valkey", program.command)
+        self._wait_until(lambda: program.ready is not None and program.ready(), child)
+        self.client = redis.Redis.from_url(self.redis_url, decode_responses=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for part in reversed(self._parts):
-            part.stop()
+        for child in reversed(self._children):
+            child.stop()
         self._folder.cleanup()
 
     def web(self, module: str, **environment: str) -> tuple[str, MeasuredChild]:
-        """Run a module that serves HTTP on the port it is told, by argument and by setting; gives its address."""
+        """Run a module that serves HTTP; return its address. It gets its port as argument and as setting."""
         port = _free_port()
         own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
+        # Settings of the shell must not change what is measured.
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
-        gate = {**plain, **own, "RETOUCH_GATEWAY_PORT": str(port), **environment}
-        part = self._run(module.rpartition(".")[2], [sys.executable, "-P", "-m", module, str(port)], gate)
-        self._until(lambda: accepts(port), part)
-        return f"http://127.0.0.1:{port}", part
+        gateway_environment = {**plain, **own, "RETOUCH_GATEWAY_PORT": str(port), **environment}
+        child = self._run(
+            module.rpartition(".")[2], [sys.executable, "-P", "-m", module, str(port)], gateway_environment
+        )
+        self._wait_until(lambda: accepts(port), child)
+        return f"http://127.0.0.1:{port}", child
 
     def stub(self, *, latency_s: float = 0.0, side: int = 64, kind: str = "success") -> str:
-        """Start a stub endpoint and give its address."""
+        """Start a stub endpoint and return its address."""
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.endpoint_stub", str(latency_s), str(side), kind]
-        part = self._run("stub", command)
-        self._until(lambda: part.log.read_text().endswith("\n"), part)
-        return f"http://127.0.0.1:{part.log.read_text().strip()}"
+        child = self._run("stub", command)
+        self._wait_until(lambda: child.log.read_text().endswith("\n"), child)
+        return f"http://127.0.0.1:{child.log.read_text().strip()}"
 
-    def settings(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> Settings:
-        """Settings of Retouch for this rig; what the environment says counts only where the rig says nothing."""
+    def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
+        """Return settings for these processes; the environment counts only for settings that are not set here."""
         return Settings.load(**self._overrides(stub_url), **more)
 
-    def queue(self, stub_url: str = "http://127.0.0.1:1", **more: Any) -> EditQueue:
-        """A client on this rig."""
+    def queue(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> EditQueue:
+        """Return a client of this Valkey."""
         return EditQueue(settings=self.settings(stub_url, **more))
 
-    def _overrides(self, stub_url: str) -> dict[str, Any]:
+    def _overrides(self, stub_url: str) -> dict[str, object]:
         return {
             "redis_url": self.redis_url,
             "broker_url": "",
-            "redis_timeout_s": 10.0,  # a busy machine is no reason to give up
+            "redis_timeout_s": 10.0,  # the machine is busy on purpose
             "pix2pix_url": f"{stub_url}/edit",
             "pix2pix_fetch_url": f"{stub_url}/fetch",
             "pix2pix_key": "bench",
@@ -96,26 +100,26 @@ class Harness:
         }
 
     def workers(
-        self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: Any
+        self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: object
     ) -> list[MeasuredChild]:
-        """Start worker processes of Retouch with `threads` each for both lanes, ready to work."""
-        self._serial += 1
+        """Start worker processes of Retouch for both lanes, `threads` in each; return when they are ready."""
+        self._started += 1
         settings = self.settings(stub_url, **more)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
         own = {f"RETOUCH_{name.upper()}": str(value) for name, value in {**self._overrides(stub_url), **more}.items()}
-        names = [f"bench{self._serial}-{number}" for number in range(processes)]
+        names = [f"bench{self._started}-{number}" for number in range(processes)]
         command = [sys.executable, "-P", "-m", module]
-        parts = [
+        children = [
             self._run(name, [*command, name, "edits,deliveries", str(threads)], {**MEMORY, **plain, **own})
             for name in names
         ]
-        self._until(lambda: workers_answer(settings, names), *parts)
-        return parts
+        self._wait_until(lambda: workers_answer(settings, names), *children)
+        return children
 
     def tutorial_workers(self, *, processes: int, threads: int, pool: str) -> list[MeasuredChild]:
-        """Start workers of the tutorial's Celery app, ready to work."""
-        self._serial += 1
-        names = [f"tutorial{self._serial}-{number}" for number in range(processes)]
+        """Start workers of the tutorial's Celery app; return when they are ready."""
+        self._started += 1
+        names = [f"tutorial{self._started}-{number}" for number in range(processes)]
         command = [
             sys.executable,
             "-P",
@@ -125,13 +129,15 @@ class Harness:
             pool,
             str(threads),
         ]
-        parts = [self._run(name, [*command, name]) for name in names]
+        children = [self._run(name, [*command, name]) for name in names]
         with make_tutorial_app(self.redis_url) as app:
-            self._until(lambda: len(app.control.ping(timeout=1.0, limit=len(names)) or ()) == len(names), *parts)
-        return parts
+            self._wait_until(
+                lambda: len(app.control.ping(timeout=1.0, limit=len(names)) or ()) == len(names), *children
+            )
+        return children
 
-    def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> dict[str, Any]:
-        """Run the baseline without a queue to its end, in a process of its own."""
+    def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> Cost:
+        """Run the baseline without a queue in a process of its own; return its cost."""
         command = [
             sys.executable,
             "-P",
@@ -140,65 +146,63 @@ class Harness:
             stub_url,
             str(self.folder("plain")),
         ]
-        part = self._run("no-queue", [*command, str(jobs), str(threads)])
-        part.process.wait(_WORK_S)
-        told: dict[str, Any] = json.loads(part.log.read_text())
-        return told
+        child = self._run("no-queue", [*command, str(jobs), str(threads)])
+        child.process.wait(_WORK_S)
+        return Cost(**json.loads(child.log.read_text()))
 
     def folder(self, name: str) -> Path:
-        """A folder of the rig."""
+        """Return a folder that is deleted at the end, made if it is not there."""
         path = self._path / name
         path.mkdir(exist_ok=True)
         return path
 
-    def hooks(self, stub_url: str, at_least: int = 0) -> dict[str, Any]:
-        """Wait until that many webhooks arrived; gives their count and when the last one did."""
+    def wait_for_webhooks(self, stub_url: str, at_least: int) -> float:
+        """Wait until that many webhooks have arrived; return when the last one did, on the monotonic clock."""
         with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
-            told: dict[str, Any] = json.load(reply)
-            return told
+            return float(json.load(reply)["last_at"])
 
-    def snapshots(self, parts: Sequence[MeasuredChild]) -> list[dict[str, float]]:
-        """Ask timed workers where their CPU time went so far."""
-        self._serial += 1
-        found = []
-        for place, part in enumerate(parts):
-            path = self._path / f"snapshot{self._serial}-{place}.json"
-            part.ask(str(path))
-            self._until(path.exists, part)
-            found.append(json.loads(path.read_text()))
-        return found
+    def snapshots(self, children: Sequence[MeasuredChild]) -> list[dict[str, float]]:
+        """Return the CPU seconds of each section so far, for each worker that runs `worker_profile`."""
+        self._started += 1
+        snapshots = []
+        for place, child in enumerate(children):
+            path = self._path / f"snapshot{self._started}-{place}.json"
+            child.ask(str(path))
+            self._wait_until(path.exists, child)
+            snapshots.append(json.loads(path.read_text()))
+        return snapshots
 
-    def stop(self, parts: Sequence[MeasuredChild]) -> None:
-        """Stop some parts before the end, so that they do not disturb what follows."""
-        for part in parts:
-            part.stop()
-            self._parts.remove(part)
+    def stop(self, children: Sequence[MeasuredChild]) -> None:
+        """Stop some processes before the end, so that they do not disturb the next step."""
+        for child in children:
+            child.stop()
+            self._children.remove(child)
 
     def flower(self, settings: Settings) -> MeasuredChild:
-        """Start Flower on this rig's broker."""
+        """Start Flower on this broker."""
         own = {"RETOUCH_REDIS_URL": settings.redis_url, "RETOUCH_FLOWER_PORT": "0"}
-        part = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
-        self._until(lambda: bool(self.client.pubsub_numpat()), part)
-        return part
+        child = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
+        self._wait_until(lambda: bool(self.client.pubsub_numpat()), child)
+        return child
 
     def _run(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None) -> MeasuredChild:
-        log = self._path / f"{name}-{len(self._parts)}-{time.monotonic_ns()}.log"
-        part = MeasuredChild(command, log, environment)
-        self._parts.append(part)
-        return part
+        log = self._path / f"{name}-{len(self._children)}-{time.monotonic_ns()}.log"
+        child = MeasuredChild(command, log, environment)
+        self._children.append(child)
+        return child
 
-    def _until(self, ready: Callable[[], object], *parts: MeasuredChild) -> None:
-        give_up_at = time.monotonic() + _START_S
+    def _wait_until(self, ready: Callable[[], object], *children: MeasuredChild) -> None:
+        deadline_at = time.monotonic() + _START_S
         while not ready():
-            for part in parts:
-                part.check_alive()
-            if time.monotonic() > give_up_at:
-                raise NotMeasured(f"{parts[0].log.stem} was not ready within {_START_S:g} s")
+            for child in children:
+                child.check_alive()
+            if time.monotonic() > deadline_at:
+                raise NotMeasured(f"{children[0].log.stem} was not ready within {_START_S:g} s")
             time.sleep(0.01)
 
 
 def edits(count: int, stub_url: str = "https://example.com") -> list[Edit]:
-    """Edits that differ in their prompt, as a producer would make them."""
+    """Make edits that differ in their prompts."""
     url = f"{stub_url}/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
     return [Edit(prompt=f"{PROMPT} {number}", init_image=url, steps=50) for number in range(count)]
 

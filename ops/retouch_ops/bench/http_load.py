@@ -1,4 +1,4 @@
-"""A load over keep-alive connections on one event loop, without an HTTP library, so that its CPU hides little."""
+"""HTTP load over keep-alive connections on one event loop, without an HTTP library: it uses little CPU itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Load:
-    """What a load came to: requests a second, the seconds of each, and how many were not answered 2xx."""
+    """The figures of a load: requests per second, the seconds of each, and how many were not answered 2xx."""
 
     per_s: float
     times: list[float]
@@ -18,7 +18,7 @@ class Load:
 
 
 def post_many(url: str, body: bytes, secret: str, *, requests: int, connections: int) -> Load:
-    """POST the same JSON body again and again, each connection one request after the other."""
+    """POST the same JSON body many times; each connection sends one request after the other."""
     return asyncio.run(_post_many(url, _message("POST", url, secret, body), requests, connections))
 
 
@@ -55,13 +55,13 @@ def _message(method: str, url: str, secret: str, body: bytes = b"") -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-async def watch(url: str, secret: str, first: asyncio.Semaphore, until: bytes) -> bool:
-    """Hold one stream of server-sent events open until a word comes; `first` is released when it has begun."""
+async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -> bool:
+    """Read a stream of server-sent events until `until` is in it; release `begun` at the first event."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(_message("GET", url, secret))
-    told = await reader.readuntil(b"data: ")
-    first.release()
-    while until not in told and (more := await reader.read(65_536)):
-        told = told[-64:] + more
+    received = await reader.readuntil(b"data: ")
+    begun.release()
+    while until not in received and (more := await reader.read(65_536)):
+        received = received[-64:] + more  # the word may be split over two reads
     writer.close()
-    return until in told
+    return until in received

@@ -1,4 +1,4 @@
-"""Hundreds of slow calls at once on two worker processes: wall time beside the ideal, and memory."""
+"""Hundreds of slow calls at once on two worker processes: wall time compared with the ideal, and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from retouch_ops.bench.baselines.celery_tutorial import TASK, make_tutorial_app
 from retouch_ops.bench.child import MeasuredChild
-from retouch_ops.bench.figures import Row, Scale, beside
+from retouch_ops.bench.figures import Row, Scale, comparison
 from retouch_ops.bench.harness import Harness, edits
 
 PROCESSES, SPARE_THREADS, SIDE, WAVES = 2, 16, 183, 3
@@ -23,21 +23,21 @@ class Burst:
     pss_bytes: float
 
 
-def measure(rig: Harness, scale: Scale) -> list[Row]:
-    """Three waves of calls; the ideal is three times the latency, from the first enqueue to the last webhook."""
+def measure(harness: Harness, scale: Scale) -> list[Row]:
+    """Time three waves of calls, from the first enqueue to the last webhook; the ideal is three latencies."""
     at_once, latency_s = (500, 4.6) if scale == "full" else (60, 0.5)
     jobs, ideal_s = at_once * WAVES, latency_s * WAVES
-    ours = _retouch(rig, jobs, at_once, latency_s)
-    rig.say("no queue")
-    plain = rig.run_no_queue(rig.stub(latency_s=latency_s, side=SIDE), jobs, at_once)
-    rig.say("the tutorial's Celery")
-    theirs = _tutorial(rig, jobs, at_once, latency_s)
+    ours = _retouch(harness, jobs, at_once, latency_s)
+    harness.say("no queue")
+    plain = harness.run_no_queue(harness.stub(latency_s=latency_s, side=SIDE), jobs, at_once)
+    harness.say("the tutorial's Celery")
+    celery = _tutorial(harness, jobs, at_once, latency_s)
     note = f"{jobs} jobs, {at_once} at once, {latency_s:g} s each, pictures of 100 kB, stub endpoint"
-    walls = (ours.wall_s, plain["wall_s"], theirs.wall_s)
-    memory = (ours.rss_bytes, plain["rss_bytes"], theirs.rss_bytes)
+    walls = (ours.wall_s, plain.wall_s, celery.wall_s)
+    memory = (ours.rss_bytes, plain.rss_bytes, celery.rss_bytes)
     return [
-        beside(f"{at_once} in flight: wall over ideal", "x", walls, 1 / ideal_s, aim=1.10, note=note),
-        beside(
+        comparison(f"{at_once} in flight: wall over ideal", "x", walls, 1 / ideal_s, aim=1.10, note=note),
+        comparison(
             f"{at_once} in flight: memory of both workers",
             "MB",
             memory,
@@ -45,36 +45,40 @@ def measure(rig: Harness, scale: Scale) -> list[Row]:
             aim=200,
             note="no queue: one process, at its peak",
         ),
-        Row("  of it, shared pages counted once", "MB", ours.pss_bytes / 1e6, None, theirs.pss_bytes / 1e6),
+        Row("  of it, shared pages counted once", "MB", ours.pss_bytes / 1e6, None, celery.pss_bytes / 1e6),
     ]
 
 
-def _retouch(rig: Harness, jobs: int, at_once: int, latency_s: float) -> Burst:
-    stub = rig.stub(latency_s=latency_s, side=SIDE)
+def _retouch(harness: Harness, jobs: int, at_once: int, latency_s: float) -> Burst:
+    stub = harness.stub(latency_s=latency_s, side=SIDE)
     threads = at_once // PROCESSES + SPARE_THREADS
-    workers = rig.workers(stub, processes=PROCESSES, threads=threads, in_flight_limit=at_once)
-    with rig.queue(stub) as queue:
+    workers = harness.workers(stub, processes=PROCESSES, threads=threads, in_flight_limit=at_once)
+    with harness.queue(stub) as queue:
         requests = edits(jobs, stub)
-        found = _timed(rig, stub, workers, jobs, lambda: queue.enqueue_many(requests, webhook=f"{stub}/hook"))
-    rig.stop(workers)
-    return found
+        burst = _timed(harness, stub, workers, jobs, lambda: queue.enqueue_many(requests, webhook=f"{stub}/hook"))
+    harness.stop(workers)
+    return burst
 
 
-def _tutorial(rig: Harness, jobs: int, at_once: int, latency_s: float) -> Burst:
-    stub, folder = rig.stub(latency_s=latency_s, side=SIDE), str(rig.folder("tutorial"))
-    workers = rig.tutorial_workers(processes=PROCESSES, threads=at_once // PROCESSES, pool="threads")
-    with make_tutorial_app(rig.redis_url) as app:
-        found = _timed(
-            rig, stub, workers, jobs, lambda: [app.send_task(TASK, args=(n, stub, folder)) for n in range(jobs)]
+def _tutorial(harness: Harness, jobs: int, at_once: int, latency_s: float) -> Burst:
+    stub, folder = harness.stub(latency_s=latency_s, side=SIDE), str(harness.folder("tutorial"))
+    workers = harness.tutorial_workers(processes=PROCESSES, threads=at_once // PROCESSES, pool="threads")
+    with make_tutorial_app(harness.redis_url) as app:
+        burst = _timed(
+            harness,
+            stub,
+            workers,
+            jobs,
+            lambda: [app.send_task(TASK, args=(number, stub, folder)) for number in range(jobs)],
         )
-    rig.stop(workers)
-    return found
+    harness.stop(workers)
+    return burst
 
 
 def _timed(
-    rig: Harness, stub: str, workers: Sequence[MeasuredChild], jobs: int, enqueue: Callable[[], object]
+    harness: Harness, stub: str, workers: Sequence[MeasuredChild], jobs: int, enqueue: Callable[[], object]
 ) -> Burst:
     started_at = time.monotonic()
     enqueue()
-    spent_s = float(rig.hooks(stub, jobs)["last_at"]) - started_at
+    spent_s = harness.wait_for_webhooks(stub, jobs) - started_at
     return Burst(spent_s, sum(one.rss_bytes() for one in workers), sum(one.pss_bytes() for one in workers))

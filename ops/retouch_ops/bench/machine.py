@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions that the figures were measured on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("retouch", "celery", "kombu", "redis", "requests", "urllib3", "valke
 
 
 def describe() -> dict[str, object]:
-    """The machine, the versions and how busy it is just now."""
+    """Return the machine, the versions of packages, and the present load."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": f"{platform.system()} {platform.machine()}",
@@ -22,12 +22,12 @@ def describe() -> dict[str, object]:
     }
 
 
-def as_line(found: dict[str, object]) -> str:
-    """The same for people."""
-    versions = found["versions"]
+def as_line(machine: dict[str, object]) -> str:
+    """Format a description as two lines for people."""
+    versions = machine["versions"]
     assert isinstance(versions, dict)
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
-        f"{found['date']}, {found['system']}, {found['cores']} cores, Python {found['python']}, load average "
-        f"{found['load']}\n{packages}; Valkey append-only, flushed every second"
+        f"{machine['date']}, {machine['system']}, {machine['cores']} cores, Python {machine['python']}, load average "
+        f"{machine['load']}\n{packages}; Valkey append-only, flushed every second"
     )

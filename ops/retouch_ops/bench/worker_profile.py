@@ -1,9 +1,9 @@
 """
-A worker process that knows where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
+A worker process that measures where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
 CONCURRENCY`.
 
-The calls at the seams of an attempt are timed by their thread's CPU clock. Each path read from standard input gets a
-snapshot in JSON: seconds for each section, and what is left to Celery.
+The calls that an attempt makes are timed by the CPU clock of their thread. For each path that is read from standard
+input, a snapshot is written there as JSON: CPU seconds of each section and of the rest.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+from structlog.typing import FilteringBoundLogger
 
 import retouch_worker.deliveries.attempt
 import retouch_worker.edits.attempt
 import retouch_worker.edits.images
 from retouch.blobs.file import FileBlobs
+from retouch.images.validation import check
 from retouch.publisher import Publisher
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
@@ -28,42 +31,47 @@ from retouch.store.lanes import Lanes
 from retouch.store.receivers import ReceiverStore
 from retouch_ops.worker_process import main
 from retouch_worker.deliveries.sender import Sender
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 
-SECTIONS: dict[str, list[tuple[Any, str]]] = {
-    "HTTP to the endpoint": [(Endpoint, "ask")],
-    "HTTP download": [(Endpoint, "fetch")],
-    "HTTP webhook": [(Sender, "webhook")],
-    "picture check": [(retouch_worker.edits.images, "check")],
-    "blob store": [(FileBlobs, "put")],
-    "publishing": [(Publisher, "publish")],
+P = ParamSpec("P")
+Value = TypeVar("Value")
+
+# The functions themselves and not their names: a rename that forgets this table is a type error.
+SECTIONS: dict[str, list[tuple[object, Callable[..., object]]]] = {
+    "HTTP to the endpoint": [(Endpoint, Endpoint.post_edit), (Endpoint, Endpoint.poll)],
+    "HTTP download": [(Endpoints, Endpoints.download)],
+    "HTTP webhook": [(Sender, Sender.webhook)],
+    "picture check": [(retouch_worker.edits.images, check)],
+    "blob store": [(FileBlobs, FileBlobs.put)],
+    "publishing": [(Publisher, Publisher.publish)],
     "Redis scripts": [
-        *((JobStore, name) for name in ("claim", "intend", "answer", "settle")),
-        *((DeliveryStore, name) for name in ("claim", "settle")),
-        (JobStore, "record_with_entry"),
-        (ReceiverStore, "get"),
+        *((JobStore, script) for script in (JobStore.claim, JobStore.intend, JobStore.answer, JobStore.settle)),
+        (JobStore, JobStore.record_with_entry),
+        (DeliveryStore, DeliveryStore.claim),
+        (DeliveryStore, DeliveryStore.settle),
+        (ReceiverStore, ReceiverStore.get),
     ],
-    "rescue and heartbeat": [(Lanes, "rescue"), (Lanes, "heartbeat")],
+    "rescue and heartbeat": [(Lanes, Lanes.rescue), (Lanes, Lanes.heartbeat)],
 }
 _spent_s: defaultdict[str, float] = defaultdict(float)
 _lock = threading.Lock()
 
 
 class TimedLog:
-    """A logger whose lines are timed."""
+    """A logger that times its `info` lines."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self.info = timed("logging", self._log.info)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._log, name)
 
 
-def timed(section: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same call, its CPU time added to a section."""
+def timed(section: str, call: Callable[P, Value]) -> Callable[P, Value]:
+    """Return a function that calls `call` and adds its CPU time to a section."""
 
-    def wrapped(*arguments: Any, **named: Any) -> Any:
+    def wrapped(*arguments: P.args, **named: P.kwargs) -> Value:
         started_at = time.thread_time()
         try:
             return call(*arguments, **named)
@@ -76,16 +84,16 @@ def timed(section: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def install() -> None:
-    """Time all sections, and write a snapshot for each path that comes in."""
-    for section, seams in SECTIONS.items():
-        for owner, name in seams:
-            setattr(owner, name, timed(section, getattr(owner, name)))
+    """Wrap the calls of all sections, and start the thread that writes snapshots."""
+    for section, calls in SECTIONS.items():
+        for owner, call in calls:
+            setattr(owner, call.__name__, timed(section, call))
     for module in (retouch_worker.edits.attempt, retouch_worker.deliveries.attempt):
         vars(module)["log"] = TimedLog(vars(module)["log"])
-    threading.Thread(target=_answer, daemon=True).start()
+    threading.Thread(target=_answer_snapshots, daemon=True).start()
 
 
-def _answer() -> None:
+def _answer_snapshots() -> None:
     for line in sys.stdin:
         path = Path(line.strip())
         draft = path.with_suffix(".draft")
@@ -94,14 +102,18 @@ def _answer() -> None:
 
 
 def snapshot() -> dict[str, float]:
-    """CPU seconds so far for each section; the main thread consumes, what else the threads do is Celery's and ours."""
+    """Return the CPU seconds so far: of each section, of the main thread, and the rest of the task threads."""
     with _lock:
-        told = dict(_spent_s)
+        sections = dict(_spent_s)
     main_thread = threading.main_thread().ident
     assert main_thread is not None
-    consuming = time.clock_gettime(time.pthread_getcpuclockid(main_thread))
-    rest = time.process_time() - consuming - sum(told.values())
-    return {**told, "Celery: consuming, acks, events (main thread)": consuming, "Celery: task tracing; our glue": rest}
+    consuming_s = time.clock_gettime(time.pthread_getcpuclockid(main_thread))
+    rest_s = time.process_time() - consuming_s - sum(sections.values())
+    return {
+        **sections,
+        "Celery: consuming, acks, events (main thread)": consuming_s,
+        "Celery: task tracing; our glue": rest_s,
+    }
 
 
 if __name__ == "__main__":

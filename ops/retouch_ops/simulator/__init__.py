@@ -1,5 +1,5 @@
 """
-A development stand-in for the pix2pix endpoint: it speaks the same contract, edits for real, and charges nobody.
+A simulator of the pix2pix endpoint for development: it has the same contract, edits pictures, and charges nobody.
 
-It is a fake for tests, yours included: every answer carries the header `X-Retouch-Simulator`. See docs/simulator.md.
+It is for tests, yours included. Every answer carries the header `X-Retouch-Simulator`. See docs/simulator.md.
 """

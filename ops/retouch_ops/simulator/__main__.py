@@ -19,12 +19,12 @@ def simulator(
     latency_s: Annotated[float | None, typer.Option(help="Time from an accepted POST to its answer.")] = None,
     cap: Annotated[int | None, typer.Option(help="Requests that one key may have in flight.")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE with a JSON value; repeatable.")
+        list[str] | None, typer.Option("--set", help="Another setting, as NAME=VALUE with a JSON value; repeatable.")
     ] = None,
     with_parent: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
 ) -> None:
     """
-    Run a stand-in for the pix2pix endpoint: a development tool that edits with simple filters and charges nobody.
+    Run a simulator of the pix2pix endpoint: a development tool that edits with simple filters and charges nobody.
     """
     named = {"latency_s": latency_s, "cap": cap}
     try:

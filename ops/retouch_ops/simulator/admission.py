@@ -1,5 +1,5 @@
 """
-What stands between a POST and its work: form, key, fields, spam filter, cap and refusing faults, in this order.
+The checks that a POST passes before its work begins: form, key, fields, spam filter, cap, faults, in this order.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from starlette.requests import Request
 from retouch_ops.simulator.audit import Identity
 from retouch_ops.simulator.faults import Fault, stage_of
 from retouch_ops.simulator.state import SimulatorState
-from retouch_ops.simulator.validation import EditRequest, checked
+from retouch_ops.simulator.validation import EditRequest, validate
 
 
 class PostRefused(Exception):
-    """A request that is answered with an error and never runs; `body` replaces the usual words of the reason."""
+    """A request is answered with an error and never runs; `body` replaces the usual answer of this reason."""
 
     def __init__(self, reason: str, body: dict[str, object] | None = None) -> None:
         self.reason, self.body = reason, body
@@ -26,7 +26,7 @@ class PostRefused(Exception):
 
 @dataclass(frozen=True)
 class AdmittedPost:
-    """One admitted POST: whose it is (a hash of the key), what it wants, what goes wrong with it."""
+    """One admitted POST: its owner (a hash of the key), its edit, its names in the books, and its fault."""
 
     owner: str
     edit: EditRequest
@@ -34,13 +34,13 @@ class AdmittedPost:
     fault: Fault
 
     @property
-    def repeated_as(self) -> str:
-        """The name under which the spam filter knows the body."""
+    def spam_key(self) -> str:
+        """The name of owner and body in the spam filter."""
         return self.owner + self.identity.body
 
 
 async def body_of(request: Request) -> dict[str, object]:
-    """Return the JSON object of a request, empty when it is none or not sent as JSON."""
+    """Return the JSON object of a request, or an empty one if the body is no object or not sent as JSON."""
     if "json" not in request.headers.get("content-type", ""):
         return {}
     try:
@@ -50,31 +50,31 @@ async def body_of(request: Request) -> dict[str, object]:
     return body if isinstance(body, dict) else {}
 
 
-def base_url(request: Request, endpoint: SimulatorState) -> str:
-    """Return what links to this simulator start with."""
-    return (endpoint.config.public_url or str(request.base_url)).rstrip("/")
+def base_url(request: Request, state: SimulatorState) -> str:
+    """Return the start of links to this simulator."""
+    return (state.config.public_url or str(request.base_url)).rstrip("/")
 
 
 def is_v6(request: Request) -> bool:
-    """Return whether the caller used a path of v6, whose answers have another shape."""
+    """Return True if the caller used a path of v6, whose answers have another shape."""
     return request.url.path.startswith("/api/v6/")
 
 
-def admit(endpoint: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
-    """Return the request with the fault it shall have; raises `PostRefused`."""
+def admit(state: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
+    """Return the admitted request and its fault; raise `PostRefused` if a check or a fault refuses it."""
     if not body:
         raise PostRefused("invalid_request")
-    if not endpoint.accepts(body.get("key")):
+    if not state.accepts(body.get("key")):
         raise PostRefused("bad_key")
-    edit = checked(body, is_v6=is_v6(request))
+    edit = validate(body, is_v6=is_v6(request))
     if isinstance(edit, dict):
         raise PostRefused("validation", {"status": "error", "message": edit})
     owner = hashlib.sha256(str(body["key"]).encode()).hexdigest()
-    if endpoint.spam_filter.is_repeated(owner + identity.body, endpoint.config.spam_filter_s):
+    if state.spam_filter.is_repeated(owner + identity.body, state.config.spam_filter_s):
         raise PostRefused("spam_filter")
-    if endpoint.books.is_full(owner):
+    if state.books.is_full(owner):
         raise PostRefused("queue_full")
-    fault = endpoint.faults.for_post(identity.tag, endpoint.config.processing_share)
+    fault = state.faults.for_post(identity.tag, state.config.processing_share)
     if stage_of(fault.kind) == "refusal":
         raise PostRefused(fault.kind)
     return AdmittedPost(owner, edit, identity, fault)

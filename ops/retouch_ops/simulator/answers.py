@@ -1,8 +1,8 @@
 """
-Every answer of the endpoint, letter by letter as it is known to send them.
+Every answer of the endpoint, exactly as it is known to send them.
 
-The shapes come from the vendor's documentation of v3 to v6, its SDKs and public client code; misspellings
-(`messege`, `tips`) are the vendor's own and are what a client has to cope with.
+The shapes come from the vendor's documentation of v3 to v6, its SDKs and public client code. The misspellings
+(`messege`, `tips`) are the vendor's own, and a client has to handle them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _PAGES = {
 
 
 def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None = None) -> Response:
-    """Return the error of this reason, with `body` in place of its usual one where given."""
+    """Return the error answer for this reason; `body` replaces its usual one."""
     if reason in ("queue_full", "retry_after_header"):
         return _queue_full(reason, config)
     status, usual = _ERRORS[reason]
@@ -73,7 +73,7 @@ def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None
 
 
 def broken(kind: str) -> Response:
-    """Return the answer of a fault that stands in the place of a proper one."""
+    """Return the answer that a fault puts in place of the ordinary one."""
     if kind in _FIXED:
         status, body = _FIXED[kind]
         return JSONResponse(body, status)
@@ -85,7 +85,7 @@ def broken(kind: str) -> Response:
 
 
 def page(title: str, status: int, body: str = "") -> HTMLResponse:
-    """Return an HTML page with the banner that every page of the simulator carries."""
+    """Return an HTML page with the banner of the simulator."""
     return HTMLResponse(
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f"<body>{BANNER}{body or f'<h1>{title}</h1>'}</body></html>",
@@ -94,7 +94,7 @@ def page(title: str, status: int, body: str = "") -> HTMLResponse:
 
 
 def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, flagged: bool) -> dict[str, object]:
-    """Return a success, in the shape of v6 when `as_list`, else in that of the v5 documentation; several are a list."""
+    """Return a success, in the shape of v6 if `as_list`, else in that of v5: several outputs are a list there, too."""
     head: dict[str, object] = {"status": "success", "generationTime": round(took_s, 4), "id": identifier}
     if not as_list:
         output = links[0] if len(links) == 1 else links
@@ -111,13 +111,13 @@ def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, 
 
 
 def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
-    """Return a processing answer; only v6's shape tells the links that the outputs will have."""
-    told = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
+    """Return a processing answer; only the shape of v6 holds the links that the outputs will have."""
+    reply = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:
         text = "Try to fetch request after seconds estimated"
-        return {**told, "message": text, "output": [], "future_links": links}
+        return {**reply, "message": text, "output": [], "future_links": links}
     text = "Try to fetch request after given estimated time"
-    return {**told, "tip": "Fetch the result later.", "messege": text, "output": "", "meta": {}}
+    return {**reply, "tip": "Fetch the result later.", "messege": text, "output": "", "meta": {}}
 
 
 def _queue_full(reason: str, config: SimulatorConfig) -> Response:

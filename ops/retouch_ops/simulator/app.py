@@ -1,5 +1,5 @@
 """
-The simulator as a Starlette application: every route, and the header that says what it is.
+The simulator as a Starlette application: its routes, and the header that identifies it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "portrait.jpg"
 Handler = Callable[[SimulatorState, Request], Awaitable[Response]]
 
 
-class _SaysWhatItIs:
-    """Puts the simulator's header on every answer."""
+class _SimulatorHeader:
+    """Adds the simulator's header to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,20 +42,20 @@ class _SaysWhatItIs:
 
 def make_simulator(config: SimulatorConfig) -> Starlette:
     """
-    Return a simulator with its own state, to be run by one process.
+    Return a simulator with its own state; run it in one process.
 
-    The faults that break the connection need `retouch_ops.simulator.server.serve`; under another server they raise.
+    Faults that break the connection need `retouch_ops.simulator.server.serve`. Under any other server they raise.
     """
-    endpoint = SimulatorState(config)
+    state = SimulatorState(config)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        endpoint.studio.close()
+        state.image_pool.close()
 
     def route(path: str, handler: Handler, *methods: str) -> Route:
         async def bound(request: Request) -> Response:
-            return await handler(endpoint, request)
+            return await handler(state, request)
 
         return Route(path, bound, methods=list(methods or ("GET",)))
 
@@ -75,7 +75,7 @@ def make_simulator(config: SimulatorConfig) -> Starlette:
             Route("/samples/portrait.jpg", _sample),
             Route("/healthz", _healthz),
         ],
-        middleware=[Middleware(_SaysWhatItIs)],
+        middleware=[Middleware(_SimulatorHeader)],
         exception_handlers={ControlError: control_routes.refused},
         lifespan=lifespan,
     )

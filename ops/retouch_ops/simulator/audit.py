@@ -1,8 +1,8 @@
 """
-The simulator's books: every POST, every would-be charge, and how full the cap was, since the last reset.
+The simulator's books: every POST, every charge that the endpoint would have made, and the use of the cap.
 
-Entries are kept by tag (a token like `[[order-17]]` in the prompt, else the hash of the body), by the hash of the
-prompt and by the hash of the body. Nothing here holds an API key.
+They cover the time since the last reset. Entries are kept by tag (a token like `[[order-17]]` in the prompt, else the
+hash of the body), by the hash of the prompt and by the hash of the body. No entry holds an API key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMED = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_sca
 
 @dataclass(frozen=True)
 class Identity:
-    """The names under which one request stands in the books."""
+    """The three names of one request in the books."""
 
     tag: str
     prompt: str
@@ -29,9 +29,9 @@ class Identity:
 
     @classmethod
     def of(cls, request: Mapping[str, object]) -> Identity:
-        """Return the names of a request body; its key takes no part."""
+        """Return the names of a request body; they do not depend on its key."""
         prompt = str(request.get("prompt", ""))
-        body = json.dumps([_same(request.get(name)) for name in _NAMED])
+        body = json.dumps([_normalized(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)
         return cls(token[1] if token else digest, _sha256(prompt), digest)
 
@@ -43,20 +43,20 @@ def without_token(prompt: str) -> str:
 
 @dataclass
 class Entry:
-    """What happened under one name."""
+    """The counts and answers of all requests with one name."""
 
     posts: int = 0
     charged: int = 0
     statuses: list[str] = field(default_factory=list)
 
-    def shown(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry as JSON."""
         return {"posts": self.posts, "charged": self.charged, "statuses": self.statuses}
 
 
 @dataclass
 class Line:
-    """One request of the list of recent ones, with its prompt, since this is a development tool."""
+    """One line of the list of recent requests. It holds the prompt, since this is a development tool."""
 
     at: float
     identity: Identity
@@ -68,21 +68,21 @@ class Line:
 
 
 class Audit:
-    """Counts of one period; a reset starts a new one, and what is still running ends in the old."""
+    """The counts of one period. A reset starts a new one; requests that still run are counted in the old one."""
 
     def __init__(self, cap: int) -> None:
         self.posts = self.charged = self.fetches = 0
         self.refused: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()
         self.recent: deque[Line] = deque(maxlen=50)
-        self._by: dict[str, dict[str, Entry]] = {"by_tag": {}, "by_prompt": {}, "by_body": {}}
+        self._entries_by: dict[str, dict[str, Entry]] = {"by_tag": {}, "by_prompt": {}, "by_body": {}}
         self._in_flight: Counter[str] = Counter()
         self._total = self.max_in_flight = 0
         self._cap = cap
         self._started_at = self._since = time.monotonic()
         self._in_flight_s = self._busy_s = self._cap_s = self._busy_cap_s = 0.0
 
-    def posted(self, identity: Identity, prompt: str) -> Line:
+    def record_post(self, identity: Identity, prompt: str) -> Line:
         """Count one POST and return its line."""
         self.posts += 1
         for entry in self._entries(identity):
@@ -91,30 +91,30 @@ class Audit:
         self.recent.appendleft(line)
         return line
 
-    def charge(self, line: Line) -> None:
-        """Count one would-be charge."""
+    def record_charge(self, line: Line) -> None:
+        """Count one charge that the endpoint would have made."""
         self.charged += 1
         line.charged = True
         for entry in self._entries(line.identity):
             entry.charged += 1
 
-    def answered(self, line: Line, answer: str) -> None:
-        """Write down what the POST was answered."""
+    def record_answer(self, line: Line, answer: str) -> None:
+        """Record the answer of the POST."""
         line.answer, line.seconds = answer, time.time() - line.at
         for entry in self._entries(line.identity):
             entry.statuses.append(answer)
 
-    def refuse(self, line: Line, reason: str) -> None:
+    def record_refusal(self, line: Line, reason: str) -> None:
         """Count one refusal by its reason."""
         self.refused[reason] += 1
-        self.answered(line, reason)
+        self.record_answer(line, reason)
 
     def is_full(self, owner: str) -> bool:
-        """Return whether this key has no place left."""
+        """Return True if this key has no place in flight left."""
         return self._in_flight[owner] >= self._cap
 
     def enter(self, owner: str) -> CapPlace:
-        """Take one place in flight; the caller leaves it exactly once."""
+        """Take one place in flight; the caller must leave it."""
         self._tick()
         self._in_flight[owner] += 1
         self._total += 1
@@ -122,17 +122,17 @@ class Audit:
         return CapPlace(self, owner)
 
     def leave(self, owner: str) -> None:
-        """Give one place back; called by `CapPlace` alone."""
+        """Release one place; only `CapPlace` calls this."""
         self._tick()
         self._in_flight[owner] -= 1
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Use another cap from now on; the time before counts with the old one."""
+        """Use another cap from now on; the use of the cap so far is counted with the old one."""
         self._tick()
         self._cap = cap
 
-    def shown(self, *, totals: bool = False) -> dict[str, object]:
+    def as_json(self, *, totals: bool = False) -> dict[str, object]:
         """Return the books as JSON, or only their totals."""
         self._tick()
         sums: dict[str, object] = {
@@ -152,14 +152,17 @@ class Audit:
         if totals:
             return sums
         return sums | {
-            name: {key: entry.shown() for key, entry in entries.items()} for name, entries in self._by.items()
+            name: {key: entry.as_json() for key, entry in entries.items()} for name, entries in self._entries_by.items()
         }
 
     def _entries(self, identity: Identity) -> list[Entry]:
         names = (identity.tag, identity.prompt, identity.body)
-        return [entries.setdefault(name, Entry()) for entries, name in zip(self._by.values(), names, strict=True)]
+        return [
+            entries.setdefault(name, Entry()) for entries, name in zip(self._entries_by.values(), names, strict=True)
+        ]
 
     def _tick(self) -> None:
+        # Called before each change: the time since the last one is counted with the old cap and places.
         now = time.monotonic()
         passed_s, self._since = now - self._since, now
         cap_s = self._cap * max(1, len(self._in_flight)) * passed_s
@@ -172,21 +175,21 @@ class Audit:
 
 @dataclass
 class CapPlace:
-    """One place in flight, which can be left only once whoever asks."""
+    """One place in flight; only the first call of `leave` has an effect."""
 
     books: Audit
     owner: str
     taken: bool = True
 
     def leave(self) -> None:
-        """Give the place back, if that has not happened yet."""
+        """Release the place, unless that has already happened."""
         if self.taken:
             self.taken = False
             self.books.leave(self.owner)
 
 
-def _same(value: object) -> object:
-    """Return a value in which 7 and 7.0 are one."""
+def _normalized(value: object) -> object:
+    """Return the value with integers as floats, so that 7 and 7.0 are the same body."""
     return float(value) if isinstance(value, int) else value
 
 

@@ -1,7 +1,7 @@
 """
-Every setting of the simulator; all of them can be changed while it runs, over `POST /control/settings`.
+The settings of the simulator. Each can be changed while it runs, by `POST /control/settings`.
 
-Durations are float seconds. `docs/simulator.md` lists each one, and a test holds it to that.
+Durations are float seconds. `docs/simulator.md` lists every setting; a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OutputKind = Literal["png", "html", "truncated", "bomb", "flat", "same_as_input"
 
 
 class ControlError(ValueError):
-    """A control call was wrong and changed nothing; `faults` holds one line per fault, naming what is known."""
+    """A control call was wrong and changed nothing; `faults` has one line per fault, with the known names."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -24,7 +24,7 @@ class ControlError(ValueError):
 
 
 class SimulatorConfig(BaseModel):
-    """One immutable set of settings; `changed` makes the next one."""
+    """One immutable set of settings; `changed` returns another one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,16 +40,16 @@ class SimulatorConfig(BaseModel):
     )
     processing_share: float = Field(0.0, ge=0, le=1, description="Share of POSTs answered with processing.")
     processing_s: float = Field(1.0, ge=0, le=86_400, description="Time from a processing answer to its success.")
-    eta_s: float | None = Field(None, ge=0, description="The eta that is told; null tells processing_s.")
+    eta_s: float | None = Field(None, ge=0, description="The eta of processing answers; null: processing_s.")
     stuck_in_flight_s: float = Field(
         30.0, ge=0, description="How long processing_forever and fetch_not_found count as in flight."
     )
-    fetch_unknown_s: float = Field(0.0, ge=0, description="How long a fresh id is not found yet by a fetch.")
+    fetch_unknown_s: float = Field(0.0, ge=0, description="How long a fetch does not find a new id.")
     list_output: bool = Field(False, description="output is a list with proxy_links, as v6 answers; else a string.")
-    output_kind: OutputKind = Field("png", description="What stands behind an output link.")
-    output_delay_s: float = Field(0.0, ge=0, description="How long a fresh output link cannot be read yet.")
+    output_kind: OutputKind = Field("png", description="What an output link serves.")
+    output_delay_s: float = Field(0.0, ge=0, description="How long a new output link cannot be read.")
     output_early: Literal["404", "html"] = Field(
-        "404", description="What a link read too early answers; html is a 200."
+        "404", description="The answer of a link that is read too early; html has status 200."
     )
     output_lifetime_s: float = Field(86_400.0, gt=0, description="How long an output link lives.")
     output_gone_status: Literal[404, 410] = Field(404, description="HTTP status of an expired output link.")
@@ -64,7 +64,7 @@ class SimulatorConfig(BaseModel):
         """
         Return these settings with `changes` applied.
 
-        Raises `ControlError` with one line per fault; a name that is not known is answered with those that are.
+        Raises `ControlError` with one line per fault; the line for an unknown name lists the known ones.
         """
         unknown = sorted(set(changes) - set(SimulatorConfig.model_fields))
         if unknown:
@@ -76,12 +76,12 @@ class SimulatorConfig(BaseModel):
             raise ControlError([_line(fault) for fault in error.errors()]) from None
 
     @property
-    def told_eta_s(self) -> float:
+    def reported_eta_s(self) -> float:
         """The eta of a processing answer."""
         return self.processing_s if self.eta_s is None else self.eta_s
 
-    def shown(self) -> dict[str, object]:
-        """Return the settings for a page or an answer, with the keys themselves replaced by their number."""
+    def as_json(self) -> dict[str, object]:
+        """Return the settings as JSON, with the number of keys in place of the keys."""
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 
 

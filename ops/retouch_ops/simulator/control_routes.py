@@ -1,5 +1,5 @@
 """
-The control calls: settings, faults, reset, books. A wrong call answers 400 with the faults and what is known.
+The control calls: settings, faults, reset, books. A wrong call is answered 400, with its faults and the known names.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from retouch_ops.simulator.config import ControlError
 from retouch_ops.simulator.state import SimulatorState
 
 
-async def settings(endpoint: SimulatorState, request: Request) -> Response:
-    """Show the settings; a POST changes the named ones first."""
+async def settings(state: SimulatorState, request: Request) -> Response:
+    """Return the settings; a POST first changes those that it names."""
     if request.method == "POST":
-        endpoint.configure(await _object(request))
-    return JSONResponse(endpoint.config.shown())
+        state.configure(await _object(request))
+    return JSONResponse(state.config.as_json())
 
 
-async def faults(endpoint: SimulatorState, request: Request) -> Response:
-    """Show the faults to come; a POST adds to them first."""
+async def faults(state: SimulatorState, request: Request) -> Response:
+    """Return the faults to come; a POST first adds to them."""
     if request.method == "POST":
-        endpoint.faults.apply(await _object(request))
-    return JSONResponse(endpoint.faults.shown())
+        state.faults.apply(await _object(request))
+    return JSONResponse(state.faults.as_json())
 
 
-async def reset(endpoint: SimulatorState, request: Request) -> Response:
-    """Forget everything; with {"keep_settings": true} the settings stay."""
+async def reset(state: SimulatorState, request: Request) -> Response:
+    """Delete books, faults and outputs, and the settings too unless the body says {"keep_settings": true}."""
     wanted = await _object(request)
     if set(wanted) - {"keep_settings"} or not isinstance(wanted.get("keep_settings", False), bool):
         raise ControlError([f"expected nothing or keep_settings as true or false, got {sorted(wanted)}"])
-    endpoint.reset(keep_settings=wanted.get("keep_settings") is True)
+    state.reset(keep_settings=wanted.get("keep_settings") is True)
     return JSONResponse({"reset": True})
 
 
-async def books(endpoint: SimulatorState, request: Request) -> Response:
-    """Show the books; `?totals=1` leaves the entries by tag, prompt and body out."""
-    return JSONResponse(endpoint.books.shown(totals=request.query_params.get("totals") == "1"))
+async def books(state: SimulatorState, request: Request) -> Response:
+    """Return the books; `?totals=1` leaves out the entries by tag, prompt and body."""
+    return JSONResponse(state.books.as_json(totals=request.query_params.get("totals") == "1"))
 
 
 def refused(_: Request, error: Exception) -> Response:
-    """Answer a wrong control call."""
+    """Return the answer to a wrong control call."""
     return JSONResponse({"error": error.faults if isinstance(error, ControlError) else str(error)}, 400)
 
 

@@ -1,8 +1,8 @@
 """
 One POST of an edit, from its admission to its answer.
 
-It is in flight from its admission until its work is done, whether or not its client is still there. The charge falls
-when its picture is read, before the latency passes, unless its fault is of a stage that the endpoint does not bill.
+A POST is in flight from its admission until its work is done, even if its client leaves. It is charged when its
+picture has been read, before the latency passes, unless the endpoint does not bill the stage of its fault.
 """
 
 from __future__ import annotations
@@ -29,79 +29,80 @@ _STUCK = ("processing_forever", "fetch_not_found")
 _LATER = ("processing", "processing_failed", "processing_no_id")
 
 
-async def post(endpoint: SimulatorState, request: Request) -> Response:
+async def post(state: SimulatorState, request: Request) -> Response:
     """Answer one POST of an edit."""
     body = await body_of(request)
-    books, identity = endpoint.books, Identity.of(body)
-    line = books.posted(identity, str(body.get("prompt", "")))
+    books, identity = state.books, Identity.of(body)
+    line = books.record_post(identity, str(body.get("prompt", "")))
     try:
-        asked = admit(endpoint, request, body, identity)
-        generation = await _run(endpoint, asked, books, line)
+        admitted = admit(state, request, body, identity)
+        generation = await _run(state, admitted, books, line)
     except PostRefused as refused:
-        books.refuse(line, refused.reason)
-        return _refusal(refused, endpoint.config)
-    books.answered(line, _word(generation.kind))
+        books.record_refusal(line, refused.reason)
+        return _refusal(refused, state.config)
+    books.record_answer(line, _answer_name(generation.kind))
     line.link = generation.paths[0]
-    as_list = is_v6(request) or endpoint.config.list_output
-    return answer_as(generation.kind, _proper(generation, base_url(request, endpoint), as_list), endpoint.config)
+    as_list = is_v6(request) or state.config.list_output
+    return answer_as(generation.kind, _ordinary_answer(generation, base_url(request, state), as_list), state.config)
 
 
-def answer_as(kind: str, proper: Response, config: SimulatorConfig) -> Response:
-    """Return the proper answer, or what the fault makes of it on its way."""
+def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Response:
+    """Return the ordinary answer, or what the fault turns it into."""
     if kind == "drip":
-        return Drip(proper, config.drip_bytes_per_s)
+        return Drip(ordinary, config.drip_bytes_per_s)
     if kind == "reset_after_work":
         return Reset()
     if kind == "read_timeout":
         return Silence()
     if stage_of(kind) == "lost" or kind in ("failed", "error_500", "error_503"):
         return answers.broken(kind)
-    return proper
+    return ordinary
 
 
-async def _run(endpoint: SimulatorState, asked: AdmittedPost, books: Audit, line: Line) -> Generation:
-    """Do the work; the place in flight is left when it is done, which for processing is after the answer."""
-    place, after_s = books.enter(asked.owner), 0.0
-    endpoint.spam_filter.accept(asked.repeated_as)
+async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line: Line) -> Generation:
+    """Do the work. The place in flight is left at its end, which for processing is after the answer."""
+    place, after_s = books.enter(admitted.owner), 0.0
+    state.spam_filter.accept(admitted.spam_key)
     started_at = time.monotonic()
     try:
-        generation = await _made(endpoint, asked)
-        if is_charged(asked.fault.kind):
-            books.charge(line)
-        latency_s = endpoint.faults.spread(endpoint.config.latency_s, endpoint.config.latency_spread)
+        generation = await _generate(state, admitted)
+        if is_charged(admitted.fault.kind):
+            books.record_charge(line)
+        latency_s = state.faults.spread(state.config.latency_s, state.config.latency_spread)
         await asyncio.sleep(max(0.0, started_at + latency_s - time.monotonic()))
-        after_s = _in_flight_after_answer_s(asked.fault.kind, endpoint.config)
-        _keep(endpoint, generation, started_at, after_s)
+        after_s = _in_flight_after_answer_s(admitted.fault.kind, state.config)
+        _keep_generation(state, generation, started_at, after_s)
         return generation
     except PostRefused:
-        endpoint.spam_filter.forget(asked.repeated_as)
+        state.spam_filter.forget(admitted.spam_key)
         raise
     finally:
+        # Also if the client has left: the endpoint goes on working on a request that nobody waits for.
         if after_s:
             asyncio.get_running_loop().call_later(after_s, place.leave)
         else:
             place.leave()
 
 
-async def _made(endpoint: SimulatorState, asked: AdmittedPost) -> Generation:
-    """Read and edit the picture; raises `PostRefused` when it cannot be read."""
-    edit, fault = asked.edit, asked.fault
+async def _generate(state: SimulatorState, admitted: AdmittedPost) -> Generation:
+    """Read and edit the picture; raise `PostRefused` if it cannot be read."""
+    edit, fault = admitted.edit, admitted.fault
     plan = Plan.of(without_token(edit.prompt), edit.image_guidance_scale, edit.steps, edit.guidance_scale)
     try:
-        source = await endpoint.studio.source(edit.init_image, endpoint.config)
-        await endpoint.studio.edited(source, plan)
+        source = await state.image_pool.source(edit.init_image, state.config)
+        await state.image_pool.edited(source, plan)
     except UnfetchableImage:
         raise PostRefused("image_unfetchable") from None
     except UnreadableImage:
         raise PostRefused("image_unreadable") from None
     return Generation(
-        id=endpoint.generations.next_id(),
-        tag=asked.identity.tag,
-        mark=asked.identity.body,
+        id=state.generations.next_id(),
+        tag=admitted.identity.tag,
+        mark=admitted.identity.body,
         source=source,
         plan=plan,
         kind=fault.kind,
-        output_kind="flat" if fault.kind == "flagged" else fault.output_kind or endpoint.config.output_kind,
+        output_kind="flat" if fault.kind == "flagged" else fault.output_kind or state.config.output_kind,
         samples=edit.samples,
         odd_index=fault.output_index,
     )
@@ -113,23 +114,25 @@ def _in_flight_after_answer_s(kind: str, config: SimulatorConfig) -> float:
     return config.processing_s if kind in _LATER else 0.0
 
 
-def _keep(endpoint: SimulatorState, generation: Generation, started_at: float, after_s: float) -> None:
+def _keep_generation(state: SimulatorState, generation: Generation, started_at: float, after_s: float) -> None:
     now = time.monotonic()
-    generation.took_s, generation.told_eta_s = now - started_at, endpoint.config.told_eta_s
+    generation.took_s, generation.reported_eta_s = now - started_at, state.config.reported_eta_s
     generation.answered_at = now
     generation.ready_at = float("inf") if generation.kind in _STUCK else now + after_s
-    endpoint.generations.keep(generation)
+    state.generations.keep(generation)
 
 
-def _proper(generation: Generation, base: str, as_list: bool) -> Response:
-    """Return the answer that the endpoint would give without accidents."""
+def _ordinary_answer(generation: Generation, base: str, as_list: bool) -> Response:
+    """Return the answer that the endpoint would send without a fault."""
     kind, links = generation.kind, [base + path for path in generation.paths]
     as_list = as_list or kind == "list_output"
     if kind == "processing_no_id":
         return JSONResponse(answers.PROCESSING_NO_ID)
     if kind in _LATER or kind in _STUCK:
         fetch_url = f"{base}/api/{'v6/image_editing' if as_list else 'v3'}/fetch/{generation.id}"
-        return JSONResponse(answers.processing(generation.id, generation.told_eta_s, fetch_url, links, as_list=as_list))
+        return JSONResponse(
+            answers.processing(generation.id, generation.reported_eta_s, fetch_url, links, as_list=as_list)
+        )
     return JSONResponse(
         answers.success(generation.id, generation.took_s, links, as_list=as_list, flagged=kind == "flagged")
     )
@@ -141,8 +144,8 @@ def _refusal(refused: PostRefused, config: SimulatorConfig) -> Response:
     return answers.refusal(refused.reason, config, refused.body)
 
 
-def _word(kind: str) -> str:
-    """Return what the books call an answer: the faults that end in an ordinary one are not told apart."""
+def _answer_name(kind: str) -> str:
+    """Return the name of an answer in the books; faults that end in an ordinary answer share its name."""
     if kind in _LATER or kind in _STUCK:
         return "processing"
     return "success" if kind in ("success", "list_output") else kind

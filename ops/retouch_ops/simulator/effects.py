@@ -1,7 +1,8 @@
 """
-What a prompt does to a picture: a dozen effects found by words, else a mild tint of the prompt's own colour.
+The effects of a prompt on a picture: those that its words name, else a mild tint whose colour depends on the prompt.
 
-The same picture, prompt and numbers always give the same result. Pillow alone; the heavy calls release the GIL.
+The same picture, prompt and numbers always lead to the same result. Only Pillow is used; its heavy calls release the
+GIL.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Effect = Callable[[Picture], Picture]
 
 @dataclass(frozen=True)
 class Plan:
-    """Which effects, in order, how strongly (0 to 1), and the tint of a prompt that names none."""
+    """The effects in order, their strength (0 to 1), and the tint for a prompt that names no effect."""
 
     effects: tuple[str, ...]
     strength: float
@@ -29,17 +30,17 @@ class Plan:
 
     @classmethod
     def of(cls, prompt: str, image_guidance_scale: float, steps: int, guidance_scale: float) -> Plan:
-        """Read a prompt and the three numbers."""
+        """Return the plan of a prompt and the three numbers."""
         words = prompt.lower()
         named = tuple(name for name, (pattern, _) in EFFECTS.items() if pattern.search(words))
-        # Four levels a channel: more would make every prompt an edit of its own, and no cache would hold them.
+        # Four levels per channel: with more, each prompt would be an edit of its own, and no cache could hold them.
         red, green, blue = (byte & 0xC0 | 0x20 for byte in hashlib.sha256(words.encode()).digest()[:3])
         tint = (0, 0, 0) if named else (red, green, blue)
         return cls(named, strength_of(image_guidance_scale, steps, guidance_scale), tint)
 
 
 def strength_of(image_guidance_scale: float, steps: int, guidance_scale: float) -> float:
-    """Return how strong the edit is: up with guidance_scale and steps, down with image_guidance_scale."""
+    """Return the strength of the edit: it grows with guidance_scale and steps, and falls with image_guidance_scale."""
     pull = 0.35 + 0.65 * math.sqrt(min(max((guidance_scale - 1) / 19, 0.0), 1.0))
     loyalty = 1.25 / (1 + 0.25 * max(image_guidance_scale, 0.0))
     effort = 0.4 + 0.6 * min(max(steps, 1), 50) / 50
@@ -48,7 +49,7 @@ def strength_of(image_guidance_scale: float, steps: int, guidance_scale: float) 
 
 def apply(plan: Plan, picture: Picture) -> Picture:
     """Return an edited copy of an RGB picture, of the same size."""
-    # A half-transparent mirror image would be a ghost: this one is whole or absent.
+    # Mirrored before blending: half of a mirror image over the picture would look like a double exposure.
     picture = ImageOps.mirror(picture) if "mirror" in plan.effects else picture
     edited = picture
     for name in plan.effects:

@@ -1,8 +1,8 @@
 """
-Answers that HTTP frameworks do not give: resets, silence, and bytes that drip.
+Answers that HTTP frameworks cannot send: connection resets, silence, and bytes that arrive slowly.
 
-They need the connection itself, which `SocketProtocol` puts into the request's scope; `retouch_ops.simulator.server`
-runs it.
+They need the connection itself. `SocketProtocol` puts it into the scope of the request, and
+`retouch_ops.simulator.server` runs that protocol.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ _TICK_S = 0.05
 
 
 class SocketProtocol(HttpToolsProtocol):
-    """The HTTP protocol of uvicorn, which also hands the connection to the application."""
+    """The HTTP protocol of uvicorn, which also passes the connection to the application."""
 
     def on_message_begin(self) -> None:
-        """Start a request whose scope knows its connection."""
+        """Start a request with its connection in the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {_CONNECTION: {"transport": self.transport}}
 
 
 class Reset(Response):
-    """Reset the connection instead of answering."""
+    """Resets the connection instead of answering."""
 
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
-        """Close with SO_LINGER 0, so that the client sees a reset and not an orderly end."""
+        """Close with SO_LINGER 0, so that the client sees a reset and not an orderly close."""
         transport = _transport(scope)
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
-        await _until_gone(receive)
+        await _wait_for_disconnect(receive)
 
 
 class Silence(Response):
-    """Never answer; the connection stays open until the client leaves."""
+    """Never answers; the connection stays open until the client closes it."""
 
     async def __call__(self, _: Scope, receive: Receive, __: Send) -> None:
-        """Wait for the client to leave."""
-        await _until_gone(receive)
+        """Wait until the client closes the connection."""
+        await _wait_for_disconnect(receive)
 
 
 class Drip(Response):
-    """Send another answer slowly from its first byte, headers included, then close."""
+    """Sends another answer slowly, headers included, then closes the connection."""
 
     def __init__(self, answer: Response, bytes_per_s: float) -> None:
         super().__init__()
         self._answer, self._bytes_per_s = answer, bytes_per_s
 
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
-        """Write the raw bytes to the connection piece by piece."""
+        """Write the bytes of the answer to the connection, piece by piece."""
         transport = _transport(scope)
-        async for piece in _slowly(_raw(self._answer), self._bytes_per_s):
+        async for piece in _slowly(_raw_bytes(self._answer), self._bytes_per_s):
             if transport.is_closing():
                 break
             transport.write(piece)
         transport.close()
-        await _until_gone(receive)
+        await _wait_for_disconnect(receive)
 
 
 def slow_download(content: bytes, bytes_per_s: float, media_type: str) -> Response:
-    """Return an answer whose body comes at this speed."""
+    """Return an answer whose body is sent at this speed."""
     headers = {"content-length": str(len(content))}
     return StreamingResponse(_slowly(content, bytes_per_s), media_type=media_type, headers=headers)
 
@@ -84,7 +84,7 @@ def _transport(scope: Scope) -> asyncio.Transport:
     return transport
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -97,7 +97,7 @@ async def _slowly(content: bytes, bytes_per_s: float) -> AsyncIterator[bytes]:
         await asyncio.sleep(len(piece) / bytes_per_s)
 
 
-def _raw(answer: Response) -> bytes:
+def _raw_bytes(answer: Response) -> bytes:
     headers = [*answer.raw_headers, HEADER, (b"connection", b"close")]
     lines = [b"HTTP/1.1 %d Dripped" % answer.status_code, *(b"%s: %s" % header for header in headers)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(answer.body)

@@ -1,12 +1,12 @@
 """
-The faults that the simulator can be told to have, and the script that says which answer gets which.
+The faults of the simulator, and the script that says which answer gets which fault.
 
-Each fault belongs to one stage, and the stage says whether the books count a charge:
+Each fault belongs to one stage. The stage decides whether the books count a charge:
 
 - `refusal`: answered at once, nothing runs, not charged;
 - `failing`: takes the latency and holds its place in flight, not charged;
 - `lost`: the work is done and charged, and the answer is lost or unreadable;
-- `variant`: the work is done and charged, and the answer is a proper one of another shape.
+- `variant`: the work is done and charged, and the answer is a valid one of another shape.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ FETCH_FAULTS = ("success", "bad_key", "queue_full", "failed", "error_500", "erro
 
 
 def stage_of(kind: str) -> Stage:
-    """Return what becomes of a POST that gets this fault."""
+    """Return the stage at which this fault changes a POST."""
     return FAULTS[kind][0]
 
 
 def is_charged(kind: str) -> bool:
-    """Return whether the endpoint would bill a POST that gets this fault."""
+    """Return True if the endpoint would bill a POST with this fault."""
     return stage_of(kind) in ("lost", "variant")
 
 
 class Fault(BaseModel):
-    """One line of a script: the next `times` answers, of POSTs with `tag` where one is given."""
+    """One line of a script: the fault of the next `times` answers, or of those to POSTs with `tag`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,11 +79,13 @@ class Fault(BaseModel):
     times: int = Field(1, ge=1, le=1_000_000)
     tag: str | None = None
     output_kind: OutputKind | None = None
-    output_index: int | None = Field(None, ge=0, description="Of several pictures, the one that output_kind is for.")
+    output_index: int | None = Field(
+        None, ge=0, description="The picture that output_kind is for, if there are several."
+    )
 
 
 class FaultCall(BaseModel):
-    """The body of `POST /control/faults`; a part that is left out stays as it was."""
+    """The body of `POST /control/faults`; a member that is left out changes nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,7 +95,7 @@ class FaultCall(BaseModel):
     seed: int | None = None
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the kinds and rates, one line each."""
+        """Return one line for each wrong kind or rate."""
         return [
             *_unknown([fault.kind for fault in self.next or []], tuple(FAULTS)),
             *_unknown([fault.kind for fault in self.next_fetch or []], FETCH_FAULTS),
@@ -103,29 +105,29 @@ class FaultCall(BaseModel):
 
 
 @dataclass
-class _Line:
+class _ScriptLine:
     fault: Fault
     left: int
 
 
 class FaultScript:
-    """What the next answers get: first the scripted ones in order, else a draw by the rates, from a seeded source."""
+    """The faults of the next answers: the scripted ones in order, then a draw by the rates, from a seeded source."""
 
     def __init__(self) -> None:
-        self._next: deque[_Line] = deque()
-        self._next_fetch: deque[_Line] = deque()
+        self._next: deque[_ScriptLine] = deque()
+        self._next_fetch: deque[_ScriptLine] = deque()
         self._rates: dict[str, float] = {}
         self._random = random.Random(0)
 
     def apply(self, call: object) -> None:
         """
-        Take one control call: `next` and `next_fetch` are appended, `rates` replace the rates, `seed` restarts them.
+        Apply one control call: append `next` and `next_fetch`, replace the rates, restart the draws with `seed`.
 
-        Raises `ControlError` and changes nothing when any part is wrong.
+        Raises `ControlError` if any part is wrong, and then changes nothing.
         """
-        wanted = _parsed(call)
-        self._next.extend(_Line(fault, fault.times) for fault in wanted.next or [])
-        self._next_fetch.extend(_Line(fault, fault.times) for fault in wanted.next_fetch or [])
+        wanted = _parse(call)
+        self._next.extend(_ScriptLine(fault, fault.times) for fault in wanted.next or [])
+        self._next_fetch.extend(_ScriptLine(fault, fault.times) for fault in wanted.next_fetch or [])
         if wanted.rates is not None:
             self._rates = {kind: rate for kind, rate in wanted.rates.items() if rate > 0}
         if wanted.seed is not None:
@@ -142,15 +144,15 @@ class FaultScript:
         return Fault(kind=drawn)
 
     def for_fetch(self, tag: str) -> Fault:
-        """Return the fault of the next fetch; there are scripted ones only."""
+        """Return the fault of the next fetch; only scripted faults apply to fetches."""
         return _take(self._next_fetch, tag) or Fault()
 
     def spread(self, latency_s: float, spread: float) -> float:
         """Return one latency drawn around `latency_s`."""
         return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
 
-    def shown(self) -> dict[str, object]:
-        """Return what is still to come, as JSON."""
+    def as_json(self) -> dict[str, object]:
+        """Return the faults to come as JSON."""
         return {
             "next": [_remaining(line) for line in self._next],
             "next_fetch": [_remaining(line) for line in self._next_fetch],
@@ -168,7 +170,7 @@ class FaultScript:
         return "success"
 
 
-def _take(lines: deque[_Line], tag: str) -> Fault | None:
+def _take(lines: deque[_ScriptLine], tag: str) -> Fault | None:
     for line in lines:
         if line.fault.tag in (None, tag):
             line.left -= 1
@@ -178,11 +180,11 @@ def _take(lines: deque[_Line], tag: str) -> Fault | None:
     return None
 
 
-def _remaining(line: _Line) -> dict[str, object]:
+def _remaining(line: _ScriptLine) -> dict[str, object]:
     return {**line.fault.model_dump(exclude_none=True), "times": line.left}
 
 
-def _parsed(call: object) -> FaultCall:
+def _parse(call: object) -> FaultCall:
     try:
         wanted = FaultCall.model_validate(call if isinstance(call, Mapping) else {"": call})
     except ValidationError as error:
@@ -196,8 +198,8 @@ def _parsed(call: object) -> FaultCall:
 
 
 def _unknown(kinds: list[str], known: tuple[str, ...]) -> list[str]:
-    strange = sorted({kind for kind in kinds if kind not in known})
-    return [f"unknown fault {kind!r} here; known: {', '.join(known)}" for kind in strange]
+    unknown = sorted({kind for kind in kinds if kind not in known})
+    return [f"unknown fault {kind!r} here; known: {', '.join(known)}" for kind in unknown]
 
 
 def _bad_rates(rates: dict[str, float]) -> list[str]:

@@ -1,5 +1,5 @@
 """
-What costs nothing: the fetch of a processing request, and the output links.
+The routes that cost nothing: the fetch of a processing request, and the output links.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from retouch_ops.simulator.output_bytes import output_of
 from retouch_ops.simulator.state import SimulatorState
 
 
-async def fetch(endpoint: SimulatorState, request: Request) -> Response:
-    """Answer one look at a processing request."""
+async def fetch(state: SimulatorState, request: Request) -> Response:
+    """Answer one fetch of a processing request."""
     body = await body_of(request)
-    endpoint.books.fetches += 1
-    if not endpoint.accepts(body.get("key")):
-        return answers.refusal("bad_key", endpoint.config)
-    generation = endpoint.generations.by_id(request.path_params["id"])
-    fault = endpoint.faults.for_fetch(generation.tag if generation else "")
+    state.books.fetches += 1
+    if not state.accepts(body.get("key")):
+        return answers.refusal("bad_key", state.config)
+    generation = state.generations.by_id(request.path_params["id"])
+    fault = state.faults.for_fetch(generation.tag if generation else "")
     if fault.kind in ("bad_key", "queue_full"):
-        return answers.refusal(fault.kind, endpoint.config)
-    as_list = is_v6(request) or endpoint.config.list_output
-    told = _told(endpoint, generation, base_url(request, endpoint), as_list)
-    return answer_as(fault.kind, JSONResponse(told), endpoint.config)
+        return answers.refusal(fault.kind, state.config)
+    as_list = is_v6(request) or state.config.list_output
+    reply = _fetch_reply(state, generation, base_url(request, state), as_list)
+    return answer_as(fault.kind, JSONResponse(reply), state.config)
 
 
-async def output(endpoint: SimulatorState, request: Request) -> Response:
+async def output(state: SimulatorState, request: Request) -> Response:
     """Answer one read of an output link."""
     name = request.path_params["name"]
-    answer = await _output(endpoint, endpoint.generations.by_name(name), name)
-    endpoint.books.downloads[str(answer.status_code)] += 1
+    answer = await _output(state, state.generations.by_name(name), name)
+    state.books.downloads[str(answer.status_code)] += 1
     return answer
 
 
-def _told(endpoint: SimulatorState, generation: Generation | None, base: str, as_list: bool) -> dict[str, object]:
+def _fetch_reply(state: SimulatorState, generation: Generation | None, base: str, as_list: bool) -> dict[str, object]:
     if generation is None or generation.kind in ("fetch_not_found", "processing_no_id"):
         return dict(answers.NOT_FOUND)
-    if time.monotonic() - generation.answered_at < endpoint.config.fetch_unknown_s:
+    if time.monotonic() - generation.answered_at < state.config.fetch_unknown_s:
         return dict(answers.NOT_FOUND)
     if not generation.is_ready:
         return dict(answers.PROCESSING_NO_ID)
@@ -54,8 +54,8 @@ def _told(endpoint: SimulatorState, generation: Generation | None, base: str, as
     return answers.success(generation.id, generation.took_s, links, as_list=as_list, flagged=is_flagged)
 
 
-async def _output(endpoint: SimulatorState, generation: Generation | None, name: str) -> Response:
-    config = endpoint.config
+async def _output(state: SimulatorState, generation: Generation | None, name: str) -> Response:
+    config = state.config
     if generation is None or not generation.is_ready or generation.kind == "processing_failed":
         return answers.page("Not Found", 404)
     age_s = time.monotonic() - generation.ready_at
@@ -63,9 +63,9 @@ async def _output(endpoint: SimulatorState, generation: Generation | None, name:
         return answers.page("Gone", config.output_gone_status)
     if age_s < config.output_delay_s:
         return answers.page("Not Found", 404 if config.output_early == "404" else 200)
-    edited = await endpoint.studio.edited(generation.source, generation.plan)
+    edited = await state.image_pool.edited(generation.source, generation.plan)
     index = generation.names.index(name)
     served = output_of(generation.kind_of(index), edited, generation.source.content, generation.mark_of(index))
     if config.output_bytes_per_s:
-        return slow_download(served.served(), config.output_bytes_per_s, served.media_type)
-    return Response(served.served(), media_type=served.media_type)
+        return slow_download(served.to_bytes(), config.output_bytes_per_s, served.media_type)
+    return Response(served.to_bytes(), media_type=served.media_type)

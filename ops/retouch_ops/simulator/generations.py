@@ -1,5 +1,5 @@
 """
-The requests that the simulator accepted: what their fetch answers, and what their output link serves, and when.
+The requests that the simulator accepted: what a fetch of each answers, what its output links serve, and when.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Generation:
     samples: int = 1
     odd_index: int | None = None
     took_s: float = 0.0
-    told_eta_s: float = 0.0
+    reported_eta_s: float = 0.0
     answered_at: float = 0.0
     ready_at: float = float("inf")
     stem: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -47,21 +47,21 @@ class Generation:
         return [f"/generations/{name}" for name in self.names]
 
     def kind_of(self, index: int) -> OutputKind:
-        """Return what stands behind the link of one picture."""
+        """Return the output kind of one picture."""
         return self.output_kind if self.odd_index in (None, index) else "png"
 
     def mark_of(self, index: int) -> str:
-        """Return what tells one picture from all others, also from those of the same answer."""
+        """Return a text that makes one picture differ from all others, also from those of the same answer."""
         return f"{self.mark}-{index}" if index else self.mark
 
     @property
     def is_ready(self) -> bool:
-        """Whether the work is done."""
+        """True if the work is done."""
         return time.monotonic() >= self.ready_at
 
 
 class Generations:
-    """All that can still be fetched or read; the oldest are forgotten past `MOST_KEPT`."""
+    """The generations that can still be fetched or read; the oldest beyond `MOST_KEPT` are dropped."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(14_624_464)
@@ -69,11 +69,11 @@ class Generations:
         self._by_name: dict[str, Generation] = {}
 
     def next_id(self) -> int:
-        """Return a number that was not given before."""
+        """Return a number that no earlier call returned."""
         return next(self._ids)
 
     def keep(self, generation: Generation) -> None:
-        """Make the generation findable."""
+        """Store the generation under its id and the names of its outputs."""
         self._by_id[str(generation.id)] = generation
         self._by_name |= dict.fromkeys(generation.names, generation)
         if len(self._by_id) > MOST_KEPT:
@@ -82,9 +82,9 @@ class Generations:
                 del self._by_name[name]
 
     def by_id(self, identifier: str) -> Generation | None:
-        """Return the generation that a fetch asks for."""
+        """Return the generation with this id, or None."""
         return self._by_id.get(identifier)
 
     def by_name(self, name: str) -> Generation | None:
-        """Return the generation whose output link has this name."""
+        """Return the generation with an output of this name, or None."""
         return self._by_name.get(name)

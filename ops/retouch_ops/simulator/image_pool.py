@@ -1,8 +1,8 @@
 """
-Where pictures are fetched and edited: two small thread pools, and caches in front of both.
+Fetches and edits pictures in two small thread pools, with a cache in front of each.
 
-An init_image is fetched once for all requests that want it at the same time; an edit is made once per picture and
-plan, and made again when its link is read after the cache has dropped it.
+An init_image is fetched once for all requests that need it at the same time. An edit is made once per picture and plan,
+and made again if its link is read after the cache has dropped it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED_PICTURE = (
     "https://d1okzptojspljx.cloudfront.net/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png",
     Path(__file__).parents[1] / "samples" / "portrait.jpg",
 )
-"""The picture of the endpoint's own examples, and what stands in for it: they work without a network."""
+"""The picture of the endpoint's own examples, and the file that replaces it: the examples need no network."""
 _PIECE = 65_536
 V = TypeVar("V")
 
@@ -40,35 +40,35 @@ class UnfetchableImage(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one init_image, told apart by their hash."""
+    """The bytes of one init_image, and their hash."""
 
     content: bytes
     sha256: str
 
 
 class Cache(Generic[V]):
-    """What was made lately, shared by all who ask while it is being made; the oldest goes first."""
+    """Recent values, shared by all callers while they are being made; the oldest is dropped first."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._entries: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
 
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
-        """Return what stands under the key, or make it; a failure is told to all who wait and then forgotten."""
-        known = self._made.get(key)
-        if known is None or (known[1].done() and time.monotonic() - known[0] >= lifetime_s):
-            known = (time.monotonic(), asyncio.ensure_future(make()))
-            self._made[key] = known
+        """Return the value of the key, or make it; a failure is raised in every waiting caller and not kept."""
+        entry = self._entries.get(key)
+        if entry is None or (entry[1].done() and time.monotonic() - entry[0] >= lifetime_s):
+            entry = (time.monotonic(), asyncio.ensure_future(make()))
+            self._entries[key] = entry
             self._drop_oldest()
         try:
-            return await asyncio.shield(known[1])
+            return await asyncio.shield(entry[1])
         except Exception:
-            self._made.pop(key, None)
+            self._entries.pop(key, None)
             raise
 
     def _drop_oldest(self) -> None:
-        while len(self._made) > self._most:
-            self._made.popitem(last=False)
+        while len(self._entries) > self._largest:
+            self._entries.popitem(last=False)
 
 
 class ImagePool:
@@ -80,7 +80,7 @@ class ImagePool:
         self._sources: Cache[Source] = Cache(256)
         self._edits: Cache[bytes] = Cache(128)
         self._session = requests.Session()
-        # Proxies and netrc of the environment are not for a fake endpoint, and reading them costs more than a fetch.
+        # A simulator must not use proxies and netrc of the environment, and reading them costs more than a fetch.
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=FETCHERS, pool_maxsize=FETCHERS))
@@ -89,17 +89,17 @@ class ImagePool:
         """
         Return the bytes behind a URL.
 
-        Raises `UnfetchableImage` when it is no http(s) URL, answers no 200, or passes the limits of size and time.
+        Raises `UnfetchableImage` if it is no http(s) URL, is not answered 200, or exceeds the limits of size and time.
         """
 
         async def fetch() -> Source:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._fetchers, self._fetched, url, config)
+            return await loop.run_in_executor(self._fetchers, self._fetch, url, config)
 
         return await self._sources.get(url, fetch, config.init_image_cache_s)
 
     async def edited(self, source: Source, plan: Plan) -> bytes:
-        """Return the edit as a PNG; raises `UnreadableImage` when the source is no picture."""
+        """Return the edit as a PNG; raise `UnreadableImage` if the source is no picture."""
 
         async def edit() -> bytes:
             loop = asyncio.get_running_loop()
@@ -108,16 +108,16 @@ class ImagePool:
         return await self._edits.get((source.sha256, plan), edit)
 
     def close(self) -> None:
-        """End the threads without waiting for what they fetch."""
+        """End the threads without waiting for their downloads."""
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._editors.shutdown(wait=False, cancel_futures=True)
         self._session.close()
 
-    def _fetched(self, url: str, config: SimulatorConfig) -> Source:
+    def _fetch(self, url: str, config: SimulatorConfig) -> Source:
         try:
-            known, sample = SEED_PICTURE
+            known_url, sample = SEED_PICTURE
             limits = config.init_image_timeout_s, config.init_image_bytes
-            content = sample.read_bytes() if url == known else self._download(url, *limits)
+            content = sample.read_bytes() if url == known_url else self._download(url, *limits)
         except (requests.RequestException, ValueError) as error:
             raise UnfetchableImage from error
         return Source(content, hashlib.sha256(content).hexdigest())

@@ -1,5 +1,5 @@
 """
-The simulator's page: what it is, its settings, books, latest requests, and the control calls as curl commands.
+The simulator's index page: settings, books, latest requests, and the control calls as curl commands.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _STYLE = (
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}a{color:#8bf}}"
 )
 _ABOUT = """
-<p>A stand-in for the pix2pix endpoint, for development and for your own tests: it speaks the same contract,
-edits pictures with simple filters, counts what would have been charged, and fails on request.</p>
+<p>A simulator of the pix2pix endpoint, for development and for your own tests: it has the same contract, edits
+pictures with simple filters, counts what would have been charged, and fails on request.</p>
 <p>Edits: <code>POST {url}/api/v5/pix2pix</code>. A picture to start with:
 <a href="/samples/portrait.jpg">/samples/portrait.jpg</a>.</p>
 """
@@ -41,18 +41,18 @@ curl -X POST {url}/control/reset
 """
 
 
-async def show(endpoint: SimulatorState, request: Request) -> Response:
+async def show(state: SimulatorState, request: Request) -> Response:
     """Return the page."""
-    url = base_url(request, endpoint)
-    sums = endpoint.books.shown(totals=True)
+    url = base_url(request, state)
+    sums = state.books.as_json(totals=True)
     parts = [
         "<h1>Retouch simulator</h1>",
         _ABOUT.format(url=escape(url)),
         f"<h2>Control calls</h2><pre>{escape(_EXAMPLES.format(url=url))}</pre>",
         f"<h2>Books</h2>{_table(sums)}<p><a href='/control/books'>All entries as JSON</a></p>",
-        f"<h2>Latest requests</h2>{_requests(list(endpoint.books.recent))}",
-        f"<h2>Faults to come</h2>{_table(endpoint.faults.shown())}",
-        f"<h2>Settings</h2>{_settings(endpoint.config)}",
+        f"<h2>Latest requests</h2>{_requests(list(state.books.recent))}",
+        f"<h2>Faults to come</h2>{_table(state.faults.as_json())}",
+        f"<h2>Settings</h2>{_settings(state.config)}",
         f"<h2>Fault kinds</h2>{_table({kind: f'{stage}: {means}' for kind, (stage, means) in FAULTS.items()})}",
     ]
     return HTMLResponse(
@@ -71,7 +71,7 @@ def _settings(config: SimulatorConfig) -> str:
     fields = SimulatorConfig.model_fields
     rows = "".join(
         f"<tr><th>{name}</th><td>{_text(value)}</td><td>{escape(fields[name].description or '')}</td></tr>"
-        for name, value in config.shown().items()
+        for name, value in config.as_json().items()
     )
     return f'<div class="wide"><table>{rows}</table></div>'
 

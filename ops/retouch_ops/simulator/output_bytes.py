@@ -1,7 +1,7 @@
 """
-Bytes in, bytes out: what stands behind an output link, for each output kind.
+The bytes that an output link serves, for each output kind.
 
-Edits and the odd outputs are cached, because tests ask for the same few again and again.
+Outputs that are no edits are cached, because tests read the same few many times.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What one link serves; `mark` makes it differ from the same edit made for another request."""
+    """The content of one link; `mark` makes it differ from the same edit of another request."""
 
     content: bytes
     media_type: str = "image/png"
     mark: str = ""
 
-    def served(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Return the bytes to send."""
         if not self.mark:
             return self.content
@@ -48,16 +48,16 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
     """
     Edit a picture and return it as a PNG of at most `LONGEST_SIDE` pixels a side.
 
-    Raises `UnreadableImage` when the bytes are not a picture, or one with too many pixels.
+    Raises `UnreadableImage` if the bytes are no picture, or one with too many pixels.
     """
-    picture = _opened(source)
+    picture = _open(source)
     stream = io.BytesIO()
     apply(plan, picture).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
 def output_of(kind: OutputKind, edited: bytes, source: bytes, mark: str) -> Output:
-    """Return what a link of this kind serves; `edited` is a PNG, `source` the bytes of init_image."""
+    """Return the output of this kind; `edited` is a PNG, `source` the bytes of init_image."""
     if kind == "png":
         return Output(edited, mark=mark)
     if kind == "truncated":
@@ -79,7 +79,7 @@ _SVG = (
 )
 
 
-def _opened(source: bytes) -> Image.Image:
+def _open(source: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(source)) as picture:
             if picture.width * picture.height > MOST_PIXELS:
@@ -114,8 +114,8 @@ def _bomb() -> bytes:
     """Return a small PNG that unpacks to 400 megapixels."""
     head = struct.pack(">IIBBBBB", _BOMB_SIDE, _BOMB_SIDE, 1, 0, 0, 0, 0)
     row = bytes(1 + _BOMB_SIDE // 8)
-    pressed = zlib.compress(row * _BOMB_SIDE, 1)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", pressed) + _chunk(b"IEND", b"")
+    compressed = zlib.compress(row * _BOMB_SIDE, 1)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", compressed) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

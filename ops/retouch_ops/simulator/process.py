@@ -21,13 +21,16 @@ from retouch_ops.simulator.server import READY
 
 _STOP_S = 5.0
 
+Json = dict[str, Any]
+"""An answer of a control call: a JSON object, whose members docs/simulator.md lists."""
+
 
 class Simulator:
     """
-    Runs from `with` to the end of the block, on a free port of 127.0.0.1, and never outlives this process.
+    A simulator that runs for the length of a `with` block, on a free port of 127.0.0.1. It never outlives this process.
 
-    Keyword arguments are settings of `SimulatorConfig`. The control calls raise `ValueError` with the simulator's own
-    words when one is wrong.
+    Keyword arguments are settings of `SimulatorConfig`. A wrong control call raises `ValueError` with the simulator's
+    message.
     """
 
     def __init__(self, *, port: int = 0, **settings: object) -> None:
@@ -38,7 +41,7 @@ class Simulator:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start the process and wait for its ready line; raises `RuntimeError` when it does not start."""
+        """Start the process and wait until it listens; raise `RuntimeError` if it does not start."""
         pairs = [f"--set={name}={json.dumps(value)}" for name, value in self._settings.items()]
         command = [
             sys.executable,
@@ -66,7 +69,7 @@ class Simulator:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the process at once, open connections included; does nothing when it is not running."""
+        """Stop the process at once, with its open connections; do nothing if it is not running."""
         self._session.close()
         process, self._process = self._process, None
         if process is None:
@@ -76,39 +79,39 @@ class Simulator:
 
     @property
     def pix2pix_url(self) -> str:
-        """Where an edit is POSTed."""
+        """The address to POST edits to."""
         return f"{self.url}/api/v5/pix2pix"
 
     @property
     def fetch_url(self) -> str:
-        """What a processing request's id is appended to."""
+        """The address of fetches, without the id."""
         return f"{self.url}/api/v3/fetch"
 
     @property
     def portrait_url(self) -> str:
-        """A photograph that can serve as init_image."""
+        """The address of a photograph that can be used as init_image."""
         return f"{self.url}/samples/portrait.jpg"
 
-    def books(self, *, totals: bool = False) -> dict[str, Any]:
-        """Return the books since the last reset; `totals` leaves the entries out, for frequent looks."""
-        return self._asked("GET", f"/control/books{'?totals=1' if totals else ''}")
+    def books(self, *, totals: bool = False) -> Json:
+        """Return the books since the last reset; with `totals` without their entries, for frequent calls."""
+        return self._call("GET", f"/control/books{'?totals=1' if totals else ''}")
 
-    def faults(self, **call: object) -> dict[str, Any]:
+    def faults(self, **call: object) -> Json:
         """Add faults (`next`, `next_fetch`, `rates`, `seed`) and return those to come."""
-        return self._asked("POST", "/control/faults", call)
+        return self._call("POST", "/control/faults", call)
 
-    def settings(self, **changes: object) -> dict[str, Any]:
+    def settings(self, **changes: object) -> Json:
         """Change the named settings and return all."""
-        return self._asked("POST", "/control/settings", changes)
+        return self._call("POST", "/control/settings", changes)
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """Start new books and forget faults and links; settings go back to the first ones unless kept."""
-        self._asked("POST", "/control/reset", {"keep_settings": keep_settings})
+        """Start new books, and drop faults and links; settings go back to the first ones unless `keep_settings`."""
+        self._call("POST", "/control/reset", {"keep_settings": keep_settings})
 
-    def _asked(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> Json:
         answer = self._session.request(method, self.url + path, json=body, timeout=10)
-        told: dict[str, Any] = answer.json()
+        reply: Json = answer.json()
         if answer.status_code == 400:
-            raise ValueError("; ".join(told["error"]))
+            raise ValueError("; ".join(reply["error"]))
         answer.raise_for_status()
-        return told
+        return reply

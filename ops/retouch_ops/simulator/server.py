@@ -1,5 +1,5 @@
 """
-Runs the simulator in this process: one event loop, real sockets, a ready line when it listens.
+Runs the simulator in this process, on one event loop; prints a line when it listens.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from retouch_ops.simulator.config import SimulatorConfig
 from retouch_ops.simulator.fault_transport import SocketProtocol
 
 READY = "simulator ready on "
-# Clients keep connections between jobs; closing one under a client would be a fault that nobody asked for.
+# Clients keep connections between jobs. A connection that closes under a client would be a fault that no test wants.
 _KEEP_ALIVE_S = 600
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, and ends with its parent when it was asked to."""
+    """A uvicorn server that prints its address, and with `with_parent` ends when standard input does."""
 
     def __init__(self, config: uvicorn.Config, url: str, with_parent: bool) -> None:
         super().__init__(config)
@@ -33,10 +33,10 @@ class _Server(uvicorn.Server):
         """Start, then print the ready line."""
         await super().startup(sockets)
         if self._with_parent:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._parent_spoke)
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._on_parent_input)
         print(READY + self._url, flush=True)
 
-    def _parent_spoke(self) -> None:
+    def _on_parent_input(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.should_exit = self.force_exit = True
@@ -46,7 +46,7 @@ def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool
     """
     Serve until SIGINT or SIGTERM, or with `with_parent` until standard input ends; port 0 takes a free one.
 
-    Raises `OSError` when the address cannot be listened on.
+    Raises `OSError` if it cannot listen on the address.
     """
     _allow_many_files()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,5 +1,5 @@
 """
-The state of one simulator, which its routes share: settings, books, faults to come, what was generated.
+The state that the routes of one simulator share: settings, books, faults to come, generations.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _MOST_REMEMBERED = 50_000
 
 
 class SpamFilter:
-    """When which body was accepted last, so that the same one can be refused for a while."""
+    """The last acceptance of each body, so that the same body can be refused for a while."""
 
     def __init__(self) -> None:
         self._accepted_at: dict[str, float] = {}
 
     def is_repeated(self, body: str, within_s: float) -> bool:
-        """Return whether this body was accepted less than `within_s` ago."""
+        """Return True if this body was accepted less than `within_s` ago."""
         accepted_at = self._accepted_at.get(body)
         return accepted_at is not None and time.monotonic() - accepted_at < within_s
 
@@ -34,29 +34,29 @@ class SpamFilter:
             del self._accepted_at[next(iter(self._accepted_at))]
 
     def forget(self, body: str) -> None:
-        """Take an acceptance back, because nothing ran."""
+        """Undo an acceptance, because nothing ran."""
         self._accepted_at.pop(body, None)
 
 
 class SimulatorState:
-    """Everything that one simulator knows; a reset replaces the parts, so that what still runs ends in the old ones."""
+    """The state of one simulator. A reset replaces its parts; requests that still run end in the old ones."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
-        self.studio = ImagePool()
+        self.image_pool = ImagePool()
         self.reset()
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """Forget books, faults and generations; settings go back to those of the start unless they are kept."""
+        """Drop books, faults and generations; settings go back to the first ones unless `keep_settings`."""
         self.config = self.config if keep_settings else self._first_config
         self.books, self.faults = Audit(self.config.cap), FaultScript()
         self.generations, self.spam_filter = Generations(), SpamFilter()
 
     def configure(self, changes: dict[str, object]) -> None:
-        """Change settings from now on; raises `ControlError` and changes nothing when one is wrong."""
+        """Change settings from now on; if one is wrong, raise `ControlError` and change nothing."""
         self.config = self.config.changed(changes)
         self.books.set_cap(self.config.cap)
 
     def accepts(self, key: object) -> bool:
-        """Return whether this is a good API key."""
+        """Return True if this API key is accepted."""
         return isinstance(key, str) and bool(key) and (not self.config.keys or key in self.config.keys)

@@ -1,7 +1,7 @@
 """
-The endpoint's own checks of a request body, with its own words.
+The endpoint's checks of a request body, with the endpoint's messages.
 
-Each fault is one field with a list of strings; numbers have to be JSON numbers.
+A fault is the name of a field and a list of strings. Numbers must be JSON numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _V6: dict[str, tuple[float, float, bool, float]] = {
     "steps": (1, 50, True, 20),
     "guidance_scale": (1, 20, False, 7),
 }
-SAMPLES_MOST = 20  # siblings of the endpoint know `samples`, 4 at most; more is for tests of what comes beyond a bound
+SAMPLES_MOST = 20  # related endpoints accept `samples` up to 4; more is for tests of what exceeds a bound
 _V5 = _V6 | {"image_guidance_scale": (0, 100, False, 1), "steps": (1, 1000, True, 20)}
 
 
@@ -31,14 +31,14 @@ class EditRequest:
     samples: int = 1
 
 
-def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
-    """Return the request, or the `message` object of its faults."""
+def validate(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
+    """Return the request, or the faults as the `message` object of the answer."""
     ranges = _V6 if is_v6 else _V5
     faults: dict[str, object] = {}
     for field in ("prompt", "init_image"):
         value = body.get(field)
         if not isinstance(value, str) or not value.strip():
-            faults[field] = [f"The {_spoken(field)} field is required."]
+            faults[field] = [f"The {_readable(field)} field is required."]
     ranges = ranges | {"samples": (1, SAMPLES_MOST, True, 1)}
     numbers = {field: _number(field, body.get(field), ranges[field], faults) for field in ranges}
     if faults:
@@ -54,16 +54,16 @@ def checked(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[st
 
 
 def _number(field: str, value: object, limits: tuple[float, float, bool, float], faults: dict[str, object]) -> float:
-    least, most, whole, default = limits
+    lowest, highest, integer, default = limits
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        faults[field] = [f"The {_spoken(field)} must be {'an integer' if whole else 'a number'}."]
+    if isinstance(value, bool) or not isinstance(value, int if integer else int | float):
+        faults[field] = [f"The {_readable(field)} must be {'an integer' if integer else 'a number'}."]
         return default
-    if not least <= value <= most:
-        faults[field] = [f"The {_spoken(field)} must be between {least} and {most}."]
+    if not lowest <= value <= highest:
+        faults[field] = [f"The {_readable(field)} must be between {lowest} and {highest}."]
     return float(value)
 
 
-def _spoken(field: str) -> str:
+def _readable(field: str) -> str:
     return field.replace("_", " ")

@@ -1,4 +1,4 @@
-"""The local stack as one object, and `retouch up`, which runs it until Ctrl-C."""
+"""The local stack, and `retouch up`, which runs it until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,14 +22,22 @@ from retouch_ops.stack_discovery import DEFAULT_STATE, adopted_names
 
 READY_WITHIN_S = 60.0
 SIMULATOR_KEY = "simulator"
+SHARED_SETTINGS = (
+    "RETOUCH_REDIS_URL",
+    "RETOUCH_STORE_URL",
+    "RETOUCH_PUBLIC_URL",
+    "RETOUCH_PIX2PIX_URL",
+    "RETOUCH_PIX2PIX_FETCH_URL",
+    "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS",
+)
 
 
 class Stack:
     """
-    Embedded Redis, simulator, gateway, workers and Flower under one parent.
+    Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    Use it as a context manager from the main thread, or `start`, `group.supervise` and `stop`. Raises `StateInUse`,
-    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, with nothing left running.
+    Use it as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises
+    `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running then.
     """
 
     def __init__(
@@ -46,26 +54,26 @@ class Stack:
         self.group = Group(report, write)
         self.environment = programs.stack_environment(self.base, self.settings, self.ports, self.folder.path)
 
-    def _choose_ports(self, asked: int | None) -> Ports:
+    def _choose_ports(self, requested: int | None) -> Ports:
         return Ports(
-            gateway=self.folder.port("gateway", asked=asked, liked=[self.settings.gateway_port]),
+            gateway=self.folder.port("gateway", requested=requested, preferred=[self.settings.gateway_port]),
             redis=self.folder.port("redis"),
             simulator=self.folder.port("simulator"),
-            flower=self.folder.port("flower", liked=[self.settings.flower_port]),
+            flower=self.folder.port("flower", preferred=[self.settings.flower_port]),
         )
 
     @property
     def simulated(self) -> bool:
-        """Whether the simulator stands in for the endpoint: no key is set."""
+        """True if the simulator replaces the endpoint, because no key is set."""
         return not self.settings.pix2pix_key.get_secret_value()
 
     def start(self) -> None:
-        """Start Redis, then all the rest at once; returns when every part answers, or on a signal to stop."""
+        """Start Redis, then all other parts at once; return when every part answers, or on a signal to stop."""
         ports, environment = self.ports, self.environment
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
             self.group.wait_ready(READY_WITHIN_S)
-            self._admit_owner()
+            self._create_owner_key()
             key = self.settings.pix2pix_key.get_secret_value() or SIMULATOR_KEY
             workers = programs.all_worker_programs(environment, self.settings, key, f"up{os.getpid()}")
             servers = [
@@ -84,8 +92,8 @@ class Stack:
             raise
         self.folder.record(self.description())
 
-    def _admit_owner(self) -> None:
-        """Put the API key of this folder on record: of role ops, for whoever runs a stack sees all of it."""
+    def _create_owner_key(self) -> None:
+        """Create the API key of this folder. Its role is ops, since the owner of a stack may see all of it."""
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
@@ -106,19 +114,19 @@ class Stack:
                 raise NotReady(f"{', '.join(names)}: no answer through the broker within {READY_WITHIN_S:g} s")
 
     def description(self) -> dict[str, object]:
-        """What `stack.json` says: addresses, processes and the settings that other commands need; no secret."""
-        shared = [
-            *("RETOUCH_REDIS_URL", "RETOUCH_STORE_URL", "RETOUCH_PUBLIC_URL"),
-            *("RETOUCH_PIX2PIX_URL", "RETOUCH_PIX2PIX_FETCH_URL", "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"),
-        ]
+        """Return the content of `stack.json`: addresses, process ids and the shared settings; no secret."""
         return {
             **self.urls(),
             "pids": {"up": os.getpid(), **self.group.pids},
-            "environment": {name: self.environment[name] for name in shared if name in self.environment},
+            "environment": self.shared_environment(),
         }
 
+    def shared_environment(self) -> dict[str, str]:
+        """Return the settings that producers and other commands need to find this stack; none of them is a secret."""
+        return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
+
     def urls(self) -> dict[str, str | None]:
-        """Where each part is; no simulator when a key is set."""
+        """Return the address of each part; None for the simulator if a key is set."""
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",
             "flower_url": f"http://{HOST}:{self.ports.flower}",
@@ -127,7 +135,7 @@ class Stack:
         }
 
     def stop(self) -> None:
-        """Stop everything, Redis last, and let go of the state folder."""
+        """Stop everything, Redis last, and release the state folder."""
         self.group.stop()
         self.folder.release()
 
@@ -140,7 +148,7 @@ class Stack:
 
 
 def _own_settings() -> Settings:
-    """The user's settings, without those that came from another running stack."""
+    """Return the user's settings, without those that came from another running stack."""
     defaults = {
         name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
         for name in adopted_names()
@@ -150,14 +158,14 @@ def _own_settings() -> Settings:
 
 def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
     """
-    Run the stack in the foreground; one log, one shutdown.
+    Run the stack in the foreground, with one log, until Ctrl-C or SIGTERM.
 
-    A part that dies is started again. Ctrl-C or SIGTERM stops all; a second one kills what still stops.
+    A part that dies is started again. A second signal kills the parts that have not stopped yet.
     """
     stack = Stack(state, port=port, fresh=fresh, report=_say, write=_print)
-    with stack.group.listening():
+    with stack.group.counting_signals():
         begun_at = time.monotonic()
-        _introduce(stack, _say)
+        _print_notes(stack, _say)
         stack.start()
         if not stack.group.signals:
             _say(_ready_line(stack, time.monotonic() - begun_at))
@@ -169,7 +177,7 @@ def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
     _say("all stopped")
 
 
-def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
+def _print_notes(stack: Stack, say: Callable[[str], None]) -> None:
     say(f"starting on {stack.folder.path}")
     networks = stack.environment["RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS"]
     say(f"jobs of this stack may reach private addresses: RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS={networks}")
@@ -185,10 +193,8 @@ def _introduce(stack: Stack, say: Callable[[str], None]) -> None:
 
 def _ready_line(stack: Stack, spent_s: float) -> str:
     named = {name.removesuffix("_url"): url for name, url in stack.urls().items() if url}
-    return (
-        f"ready in {spent_s:.1f} s: " + " · ".join(f"{name} {url}" for name, url in named.items())
-        + f" · API key {stack.folder.api_key()} · Ctrl-C stops"
-    )  # fmt: skip
+    addresses = " · ".join(f"{name} {url}" for name, url in named.items())
+    return f"ready in {spent_s:.1f} s: {addresses} · API key {stack.folder.api_key()} · Ctrl-C stops"
 
 
 def _say(line: str) -> None:

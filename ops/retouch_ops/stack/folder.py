@@ -1,4 +1,4 @@
-"""The state folder of a local stack: whose it is, who runs on it, which ports it had."""
+"""The state folder of a local stack: its marker, its lock, its ports and its API key."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from retouch.errors import RetouchError
 from retouch.store.tenants import KEY_PREFIX
@@ -21,25 +21,25 @@ HOST = "127.0.0.1"
 
 
 class StateInUse(RetouchError):
-    """Another `retouch up` runs on this state folder; nothing was started."""
+    """Another `retouch up` is running on this state folder; nothing was started."""
 
     wrong_use = True
 
 
 class StateNotOurs(RetouchError):
-    """The folder holds files and no marker of ours; nothing was touched."""
+    """The folder holds files and not our marker; nothing in it was changed."""
 
     wrong_use = True
 
 
 class StateUnusable(RetouchError):
-    """The folder cannot be made or written; nothing was started."""
+    """The folder cannot be created or written; nothing was started."""
 
     wrong_use = True
 
 
 class PortTaken(RetouchError):
-    """A port that was asked for is in use; nothing was started."""
+    """The requested port is in use; nothing was started."""
 
     wrong_use = True
 
@@ -48,19 +48,19 @@ class StateFolder:
     """
     One folder with Redis data, images, ports and the record of the stack that runs on it.
 
-    It is claimed on construction and held until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
+    It is locked on construction, until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path.resolve()
-        self._refuse_foreign()
+        self._refuse_foreign_folder()
         self._make()
         self._lock = self._claim()
         if fresh:
             self._empty()
         self.remembered: dict[str, int] = _read_json(self.path / PORTS)
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_foreign_folder(self) -> None:
         if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / MARKER).exists():
             raise StateNotOurs(
                 f"--state: {self.path} holds files and no {MARKER!r} marker, so it is not a state folder of Retouch; "
@@ -77,7 +77,7 @@ class StateFolder:
             raise StateUnusable(f"--state: {self.path} cannot be used: {error.strerror}") from error
 
     def _claim(self) -> IO[str]:
-        # A command that looks whether a stack runs holds the lock for an instant: look thrice.
+        # A command that looks for a running stack holds the lock for an instant, so try three times.
         for _ in range(3):
             if lock := hold_lock(self.path):
                 return lock
@@ -98,23 +98,24 @@ class StateFolder:
             else:
                 entry.unlink()
 
-    def port(self, name: str, *, asked: int | None = None, liked: Sequence[int] = ()) -> int:
+    def port(self, name: str, *, requested: int | None = None, preferred: Sequence[int] = ()) -> int:
         """
-        A free port for one service, remembered for the next time.
+        Return a free port for one service, and remember it for the next start.
 
-        The one asked for or `PortTaken`; else the first free of those liked, the one it had before, any.
+        With `requested` it is that port, or `PortTaken` is raised. Otherwise it is the first free one of: the preferred
+        ports, the one of the last start, any port.
         """
-        if asked and not _is_free(asked):
-            raise PortTaken(f"--port: {asked} is in use on {HOST}; name another, or none to get a free one")
-        wishes = [asked] if asked else [*liked, self.remembered.get(name, 0)]
+        if requested and not _is_free(requested):
+            raise PortTaken(f"--port: {requested} is in use on {HOST}; name another, or none to get a free one")
+        candidates = [requested] if requested else [*preferred, self.remembered.get(name, 0)]
         taken = {port for other, port in self.remembered.items() if other != name}
-        fitting = (port for port in wishes if port and (asked or port not in taken) and _is_free(port))
-        self.remembered[name] = next(fitting, 0) or _any_free()
+        usable = (port for port in candidates if port and (requested or port not in taken) and _is_free(port))
+        self.remembered[name] = next(usable, 0) or _free_port()
         (self.path / PORTS).write_text(json.dumps(self.remembered))
         return self.remembered[name]
 
     def api_key(self) -> str:
-        """The API key of this stack, made once and readable by its owner alone."""
+        """Return the API key of this stack; it is made once, in a file that only its owner can read."""
         path = self.path / API_KEY
         if not path.exists():
             draft = path.with_suffix(".new")
@@ -123,14 +124,14 @@ class StateFolder:
             draft.replace(path)
         return path.read_text().strip()
 
-    def record(self, stack: dict[str, Any]) -> None:
-        """Say what runs, for the other commands in this folder; replaced in one step."""
+    def record(self, stack: Mapping[str, object]) -> None:
+        """Write the record of the running stack, which other commands in this folder read; in one step."""
         draft = self.path / (RECORD + ".new")
         draft.write_text(json.dumps(stack, indent=2))
         draft.replace(self.path / RECORD)
 
     def release(self) -> None:
-        """Forget what ran and let go of the folder."""
+        """Delete the record and unlock the folder."""
         (self.path / RECORD).unlink(missing_ok=True)
         self._lock.close()
 
@@ -153,7 +154,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _any_free() -> int:
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

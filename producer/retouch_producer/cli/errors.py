@@ -1,4 +1,4 @@
-"""The errors of the command line itself: what was asked cannot be done as it was asked (exit code 2)."""
+"""Errors of the command line itself, with exit code 2: wrong arguments, or no connection."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class WrongUse(RetouchError):
 
 
 class NoStore(StoreUnavailable):
-    """Redis does not answer; the message says whether anything was done."""
+    """Redis or the gateway does not answer; the message says whether anything was done."""
 
     wrong_use = True

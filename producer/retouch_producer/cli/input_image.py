@@ -1,4 +1,4 @@
-"""The IMAGE of a command: a URL as it is, or a local file that is checked, kept in the blob store and linked to."""
+"""The IMAGE argument of a command: a URL, or a local file that is checked, kept in the blob store and linked to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 @dataclass(frozen=True, slots=True)
 class InputImage:
     """
-    Where the picture comes from. `stem` names what is made of it; `blob` is its name in the blob store.
+    An input picture: a URL, or a file (`path`) with the name that it will have in the blob store (`blob`).
 
-    A URL has no file and no blob. The bytes are read again when they are kept, for thousands of files may be checked.
+    `stem` is the base of the result's file name. The bytes are not held, since a batch may check thousands of files.
     """
 
     stem: str
@@ -32,38 +32,39 @@ class InputImage:
 
     @property
     def identity(self) -> str:
-        """What tells this picture from others, wherever its file lies: the URL, or the hash of the bytes."""
+        """The URL, or the hash of the bytes: the same for the same picture, in whatever file it is."""
         return self.url or self.blob
 
     def link(self, mint: Callable[[str], str]) -> str:
-        """Give the URL that the endpoint reads; `mint` makes it for a blob."""
+        """Return the URL that the endpoint reads; `mint` makes the link to a blob."""
         return self.url or mint(self.blob)
 
     def read(self) -> bytes:
-        """Read the file again; raises `InvalidEdit` if it is another file than the one that was checked."""
+        """Return the bytes of the file. Raises `InvalidEdit` if they changed since the file was checked."""
         data = self.path.read_bytes() if self.path else b""
         if content_name(data, self.blob.rpartition(".")[2]) != self.blob:
             name = self.path.name if self.path else ""
-            raise InvalidEdit([("init_image", f"file {name!r} was changed while it was read")])
+            raise InvalidEdit([("init_image", f"file {name!r} changed while it was read; run the command again")])
         return data
 
     def keep(self, blobs: BlobStore, client: Client, for_s: float, tenant: str) -> None:
         """
-        Put the file into the blob store and keep it for so long from now, as this tenant's own.
+        Put the file into the blob store as this tenant's, to be kept for `for_s` seconds.
 
-        Raises `InvalidEdit` if it is another file than the one that was checked.
+        Raises `InvalidEdit` if the file changed since it was checked.
         """
         if self.path is None:
             return
+        # Before the bytes are there: a blob that nobody keeps could be swept away in between.
         keep_blob(client, self.blob, for_s, tenant)
         blobs.put(self.read(), self.blob.rpartition(".")[2])
 
 
 def find_input_image(text: str, folder: Path) -> InputImage:
     """
-    Read what stands for the picture: a URL, or a path from `folder`.
+    Return the picture that an argument names: a URL, or a path relative to `folder`.
 
-    Raises `InvalidEdit` for a file that is missing, too large or no whole PNG, JPEG or WebP image.
+    Raises `InvalidEdit` for a file that is missing, too large or not a complete PNG, JPEG or WebP image.
     """
     if not text.strip():
         raise InvalidEdit([("init_image", "expected an http(s) URL or a file, got none")])
@@ -88,10 +89,9 @@ def _read(path: Path, text: str) -> bytes:
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidEdit):
             raise
-        words = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise InvalidEdit([
-            ("init_image", f"expected an http(s) URL or a file, got {_short(text)} ({words.lower()})")
-        ]) from None  # fmt: skip
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        fault = f"expected an http(s) URL or a file, got {_short(text)} ({reason.lower()})"
+        raise InvalidEdit([("init_image", fault)]) from None
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Options that several commands share, spelt once."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from typing import Annotated
 
 import typer
 
-ENQUEUE_PANEL = "Put edits in"
-MANAGE_PANEL = "Look after jobs and deliveries"
+ENQUEUE_PANEL = "Enqueue edits"
+MANAGE_PANEL = "Manage jobs and deliveries"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Since = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="15m, 1h, 2d ago, an ISO 8601 time or Unix seconds.")
+    str | None,
+    typer.Option("--since", metavar="TIME", help="An age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds."),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most to show.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most entries to show.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids; - reads them from standard input.")]
-SomeIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")]
+OptionalIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
-Lane = Annotated[str, typer.Option("--lane", help="The lane: edits or deliveries.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose job it is.")]
+Lane = Annotated[str, typer.Option("--lane", help="edits or deliveries.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the job.")]
+TenantFilter = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; else all tenants.")]
 Priority = Annotated[str, typer.Option("--priority", help="high, normal or low.")]
-Webhook = Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Who is told how it ended, signed.")]
+Webhook = Annotated[
+    str | None, typer.Option("--webhook", metavar="URL", help="URL that receives the job's final event, signed.")
+]

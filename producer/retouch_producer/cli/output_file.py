@@ -1,4 +1,4 @@
-"""Where an image is saved: never over a file that nobody named, never half."""
+"""Saves images: a file is overwritten only if it was named with --out, and never holds a part of an image."""
 
 from __future__ import annotations
 
@@ -16,48 +16,50 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def check_target(out: Path | None) -> None:
-    """Refuse a file that could not be written, before anything is paid for."""
+    """Raise `WrongUse` for a file that could not be written, before anything is paid."""
     if out is None:
         return
     if out.is_dir():
-        raise WrongUse(f"--out: expected a file, {str(out)!r} is a folder")
+        raise WrongUse(f"--out: expected a file, got the folder {str(out)!r}")
     if not os.access(out.parent, os.W_OK):
-        raise WrongUse(f"--out: folder {str(out.parent)!r} does not exist or may not be written")
+        raise WrongUse(f"--out: folder {str(out.parent)!r} does not exist or is not writable")
 
 
 def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
     """
-    Write the image to `out`, or to `<stem>-edited.<format>` in the working folder, and return its path.
+    Write the images of a job, and return their paths.
 
-    Where the job has several, the others follow under names that nothing has yet: `<out>-2.<format>` and so on.
+    The first goes to `out`, or to `<stem>-edited.<format>` in the working folder. Further ones go to unused names:
+    `<out>-2.<format>` and so on.
     """
-    target = out or free_name(Path.cwd(), f"{safe(stem)}-edited", SUFFIXES[result.format])
-    write_whole(target, result.image)
+    target = out or free_path(Path.cwd(), f"{safe_name(stem)}-edited", SUFFIXES[result.format])
+    write_atomically(target, result.image)
     paths = [target]
-    for one in result.results[1:]:
-        paths.append(free_name(target.parent, target.stem, SUFFIXES[one.format], first=2))
-        write_whole(paths[-1], one.image)
+    for image_result in result.results[1:]:
+        paths.append(free_path(target.parent, target.stem, SUFFIXES[image_result.format], first=2))
+        write_atomically(paths[-1], image_result.image)
     return paths
 
 
-def free_name(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
-    """Return a path that nothing has yet: `stem.suffix`, else `stem-2.suffix` and so on, from number `first` on."""
+def free_path(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
+    """Return an unused path: `stem.suffix`, else `stem-2.suffix` and so on, beginning with number `first`."""
     names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(first))
     return next(path for name in names if not (path := folder / name).exists())
 
 
-def safe(text: str, most: int = 80) -> str:
-    """Make a file name of any text: letters, digits, dots and dashes, never hidden, never empty."""
+def safe_name(text: str, most: int = 80) -> str:
+    """Return a file name made from any text: of letters, digits, dots and dashes, never hidden and never empty."""
     return _UNSAFE.sub("_", text).strip("._")[:most] or "image"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for a part of it."""
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that `path` never holds a part of the data."""
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as file:
             file.write(data)
             file.flush()
+            # Without it, a crash of the machine could leave the final name on an empty file.
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:

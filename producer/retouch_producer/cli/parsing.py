@@ -1,4 +1,4 @@
-"""Reading what people type: numbers, times, tags and lists of ids."""
+"""Parses what people type: numbers, times, tags and lists of ids."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from retouch_producer.cli.errors import WrongUse
 _NUMBER = re.compile(r"[+-]?[0-9]+(?P<rest>\.[0-9]+)?")
 _AGO = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)(?P<unit>[smhdw])")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_LEAST_UNIX = 1e8  # 1973: a smaller number is a slip, such as 30 for 30m
+_LEAST_UNIX = 1e8  # 1973: a smaller number is a mistake, such as 30 for 30m
 
 
 def number(text: str) -> int | float | str:
-    """Read a number; text that is none stays as it is, for the door to refuse with the field's name and range."""
+    """Return text as a number, or unchanged if it is none: the check of the edit then names the field and range."""
     match = _NUMBER.fullmatch(text.strip())
+    # Python refuses to convert thousands of digits, with an error that names no field.
     if match is None or len(text) > 40:
         return text
     return float(text) if match["rest"] else int(text)
 
 
 def since(text: str | None) -> float:
-    """Read a time as Unix seconds: `90s`, `15m`, `1h`, `2d`, `1w` ago, ISO 8601, or Unix seconds; 0 for none."""
+    """Return a time as Unix seconds: an age (`90s`, `15m`, `1h`, `2d`, `1w`), ISO 8601 or Unix seconds; 0 for None."""
     if text is None:
         return 0.0
     if ago := _AGO.fullmatch(text):
@@ -44,16 +45,16 @@ def since(text: str | None) -> float:
 
 
 def tags(pairs: Sequence[str]) -> dict[str, str]:
-    """Read `name=value` pairs."""
+    """Return the tags of `name=value` pairs. Raises `WrongUse`."""
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
             raise WrongUse(f"--tag: expected name=value, got {pair[:40]!r}")
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def ids(given: Sequence[str]) -> list[str]:
-    """Take ids as they come; `-` stands for those on standard input. Each is named once."""
-    named = [word for item in given for word in (sys.stdin.read().split() if item == "-" else [item])]
-    if not named:
+def ids(typed: Sequence[str]) -> list[str]:
+    """Return ids without repetition; `-` stands for the ids on standard input. Raises `WrongUse` without any."""
+    typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
+    if not typed_ids:
         raise WrongUse("expected at least one id, got none")
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys(typed_ids))

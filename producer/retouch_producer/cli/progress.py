@@ -1,4 +1,4 @@
-"""Waiting for one job at a terminal: what it does, for how long, which attempt."""
+"""Waits for one job, and shows at a terminal its state, how long it took so far, and its attempt."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Show = Callable[[str], None]
 
 def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
-    Wait for the image, with a line on standard error that moves if that is a terminal, and else names the job.
+    Wait for a job and return its result.
 
-    Raises what `Job.result` raises: `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s`.
+    Standard error gets a live line if it is a terminal, else one line with the id. Raises `EditFailed`,
+    `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
     """
     if not sys.stderr.isatty():
         print(f"{job.id}  enqueued", file=sys.stderr, flush=True)
         return job.result(timeout_s)
-    begun_at = time.monotonic()
+    started_at = time.monotonic()
     with _moving_line() as show:
         while True:
-            spent_s = time.monotonic() - begun_at
+            spent_s = time.monotonic() - started_at
             left_s = _TICK_S if timeout_s is None else timeout_s - spent_s
             record = job.record()
             show(f"{job.id}  {record.state}, {spent_s:.0f} s, attempt {max(record.attempt, 1)}")
@@ -40,6 +41,7 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
 
 @contextmanager
 def _moving_line() -> Iterator[Show]:
+    # Imported here, since loading rich takes longer than most commands.
     from rich.console import Console
 
     with Console(stderr=True).status("") as status:

@@ -1,4 +1,4 @@
-"""How lists look to people: columns as wide as their longest cell, nothing cut, so that grep and awk work on them."""
+"""Prints tables for people: nothing is cut off, so that grep and awk work on them too."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from collections.abc import Sequence
 _STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
-    """Print rows under their heads, or one line that says that there is nothing."""
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty: str) -> None:
+    """Print rows under a head, or the line `if_empty` if there are no rows."""
     if not rows:
-        print(nothing)
+        print(if_empty)
         return
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(head))]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def ago(at: float | None) -> str:
-    """Say how long ago an instant was, in its largest unit; `in 5s` for one to come."""
+    """Return the age of an instant in its largest unit, such as `5s`; `in 5s` for a future one, `-` for None."""
     if not at:
         return "-"
     past_s = time.time() - at
+    # The clocks of two machines differ: half a second ahead is now.
     return f"in {span(-past_s)}" if past_s < -0.5 else span(max(past_s, 0.0))
 
 
 def span(seconds: float) -> str:
-    """Write a duration in its largest unit."""
+    """Return a duration in its largest unit, such as `3h`."""
     size, unit = next(((size, unit) for size, unit in _STEPS if seconds >= size), (1.0, "s"))
     return f"{seconds / size:.0f}{unit}"

@@ -1,4 +1,4 @@
-"""What a command prints of each id that it was given, and the exit code that follows."""
+"""Prints the outcome of a command for each id, and derives the exit code."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Iterable
 
 UNKNOWN = "unknown"
 _MEANING = {
-    "final": "it had ended already",
-    "requested": "its call is under way, and the job ends with it",
+    "final": "the job had ended already",
+    "requested": "its call is in flight, and the job ends with that call",
     "open": "it is still under way, nothing to do",
-    "succeeded": "it has its image, nothing to do",
+    "succeeded": "the job has its image, nothing to do",
     "gone": "its job is no longer on record, so nothing was sent",
-    UNKNOWN: "it never was, or its retention is over",
+    UNKNOWN: "it never existed, or its retention is over",
 }
 
 
-def print_outcomes(told: dict[str, str], as_json: bool, nothing: str = "") -> None:
-    """Print the outcome of each id, as JSON or one a line; `nothing` where there was none."""
+def print_outcomes(outcomes: dict[str, str], as_json: bool, if_empty: str = "") -> None:
+    """Print the outcome of each id, as JSON or one per line; `if_empty` if there are none."""
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(outcomes, indent=2))
         return
-    print("\n".join(f"{item}  {_with_meaning(word)}" for item, word in told.items()) or nothing)
+    print("\n".join(f"{item}  {_with_meaning(word)}" for item, word in outcomes.items()) or if_empty)
 
 
 def _with_meaning(word: str) -> str:
     return f"{word}: {_MEANING[word]}" if word in _MEANING else word
 
 
-def exit_code(words_told: Iterable[str], fine: set[str]) -> int:
-    """Return 2 if an id is not on record, 1 if an outcome is not among the `fine` ones, else 0."""
-    told = set(words_told)
-    return 2 if UNKNOWN in told else 1 if told - fine else 0
+def exit_code(words: Iterable[str], expected: set[str]) -> int:
+    """Return 2 if an id is not on record, 1 if an outcome is not an `expected` one, else 0."""
+    outcomes = set(words)
+    return 2 if UNKNOWN in outcomes else 1 if outcomes - expected else 0

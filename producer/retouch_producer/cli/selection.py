@@ -1,4 +1,4 @@
-"""Which jobs and deliveries a command means: newest first, over all tenants or of one, from a time on."""
+"""Reads the jobs and deliveries that the filters of a command select."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _PAGE = 200
 def jobs(
     context: CommandContext, state: str | None, tenant: str | None, since: float, limit: int
 ) -> Iterator[JobRecord]:
-    """Walk jobs newest first, enqueued since a Unix time, up to a number."""
+    """Yield up to `limit` jobs, newest first, that were enqueued since a Unix time. Raises `WrongUse`."""
     if state and state not in list(JobState):
         raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
     return iterate_sync(context.transport.jobs(JobState(state) if state else None, tenant, since, limit))
 
 
 def deliveries(
-    context: CommandContext, since: float, wanted: Callable[[DeliveryRecord], bool], *, dead: bool
+    context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
-    """Walk deliveries newest first, made (dead ones: given up) since a Unix time."""
+    """Yield matching deliveries, newest first, that were created (or with `dead`, became dead) since a Unix time."""
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):
-        yield from (record for record in store.records(page) if wanted(record))
+        yield from (record for record in store.records(page) if matches(record))

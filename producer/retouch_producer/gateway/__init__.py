@@ -1,1 +1,1 @@
-"""The HTTP gateway: health, and the images of a folder store for whoever holds their links."""
+"""The HTTP gateway: the API under `/v1`, the drop-in for the endpoint, images under signed links, health, metrics."""

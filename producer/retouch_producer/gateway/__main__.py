@@ -1,4 +1,4 @@
-"""`python -m retouch_producer.gateway`: the gateway on the address and port of the settings."""
+"""`python -m retouch_producer.gateway` serves the gateway on the address and port of the settings."""
 
 from retouch_producer.gateway.server import serve
 

@@ -1,4 +1,4 @@
-"""The gateway as a function of settings; it connects to Redis and the blob store when first asked for something."""
+"""Builds the FastAPI application from settings. It connects to Redis and the blob store on the first request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from retouch_producer.gateway.routes import (
 
 
 def make_gateway(settings: Settings) -> FastAPI:
-    """Make the application; its pages `/docs` and `/openapi.json` describe it."""
+    """Return the application with all routes and middleware; it describes itself at `/docs` and `/openapi.json`."""
     app = FastAPI(
         title="Retouch",
         version=version("retouch"),
@@ -38,7 +38,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.state.tools = Dependencies(settings)
+    app.state.dependencies = Dependencies(settings)
     errors.install(app)
     resources = (
         edits,
@@ -56,7 +56,8 @@ def make_gateway(settings: Settings) -> FastAPI:
     for resource in (*resources, metrics, console):
         app.include_router(resource.router)
     describe(app)
-    app.add_middleware(RevocationWatch, are_valid=app.state.tools.key_cache.are_valid)
-    app.add_middleware(TurnTaking, turns=app.state.tools.request_turns)
-    app.add_middleware(metrics.Counting, counts=app.state.tools.requests)
+    # The middleware added last runs first: an answer counts, whichever layer below gave it.
+    app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
+    app.add_middleware(TurnTaking, turns=app.state.dependencies.request_limiter)
+    app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)
     return app

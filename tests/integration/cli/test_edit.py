@@ -1,4 +1,4 @@
-"""`retouch edit`, as typed, against real servers: what it refuses, what it saves, how it ends."""
+"""`retouch edit` from the command line, against real servers: what it refuses, what it saves, how it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ URL = "https://example.com/in.png"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a photograph and files that are none."""
+    """A working folder with a photograph and with files that are no pictures."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     (tmp_path / "half.jpg").write_bytes(PHOTO.read_bytes()[:30_000])
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def blobs(worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the blob store, served where its links point."""
+    """The folder of the blob store, with a server for its links."""
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
     with serving_files(kept) as url:
         monkeypatch.setenv("RETOUCH_PUBLIC_URL", url)
@@ -86,7 +86,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Path, blobs: Path, client: Any) -> None:
-    """Exit 2, one line that names field, value and range; neither a key in the store nor a blob."""
+    """Bad input is exit code 2 and one line with field, value and range; no key is stored and no blob."""
     before = files(blobs)
     arguments, message = BAD[case]
     ended = typed("edit", *arguments)
@@ -99,7 +99,7 @@ def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Pat
 
 
 def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, client: Any) -> None:
-    """A small file that would decode to gigabytes is refused by its header, at once."""
+    """A small file that would decode to gigabytes is refused by its header."""
     Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
     ended = typed("edit", "huge.png", "make it winter")
     assert ended.code == 2
@@ -110,7 +110,7 @@ def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, clien
 def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
     folder: Path, queue: EditQueue, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a public RETOUCH_PUBLIC_URL the message says what to do, instead of a job that must fail."""
+    """Without a public RETOUCH_PUBLIC_URL a local file is refused, with the remedy; the job would have failed."""
     monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
     ended = typed("edit", "photo.jpg", "make it winter")
     assert ended.code == 2
@@ -119,7 +119,7 @@ def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
 
 
 def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Exit 2 and what to do, from every command that needs the store."""
+    """Without Redis, every command that needs the store ends with code 2 and a line with the remedy."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://user:planted@127.0.0.1:1/0")
     for command in (["edit", URL, "x"], ["jobs"], ["status"], ["cancel", "ed_1"], ["receivers", "list"]):
         ended = typed(*command)
@@ -130,29 +130,29 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
 
 
 def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
-    """A Redis that answers, and will not have us, is not called silent; its own words say why."""
+    """A Redis that refuses a command is not reported as unreachable; its own reason is shown."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
     ended = typed("jobs")
     assert ended.code == 2
-    assert "refuses us: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
+    assert "refuses the connection: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
 
 
 def test_a_failed_edit_says_where_to_read_on(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """Behind what happened and what it cost stand the runbook's entry of the code, and the command for the rest."""
+    """After what happened and its cost, the message has the runbook's entry of the code and the command for more."""
     simulator.faults(next=[{"kind": "no_credits"}])
     ended = typed("edit", simulator.portrait_url, "make it winter")
     (job,) = queue.jobs(limit=1)
     assert ended.code == 1
     assert f"retouch: job {job.id} failed: no_credits: Insufficient credits" in ended.err
-    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. Its story: retouch job {job.id}\n")
+    assert ended.err.endswith(f"What to do: docs/runbook.md#no_credits. What happened: retouch job {job.id}\n")
 
 
 def test_a_full_disk_loses_no_image(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the image cannot be saved, no half of it is left and the message says how to fetch it again."""
+    """Where the image cannot be saved, no part of it is left and the message says how to fetch it again."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -160,28 +160,30 @@ def test_a_full_disk_loses_no_image(
     monkeypatch.setattr("retouch_producer.cli.output_file.os.fsync", full)
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png")
     (job,) = queue.jobs(limit=1)
-    told = f"retouch: 'out.png' could not be written: No space left on device; the image is kept: retouch job {job.id}"
+    failure = "retouch: 'out.png' could not be written: No space left on device. The image is still kept"
     assert ended.code == 2
-    assert f"{told} --out FILE\n" in ended.err
+    assert f"{failure}; save it with: retouch job {job.id} --out FILE\n" in ended.err
     assert not [path.name for path in folder.iterdir() if "out.png" in path.name]
 
 
 def test_a_url_is_edited_and_saved(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The image lands in the file that was named; the JSON says where, what it cost and what it is."""
+    """The image is saved in the named file; the JSON has the path, the cost and the image."""
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--tag", "order=17", "--json")
     assert ended.code == 0, ended.err
-    told = ended.json
+    report = ended.json
     data = (folder / "out.png").read_bytes()
-    assert (told["state"], told["path"], told["tags"]) == ("succeeded", "out.png", {"order": "17"})
-    assert told["result"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert told["charges"]["possible"] == 1
+    assert (report["state"], report["path"], report["tags"]) == ("succeeded", "out.png", {"order": "17"})
+    assert report["result"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert report["charges"]["possible"] == 1
     assert simulator.books()["posts"] == 1
 
 
 def test_a_local_file_goes_through_the_blob_store(
     folder: Path, blobs: Path, simulator: Simulator, module_worker: object
 ) -> None:
-    """The endpoint fetches our link; the result is called after the input, and never overwrites an earlier one."""
+    """
+    The endpoint fetches our link; the result's file is named after the input, and never overwrites an earlier one.
+    """
     for count, name in enumerate(("photo-edited.png", "photo-edited-2.png"), 1):
         ended = typed("edit", "photo.jpg", f"make it snow, take {count}", "--steps", "30")
         assert ended.code == 0, ended.err
@@ -190,7 +192,7 @@ def test_a_local_file_goes_through_the_blob_store(
 
 
 def test_leaving_and_coming_back(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """`--no-wait` prints the id; `watch` follows it to its end; `job --out` saves the image then."""
+    """`--no-wait` prints the id, `watch` follows the job to its end, and `job --out` saves the image."""
     job = typed("edit", simulator.portrait_url, "-", "--no-wait", "--json", given="make it winter").json["id"]
     watched = typed("watch", job, "--json")
     events = [json.loads(line) for line in watched.out.splitlines()]
@@ -201,18 +203,18 @@ def test_leaving_and_coming_back(folder: Path, queue: EditQueue, simulator: Simu
 
 
 def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The endpoint's own words are told, in one line or as JSON, and no file is written."""
+    """A failed job prints the endpoint's own message, in one line or as JSON, and writes no file."""
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
     said = typed("edit", simulator.portrait_url, "make it winter")
     assert said.code == 1
     assert "Insufficient credits" in said.err
-    told = typed("edit", simulator.portrait_url, "make it snow", "--json")
-    assert (told.code, told.json["state"], told.json["path"]) == (1, "failed", None)
+    failed = typed("edit", simulator.portrait_url, "make it snow", "--json")
+    assert (failed.code, failed.json["state"], failed.json["path"]) == (1, "failed", None)
     assert [path.name for path in folder.glob("*.png")] == []
 
 
 def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
-    """A repeated key gives the first job back; with another request it is refused with exit 2."""
+    """A repeated key returns the first job; with another request it is refused with exit code 2."""
     first = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     again = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     assert (again["id"], again["replayed"], first["replayed"]) == (first["id"], True, False)
@@ -231,7 +233,7 @@ def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: Edit
 
 
 def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
-    """Exit 130, and how to follow the job and to get its image."""
+    """Ctrl-C is exit code 130, with how to follow the job and to get its image."""
     assert typed("pause").code == 0
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", URL, "make it winter"]
     with Spoken(command, folder=folder, environment=dict(os.environ)) as edit:
@@ -247,7 +249,7 @@ def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
 def test_a_terminal_shows_what_the_job_does(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """While standard error is a terminal, a line there tells id, state, seconds and attempt."""
+    """While standard error is a terminal, a line there shows id, state, seconds and attempt."""
     simulator.settings(latency_s=0.8)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]

@@ -1,4 +1,4 @@
-"""The commands that look after jobs, deliveries and receivers, as typed, against a real server."""
+"""The commands for jobs, deliveries and receivers from the command line, against a real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stores(queue: EditQueue) -> Connections:
 
 
 def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
-    """A dead letter: its endpoint refused it, or made an image that was never fetched."""
+    """A failed job: the endpoint refused it, or made an image that was never fetched."""
     job = queue.enqueue(EDIT)
     claim = stores.jobs.claim(job.id, 15)
     assert claim is not None
@@ -43,7 +43,7 @@ def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
 
 
 def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRecord:
-    """A delivery that gave up: its receiver said 410."""
+    """A dead delivery: its receiver answered 410."""
     job = queue.enqueue(EDIT, webhook=url)
     job.cancel()
     claim = stores.deliveries.claim(job.deliveries()[0].id, 15)
@@ -54,12 +54,12 @@ def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRe
 
 
 def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None:
-    """By state, tenant and time, as a table or as JSON; the table shows neither prompt nor URL."""
+    """Jobs are listed by state, tenant and time, as a table or as JSON; the table shows neither prompt nor URL."""
     jobs = [queue.enqueue(EDIT, tenant=tenant) for tenant in ("acme", "zoo", "acme")]
     jobs[1].cancel()
-    assert [told["id"] for told in typed("jobs", "--json").json] == [job.id for job in reversed(jobs)]
-    assert [told["id"] for told in typed("jobs", "--state", "cancelled", "--json").json] == [jobs[1].id]
-    assert [told["id"] for told in typed("jobs", "--tenant", "acme", "--limit", "1", "--json").json] == [jobs[2].id]
+    assert [row["id"] for row in typed("jobs", "--json").json] == [job.id for job in reversed(jobs)]
+    assert [row["id"] for row in typed("jobs", "--state", "cancelled", "--json").json] == [jobs[1].id]
+    assert [row["id"] for row in typed("jobs", "--tenant", "acme", "--limit", "1", "--json").json] == [jobs[2].id]
     table = typed("jobs").out
     assert table.splitlines()[0].split()[:3] == ["ID", "STATE", "TENANT"]
     assert jobs[0].id in table
@@ -69,33 +69,33 @@ def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None
 
 @pytest.mark.parametrize("spell", ["1h", "15m", "{unix:.0f}", "{iso}"])
 def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
-    """Each way to say when finds a job of just now; a time to come finds none."""
+    """Each form of a time finds a job of just now; a time in the future finds none."""
     job = queue.enqueue(EDIT)
     for minutes, found in ((-5, [job.id]), (5, [])):
         at = datetime.now(UTC) + timedelta(minutes=minutes)
         if "{" in spell or minutes < 0:
             text = spell.format(unix=at.timestamp(), iso=at.isoformat())
-            assert [told["id"] for told in typed("jobs", "--since", text, "--json").json] == found
+            assert [row["id"] for row in typed("jobs", "--since", text, "--json").json] == found
 
 
 @pytest.mark.parametrize("text", ["yesterday", "30", "-1h", "2026-99-99", "nan"])
 def test_a_time_that_is_none_is_refused(text: str, queue: EditQueue) -> None:
-    """Exit 2, with the forms that are known; a small number is a slip, not 1970."""
+    """An invalid time is exit code 2, with the known forms; a small number is a mistake, not the year 1970."""
     ended = typed("jobs", "--since", text)
     assert ended.code == 2
     assert "expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds" in ended.err
 
 
 def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -> None:
-    """Its request, its charges one by one, its timeline and the deliveries with their attempts."""
+    """`retouch job` shows its request, its charges one by one, its timeline and the deliveries with their attempts."""
     job = failed_job(queue, stores, paid=True)
-    told = typed("job", job.id, "--json").json
-    assert [event["type"] for event in told["timeline"]] == ["edit.queued", "edit.running", "edit.failed"]
-    assert [charge["class"] for charge in told["charge_log"]] == ["succeeded"]
-    assert told["error"]["code"] == "deadline_passed"
+    shown = typed("job", job.id, "--json").json
+    assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.failed"]
+    assert [charge["class"] for charge in shown["charge_log"]] == ["succeeded"]
+    assert shown["error"]["code"] == "deadline_passed"
     delivery = dead_delivery(queue, stores, "https://example.com/hook")
-    told = typed("job", delivery.job, "--json").json
-    assert [one["status"] for one in told["deliveries"][0]["attempts"]] == [410]
+    shown = typed("job", delivery.job, "--json").json
+    assert [one["status"] for one in shown["deliveries"][0]["attempts"]] == [410]
     text = typed("job", delivery.job).out
     assert "410" in text
     assert "edit.cancelled" in text
@@ -104,43 +104,45 @@ def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -
 
 
 def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
-    """0 when all were cancelled, 1 when one was over, 2 when one is not on record; `-` reads ids."""
+    """
+    `cancel` exits 0 when all were cancelled, 1 when one was over, 2 when one is unknown; `-` reads ids from stdin.
+    """
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
     ended = typed("cancel", "-", given=f"{jobs[0]}\n{jobs[1]}\n")
-    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final: it had ended already\n{jobs[1]}  cancelled\n")
+    assert (ended.code, ended.out) == (1, f"{jobs[0]}  final: the job had ended already\n{jobs[1]}  cancelled\n")
     assert typed("cancel", jobs[2], "ed_nowhere").code == 2
     assert typed("cancel", "-", given=" ").code == 2
     assert typed("jobs", "--state", "cancelled", "--json").out.count('"id"') == 3
 
 
 def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> None:
-    """A job that is paid for resumes, another is POSTed again; `--dry-run` says so and moves nothing."""
+    """A paid job resumes, another is POSTed again; `--dry-run` shows which, and changes nothing."""
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",
-        paid.id: "would be replayed: resumes from the answer that is paid for, no new charge",
+        paid.id: "would be replayed: resumes from the paid answer, no new charge",
     }
     assert typed("replay", "--failed", "--since", "1h", "--dry-run", "--json").json == expected
     assert paid.state == "failed"
     ended = typed("replay", "--failed")
     assert ended.code == 0
-    assert "1 of 2 are POSTed again, which the endpoint may bill" in ended.out
+    assert "1 of 2 are POSTed again, and the endpoint may bill for them" in ended.out
     assert {paid.state, unpaid.state} == {"queued"}
     assert typed("replay", paid.id).out.startswith(f"{paid.id}  open")
     nowhere = typed("replay", "ed_nowhere")
-    assert (nowhere.code, nowhere.out) == (2, "ed_nowhere  unknown: it never was, or its retention is over\n")
+    assert (nowhere.code, nowhere.out) == (2, "ed_nowhere  unknown: it never existed, or its retention is over\n")
     assert typed("replay").code == 2
     assert typed("replay", paid.id, "--since", "1h").code == 2
 
 
 def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
-    """A paused lane dispatches nothing, the status says so, and the other lane is open."""
+    """A paused lane dispatches nothing and its status says so; the other lane stays open."""
     assert typed("pause").code == 0
     queue.enqueue(EDIT)
-    told = typed("status", "--json").json
-    assert (told["edits"]["paused"], told["edits"]["waiting"], told["edits"]["held"]) == (True, 1, 0)
-    assert told["deliveries"]["paused"] is False
+    status = typed("status", "--json").json
+    assert (status["edits"]["paused"], status["edits"]["waiting"], status["edits"]["held"]) == (True, 1, 0)
+    assert status["deliveries"]["paused"] is False
     assert "paused" in typed("status").out
     assert typed("resume", "--lane", "edits").code == 0
     assert typed("status", "--json").json["edits"]["paused"] is False
@@ -148,11 +150,11 @@ def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
 
 
 def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Connections) -> None:
-    """By id, all dead ones, or all of a receiver since a time; what is under way stays as it is."""
+    """Deliveries are redelivered by id, all dead ones, or all of a receiver since a time; an open one is left alone."""
     first, second = (dead_delivery(queue, stores, f"https://example.com/{name}") for name in "ab")
     queue.enqueue(EDIT, webhook="https://example.com/c").cancel()
-    assert {told["id"] for told in typed("deliveries", "--dead", "--json").json} == {first.id, second.id}
-    assert [told["id"] for told in typed("deliveries", "--job", first.job, "--json").json] == [first.id]
+    assert {row["id"] for row in typed("deliveries", "--dead", "--json").json} == {first.id, second.id}
+    assert [row["id"] for row in typed("deliveries", "--job", first.job, "--json").json] == [first.id]
     assert "410" in typed("deliveries").out
     assert typed("redeliver", first.id, "--json").json == {first.id: "redelivered"}
     assert typed("redeliver", "--receiver", second.receiver, "--since", "1h", "--json").json == {
@@ -162,14 +164,16 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
     assert typed("redeliver", "--dead").out == "no delivery\n"
     third = dead_delivery(queue, stores, "https://elsewhere.example.com/d")  # at example.com two are under way
     stores.client.delete(f"rt:edits:spec:{third.job}")
-    told = typed("redeliver", third.id)
-    assert (told.code, told.out) == (1, f"{third.id}  gone: its job is no longer on record, so nothing was sent\n")
+    ended = typed("redeliver", third.id)
+    assert (ended.code, ended.out) == (1, f"{third.id}  gone: its job is no longer on record, so nothing was sent\n")
     for wrong in (["dl_nowhere"], [], ["--receiver", "rc_nowhere", "--since", "1h"], ["--receiver", first.receiver]):
         assert typed("redeliver", *wrong).code == 2
 
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
-    """Added with a secret, tested by a signed event that a library verifies, rotated, switched off and on, removed."""
+    """
+    A receiver is added, tested with a signed event that a library verifies, rotated, switched off and on, and removed.
+    """
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)
     assert typed("receivers", "test", added["id"]).code == 0
@@ -193,7 +197,7 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
 
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:
-    """The answer is shown; an address that is not allowed is wrong use, and nothing is added."""
+    """The receiver's answer is shown; an address that is not allowed is wrong use, and nothing is added."""
     sink.answers.append((500, {}))
     added = typed("receivers", "add", sink.url, "--json").json
     ended = typed("receivers", "test", added["id"], "--json")
@@ -207,7 +211,7 @@ def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None
 
 
 def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
-    """Events of the past and those to come, one per line; exit 1 since one was cancelled."""
+    """Past and new events come one per line; the exit code is 1, since one job was cancelled."""
     done, open_ = queue.enqueue(EDIT), queue.enqueue(EDIT)
     done.cancel()
     later = threading.Timer(0.5, open_.cancel)
@@ -223,14 +227,14 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
 
 
 def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
-    """Without ids, what happens from then on is told, and a while without an event is too."""
+    """Without ids, `watch` shows every new event, and reports when none came for a while."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)
     with open_context() as context:
-        told = events_of_all(context)
-        assert next(told) is None
+        events = events_of_all(context)
+        assert next(events) is None
         job.cancel()
-        event = next(event for event in told if event)
+        event = next(event for event in events if event)
     assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job.id)
 
 

@@ -1,4 +1,4 @@
-"""`retouch keys` as it is typed, against a real store."""
+"""`retouch keys` from the command line, against a real store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.command_line import typed
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty store that the command finds, and a wide terminal."""
+    """An empty store in the command's environment, and a wide terminal."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -34,24 +34,29 @@ def test_a_key_from_first_to_last(client: Any) -> None:
 
 
 def test_limits_are_shown_and_set(client: Any) -> None:
-    """What is given changes, the rest stays; without options nothing does."""
+    """The given options change; without options nothing does."""
     options = ["--weight", "2", "--budget", "100", "--share-duplicates"]
-    told = typed("keys", "limits", "acme", *options, "--json").json
-    assert (told["weight"], told["budget"], told["share_duplicates"], told["backlog_limit"]) == (2.0, 100, True, None)
+    limits = typed("keys", "limits", "acme", *options, "--json").json
+    assert (limits["weight"], limits["budget"], limits["share_duplicates"], limits["backlog_limit"]) == (
+        2.0,
+        100,
+        True,
+        None,
+    )
     assert "in flight limit   no limit" in typed("keys", "limits", "acme").out
     assert TenantStore(client).tenant("acme").budget == 100
 
 
 def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
-    """Beside a budget stand the calls that are spent and reserved today; without one there is nothing to tell."""
+    """With a budget, the calls spent and reserved today are shown; without one, neither is."""
     assert typed("keys", "limits", "acme", "--json").json["spent_today"] is None
     book = f"rt:budget:acme:{int(time.time() // 86_400)}"
     client.hset(book, mapping={"spent": 3, "reserved": 2})
     client.expire(book, 60)
     shown = typed("keys", "limits", "acme", "--budget", "100").out
     assert "spent today       3 calls, 2 reserved" in shown
-    told = typed("keys", "limits", "acme", "--json").json
-    assert (told["budget"], told["spent_today"], told["reserved"]) == (100, 3, 2)
+    limits = typed("keys", "limits", "acme", "--json").json
+    assert (limits["budget"], limits["spent_today"], limits["reserved"]) == (100, 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
     ],
 )
 def test_wrong_use(arguments: list[str], words: str) -> None:
-    """A name, a role or an id that is none ends with code 2 and a line that says so."""
-    told = typed("keys", *arguments)
-    assert told.code == 2
-    assert words in told.err
+    """An invalid name, role or id ends with code 2 and one line that names it."""
+    ended = typed("keys", *arguments)
+    assert ended.code == 2
+    assert words in ended.err

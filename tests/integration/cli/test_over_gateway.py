@@ -1,4 +1,4 @@
-"""`retouch edit`, `batch`, `jobs` and what looks after them, over a gateway: no Redis, no blob store within reach."""
+"""`retouch edit`, `batch`, `jobs` and their companions over a gateway: without access to Redis or to a blob store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An environment that knows a gateway and a key of tenant acme, and nothing else."""
+    """An environment with a gateway and a key of tenant acme, and nothing else."""
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
@@ -43,7 +43,7 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """The image of an edit is saved; the job is the key's tenant's and can be listed and shown whole."""
+    """The image of an edit is saved; the job belongs to the key's tenant and can be listed and shown."""
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
     assert ended.code == 0, ended.err
     job = ended.json["id"]
@@ -57,7 +57,7 @@ def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: Running
 
 
 def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None:
-    """A picture of this machine goes up to the gateway, and the job has the gateway's link to it."""
+    """A local picture is uploaded to the gateway, and the job has the gateway's link to it."""
     Lanes(client).pause()
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     ended = typed("edit", "photo.jpg", "make it winter", "--no-wait", "--json")
@@ -70,7 +70,7 @@ def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None
 def test_a_list_is_one_call_a_page(
     key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
 ) -> None:
-    """However many jobs it shows, `retouch jobs` asks the gateway once; a batch reads its jobs in one call as well."""
+    """However many jobs it shows, `retouch jobs` makes one call; a batch reads its jobs in one call as well."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     typed("batch", "rows.jsonl")
@@ -91,7 +91,7 @@ def answers_of(gateway_url: str, ops: str) -> float:
 
 
 def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> None:
-    """A dead letter that is paid for resumes for nothing, which is known over a gateway too."""
+    """A failed job that is paid for is replayed at no cost, which a client of the gateway can see as well."""
     Lanes(client).pause()
     job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
     typed("cancel", job)
@@ -103,7 +103,7 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
 def test_a_job_is_watched_and_looked_into(
     key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
 ) -> None:
-    """A job is watched to its end, its delivery listed, and what it cost and what the lanes do is told."""
+    """A job is watched to its end, its delivery is listed, and usage and lanes are shown."""
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"
     ]
@@ -122,14 +122,14 @@ def test_a_job_is_watched_and_looked_into(
 
 
 def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> None:
-    """Without ids, `retouch watch` tells what happens from then on."""
+    """Without ids, `retouch watch` shows every new event."""
     Lanes(client).pause()
     job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
     with open_context() as context:
-        told = events_of_all(context)
-        assert next(told) is None
+        events = events_of_all(context)
+        assert next(events) is None
         typed("cancel", job)
-        event = next(event for event in told if event)
+        event = next(event for event in events if event)
     assert (event["type"], event["data"]["job_id"]) == ("edit.cancelled", job)
 
 
@@ -147,8 +147,8 @@ def test_a_batch_runs_and_runs_again(
     assert len(typed("jobs", "--json").json) == 3
 
 
-def test_what_is_wrong_is_told_as_over_redis(key: str, client: Any) -> None:
-    """A wrong request, an unknown job and a refused key each say so, and nothing is enqueued."""
+def test_errors_are_the_same_as_over_redis(key: str, client: Any) -> None:
+    """A wrong request, an unknown job and a refused key are reported as over Redis, and nothing is enqueued."""
     assert typed("edit", "https://example.com/in.png", "x", "--steps", "0").code == 2
     unknown = typed("job", "ed_000000000000000000000000")
     assert unknown.code != 0
@@ -171,14 +171,14 @@ def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.Monkey
 
 
 def test_what_needs_redis_says_so(key: str) -> None:
-    """A command that works at the stores themselves refuses a gateway, and says what to set."""
+    """A command that needs the stores themselves refuses a gateway, and names the setting."""
     ended = typed("receivers", "list")
     assert ended.code == 2
     assert "RETOUCH_GATEWAY_URL" in ended.err
 
 
 def test_several_images_are_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """Each image of one answer gets a file and an address of its own, from the command, the job and a batch."""
+    """Each image of one answer gets its own file and address, from the command, the job and a batch."""
     (tmp_path / "winter-2.png").write_bytes(b"mine")
     ended = typed("edit", simulator.portrait_url, "make it winter", "--samples", "3", "--out", "winter.png", "--json")
     assert ended.code == 0, ended.err

@@ -47,7 +47,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 def queue(
     request: pytest.FixtureRequest, worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """Each client in turn, with the same powers: the default tenant, and a key of role ops."""
+    """Each client in turn, with the same rights: the default tenant, and a key of role ops."""
     kind, _, way = request.param.partition("-")
     for name, value in worker_environment.items():
         if name.startswith("RETOUCH_"):
@@ -69,7 +69,7 @@ def edit(simulator: Simulator) -> Edit:
 
 
 def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
-    """A job that was put in is queued, and its record holds what was asked, by whom and when."""
+    """A job that was enqueued is queued, and its record has the edit, the tenant and the time."""
     begun_at = time.time()
     job = queue.enqueue(edit, priority="high", tags={"order": "17"}, max_charges=1)
     assert job.id.startswith("ed_")
@@ -83,7 +83,7 @@ def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
 
 
 def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
-    """More edits than one call carries give their jobs in order; an edit's own options go over the common ones."""
+    """More edits than one call carries return their jobs in order; an edit's own options override the common ones."""
     requests = [edit.model_copy(update={"prompt": f"number {at}"}) for at in range(1_100)]
     jobs = queue.enqueue_many([(requests[0], {"priority": "low"}), *requests[1:]], tags={"batch": "1"})
     assert len({job.id for job in jobs}) == 1_100
@@ -94,7 +94,7 @@ def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
 
 
 def test_nothing_goes_in_for_nothing(queue: Any) -> None:
-    """No edits, no jobs, no error."""
+    """Enqueueing no edits returns no jobs, without an error."""
     assert queue.enqueue_many([]) == []
 
 
@@ -110,32 +110,32 @@ def test_nothing_goes_in_for_nothing(queue: Any) -> None:
 )
 def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, Any], field: str) -> None:
     """A wrong option raises `InvalidEdit` that names it, and nothing is enqueued."""
-    with pytest.raises(InvalidEdit) as told:
+    with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, **options)
-    assert [name for name, _ in told.value.faults] == [field]
+    assert [name for name, _ in raised.value.faults] == [field]
     assert list(queue.jobs()) == []
 
 
 def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
-    """One wrong item among many is named as `edits[1].priority` and refuses all."""
-    with pytest.raises(InvalidEdit) as told:
+    """One wrong item among many is named, as `edits[1].priority`, and refuses all."""
+    with pytest.raises(InvalidEdit) as raised:
         queue.enqueue_many([edit, (edit, {"priority": "urgent"}), edit])
-    assert [name for name, _ in told.value.faults] == ["edits[1].priority"]
+    assert [name for name, _ in raised.value.faults] == ["edits[1].priority"]
     assert list(queue.jobs()) == []
 
 
 def test_what_the_settings_forbid_is_refused(queue: Any, edit: Edit) -> None:
-    """A callback that is not on the list is refused by name, alone and among many."""
-    with pytest.raises(InvalidEdit) as told:
+    """A callback that is not on the allow-list is refused by name, alone and among many."""
+    with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, callback="os.system")
-    assert [name for name, _ in told.value.faults] == ["callback"]
-    with pytest.raises(InvalidEdit) as told:
+    assert [name for name, _ in raised.value.faults] == ["callback"]
+    with pytest.raises(InvalidEdit) as raised:
         queue.enqueue_many([edit, (edit, {"callback": "os.system"})])
-    assert [name for name, _ in told.value.faults] == ["edits[1].callback"]
+    assert [name for name, _ in raised.value.faults] == ["edits[1].callback"]
 
 
 def test_an_unknown_option_is_a_mistake_in_the_program(queue: Any, edit: Edit) -> None:
-    """A misspelt option raises `TypeError`, which names those that there are."""
+    """A misspelt option raises `TypeError`, which names the known ones."""
     with pytest.raises(TypeError, match="idempotency_key"):
         queue.enqueue(edit, idempotency="x")
 
@@ -149,19 +149,19 @@ def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
         queue.enqueue(edit.model_copy(update={"steps": 31}), idempotency_key="order 17")
 
 
-def test_a_tenant_without_room_is_told(queue: Any, edit: Edit, client: Any) -> None:
-    """A full backlog raises `QueueFull` with the reason and when to ask again; what had room is in."""
+def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any) -> None:
+    """A full backlog raises `QueueFull` with the reason and when to retry; the jobs that had room are enqueued."""
     queue.pause()
     TenantStore(client).set_tenant("default", backlog_limit=2)
-    with pytest.raises(QueueFull) as told:
+    with pytest.raises(QueueFull) as raised:
         queue.enqueue_many([edit] * 5)
-    assert (told.value.reason, told.value.refused) == ("backlog", 3)
-    assert told.value.retry_after_s > 0
+    assert (raised.value.reason, raised.value.refused) == ("backlog", 3)
+    assert raised.value.retry_after_s > 0
     assert len(list(queue.jobs())) == 2
 
 
 def test_an_id_that_never_was(queue: Any) -> None:
-    """Whatever is asked of a job that is not there raises `UnknownJob`, which names it; its handle costs nothing."""
+    """Every call about an unknown job raises `UnknownJob`, which names it; making its handle makes no call."""
     job = queue.job("ed_000000000000000000000000")
     for ask in (job.record, lambda: job.state, job.cancel, job.replay, lambda: job.result(0), lambda: [*job.events()]):
         with pytest.raises(UnknownJob, match="ed_0000"):
@@ -170,7 +170,9 @@ def test_an_id_that_never_was(queue: Any) -> None:
 
 
 def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """The result is the image: its bytes, hash, size, format, a link that can be read, a file; and its events."""
+    """
+    The result has the image's bytes, hash, size, format, a link that works and a file; and the job's events are read.
+    """
     job = queue.enqueue(edit, tags={"order": "17"})
     result = job.result(timeout_s=30)
     assert sha256(result.image).hexdigest() == result.sha256
@@ -191,14 +193,14 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
 def test_a_record_is_what_the_store_has(
     queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
 ) -> None:
-    """A record has everything, whichever way it was read: terms, charges, image; instants to a millisecond."""
+    """Each client reads the whole record: terms, charges, image; instants to a millisecond."""
     chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
     job = queue.enqueue(edit, webhook=sink.url, **chosen)
     job.result(timeout_s=30)
-    kept, told = JobStore(client, retention_s=60.0).record(job.id), job.record()
+    kept, read = JobStore(client, retention_s=60.0).record(job.id), job.record()
     assert kept is not None
-    assert _without_instants(told) == _without_instants(kept)
-    assert _instants(told) == pytest.approx(_instants(kept), abs=0.002)
+    assert _without_instants(read) == _without_instants(kept)
+    assert _instants(read) == pytest.approx(_instants(kept), abs=0.002)
 
 
 def _without_instants(record: JobRecord) -> JobRecord:
@@ -214,25 +216,25 @@ def _instants(record: JobRecord) -> list[float | None]:
 def test_an_edit_that_fails_says_why(
     queue: Any, edit: Edit, module_worker: RunningWorker, simulator: Simulator
 ) -> None:
-    """`EditFailed` has a stable code, the endpoint's words, whether a replay helps, and what may have been charged."""
+    """`EditFailed` has a stable code, the endpoint's message, whether a replay helps, and the possible charges."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit.model_copy(update={"prompt": "make it winter [[broken]]"}), max_attempts=1)
-    with pytest.raises(EditFailed) as told:
+    with pytest.raises(EditFailed) as raised:
         job.result(timeout_s=30)
-    assert told.value.job_id == job.id
-    assert told.value.code == job.record().error.code
-    assert told.value.message
-    assert told.value.charges == sum(charge.possible for charge in job.record().charges)
+    assert raised.value.job_id == job.id
+    assert raised.value.code == job.record().error.code
+    assert raised.value.message
+    assert raised.value.charges == sum(charge.possible for charge in job.record().charges)
     assert job.state == "failed"
 
 
 def test_who_waits_is_woken(queue: Any, edit: Edit) -> None:
-    """A wait ends with the job, not with its time: whoever waits for a cancelled job learns it at once."""
+    """Waiting for a job returns when the job is cancelled, before the time is over."""
     queue.pause()
     job = queue.enqueue(edit)
-    with pytest.raises(ResultTimeout) as told:
+    with pytest.raises(ResultTimeout) as raised:
         job.result(timeout_s=0)
-    assert told.value.state == "queued"
+    assert raised.value.state == "queued"
     cancels = threading.Timer(0.3, lambda: queue.cancel(job.id))
     cancels.start()
     with pytest.raises(EditCancelled) as ended:
@@ -245,7 +247,7 @@ def test_who_waits_is_woken(queue: Any, edit: Edit) -> None:
 
 
 def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
-    """Following gives the past and what comes, ends behind the final event, and starts again behind any of them."""
+    """Following yields past and new events, ends after the final one, and can start after any of them."""
     queue.pause()
     job = queue.enqueue(edit)
     events = job.events()
@@ -258,7 +260,7 @@ def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
 
 
 def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
-    """Jobs come newest first, of one state, since an instant, up to a number."""
+    """Jobs are listed newest first, by state, since an instant, up to a number."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 5)
     jobs[1].cancel()
@@ -271,15 +273,15 @@ def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
 
 
 def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
-    """The feed has every job's events in order, page by page, each with the cursor that leads on."""
+    """The feed has every job's events in order, page by page, each with the cursor of the next page."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     for job in jobs:
         job.cancel()
     first = queue.events("0", limit=2)
     rest = queue.events(first[-1][0])
-    told = [event["data"]["job_id"] for _, event in first + rest]
-    assert told == [job.id for job in jobs]
+    jobs_of_feed = [event["data"]["job_id"] for _, event in first + rest]
+    assert jobs_of_feed == [job.id for job in jobs]
     assert {event["type"] for _, event in first + rest} == {"edit.cancelled"}
     assert queue.events(rest[-1][0]) == []
 
@@ -287,7 +289,7 @@ def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
 def test_deliveries_are_listed_and_sent_again(
     queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker, client: Any
 ) -> None:
-    """A job's webhook is on record with its attempts, and can be sent again by hand while the job is on record."""
+    """A job's delivery is on record with its attempts, and can be redelivered while the job is on record."""
     job = queue.enqueue(edit, webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)
     sink.wait_for(1)
@@ -303,19 +305,19 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The secret of a URL's receiver verifies what its jobs send; reading it makes the URL hear of no other job."""
+    """The secret of a URL's receiver verifies its jobs' webhooks; reading it subscribes the URL to no other job."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False
     queue.enqueue(edit).result(timeout_s=30)
     job = queue.enqueue(edit.model_copy(update={"prompt": "make it summer"}), webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)
-    (told,) = sink.wait_for(1)
-    assert verify_webhook(told.body, told.headers, receiver.secret)["data"]["job_id"] == job.id
+    (request,) = sink.wait_for(1)
+    assert verify_webhook(request.body, request.headers, receiver.secret)["data"]["job_id"] == job.id
 
 
 def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:
-    """Paused, the lane dispatches nothing and says so; resumed, it is open again."""
+    """A paused lane dispatches nothing and its status says so; resumed, it is open again."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     numbers = queue.status()
@@ -331,7 +333,7 @@ def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:
 @pytest.mark.parametrize("address", ["redis://127.0.0.1:1/0", "http://127.0.0.1:1"])
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_nobody_there(address: str, kind: str) -> None:
-    """Where nothing answers, every call raises `StoreUnavailable`, which says that repeating is safe."""
+    """Where nothing answers, every call raises `StoreUnavailable`, which says that a retry is safe."""
     edit = Edit(prompt="make it winter", init_image="https://example.com/in.png")
     with EditQueue(address) if kind == "plain" else driven(address) as queue:
         for ask in (lambda: queue.enqueue(edit), queue.status, queue.events, lambda: list(queue.jobs())):

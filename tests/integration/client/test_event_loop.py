@@ -1,4 +1,4 @@
-"""AsyncEditQueue inside a FastAPI application: the event loop goes on whatever it is asked for."""
+"""AsyncEditQueue inside a FastAPI application never blocks the event loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _GENEROUS_MS = 100.0  # measured: 4 ms; this is for a machine that is busy with 
 
 @pytest.mark.parametrize(("path", "calls"), [("/edit", 800), ("/edits", 16), ("/status", 80)])
 def test_no_step_holds_the_loop_up(path: str, calls: int, client: Any, redis_url: str) -> None:
-    """Whether one edit is put in, or a thousand, or jobs are listed, no step of the loop takes long."""
+    """Enqueueing one edit or a thousand, or listing jobs, no step of the loop takes long."""
     command = [sys.executable, "-m", "tests.event_loop_probe", redis_url, path, str(calls)]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     client.flushdb()  # thousands of jobs that wait for ever: looking at each for leaks took longer than all the rest
-    assert told["steps"] > calls
-    assert told["cpu_ms"] < _GENEROUS_MS
+    assert report["steps"] > calls
+    assert report["cpu_ms"] < _GENEROUS_MS

@@ -1,4 +1,4 @@
-"""What only a client over HTTP meets: keys that are refused, connections that were closed, answers that got lost."""
+"""What happens only to a client over HTTP: refused keys, closed connections, lost answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 @dataclass
 class Double:
-    """A stand-in for a gateway that takes edits; `closes` names requests, from 1, that get no answer."""
+    """A stand-in for a gateway; `closes` has the numbers of requests, from 1, that get no answer."""
 
     url: str = ""
     closes: set[int] = field(default_factory=set)
@@ -42,19 +42,19 @@ class Double:
 
 @pytest.fixture
 def double() -> Iterator[Double]:
-    told = Double()
+    stand_in = Double()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            told.connections.add(self.client_address[1])
-            told.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            if len(told.bodies) in told.closes:
+            stand_in.connections.add(self.client_address[1])
+            stand_in.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if len(stand_in.bodies) in stand_in.closes:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            answer = json.dumps(told.answer(told.bodies[-1])).encode()
+            answer = json.dumps(stand_in.answer(stand_in.bodies[-1])).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -66,13 +66,13 @@ def double() -> Iterator[Double]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        yield told
+        stand_in.url = f"http://127.0.0.1:{server.server_port}"
+        yield stand_in
         server.shutdown()
 
 
 def test_a_connection_is_kept(double: Double) -> None:
-    """Calls one after another use one connection."""
+    """Consecutive calls use one connection."""
     with EditQueue(double.url, api_key="rtk_x") as queue:
         for _ in range(3):
             queue.enqueue(EDIT)
@@ -80,7 +80,7 @@ def test_a_connection_is_kept(double: Double) -> None:
 
 
 def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
-    """A call on a kept connection that the other side closes is made again, with the same idempotency key: one job."""
+    """A call on a kept connection that the server closes is repeated with the same idempotency key: one job."""
     double.closes = {2}
     with EditQueue(double.url, api_key="rtk_x") as queue:
         queue.enqueue(EDIT)
@@ -90,23 +90,23 @@ def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
     assert keys[0] != keys[1]
 
 
-def test_a_lost_answer_is_told(double: Double) -> None:
-    """When a fresh connection ends without an answer, it is not known what was done: `StoreUnavailable` says so."""
+def test_a_lost_answer_is_an_error(double: Double) -> None:
+    """A new connection that ends without an answer raises `StoreUnavailable`: the outcome is unknown."""
     double.closes = {1, 2, 3}
-    with EditQueue(double.url, api_key="rtk_planted") as queue, pytest.raises(StoreUnavailable, match="safe") as told:
+    with EditQueue(double.url, api_key="rtk_planted") as queue, pytest.raises(StoreUnavailable, match="safe") as raised:
         queue.enqueue(EDIT)
     assert len(double.bodies) == 1
-    assert "planted" not in str(told.value)
+    assert "planted" not in str(raised.value)
 
 
 def test_threads_share_a_client(double: Double) -> None:
     """Many threads enqueue through one client; each gets its own answer."""
-    told: list[tuple[str, str]] = []
+    answers: list[tuple[str, str]] = []
 
     def enqueue(number: int) -> None:
         for at in range(10):
             key = f"{number}-{at}"
-            told.append((key, queue.enqueue(EDIT, idempotency_key=key).id))
+            answers.append((key, queue.enqueue(EDIT, idempotency_key=key).id))
 
     with EditQueue(double.url, api_key="rtk_x") as queue:
         threads = [threading.Thread(target=enqueue, args=(number,)) for number in range(8)]
@@ -114,8 +114,8 @@ def test_threads_share_a_client(double: Double) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(told) == 80
-    assert all(identity == f"ed_{key}" for key, identity in told)
+    assert len(answers) == 80
+    assert all(identity == f"ed_{key}" for key, identity in answers)
     assert len(double.connections) <= 8
 
 
@@ -127,7 +127,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def queue_of(gateway_url: str, client: Any) -> Iterator[Callable[..., EditQueue]]:
-    """Open a client for a new key of a tenant; what it put in is cancelled in the end."""
+    """Open a client with a new key of a tenant; its jobs are cancelled in the end."""
     client.set("rt:link_key", LINK_KEY)
     queues: list[EditQueue] = []
 
@@ -144,16 +144,16 @@ def queue_of(gateway_url: str, client: Any) -> Iterator[Callable[..., EditQueue]
 
 
 def test_a_key_that_is_unknown_is_refused(gateway_url: str, client: Any) -> None:
-    """A wrong key raises `Unauthorized`, which does not repeat it."""
+    """A wrong key raises `Unauthorized`, and the message does not repeat it."""
     with EditQueue(gateway_url, api_key="rtk_planted") as queue:
         for ask in (lambda: queue.enqueue(EDIT), queue.status, queue.events, queue.job("ed_x").record):
-            with pytest.raises(Unauthorized) as told:
+            with pytest.raises(Unauthorized) as raised:
                 ask()
-            assert "planted" not in str(told.value)
+            assert "planted" not in str(raised.value)
 
 
 def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -> None:
-    """A producer's key may look at the lanes and not switch them; a key of role ops may."""
+    """A producer's key may read the lanes and not switch them; a key of role ops may do both."""
     producer, ops = queue_of("acme"), queue_of("acme", "ops")
     assert producer.status().paused is False
     with pytest.raises(Unauthorized, match="ops"):
@@ -164,7 +164,7 @@ def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -
 
 
 def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simulator) -> None:
-    """The tenant is the key's: another's jobs are unknown, in no list and in no feed; their events do not come."""
+    """Jobs of another tenant are unknown, in no list and in no feed, and their events do not come."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url)
     acme, other = queue_of("acme"), queue_of("other")
     job = acme.enqueue(edit)
@@ -194,7 +194,7 @@ def test_every_image_over_a_gateway(
 
 
 def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The client for event loops has the same results; what does I/O is awaited."""
+    """The asyncio client has the same results; what does I/O is awaited."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
 
     async def hashes() -> list[tuple[str, str]]:

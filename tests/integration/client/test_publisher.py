@@ -1,4 +1,4 @@
-"""The publisher on a real broker: a list that nobody reads stays short, and a broker that stalls holds up nobody."""
+"""The publisher on a real broker: a list without a reader is trimmed, and a broker that stalls delays no caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.process_watch import eventually
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Proxy]:
-    """A way to the broker that can be stalled; to the store there is another."""
+    """A proxied broker that can be stalled; the store has a connection of its own."""
     with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as way:
         yield way
         way.heal()
@@ -37,13 +37,13 @@ def settings(redis_url: str, broker: Proxy) -> Settings:
 
 
 def items(client: Any) -> list[str]:
-    """The items that the messages of lane `deliveries` call for, newest first."""
+    """Return the items in the messages of lane `deliveries`, newest first."""
     bodies = [json.loads(text)["body"] for text in client.lrange("rt:broker:deliveries", 0, -1)]
     return [json.loads(b64decode(body))[0][0] for body in bodies]
 
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
-    """Messages of a lane without a worker are cut off at the old end; the newest stay, and the other lane's too."""
+    """The oldest messages of a lane without a worker are trimmed; its newest ones and the other lane's stay."""
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
     for start in range(0, 2 * _LONGEST_LIST, 500):
@@ -57,7 +57,7 @@ def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> No
 
 
 def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None:
-    """A message that was cut off is like any that got lost: rescue sends it again while its item holds a slot."""
+    """A trimmed message is like any lost one: rescue sends it again while its item holds a slot."""
     new = kit.new()
     kit.enqueue(new)
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
-    """Messages for a silent broker are dropped and said to be; the next ones wait for nobody, until it is well."""
+    """Messages for a silent broker are dropped and logged; the next ones do not wait until it answers again."""
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)
     store.delete("rt:broker:edits")
@@ -92,7 +92,7 @@ def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settin
 
 
 def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, settings: Settings) -> None:
-    """A restart of the broker between two messages costs neither of them."""
+    """A restart of the broker between two messages loses neither of them."""
     lost: list[int] = []
     store: Any = connect(settings)
     store.delete("rt:broker:edits")
@@ -115,14 +115,14 @@ class HeldUp:
         self.holds, self.released = threading.Event(), threading.Event()
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Hang over any message."""
+        """Block on any message."""
         if messages:
             self.holds.set()
             self.released.wait(60)
 
 
 def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Settings) -> None:
-    """Rescue hangs over what it has to send for longer than a lease lasts: the lease of a paid call is kept."""
+    """While rescue waits for a silent broker for longer than a lease, the lease of a paid call is renewed."""
     kit.lanes.open(20, 0.0)
     paid, called_for = kit.new(), kit.new()
     kit.enqueue(paid, called_for)

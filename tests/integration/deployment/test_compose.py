@@ -1,4 +1,4 @@
-"""docker-compose.yml without Docker: each service's very command runs as a process and passes its own health check."""
+"""docker-compose.yml without Docker: each service's command runs as a process and passes its own health check."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def interpolated(text: str) -> str:
-    """What compose makes of ${NAME:-default}, ${NAME:?message} and $$."""
+    """Return a text as compose interpolates it: ${NAME:-default}, ${NAME:?message} and $$."""
 
     def value(match: re.Match[str]) -> str:
         name, operator, rest = match["name"], match["operator"], match["rest"]
@@ -49,7 +49,7 @@ def interpolated(text: str) -> str:
 
 
 def entrypoint() -> list[str]:
-    """The image's entry point, as this environment has it."""
+    """Return the image's entry point as it is called in this environment."""
     line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
     command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
     return [str(Path(sys.executable).parent / command), *rest]
@@ -138,19 +138,19 @@ def test_each_service_gets_healthy(running: dict[str, Spoken], machine: Machine,
 
 
 def test_only_those_who_call_get_the_key() -> None:
-    """The endpoint's key is in the environment of the edit workers and of nobody else."""
+    """Only the edit workers have the endpoint's key in their environment."""
     with_key = [name for name, service in services().items() if "RETOUCH_PIX2PIX_KEY" in service.get("environment", {})]
     assert with_key == ["edits"]
 
 
 def test_every_service_comes_back_and_has_a_health_check() -> None:
-    """After a crash or a reboot all is started again, and each service says whether it is well."""
+    """Every service restarts after a crash or a reboot, and has a health check."""
     assert {service["restart"] for service in services().values()} == {"always"}
     assert all(service["healthcheck"]["test"] for service in services().values())
 
 
 def test_calls_in_flight_may_end() -> None:
-    """Workers are given longer to stop than their longest call and its result need."""
+    """The stop grace of workers is longer than their longest call and the storing of its result."""
     for name in ("edits", "deliveries"):
         service = services()[name]
         timeout_s = float(service["environment"]["RETOUCH_PIX2PIX_TIMEOUT_S"])

@@ -1,4 +1,4 @@
-"""`retouch doctor`: what is wrong is found, explained, and makes the exit code 1."""
+"""`retouch doctor` finds what is wrong, explains it, and exits with 1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.process_watch import retouch
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """Answers as an endpoint does that takes only POST, and remembers what was asked."""
+    """Answers as an endpoint that takes only POST, and records each request's method."""
 
     asked: ClassVar[list[str]] = []
     status: ClassVar[int] = 405
@@ -71,25 +71,25 @@ def environment(
 
 
 def wrong(*only: str) -> list[Finding]:
-    """The bad findings of some checks; each must say why it matters and what to do."""
+    """Return the bad findings of some checks; each must have a reason and a remedy."""
     found = [finding for finding in run_checks(only) if finding.level == "bad"]
     assert all(finding.why and finding.do for finding in found)
     return found
 
 
 def test_all_is_well_but_for_workers() -> None:
-    """With a durable Redis, a store and an endpoint, only the lanes that nobody serves are bad."""
+    """With a durable Redis, a store and an endpoint, only the lanes without a worker are bad."""
     assert [finding.what for finding in wrong()] == ["nobody serves lane edits", "nobody serves lane deliveries"]
 
 
 def test_nothing_is_posted() -> None:
-    """The endpoint is asked for HEAD alone, which cannot start a paid generation."""
+    """The endpoint gets only a HEAD request, which cannot start a paid generation."""
     assert wrong("endpoint") == []
     assert Endpoint.asked == ["HEAD"]
 
 
 def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyPatch) -> None:
-    """A Redis that forgets on restart or deletes keys when full is bad, each for its own reason."""
+    """A Redis without persistence and one that evicts keys are two bad findings, each with its own reason."""
     with own_valkey(config={"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}) as forgetful:
         environment.setenv("RETOUCH_REDIS_URL", f"{forgetful.connection_url}/0")
         assert [finding.what for finding in wrong("redis")] == [
@@ -99,7 +99,7 @@ def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyP
 
 
 def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
-    """Memory near its limit is bad before it is too late."""
+    """A Redis near its memory limit is a bad finding before it is full."""
     config = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "1mb"}
     with own_valkey(config=config) as full:
         environment.setenv("RETOUCH_REDIS_URL", f"{full.connection_url}/0")
@@ -116,13 +116,13 @@ def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_another_broker_is_looked_at_too(environment: pytest.MonkeyPatch) -> None:
-    """With a broker of its own, the broker is checked like the store."""
+    """A broker apart from the store is checked like the store."""
     environment.setenv("RETOUCH_BROKER_URL", "redis://127.0.0.1:1/0")
     assert [finding.check for finding in wrong("redis")] == ["broker"]
 
 
 def test_a_store_that_takes_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A store URL that names a file, or no store at all, is found before a paid result is lost."""
+    """A store URL that names a file, or a missing store, is found before a paid result is lost."""
     (tmp_path / "file").write_text("")
     environment.setenv("RETOUCH_STORE_URL", (tmp_path / "file" / "blobs").as_uri())
     (finding,) = wrong("store")
@@ -138,28 +138,28 @@ def test_the_probe_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "words"),
     [
         ("http://127.0.0.1:1/", "does not answer"),
         ("http://no-such-host.invalid/", "does not resolve"),
         ("file:///etc/passwd", "not one"),
     ],
 )
-def test_an_endpoint_out_of_reach(environment: pytest.MonkeyPatch, url: str, told: str) -> None:
-    """A wrong address, a wrong name and a wrong scheme are told apart."""
+def test_an_endpoint_out_of_reach(environment: pytest.MonkeyPatch, url: str, words: str) -> None:
+    """A wrong address, a wrong name and a wrong scheme are three different findings."""
     environment.setenv("RETOUCH_PIX2PIX_URL", url)
-    assert told in wrong("endpoint")[0].what
+    assert words in wrong("endpoint")[0].what
 
 
 def test_an_endpoint_in_trouble_is_worth_a_note() -> None:
-    """A 503 is the vendor's trouble: noted, and not a fault of this installation."""
+    """A 503 of the endpoint is a note, since it is no fault of this installation."""
     Endpoint.status = 503
     assert "answers HTTP 503" in next(finding.what for finding in run_checks(["endpoint"]) if finding.level == "note")
     assert wrong("endpoint") == []
 
 
 def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
-    """A variable that nobody reads is named, with the setting that was probably meant."""
+    """An unknown variable is named, with the setting that was probably meant."""
     environment.setenv("RETOUCH_MAX_CHARGE", "1")
     environment.setenv("RETOUCH_QQQ", "1")
     assert [(finding.what, finding.do) for finding in wrong("settings")] == [
@@ -169,7 +169,7 @@ def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
-    """Private networks beyond loopback and a Flower without a password are pointed out; loopback alone is fine."""
+    """Private networks beyond loopback and a Flower without a password are noted; loopback alone is fine."""
     environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
     environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")
     assert [finding.level for finding in run_checks(["settings"])] == ["note", "note"]
@@ -179,13 +179,13 @@ def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
-    """Where settings cannot be read, the faults are the findings, since nothing else can be looked at."""
+    """Where settings are invalid, their faults are the only findings, since nothing else can be checked."""
     environment.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     assert "RETOUCH_MAX_ATTEMPTS" in wrong()[0].what
 
 
 def test_only_what_is_asked() -> None:
-    """`--only` narrows the checks, and an unknown one is wrong use."""
+    """`--only` narrows the checks, and an unknown check is wrong use."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
     with pytest.raises(UnknownCheck, match="expected some of settings, redis, store, endpoint, workers, lanes"):
         run_checks(["moon"])

@@ -1,4 +1,4 @@
-"""The guarded session: one lookup, every hop and every answer vetted, TLS for the name, on real servers."""
+"""The guarded session on real servers: one lookup, a check of every hop and every address, TLS for the name."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
 
 
 def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of no known class, before or behind the sending, never raises into an attempt that may be paid."""
+    """An unknown error, before or after sending, is a value and never raises into an attempt that may be paid."""
     with RawServer(answering(answer())) as server, monkeypatch.context() as patch:
         patch.setattr(http, "_check_head", lambda *_: 1 / 0)
         assert trouble(post(session, server.url())) == ("bad_answer", True)
@@ -66,7 +66,7 @@ def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypat
 
 
 def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -> None:
-    """A redirect body in drips uses up the time of the whole download."""
+    """A redirect whose body comes byte by byte uses up the time of the whole download."""
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9999\r\n\r\n"
     with RawServer(then_hold(head, drip=b".")) as server:
         assert trouble(download(session, server.url(), timeout_s=0.3, max_bytes=99_999)) == ("timeout", True)
@@ -103,13 +103,13 @@ def test_a_name_that_resolves_privately_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_operators_addresses_are_not_guarded() -> None:
-    """A session with `networks=None` reaches what the operator configured, wherever it is."""
+    """A session with `networks=None` reaches any address that the operator configured."""
     with RawServer(answering(answer())) as server, make_session(None, 4) as session:
         assert got(post(session, server.url(host="localhost"))).status == 200
 
 
 def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
-    """TLS works, connections are kept, and a body in drips ends at the deadline."""
+    """TLS works, connections are kept, and a body that comes byte by byte ends at the deadline."""
     context, ca_file = certificate(tmp_path, "127.0.0.1")
     with make_session(LOOPBACK, 4, ca_file) as session:
         with RawServer(answering(answer(b"safe")), context) as server:
@@ -123,7 +123,7 @@ def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("made_for", "trusted"), [("127.0.0.1", False), ("other.example", True)])
 def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bool) -> None:
-    """An unknown signer or another name: refused in the handshake, nothing was sent, no host in the detail."""
+    """An unknown signer or another name is refused in the handshake: nothing was sent, and no host is in the detail."""
     context, ca_file = certificate(tmp_path, made_for)
     with make_session(LOOPBACK, 4, *([ca_file] if trusted else [])) as session:
         with RawServer(answering(answer()), context) as server:

@@ -1,4 +1,4 @@
-"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, sent once."""
+"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, and is sent once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
-    """Status, headers without case, body and time of an exchange; the request went out once, as it should."""
+    """The value has status, headers without case, body and time; the request was sent once and unchanged."""
     with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
         outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
     assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')
@@ -84,7 +84,7 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
 
 
 def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the socket gives up sending or reading a moment before the deadline cuts it, that is no reset."""
+    """A timeout of the socket just before the deadline is a timeout as well, not a reset."""
     monkeypatch.setattr(Deadline, "watch", lambda *_: None)
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         sending = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
@@ -118,7 +118,7 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
     ],
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """Resets, nonsense and floods are told apart; all of them count as sent, and nothing is sent twice."""
+    """Resets, malformed and endless answers have different kinds; all count as sent, and nothing is sent twice."""
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -133,7 +133,7 @@ def until_reset(connection: socket.socket) -> None:
 
 
 def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets what it accepts before connecting has returned: nothing was sent, and we say so."""
+    """A peer that resets the connection before connecting has returned: nothing was sent, and the outcome says so."""
     connect = socket.socket.connect
 
     def slowly(connection: socket.socket, address: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_reset_before_the_connection_stands(session: requests.Session, monkeyp
 
 
 def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets a standing connection before our first byte: we tried to send, so it counts as sent."""
+    """A peer that resets an open connection before our first byte: we tried to send, so it counts as sent."""
     connect, connected = socket.socket.connect, threading.Event()
 
     def then_wait(connection: socket.socket, address: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
 
 
 def test_a_long_body_can_be_cut_instead_of_refused(session: requests.Session) -> None:
-    """With `truncate`, the first bytes are an answer that says it was cut."""
+    """With `truncate`, the answer has the first bytes and says that it was cut."""
     with RawServer(answering(answer(b"x" * 100_000))) as server:
         outcome = got(send(session, "POST", server.url(), timeout_s=20, max_bytes=10, truncate=True))
     assert (outcome.body, outcome.truncated) == (b"x" * 10, True)
@@ -239,7 +239,7 @@ def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -
 
 
 def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection idle for too long is replaced before sending, so that its closing cannot cross a paid request."""
+    """A connection idle for too long is replaced, so that the server cannot close it under a paid request."""
     with RawServer(answering(answer())) as server:
         got(post(session, server.url()))
         got(post(session, server.url()))
@@ -259,7 +259,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session
 
 
 def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
-    """A kept connection that breaks under the next request: it may have arrived, and it is not sent again."""
+    """A kept connection that breaks during the next request: it may have arrived, and it is not sent again."""
 
     def once(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -273,7 +273,7 @@ def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session)
 
 
 def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -> None:
-    """The deadline of a call that ended well says nothing to the next call on the same connection."""
+    """The deadline of a finished call does not affect the next call on the same connection."""
 
     def slow_second(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -290,7 +290,7 @@ def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -
 
 
 def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
-    """Among many calls at once, those that hang end as timeouts and all others get their answers."""
+    """Among many concurrent calls, those that hang end as timeouts and all others get their answers."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):

@@ -1,4 +1,4 @@
-"""What the gateway remembers of API keys, and whom a look into Redis makes wait."""
+"""What the gateway caches of API keys, and which requests wait for a lookup in Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
-    """A key whose two seconds are over is looked up in its tenant's turn, while guesses have all turns of theirs."""
+    """A key whose two seconds are over is looked up in its tenant's turn, while guesses occupy all turns of theirs."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)
@@ -18,7 +18,7 @@ def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
     async def find_again() -> None:
         assert await key_cache.find(secret) == key
         key_cache._keys.clear()  # as after REMEMBER_S
-        async with key_cache._lookups.of(""), key_cache._lookups.of(""):
+        async with key_cache._lookups.hold(""), key_cache._lookups.hold(""):
             found = await asyncio.wait_for(key_cache.find(secret), 10)
         assert found is not None
         assert found.id == key.id
@@ -27,7 +27,7 @@ def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
 
 
 def test_a_revoked_key_is_forgotten(client: Any) -> None:
-    """A key that was revoked is not found once its two seconds are over, and nothing of it stays in memory."""
+    """A revoked key is refused once its two seconds are over, and nothing of it stays in memory."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)

@@ -1,4 +1,4 @@
-"""What hangs outside stops nobody else: receivers, image stores and hosts of pictures have threads of their own."""
+"""A receiver, image store or host of pictures that hangs affects nothing else: each has its own threads."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def picture() -> bytes:
 
 
 def answers(asked: list[Future[httpx.Response]], count: int) -> list[httpx.Response]:
-    """The first answers to come, in their order."""
+    """Return the first answers in the order in which they came."""
     return [one.result() for one in islice(as_completed(asked, timeout=30), count)]
 
 
@@ -94,22 +94,22 @@ def test_an_image_store_that_hangs_stops_images_alone(
 
 
 def release(pipe: Path) -> None:
-    """Let every read of a pipe end, and later ones find nothing under its name."""
+    """Let every blocked read of a pipe end; later reads find nothing under its name."""
     gone = pipe.rename(pipe.with_suffix(".gone"))
     os.close(os.open(gone, os.O_WRONLY))
     gone.unlink()
 
 
 def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture: bytes) -> None:
-    """A picture is read when there is room for its bytes: a tenant that has its share waits, another does not."""
+    """A picture is read when there is memory for it: a tenant that has its share waits, another does not."""
     settings = Settings.load(dangerous_allow_private_networks=LOOPBACK[0], capture_memory_mb=200)
     blobs = open_blobs(tmp_path.as_uri(), settings.public_url, LinkSigner(client))
     keeper = InputCapture(settings, blobs, client, decoding_limiter())
 
     async def capture(url: str) -> None:
         with keeper._memory.hold("acme", 100_000_000):
-            waiting = asyncio.create_task(keeper.keep(url, "acme", 60.0))
-            assert (await keeper.keep(url, "globex", 60.0)).blob
+            waiting = asyncio.create_task(keeper.capture(url, "acme", 60.0))
+            assert (await keeper.capture(url, "globex", 60.0)).blob
             assert await asyncio.to_thread(eventually, lambda: keeper._memory.waiting("acme"))
             assert not waiting.done()
         assert (await waiting).blob
@@ -122,7 +122,7 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 
 @pytest.mark.parametrize(("length", "asked_for"), [("Content-Length: 7\r\n", 7), ("", 1_000)])
 def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, length: str, asked_for: int) -> None:
-    """The declared length is asked for, or the most where none is declared; without room the call ends as a timeout."""
+    """Memory is asked for the declared length, or for the maximum without one; without memory the call times out."""
     asked: list[int] = []
 
     def refuse(size: int) -> bool:
@@ -136,7 +136,7 @@ def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, leng
 
 
 def test_who_goes_away_keeps_its_turn_until_its_thread_is_free() -> None:
-    """A request that is cancelled while its thread hangs counts on, so that a tenant never has more than its share."""
+    """A cancelled request whose thread hangs still counts, so that a tenant never has more threads than its share."""
 
     async def run() -> None:
         bulkhead, hanging = Bulkhead("test", 4, 1, 0), threading.Event()

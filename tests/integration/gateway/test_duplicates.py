@@ -1,4 +1,4 @@
-"""Which request gets a job of its own: idempotency keys and shared duplicates, as enqueue.lua decides them."""
+"""Which request gets its own job: idempotency keys and shared duplicates, as enqueue.lua decides."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def api(callers: Callers, client: Any) -> Api:
 
 
 def equal(kit: LaneKit, count: int) -> list[NewJob]:
-    """Equal edits, each with an idempotency key of its own."""
+    """Return equal edits, each with its own idempotency key."""
     return [kit.new(share_key="same", key=f"key {at}", fingerprint="f") for at in range(count)]
 
 
@@ -70,7 +70,7 @@ ENDS = [fail, cancel, cancel_in_flight, lose_the_record, lose_the_image]
 
 
 def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> None:
-    """Five equal edits make one job, and each request's own key leads to it from then on."""
+    """Five equal edits make one job, and each request's own key names it from then on."""
     jobs = equal(sharing, 5)
     results = put(sharing, *jobs)
     assert [result.kind for result in results] == ["new"] + ["shared"] * 4
@@ -83,7 +83,7 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """Five equal edits after a job without an image make exactly one new job, and each key leads to that."""
+    """Five equal edits after a job without an image make exactly one new job, and each key names it."""
     sharing.lanes.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -106,7 +106,7 @@ def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneK
 
 
 def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> None:
-    """A duplicate of a job that succeeded gets that job, even where the tenant has no room for another."""
+    """A duplicate of a job that succeeded gets that job, even if the tenant's backlog is full."""
     sharing.lanes.open(1, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     sharing.finish(first.id, Succeed(IMAGE))
@@ -118,7 +118,7 @@ def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> No
 
 
 def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
-    """The request's own key goes before its duplicates: same request replayed, another request a conflict."""
+    """The idempotency key is checked before duplicates: the same request is replayed, another is a conflict."""
     [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
     [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))
     assert isinstance(conflict.error, IdempotencyConflict)
@@ -127,7 +127,7 @@ def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client
 
 
 def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None:
-    """The script that runs twice with the same ids gives each request the same job twice."""
+    """A script that runs twice with the same ids returns the same job for each request."""
     jobs = [*equal(sharing, 3), sharing.new(share_key="same")]
     ids = [[result.id for result in put(sharing, *jobs)] for _ in range(2)]
     assert ids == [[jobs[0].id] * 4] * 2
@@ -136,14 +136,14 @@ def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None
 
 
 def test_a_tenant_that_shares_nothing_gets_every_job(kit: LaneKit) -> None:
-    """Without the tenant's option, and between tenants, equal edits are jobs of their own."""
+    """Without the tenant's option, and between tenants, equal edits are separate jobs."""
     assert [result.kind for result in put(kit, *equal(kit, 3))] == ["new"] * 3
     TenantStore(kit.client).set_tenant("other", share_duplicates=True)
     assert put(kit, kit.new("other", share_key="same"))[0].kind == "new"
 
 
 def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
-    """A job without a spec asks what a key leads to; a new key stays new."""
+    """A lookup (a job without a spec) returns the job of a key; an unknown key stays unknown."""
     [job] = equal(sharing, 1)
     question = job._replace(spec_json="")
     assert put(sharing, question)[0].kind == "absent"
@@ -173,14 +173,14 @@ def test_ten_requests_after_a_cancelled_job_make_one(api: Api, edit_body: Callab
     api.post(first["links"]["cancel"])
 
     def ask(at: int) -> dict[str, Any]:
-        told: dict[str, Any] = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": f"key {at}"}).json()
-        return told
+        answer: dict[str, Any] = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": f"key {at}"}).json()
+        return answer
 
     with ThreadPoolExecutor(10) as pool:
-        told = list(pool.map(ask, range(10)))
+        answers = list(pool.map(ask, range(10)))
         again = list(pool.map(ask, range(10)))
-    [job] = {one["id"] for one in told + again} - {first["id"]}
-    assert sum(not one["shared"] for one in told) == 1
+    [job] = {one["id"] for one in answers + again} - {first["id"]}
+    assert sum(not one["shared"] for one in answers) == 1
     assert {(one["id"], one["replayed"]) for one in again} == {(job, True)}
     assert len(api.get("/v1/edits").json()["data"]) == 2
     other = api.post("/v1/edits", edit_body(steps=3), headers={"Idempotency-Key": "key 3"})

@@ -1,4 +1,4 @@
-"""`/v1/edits` over HTTP: putting in, listing, reading, cancelling, replaying, and what is refused."""
+"""`/v1/edits` over HTTP: enqueueing, listing, reading, cancelling, replaying, and refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> Non
 
 
 def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) -> None:
-    """The same key and request give the same job, marked; another request is 422; another tenant has its own keys."""
+    """The same key and request return the same job, marked; another request is 422; another tenant has its own keys."""
     first = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
     again = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
     assert first.json()["id"] == again.json()["id"]
@@ -53,13 +53,13 @@ def test_a_key_is_remembered_when_its_picture_is_gone(
     body = edit_body(init_image=simulator.portrait_url + "?once")
     first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
     assert first.status_code == 202
-    told = problem(api.post("/v1/edits", edit_body(init_image=simulator.url + "/gone.png")), "input-unreadable", 422)
-    assert told["faults"][0]["field"] == "init_image"
+    refusal = problem(api.post("/v1/edits", edit_body(init_image=simulator.url + "/gone.png")), "input-unreadable", 422)
+    assert refusal["faults"][0]["field"] == "init_image"
     assert api.post("/v1/edits", body, headers={"Idempotency-Key": "k"}).json()["id"] == first.json()["id"]
 
 
 def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Where the end does not come in time, the answer is 202 and the job goes on."""
+    """Where the job does not end in time, the answer is 202 and the job goes on."""
     started = time.monotonic()
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=1"})
     assert answer.status_code == 202
@@ -68,15 +68,15 @@ def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> No
 
 
 def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """Every fault of a request is told at once, values of prompt and URL never; nothing is enqueued."""
+    """Every fault of a request is reported at once, without the values of prompt and URL; nothing is enqueued."""
     bad = edit_body(
         prompt="", steps=0, guidance_scale="7", priority=[], tags=[], events=[[1]], unknown=1, deadline_s=True
     )
-    told = problem(api.post("/v1/edits", bad), "invalid-request", 422)
-    named = {fault["field"] for fault in told["faults"]}
+    refusal = problem(api.post("/v1/edits", bad), "invalid-request", 422)
+    named = {fault["field"] for fault in refusal["faults"]}
     assert {"prompt", "steps", "guidance_scale", "priority", "tags", "events", "unknown", "deadline_s"} <= named
-    assert told["detail"].startswith("wrong: ")
-    assert set(told["detail"].removeprefix("wrong: ").split(", ")) == named
+    assert refusal["detail"].startswith("invalid: ")
+    assert set(refusal["detail"].removeprefix("invalid: ").split(", ")) == named
     assert problem(api.post("/v1/edits", edit_body(tenant="globex")), "invalid-request", 422)
     assert problem(api.post("/v1/edits", edit_body(webhook="http://169.254.169.254/x")), "invalid-request", 422)
     assert client.keys("rt:receiver*") == []
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client:
 
 
 def test_bodies_that_are_none(api: Api) -> None:
-    """What is not JSON, not an object, of another type or too large has a status of its own."""
+    """A body that is not JSON, no object, of another type or too large has its own status."""
     headers = {"Content-Type": "application/json"}
     problem(api.post("/v1/edits", content=b"{", headers=headers), "malformed-body", 400)
     problem(api.post("/v1/edits", content=b"[" * 50_000, headers=headers), "malformed-body", 400)
@@ -95,7 +95,7 @@ def test_bodies_that_are_none(api: Api) -> None:
 
 
 def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """Without a key, with a wrong one and with a revoked one nothing is done."""
+    """Without a key, with a wrong one and with a revoked one the request is refused."""
     for secret in ("", "rtk_wrong", "bearer"):
         answer = callers.with_secret(secret).post("/v1/edits", edit_body())
         problem(answer, "unauthorized", 401)
@@ -106,7 +106,7 @@ def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: C
 
 
 def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Another tenant's job is the same 404 as one that never was, on every route; a key of role ops sees it."""
+    """Another tenant's job is the same 404 as an unknown one, on every route; a key of role ops sees it."""
     job = api.post("/v1/edits", edit_body()).json()
     stranger, ops = callers("globex"), callers("staff", "ops")
     unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
@@ -120,7 +120,7 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Walking by cursor gives each job once, newest first, though many were enqueued in one instant."""
+    """Paging by cursor returns each job once, newest first, though many were enqueued in one instant."""
     items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
         "items"
     ]
@@ -142,7 +142,9 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
 
 
 def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Good items go in, bad ones are told at their place, and repeating the batch by its key repeats nothing."""
+    """
+    Good items are enqueued, bad ones are reported at their place, and repeating the batch by its key adds nothing.
+    """
     body = {
         "edits": [edit_body(), edit_body(steps=99), 7, edit_body(tags={"n": "3"}), edit_body(init_image="ftp://x/y")]
     }
@@ -159,7 +161,7 @@ def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any
 
 
 def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
-    """A waiting job is cancelled once and for all, and can be put back; an open one cannot."""
+    """A waiting job is cancelled for good, and can be replayed; an open one cannot."""
     job = api.post("/v1/edits", edit_body()).json()
     problem(api.post(job["links"]["replay"]), "conflict", 409)
     assert api.post(job["links"]["cancel"]).json()["outcome"] == "cancelled"
@@ -170,27 +172,27 @@ def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
 
 
 def test_dry_run_enqueues_nothing(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """A dry run says cost, place, times and the limit that binds; and leaves no trace."""
-    told = api.post("/v1/edits?dry_run=1", edit_body(max_charges=1)).json()
-    assert (told["position"], told["binding"]) == (1, "none")
-    assert told["estimated_end_at"] > told["estimated_start_at"]
+    """A dry run returns cost, position, times and the limit that binds, and stores nothing."""
+    estimate = api.post("/v1/edits?dry_run=1", edit_body(max_charges=1)).json()
+    assert (estimate["position"], estimate["binding"]) == (1, "none")
+    assert estimate["estimated_end_at"] > estimate["estimated_start_at"]
     TenantStore(client).set_tenant("acme", in_flight_limit=1)
     api.post("/v1/edits/batch", {"edits": [edit_body()] * 3})
-    told = api.post("/v1/edits?dry_run=1", edit_body()).json()
-    assert (told["position"], told["binding"]) == (3, "tenant_in_flight")
+    estimate = api.post("/v1/edits?dry_run=1", edit_body()).json()
+    assert (estimate["position"], estimate["binding"]) == (3, "tenant_in_flight")
     client.hset("rt:edits:gate", "paused", 1)
-    told = api.post("/v1/edits?dry_run=1", edit_body()).json()
-    assert (told["binding"], told["estimated_start_at"]) == ("paused", None)
+    estimate = api.post("/v1/edits?dry_run=1", edit_body()).json()
+    assert (estimate["binding"], estimate["estimated_start_at"]) == ("paused", None)
     assert len(api.get("/v1/edits").json()["data"]) == 3
 
 
 def test_a_full_backlog_pushes_back(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """Beyond the tenant's backlog or budget the answer is 429, with the reason and when to come again."""
+    """Beyond the tenant's backlog or budget the answer is 429, with the reason and when to retry."""
     TenantStore(client).set_tenant("acme", backlog_limit=2, in_flight_limit=1)
     assert [api.post("/v1/edits", edit_body()).status_code for _ in range(3)] == [202, 202, 202]
     answer = api.post("/v1/edits", edit_body())
-    told = problem(answer, "backlog-full", 429)
-    assert told["retryable"] is True
+    refusal = problem(answer, "backlog-full", 429)
+    assert refusal["retryable"] is True
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.headers["ratelimit"].startswith('"backlog";r=0')
     items = api.post("/v1/edits/batch", {"edits": [edit_body()] * 2}).json()["items"]
@@ -202,7 +204,7 @@ def test_a_full_backlog_pushes_back(api: Api, edit_body: Callable[..., Any], cli
 def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
-    """Where the tenant asked for it, the same bytes, words and numbers are one job, whatever the URL; else not."""
+    """For a tenant with the option, the same bytes, prompt and numbers are one job, whatever the URL; otherwise not."""
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)
     sharing = callers("globex")

@@ -1,4 +1,4 @@
-"""The gateway over HTTP: health, and images as the outside may and may not get them."""
+"""The gateway over HTTP: health, and who may read images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PNG = b"\x89PNG\r\n\x1a\nnot looked at by the gateway"
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """An answer over HTTP."""
 
     status: int
     headers: dict[str, str]
@@ -56,7 +56,7 @@ class Gateway(NamedTuple):
         return secret
 
     def put(self, data: bytes, suffix: str = "png") -> str:
-        """Keep an image and give its signed path."""
+        """Store an image and return its signed path."""
         client = connect(Settings.load(redis_url=f"{self.redis.connection_url}/0"))
         blobs = open_blobs(self.blobs.as_uri(), "", LinkSigner(client))
         path = blobs.link(blobs.put(data, suffix), 60)
@@ -76,13 +76,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_health(gateway: Gateway) -> None:
-    """It runs, and Redis answers it."""
+    """The gateway is alive and Redis answers."""
     assert json.loads(gateway.ask("/healthz").body) == {"status": "ok"}
     assert gateway.ask("/readyz").status == 200
 
 
 def test_an_image_by_its_link(gateway: Gateway) -> None:
-    """An image comes with its type, may be kept for ever, and cannot act as a page."""
+    """An image comes with its type, may be cached for ever, and cannot run as a page."""
     answer = gateway.ask(gateway.put(PNG))
     assert (answer.status, answer.body) == (200, PNG)
     assert answer.headers["content-type"] == "image/png"
@@ -119,7 +119,7 @@ def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
     ],
 )
 def test_what_is_not_there(gateway: Gateway, path: str) -> None:
-    """A missing image, a path out of the store and an unknown route are the same problem details."""
+    """A missing image, a path out of the store and an unknown route are the same problem."""
     answer = gateway.ask(path, Authorization=f"Bearer {gateway.key()}")
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -128,7 +128,7 @@ def test_what_is_not_there(gateway: Gateway, path: str) -> None:
 
 
 def test_files_are_read_only(gateway: Gateway) -> None:
-    """No verb writes or deletes."""
+    """No method writes or deletes."""
     path = gateway.put(PNG)
     for method in ("PUT", "POST", "DELETE"):
         assert gateway.ask(path, method).status == 405
@@ -142,7 +142,7 @@ def test_the_pages_that_describe_it(gateway: Gateway) -> None:
 
 
 def test_without_redis_it_runs_and_is_not_ready(gateway: Gateway) -> None:
-    """When Redis goes, the process is alive, says that it is not ready, and images are still served."""
+    """Without Redis the process is alive, reports that it is not ready, and still serves images."""
     path = gateway.put(PNG)
     assert gateway.ask(path).status == 200
     gateway.redis.stop()

@@ -99,7 +99,7 @@ HARMLESS = {
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway that may reach the public internet alone, as in production."""
+    """A gateway that may reach the public internet only, as in production."""
     strict = {"RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": "", "RETOUCH_PUBLIC_URL": "https://images.example.com"}
     with running_gateway({**worker_environment, **strict}) as (url, _):
         yield url
@@ -107,13 +107,13 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A private server that nobody may be led to."""
+    """A private server that no request may reach."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         yield server
 
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
-    """Whatever is tried, the answer is the right problem, without a word of what was sent; the one job stays alone."""
+    """Each answer is the right problem and repeats nothing of the request; the one good job stays the only one."""
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}
     image = api.post("/v1/uploads", content=PORTRAIT.read_bytes(), headers=jpeg).json()["url"]
@@ -125,8 +125,8 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
     makers = [chance.choice(kinds) for _ in range(COUNT)]
     with ThreadPoolExecutor(8) as threads:
         job = mine.json()["id"]
-        told = list(threads.map(lambda n: makers[n](n, api, stranger, good, job, trap.port), range(COUNT)))
-    faults = [f"{makers[n].__name__} {n}: {fault}" for n, fault in enumerate(told) if fault]
+        judgements = list(threads.map(lambda n: makers[n](n, api, stranger, good, job, trap.port), range(COUNT)))
+    faults = [f"{makers[n].__name__} {n}: {fault}" for n, fault in enumerate(judgements) if fault]
     assert faults == []
     assert list(client.scan_iter("rt:edits:spec:*")) == [f"rt:edits:spec:{job}"]
     assert client.keys("rt:receiver*") == []
@@ -134,7 +134,7 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
 
 
 def judged(answer: httpx.Response, *statuses: int) -> str:
-    """Say what is wrong with an answer, or nothing."""
+    """Return what is wrong with an answer, or an empty string."""
     if answer.status_code not in statuses:
         return f"expected {statuses}, got {answer.status_code} {answer.text[:200]}"
     if answer.headers["content-type"] != "application/problem+json":

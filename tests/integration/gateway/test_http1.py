@@ -1,4 +1,4 @@
-"""The gateway on the wire: offers to upgrade are ignored, and no body is ever read as a request."""
+"""HTTP/1.1 of the gateway, byte by byte: offers to upgrade are ignored, and no body is ever read as a request."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 
 @pytest.fixture
 def exchange(gateway_url: str) -> Exchange:
-    """Send pieces of bytes on one connection; returns the statuses that came until the gateway closed it."""
+    """Send pieces of bytes on one connection; return the statuses that came until the gateway closed it."""
     host, port = gateway_url.removeprefix("http://").split(":")
 
     def send(*pieces: bytes) -> list[int]:
@@ -90,7 +90,7 @@ def jobs_of(client: Any) -> int:
 def test_habits_of_clients(
     habit: str, cut: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """What JDK, curl, Go, .NET and a WebSocket client send is one job each, and the connection serves on."""
+    """What JDK, curl, Go, .NET and a WebSocket client send is one job each, and the connection stays usable."""
     body = json.dumps(edit_body()).encode()
     head = habit.format(host=api.url[7:], secret=api.secret, length=len(body)).encode()
     sent = chunked(body) if habit is DOTNET else body
@@ -105,7 +105,7 @@ def test_habits_of_clients(
 
 
 def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """Pipelined requests with offers, between others and in one piece, are answered one by one and in order."""
+    """Pipelined requests with offers to upgrade are answered one by one and in order."""
     body = json.dumps(edit_body()).encode()
     offer, plain = (
         (habit.format(host="x", secret=api.secret, length=len(body)).encode() + body) for habit in (JDK, GO)
@@ -116,7 +116,7 @@ def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdi
 
 
 def smuggled(api: Api, edit_body: ParsedEdit) -> bytes:
-    """A request that enqueues, if ever it is read as one."""
+    """Return a request that would enqueue if it were read as one."""
     body = json.dumps(edit_body()).encode()
     return GO.format(host="x", secret=api.secret, length=len(body)).encode() + body
 
@@ -150,7 +150,7 @@ FRAMINGS = {
 def test_doubtful_framing(
     framing: str, offer: bytes, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """A body whose end is in doubt is refused and ends the connection: what follows is never read as a request."""
+    """A body of ambiguous length is refused and ends the connection: the bytes after it are never read as a request."""
     fields, body = FRAMINGS[framing]
     head = b"POST /v1/edits HTTP/1.1\r\nHost: x\r\n" + offer + fields + b"\r\n"
     assert 202 not in exchange(head + body + smuggled(api, edit_body))
@@ -173,14 +173,14 @@ CONNECT = b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n"
 def test_no_tunnel_and_no_chunks_of_old(
     head: bytes, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """CONNECT, and chunks under HTTP/1.0, are refused: what follows them is nobody's request."""
+    """CONNECT, and chunks under HTTP/1.0, are refused: the bytes after them are never read as a request."""
     assert exchange(head + smuggled(api, edit_body)) == [400]
     assert jobs_of(client) == 0
 
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """A body that reads like a request is a body: it is refused as no JSON, and nothing of it is carried out."""
+    """A body that looks like a request is refused as invalid JSON, and is never carried out."""
     body = smuggled(api, edit_body)
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head, body, LAST) == [400, 200]
@@ -189,7 +189,7 @@ def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_junk_behind_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """Junk behind a whole request does not take the place of its answer: 202 comes, then the connection ends."""
+    """Invalid bytes after a whole request do not replace its answer: 202 comes, then the connection ends."""
     body = json.dumps(edit_body()).encode()
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head + body + b"\x00junk\r\n\r\n") == [202]
@@ -213,7 +213,7 @@ def test_thousands_of_offers_in_one_piece(exchange: Exchange, running: tuple[str
 def test_halves_of_surrogate_pairs(
     api: Api, callers: Callers, edit_body: ParsedEdit, client: Any, running: tuple[str, Spoken]
 ) -> None:
-    """In names, values, tags, keys and the drop-in's key they are refused before anything is done, and not logged."""
+    """In names, values, tags and keys they are refused before any work, and not logged."""
     half = "\ud800"
     odd: list[dict[str, Any]] = [
         {half: 1},

@@ -1,4 +1,4 @@
-"""The running gateway keeps to its own description: generated requests never meet a 5xx or an undocumented answer."""
+"""The gateway agrees with its own description: generated requests never get a 5xx or an undocumented answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ops(callers: Callers) -> Api:
 
 
 def test_generated_requests(ops: Api) -> None:
-    """Every operation, with right and wrong values: no 5xx, no undocumented status, type or member."""
+    """Every operation, with valid and invalid values, has no 5xx and no undocumented status, type or member."""
     described: Any = schemathesis.openapi.from_url(f"{ops.url}/openapi.json")
     operations = [result.ok() for result in described.get_all_operations()]
     for operation in operations:
@@ -40,7 +40,7 @@ def test_generated_requests(ops: Api) -> None:
 
 
 def test_allow_is_what_an_address_takes(callers: Callers) -> None:
-    """On every address, a method is either taken or refused with 405 and all those that are taken, odd ids or not."""
+    """On every path, a method is either accepted or refused with 405 and the accepted ones, even with odd ids."""
     nobody = callers.with_secret()
     described = nobody.get("/openapi.json").json()["paths"]
     odd = [path.replace("{id}", odd_id) for path in described for odd_id in ("ed_x", "%3F", "a%23b", "a%0Ab")]
@@ -52,7 +52,7 @@ def test_allow_is_what_an_address_takes(callers: Callers) -> None:
 
 
 def exercise(operation: Any, headers: dict[str, str]) -> None:
-    """Send generated requests to one operation and hold the answers to its description."""
+    """Send generated requests to one operation and check the answers against its description."""
     strategies = [operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode]
 
     @given(case=st.one_of(strategies))

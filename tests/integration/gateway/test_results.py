@@ -1,4 +1,4 @@
-"""What a finished job gives over HTTP: its image and thumbnail, its timeline, its events as they come and later."""
+"""A finished job over HTTP: its image and thumbnail, its timeline, its events as they come and later."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def done(api: Api, edit_body: Callable[..., Any]) -> dict[str, Any]:
 
 def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
     """Read server-sent events to the end of the stream."""
-    told = []
+    messages = []
     for block in "".join(stream.iter_text()).split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
         if fields:
-            told.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
-    return told
+            messages.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+    return messages
 
 
 def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
-    """`Prefer: wait` answers 200 with the finished job, and says which wait was granted."""
+    """`Prefer: wait` answers 200 with the finished job, and names the wait that was granted."""
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=900"})
     assert answer.headers["preference-applied"] == "wait=60"
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
@@ -55,7 +55,7 @@ def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
 
 
 def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """The image is there by route and by link; the thumbnail is made when asked for; ETags save the bytes."""
+    """The image is read by route and by link; the thumbnail is made on request; a known ETag costs no bytes."""
     image = api.get(done["links"]["image"])
     nobody = callers.with_secret()
     assert nobody.get(path_of(done["result"]["url"])).content == image.content
@@ -66,7 +66,7 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
 
 
 def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
-    """A link without its signature, with another expiry or for another image shows nothing without a key."""
+    """A link without its signature, with another expiry or for another image needs a key."""
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -77,7 +77,7 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
 
 
 def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:
-    """Without a signature an image and its thumbnail are as good as not there for the key of another tenant."""
+    """Without a signature, an image and its thumbnail are not found with the key of another tenant."""
     result, stranger = done["result"], callers("globex")
     for link in (result["url"], result["thumbnail_url"]):
         bare = path_of(link).partition("?")[0]
@@ -88,7 +88,7 @@ def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]
 
 
 def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Tenants that yielded or uploaded the same bytes both own them; a third does not."""
+    """Tenants that made or uploaded the same bytes both own them; a third does not."""
     photo = PHOTO.read_bytes()
     uploads = [callers(tenant).post("/v1/uploads", content=photo, headers=JPEG) for tenant in ("acme", "globex")]
     bare = path_of(uploads[0].json()["url"]).partition("?")[0]
@@ -99,22 +99,24 @@ def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., A
 
 
 def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
-    """A link of ours is taken with its signature, or from its owner; changed, over or a stranger's name is refused."""
+    """
+    Our own link is accepted with its signature, or from its owner; changed, expired or another tenant's is refused.
+    """
     acme, stranger = callers("acme"), callers("globex")
     link = acme.post("/v1/uploads", content=PHOTO.read_bytes(), headers=JPEG).json()["url"]
     bare, _, query = link.partition("?")
     over = f"{bare}?expires=1&signature={LinkSigner(client)(name_in(bare), 1)}"
     for bad in (f"{link}0", f"{bare}?{query.replace('expires=', 'expires=9')}", over):
-        told = problem(acme.post("/v1/edits", edit_body(init_image=bad)), "input-unreadable", 422)
-        assert "is over or was changed" in told["faults"][0]["message"]
-    told = problem(stranger.post("/v1/edits", edit_body(init_image=bare)), "input-unreadable", 422)
-    assert "not found" in told["faults"][0]["message"]
+        refusal = problem(acme.post("/v1/edits", edit_body(init_image=bad)), "input-unreadable", 422)
+        assert "has expired or was altered" in refusal["faults"][0]["message"]
+    refusal = problem(stranger.post("/v1/edits", edit_body(init_image=bare)), "input-unreadable", 422)
+    assert "not found" in refusal["faults"][0]["message"]
     assert acme.post("/v1/edits", edit_body(init_image=bare)).status_code == 202
     assert stranger.post("/v1/edits", edit_body(init_image=link)).status_code == 202
 
 
 def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Each image and thumbnail has its place in the routes, its link, and its event in feed and stream."""
+    """Each image and thumbnail has its index in the routes, its link, and its event in feed and stream."""
     job = api.post("/v1/edits", edit_body(extra={"samples": 3}), headers={"Prefer": "wait=15"}).json()
     results, links, nobody = job["results"], job["links"], callers.with_secret()
     assert (len(results), job["result"]) == (3, results[0])
@@ -136,7 +138,7 @@ def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callab
 
 
 def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """`output` is a list where there were several, as the endpoint's is, and a link where there was one."""
+    """`output` is a list for several images, as the endpoint's is, and a link for one."""
     one = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body()}).json()
     several = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body(samples=2)}).json()
     assert one["output"].startswith("http")
@@ -148,15 +150,15 @@ def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> No
     """A job's timeline has its events, its charges and its deliveries with their attempts."""
     job = api.post("/v1/edits", edit_body(webhook=sink.url), headers={"Prefer": "wait=15"}).json()
     sink.wait_for(1)
-    told = api.get(job["links"]["timeline"]).json()
-    assert [event["type"] for event in told["events"]][:2] == ["edit.queued", "edit.running"]
-    assert told["events"][-1]["type"] == "edit.succeeded"
-    assert [charge["class"] for charge in told["charges"]] == ["succeeded"]
-    assert [one["receiver"] for one in told["deliveries"]] == job["receivers"]
+    timeline = api.get(job["links"]["timeline"]).json()
+    assert [event["type"] for event in timeline["events"]][:2] == ["edit.queued", "edit.running"]
+    assert timeline["events"][-1]["type"] == "edit.succeeded"
+    assert [charge["class"] for charge in timeline["charges"]] == ["succeeded"]
+    assert [one["receiver"] for one in timeline["deliveries"]] == job["receivers"]
 
 
 def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simulator: Simulator) -> None:
-    """A watcher gets every event once, in order, as it comes; the stream ends with the job."""
+    """A watcher gets every event once, in order, as it happens; the stream ends with the job."""
     simulator.settings(latency_s=0.5)
     job = api.post("/v1/edits", edit_body()).json()
     streams: list[list[Any]] = []
@@ -171,25 +173,25 @@ def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simula
     for one in watchers:
         one.join(20)
     assert len(streams) == 5
-    for told in streams:
-        assert [sequence for sequence, _, _ in told] == list(range(len(told)))
-        assert (told[0][1], told[-1][1]) == ("edit.queued", "edit.succeeded")
-        assert told[-1][2]["data"]["result"]["sha256"]
+    for messages in streams:
+        assert [sequence for sequence, _, _ in messages] == list(range(len(messages)))
+        assert (messages[0][1], messages[-1][1]) == ("edit.queued", "edit.succeeded")
+        assert messages[-1][2]["data"]["result"]["sha256"]
 
 
 def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> None:
-    """`Last-Event-ID` leaves out what was seen; at the end of a job's events nothing follows."""
+    """`Last-Event-ID` skips the events up to that one; after the last event the stream is empty."""
     with api.stream(done["links"]["events"], Last_Event_ID="1") as stream:
-        told = messages_of(stream)
-    assert told[0][0] == 2
-    with api.stream(done["links"]["events"], Last_Event_ID=str(told[-1][0])) as stream:
+        messages = messages_of(stream)
+    assert messages[0][0] == 2
+    with api.stream(done["links"]["events"], Last_Event_ID=str(messages[-1][0])) as stream:
         assert messages_of(stream) == []
     with api.stream(done["links"]["events"], Last_Event_ID="nonsense") as stream:
         assert messages_of(stream)[0][0] == 0
 
 
 def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """Events come page by page, each once, own ones alone; an empty page still gives the next cursor."""
+    """Events come page by page, each once, only the tenant's own; an empty page still has the next cursor."""
     callers("globex").post("/v1/edits", edit_body(prompt="make it autumn"), headers={"Prefer": "wait=15"})
     seen, cursor = [], "0"
     while True:
@@ -209,7 +211,7 @@ def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: C
 
 
 def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """`Prefer: wait` keeps an empty page back until the tenant has an event; another tenant's do not end the wait."""
+    """`Prefer: wait` delays an empty page until the tenant has an event; another tenant's do not end the wait."""
     cursor = api.get("/v1/events", params={"after": "latest"}).json()["next_cursor"]
     pages: list[Any] = []
 
@@ -229,7 +231,7 @@ def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable
 
 
 def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """Jobs that are named come in that order, whatever else there is; those of others are left out."""
+    """Jobs that are named by id come in that order, and no others; those of other tenants are left out."""
     foreign = callers("globex").post("/v1/edits", edit_body(prompt="make it autumn")).json()
     other = api.post("/v1/edits", edit_body(prompt="make it spring")).json()
     wanted = [other["id"], "ed_000000000000000000000000", done["id"], foreign["id"]]
@@ -242,7 +244,7 @@ def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """A producer sees its own money, a key of role ops that of all."""
+    """A producer sees the usage of its tenant, a key of role ops that of all."""
     assert done["state"] == "succeeded"
     assert [(row["key"], row["useful"]) for row in api.get("/v1/usage").json()["data"]] == [("acme", 1)]
     assert callers("globex").get("/v1/usage").json()["data"] == []
@@ -253,7 +255,9 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
-    """A receiver of every job gets each end; its deliveries are listed, read, and sent again one by one or together."""
+    """
+    A receiver of every job gets each final event; its deliveries are listed, read, and redelivered singly or together.
+    """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
     receiver = made.json()["id"]

@@ -1,4 +1,4 @@
-"""A key that is revoked or erased ends what is open with it: streams, feeds and waits; other keys' go on."""
+"""Revoking or erasing a key ends its open streams, feeds and waits; those of other keys go on."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Revoke = Callable[[Any, Api], None]
 
 
 def by_store(client: Any, api: Api) -> None:
-    """As `retouch keys revoke` does it."""
+    """Revoke a key as `retouch keys revoke` does."""
     (key,) = TenantStore(client).api_keys("acme")
     assert TenantStore(client).revoke(key.id) is not None
 
 
 def by_erasure(client: Any, api: Api) -> None:
-    """The key's record is gone."""
+    """Delete the key's record."""
     client.delete(keys.api_key(digest_of(api.secret)))
 
 
 class Open:
-    """A request that stays open in a thread of its own: its status, what it has sent so far, whether it is over."""
+    """A request that stays open in its own thread: its status, what it has sent so far, whether it is over."""
 
     def __init__(self, send: Callable[[Open], None]) -> None:
         self.status, self.text, self.is_over = 0, "", False
@@ -74,7 +74,7 @@ def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Op
 
 @pytest.fixture
 def paused(queue: Any) -> Any:
-    """A queue whose jobs wait, so that all that waits for them stays open."""
+    """A paused queue, so that jobs wait and everything that waits for them stays open."""
     queue.pause()
     yield queue
     queue.resume()
@@ -84,7 +84,7 @@ def paused(queue: Any) -> Any:
 def test_what_is_open_ends_with_its_key(
     revoke: Revoke, paused: Any, callers: Callers, client: Any, edit_body: Callable[..., Any]
 ) -> None:
-    """Stream, feed and wait of the key end, the last two with 401; another tenant's stay open and go on."""
+    """Stream, feed and wait of the key end, the last two with 401; those of another tenant stay open."""
     ours, theirs = callers("acme"), callers("globex")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for api in (ours, theirs)]
     revoked, valid = (opened_by(api, job, edit_body) for api, job in zip((ours, theirs), jobs, strict=True))
@@ -106,7 +106,7 @@ def test_what_is_open_ends_with_its_key(
 def test_a_drop_in_call_that_waits_ends_with_its_key(
     paused: Any, callers: Callers, client: Any, simulator: Any
 ) -> None:
-    """The drop-in's wait is answered 401 once the body's key is revoked, and its job goes on."""
+    """A waiting pix2pix-compatible call is answered 401 once its key is revoked, and its job goes on."""
     api = callers("acme")
     body = {"key": api.secret, "prompt": "make it winter", "init_image": simulator.portrait_url}
     waiting = wait_of(lambda: callers.with_secret().post("/api/v5/pix2pix", body))

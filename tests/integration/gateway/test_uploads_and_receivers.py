@@ -1,4 +1,4 @@
-"""Uploads, receivers, lanes and the switch over HTTP."""
+"""Uploads, receivers, lanes and pausing over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def api(callers: Callers) -> Api:
 
 
 def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A file as body or in a form gives the same URL, which anyone may read and an edit may use."""
+    """A file, as body or in a form, returns the same URL, which anyone may read and an edit may use."""
     data = PORTRAIT.read_bytes()
     raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
     assert raw.status_code == 201, raw.text
@@ -40,10 +40,10 @@ def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: 
 
 
 def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
-    """What is no picture, no form or comes without a key is refused, and says why."""
+    """An upload that is no picture, no form or has no key is refused with the reason."""
     jpeg = {"Content-Type": "image/jpeg"}
-    told = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
-    assert told["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
+    refusal = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
+    assert refusal["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
     problem(api.post("/v1/uploads", content=PORTRAIT.read_bytes()[:2000], headers=jpeg), "invalid-request", 422)
     text = {"Content-Type": "text/plain"}
     problem(api.post("/v1/uploads", content=b"x", headers=text), "unsupported-media-type", 415)
@@ -53,7 +53,7 @@ def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
 
 
 def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
-    """What a form says of itself is the caller's: the parser's own warnings, which repeat it, are not in the log."""
+    """The parser's own warnings, which repeat what a form holds, are not in the log."""
     with running_gateway(worker_environment) as (url, running):
         callers = Callers(url, client)
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
@@ -65,13 +65,15 @@ def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], clie
 
 
 def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
-    """A receiver is added, tested, rotated, switched and removed; its secret shows twice only, never to others."""
+    """
+    A receiver is added, tested, rotated, switched and removed; its secret is shown twice only, and never to others.
+    """
     added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
     own = f"/v1/receivers/{added['id']}"
     assert api.get(own).json() == {**added, "secret": None}
     assert api.get("/v1/receivers").json()["data"] == [api.get(own).json()]
-    told = api.post(f"{own}/test").json()
-    assert (told["accepted"], told["status"]) == (True, 204)
+    attempt = api.post(f"{own}/test").json()
+    assert (attempt["accepted"], attempt["status"]) == (True, 204)
     request = sink.wait_for(1)[0]
     assert verify_webhook(request.body, request.headers, added["secret"])["type"] == "receiver.test"
     rotated = api.post(f"{own}/rotate").json()
@@ -86,7 +88,7 @@ def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) ->
 
 
 def test_receivers_that_are_refused(api: Api) -> None:
-    """A private address, an unknown event, another tenant and a field too many are named; nothing is made."""
+    """A private address, an unknown event, another tenant and an unknown field are named; nothing is added."""
     wrongs: list[Any] = [
         {"url": "http://10.0.0.1/"},
         {"url": 7},
@@ -113,7 +115,7 @@ def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[.
 
 
 def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
-    """From this machine, whatever Host it is asked as, metrics take a key, and one of role ops."""
+    """Metrics need a key of role ops, also from this machine and whatever the Host header is."""
     nobody = callers.with_secret()
     problem(nobody.get("/metrics"), "unauthorized", 401)
     problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
@@ -137,7 +139,7 @@ def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, caller
 
 
 def test_usage_comes_in_pages(api: Api, client: Any) -> None:
-    """Rows come in the order of their keys; the cursor leads through all of them once, and the end says so."""
+    """Rows come in the order of their keys; the cursor leads through all of them once, and the last page says so."""
     day = day_of(time.time())
     client.hset(keys.ledger_tags("acme", day), mapping={f"order={place}": "1 0 0 0" for place in range(5)})
     client.expire(keys.ledger_tags("acme", day), 60)
@@ -152,9 +154,9 @@ def test_usage_comes_in_pages(api: Api, client: Any) -> None:
 
 def test_every_problem_has_a_page(api: Api) -> None:
     """The type of a problem is an address that explains it."""
-    told = problem(api.get("/v1/edits/none"), "not-found", 404)
-    page = api.get(told["type"])
-    assert "There is no such thing" in page.text
+    refusal = problem(api.get("/v1/edits/none"), "not-found", 404)
+    page = api.get(refusal["type"])
+    assert "Not found" in page.text
     assert page.headers["content-type"].startswith("text/html")
     problem(api.get("/problems/none"), "not-found", 404)
     assert "/openapi.json" in problem(api.get("/"), "not-found", 404)["detail"]

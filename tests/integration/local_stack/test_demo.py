@@ -1,4 +1,4 @@
-"""`retouch demo`: the whole path on a real photograph, and nothing left behind."""
+"""`retouch demo` edits a real photograph through the whole path, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.process_watch import alive, own_environment, run_retouch
 
 @pytest.mark.timeout(120)
 def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> None:
-    """It ends in 0 with the edited picture on disk, the webhook verified twice, Flower read, no process left."""
+    """The demo exits 0: the picture is saved, the webhook verified twice, Flower read, and no process is left."""
     planted = {"RETOUCH_PIX2PIX_KEY": "sk-planted", "RETOUCH_STORE_URL": "s3://nowhere", "RETOUCH_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", "demo"],
@@ -63,7 +63,7 @@ def _assert_nothing_listens(said: str) -> None:
 
 
 def _processes_in(folder: Path) -> list[str]:
-    """Processes, other than this one, that have the folder on their command line."""
+    """Return the processes, other than this one, that have the folder on their command line."""
     listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     own = str(os.getpid())
     return [line for line in listed.splitlines() if str(folder) in line and line.split()[0] != own]

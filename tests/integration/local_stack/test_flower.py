@@ -1,4 +1,4 @@
-"""`retouch flower`: its API is never open, and its password is on no command line."""
+"""`retouch flower`: its API needs a password, and its password is on no command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 def status(port: int, path: str, method: str = "GET", password: str = "") -> int:
-    """The HTTP status of one request, or 0 while nothing listens."""
+    """Return the HTTP status of one request, or 0 while nothing listens."""
     headers = {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()} if password else {}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -47,7 +47,7 @@ def flower(valkey: ValkeyServer, **more: str) -> Iterator[tuple[Spoken, int]]:
 
 
 def test_the_api_is_never_open(valkey: ValkeyServer) -> None:
-    """Even with Flower's own switch for it in the environment, nobody without a password may send or change tasks."""
+    """Even with Flower's own option for an open API in the environment, sending or changing tasks needs a password."""
     with flower(valkey, FLOWER_UNAUTHENTICATED_API="true") as (_, port):
         assert status(port, "/workers") == 200
         for method, path in (
@@ -59,7 +59,7 @@ def test_the_api_is_never_open(valkey: ValkeyServer) -> None:
 
 
 def test_a_password_closes_the_pages(valkey: ValkeyServer) -> None:
-    """With RETOUCH_FLOWER_BASIC_AUTH pages need it; it is in the process alone, not where `ps` shows it."""
+    """With RETOUCH_FLOWER_BASIC_AUTH the pages need the password, which is not on the command line that `ps` shows."""
     with flower(valkey, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (running, port):
         assert status(port, "/workers") == 401
         assert status(port, "/workers", password="wrong") == 401

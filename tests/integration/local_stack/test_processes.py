@@ -1,4 +1,4 @@
-"""Supervision with real, harmless processes: restart, pause, one shutdown, no orphan."""
+"""Supervision of real, harmless processes: restart, pause, one shutdown, no orphan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUBBORN = [
 
 
 def watched(group: Group) -> Group:
-    """The group, after it looked at its children once."""
+    """Return the group after it checked its children once."""
     group.check_children()
     return group
 
@@ -60,7 +60,7 @@ def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -
 
 
 def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: list[str]) -> None:
-    """A command that fails at once is not started in a busy loop: the pause doubles and is capped."""
+    """A command that fails at once is restarted after a pause, which doubles each time up to a limit."""
     group.start(Program("failing", [sys.executable, "-c", "raise SystemExit(3)"]))
     assert eventually(lambda: watched(group).children[0].fast_deaths >= 2)
     assert "failing died (exit code 3)" in lines[0]
@@ -69,7 +69,7 @@ def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: li
 
 
 def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) -> None:
-    """SIGTERM first; what ignores it is killed when its grace is over."""
+    """SIGTERM comes first; a child that ignores it is killed when its grace is over."""
     group.start(Program("deaf", STUBBORN, grace_s=0.2))
     assert eventually(lambda: "deaf | deaf" in lines)
     pid = group.pids["deaf"]
@@ -79,7 +79,7 @@ def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) 
 
 
 def test_not_ready_in_time_leaves_nothing_running(group: Group) -> None:
-    """A program that never gets ready is an error that names it, after everything was stopped."""
+    """A program that is not ready in time raises an error that names it, after everything was stopped."""
     group.start(Program("never", IDLE, ready=lambda: False))
     pid = group.pids["never"]
     with pytest.raises(NotReady, match="never"):
@@ -94,13 +94,13 @@ def test_output_of_children_is_one_log(group: Group, lines: list[str]) -> None:
 
 
 def test_signals_stop_all_once() -> None:
-    """SIGTERM to the parent stops the children in reverse order of their waves and ends the parent with code 0."""
+    """SIGTERM to the parent stops the children in the reverse order of their start and ends the parent with code 0."""
     code = """
 import sys; from retouch_ops.processes import Group, Program
 child = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(sys.argv[1], 'runs', flush=True); "
 child += "signal.sigwait([15]); print(sys.argv[1], 'ends', flush=True)"
 group = Group(lambda line: print(line, flush=True), lambda line: print(line, flush=True))
-with group.listening():
+with group.counting_signals():
     group.start(Program("first", [sys.executable, "-c", child, "first"]))
     group.start(Program("second", [sys.executable, "-c", child, "second"]))
     group.supervise()
@@ -117,9 +117,9 @@ with group.listening():
     assert rest.index("second ends") < rest.index("first ends")
 
 
-@pytest.mark.parametrize("way", ["become", "watch"])
+@pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
-    """After kill -9 of the parent nothing is left, by the kernel's help on Linux and by watching elsewhere."""
+    """After kill -9 of the parent its command dies, by the kernel on Linux and by a watching process elsewhere."""
     tied = f"""
 import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
 run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "
@@ -140,7 +140,7 @@ subprocess.Popen([sys.executable, "-c", run, sys.path[0], str(os.getpid())]).wai
 
 
 def test_a_command_is_not_started_for_a_dead_parent() -> None:
-    """Between our start and the kernel's promise the parent may die: then the command does not run at all."""
+    """A command does not start if its parent died before the kernel could watch it."""
     ran = subprocess.run(
         [sys.executable, "-I", "-S", parent_death.__file__, "1999999", "9", sys.executable, "-c", "print('ran')"],
         capture_output=True,
@@ -148,4 +148,34 @@ def test_a_command_is_not_started_for_a_dead_parent() -> None:
         check=False,
     )
     assert ran.stdout == ""
-    assert "the parent 1999999 is gone" in ran.stderr
+    assert "the parent process 1999999 is gone" in ran.stderr
+
+
+PARENT_OF_A_SLEEPER = """
+import os, sys
+from retouch_ops.processes import Group, Program
+os.login_tty(int(sys.argv[1]))
+group = Group(print)
+with group.counting_signals():
+    group.start(Program("sleeper", [sys.executable, "-c", "import signal; signal.pause()"]))
+    print("pid", group.pids["sleeper"], flush=True)
+    group.supervise()
+"""
+
+
+def test_a_closed_terminal_ends_all() -> None:
+    """SIGHUP by hand does a parent no harm; that of a window that is closed ends it, and its children with it."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", PARENT_OF_A_SLEEPER, str(theirs)]
+    with subprocess.Popen(command, pass_fds=[theirs], start_new_session=True) as parent:
+        os.close(theirs)
+        said = b""
+        while b"\n" not in said:
+            said += os.read(ours, 1_000)
+        pid = int(said.split()[1])
+        parent.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            parent.wait(0.5)
+        os.close(ours)
+        assert parent.wait(30) == -signal.SIGHUP
+    assert eventually(lambda: not alive(pid))

@@ -1,4 +1,4 @@
-"""`retouch up` as a user runs it: ready, found by other commands, one of its kind, gone without a trace."""
+"""`retouch up` as a user runs it: ready, found by other commands, one for each folder, stopped without a trace."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def stack(folder: Path) -> Iterator[Spoken]:
 
 
 def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None:
-    """The one line says where gateway, Flower, simulator and Redis are, and each of them answers."""
+    """The ready line has the addresses of gateway, Flower, simulator and Redis, and each of them answers."""
     ready, known = stack.wait_for("retouch | ready in"), record(folder)
     for name in ("gateway_url", "flower_url", "simulator_url", "redis_url"):
         assert known[name] in ready
@@ -55,7 +55,7 @@ def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None
 
 
 def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
-    """The ready line shows the key of the state folder, which only its owner can read, and the gateway takes it."""
+    """The ready line has the key of the state folder, which only its owner can read, and the gateway accepts it."""
     kept = folder / "var/state/api_key"
     key = kept.read_text().strip()
     assert f"API key {key} " in stack.wait_for("retouch | ready in")
@@ -91,12 +91,12 @@ def test_redis_is_durable(stack: Spoken, folder: Path) -> None:
 
 
 def test_it_says_what_it_allows(stack: Spoken) -> None:
-    """Loopback is open to jobs of this stack alone, and the log says so."""
+    """Loopback is open to the jobs of this stack alone, and the log has that line."""
     assert "127.0.0.0/8,::1/128" in stack.wait_for("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
 
 
 def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
-    """In the same folder, without any setting, `retouch doctor` looks at this stack and finds nothing bad."""
+    """In the same folder, without any setting, `retouch doctor` checks this stack and finds nothing bad."""
     ended = retouch("doctor", "--json", folder=folder)
     findings = json.loads(ended.stdout)
     assert [finding for finding in findings if finding["level"] == "bad"] == []
@@ -109,7 +109,7 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
 
 
 def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
-    """`retouch settings --export` tells a shell all that a program needs to enqueue here; elsewhere it says so."""
+    """`retouch settings --export` prints the settings of a program that enqueues here; elsewhere it is an error."""
     program = (
         "from retouch import Edit, EditQueue; import os;"
         "print(EditQueue().enqueue(Edit(prompt='x', init_image=os.environ['PHOTO'])).state)"
@@ -126,13 +126,13 @@ def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
 
 
 def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
-    """The record for other commands carries no key, not even the simulator's."""
+    """The record for other commands holds no key, not even the simulator's."""
     assert "RETOUCH_PIX2PIX_KEY" not in (folder / "var/state/stack.json").read_text()
     assert "RETOUCH_PIX2PIX_KEY" not in "\n".join(stack.lines)
 
 
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
-    """A second `retouch up` on the same folder says who runs there and exits 2, without touching anything."""
+    """A second `retouch up` on the same folder names the first one and exits 2, without changing anything."""
     before = record(folder)
     second = retouch("up", "--fresh", folder=folder)
     assert second.returncode == 2
@@ -142,7 +142,7 @@ def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
-    """The gateway, killed, comes back on its port."""
+    """The gateway, when killed, is restarted on its port."""
     known = record(folder)
     os.kill(known["pids"]["gateway"], signal.SIGKILL)
     assert "killed by SIGKILL" in stack.wait_for("gateway died")
@@ -157,7 +157,7 @@ def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A file, or a place that cannot be written, as --state is one line and exit 2, and not a traceback."""
+    """A file, or a folder that cannot be written, as --state is one line and exit 2, without a traceback."""
     (tmp_path / "file").write_text("mine")
     for state, why in (("file", "Not a directory"), ("/proc/nowhere", "No such file or directory")):
         ended = retouch("up", "--state", state, folder=tmp_path)
@@ -168,7 +168,7 @@ def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
-    """kill -9 of the parent takes every part with it; the data is kept, and the next start takes the same ports."""
+    """kill -9 of the parent ends every part; the data is kept, and the next start has the same ports."""
     with run_retouch("up", folder=tmp_path) as first:
         first.wait_for("retouch | ready in")
         known = record(tmp_path)

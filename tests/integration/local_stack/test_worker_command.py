@@ -1,4 +1,4 @@
-"""`retouch worker` with real Celery processes: replaced when killed, stopped in time, the key kept to itself."""
+"""`retouch worker` with real Celery processes: replaced when killed, stopped in time, the key never shown."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def children(parent: int) -> list[int]:
 
 
 def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str]) -> None:
-    """After kill -9 of one process another takes its name, and `retouch doctor` sees the lane served again."""
+    """After kill -9 of one process another takes its name, and `retouch doctor` finds the lane served again."""
     before = children(workers.process.pid)
     os.kill(before[0], signal.SIGKILL)
-    told = json.loads(workers.wait_for("died"))
-    assert "killed by SIGKILL" in told["event"]
-    assert "started again" in told["event"]
+    entry = json.loads(workers.wait_for("died"))
+    assert "killed by SIGKILL" in entry["event"]
+    assert "started again" in entry["event"]
     assert eventually(lambda: len(set(children(workers.process.pid)) - set(before)) == 1)
     assert eventually(lambda: sum("ready" in line for line in workers.lines) == 3)
     seen = retouch("doctor", "--only", "workers", environment=environment)
@@ -66,7 +66,7 @@ def test_one_signal_stops_all(workers: Spoken) -> None:
 
 
 def test_a_killed_parent_leaves_no_worker(workers: Spoken) -> None:
-    """Kill -9 of the parent ends its workers: what they did goes on elsewhere when their leases expire."""
+    """kill -9 of the parent ends its workers; other workers take their jobs when the leases expire."""
     pids = children(workers.process.pid)
     workers.end(signal.SIGKILL)
     assert len(pids) == 2
@@ -74,7 +74,7 @@ def test_a_killed_parent_leaves_no_worker(workers: Spoken) -> None:
 
 
 def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
-    """With RETOUCH_LOG_FORMAT=json a collector can read every line of parent and children, and finds no key."""
+    """With RETOUCH_LOG_FORMAT=json every line of parent and children is JSON, and none holds the key."""
     workers.end(signal.SIGTERM)
     spoken = [line for line in workers.lines if line and not line.startswith("worker: ")]
     assert {type(json.loads(line)) for line in spoken} == {dict}
@@ -82,17 +82,17 @@ def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
 
 
 def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """Without Redis a worker logs store_away at once, and one signal still ends it, well and soon."""
+    """Without Redis a worker logs store_away at once, and one signal still ends it with code 0 in time."""
     nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
     with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
-        told = json.loads(running.wait_for("store_away"))
-        assert (told["error"], told["leases"]) == ("ConnectionError", 0)
+        entry = json.loads(running.wait_for("store_away"))
+        assert (entry["error"], entry["leases"]) == ("ConnectionError", 0)
         assert running.end(signal.SIGTERM) == 0
     assert not any("Traceback" in line for line in running.lines)
 
 
 def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
-    """Commands carry names and numbers; the key travels in the environment."""
+    """Commands have names and numbers; the key is passed in the environment."""
     settings = Settings.load(pix2pix_key=KEY)
     programs = worker_programs(settings, ["edits"], name="w", concurrency=2, processes=2, environment=environment)
     assert [program.name for program in programs] == ["w-1", "w-2"]
@@ -100,15 +100,51 @@ def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
 
 
 def test_the_grace_covers_a_call_in_flight() -> None:
-    """A worker may take as long to stop as its longest call, and a little for storing the result."""
+    """The stop grace of a worker is its longest call and a little for storing the result."""
     settings = Settings.load(pix2pix_timeout_s=42)
     (program,) = worker_programs(settings, ["edits"], name="w", concurrency=1, processes=1)
     assert program.grace_s == 42 + GRACE_BEYOND_CALL_S
 
 
 def test_lanes_are_read_from_text() -> None:
-    """Lanes come in one order whatever was written, and anything else is refused with what was expected."""
+    """Lanes come in a fixed order, and an unknown one is refused with the known ones."""
     assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
             parse_lanes(wrong)
+
+
+def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path: Path) -> None:
+    """SIGHUP to the parent makes each process read its accounts anew, and ends none of them."""
+    (tmp_path / "main.key").write_text(KEY)
+    (tmp_path / "accounts.toml").write_text('[accounts.main]\nkey_file = "main.key"\n')
+    arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "h")
+    own = {**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}
+    with run_retouch("worker", *arguments, folder=tmp_path, environment=own) as running:
+        assert eventually(lambda: sum("ready" in line for line in running.lines) == 2, 60), running.lines
+        pids = children(running.process.pid)
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: sum("accounts_reloaded" in line for line in running.lines) == 2), running.lines
+        assert children(running.process.pid) == pids
+        assert running.end(signal.SIGTERM) == 0
+    assert KEY not in "\n".join(running.lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[accounts.main]\nkey_file = "main.key"\n', "accounts.main: no key, "),
+        ("[accounts.main]\nlimit = 0\n", "accounts.main.limit: expected"),
+    ],
+)
+def test_accounts_that_cannot_be_used_start_nothing(
+    environment: dict[str, str], tmp_path: Path, content: str, words: str
+) -> None:
+    """With a wrong accounts file, or none of its keys here, the command says so at once and ends with code 2."""
+    (tmp_path / "accounts.toml").write_text(content)
+    answer = retouch(
+        "worker", "--lanes", "edits", folder=tmp_path, environment={**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}
+    )
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -1,4 +1,4 @@
-"""The simulator speaks the endpoint's contract over real HTTP: answers, checks, cap, fetch, links, books."""
+"""The simulator keeps the endpoint's contract over real HTTP: answers, checks, cap, fetch, links, records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch(url: str, key: str = "sk-planted") -> Any:
 
 
 def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: float = 10) -> Any:
-    """Look until it is right, and return what was seen."""
+    """Repeat a call until its answer is right, and return that answer."""
     ends_at = time.monotonic() + within_s
     while not is_right(seen := look()):
         assert time.monotonic() < ends_at, f"still {seen}"
@@ -41,7 +41,7 @@ def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: fl
 
 
 def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None:
-    """The body of the documentation is answered in its shape, and the link serves the edited photograph as a PNG."""
+    """The documented body gets the documented answer, and the link serves the edited photograph as a PNG."""
     answer = post(simulator).json()
     assert set(answer) == {"status", "generationTime", "id", "output"}
     assert (answer["status"], type(answer["id"])) == ("success", int)
@@ -53,7 +53,7 @@ def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None
 
 
 def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
-    """The v6 path gives output as a list with proxy_links, and a processing answer with future_links."""
+    """The v6 path returns output as a list with proxy_links, and a processing answer with future_links."""
     answer = post(simulator, path=V6).json()
     assert isinstance(answer["output"], list)
     assert requests.get(answer["proxy_links"][0], timeout=10).headers["Content-Type"] == "image/png"
@@ -64,7 +64,7 @@ def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
 
 
 def test_refusals_use_the_endpoints_words_inside_200(simulator: Simulator) -> None:
-    """Bad form, bad key, bad fields and unreadable pictures are errors inside HTTP 200, and nothing is charged."""
+    """Wrong form, key, fields and unreadable pictures are the endpoint's errors inside HTTP 200, without a charge."""
     simulator.settings(keys=["sk-planted"], init_image_timeout_s=2)
     text = requests.post(simulator.pix2pix_url, data="key=sk-planted", timeout=10)
     assert text.json()["message"] == "Invalid API Request"
@@ -83,7 +83,7 @@ def test_refusals_use_the_endpoints_words_inside_200(simulator: Simulator) -> No
 
 
 def test_errors_have_their_statuses_when_asked(simulator: Simulator) -> None:
-    """With errors_inside_200 off, as the documentation of 2026 says: 400, 401, 402, 429."""
+    """With errors_inside_200 off the statuses are those documented in 2026: 400, 401, 402, 429."""
     simulator.settings(errors_inside_200=False)
     simulator.faults(next=[{"kind": "no_credits"}, {"kind": "spam_filter"}])
     answers = [post(simulator, key=""), post(simulator, ""), post(simulator), post(simulator)]
@@ -97,7 +97,7 @@ def test_an_init_image_that_is_too_large_is_not_fetched(simulator: Simulator) ->
 
 
 def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator) -> None:
-    """The same body again is refused with the tip about 30 seconds, another body is not; later it passes again."""
+    """A repeated body is refused with the hint of about 30 seconds, another one is not; later it is accepted again."""
     simulator.settings(spam_filter_s=30)
     assert post(simulator).json()["status"] == "success"
     refused = post(simulator).json()
@@ -123,7 +123,7 @@ def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
 
 
 def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> None:
-    """A key that is full does not stop another one; the refusal can come inside HTTP 200."""
+    """A key at its cap does not affect another one; the refusal can come inside HTTP 200."""
     simulator.settings(cap=1, queue_full_status=200, processing_s=600)
     simulator.faults(next=[{"kind": "processing"}])
     post(simulator, "one")
@@ -133,7 +133,9 @@ def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> N
 
 
 def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
-    """A processing edit names eta, id and fetch_result, keeps its place, and a fetch ends in the picture."""
+    """
+    A processing edit has eta, id and fetch_result, keeps its slot, and fetching it returns the picture in the end.
+    """
     simulator.settings(processing_s=2, eta_s=12)
     simulator.faults(next=[{"kind": "processing"}])
     answer = post(simulator).json()
@@ -142,7 +144,7 @@ def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
     first = fetch(answer["fetch_result"])
     assert first == {"status": "processing", "id": "", "messege": "Request processing", "output": ""}
     assert simulator.books(totals=True)["in_flight"] == 1
-    done = until(lambda: fetch(answer["fetch_result"]), lambda told: told["status"] == "success")
+    done = until(lambda: fetch(answer["fetch_result"]), lambda reply: reply["status"] == "success")
     assert requests.get(done["output"], timeout=10).content.startswith(b"\x89PNG")
     until(lambda: simulator.books(totals=True)["in_flight"], lambda count: count == 0)
     assert simulator.books()["charged"] == 1
@@ -180,7 +182,7 @@ def test_a_link_expires(simulator: Simulator) -> None:
 
 
 def test_one_request_can_have_another_output(simulator: Simulator) -> None:
-    """A scripted output kind is for its request alone: the unchanged input here, the edit after it."""
+    """A scripted output kind applies to its request alone: first the unchanged input, then the edit."""
     simulator.faults(next=[{"output_kind": "same_as_input"}])
     same, edited = (
         requests.get(post(simulator, prompt).json()["output"], timeout=10).content for prompt in ("one", "two")
@@ -190,7 +192,7 @@ def test_one_request_can_have_another_output(simulator: Simulator) -> None:
 
 
 def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> None:
-    """The same edit for two tags has the same pixels in different bytes; a link read twice gives the same bytes."""
+    """The same edit for two tags has the same pixels in different bytes; a link read twice returns the same bytes."""
     links = [post(simulator, f"a sketch [[{tag}]]").json()["output"] for tag in "ab"]
     one, again, other = (requests.get(link, timeout=10).content for link in (links[0], *links))
     assert one == again != other
@@ -199,7 +201,7 @@ def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> No
 
 
 def test_every_answer_says_what_it_is(simulator: Simulator) -> None:
-    """Pages, errors, links and control answers carry the header; HTML pages carry the banner."""
+    """Pages, errors, links and control answers carry the simulator's header; HTML pages carry its banner."""
     link = post(simulator).json()["output"]
     paths = ["/", "/healthz", "/nothing", "/generations/nothing.png", "/control/books", "/control/settings"]
     for url in [link, simulator.portrait_url, *(simulator.url + path for path in paths)]:
@@ -222,7 +224,7 @@ def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) ->
 
 
 def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> None:
-    """Unknown settings, faults, reset options and non-JSON answer 400 with what is known; nothing changes."""
+    """Unknown settings, faults, reset options and invalid JSON answer 400 with the known ones; nothing changes."""
     before = requests.get(f"{simulator.url}/control/settings", timeout=10).json()
     for path, sent, words in [
         ("settings", '{"zap": 1}', "known: keys, cap"),
@@ -238,7 +240,7 @@ def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> Non
 
 
 def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> None:
-    """Books, faults and links are forgotten; settings go back to the first ones unless they are kept."""
+    """A reset forgets records, faults and links; settings return to the first ones unless they are kept."""
     simulator.settings(cap=3)
     simulator.faults(rates={"failed": 1})
     post(simulator)
@@ -251,7 +253,9 @@ def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> N
 
 
 def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
-    """`samples` gives as many pictures, each behind its own link, in one answer and for one charge; else a refusal."""
+    """
+    `samples` returns that many pictures, each with its own link, in one answer for one charge; too many are refused.
+    """
     several = post(simulator, "winter [[several]]", samples=3).json()
     pictures = {requests.get(link, timeout=10).content for link in several["output"]}
     assert (len(several["output"]), len(pictures)) == (3, 3)
@@ -264,7 +268,7 @@ def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
 
 
 def test_one_picture_of_several_may_be_odd(simulator: Simulator) -> None:
-    """A fault's output_kind can be told for one place alone."""
+    """The output_kind of a fault can be set for one picture alone."""
     simulator.faults(next=[{"output_kind": "html", "output_index": 1}])
     links = post(simulator, samples=3).json()["output"]
     kinds = [requests.get(link, timeout=10).headers["Content-Type"].partition(";")[0] for link in links]

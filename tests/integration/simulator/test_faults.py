@@ -1,4 +1,4 @@
-"""Every fault kind of the simulator over a real connection: what the client sees, and what the books count."""
+"""Every fault of the simulator over a real connection: what the client gets, and what the records count."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def seen(simulator: Simulator, kind: str) -> str | tuple[int, str]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kind: str) -> None:
-    """The client sees the fault once, the next request is fine, and the charge follows the fault's stage."""
+    """The client gets the fault once, the next request succeeds, and the charge follows the fault's stage."""
     simulator.settings(drip_bytes_per_s=4_000)
     post(simulator, "make the picture's edit known, so that the next one is quick")
     simulator.faults(next=[{"kind": kind}])
@@ -83,7 +83,7 @@ def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kin
 
 
 def test_the_header_fault_says_when_to_come_again(simulator: Simulator) -> None:
-    """Retry-After stands in the header, and not in the body."""
+    """Retry-After is in the header, and not in the body."""
     simulator.faults(next=[{"kind": "retry_after_header"}])
     answer = post(simulator, "x")
     assert (answer.headers["Retry-After"], "retry_after" in answer.json()) == ("30", False)
@@ -99,13 +99,13 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
-    """Fetches of the three odd processing kinds: still processing, not found, and failed."""
+    """The three failing kinds of processing are fetched as still processing, not found, and failed."""
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
     simulator.faults(next=[{"kind": kind} for kind in kinds])
     urls = [post(simulator, kind).json()["fetch_result"] for kind in kinds]
-    told = [requests.post(url, json={"key": "k"}, timeout=10).json() for url in urls]
-    assert [(answer["status"], answer.get("message")) for answer in told] == [
+    answers = [requests.post(url, json={"key": "k"}, timeout=10).json() for url in urls]
+    assert [(answer["status"], answer.get("message")) for answer in answers] == [
         ("processing", None),
         ("failed", "Request not found"),
         ("failed", "Failed, Try Again"),
@@ -113,7 +113,7 @@ def test_processing_that_never_ends_well(simulator: Simulator) -> None:
 
 
 def test_faults_of_fetches(simulator: Simulator) -> None:
-    """Scripted fetch faults come in order and to fetches alone: a page, a queue-full, then the truth."""
+    """Scripted fetch faults come in order and affect fetches alone: a page, a full queue, then the true answer."""
     simulator.settings(processing_s=0)
     simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "html_502"}, {"kind": "queue_full"}])
     url = post(simulator, "x").json()["fetch_result"]
@@ -132,7 +132,7 @@ def test_rates_apply_to_every_post(simulator: Simulator) -> None:
 
 
 def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulator) -> None:
-    """The work of an accepted POST goes on without its client: charged, in flight, then done."""
+    """An accepted POST goes on without its client: it is charged, in flight, then done."""
     post(simulator, "make the picture's edit known, so that the charge comes at once")
     simulator.settings(latency_s=2.5)
     with pytest.raises(requests.ReadTimeout):
@@ -144,7 +144,7 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
 
 
 def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator) -> None:
-    """The status line itself comes in more than one piece, and the answer says what it is."""
+    """The status line comes in more than one piece, and the answer has the simulator's header."""
     simulator.settings(drip_bytes_per_s=200)
     simulator.faults(next_fetch=[{"kind": "drip"}])
     parts = urlsplit(simulator.url)

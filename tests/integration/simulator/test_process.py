@@ -1,4 +1,4 @@
-"""The simulator as a process: command line, ready line, many at once, and an end with its parent."""
+"""The simulator as a process: command line, ready line, many requests at once, and its end with the parent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_the_options() -> None:
-    """`--help` says what it is and lists the options."""
+    """`--help` describes the simulator and lists the options."""
     answer = run("--help")
     assert answer.returncode == 0
     for word in ("development tool", "--port", "--latency-s", "--cap", "--set"):
@@ -91,7 +91,7 @@ def test_two_hundred_at_once(simulator: Simulator) -> None:
 
 
 def test_the_example_of_the_documentation_runs() -> None:
-    """The test that docs/simulator.md shows passes as it stands there."""
+    """The test on the page docs/simulator.md passes unchanged."""
     found = EXAMPLE.search((ROOT / "docs" / "simulator.md").read_text())
     assert found is not None
     answer = subprocess.run(

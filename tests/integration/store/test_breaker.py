@@ -1,4 +1,4 @@
-"""The breaker that all workers share: what opens it, who may probe, what closes it; real scripts, no clock."""
+"""The breaker that all workers share: what opens it, which job may probe, what closes it; real scripts, no clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGAIN = Retry(60.0, "outcome_unknown", "the endpoint is down")
 
 
 class Endpoint:
-    """Jobs of one tenant behind the breaker, and what the endpoint says to their POSTs."""
+    """Jobs of one tenant behind the breaker, and what the endpoint answers to their POSTs."""
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)
@@ -24,14 +24,14 @@ class Endpoint:
         self.kit.enqueue(*self.jobs)
 
     def calls(self) -> list[Claim]:
-        """Claim and POST for every job that holds a slot and is not claimed yet."""
+        """Claim and POST every job that holds a slot and is not claimed yet."""
         claims = [self.kit.jobs.claim(job, 15.0) for job in self.kit.dispatched()]
         for claim in (made := [claim for claim in claims if claim]):
             assert self.kit.jobs.intend(claim) == "ok"
         return made
 
     def held_back(self) -> list[str]:
-        """Claim every job that was dispatched before it opened: none may POST, and each waits again."""
+        """Claim every job that was dispatched before it opened; none may POST, and each waits again."""
         jobs = [job for job in self.kit.dispatched() if self.kit.state(job) == "queued"]
         for job in jobs:
             claim = self.kit.claim(job)
@@ -40,43 +40,48 @@ class Endpoint:
             self.kit.jobs.settle(claim, held)
         return jobs
 
-    def say(self, claim: Claim, health: str, kind: str = "") -> float:
-        """Answer one POST with a word on the endpoint's health, and park the job; gives how long this opened for."""
+    def answer(self, claim: Claim, health: str, kind: str = "") -> float:
+        """
+        Answer one POST with a sign of the endpoint's health, and park the job; return how long this opened the breaker
+        for.
+        """
         kind = kind or ("unknown" if health == "down" else "failed")
         _, open_s = self.kit.jobs.answer(claim, kind, None, health)
         self.kit.jobs.settle(claim, AGAIN)
         return open_s
 
     def gate(self, name: str) -> str | None:
-        told: str | None = self.client.hget("rt:edits:gate", name)
-        return told
+        value: str | None = self.client.hget("rt:edits:gate", name)
+        return value
 
     def time_is_over(self) -> list[str]:
-        """Let the breaker's time run out; gives the jobs that the next sweep calls for."""
+        """Let the breaker's time run out; return the jobs of the next sweep's messages."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
 
 @pytest.fixture
 def down(client: Any) -> Endpoint:
-    """An endpoint that five answers in a row have said to be down, with more jobs waiting."""
+    """An endpoint after five answers in a row that say it is down, with more jobs waiting."""
     endpoint = Endpoint(client, jobs=40)
-    assert [endpoint.say(claim, "down") for claim in endpoint.calls()] == [0, 0, 0, 0, 10]
+    assert [endpoint.answer(claim, "down") for claim in endpoint.calls()] == [0, 0, 0, 0, 10]
     endpoint.held_back()
     return endpoint
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """Four signs that the endpoint is down do nothing, nor do nine with a sign of life among them."""
+    """Four failures in a row do not open it, nor do nine with a success among them."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
-    assert [endpoint.say(next(calls), word) for word in words] == [0] * 11
+    assert [endpoint.answer(next(calls), word) for word in words] == [0] * 11
     assert endpoint.gate("open_until") is None
 
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
-    """Nothing is dispatched while it is open, by a sweep or an enqueue, and what was dispatched before waits again."""
+    """
+    While it is open no sweep and no enqueue dispatches, and jobs that were dispatched before wait again at no cost.
+    """
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
     assert down.kit.enqueue(down.kit.new()) == []
@@ -86,12 +91,12 @@ def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
 
 
 def test_one_probe_at_a_time(down: Endpoint) -> None:
-    """When its time is over one job goes out; no other does until that one has brought an answer."""
+    """When its time is over one job is dispatched, and no other until that one has an answer."""
     assert len(down.time_is_over()) == 1
     (probe,) = down.calls()
     assert down.kit.rescue() == []
     assert down.kit.dispatched() == [probe.job]
-    assert down.say(probe, "down") == 20
+    assert down.answer(probe, "down") == 20
     assert down.kit.dispatched() == []
 
 
@@ -99,44 +104,44 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
     ("kind", "times"), [("unknown", [20, 40, 80, 160, 300, 300]), ("refused", [20, 20]), ("failed", [20, 20])]
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
-    """Up to 300 s where a probe may cost money, up to 20 s where it was free."""
+    """The time doubles up to 300 s where a probe may cost money, up to 20 s where it is free."""
     opened = []
     for _ in times:
         down.time_is_over()
         (probe,) = down.calls()
-        opened.append(down.say(probe, "down", kind))
+        opened.append(down.answer(probe, "down", kind))
     assert opened == times
 
 
 @pytest.mark.parametrize("word", ["ok", "alive", "full"])
 def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
-    """A probe that gets any word of the endpoint itself closes the breaker, and the lane is full again at once."""
+    """Any answer of the endpoint itself to a probe closes the breaker, and the lane is full again at once."""
     down.time_is_over()
     (probe,) = down.calls()
-    down.say(probe, word)
+    down.answer(probe, word)
     assert down.gate("open_until") is None
     down.kit.rescue()
     assert len(down.kit.dispatched()) == 5
     calls = down.calls()
-    assert [down.say(claim, "down") for claim in calls] == [0, 0, 0, 0, 10]
+    assert [down.answer(claim, "down") for claim in calls] == [0, 0, 0, 0, 10]
 
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
-    """Answers to calls that went out before it opened neither double its time nor end the probe's turn."""
+    """Answers to calls that were sent before it opened neither double its time nor end the probe's turn."""
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()
-    assert [endpoint.say(claim, "down") for claim in calls[:7]] == [0, 0, 0, 0, 10, 0, 0]
+    assert [endpoint.answer(claim, "down") for claim in calls[:7]] == [0, 0, 0, 0, 10, 0, 0]
     endpoint.held_back()
     endpoint.time_is_over()
     (probe,) = endpoint.calls()
-    assert endpoint.say(calls[7], "down") == 0
+    assert endpoint.answer(calls[7], "down") == 0
     assert endpoint.gate("probing") == probe.job
     assert endpoint.kit.dispatched() == [probe.job]
     assert endpoint.kit.jobs.intend(probe) == "ok"
 
 
 def test_a_probe_that_ends_unheard_leaves_its_turn(down: Endpoint) -> None:
-    """A probe that is cancelled before it POSTs does not keep the others waiting."""
+    """A probe that is cancelled before its POST does not make the others wait."""
     (probe,) = down.time_is_over()
     word, messages = down.kit.jobs.cancel(probe)
     assert word == "cancelled"
@@ -146,7 +151,7 @@ def test_a_probe_that_ends_unheard_leaves_its_turn(down: Endpoint) -> None:
 
 
 def test_a_probe_that_vanishes_is_replaced(down: Endpoint) -> None:
-    """A probe of which nothing is heard for 30 s does not keep the breaker open: another job probes."""
+    """A probe without an answer for 30 s is replaced by another job."""
     (lost,) = down.time_is_over()
     assert 25 < float(down.gate("open_until") or 0) - down.client.time()[0] <= 31
     again = down.time_is_over()

@@ -1,4 +1,4 @@
-"""Budgets that no concurrency, crash or midnight overshoots, and limits at the door: scripts on a real Redis."""
+"""Budgets that no concurrency, crash or midnight exceeds, and limits of the backlog: scripts on a real Redis."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
 
 
 def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> None:
-    """The script of an enqueue that runs twice says twice that the job is in, even if it took the last place."""
+    """An enqueue script that runs twice reports the job as accepted twice, even if it took the last place."""
     ledger.set_limits("acme", budget=1)
     new, late = kit.new(), kit.new()
     assert [kit.jobs.enqueue([new, late])[0][0].kind for _ in range(2)] == ["new", "new"]
@@ -70,7 +70,7 @@ def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> Non
 
 
 def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
-    """A POST that cost nothing leaves its call in the budget, also when the answer comes late."""
+    """A POST without a cost returns its call to the budget, also when the answer is late."""
     ledger.set_limits("acme", budget=2)
     first, second = one_job(kit), one_job(kit)
     tried(kit, first, "refused", AGAIN)
@@ -88,7 +88,7 @@ def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
 
 
 def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: LaneKit, ledger: Ledger) -> None:
-    """A generation that one worker saw fail and a slower one saw succeed counts against the budget in the end."""
+    """A generation that one worker saw fail and a slower one saw succeed counts against the budget."""
     ledger.set_limits("acme", budget=3)
     claim = posted(kit, one_job(kit))
     spent = []
@@ -99,7 +99,7 @@ def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: Lane
 
 
 def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -> None:
-    """Jobs beyond a lowered budget wait, and go on with the next sweep after it is raised or lifted."""
+    """Jobs beyond a lowered budget wait, and go on with the next sweep after the budget is raised or removed."""
     ledger.set_limits("acme", budget=3)
     kit.lanes.open(1, 0.0)
     jobs = [one_job(kit) for _ in range(3)]
@@ -115,7 +115,7 @@ def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
-    """At midnight waiting jobs go on; a job dispatched before it calls at the expense of the new day, if it can."""
+    """At midnight waiting jobs go on; a job dispatched before it is charged to the new day, if that has room."""
     ledger.set_limits("acme", budget=2)
     jobs = [one_job(kit) for _ in range(2)]
     ledger.set_limits("acme", budget=1)
@@ -138,7 +138,7 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
-    """A job that would POST again after its worker died waits when the budget is spent, and costs no attempt."""
+    """A job that would POST again after its worker died waits while the budget is spent, and uses no attempt."""
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)
     posted(kit, job)
@@ -157,7 +157,7 @@ def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledge
 
 
 def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledger) -> None:
-    """A download that is tried again goes before all jobs of its tenant, and needs no call of a spent budget."""
+    """A repeated download goes before all jobs of its tenant, and needs no call of a spent budget."""
     ledger.set_limits("acme", budget=2)
     kit.lanes.open(1, 0.0)
     paid = one_job(kit)
@@ -173,7 +173,9 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
 
 
 def test_limits_at_the_door(client: Any, redis_url: str, ledger: Ledger) -> None:
-    """A full backlog and a spent budget are told apart, with a time to come again; those that had room are in."""
+    """
+    A full backlog and a spent budget are different refusals, each with a time to retry; jobs with room are enqueued.
+    """
     with EditQueue(redis_url=redis_url) as queue:
         client.hset("rt:edits:gate", "limit", 1)
         ledger.set_limits("small", backlog_limit=2)
@@ -215,7 +217,7 @@ moves = st.lists(
 
 
 class Purse:
-    """One tenant with a budget, moved by hand: workers between any two steps, leases that run out, cancels, replays."""
+    """One tenant with a budget, driven by hand: workers between any two steps, expired leases, cancels, replays."""
 
     KINDS = ("succeeded", "refused", "failed", "unknown")
 
@@ -277,7 +279,7 @@ class Purse:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(moves=moves, budget=st.integers(1, 6))
 def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
-    """Whatever happens, spent is what may have been charged, reserved what slots hold, and both fit the budget."""
+    """In every sequence, spent is what may have been charged, reserved what slots hold, and both fit the budget."""
     purse = Purse(client, budget)
     for name, pick in moves:
         purse.move(name, pick)

@@ -1,4 +1,4 @@
-"""Deliveries in the store: who is told of what, how many at once, when a receiver is left alone, and by hand."""
+"""Deliveries in the store: which receiver gets which event, how many at once, when one is switched off, redelivery."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, **spec: Any) -> str:
-    """A job that succeeded."""
+    """Return a job that succeeded."""
     new = kit.new(**spec)
     kit.enqueue(new)
     kit.finish(new.id, Succeed(IMAGE))
@@ -40,28 +40,28 @@ def claim(kit: LaneKit, item: str) -> DeliveryClaim:
     return claimed
 
 
-def tell(kit: LaneKit, item: str, status: int | None) -> None:
+def deliver(kit: LaneKit, item: str, status: int | None) -> None:
     """Take one delivery through one attempt."""
     claimed = claim(kit, item)
     kit.deliveries.settle(claimed, settlement_of(DeliveryOutcome(status), claimed.number, claimed.by_hand, 0.0, 0.5))
 
 
 def of(kit: LaneKit, item: str) -> str:
-    """The tenant of a delivery."""
+    """Return the tenant of a delivery."""
     return kit.deliveries.records([item])[0].tenant
 
 
-def told_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
+def deliveries_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
     return [(record.type, record.receiver) for record in kit.deliveries.of_job(job)]
 
 
-def test_each_receiver_is_told_once(kit: LaneKit) -> None:
-    """A receiver that is named by the job and hears of every job gets one delivery, a second receiver its own."""
+def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
+    """A receiver that the job names and that also gets every job has one delivery; a second receiver has its own."""
     both = kit.receivers.add("acme", HOOK)
     other = kit.receivers.add("acme", "https://hooks.example/b")
     kit.receivers.add("foreign", "https://hooks.example/c")
     job = ended(kit, receivers=(both.id,), callback="billing.tasks.edited@billing")
-    assert sorted(told_of(kit, job)) == sorted(
+    assert sorted(deliveries_of(kit, job)) == sorted(
         [
             ("edit.succeeded", both.id),
             ("edit.succeeded", other.id),
@@ -71,7 +71,9 @@ def test_each_receiver_is_told_once(kit: LaneKit) -> None:
 
 
 def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
-    """No events named: the final ones. Named: those and no other. A job's own events add to the final ones."""
+    """
+    Without named events a receiver gets the final ones, else only the named; a job's own events add to the final ones.
+    """
     chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
     own = kit.receivers.ensure("acme", "https://hooks.example/own")
     new = kit.new(receivers=(own.id,), events=("edit.retrying",))
@@ -80,22 +82,24 @@ def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
     kit.make_due("edits", "timetable")
     kit.rescue()
     kit.finish(new.id, Succeed(IMAGE))
-    told = told_of(kit, new.id)
-    assert [kind for kind, receiver in told if receiver == own.id] == ["edit.retrying", "edit.succeeded"]
-    assert {kind for kind, receiver in told if receiver == chooser.id} == {"edit.running"}
+    events = deliveries_of(kit, new.id)
+    assert [kind for kind, receiver in events if receiver == own.id] == ["edit.retrying", "edit.succeeded"]
+    assert {kind for kind, receiver in events if receiver == chooser.id} == {"edit.running"}
 
 
-def test_a_receiver_that_is_off_is_not_told(kit: LaneKit) -> None:
-    """Switched off: no new delivery, by whatever way it is named; switched on again: the next event."""
+def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
+    """A receiver that is off gets no new delivery, however it is named; switched on, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
-    assert told_of(kit, ended(kit, receivers=(receiver.id,))) == []
+    assert deliveries_of(kit, ended(kit, receivers=(receiver.id,))) == []
     kit.receivers.set_disabled(receiver.id, False)
-    assert len(told_of(kit, ended(kit))) == 1
+    assert len(deliveries_of(kit, ended(kit))) == 1
 
 
 def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, client: Any) -> None:
-    """Each success doubles what a tenant may have under way at one host, up to eight; another tenant has its own."""
+    """
+    Each success doubles a tenant's limit of deliveries at one host, up to eight; another tenant has its own limit.
+    """
     kit.receivers.add("large", HOOK)
     kit.receivers.add("small", HOOK)
     for _ in range(40):
@@ -105,20 +109,20 @@ def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, clie
     most = []
     for _ in range(10):
         (item, *_) = [item for item in kit.dispatched("deliveries") if of(kit, item) == "large"]
-        tell(kit, item, 204)
+        deliver(kit, item, 204)
         most.append(sum(of(kit, item) == "large" for item in kit.dispatched("deliveries")))
     assert most == [2, 4, 8, 8, 8, 8, 8, 8, 8, 8]
     assert_consistent(client, [])
 
 
 def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKit, client: Any) -> None:
-    """Ten attempts, each on record; then it is dead, listed, and kept for thirty days."""
+    """After ten attempts, each on record, the delivery is dead, listed, and kept for thirty days."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (record,) = kit.deliveries.of_job(job)
     for number in range(1, 11):
         client.delete(f"rt:deliveries:health:{record.receiver}")
-        tell(kit, record.id, 500)
+        deliver(kit, record.id, 500)
         (now,) = kit.deliveries.of_job(job)
         assert now.attempt == len(now.log) == number
         assert now.state == ("dead" if number == 10 else "retrying")
@@ -130,11 +134,11 @@ def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKi
 
 
 def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
-    """A delivery that is over, even to a receiver that is off, goes out again with its id and no bearing on health."""
+    """A finished delivery, even to a receiver that is off, is sent again with its id and does not affect its health."""
     receiver = kit.receivers.add("acme", HOOK)
     (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
     assert kit.deliveries.redeliver(item)[0] == "open"
-    tell(kit, item, 410)
+    deliver(kit, item, 410)
     assert client.hget(f"rt:receiver:{receiver.id}", "disabled") == "1"
     assert kit.deliveries.redeliver(item) == ("redelivered", [("deliveries", item)])
     claimed = claim(kit, item)
@@ -148,11 +152,11 @@ def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
 
 
 def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> None:
-    """The event is built from the job's record: once that is gone, a dead delivery is refused and stays dead."""
+    """The event is built from the job's record: without it, a dead delivery is refused and stays dead."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (item,) = [record.id for record in kit.deliveries.of_job(job)]
-    tell(kit, item, 410)
+    deliver(kit, item, 410)
     client.delete(f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}")
     assert kit.deliveries.redeliver(item) == ("gone", [])
     assert [record.state for record in kit.deliveries.records([item])] == ["dead"]
@@ -160,13 +164,13 @@ def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> No
 
 
 def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
-    """What was about to go is kept for the fresh schedule, with its image; what was to stay longer stays longer."""
+    """A job and its image are kept for the new schedule if they would expire before it; a longer retention stays."""
     kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}
     for job, left_s in ((first, 60), (second, 1_000_000)):
         (item,) = [record.id for record in kit.deliveries.of_job(job)]
-        tell(kit, item, 500)
+        deliver(kit, item, 500)
         for name in names[job]:
             client.expire(name, left_s)
         client.zadd(KEPT, {IMAGE.name: 1.0})
@@ -189,7 +193,7 @@ def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> Non
 
 
 def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) -> None:
-    """A URL with an order id in it is forgotten after 90 days; one in use stays, as one that hears of every job."""
+    """A URL with an order id in it is deleted after 90 days; one in use stays, as does one that gets every job."""
     used, idle, old = (kit.receivers.ensure("acme", f"https://hooks.example/{number}") for number in range(3))
     kept = kit.receivers.add("acme", "https://hooks.example/every-job")
     ago = time.time() - UNUSED_S
@@ -205,10 +209,10 @@ def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) 
 
 
 def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) -> None:
-    """A receiver that is gone is told nothing more; the feed has the event, and what still waits for it is dead."""
+    """A receiver that is gone gets no more deliveries; the feed has the event, and its waiting deliveries are dead."""
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
-    tell(kit, kit.deliveries.of_job(first)[0].id, 410)
+    deliver(kit, kit.deliveries.of_job(first)[0].id, 410)
     gone = kit.receivers.get(receiver.id)
     assert gone is not None
     assert gone.disabled
@@ -220,17 +224,17 @@ def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) ->
 
 
 def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
-    """Seven failures and three successes in a window of ten, the last one a failure."""
+    """Make seven failures and three successes in a window of ten, the last one a failure."""
     for status in (204, 204, 204, *[500] * 7):
         ended(kit)
         item = kit.dispatched("deliveries")[0]
         assert client.zcard("rt:deliveries:shut") == 0
-        tell(kit, item, status)
+        deliver(kit, item, status)
     assert client.zrange("rt:deliveries:shut", 0, -1) == [receiver]
 
 
 def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
-    """Ten results with seven failures shut a receiver; then one probe at a time, and the first success opens it."""
+    """Seven failures in ten results shut a receiver; then it gets one probe at a time, and a success opens it."""
     kit.receivers.add("acme", HOOK)
     begun_at = client.time()[0]
     fail_until_shut(kit, client)
@@ -242,13 +246,13 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
     kit.rescue()
     (probe,) = kit.dispatched("deliveries")
     probed_at = client.time()[0]
-    tell(kit, probe, 500)
+    deliver(kit, probe, 500)
     assert kit.dispatched("deliveries") == []
     assert probed_at + 60 <= client.zscore("rt:deliveries:shut", TARGET) <= client.time()[0] + 61
     kit.make_due("deliveries", "shut")
     kit.rescue()
     (probe,) = kit.dispatched("deliveries")
-    tell(kit, probe, 204)
+    deliver(kit, probe, 204)
     assert len(kit.dispatched("deliveries")) == 2
     assert_consistent(client, [])
 
@@ -256,7 +260,7 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
 def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_places_back(
     kit: LaneKit, client: Any
 ) -> None:
-    """Switching on forgets the record of failures; each success then doubles what may be under way."""
+    """Switching on clears the failures; each success then doubles the number of deliveries at once."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)
     kit.receivers.set_disabled(receiver.id, False)
@@ -265,17 +269,17 @@ def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_places
     kit.make_due("deliveries", "shut")
     kit.rescue()
     (probe,) = kit.dispatched("deliveries")
-    tell(kit, probe, 204)
+    deliver(kit, probe, 204)
     assert len(kit.dispatched("deliveries")) == 2
 
 
 def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, client: Any) -> None:
-    """An attempt that was out when its host was shut does not double the time."""
+    """A failed attempt that was in flight when its host was shut does not double the wait."""
     kit.receivers.add("acme", HOOK)
     for _ in range(20):
         ended(kit)
     for _ in range(3):
-        tell(kit, kit.dispatched("deliveries")[0], 204)
+        deliver(kit, kit.dispatched("deliveries")[0], 204)
     out = [claim(kit, item) for item in kit.dispatched("deliveries")]
     assert len(out) == 8
     for claimed in out:
@@ -285,7 +289,7 @@ def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, c
 
 
 def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -> None:
-    """An attempt that is not on record is made again under the same id; its first worker's settlement has no effect."""
+    """An attempt that is not on record is repeated under the same id; its first worker's settlement has no effect."""
     kit.receivers.add("acme", HOOK)
     (record,) = kit.deliveries.of_job(ended(kit))
     frozen = claim(kit, record.id)
@@ -300,7 +304,7 @@ def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -
 
 
 def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
-    """The same address gives the same receiver and secret; a rotation keeps the old secret for a day."""
+    """The same address returns the same receiver and secret; a rotation keeps the old secret for a day."""
     first, again = kit.receivers.ensure("acme", HOOK), kit.receivers.ensure("acme", HOOK)
     assert first == again
     rotated = kit.receivers.rotate(first.id)
@@ -311,15 +315,15 @@ def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
 
 
 def test_a_job_outlives_its_deliveries(kit: LaneKit, client: Any) -> None:
-    """While someone may still be told of it, a job is kept longer than its retention: for the whole schedule."""
+    """While a delivery may still be sent, its job is kept for the whole schedule, longer than its retention."""
     kit.receivers.add("acme", HOOK)
-    told, untold = ended(kit), ended(kit, tenant="silent")
-    assert client.ttl(f"rt:edits:spec:{told}") > 75 * 3_600
-    assert client.ttl(f"rt:edits:spec:{untold}") <= 3_600
+    heard, unheard = ended(kit), ended(kit, tenant="silent")
+    assert client.ttl(f"rt:edits:spec:{heard}") > 75 * 3_600
+    assert client.ttl(f"rt:edits:spec:{unheard}") <= 3_600
 
 
 def test_a_failed_job_tells_why(kit: LaneKit) -> None:
-    """The timeline has the error and the charges as they were at that moment."""
+    """The timeline has the error and the charges at that moment."""
     new = kit.new()
     kit.enqueue(new)
     kit.finish(new.id, Fail("bad_key", 'Invalid "Api" Key', retryable=False))

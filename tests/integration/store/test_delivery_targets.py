@@ -1,4 +1,4 @@
-"""Who may hold the slots of deliveries when hosts hang: scripts on a real Redis, asserted by slots and order."""
+"""Which deliveries get slots when hosts hang: scripts on a real Redis, asserted by slots and order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
-    """Jobs that succeeded, whose event one URL hears of."""
+    """Return jobs that succeeded, whose event goes to one URL."""
     receiver = kit.receivers.ensure(tenant, url)
     new = [kit.new(tenant, receivers=(receiver.id,)) for _ in range(count)]
     kit.enqueue(*new)
@@ -33,18 +33,18 @@ def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
 
 
 def under_way(kit: LaneKit) -> list[DeliveryClaim]:
-    """Claim what was dispatched and not yet claimed, as workers do."""
+    """Claim the dispatched deliveries, as workers do."""
     claims = (kit.deliveries.claim(item, LEASE_S) for item in kit.dispatched("deliveries"))
     return [claim for claim in claims if claim]
 
 
 def settle(kit: LaneKit, claim: DeliveryClaim, status: int | None, elapsed_s: float = 0.01) -> None:
-    told = DeliveryOutcome(status, "" if status else "timeout", elapsed_s=elapsed_s)
-    kit.deliveries.settle(claim, settlement_of(told, claim.number, claim.by_hand, 0.0, 0.5))
+    outcome = DeliveryOutcome(status, "" if status else "timeout", elapsed_s=elapsed_s)
+    kit.deliveries.settle(claim, settlement_of(outcome, claim.number, claim.by_hand, 0.0, 0.5))
 
 
 def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
-    """Let a host answer quickly so often that it has all its places."""
+    """Let a host answer quickly until it has its full limit."""
     ended(kit, tenant, url, count)
     while claims := under_way(kit):
         for claim in claims:
@@ -52,7 +52,7 @@ def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
 
 
 def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: Any) -> None:
-    """A URL for each order is no way around: another tenant's delivery is dispatched before the first attempt ends."""
+    """A URL for each order gains no slots: another tenant's delivery is dispatched before the first attempt ends."""
     for number in range(100):
         ended(kit, "sick", f"https://hanging.example/order/{number}")
     ended(kit, "well", "https://well.example/hook")
@@ -66,14 +66,14 @@ def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: 
     ["https://HANGING.example/2", "https://hanging.example./3", "https://hanging.example?4", "https://hanging.example"],
 )
 def test_the_same_host_in_another_spelling_is_the_same_target(kit: LaneKit, url: str) -> None:
-    """Letters, a final dot and what follows the host make no other one."""
+    """Case, a final dot and the path do not make another target."""
     ended(kit, "sick", "https://hanging.example/1")
     ended(kit, "sick", url)
     assert len(under_way(kit)) == 1
 
 
 def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, client: Any) -> None:
-    """The breaker and the places are of one tenant at one host."""
+    """The breaker and the limit are those of one tenant at one host."""
     for url in (f"https://shared.example/{number}" for number in range(12)):
         ended(kit, "sick", url)
     for _ in range(10):
@@ -86,7 +86,7 @@ def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, clien
 
 
 def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) -> None:
-    """Whatever hangs, however many tenants and hosts it is, proven receivers have slots of their own at once."""
+    """However many hosts and tenants hang, proven receivers get slots of their own at once."""
     prove(kit, "well", "https://well.example/hook")
     for tenant in range(10):
         for host in range(20):
@@ -98,7 +98,7 @@ def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) 
 
 
 def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
-    """A tenant with hosts without end holds eight slots with them, less when they hang, more when they answer."""
+    """A tenant with endless new hosts holds eight slots with them, fewer when they hang, more when they answer."""
     for host in range(60):
         ended(kit, "sick", f"https://h{host}.example/hook")
     first = under_way(kit)
@@ -112,10 +112,10 @@ def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> Non
 
 
 def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
-    """200 new receivers of one tenant, each tenth of which hangs: all others are told before the first timeout."""
+    """Of 200 new receivers of one tenant every tenth hangs: all others get their event before the first timeout."""
     for host in range(200):
         ended(kit, "acme", f"https://{'hanging' if host % 10 == 0 else 'well'}-{host}.example/hook")
-    hanging, told = [], 0
+    hanging, answered = [], 0
     while claims := under_way(kit):
         for claim in claims:
             receiver = kit.receivers.get(claim.receiver)
@@ -124,12 +124,12 @@ def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
                 hanging.append(claim)
             else:
                 settle(kit, claim, 204)
-                told += 1
-    assert (len(hanging), told) == (20, 180)
+                answered += 1
+    assert (len(hanging), answered) == (20, 180)
 
 
 def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client: Any) -> None:
-    """After a timeout nothing more of a proven host is dispatched beyond one, and that one among the unproven."""
+    """After a timeout a proven host gets one delivery at a time, counted among the unproven."""
     prove(kit, "acme", "https://odd.example/hook")
     ended(kit, "acme", "https://odd.example/hook", 30)
     claims = under_way(kit)
@@ -143,8 +143,8 @@ def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client:
     assert_consistent(client, [])
 
 
-def test_slow_answers_are_told_and_stay_among_the_unproven(kit: LaneKit, client: Any) -> None:
-    """A receiver that takes seconds gets its eight places, out of the half that the proven do not need."""
+def test_slow_receivers_get_deliveries_and_stay_among_the_unproven(kit: LaneKit, client: Any) -> None:
+    """A receiver that takes seconds gets up to eight slots, of those that proven receivers do not need."""
     ended(kit, "slow", "https://slow.example/hook", 40)
     for _ in range(4):
         for claim in under_way(kit):
@@ -153,7 +153,7 @@ def test_slow_answers_are_told_and_stay_among_the_unproven(kit: LaneKit, client:
 
 
 def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: Any) -> None:
-    """The limit is the sum over the workers that were heard of; one that leaves or falls silent counts no more."""
+    """The limit is the sum of the live workers' threads; a worker that stops or falls silent no longer counts."""
     kit.lanes.heartbeat(LEASE_S, [], "test:2", 10)
     assert kit.lanes.numbers("deliveries").limit == THREADS + 10
     kit.lanes.leave("test:2", 10)
@@ -166,7 +166,7 @@ def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: A
 
 
 def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, client: Any) -> None:
-    """One with two hundred deliveries waiting at fifty proven hosts and one with ten at one host are served in turn."""
+    """A tenant with 200 deliveries at fifty proven hosts and one with ten at one host are served in turn."""
     for host in range(50):
         prove(kit, "large", f"https://h{host}.example/hook")
     prove(kit, "small", "https://small.example/hook")
@@ -188,7 +188,7 @@ def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, cli
 
 
 def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
-    """A Celery task that many tenants name has places for each of them."""
+    """A Celery task that many tenants name has a limit for each of them."""
     for tenant in ("a", "b"):
         for _ in range(3):
             job = kit.new(tenant, callback="billing.tasks.edited@billing")
@@ -198,7 +198,7 @@ def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
 
 
 def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
-    """Since when, why and when next is on record for each; a tenant sees its own, and a success or removal ends it."""
+    """A failing receiver is listed for its tenant with since, reason and next try, until it succeeds or is removed."""
     ended(kit, "one", "https://hanging.example/hook")
     ended(kit, "two", "https://failing.example/hook")
     for claim in under_way(kit):

@@ -1,4 +1,4 @@
-"""Erasing a tenant: what goes, what stays, and what others share with it."""
+"""Erasing a tenant: what is deleted, what stays, and what other tenants share with it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 def put(blobs: BlobStore, data: bytes, folder: Path) -> str:
-    """Keep bytes that look as if they had been put two hours ago."""
+    """Store bytes with a time of two hours ago."""
     name = blobs.put(data, "png")
     os.utime(folder / name, (time.time() - 7_200,) * 2)
     return name
@@ -61,7 +61,9 @@ def succeed(jobs: JobStore, job: str, name: str) -> None:
 
 
 def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tmp_path: Path) -> None:
-    """Jobs, images, receivers, deliveries and keys of a tenant go; an image that another tenant shares stays."""
+    """
+    Jobs, images, receivers, deliveries and keys of a tenant are deleted; an image that another tenant shares stays.
+    """
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     own, shared = put(blobs, b"own", tmp_path), put(blobs, b"shared", tmp_path)
     edit = Edit(prompt="a planted prompt", init_image=PICTURE)
@@ -86,7 +88,7 @@ def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tm
 
 
 def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, tmp_path: Path) -> None:
-    """A call that is under way is cancelled and ends first; running the erasure again clears it away."""
+    """A call in flight is cancelled and ends first; the next run of the erasure deletes it."""
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     with EditQueue(redis_url) as queue:
         job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE), tenant="gone").id
@@ -99,7 +101,7 @@ def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, t
 
 
 def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobStore) -> None:
-    """Another tenant's running job yielded the same bytes and is about to end: its image outlives the erasure."""
+    """Another tenant's running job made the same bytes and is about to end: its image survives the erasure."""
     done, running = kit.new("gone"), kit.new("stays")
     kit.enqueue(done, running)
     name = blobs.put(b"the same bytes", "png")
@@ -112,7 +114,7 @@ def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobSt
 
 
 def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An image that is too young to be deleted is due in an hour, however long its job was to be kept."""
+    """An image that is too young to be deleted is deleted in an hour, however long its job was to be kept."""
     name = blobs.put(b"young", "png")
     end(kit, "gone", name)
     keep_blob(kit.client, name, 30 * 86_400.0)
@@ -125,7 +127,7 @@ def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, 
 
 
 def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """The copy of the input goes with its tenant, but not the one that a job of another tenant was given as well."""
+    """The copy of an input is deleted with its tenant, unless a job of another tenant has the same one."""
     own, shared, out = (put(blobs, text, tmp_path) for text in (b"own", b"shared", b"out"))
     end(kit, "gone", out, input=own)
     end(kit, "gone", out, input=shared)
@@ -140,7 +142,7 @@ def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore
 
 
 def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """A picture that was uploaded and used by no job goes; one that another tenant uploaded too stays that one's."""
+    """An upload that no job uses is deleted; one that another tenant uploaded as well stays for that tenant."""
     own, shared = (put(blobs, text, tmp_path) for text in (b"own", b"shared"))
     keep_blob(kit.client, own, 90_000.0, "gone")
     for tenant in ("gone", "stays"):
@@ -151,7 +153,7 @@ def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: 
 
 
 def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """The input of a job whose call is still under way is erased by the second run, with its job."""
+    """The input of a job whose call is in flight is deleted by the second run, with its job."""
     name = put(blobs, b"input", tmp_path)
     keep_blob(kit.client, name, 90_000.0, "gone")
     job = kit.new("gone", input=name)
@@ -167,7 +169,7 @@ def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, t
 def test_a_job_that_ends_during_the_erasure_keeps_its_image(
     kit: LaneKit, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are looked through again after the images were released, and what they lead to is kept as before."""
+    """Other tenants' jobs are read again after the images were released, and their images are kept."""
     name = put(blobs, b"the same bytes", tmp_path)
     end(kit, "gone", name)
     keep_blob(kit.client, name, 90_000.0)
@@ -183,7 +185,7 @@ def test_a_job_that_ends_during_the_erasure_keeps_its_image(
 
 
 def test_deliveries_go_whose_jobs_went_before(kit: LaneKit, blobs: BlobStore) -> None:
-    """What receivers answered is listed for longer than jobs are kept; an erased tenant's goes, another's stays."""
+    """Deliveries are listed for longer than their jobs; an erased tenant's are deleted, another's stay."""
     left = []
     for tenant in ("gone", "stays"):
         kit.receivers.add(tenant, "https://hooks.example/every-job")

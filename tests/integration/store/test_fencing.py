@@ -1,4 +1,4 @@
-"""Money at the fences: workers that were away too long change nothing, and what was paid late is kept all the same."""
+"""Fencing: workers whose lease is lost change nothing, and late answers that were paid are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
-    """One job that was POSTed for by a worker that then froze, and the claim of the worker that has it now."""
+    """Return one job that a frozen worker POSTed, and the claim of the worker that has it now."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     frozen = kit.claim(job)
@@ -38,7 +38,7 @@ def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
-    """Its heartbeat is told that the lease is lost; its intent and its settlement have no effect."""
+    """Its heartbeat returns that the lease is lost; its intent and its settlement have no effect."""
     frozen, current = taken_over(kit)
     before = client.hgetall(f"rt:edits:state:{frozen.job}")
     assert kit.lanes.heartbeat(LEASE_S, [("edits", frozen.job, frozen.fence)]) == [frozen.job]
@@ -51,7 +51,7 @@ def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
-    """Between rescue and the next claim nobody holds the job: the worker that was late cannot settle it."""
+    """Between rescue and the next claim nobody holds the job: the late worker cannot settle it."""
     kit.enqueue(kit.new())
     frozen = kit.claim(kit.dispatched()[0])
     kit.make_due("edits", "slots")
@@ -61,7 +61,7 @@ def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
 
 
 def test_a_repeated_settlement_does_nothing_more(kit: LaneKit, client: Any) -> None:
-    """A settlement whose reply was lost and that is sent again finds the lease given up."""
+    """A settlement that is sent again after a lost reply finds the lease released."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.settle(claim, SUCCEED)
@@ -71,7 +71,7 @@ def test_a_repeated_settlement_does_nothing_more(kit: LaneKit, client: Any) -> N
 
 
 def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
-    """The script of the intent, sent twice because its reply was lost, counts one attempt and one charge."""
+    """An intent that is sent twice after a lost reply counts one attempt and one charge."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     assert [kit.jobs.intend(claim), kit.jobs.intend(claim)] == ["ok", "ok"]
@@ -81,7 +81,9 @@ def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
 
 
 def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
-    """An answer that comes while another worker has the job: its intent gives the answer instead of leave to POST."""
+    """
+    An answer arrives while another worker has the job: that worker's intent returns the answer, and it does not POST.
+    """
     frozen, current = taken_over(kit)
     kit.jobs.answer(frozen, "succeeded", READY)
     assert kit.jobs.intend(current) == READY
@@ -92,7 +94,7 @@ def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize("decision", [Retry(100.0, "outcome_unknown", "lost"), UNKNOWN])
 def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decision: Retry | Fail) -> None:
-    """A job that waits for its retry, or that failed as unknown, goes on from the answer, and nothing is POSTed."""
+    """A job that waits for its retry, or failed as unknown, goes on from the answer, without another POST."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, decision)
     messages, _ = kit.jobs.answer(frozen, "succeeded", READY)
@@ -109,7 +111,7 @@ def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decisio
 
 
 def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> None:
-    """A job that is back in the backlog takes the answer up there."""
+    """A job that is back in the backlog goes on from the answer."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, Retry(100.0, "outcome_unknown", "lost"))
     kit.lanes.pause()
@@ -123,7 +125,7 @@ def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> N
 
 
 def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: LaneKit, client: Any) -> None:
-    """An answer that comes while a second POST is out, which then fails for good: the job goes on from the answer."""
+    """An answer arrives during a second POST, which then fails for good: the job goes on from the answer."""
     frozen, current = taken_over(kit)
     assert kit.jobs.intend(current) == "ok"
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -159,7 +161,7 @@ def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> 
 
 
 def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
-    """A late refusal corrects the charge, and brings nothing back."""
+    """A late refusal corrects the charge, and does not reopen the job."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert kit.jobs.answer(frozen, "refused", None)[0] == []
@@ -169,7 +171,10 @@ def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
 
 
 def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
-    """Waiting: ends at once. In work: when its call does, with what was paid on record. Over: too late."""
+    """
+    A waiting job is cancelled at once, a running one when its call ends, with what was paid on record; an ended one
+    not.
+    """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
     kit.lanes.open(4, 0.0)
     kit.lanes.pause()
@@ -185,8 +190,8 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
 
     kit.jobs.settle(claim, Poll(100.0, ASKED))
     claim = kit.claim(running.id)
-    told = [kit.jobs.cancel(job.id)[0] for job in (dispatched, parked, polled, running)]
-    assert told == ["cancelled", "cancelled", "requested", "requested"]
+    answers = [kit.jobs.cancel(job.id)[0] for job in (dispatched, parked, polled, running)]
+    assert answers == ["cancelled", "cancelled", "requested", "requested"]
     assert kit.jobs.intend(claim) == "cancelled"
     kit.jobs.settle(claim, Retry(1.0, "x", "y"))
     kit.make_due("edits", "slots")
@@ -210,7 +215,7 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) -> None:
-    """A job that was cancelled after its image had been kept needs no endpoint to succeed."""
+    """A job that was cancelled after its image was stored succeeds without the endpoint."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.intend(claim)
@@ -226,7 +231,7 @@ def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) ->
 
 
 def test_a_replay_forgives_and_starts_anew(kit: LaneKit, client: Any) -> None:
-    """A dead letter that is put back has its attempts, its charges and its time again."""
+    """A failed job that is replayed has its attempts, its charges and its time again."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert client.zrange("rt:edits:dead", 0, -1) == [frozen.job]
@@ -246,7 +251,7 @@ def vars_of(image: Image) -> dict[str, Any]:
 
 
 def test_a_job_that_kills_ten_workers_ends(kit: LaneKit) -> None:
-    """Each worker that dies with it is counted; after ten the next claim knows."""
+    """Each worker that dies with the job is counted; after ten the next claim has that count."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(10):
@@ -257,7 +262,7 @@ def test_a_job_that_kills_ten_workers_ends(kit: LaneKit) -> None:
 
 
 def test_an_erased_job_gives_its_slot_back(kit: LaneKit, client: Any) -> None:
-    """A record that vanished while its message was under way holds nothing up."""
+    """A message whose job was erased releases the job's slot."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     client.delete(f"rt:edits:spec:{job}")

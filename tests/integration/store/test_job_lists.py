@@ -26,7 +26,7 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """Every job of a query, page by page; only the last page may be short, and only it has nothing behind it."""
+    """Return every job of a query, page by page; only the last page may be short, and only it has no next one."""
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)
@@ -64,7 +64,7 @@ def test_lists_agree_with_the_records_after_any_moves(kit: LaneKit, client: Any,
 
 
 def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
-    """Make one random move of a random job, as workers, people and rescue do."""
+    """Make one random move of a random job, as workers, users and rescue do."""
     dispatched = kit.dispatched()
     match draw.randrange(8):
         case 0 | 1:
@@ -98,7 +98,7 @@ def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
 
 
 def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
-    """One failed job among 3,000 succeeded, and 3,000 with a tag among those: found in a handful of commands."""
+    """Few matches among thousands of jobs (by state and tag) are found in a handful of commands."""
     kit.enqueue(*(kit.new(tags={"a": "1"}) for _ in range(3_000)))
     job = kit.new()
     kit.enqueue(job)
@@ -112,7 +112,7 @@ def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
 
 
 def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -> None:
-    """Two thousand jobs that came in four calls, so with four instants, all come once, whatever the page."""
+    """Two thousand jobs of only four instants are all listed once, whatever the page size."""
     made = [kit.new() for _ in range(2_000)]
     kit.enqueue(*made)
     for limit in (7, 1_000):
@@ -120,7 +120,7 @@ def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -
 
 
 def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where two large indexes have nothing in common a page ends at its bound, and its cursor leads on to the end."""
+    """Where two large indexes share no job a page ends at its bound, and its cursor leads to the end."""
     monkeypatch.setattr("retouch.store.job_search.CANDIDATES_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search._STEP", 100)
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
 
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:
-    """When records are gone their entries go, from the indexes by tag and code too; a tag in use stays."""
+    """When records expire their entries are deleted, from the indexes by tag and code too; a tag in use stays."""
     old, new = kit.new(tags={"a": "1", "b": "2"}), kit.new(tags={"a": "1"})
     kit.enqueue(old, new)
     kit.finish(old.id, failed("spam_filter"))
@@ -157,7 +157,7 @@ def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -
 
 
 def test_lists_over_http(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """State, code, tag and time narrow a list; a page is full or the last, and only of the caller's tenant."""
+    """State, code, tag and time narrow a list; each page is full or the last, and has only the caller's jobs."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     try:

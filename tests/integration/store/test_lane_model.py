@@ -69,13 +69,13 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """The same move with a wait that no slow machine sees the end of: what is due is chosen by the hand alone."""
+    """Return the same move with a wait that never ends by itself: only the test decides what is due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
 @dataclass
 class Worker:
-    """One attempt under way, as far as it has come; it may stall between any two steps and go on much later."""
+    """One attempt and its current step; it may stall between any two steps and go on much later."""
 
     claim: Claim
     step: str = "begin"
@@ -93,7 +93,7 @@ class Truth:
 
 
 class Lane(RuleBasedStateMachine):
-    """The store, driven as workers, clients and rescue drive it."""
+    """The store, driven by workers, clients and rescue."""
 
     client: Any = None
 
@@ -172,7 +172,7 @@ class Lane(RuleBasedStateMachine):
             self.workers.remove(worker)
 
     def advance(self, worker: Worker, answer: Any, look: Any, download: Outcome) -> None:
-        """Go on by one step that a real attempt may die behind."""
+        """Take one step, after which a real attempt may die."""
         claim, policy = worker.claim, worker.claim.spec.retry_policy(POLICY)
         if worker.step == "begin":
             worker.outcome = resume(claim, policy, NO_FILTER_S)
@@ -223,7 +223,7 @@ class Lane(RuleBasedStateMachine):
 
     @precondition(lambda self: self.senders)
     @rule(at=pick, status=st.sampled_from([204, 204, 500, 410, None]), elapsed_s=st.sampled_from([0.1, 0.1, 15.0]))
-    def tell(self, at: int, status: int | None, elapsed_s: float) -> None:
+    def deliver(self, at: int, status: int | None, elapsed_s: float) -> None:
         claim = self.senders.pop(at % len(self.senders))
         settlement = settlement_of(DeliveryOutcome(status, elapsed_s=elapsed_s), claim.number, claim.by_hand, 0.0, 0.5)
         self.messages += self.kit.deliveries.settle(claim, by_hand(settlement))
@@ -281,7 +281,7 @@ class Lane(RuleBasedStateMachine):
                 assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
-        """However the sequence went: with workers that work, everything comes to an end, with each event told once."""
+        """Whatever the sequence was, with working workers everything ends, with one delivery of each event."""
         if not hasattr(self, "kit"):
             return
         self.kit.lanes.resume()
@@ -291,8 +291,8 @@ class Lane(RuleBasedStateMachine):
             self.round_of_good_workers()
         assert self.is_over(), "something never ends"
         assert_consistent(self.client, self.jobs())
-        told = Counter((record.job, record.sequence, record.receiver) for record in self.all_deliveries())
-        assert all(count == 1 for count in told.values())
+        counts = Counter((record.job, record.sequence, record.receiver) for record in self.all_deliveries())
+        assert all(count == 1 for count in counts.values())
 
     def all_deliveries(self) -> list[Any]:
         return self.kit.deliveries.records(list(self.kit.deliveries.ids()))
@@ -316,9 +316,9 @@ class Lane(RuleBasedStateMachine):
                 while worker.step != "over":
                     self.advance(worker, READY, READY, Stored(IMAGE))
             self.workers.clear()
-            self.tell_all()
+            self.deliver_all()
 
-    def tell_all(self) -> None:
+    def deliver_all(self) -> None:
         for claim in self.senders:
             settlement = settlement_of(DeliveryOutcome(204), claim.number, claim.by_hand, 0.0, 0.5)
             self.messages += self.kit.deliveries.settle(claim, settlement)
@@ -326,7 +326,7 @@ class Lane(RuleBasedStateMachine):
 
 
 def test_every_interleaving_holds_together_and_ends(client: Any) -> None:
-    """No sequence of crashes, stalls, lost and doubled messages breaks an invariant, and each comes to its end."""
+    """No sequence of crashes, stalls, lost and doubled messages breaks an invariant, and every job ends."""
 
     class OnThisServer(Lane):
         pass

@@ -1,4 +1,4 @@
-"""The lane through its stores, on a real server: who runs next, how many at once, and what holds them back."""
+"""The lane through its stores, on a real server: which job runs next, how many at once, and what makes them wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUCCEED = Succeed(IMAGE)
 
 
 def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]:
-    """Let a worker do so many jobs one after another, as they are called for; gives their tenants, in order."""
+    """Let a worker run that many jobs in the order of their messages; return their tenants."""
     order = []
     for _ in range(count):
         _, job = messages.pop(0)
@@ -33,7 +33,7 @@ def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
 
 
 def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
-    """Having been away gives no credit: two tenants with work get slots in turn from then on."""
+    """An idle time earns no credit: two tenants with work get slots in turn from then on."""
     kit.lanes.open(1, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
     run_in_order(kit, messages, 30)
@@ -42,7 +42,7 @@ def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
 
 
 def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
-    """With weights 1, 2 and 3, slots are given 1 : 2 : 3, within a tenth."""
+    """Weights 1, 2 and 3 get slots as 1 : 2 : 3, within a tenth."""
     kit.lanes.open(4, 0.0)
     kit.lanes.pause()
     for tenant, weight in (("one", 1.0), ("two", 2.0), ("three", 3.0)):
@@ -69,7 +69,7 @@ def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
-    """A tenant that was held back runs from the next sweep on when its limit is lifted."""
+    """A tenant at its limit runs more from the next sweep on when the limit is removed."""
     kit.lanes.open(5, 0.0)
     kit.lanes.set_group("edits", "held", limit=0)
     kit.enqueue(*(kit.new("held") for _ in range(3)))
@@ -79,7 +79,7 @@ def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
 
 
 def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, client: Any) -> None:
-    """What is in flight ends; nothing new is given before the tenant is below its new limit."""
+    """Jobs in flight end; nothing new is dispatched until the tenant is below its new limit."""
     kit.lanes.open(5, 0.0)
     kit.enqueue(*(kit.new("acme") for _ in range(9)))
     kit.lanes.set_group("edits", "acme", limit=1)
@@ -89,7 +89,7 @@ def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, c
 
 
 def test_priority_is_age(kit: LaneKit, client: Any) -> None:
-    """High before normal before low, first come first served within; ten minutes of age outweigh one step."""
+    """High goes before normal before low, oldest first within; ten minutes of age equal one step."""
     kit.lanes.open(1, 0.0)
     kit.lanes.pause()
     names = ["low", "normal", "normal", "high", "low", "high"]
@@ -110,7 +110,7 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
-    """Paused: what is in flight ends, nothing starts; resumed: the next sweep starts it."""
+    """In a paused lane jobs in flight end and none starts; once resumed, the next sweep starts them."""
     kit.lanes.open(2, 0.0)
     kit.enqueue(*(kit.new() for _ in range(4)))
     kit.lanes.pause()
@@ -123,7 +123,7 @@ def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
 
 
 def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
-    """At three a second, three are given at once, none after, and one more for each third of a second."""
+    """At three a second, three are dispatched at once, then one more for each third of a second."""
     kit.lanes.open(50, 3.0)
     kit.enqueue(*(kit.new() for _ in range(30)))
     assert len(kit.dispatched()) == 3
@@ -155,7 +155,9 @@ def answer(kit: LaneKit, health: str) -> None:
 
 
 def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
-    """Tenants with one job each that keep coming, two for each slot, leave a tenant with steady work its turns."""
+    """
+    New tenants with one job each keep arriving, two for each slot; a tenant with steady work still gets its turns.
+    """
     kit.lanes.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
@@ -170,7 +172,7 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
 
 
 def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
-    """Behind a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
+    """After a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
     kit.lanes.open(1, 0.0)
     kit.enqueue(kit.new(), kit.new())
     claim = kit.claim(kit.dispatched()[0])
@@ -186,7 +188,7 @@ def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
-    """A rated lane whose last refill lies in the future goes on."""
+    """A lane with a rate whose last refill is in the future goes on."""
     kit.lanes.open(10, 2.0)
     kit.enqueue(kit.new())
     client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
@@ -195,7 +197,7 @@ def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> No
 
 
 def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
-    """Jobs of a tenant whose calls of today are spent stand in the numbers of the lane, as those of any other."""
+    """Jobs of a tenant whose budget is spent today are counted in the lane's numbers like any others."""
     kit.lanes.open(1, 0.0)
     kit.enqueue(*(kit.new("broke") for _ in range(4)))
     client.hset("rt:edits:budgets", "broke", 0)
@@ -205,7 +207,7 @@ def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
-    """Whoever ran with a limit of 100 and turns to `auto` begins with five; later workers keep what was learnt."""
+    """A lane that changes from a limit of 100 to `auto` begins with five; later workers keep what was learnt."""
     kit.lanes.open(100, 0.0)
     kit.lanes.open("auto", 0.0)
     assert learnt(client) == (5, 5.0)
@@ -215,7 +217,7 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
-    """From five it creeps up with answers to its ceiling, is halved by a full queue once, and then stays below that."""
+    """The limit grows from five with successes, is halved once by a burst of full queues, and never falls below one."""
     kit.lanes.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))
     assert learnt(client) == (5, 5.0)
@@ -243,7 +245,7 @@ def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_second_worker_keeps_what_was_learnt(kit: LaneKit, client: Any) -> None:
-    """A worker that starts does not set a learnt limit back."""
+    """A worker that starts does not reset a learnt limit."""
     kit.lanes.open("auto", 0.0)
     client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
     kit.lanes.open("auto", 0.0)

@@ -1,4 +1,4 @@
-"""Two POSTs of one job, both paid, one of them late: whichever image can be had is kept, and every end is an end."""
+"""Two paid POSTs of one job, one answered late: whichever image can be read is kept, and every job ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def lost(kit: LaneKit, job: str) -> Claim:
-    """The claim of a worker that POSTed and froze; its lease is over and the job was called for again."""
+    """Return the claim of a worker that POSTed and froze; its lease is over and the job has a new message."""
     frozen = kit.claim(job)
     assert kit.jobs.intend(frozen) == "ok"
     kit.make_due("edits", "slots")
@@ -36,7 +36,7 @@ def lost(kit: LaneKit, job: str) -> Claim:
 
 
 def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
-    """A job that was POSTed for by a frozen worker and by the one that has it now."""
+    """Return a job that was POSTed by a frozen worker and by the one that has it now."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     current = kit.claim(frozen.job)
@@ -45,20 +45,20 @@ def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def is_processing(kit: LaneKit, claim: Claim) -> None:
-    """The endpoint has the POST of this claim in work; the worker will look again."""
+    """Record a processing answer to this claim's POST; the worker will poll."""
     kit.jobs.answer(claim, "processing", OTHER, "ok")
     kit.jobs.settle(claim, Poll(1.0, OTHER))
 
 
 def next_claim(kit: LaneKit, job: str, part: str) -> Claim:
-    """Whoever takes the job up when its time has come."""
+    """Return the claim of whoever takes the job when it is due."""
     kit.make_due("edits", part)
     kit.rescue()
     return kit.claim(job)
 
 
 def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
-    """A look says that the generation failed; gives what is decided."""
+    """Record a poll that says that the generation failed; return the decision."""
     outcome = Failed("failed", seen_by_poll=True)
     kit.jobs.answer(claim, "failed", None)
     decision = decide(outcome, claim.attempt(), policy, claim.now_at, 0.5)
@@ -68,7 +68,7 @@ def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
 
 
 def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
-    """A paid answer that comes while another POST is in work is kept aside, and taken up when that one fails."""
+    """A paid answer that arrives while another POST is processing is set aside, and used when that one fails."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -79,7 +79,7 @@ def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
 
 
 def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) -> None:
-    """An adopted answer is not written over by that of a POST which was out meanwhile, and then fails for good."""
+    """An adopted answer is not overwritten by that of a second POST in flight, which then fails for good."""
     frozen, current = both_asked(kit)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
     is_processing(kit, current)
@@ -89,7 +89,7 @@ def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) ->
 
 
 def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
-    """A job whose look finds no end until its deadline is given the other image that it paid for."""
+    """A job that is still processing at its deadline gets the other image that it paid for."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -103,8 +103,8 @@ def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
     assert kit.state(frozen.job) == "succeeded"
 
 
-def test_an_answer_told_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
-    """The same answer, written again after a lost reply, in time and late, leaves nothing aside."""
+def test_an_answer_recorded_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
+    """The same answer, written again after a lost reply, in time or late, sets nothing aside."""
     frozen, current = both_asked(kit)
     for _ in range(2):
         kit.jobs.answer(current, "succeeded", READY, "ok")
@@ -115,7 +115,7 @@ def test_an_answer_told_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
-    """Lost workers are counted in a row: an answer begins anew, so that its image is not refused for old crashes."""
+    """Only crashes in a row count: a paid answer resets them, so that its image is not refused for old ones."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     for _ in range(CRASHES_MOST - 1):
@@ -128,7 +128,7 @@ def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
 
 
 def test_crashes_count_in_a_row(kit: LaneKit) -> None:
-    """A job that is retried through many restarts of workers is not taken for one that kills them."""
+    """A job that is retried through many restarts of workers does not count as one that kills them."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     for _ in range(CRASHES_MOST + 2):
@@ -140,7 +140,7 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
-    """A replay forgives the charges so far; one of them that leaves the record later makes no room for another POST."""
+    """A replay forgives the charges so far; when one of them leaves the record, no further POST is allowed."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(20):
@@ -162,7 +162,7 @@ def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
 
 
 def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
-    """When Redis forgets a claim with its last second, the next worker's lease has another number all the same."""
+    """When Redis loses its last second, with a claim in it, the next worker's lease still has another number."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     names = (f"rt:edits:state:{job}", "rt:edits:slots")
@@ -171,15 +171,15 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
     for name in names:
         client.restore(name, 0, before[name], replace=True)
     began_at = client.time()
-    # A restart of Redis takes longer than the millisecond that numbers are told apart by.
+    # A restart of Redis takes longer than the millisecond by which numbers differ.
     assert eventually(lambda: client.time() > (began_at[0], began_at[1] + 1_000))
     current = next_claim(kit, job, "slots")
     assert kit.jobs.intend(current) == "ok"
     assert kit.jobs.intend(forgotten) == "stale"
 
 
-def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
-    """A job that meets a full queue for a day has one event of it; what is new, or counts as a wait, is told."""
+def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
+    """A job that gets a full queue for a day has one event of it; a new error, or one that counts, has its own."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     free = {"refund": False, "counts_as_wait": False}
@@ -195,6 +195,6 @@ def test_waits_that_cost_nothing_are_told_once(kit: LaneKit) -> None:
     assert claim.waits == 2
     kit.jobs.settle(claim, Succeed(IMAGE))
     entries: list[Any] = kit.jobs.timeline(job)
-    told = [entry["error"]["code"] if entry["type"] == "edit.retrying" else entry["type"] for entry in entries]
+    listed = [entry["error"]["code"] if entry["type"] == "edit.retrying" else entry["type"] for entry in entries]
     waits = ("queue_full", "endpoint_failed", "endpoint_failed", "queue_full")
-    assert told == [*(told for wait in waits for told in ("edit.running", wait)), "edit.running", "edit.succeeded"]
+    assert listed == [*(kind for wait in waits for kind in ("edit.running", wait)), "edit.running", "edit.succeeded"]

@@ -1,4 +1,4 @@
-"""The ledger of what charges were good for, by tenant, day and tag: scripts on a real Redis, no worker."""
+"""The ledger of charges by tenant, day and tag, and what each was good for: scripts on a real Redis, no worker."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from tests.lane_kit import IMAGE, LaneKit
 def test_what_the_charges_of_a_job_were_good_for(
     kit: LaneKit, ledger: Ledger, answers: Sequence[str], end: Decision, booked: dict[str, int]
 ) -> None:
-    """Each charge is booked once, when its job ends: useful, repeated, wasted or unknown; free answers never."""
+    """
+    Each charge is booked once, when its job ends, as useful, repeated, wasted or unknown; free answers are not booked.
+    """
     job = one_job(kit)
     for kind in answers[:-1]:
         tried(kit, job, kind, AGAIN)
@@ -45,7 +47,7 @@ def test_what_the_charges_of_a_job_were_good_for(
 
 
 def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger) -> None:
-    """An unknown charge of a failed job turns out paid: adopted and kept, it ends as the one useful charge."""
+    """An unknown charge of a failed job turns out to be paid: adopted and kept, it is the one useful charge."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -59,7 +61,7 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
 
 
 def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, ledger: Ledger) -> None:
-    """The second of two allowed calls comes to nothing while the first one is answered: the job goes on from it."""
+    """The second of two allowed calls fails while the first one is answered: the job goes on from that answer."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -76,7 +78,7 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
 
 
 def test_looks_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
-    """An adopted processing answer is looked at to its end: the failed POST behind it does not become a charge."""
+    """An adopted processing answer is polled to its end: the failed POST after it does not become a charge."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -92,7 +94,9 @@ def test_looks_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger
 
 @pytest.mark.parametrize(("late", "booked"), [("succeeded", {"useful": 1, "repeated": 1}), ("refused", {"useful": 1})])
 def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, booked: dict[str, int]) -> None:
-    """The first POST's answer comes when the second one has yielded the image: repeated if paid, else no charge."""
+    """
+    The first POST's answer arrives after the second one's image: it is booked as repeated if paid, else not at all.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -105,7 +109,7 @@ def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, 
 
 
 def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledger: Ledger) -> None:
-    """What was wasted becomes repeated when a replay pays again and gets the image."""
+    """A wasted charge becomes repeated when a replay pays again and gets the image."""
     job = one_job(kit)
     tried(kit, job, "processing", Fail("result_lost", "gone", retryable=True, drop_checkpoint=True))
     assert split(ledger) == {"wasted": 1}
@@ -115,7 +119,7 @@ def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledg
 
 
 def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
-    """A cancelled job says whether it had been charged; an image that came all the same is kept and useful."""
+    """A cancelled job records whether it had been charged; an image that arrives all the same is kept and useful."""
     early, late = one_job(kit, "early"), one_job(kit, "late")
     assert kit.jobs.cancel(early)[0] == "cancelled"
     claim = posted(kit, late)
@@ -133,7 +137,7 @@ def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> 
 
 
 def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
-    """The same charges, summed up three ways, with what they cost; another day has none of them."""
+    """The same charges are summed by tenant, by day and by tag, with their cost; another day has none of them."""
     for tenant, tags in (("ann", {"order": "17"}), ("ann", {"order": "18"}), ("bob", {"order": "17", "shop": "a:b"})):
         tried(kit, one_job(kit, tenant, tags=tags), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit, "bob"), "unknown", GIVE_UP)
@@ -165,7 +169,7 @@ def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, c
 
 
 def test_usage_of_a_tenant_walks_no_keys(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """However many keys Redis has, usage is read by name: none is looked for."""
+    """However many keys Redis has, usage is read by name, without a scan."""
     tried(kit, one_job(kit, tags={"order": "1"}), "succeeded", Succeed(IMAGE))
     client.config_resetstat()
     assert [len(ledger.usage(tenant="acme", by=by)) for by in ("tenant", "day", "tag")] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""A Redis that refuses writes for a while: what a worker holds is kept, and a producer is told why."""
+"""A Redis that refuses writes for a while: a worker keeps what it holds, and a producer gets the reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EDIT = Edit(prompt="make it winter", init_image="https://example.com/in.png")
 
 @dataclass
 class Fault:
-    """How Redis is brought to refuse, how it is healed, and what is said of it."""
+    """How Redis is made to refuse, how that ends, and the reason in the error."""
 
     word: str
     spoil: str
@@ -62,7 +62,7 @@ FAULTS = [
 
 @dataclass
 class Frail:
-    """A server of its own, whose disk is gone, and the hands that spoil and heal it."""
+    """A server of its own that can be made to refuse writes and to accept them again."""
 
     url: str
     kit: LaneKit
@@ -72,8 +72,8 @@ class Frail:
             self.kit.client.execute_command(*shlex.split(command))
 
     def refused(self, word: str) -> int:
-        told: dict[str, Any] = self.kit.client.info("errorstats")
-        return int(told.get(f"errorstat_{word}", {"count": 0})["count"])
+        stats: dict[str, Any] = self.kit.client.info("errorstats")
+        return int(stats.get(f"errorstat_{word}", {"count": 0})["count"])
 
     def spoil(self, fault: Fault) -> None:
         self.kit.client.config_resetstat()
@@ -106,13 +106,13 @@ def frail(server: str) -> Iterator[Frail]:
 
 
 def worker_store(url: str) -> JobStore:
-    """The jobs as a worker process holds them."""
+    """Return the job store with the retries of a worker process."""
     return JobStore(connect(Settings.load(redis_url=url), patience=RedisRetry(60.0)), retention_s=RETENTION_S)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) -> None:
-    """The answer to a POST comes while Redis refuses writes: it is tried again, and on record when Redis is well."""
+    """The answer to a POST comes while Redis refuses writes: it is retried, and on record when Redis accepts it."""
     new = frail.kit.new()
     frail.kit.enqueue(new)
     jobs = worker_store(frail.url)
@@ -134,21 +134,21 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
-def test_a_producer_is_told_why(frail: Frail, fault: Fault, kind: str) -> None:
-    """A producer does not wait: it hears what is wrong with Redis, and enqueues with the same key afterwards."""
+def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> None:
+    """A producer does not wait: it gets the reason of the refusal, and can enqueue with the same key afterwards."""
     with EditQueue(frail.url) if kind == "plain" else driven(frail.url) as queue:
         before = queue.enqueue(EDIT)
         frail.spoil(fault)
-        with pytest.raises(StoreUnavailable, match=f"Redis {fault.reason}; .* not carried out.* safe") as told:
+        with pytest.raises(StoreUnavailable, match=f"Redis {fault.reason}; .* not carried out.* safe") as raised:
             queue.enqueue(EDIT, idempotency_key="order-17")
         frail.run(fault.heal)
-        assert "winter" not in str(told.value)
+        assert "winter" not in str(raised.value)
         assert queue.enqueue(EDIT, idempotency_key="order-17").id != before.id
 
 
 @pytest.mark.parametrize("kind", ["worker", "plain", "asyncio"])
 def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: str) -> None:
-    """The old primary lives on as a replica, and its connections with it: whoever is refused there connects anew."""
+    """The old primary lives on as a replica and keeps its connections: a client that it refuses connects anew."""
     with a_server(tmp_path) as later, ExitStack() as stack:
         way = stack.enter_context(Proxy(port_of(server)))
         url = f"redis://127.0.0.1:{way.port}/0"
@@ -167,7 +167,7 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
-    """Loaded over one connection and called over another, a script is unknown there: it goes there with its text."""
+    """A script that was loaded on the old server is unknown to the new one: it is sent again with its text."""
     client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
     client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Lists that a tenant asks for: read from what is its own, whatever the others have, and naming nothing of theirs."""
+"""Lists of one tenant: their cost does not depend on other tenants, and they show nothing of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lane_kit import LaneKit
 
 
 def calls(client: Any) -> int:
-    """How many commands Redis was given since the last reset."""
+    """Return how many commands Redis was sent since the last reset."""
     return sum(one["calls"] for one in client.info("commandstats").values())
 
 
@@ -35,7 +35,9 @@ def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
 
 
 def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
-    """One more than the most is refused; one that is there may still be changed, and others have their own."""
+    """
+    One more than the limit is refused; an existing one may still be changed, and other tenants have their own limit.
+    """
     for place in range(OF_EVERY_JOB_MOST):
         kit.receivers.add("acme", f"https://h.example/{place}")
     with pytest.raises(InvalidEdit, match="at most 20 receivers of every job"):
@@ -45,7 +47,7 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
 
 
 def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
-    """Among another tenant's deliveries a list has its own alone, and no cursor of it names one of theirs."""
+    """A list has only the tenant's own deliveries, and no cursor of it names another tenant's."""
     api = callers()
     for tenant in ("acme", "loud", "loud", "acme", "loud"):
         receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")
@@ -59,12 +61,12 @@ def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any,
     assert first["next_cursor"].endswith(found[0]["id"])
     assert api.get("/v1/deliveries").json()["data"] == found
     own = ReceiverStore(client).all("acme")[0].id
-    told = api.post(f"/v1/receivers/{own}/redeliver?since=2020-01-01").json()
-    assert sum(told.values()) == 2
+    counts = api.post(f"/v1/receivers/{own}/redeliver?since=2020-01-01").json()
+    assert sum(counts.values()) == 2
 
 
 def test_status_is_ones_own(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Neither what waits nor what ended of another tenant shows in a producer's status; ops sees all."""
+    """A producer's status counts neither waiting nor ended jobs of other tenants; ops sees all."""
     api, other, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(3)]

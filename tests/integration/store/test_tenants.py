@@ -1,4 +1,4 @@
-"""Tenants, API keys and signed links against a real store."""
+"""Tenants, API keys and signed links in a real store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retouch.store.tenants import TenantStore
 
 
 def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
-    """The secret finds its key, and is nowhere in the store."""
+    """The secret finds its key, and is not in the store."""
     key, secret = TenantStore(client).create_key("acme", "ops", "laptop")
     assert TenantStore(client).find(secret) == key
     assert (key.tenant, key.role, key.name, key.revoked_at) == ("acme", "ops", "laptop", None)
@@ -27,7 +27,7 @@ def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
 
 
 def test_keys_are_listed_used_and_revoked(client: Any) -> None:
-    """A revoked key finds nothing any more, stays in the list for a while, and others are left alone."""
+    """A revoked key is refused, stays in the list for a while, and does not affect others."""
     tenants = TenantStore(client)
     first, secret = tenants.create_key("acme")
     second, other = tenants.create_key("globex")
@@ -42,7 +42,7 @@ def test_keys_are_listed_used_and_revoked(client: Any) -> None:
 
 
 def test_unknown_secrets_and_roles(client: Any) -> None:
-    """What was never made finds nothing, and a role that does not exist is an error."""
+    """An unknown secret finds nothing, and an unknown role is an error."""
     assert TenantStore(client).find("rtk_wrong") is None
     assert TenantStore(client).find("") is None
     with pytest.raises(ValueError, match="producer or ops"):
@@ -50,17 +50,17 @@ def test_unknown_secrets_and_roles(client: Any) -> None:
 
 
 def test_limits_of_a_tenant(client: Any) -> None:
-    """Limits are set, left, and lifted with 0."""
+    """Limits are set, kept, and removed with 0."""
     tenants = TenantStore(client)
     assert tenants.tenant("acme").in_flight_limit is None
     tenants.set_tenant("acme", weight=2, in_flight_limit=3, backlog_limit=10, budget=100, share_duplicates=True)
-    told = tenants.set_tenant("acme", in_flight_limit=0, budget=50)
-    assert (told.weight, told.in_flight_limit, told.backlog_limit, told.budget) == (2.0, None, 10, 50)
-    assert told.share_duplicates
+    limits = tenants.set_tenant("acme", in_flight_limit=0, budget=50)
+    assert (limits.weight, limits.in_flight_limit, limits.backlog_limit, limits.budget) == (2.0, None, 10, 50)
+    assert limits.share_duplicates
 
 
 def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
-    """A link verifies until its hour is over, for its own name alone."""
+    """A link verifies for an hour, and for its own name alone."""
     signer = LinkSigner(client)
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway", signer)
     name = blobs.put(b"bytes", "png")
@@ -78,7 +78,7 @@ def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
 
 
 def test_a_link_minted_again_is_the_same_request(queue: EditQueue, client: Any) -> None:
-    """An idempotency key knows its request again although the link to the picture was signed anew."""
+    """A request with a newly signed link to the same picture is the same request for its idempotency key."""
     settings: Settings = queue.settings
     blobs = open_blobs(settings.store, settings.public_url, LinkSigner(client))
     name = blobs.put(b"bytes", "png")

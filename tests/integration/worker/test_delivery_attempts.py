@@ -1,4 +1,4 @@
-"""One delivery attempt against receivers that break every rule, and code that raises: none is sent for ever."""
+"""One delivery attempt against receivers that break every rule, and against bugs of ours: none is repeated for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00
 
 @pytest.fixture
 def tools(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryTools:
-    """What a worker tells with; no thread of its pulse runs, and messages go nowhere."""
+    """The tools of a worker without the thread of its pulse; messages are not sent."""
     settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
     publisher: Any = SimpleNamespace(publish=lambda _: None)
     sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")
@@ -34,7 +34,7 @@ def tools(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryTools:
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """A delivery that may be claimed: a job has ended, and the receiver hears of every job."""
+    """Return a delivery that may be claimed: a job has ended, and the receiver gets every job."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -50,32 +50,32 @@ def record(kit: LaneKit, item: str) -> DeliveryRecord:
 
 @pytest.mark.parametrize(("said", "trouble"), [(NEGATIVE_CHUNK, "bad_answer"), (NO_DATE, "")])
 def test_a_hostile_answer_is_a_failed_attempt(kit: LaneKit, tools: DeliveryTools, said: bytes, trouble: str) -> None:
-    """Chunks of less than nothing, or a date that no calendar has: one POST, on record, and the schedule goes on."""
+    """Chunks of negative length, or an impossible date: one POST, on record, and the schedule goes on."""
     with RawServer(answering(said)) as server:
         item = dispatched(kit, server.url("/hook"))
         run_delivery(item, tools)
         run_delivery(item, tools)
         assert len(server.requests) == 1
-    told = record(kit, item)
-    assert (told.state, told.attempt, told.log[0].trouble) == ("retrying", 1, trouble)
+    delivery = record(kit, item)
+    assert (delivery.state, delivery.attempt, delivery.log[0].trouble) == ("retrying", 1, trouble)
     assert kit.dispatched("deliveries") == []
 
 
 def test_whatever_raises_is_a_failed_attempt(
     kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug of ours is settled like a failure, says its class alone, and is not held against the receiver."""
+    """A bug of ours is settled like a failure, records its class alone, and does not count against the receiver."""
     monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     run_delivery(item, tools)
-    told = record(kit, item)
-    assert (told.state, told.attempt) == ("retrying", 1)
-    assert (told.log[0].trouble, told.log[0].excerpt) == ("raised", "ZeroDivisionError")
+    delivery = record(kit, item)
+    assert (delivery.state, delivery.attempt) == ("retrying", 1)
+    assert (delivery.log[0].trouble, delivery.log[0].excerpt) == ("raised", "ZeroDivisionError")
     assert list(kit.client.scan_iter("rt:deliveries:health:*")) == []
 
 
 def test_redis_away_is_no_attempt(kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Redis does not answer nothing can be settled: the lease stays, and runs out."""
+    """Without Redis nothing can be settled: the lease stays, and runs out."""
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
@@ -88,14 +88,14 @@ def test_redis_away_is_no_attempt(kit: LaneKit, tools: DeliveryTools, monkeypatc
 
 
 def die(kit: LaneKit, item: str) -> None:
-    """Claim a delivery, die, and let the sweep find out."""
+    """Claim a delivery, die, and let rescue find the expired lease."""
     assert kit.deliveries.claim(item, LEASE_S)
     kit.make_due("deliveries", "slots")
     kit.rescue()
 
 
 def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, tools: DeliveryTools) -> None:
-    """Ten workers that died over it in a row make it a dead letter; by hand it begins anew."""
+    """After ten workers in a row died over it, a delivery is dead; a redelivery begins anew."""
     with RawServer(answering(answer(status="204 No Content"))) as server:
         item = dispatched(kit, server.url("/hook"))
         for _ in range(CRASHES_MOST):
@@ -112,7 +112,7 @@ def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, tools: DeliveryToo
 def test_workers_that_die_now_and_then_do_no_harm(
     kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that ends clears the count: only deaths in a row speak against a delivery."""
+    """An attempt that ends resets the count: only deaths in a row end a delivery."""
     monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     for _ in range(2):

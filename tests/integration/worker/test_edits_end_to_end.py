@@ -1,4 +1,4 @@
-"""The whole path with a real worker, broker, store and endpoint simulator: what a backend and its receivers see."""
+"""The whole path with a real worker, broker, store and endpoint simulator, as a backend and its receivers see it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """Make an edit; its tag names it in the simulator's books."""
+    """Return an edit; its tag names it in the simulator's records."""
 
     def make(tag: str, **fields: Any) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, **fields)
@@ -60,13 +60,13 @@ def failure(job: Job) -> EditFailed:
 
 
 def waits_for_its_output(job: Job) -> JobRecord:
-    """Wait until the job's paid output could not be read, and give the record."""
+    """Wait until the download of the job's paid output has failed, and return the record."""
     assert eventually(lambda: job.state == JobState.RETRYING), job.record()
     return job.record()
 
 
 def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simulator, sink: Sink) -> None:
-    """Enqueued, POSTed once, kept, and told by a webhook that two independent libraries verify."""
+    """An edit is enqueued, POSTed once, kept, and delivered by a webhook that two independent libraries verify."""
     job = queue.enqueue(
         edit("whole", steps=30), webhook=f"{sink.url}/hook", tags={"order": "17"}, events=["edit.running"]
     )
@@ -82,17 +82,17 @@ def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simu
         assert standardwebhooks.Webhook(secret).verify(request.body, headers) == event
         svix.Webhook(secret).verify(request.body, headers)
         assert event["data"]["tags"] == {"order": "17"}
-    told = {json.loads(request.body)["type"]: json.loads(request.body)["data"] for request in (running, succeeded)}
-    assert told["edit.succeeded"]["result"]["sha256"] == result.sha256
-    assert told["edit.succeeded"]["charges"]["certain"] == 1
-    assert told["edit.running"]["result"] is None
+    events = {json.loads(request.body)["type"]: json.loads(request.body)["data"] for request in (running, succeeded)}
+    assert events["edit.succeeded"]["result"]["sha256"] == result.sha256
+    assert events["edit.succeeded"]["charges"]["certain"] == 1
+    assert events["edit.running"]["result"] is None
     assert entry(simulator, "whole")["posts"] == 1
     assert [event["type"] for event in job.events()] == ["edit.queued", "edit.running", "edit.succeeded"]
     assert eventually(lambda: {record.state for record in job.deliveries()} == {"delivered"})
 
 
 def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A processing answer, with and without v6's shape, is looked up until it is done, and POSTed for once."""
+    """A processing answer, with and without v6's shape, is polled until it is done, and POSTed once."""
     simulator.faults(next=[{"kind": "processing", "tag": "slow"}, {"kind": "fetch_not_found", "tag": "lost"}])
     job = queue.enqueue(edit("slow"))
     assert job.result(PATIENCE_S).format == "PNG"
@@ -101,7 +101,7 @@ def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator)
 
 
 def test_a_generation_that_fails_is_asked_for_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Processing that ends as failed costs nothing: the job POSTs anew instead of looking at the same id for ever."""
+    """Processing that ends as failed costs nothing: the job POSTs again and does not poll the same id any more."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit("broken"), max_charges=1)
     assert job.result(PATIENCE_S).format == "PNG"
@@ -122,7 +122,7 @@ REFUSALS = {
 def test_refusals_end_in_the_endpoints_own_words(
     queue: EditQueue, edit: Any, simulator: Simulator, errors_inside_200: bool
 ) -> None:
-    """Each terminal refusal, inside HTTP 200 or by status: one POST, no charge, a stable code and the words."""
+    """Each terminal refusal, inside HTTP 200 or by status: one POST, no charge, a stable code and the message."""
     simulator.settings(errors_inside_200=errors_inside_200)
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in REFUSALS])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in REFUSALS}
@@ -139,7 +139,7 @@ UNKNOWNS = ("html_502", "unparseable", "reset_after_work", "statusless_200")
 def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=1, an answer that is lost ends the job as unknown after exactly one POST."""
+    """With max_charges=1, a lost answer ends the job as unknown after exactly one POST."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=1) for kind in UNKNOWNS}
     for kind, job in jobs.items():
@@ -151,7 +151,7 @@ def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
 def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=2, one POST more, after the spam filter's time, brings the image."""
+    """With max_charges=2, one more POST, after the spam filter's time, returns the image."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=2) for kind in UNKNOWNS}
     for job in jobs.values():
@@ -173,7 +173,7 @@ def test_a_full_queue_is_waited_for(queue: EditQueue, edit: Any, simulator: Simu
 
 
 def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A link that is 404 or a page at first is read again; the paid POST is not repeated."""
+    """A link that is 404 or a page at first is downloaded again; the paid POST is not repeated."""
     simulator.settings(output_delay_s=0.5)
     missing = queue.enqueue(edit("late-404"))
     assert missing.result(PATIENCE_S).format == "PNG"
@@ -184,7 +184,7 @@ def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any,
 
 
 def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A page, half a picture, an SVG: the job goes on trying to read what it paid for, and POSTs nothing."""
+    """For a page, half a picture or an SVG the job goes on downloading what it paid for, and POSTs nothing."""
     kinds = ("html", "truncated", "svg")
     simulator.faults(next=[{"tag": kind, "output_kind": kind} for kind in kinds])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in kinds}
@@ -198,7 +198,7 @@ def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simu
 
 
 def test_odd_pictures_are_kept_with_a_warning(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A flat placeholder and a flagged answer are results, and say so; a bomb is refused and fails the job."""
+    """A flat placeholder and a flagged answer are results with a warning; a decompression bomb fails the job."""
     simulator.faults(
         next=[
             {"tag": "flat", "output_kind": "flat"},
@@ -215,7 +215,7 @@ def test_odd_pictures_are_kept_with_a_warning(queue: EditQueue, edit: Any, simul
 
 
 def test_cancelling_before_the_call_costs_nothing(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job that waits is cancelled at once, and the endpoint never hears of it."""
+    """A waiting job is cancelled at once, and the endpoint never gets it."""
     queue.pause()
     job = queue.enqueue(edit("never"))
     assert job.cancel() == "cancelled"
@@ -228,7 +228,7 @@ def test_cancelling_before_the_call_costs_nothing(queue: EditQueue, edit: Any, s
 
 
 def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job whose call is out ends with it as cancelled after charge; its replay needs no second POST."""
+    """A job whose call is in flight ends as cancelled after its charge; its replay needs no second POST."""
     simulator.settings(latency_s=0.6)
     job = queue.enqueue(edit("during"))
     assert eventually(lambda: "during" in simulator.books()["by_tag"])
@@ -242,7 +242,7 @@ def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit
 
 
 def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job that was given up while its output could not be read yet is replayed from the output, not from a POST."""
+    """A job that failed before its output could be read is replayed from the output, without a POST."""
     simulator.settings(output_delay_s=0.4)
     job = queue.enqueue(edit("again"))
     assert waits_for_its_output(job).resumable
@@ -255,7 +255,7 @@ def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simula
 def test_a_callback_arrives_in_the_backends_own_app(
     queue: EditQueue, edit: Any, simulator: Simulator, redis_url: str, client: Any
 ) -> None:
-    """The task that a backend allowed is sent to its queue with the event, without prompt and address."""
+    """The allowed task is sent to its queue with the event, without prompt and address."""
     job = queue.enqueue(edit("callback"), callback="billing.tasks.edited", tags={"order": "17"})
     job.result(PATIENCE_S)
     with Connection(redis_url) as connection, connection.SimpleQueue("billing") as billing:
@@ -274,7 +274,7 @@ def test_a_callback_arrives_in_the_backends_own_app(
 
 
 def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Sixty jobs of three tenants give their handles in order, and never more calls at once than the limit."""
+    """Sixty jobs of three tenants return handles in order, and never have more calls at once than the limit."""
     wanted = [(edit(f"many-{n}"), JobOptions(tenant=f"tenant{n % 3}")) for n in range(60)]
     jobs = queue.enqueue_many(wanted)
     assert [job.record().spec.edit["prompt"] for job in jobs] == [request.prompt for request, _ in wanted]
@@ -300,7 +300,7 @@ def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator
 
 
 def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> None:
-    """A result that takes longer than one wants to wait is no failure: the job goes on; an unknown id says so."""
+    """A wait that is too short raises, and the job goes on; an unknown id is an error."""
     queue.pause()
     job = queue.enqueue(edit("patience"))
     with pytest.raises(ResultTimeout, match="still queued"):
@@ -312,7 +312,7 @@ def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> Non
 
 
 def test_a_closed_queue_leaves_no_connection(redis_url: str, client: Any) -> None:
-    """After `close` no connection of the queue is left at Redis, neither the store's nor the broker's."""
+    """After `close` the queue has no connection to Redis, neither to the store nor to the broker."""
 
     def connected() -> int:
         return len([entry for entry in client.client_list() if entry["db"] == "1"])
@@ -328,6 +328,6 @@ def test_a_closed_queue_leaves_no_connection(redis_url: str, client: Any) -> Non
 
 
 def test_the_worker_is_well(module_worker: RunningWorker) -> None:
-    """After all of that the worker still runs, and its log holds no traceback."""
+    """After all of these tests the worker still runs, and its log has no traceback."""
     assert module_worker.process.poll() is None
     assert "Traceback" not in module_worker.log

@@ -1,4 +1,4 @@
-"""What the endpoint repeats of the key, the addresses and the prompt goes no further than its client."""
+"""Keys, addresses and prompts in the endpoint's answers go no further than its client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from retouch import Settings
 from retouch.outcomes import Failed, Processing, Refused
 from retouch.store.records import JobSpec
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
 
 KEY = "sk/live+0123456789"
@@ -26,12 +27,14 @@ def endpoint_at(server: RawServer) -> Endpoint:
         pix2pix_key=KEY,
         dangerous_allow_private_networks=LOOPBACK[0],
     )
-    return Endpoint(settings, connections=2)
+    endpoint = Endpoints(settings, Credentials(settings), connections=2).of("default")
+    assert endpoint is not None
+    return endpoint
 
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
 def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
-    """However JSON spells it, the outcome of a POST, from which errors and callbacks are made, has none of it."""
+    """The outcome of a POST, the source of errors and callbacks, has none of them, however JSON escapes them."""
     body = json.dumps({"status": "error", "message": WORDS}).replace("/", slash).encode()
     with RawServer(answering(answer(body))) as server:
         outcome, _ = endpoint_at(server).post_edit(SPEC)
@@ -40,7 +43,7 @@ def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
 
 
 def test_a_look_keeps_it_too() -> None:
-    """A generation that failed says so in the endpoint's words, without what they repeat."""
+    """The error of a failed generation has the endpoint's message without them."""
     body = json.dumps({"status": "failed", "message": WORDS}).encode()
     with RawServer(answering(answer(body))) as server:
         outcome = endpoint_at(server).poll(Processing("1", server.url("/f/1"), 0.0), SPEC, 1.0)

@@ -1,4 +1,4 @@
-"""The endpoint's limit is used and never passed, and a small tenant does not wait behind a large one: real workers."""
+"""Real workers use the endpoint's limit and never exceed it, and a small tenant does not wait for a large one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing a paid image home over links that mislead: real downloads, and what each attempt at them comes to."""
+"""Downloading a paid image from unreliable links: real downloads, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
 from retouch.store.records import Claim, checkpoint_from, images_from
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.endpoint import Endpoint
-from retouch_worker.edits.images import EARLY_READS, store_image
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoints
+from retouch_worker.edits.images import EARLY_READS, store_images
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
 from tests.lane_kit import LaneKit
 
 
 @pytest.fixture
 def tools(tmp_path: Path, client: Any) -> EditTools:
-    """What a download needs; no broker."""
+    """The tools of a download, without a broker."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
-    endpoint, jobs = Endpoint(settings, connections=2), JobStore(client, retention_s=3_600.0)
-    return EditTools(jobs, endpoint, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
+    endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
+    return EditTools(jobs, endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """A claim of a job whose paid image was looked for so many times."""
+    """Return a claim of a job whose paid image was downloaded that many times."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
@@ -50,13 +51,13 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 
 
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tools: EditTools, picture: bytes) -> None:
-    """A host's picture for what is not there yet is asked for again; one that stays is kept with a warning."""
+    """A host's placeholder for a missing picture is downloaded again; one that stays is kept with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
-        early = store_image(claim_after(kit, EARLY_READS - 1), ready, tools)
+        early = store_images(claim_after(kit, EARLY_READS - 1), ready, tools)
         assert early == ImageUnavailable("status 404: the picture may stand for one that is not there yet")
         assert len(server.requests) == 2
-        late = store_image(claim_after(kit, EARLY_READS), ready, tools)
+        late = store_images(claim_after(kit, EARLY_READS), ready, tools)
     assert isinstance(late, Stored)
     assert late.image.warnings == ("odd_status",)
 
@@ -71,15 +72,15 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tool
 def test_a_link_that_breaks_every_rule_leaves_the_others(
     kit: LaneKit, tools: EditTools, picture: bytes, first: bytes
 ) -> None:
-    """A redirect to no URL, or chunks of less than nothing, are the first link's fault: the second one is taken."""
+    """A redirect to no URL, or a chunk of negative length, fails the first link alone: the second one is read."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
-        kept = store_image(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
+        kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
     assert isinstance(kept, Stored)
     assert kept.image.warnings == ()
 
 
 class Host:
-    """Serves pictures by path; `gone` names paths that answer 404, and `asked` lists what was asked for."""
+    """Serves pictures by path; `gone` has paths that answer 404, and `asked` lists the requested paths."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -95,7 +96,7 @@ class Host:
 
 
 def png(shade: int) -> bytes:
-    """A picture that differs from those of other shades."""
+    """Return a picture that differs from those of other shades."""
     out = io.BytesIO()
     Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
     return out.getvalue()
@@ -110,7 +111,7 @@ def follows(outcome: Any, claim: Claim) -> Any:
 
 
 def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None:
-    """Three images, the second from its fallback: all are kept in order, and on record one after the other."""
+    """Three images, the second from its fallback: all are kept in order, and recorded one after the other."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -118,7 +119,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
             (server.url("/a.png"),), "7", more=((server.url("/b.png"), server.url("/b2.png")), (server.url("/c.png"),))
         )
         claim = claim_after(kit, 0)
-        kept = store_image(claim, ready, tools)
+        kept = store_images(claim, ready, tools)
     assert isinstance(kept, Stored)
     assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
         host.bodies[path] for path in ("/a.png", "/b2.png", "/c.png")
@@ -138,13 +139,13 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
 
 
 def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditTools) -> None:
-    """The others are kept meanwhile and not read again; the job has its images once the last one came."""
+    """The others are kept meanwhile and not read again; the job ends when the last one came."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),), (server.url("/c.png"),)))
         claim = claim_after(kit, 0)
-        outcome = store_image(claim, ready, tools)
+        outcome = store_images(claim, ready, tools)
         assert isinstance(outcome, ImageUnavailable)
         decision = follows(outcome, claim)
         assert isinstance(decision, Retry)
@@ -155,7 +156,7 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        kept = store_image(claim, claim.checkpoint, tools)
+        kept = store_images(claim, claim.checkpoint, tools)
     assert isinstance(kept, Stored)
     assert host.asked == ["/b.png"]
     assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
@@ -165,13 +166,13 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
 
 
 def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools: EditTools) -> None:
-    """After the last try, or at once where it is none that we keep, the job succeeds with the others and a warning."""
+    """After the last try, or at once if it is rejected, the job succeeds with the other images and a warning."""
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
     with RawServer(host) as server:
         urls = [(server.url(f"/{name}.png"),) for name in "abcd"]
         claim = claim_after(kit, FETCH_TRIES)
-        outcome = store_image(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
+        outcome = store_images(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
     decision = follows(outcome, claim)
     assert isinstance(decision, Succeed)
     stored = [tools.blobs.get(one.name) for one in (decision.image, *decision.others)]
@@ -180,23 +181,23 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools:
 
 
 def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) -> None:
-    """Several that are all none that we keep are a rejected result; several that never come are lost."""
+    """If every image is rejected the result is rejected; if none ever comes it is lost."""
     host = Host()
     host.gone = {"/c.png", "/d.png"}
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
     with RawServer(host) as server:
         urls = {name: (server.url(f"/{name}.png"),) for name in "abcd"}
-        assert isinstance(store_image(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), ImageRejected)
+        assert isinstance(store_images(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), ImageRejected)
         claim = claim_after(kit, FETCH_TRIES)
-        lost = follows(store_image(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
+        lost = follows(store_images(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
     assert isinstance(lost, Fail | Retry)
     assert (lost.code, lost.drop_checkpoint) == ("result_lost", True)
 
 
 def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> None:
-    """The record says how many images the answer had, where these were more than we keep."""
+    """The record has the number of images in the answer, where these were more than we keep."""
     with RawServer(Host()) as server:
-        kept = store_image(
+        kept = store_images(
             claim_after(kit, 0), Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17), tools
         )
     assert isinstance(kept, Stored)
@@ -204,12 +205,12 @@ def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> 
 
 
 def test_a_lost_lease_ends_the_downloads(kit: LaneKit, tools: EditTools) -> None:
-    """A worker whose job somebody else has by now stops behind the image that it just kept, and writes nothing."""
+    """A worker that lost its lease stops after the current image, and records nothing."""
     host = Host()
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         kit.client.hincrby(f"rt:edits:state:{claim.job}", "fence", 1)
-        outcome = store_image(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
+        outcome = store_images(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
     assert outcome == Stale()
     assert host.asked == ["/a.png"]
     assert kit.client.hget(f"rt:edits:state:{claim.job}", "checkpoint") is None
@@ -222,7 +223,7 @@ def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools)
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),),))
-        outcome = store_image(claim, ready, tools)
+        outcome = store_images(claim, ready, tools)
         assert isinstance(outcome, ImageUnavailable)
         kit.jobs.settle(claim, follows(outcome, claim))
         kit.client.delete(KEPT)
@@ -234,5 +235,5 @@ def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools)
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        assert isinstance(store_image(claim, claim.checkpoint, tools), Stored)
+        assert isinstance(store_images(claim, claim.checkpoint, tools), Stored)
     assert host.asked == ["/b.png"]

@@ -1,4 +1,4 @@
-"""No secret, prompt or customer's address where it does not belong: planted values are looked for everywhere."""
+"""No secret, prompt or customer's address where it does not belong: the tests plant values and search for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUSTOMERS = (PROMPT, ADDRESS, HOOK, EXTRA)
 
 
 class Watch:
-    """Everything that Redis is asked while it runs, and every event that the workers send."""
+    """Every command that Redis gets while it runs, and every event that the workers send."""
 
     def __init__(self, url: str) -> None:
         self.commands: list[str] = []
@@ -79,7 +79,10 @@ def watch(redis_url: str, client: Any) -> Iterator[Watch]:
 def test_planted_values_stay_where_they_belong(
     loud_worker: RunningWorker, watch: Watch, queue: EditQueue, simulator: Simulator, sink: Sink, client: Any
 ) -> None:
-    """Success, refusal, lost answer, failing webhook, callback: nothing in the broker, events, logs and reprs."""
+    """
+    After success, refusal, lost answer, failing webhook and callback, no planted value is in broker, events, logs,
+    reprs.
+    """
     simulator.faults(
         next=[
             {"kind": "bad_key", "tag": "refused"},
@@ -112,14 +115,14 @@ def test_planted_values_stay_where_they_belong(
     secrets = (KEY, receiver.secret)
     shown += [repr(job) for job in jobs.values()] + [repr(job.deliveries()) for job in jobs.values()] + [repr(receiver)]
 
-    told = "\n".join(watch.events)
-    assert "task-received" in told
+    events = "\n".join(watch.events)
+    assert "task-received" in events
     sent = [command for command in watch.commands if "rt:broker:" in command or '"billing"' in command]
     messages = "\n".join(sent + client.lrange("billing", 0, -1))
-    assert jobs["fine"].id in told
+    assert jobs["fine"].id in events
     assert jobs["fine"].id in messages
     assert jobs["fine"].id in loud_worker.log
-    places = {"events": told, "broker": messages, "log": loud_worker.log, "shown": "\n".join(shown)}
+    places = {"events": events, "broker": messages, "log": loud_worker.log, "shown": "\n".join(shown)}
     found = [(place, value) for place, text in places.items() for value in (*CUSTOMERS, *secrets) if value in text]
     assert found == []
     assert KEY not in "\n".join(watch.commands)
@@ -127,7 +130,7 @@ def test_planted_values_stay_where_they_belong(
 
 
 def test_errors_at_the_door_do_not_repeat_what_came(queue: EditQueue, client: Any) -> None:
-    """A refused request shows neither prompt nor address, and nothing of it is kept."""
+    """The error of a refused request has neither prompt nor address, and nothing of it is stored."""
     for fields, options in (
         ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),
         ({"init_image": "https://a.example.com/in.png"}, JobOptions(webhook=f"http://10.0.0.1/{HOOK}")),

@@ -1,13 +1,13 @@
-"""The table of `retouch bench`: ratios, aims, and what has no baseline."""
+"""The table of `retouch bench`: ratios, aims, and rows without a baseline."""
 
 from __future__ import annotations
 
-from retouch_ops.bench.figures import Row, beside, number, percentile, table
+from retouch_ops.bench.figures import Row, comparison, number, percentile, table
 
 
 def test_a_row_knows_its_ratios_and_whether_the_aim_was_reached() -> None:
-    """Ours over each baseline, and at most or at least the aim; no baseline and no aim give None."""
-    row = beside("worker CPU", "s", (4.0, 2.0, 8.0), aim=3.3)
+    """A row has the ratio to each baseline and whether it meets its aim; both are None without baseline and aim."""
+    row = comparison("worker CPU", "s", (4.0, 2.0, 8.0), aim=3.3)
     assert (row.ratio(row.no_queue), row.ratio(row.celery), row.reached) == (2.0, 0.5, False)
     assert Row("bulk", "jobs/s", 40_000, aim=30_000, more_is_better=True).reached is True
     assert Row("alone", "ms", 1.0).as_json()["times_celery"] is None
@@ -31,8 +31,8 @@ def test_percentiles_of_few_values() -> None:
 
 
 def test_the_table_has_a_line_for_each_row() -> None:
-    """A missed aim says so in its line."""
-    lines = table([beside("in flight", "x", (1.2, 1.1, 1.3), aim=1.1, note="stub")]).splitlines()
+    """The line of a missed aim says so."""
+    lines = table([comparison("in flight", "x", (1.2, 1.1, 1.3), aim=1.1, note="stub")]).splitlines()
     assert len(lines) == 2
     assert "<= 1.1 MISSED" in lines[1]
     assert lines[1].endswith("stub")

@@ -1,4 +1,4 @@
-"""Blobs in a folder when things go wrong: a killed writer, a full disk, a folder that cannot be written."""
+"""Blobs in a folder when writing fails: a killed writer, a full disk, a folder without permission."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 
 
 def visible(folder: Path) -> list[str]:
-    """The files that are blobs by their place."""
+    """Return the files that are blobs by their place."""
     return [path.name for path in folder.glob("*/*") if path.parent.name != ".partial"]
 
 
 def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
-    """A process killed between writing and renaming leaves no blob; its rest is removed once it is an hour old."""
+    """A process killed between writing and renaming leaves no blob; its temporary file is deleted after an hour."""
     code = """
 import os, signal, sys
 from pathlib import Path
@@ -56,7 +56,7 @@ FileBlobs(Path(sys.argv[1]), "").put(b"half", "png")
 def test_a_failed_write_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    """A write that the system refuses is a `BlobError` with advice; nothing half-written stays."""
+    """A write that fails raises `BlobError` with the remedy; no partial file stays."""
     blobs = FileBlobs(tmp_path, "")
 
     def refuse(_descriptor: int) -> None:
@@ -77,7 +77,7 @@ def test_a_failed_write_says_what_to_do(
     ],
 )
 def test_the_system_itself_refuses(tmp_path: Path, trouble: str, words: str) -> None:
-    """A file cut short by the kernel, or a folder of another user: a clear error, and nothing half-written stays."""
+    """A file cut short by the kernel, or a folder of another user, is a clear error; no partial file stays."""
     code = f"""
 import os, resource, sys
 from pathlib import Path
@@ -99,14 +99,14 @@ except BlobError as error:
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A store below a file is refused when it is opened, with what to change."""
+    """A store below a file is refused when it is opened, with the remedy."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BlobError, match="a part of the path is a file"):
         open_blobs((tmp_path / "file" / "store").as_uri(), "")
 
 
 def test_a_folder_that_went_away(tmp_path: Path) -> None:
-    """A store whose folder was removed under it says so instead of losing a result quietly."""
+    """A store whose folder was deleted raises instead of losing a result silently."""
     blobs = FileBlobs(tmp_path / "store", "")
     (tmp_path / "store" / ".partial").rmdir()
     with pytest.raises(BlobError, match="the folder is gone"):
@@ -117,7 +117,7 @@ def test_a_folder_that_went_away(tmp_path: Path) -> None:
 def test_bytes_that_come_while_a_blob_is_deleted_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """A writer of the same bytes who comes between the look and the deletion loses nothing, just before or after it."""
+    """Bytes that are written again between the check and the deletion are not lost, just before or after it."""
     blobs = FileBlobs(tmp_path, "")
     name = blobs.put(DATA, "png")
     os.utime(tmp_path / name, (1, 1))
@@ -149,13 +149,13 @@ def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("url", ["", "/var/blobs", "http://example.com/", "file://host/x", "file:", "s3:///prefix"])
 def test_other_stores_are_refused(url: str) -> None:
-    """A store URL that is neither a folder nor a bucket is refused with the two forms that are."""
+    """A store URL that is neither a folder nor a bucket is refused with the two known forms."""
     with pytest.raises(BlobError, match=r"expected a store such as file:///folder or s3://bucket/prefix"):
         open_blobs(url, "")
 
 
 def test_s3_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without obstore installed, an s3:// store says which extra to install."""
+    """Without obstore installed, an s3:// store is an error that names the extra."""
     monkeypatch.setitem(sys.modules, "retouch.blobs.s3", None)
     with pytest.raises(BlobError, match=r"pip install 'retouch\[s3\]'"):
         open_blobs("s3://bucket/prefix", "")

@@ -1,4 +1,4 @@
-"""Addresses that users supply: what passes at the door and what may be connected to."""
+"""Addresses from users: which URLs are accepted, and which addresses may be connected to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECRET = "hunter2"
     ],
 )
 def test_public_urls_pass(url: str) -> None:
-    """Ordinary public URLs have no fault, whatever stands in their path and query."""
+    """Ordinary public URLs have no fault, whatever their path and query."""
     assert fault_of(url) is None
 
 
@@ -178,13 +178,13 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_not_vetted(address: str) -> None:
-    """No special-purpose address may be connected to, however it is wrapped."""
+    """No special-purpose address may be connected to, in any notation."""
     assert not vet(address)
 
 
 @pytest.mark.parametrize("address", [address for address in PRIVATE if "%" not in address])
 def test_private_literals_are_refused_at_the_door(address: str) -> None:
-    """A URL with a private literal is refused without network, and the message names the address."""
+    """A URL with a private address is refused without network, and the message names the address."""
     host = f"[{address}]" if ":" in address else address
     assert "got private" in str(fault_of(f"http://{host}/"))
 
@@ -211,13 +211,13 @@ def test_public_addresses_are_vetted(address: str) -> None:
     ],
 )
 def test_private_names_are_refused_at_the_door(host: str) -> None:
-    """Names that only a private network knows are refused, unless a network is allowed that they may lie in."""
+    """Names of private networks are refused, unless a network is allowed that they may be in."""
     assert "private network" in str(fault_of(f"http://{host}/"))
     assert fault_of(f"http://{host}:8080/", EVERYTHING) is None
 
 
 def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
-    """Loopback allowed: its addresses and localhost pass on any port, the rest stays as it was."""
+    """With loopback allowed, its addresses and localhost are accepted on any port, and no others."""
     assert fault_of("http://127.0.0.1:8123/a", LOOPBACK) is None
     assert fault_of("http://[::1]:8123/a", LOOPBACK) is None
     assert fault_of("http://localhost:8123/a", LOOPBACK) is None
@@ -228,20 +228,23 @@ def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
 
 
 def test_length_limit_is_exact() -> None:
-    """2,048 characters pass, one more is refused with both numbers."""
+    """2,048 characters are accepted, one more is refused with both numbers."""
     url = "http://example.com/".ljust(MAX_URL_LENGTH, "a")
     assert fault_of(url) is None
     assert fault_of(url + "a") == "expected a URL of at most 2048 characters, got 2049"
 
 
 def test_split_gives_what_is_sent() -> None:
-    """Host in lower case without brackets, default ports filled in, fragment dropped, an empty path as a slash."""
+    """
+    The host is in lower case without brackets, default ports are added, the fragment is dropped, an empty path is a
+    slash.
+    """
     assert split("HTTPS://Example.COM?a=b#c") == Url("https", "example.com", 443, "/?a=b")
     assert split("http://[2606:4700::1111]:8080/x") == Url("http", "2606:4700::1111", 8080, "/x")
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Make every lookup answer these addresses; the returned list collects the hosts that were asked for."""
+    """Make every lookup return these addresses; the returned list collects the hosts that were looked up."""
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -254,7 +257,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 
 
 def test_resolve_returns_what_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One lookup gives all answers, ready to connect to."""
+    """One lookup returns all addresses, ready to connect to."""
     asked = answers(monkeypatch, "1.1.1.1", "2606:4700::1111")
     found = resolve("example.com", 443)
     assert [one.sockaddr for one in found] == [("1.1.1.1", 443), ("2606:4700::1111", 443)]
@@ -281,14 +284,14 @@ def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.M
 
 
 def test_operators_addresses_are_not_vetted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`networks=None` stands for an address that the operator set: anything goes."""
+    """`networks=None` stands for an address that the operator set: any address is accepted."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("endpoint.internal", 9000, None)[0].sockaddr == ("10.0.0.5", 9000)
 
 
 @given(st.ip_addresses(v=4))
 def test_vetted_ipv4_is_global_and_mapping_changes_nothing(ip: ipaddress.IPv4Address) -> None:
-    """Whatever is vetted is global unicast, and the IPv4-mapped form of an address is judged like the address."""
+    """Every accepted address is global unicast, and the IPv4-mapped form is judged like the IPv4 address."""
     assert vet(str(ip)) == vet(f"::ffff:{ip}")
     assert not vet(str(ip)) or (ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_loopback)
 
@@ -310,7 +313,7 @@ def test_vetted_ipv6_is_global_unicast(ip: ipaddress.IPv6Address) -> None:
 def test_allowed_networks_vet_exactly_their_addresses(
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int
 ) -> None:
-    """Every address inside an allowed network passes at the door and when connecting, on any port."""
+    """Every address inside an allowed network is accepted as a URL and when connecting, on any port."""
     network = ipaddress.ip_network((ip, prefix), strict=False)
     host = f"[{ip.compressed}]" if ip.version == 6 else str(ip)
     assert vet(str(ip), (str(network),))
@@ -319,7 +322,7 @@ def test_allowed_networks_vet_exactly_their_addresses(
 
 @given(st.text())
 def test_any_text_gets_an_answer(text: str) -> None:
-    """No text makes the check raise, and what passes has no character that could split a request."""
+    """No text makes the check raise, and an accepted URL has no character that could split a request."""
     for url in (text, f"http://{text}/", f"http://example.com/{text}"):
         parts = split(url)
         assert isinstance(parts, str) or (parts.host.isascii() and parts.target.isprintable())

@@ -1,4 +1,4 @@
-"""The door: what an edit and its options may be, in words that name the field, the value and the range."""
+"""Admission: which edits and options are accepted, and errors that name the field, the value and the range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = Settings(callback_tasks=("billing.tasks.edited@billing", "plain.task"
 
 
 def faults_of(**values: Any) -> dict[str, str]:
-    """What an edit with these values is refused for; text that was planted is in none of it."""
+    """Return the faults of an edit with these values; none of them repeats planted text."""
     with pytest.raises(InvalidEdit) as caught:
         Edit(**{"prompt": SECRET, "init_image": SECRET_URL, **values})
     shown = f"{caught.value} {caught.value!r}"
@@ -41,7 +41,7 @@ def refused(**options: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("prompt", "", "expected 1 to 10,000 characters, got 0"),
         ("prompt", "  \n", "expected 1 to 10,000 characters, got only white space"),
@@ -74,13 +74,13 @@ def refused(**options: Any) -> dict[str, str]:
         (
             "seed",
             7,
-            "is not a field of an edit; parameters that the endpoint does not document go into extra",
+            "is not a field of an edit; put parameters that the endpoint does not document into extra",
         ),
     ],
 )
-def test_each_wrong_field_is_named_with_its_range(field: str, value: object, told: str) -> None:
-    """A wrong value gives one fault with the field, what was expected and what came, and never the prompt or URL."""
-    assert faults_of(**{field: value}) == {field: told}
+def test_each_wrong_field_is_named_with_its_range(field: str, value: object, message: str) -> None:
+    """A wrong value has one fault with the field, the expectation and the value, and never the prompt or URL."""
+    assert faults_of(**{field: value}) == {field: message}
 
 
 def nested(depth: int) -> Any:
@@ -92,13 +92,13 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize("depth", [100, 900, 5_000])
 def test_extra_nests_no_deeper_than_every_reader_can_follow(depth: int) -> None:
-    """JSON that is nested deeper than the store's own reader goes is refused at the door, not met by a worker."""
+    """JSON nested deeper than the store's reader can follow is refused before it is enqueued."""
     assert faults_of(extra={"a": nested(depth)}).keys() == {"extra"}
     assert Edit(prompt="a", init_image=URL, extra={"a": nested(31)}).extra
 
 
 def test_all_faults_come_at_once() -> None:
-    """Three wrong fields are three faults of one error; missing ones say so."""
+    """Three wrong fields are three faults of one error; so are missing ones."""
     assert set(faults_of(prompt="", steps=0, guidance_scale="7x")) == {"prompt", "steps", "guidance_scale"}
     with pytest.raises(InvalidEdit, match=r"init_image: expected a value, got none; prompt: |prompt: expected a value"):
         Edit()  # type: ignore[call-arg]  # both are missing on purpose
@@ -125,7 +125,7 @@ def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
     )
 )
 def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
-    """What a caller asked for is what the worker reads, whole numbers without a point."""
+    """The worker reads what the caller set, whole numbers without a point."""
     spec = admitted(edit)
     assert Edit(**spec.edit) == edit
     assert spec.edit == edit.fields()
@@ -133,7 +133,7 @@ def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"priority": "urgent"}, "priority", "expected one of high, normal, low, got 'urgent'"),
         ({"tenant": "a b"}, "tenant", "expected 1 to 64 letters, digits, dots, dashes or underscores"),
@@ -160,9 +160,9 @@ def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
         ({"tags": {str(n): "" for n in range(21)}}, "tags", "expected at most 20 tags, got 21"),
     ],
 )
-def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], field: str, told: str) -> None:
-    """A wrong option is refused before anything is enqueued, in the same words as a wrong field."""
-    assert refused(**options) == {field: told}
+def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], field: str, message: str) -> None:
+    """A wrong option is refused before anything is enqueued, with the same message as a wrong field."""
+    assert refused(**options) == {field: message}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], fiel
     ],
 )
 def test_addresses_inside_are_refused_at_the_door(address: str) -> None:
-    """An address that the endpoint must not be led to is refused, as picture and as webhook, without being shown."""
+    """A private address, as picture or as webhook, is refused without being shown."""
     faults = refused(webhook=address)
     assert list(faults) == ["webhook"]
     with pytest.raises(InvalidEdit) as caught:
@@ -188,14 +188,14 @@ def test_addresses_inside_are_refused_at_the_door(address: str) -> None:
 
 
 def test_a_callback_is_taken_from_the_allow_list() -> None:
-    """A task is named with or without its queue; where the list names none, it is Celery's usual one."""
+    """A task is named with or without its queue; where the list has no queue, it is Celery's default one."""
     assert admitted(callback="billing.tasks.edited").callback == "billing.tasks.edited@billing"
     assert admitted(callback="billing.tasks.edited@billing").callback == "billing.tasks.edited@billing"
     assert admitted(callback="plain.task").callback == "plain.task@celery"
 
 
 def test_a_record_holds_what_was_chosen_and_no_more() -> None:
-    """Options that were not given are left out of the record, for a million of these may wait."""
+    """Options that were not set are left out of the record, since a million of these may wait."""
     terms = resolve_options(Options(), SETTINGS, lambda *_: "rc_1")
     raw = json.loads(admit(Edit(prompt="a", init_image=URL), terms).spec_json)
     assert raw.keys() == {"tenant", "edit", "deadline_s"}

@@ -1,4 +1,4 @@
-"""The one function that cuts what is too much for one call."""
+"""The function that splits items into batches for one call each."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
 
 
 def test_a_size_below_one_is_refused() -> None:
-    """No items are lost silently where a size is wrong."""
+    """A wrong size raises; no items are lost silently."""
     with pytest.raises(ValueError, match="got 0"):
         list(batched([1], 0))

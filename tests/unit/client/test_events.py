@@ -1,4 +1,4 @@
-"""The event object is the one of the public interface; records and ids survive their trip through the store."""
+"""The event object is the documented one; records and ids are read from the store as they were written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def link(name: str) -> str:
 
 
 def test_an_event_has_exactly_the_promised_members() -> None:
-    """Members and nesting are those of docs' event object; nothing of the store's form shows through."""
+    """Members and nesting are those of the documented event; nothing of the store's format is visible."""
     event = event_object(RECORD, ENTRY, link, 0.01)
     promised = {
         "job_id",
@@ -114,7 +114,7 @@ def test_an_event_names_every_image_of_its_answer() -> None:
 
 
 def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
-    """What an answer of several images named, and which of them are at home, is read back as it was written."""
+    """An answer of several images, and which of them are stored, is read back as it was written."""
     kept = Image("ab/abc.png", "abc", "PNG", 3, 2, 70, ("flat_colour",))
     ready = Ready(("https://a",), "7", True, (("https://b", "https://c"), ("https://d",)), ((0, kept), (2, None)), 17)
     assert checkpoint_from(checkpoint_json(ready)) == ready
@@ -123,7 +123,7 @@ def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
 
 
 def test_a_failed_event_says_why() -> None:
-    """An error has a code, words and whether a replay may help; there is no result then."""
+    """An error has a code, a message and whether a replay may help; there is no result then."""
     error = {"code": "bad_key", "message": "Invalid Api Key", "retryable": False}
     data = event_object(RECORD, {"sequence": 1, "type": "edit.failed", "at": 1_003.0, "error": error}, link)["data"]
     assert (data["error"], data["result"], data["state"]) == (error, None, "failed")
@@ -131,15 +131,15 @@ def test_a_failed_event_says_why() -> None:
 
 
 def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
-    """What travels in a Celery message is without prompt, address and extra."""
-    told = json.dumps(event_object(RECORD, ENTRY, link, private=True))
-    assert "planted" not in told
+    """The event in a Celery message has no prompt, address or extra."""
+    text = json.dumps(event_object(RECORD, ENTRY, link, private=True))
+    assert "planted" not in text
     assert event_object(RECORD, ENTRY, link, private=True)["data"]["edit"] == {"steps": 20}
 
 
 @pytest.mark.parametrize("kind", ["recovered", "adopted", "replayed"])
 def test_events_that_put_a_job_back_leave_it_queued(kind: str) -> None:
-    """The state of an event is the one that it left the job in."""
+    """The state in an event is the job's state after it."""
     event = event_object(RECORD, {"sequence": 1, "type": f"edit.{kind}", "at": 1_003.0}, link)
     assert event["data"]["state"] == "queued"
 
@@ -161,7 +161,7 @@ def test_charges_are_certain_possible_or_none() -> None:
 
 @given(st.integers(0, 2**41), st.integers(0, 2**41))
 def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
-    """The id of a job that was made later comes later, and fits the webhook-id of the standard."""
+    """A later job has a greater id, and ids fit the standard's webhook-id."""
     with mock.patch("time.time_ns", side_effect=[one_ms * 1_000_000, other_ms * 1_000_000]):
         one, other = new_job_id(), new_job_id()
     assert (one < other) == (one_ms < other_ms) or one_ms == other_ms
@@ -170,7 +170,7 @@ def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
 
 
 def test_ids_do_not_repeat() -> None:
-    """Ten thousand ids made at once are ten thousand; a receiver's id depends on tenant and address alone."""
+    """Ten thousand ids made at once are all different; a receiver's id depends on tenant and address alone."""
     assert len({new_job_id() for _ in range(10_000)}) == 10_000
     assert receiver_id("a", "https://x.example") == receiver_id("a", "https://x.example")
     assert receiver_id("a", "https://x.example") != receiver_id("b", "https://x.example")
@@ -184,7 +184,7 @@ checkpoints = st.builds(Processing, texts, texts, st.floats(0, 1e6)) | st.builds
 
 @given(checkpoints)
 def test_a_checkpoint_survives_the_store(checkpoint: Processing | Ready) -> None:
-    """What an attempt wrote is what the next one resumes from."""
+    """The next attempt resumes from what the last one wrote."""
     assert checkpoint_from(checkpoint_json(checkpoint)) == checkpoint
     assert checkpoint_from("") is None
 
@@ -205,7 +205,7 @@ specs = st.builds(
 
 @given(specs, texts)
 def test_a_spec_survives_the_store(spec: JobSpec, tenant: str) -> None:
-    """A record gives back what was asked for; the defaults of a policy are taken where nothing was chosen."""
+    """A record has what was requested; a policy has defaults where nothing was set."""
     named = replace(spec, tenant=f"t{tenant}", edit={"prompt": "a", **spec.edit})
     assert JobSpec.from_json(named.to_json()) == named
     policy = named.retry_policy(RetryPolicy(max_attempts=5, max_charges=2))
@@ -224,18 +224,18 @@ def test_a_claim_reads_what_the_scripts_wrote() -> None:
 
 
 def test_a_record_of_a_job_that_was_never_dispatched() -> None:
-    """A waiting job has no state yet: it is queued since it was put in."""
+    """A waiting job without a state of its own is queued since it was enqueued."""
     record = record_from("ed_1", SPEC.to_json(), "40.5", {})
     assert (record.state, record.created_at, record.charges, record.due_at) == ("queued", 40.5, (), None)
 
 
 def test_instants_are_iso_8601_in_utc() -> None:
-    """Milliseconds, and a Z for UTC."""
+    """Instants have milliseconds, and a Z for UTC."""
     assert iso(1_700_000_000.1234) == "2023-11-14T22:13:20.123Z"
 
 
 def test_job_ids_of_one_process_sort_in_the_order_in_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs enqueued together share an instant, and run in the order of their ids: first made, first run."""
+    """Jobs that are enqueued in one instant run in the order in which their ids were made."""
     monkeypatch.setattr(ids, "_made", count())
     made = [new_job_id() for _ in range(5_000)]
     assert made == sorted(made)

@@ -1,4 +1,4 @@
-"""The typed names of options, states and events: the same that the code checks."""
+"""The typed names of options, states and events equal those that the code checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retouch.store.jobs import PRIORITY_BOOST_S
 
 
 def test_every_option_has_a_type() -> None:
-    """What `enqueue` takes by name and what type checkers know of are the same options, priorities, states, events."""
+    """The options, priorities, states and events of `enqueue` are those that type checkers know."""
     assert set(JobOptions.__annotations__) == set(Options.__dataclass_fields__)
     assert set(get_args(Priority)) == set(PRIORITY_BOOST_S)
     assert set(get_args(StateName)) == set(JobState)
@@ -20,7 +20,7 @@ def test_every_option_has_a_type() -> None:
 
 
 def test_public_names_are_importable_and_have_help() -> None:
-    """Every name of `retouch` exists; what is a class or function says what it is for."""
+    """Every name of `retouch` exists; each class and function has a docstring."""
     assert retouch.__version__
     for name in set(retouch.__all__) - {"__version__", "EventName", "Priority", "StateName"}:
         assert getattr(retouch, name).__doc__, name

@@ -73,14 +73,14 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
 
 @given(st.integers(-3, 200), policies)
 def test_the_base_of_a_backoff_is_exact(number: int, policy: RetryPolicy) -> None:
-    """Without jitter the wait is the base doubled for each attempt, inside the cap."""
+    """Without jitter the wait is the base doubled for each attempt, up to the cap."""
     exact = policy.backoff_base_s * 2.0 ** (max(number, 1) - 1)
     assert backoff_s(number, policy) == min(exact, policy.backoff_cap_s)
 
 
 @given(seconds, draws, st.floats(0.01, 100_000))
 def test_jitter_stays_within_a_fifth_and_inside_the_cap(delay_s: float, random: float, cap_s: float) -> None:
-    """A spread wait is at most 20 % off, and never above the cap."""
+    """With jitter a wait is at most 20 % off, and never above the cap."""
     spread = jittered(delay_s, random, cap_s)
     assert spread <= cap_s
     assert min(cap_s, delay_s * 0.8) - 1e-6 <= spread <= delay_s * 1.2 + 1e-6
@@ -94,7 +94,7 @@ def test_the_first_look_waits_for_the_eta(eta_s: float) -> None:
 
 @given(st.integers(1, 100_000), st.floats(0, 10_000))
 def test_later_looks_grow_from_two_to_ten_seconds(polls: int, eta_s: float) -> None:
-    """From the second poll on the eta says nothing any more: 2 s, growing by half, at most 10 s."""
+    """From the second poll on the eta does not count: 2 s, growing by half, at most 10 s."""
     assert poll_s(1, eta_s) == 2.0
     assert 2.0 <= poll_s(polls, eta_s) <= poll_s(polls + 1, eta_s) <= 10.0
 
@@ -103,7 +103,7 @@ def test_later_looks_grow_from_two_to_ten_seconds(polls: int, eta_s: float) -> N
 def test_nothing_waits_beyond_the_deadline(
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, random: float
 ) -> None:
-    """Nothing is put off beyond the deadline, but for an image that is paid for and still to be brought home."""
+    """Nothing is delayed beyond the deadline, except for an image that is paid for and not yet stored."""
     decision = decide(outcome, attempt, policy, NOW, random)
     brings_home = isinstance(outcome, ImageUnavailable) and attempt.waits < rules.FETCH_TRIES
     if isinstance(decision, Retry | Poll) and not brings_home:
@@ -114,7 +114,7 @@ def test_nothing_waits_beyond_the_deadline(
 def test_no_post_beyond_attempts_or_charges(
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, random: float
 ) -> None:
-    """What would be asked again is asked only while both an attempt and a charge are left."""
+    """A POST is repeated only while both an attempt and a charge are left."""
     spent = attempt.charges >= policy.max_charges or attempt.number >= policy.max_attempts
     decision = decide(outcome, attempt, policy, NOW, random)
     assert isinstance(decision, Fail) if spent else isinstance(decision, Fail | Retry)
@@ -136,7 +136,7 @@ def test_a_wait_that_the_endpoint_asks_for_is_kept(
 def test_a_paid_answer_is_kept_while_it_may_yield(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """A download that did not work forgets the paid answer only after all its own tries."""
+    """A failed download gives up the paid answer only after all of its own tries."""
     decision = decide(ImageUnavailable(message), attempt, policy, NOW, random)
     forgets = isinstance(decision, Fail | Retry) and decision.drop_checkpoint
     assert not (forgets and attempt.waits < rules.FETCH_TRIES)
@@ -146,7 +146,7 @@ def test_a_paid_answer_is_kept_while_it_may_yield(
 def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """An image that we cannot store is fetched again until the deadline; then the job fails, resumable."""
+    """An image that we cannot store is downloaded again until the deadline; then the job fails, resumable."""
     decision = decide(ImageUnavailable(message, our_store_failed=True, images=(IMAGE,)), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert not decision.drop_checkpoint
@@ -161,7 +161,7 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
 def test_what_can_yield_nothing_is_forgotten(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """A generation that was lost, or that failed while it was in work, is not looked at again."""
+    """A generation that is lost, or that failed while processing, is not polled again."""
     for outcome in (GenerationLost(message), Failed(message, seen_by_poll=True)):
         decision = decide(outcome, attempt, policy, NOW, random)
         late = isinstance(decision, Fail) and decision.code == "deadline_passed"
@@ -170,7 +170,7 @@ def test_what_can_yield_nothing_is_forgotten(
 
 @given(attempts, policies, draws, seconds)
 def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float, wait_s: float) -> None:
-    """A full queue gives the attempt back until the deadline, and is not asked again sooner than it said."""
+    """A full queue returns the attempt until the deadline, and is not tried again sooner than it asked."""
     decision = decide(Busy("queue_full", "full", wait_s), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert decision.refund if isinstance(decision, Retry) else decision.code == "deadline_passed"
@@ -179,7 +179,7 @@ def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, rand
 
 @given(attempts, policies, draws)
 def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
-    """A kept image succeeds, a refusal fails in the endpoint's own words, a lost lease is let go."""
+    """A stored image succeeds, a refusal fails with the endpoint's own message, a lost lease is released."""
     refused = decide(Refused("bad_key", "Invalid Api Key"), attempt, policy, NOW, random)
     assert refused == Fail("bad_key", "Invalid Api Key", retryable=False)
     assert decide(Stored(IMAGE), attempt, policy, NOW, random) == Succeed(IMAGE)
@@ -189,7 +189,7 @@ def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random
 
 @given(attempts, policies, draws)
 def test_processing_is_looked_at_until_the_deadline(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
-    """However often it was polled, a job that the endpoint works on is polled again while there is time."""
+    """A job that the endpoint is processing is polled until the deadline, however often it was polled."""
     decision = decide(ASKED, attempt, policy, NOW, random)
     assert isinstance(decision, Poll) == (attempt.deadline_at > NOW)
     on_time = decide(ASKED, replace(attempt, deadline_at=NOW + 1), policy, NOW, random)
@@ -201,7 +201,7 @@ def test_processing_is_looked_at_until_the_deadline(attempt: Attempt, policy: Re
 def test_a_spare_copy_is_read_at_once_and_costs_no_attempt(
     attempt: Attempt, policy: RetryPolicy, random: float
 ) -> None:
-    """A picture that could not be read is asked for by our link, whatever attempts are left, until the deadline."""
+    """A picture that could not be read is sent with our link, whatever attempts are left, until the deadline."""
     decision = decide(Refused("image_unfetchable", "unread", retry_with_copy=True), attempt, policy, NOW, random)
     if attempt.deadline_at < NOW:
         assert isinstance(decision, Fail)

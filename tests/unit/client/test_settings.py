@@ -1,4 +1,4 @@
-"""Settings: read in one place, all faults at once, documented from the model, secrets never shown."""
+"""Settings are read in one place, report all faults at once, are documented from the model and never show secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET = "planted-secret-value"
 
 
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wrong variables make one error that names both, says what was expected, and shows neither value."""
+    """Two wrong variables make one error that has both names and the expectations, and neither value."""
     monkeypatch.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     monkeypatch.setenv("RETOUCH_LEASE_S", SECRET)
     with pytest.raises(SettingsError) as caught:
@@ -27,11 +27,11 @@ def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"), [({"backoff_base_s": 10, "backoff_cap_s": 5}, "backoff_cap_s"), ({"lease_s": 1}, "lease_s")]
+    ("wrong", "named"), [({"backoff_base_s": 10, "backoff_cap_s": 5}, "backoff_cap_s"), ({"lease_s": 1}, "lease_s")]
 )
-def test_settings_are_checked_against_each_other(wrong: dict[str, float], told: str) -> None:
-    """A value that is fine alone but not beside another is refused with both named."""
-    with pytest.raises(SettingsError, match=told):
+def test_settings_are_checked_against_each_other(wrong: dict[str, float], named: str) -> None:
+    """A value that is fine alone but not with another setting is refused."""
+    with pytest.raises(SettingsError, match=named):
         Settings.load(**wrong)
 
 
@@ -46,7 +46,7 @@ def test_settings_are_checked_against_each_other(wrong: dict[str, float], told: 
     ],
 )
 def test_networks_are_read_from_text(monkeypatch: pytest.MonkeyPatch, text: str, networks: tuple[str, ...]) -> None:
-    """The unsafe switch takes a list of networks, a word for all, or none."""
+    """The unsafe setting takes a list of networks, a word for all, or none."""
     monkeypatch.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", text)
     assert Settings.load().dangerous_allow_private_networks == networks
 
@@ -60,7 +60,7 @@ def test_no_secret_in_repr_or_dump() -> None:
 def test_the_table_masks_secrets_and_passwords(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`retouch settings --json` says that a secret is set, and shows a Redis URL without its password."""
+    """`retouch settings --json` shows that a secret is set, and a Redis URL without its password."""
     monkeypatch.setenv("RETOUCH_PIX2PIX_KEY", SECRET)
     monkeypatch.setenv("RETOUCH_REDIS_URL", f"redis://user:{SECRET}@redis.internal:6379/0")
     settings_table.show(as_json=True)
@@ -92,13 +92,13 @@ def test_every_setting_is_documented_from_the_model() -> None:
 
 
 def test_names_that_durations_promise() -> None:
-    """Every setting that is measured in time says so in its name, and its unit is seconds."""
+    """Every setting that is measured in time has a name that says so, and seconds as its unit."""
     durations = [name for name in Settings.model_fields if name.endswith("_s") and name != "rate_per_s"]
     assert {settings_table.unit(name) for name in durations} == {"seconds"}
 
 
 def test_a_running_stack_gives_way_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With RETOUCH_REDIS_URL set, no record of a local stack is looked at."""
+    """With RETOUCH_REDIS_URL set, the record of a local stack is not read."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://elsewhere:6379/0")
     stack_discovery.adopt_running_stack()
     assert Settings.load().redis_url == "redis://elsewhere:6379/0"

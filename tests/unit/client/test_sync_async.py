@@ -17,7 +17,7 @@ PAIRS = [(EditQueue, AsyncEditQueue), (Job, AsyncJob), (EditResult, AsyncEditRes
 
 
 class Store:
-    """A store whose client answers at once, or with something to await."""
+    """A store whose client returns at once, or returns something to await."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -35,26 +35,26 @@ async def later() -> int:
 
 
 def test_one_method_runs_both_ways() -> None:
-    """The same method gives its value to a plain call, and to an event loop that awaits it."""
+    """The same method returns its value to a plain call, and to an event loop that awaits it."""
     assert Store(lambda: 3).double(plus=1) == 7
     assert asyncio.run(Store(later).double.awaited(plus=1)) == 9
     assert asyncio.run(Store(lambda: 3).double.awaited()) == 6
 
 
 def test_an_error_comes_through_as_it_is() -> None:
-    """What goes wrong inside is raised to a plain call too."""
+    """An error inside is raised to a plain call too."""
     with pytest.raises(ZeroDivisionError):
         Store(lambda: 1 // 0).double()
 
 
 def test_work_for_an_event_loop_is_refused_in_a_thread() -> None:
-    """What would wait for a loop that is not there says so in place of hanging."""
+    """Code that would wait for an event loop without one raises instead of hanging."""
     with pytest.raises(AssertionError, match="must be awaited"):
         Store(later).double()
 
 
 def test_a_walk_that_is_left_is_closed() -> None:
-    """Who stops half-way through a walk has it closed behind him, as with a plain generator."""
+    """An iteration that is left half-way is closed, as with a plain generator."""
     closed = []
 
     async def numbers() -> AsyncGenerator[int, None]:

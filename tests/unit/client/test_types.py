@@ -1,4 +1,4 @@
-"""The clients are typed for those who use them."""
+"""The clients are typed for their users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[3]
 def test_the_clients_types_are_what_callers_expect() -> None:
     """mypy infers the documented types for both clients, in its strict mode."""
     command = [sys.executable, "-m", "mypy", "--strict", "tests/typed/clients.py"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert told.returncode == 0, told.stdout
+    checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_retouch_says_that_it_is_typed() -> None:

@@ -1,4 +1,4 @@
-"""The body of a webhook stays under its limit for the largest edits that are accepted, and says what was cut."""
+"""The body of a webhook stays under its limit for the largest edits, and names what was cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_URL = "https://shop.example/" + "é" * 2_027
 
 
 def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: bool) -> dict[str, Any]:
-    """An event of an edit as large as it may be, spelt with one letter."""
+    """Return an event of the largest possible edit, with one letter repeated."""
     image = {"url": "https://retouch.example/files/" + "a" * 300, "thumbnail_url": "b" * 300, "sha256": "c" * 64}
     data = {
         "job_id": "ed_1",
@@ -43,35 +43,35 @@ def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: boo
     st.sampled_from(LETTERS), st.integers(0, 20), st.integers(0, 40), st.sampled_from([0, 10, 16_000]), st.booleans()
 )
 def test_no_accepted_edit_makes_a_longer_body(letter: str, tags: int, results: int, extra: int, failed: bool) -> None:
-    """Whatever the letters cost, the body fits, is JSON, and names exactly the parts that differ."""
+    """However many bytes its letters take, the body fits, is JSON, and names exactly the parts that differ."""
     whole = event(letter, tags, results, extra, failed=failed)
     body = event_body(whole)
     assert len(body) <= BODY_MOST_BYTES
-    told, data = json.loads(body)["data"], whole["data"]
-    differing = {name for name in ("results", "tags") if told[name] != data[name]}
-    differing |= {f"edit.{name}" for name in data["edit"] if told["edit"].get(name) != data["edit"][name]}
-    differing |= {"error.message"} if told["error"] != data["error"] else set()
-    assert set(told.get("truncated", ())) == differing
-    assert told["edit"].get("truncated", False) == any(name.startswith("edit.") for name in differing)
-    assert told["result"] == data["result"]
+    sent, data = json.loads(body)["data"], whole["data"]
+    differing = {name for name in ("results", "tags") if sent[name] != data[name]}
+    differing |= {f"edit.{name}" for name in data["edit"] if sent["edit"].get(name) != data["edit"][name]}
+    differing |= {"error.message"} if sent["error"] != data["error"] else set()
+    assert set(sent.get("truncated", ())) == differing
+    assert sent["edit"].get("truncated", False) == any(name.startswith("edit.") for name in differing)
+    assert sent["result"] == data["result"]
 
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_the_largest_edit_keeps_the_start_of_each_part(letter: str) -> None:
-    """Of a prompt, of tags and of results that are cut, the first part is there as it was."""
+    """A prompt, tags and results that are cut keep their first part unchanged."""
     whole = event(letter, 20, 40, 16_000, failed=False)
-    told = json.loads(event_body(whole))["data"]
-    assert whole["data"]["edit"]["prompt"].startswith(told["edit"]["prompt"].removesuffix("…"))
-    assert len(told["edit"]["prompt"]) > 200
+    sent = json.loads(event_body(whole))["data"]
+    assert whole["data"]["edit"]["prompt"].startswith(sent["edit"]["prompt"].removesuffix("…"))
+    assert len(sent["edit"]["prompt"]) > 200
     for name in ("tags", "results"):
-        kept = list(told[name].items() if name == "tags" else told[name])
+        kept = list(sent[name].items() if name == "tags" else sent[name])
         before = list(whole["data"][name].items() if name == "tags" else whole["data"][name])
         assert kept, name
         assert kept == before[: len(kept)]
 
 
 def test_a_body_that_fits_is_not_touched() -> None:
-    """An event of 20,000 bytes goes out whole; one byte more loses `extra` alone."""
+    """An event of 20,000 bytes is sent whole; one byte more loses `extra` alone."""
     data: dict[str, Any] = {"tags": {}, "edit": {"prompt": "p", "extra": {"x": ""}}}
     whole = {"type": "edit.running", "timestamp": "", "data": data}
     room = BODY_MOST_BYTES - len(event_body(whole))

@@ -1,4 +1,4 @@
-"""Signatures in both directions against two independent libraries, and everything that must not verify."""
+"""Signatures in both directions against two independent libraries, and all requests that must not verify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 def test_what_we_sign_is_verified_elsewhere(library: Any) -> None:
-    """An independent library accepts our headers over our bytes (one gives the event, one nothing)."""
+    """Both independent libraries verify our signature over our bytes."""
     assert library(SECRET).verify(BODY, sign(BODY, "evt_1", int(time.time()), [SECRET])) in (json.loads(BODY), None)
 
 
@@ -41,7 +41,7 @@ def test_both_keys_sign_during_a_rotation(library: Any) -> None:
 
 
 def test_another_secret_does_not_verify_elsewhere(library: Any) -> None:
-    """The libraries refuse what another secret signed."""
+    """The libraries refuse a signature by another secret."""
     with pytest.raises(Exception, match="No matching signature"):
         library(OTHER).verify(BODY, sign(BODY, "evt_1", int(time.time()), [SECRET]))
 
@@ -62,7 +62,7 @@ def test_what_others_sign_is_verified_here() -> None:
 
 @given(st.binary(max_size=200), st.text("abcdefghij_-", min_size=1), st.integers(0, 2**33))
 def test_any_bytes_are_signed_as_they_are(body: bytes, identity: str, stamp: int) -> None:
-    """The signature covers the raw bytes: they verify as such, and one more byte does not."""
+    """The signature covers the raw bytes: they verify unchanged, and one more byte does not."""
     text = json.dumps([body.hex()]).encode()
     headers = sign(text, identity, stamp, [SECRET])
     assert list(verify_webhook(text, headers, SECRET, now=stamp)) == [body.hex()]
@@ -93,7 +93,7 @@ def test_a_changed_header_does_not_verify(change: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_a_missing_header_does_not_verify(missing: str) -> None:
-    """Each of the three headers is needed."""
+    """Each of the three headers is required."""
     headers = sign(BODY, "evt_1", NOW, [SECRET])
     del headers[missing]
     with pytest.raises(WebhookNotVerified, match=missing):
@@ -102,7 +102,7 @@ def test_a_missing_header_does_not_verify(missing: str) -> None:
 
 @pytest.mark.parametrize("away_s", [-301, 301])
 def test_an_old_or_future_request_does_not_verify(away_s: int) -> None:
-    """A request that was recorded and sent again more than five minutes later is refused; within them it is not."""
+    """A recorded request that is sent again after more than five minutes is refused; within them it is not."""
     headers = sign(BODY, "evt_1", NOW, [SECRET])
     with pytest.raises(WebhookNotVerified, match="s old"):
         verify_webhook(BODY, headers, SECRET, now=NOW + away_s)
@@ -110,13 +110,13 @@ def test_an_old_or_future_request_does_not_verify(away_s: int) -> None:
 
 
 def test_a_signed_body_that_is_no_json_is_not_verified() -> None:
-    """Whatever is wrong with a request, the one error to catch is `WebhookNotVerified`."""
+    """Every fault of a request raises the same error, `WebhookNotVerified`."""
     with pytest.raises(WebhookNotVerified):
         verify_webhook(b"<html>", sign(b"<html>", "evt_1", NOW, [SECRET]), SECRET, now=NOW)
 
 
 def test_a_secret_has_the_form_of_the_standard() -> None:
-    """`whsec_` and 24 to 64 random bytes in base64, never the same twice."""
+    """A secret is `whsec_` and 24 to 64 random bytes in base64, never the same twice."""
     assert len(base64.b64decode(SECRET.removeprefix("whsec_"), validate=True)) == 32
     assert SECRET.startswith("whsec_")
     assert SECRET != OTHER

@@ -1,4 +1,4 @@
-"""Turns at what is bounded: by group, in order, and never more at once than there is room for."""
+"""Turns at a bounded resource: fair between groups, in order, and never more at once than there is room for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.process_watch import eventually
 
 @contextmanager
 def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
-    """Threads that wait for a turn, one for each name, in this order; the list grows as they get theirs."""
+    """Start a thread that waits for a turn for each name, in this order; the list has the names that got one."""
     served: list[str] = []
     threads = []
 
@@ -35,7 +35,7 @@ def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
 
 
 def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
-    """With one place, and six of a and four of b in line, the first of c is third, however many came before."""
+    """With one place, and six of a and four of b waiting, the first of c is third, however many came before."""
     limiter = FairLimiter(1, 1)
     with ExitStack() as first:
         first.enter_context(limiter.hold("x"))
@@ -54,7 +54,7 @@ def test_one_group_leaves_a_place_free() -> None:
 
 
 def test_room_is_counted_by_amount() -> None:
-    """What is too large for the room that is left waits, nobody smaller overtakes it, and a share is never exceeded."""
+    """A request that is too large for the room waits, no smaller one overtakes it, and no share is exceeded."""
     limiter = FairLimiter(100, 60)
     with limiter.hold("a", 1_000):
         with pytest.raises(TimeoutError), limiter.hold("a", 1, within_s=0):
@@ -68,7 +68,7 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """A waiter that leaves makes way for the smaller one behind it, and nothing is left of either."""
+    """A waiter that leaves lets the smaller one behind it go, and no trace of either is left."""
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):
@@ -81,7 +81,7 @@ def test_who_gives_up_holds_nobody() -> None:
 
 
 def test_expensive_pictures_of_one_tenant_do_not_hold_anothers() -> None:
-    """Twenty checks of a JPEG of many passes are in line: another tenant's PNG is checked after two more at most."""
+    """Twenty checks of an expensive JPEG are waiting: another tenant's PNG is checked after two more at most."""
     expensive, limiter, done = progressive(), decoding_limiter(), list[str]()
 
     def judge(tenant: str, data: bytes) -> None:

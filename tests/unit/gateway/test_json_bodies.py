@@ -1,4 +1,4 @@
-"""JSON that comes in: what was parsed can be stored and written, whatever was sent; no item takes a batch with it."""
+"""JSON bodies: every value that was parsed can be stored and written, and one bad item does not fail its batch."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_malformed_bodies(body: bytes) -> None:
     ],
 )
 def test_bodies_that_are_fine(body: bytes, value: object) -> None:
-    """A whole pair, a byte order mark and an escaped backslash are taken; of two equal names the last holds."""
+    """A surrogate pair, a byte order mark and an escaped backslash are accepted; of two equal names the last counts."""
     assert parse_object(body) == {"a": value}
 
 
 def test_an_item_that_cannot_be_written() -> None:
-    """Such an item becomes a problem of its own with its job's id; nothing is raised."""
+    """Such an item becomes a problem with its job's id, and nothing is raised."""
     written = json.loads(write_item({"index": 3, "id": "job", "problem": None, "status": 202, "url": "\ud800"}))
     assert (written["index"], written["id"], written["status"]) == (3, "job", 500)
     assert written["problem"]["type"] == "/problems/internal"

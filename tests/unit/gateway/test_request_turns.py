@@ -1,4 +1,4 @@
-"""Requests of one tenant wait for each other and for nobody else; a request that only waits keeps none of them back."""
+"""Requests of one tenant wait for each other and for no other tenant's; a request that only waits has no turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Gateway:
-    """The middleware around a route that is given a way to begin its answer."""
+    """The middleware around a route that can begin its answer."""
 
     def __init__(self, route: Route) -> None:
         self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING))
@@ -43,19 +43,19 @@ class Gateway:
             return {"type": "http.request"}
 
         async def send(_: Any) -> None:
-            """Take the answer."""
+            """Discard the answer."""
 
         return asyncio.create_task(self._app({"type": "http"}, receive, send))
 
 
 async def settled() -> None:
-    """Let every task go on until it waits."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel what still waits."""
+    """Cancel the tasks that still wait."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -72,7 +72,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
-    """A hundred requests of one tenant are worked on two at a time, and another tenant's begins at once."""
+    """A hundred requests of one tenant run two at a time, and another tenant's begins at once."""
 
     async def test() -> None:
         working: list[str] = []
@@ -95,7 +95,7 @@ def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
 
 @pytest.mark.parametrize("waits", ["turn_given_up", "answer"])
 def test_a_request_that_waits_has_no_turn(waits: str) -> None:
-    """Requests that wait for news, or whose answer is read slowly, let all others of their tenant work."""
+    """Requests that wait for events, or whose answer is read slowly, let all others of their tenant run."""
 
     async def test() -> None:
         waiting: list[int] = []
@@ -120,7 +120,7 @@ def test_a_request_that_waits_has_no_turn(waits: str) -> None:
 
 
 def test_a_turn_is_taken_again_and_never_lost() -> None:
-    """After waits, failures and cancelled requests every turn of the tenant is there again."""
+    """After waits, failures and cancelled requests every turn of the tenant is free again."""
 
     async def test() -> None:
         news = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What is taken for the file in a form that is uploaded, and what such a form may consist of."""
+"""Which part of an uploaded form is the file, and which forms are accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def part(disposition: bytes, content: bytes) -> bytes:
 
 
 def test_the_first_file_is_taken() -> None:
-    """Fields before a file and files behind it change nothing; a field that speaks of a filename is no file."""
+    """Fields before the file and files after it change nothing; a field that mentions a filename is no file."""
     form = part(b'name="filename"', b"a field") + part(b'name="a"; filename="a.png"', b"first")
     assert _file_in_form(form + part(b'name="b"; filename="b.png"', b"second") + END, KIND) == b"first"
 
@@ -32,7 +32,7 @@ def test_a_large_file_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [100, 101])
 def test_parts_are_counted(count: int) -> None:
-    """A form may have a hundred parts; one of a million would keep a processor for seconds."""
+    """A form may have a hundred parts; a million would keep a processor busy for seconds."""
     form = part(b'name="a"; filename="a.png"', b"first") + part(b'name="n"', b"") * (count - 1) + END
     if count == 100:
         assert _file_in_form(form, KIND) == b"first"
@@ -43,19 +43,19 @@ def test_parts_are_counted(count: int) -> None:
 
 @pytest.mark.parametrize("headers", [b"X: y\r\n" * 9, b"X: " + b"y" * 5_000 + b"\r\n"])
 def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
-    """A part has eight headers at the most, each of some 4 KB."""
+    """A part has at most eight headers of some 4 KB each."""
     with pytest.raises(ProblemError, match="malformed-body"):
         _file_in_form(b"--x\r\n" + headers + b"\r\nz\r\n" + END, KIND)
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 300])
 def test_a_form_needs_a_boundary(kind: str) -> None:
-    """Without a boundary, or with one longer than any, it is no form."""
+    """Without a boundary, or with one that is too long, it is no form."""
     with pytest.raises(ProblemError, match="malformed-body"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first") + END, kind)
 
 
 def test_a_form_that_was_cut_has_no_file() -> None:
-    """A file whose end did not come is none."""
+    """A file whose end is missing is no file."""
     with pytest.raises(ProblemError, match="invalid-request"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first"), KIND)

@@ -1,4 +1,4 @@
-"""What decoding a file would cost is known before it begins, and metadata never reaches a decoder."""
+"""The cost of decoding a file is known before decoding begins, and metadata never reaches a decoder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def segment(marker: int, data: bytes = b"") -> bytes:
 
 
 def scan(first: int = 0, last: int = 0, bits: int = 0x01) -> bytes:
-    """A scan without data, which costs a decoder a pass over all pixels and its sender ten bytes."""
+    """Return a scan without data, which costs a decoder a pass over all pixels and its sender ten bytes."""
     return segment(0xDA, bytes([1, 1, 0, first, last, bits]))
 
 
@@ -54,7 +54,7 @@ def png(*between: tuple[bytes, bytes], after: Sequence[tuple[bytes, bytes]] = ()
 
 @pytest.fixture
 def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that is opened fails the test."""
+    """Fail the test if a decoder is opened."""
     for kind in validation.FORMATS:
         monkeypatch.setitem(validation._READERS, kind, lambda _file: pytest.fail("a decoder was opened"))
 
@@ -82,13 +82,13 @@ def test_scans_of_tiny_pictures_are_bounded_too() -> None:
 
 @pytest.mark.usefixtures("no_decoder")
 def test_an_end_inside_a_comment_hides_no_scans() -> None:
-    """A comment that holds the marker of the end does not end the count."""
+    """A comment that contains the end marker does not end the count."""
     assert "(701 scans)" in refused(jpeg(scan() + segment(0xFE, b"\xff\xd9") + scan() * 700))
 
 
 @pytest.mark.usefixtures("no_decoder")
 def test_arithmetic_coding_counts_eight_times() -> None:
-    """Passes of arithmetic coding cost several times as much, and are counted so."""
+    """Passes of arithmetic coding cost several times as much, and count as eight."""
     assert "got 640 (80 scans)" in refused(jpeg(scan() * 80, frame=0xCA))
 
 
@@ -104,25 +104,25 @@ def test_arithmetic_coding_counts_eight_times() -> None:
     ids=["comments", "tables", "texts", "empty data"],
 )
 def test_files_of_very_many_parts_are_refused(data: bytes) -> None:
-    """Thousands of tiny chunks, or tables upon tables, are refused before a decoder walks them in Python."""
+    """Thousands of tiny chunks, or of tables, are refused before Python code walks them."""
     assert "parts in the file" in refused(data)
 
 
 def test_what_follows_the_image_is_not_counted() -> None:
-    """A film behind the picture, as telephones append it, is not looked at, whatever bytes it holds."""
+    """A film after the picture, as telephones append it, is not counted, whatever bytes it holds."""
     data = saved(noise(), "JPEG", progressive=True)
     assert isinstance(check(data + scan() * 5_000), ValidImage)
 
 
 def test_what_encoders_make_is_accepted() -> None:
-    """A progressive JPEG has ten scans, far below the bound at any size that is accepted."""
+    """A progressive JPEG of a real encoder has ten scans, far below the bound at any accepted size."""
     structure = structure_of(saved(noise(), "JPEG", progressive=True), "JPEG")
     assert structure.scans == 10
     assert 40 * structure.scans < ImageLimits().max_scan_megapixels
 
 
 def test_outputs_may_cost_more() -> None:
-    """What was paid for is decoded with four times the scans that tenants may send, and not with more."""
+    """A paid image may have four times the scans of an upload, and no more."""
     data = jpeg(scan() * 150, side=2_200)
     assert "(150 scans)" in refused(data)
     assert isinstance(check(data, OUTPUT_LIMITS), ValidImage)
@@ -132,7 +132,7 @@ def test_outputs_may_cost_more() -> None:
 @pytest.mark.parametrize("name", [b"iCCP", b"zTXt", b"iTXt"])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_metadata_of_a_png_is_never_inflated(name: bytes, is_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Profiles and texts that grow a thousandfold are passed by, wherever they stand."""
+    """Profiles and texts that would inflate a thousandfold are skipped, wherever they are."""
     monkeypatch.setattr("PIL.PngImagePlugin._safe_zlib_decompress", lambda _data: pytest.fail("metadata was inflated"))
     method = {b"iCCP": b"k\0\0", b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0"}[name]
     bombs = [(name, method + zlib.compress(bytes(900_000)))] * 20
@@ -140,7 +140,7 @@ def test_metadata_of_a_png_is_never_inflated(name: bytes, is_after: bool, monkey
 
 
 def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """EXIF, profiles and comments of many segments are taken out before the file is opened."""
+    """EXIF, profiles and comments of many segments are removed before the file is opened."""
     monkeypatch.setattr("PIL.JpegImagePlugin.COM", lambda *_: pytest.fail("a comment was parsed"))
     data = saved(noise(), "JPEG")
     many = segment(0xE1, b"Exif\0\0II*\0" + bytes(60_000)) * 50 + segment(0xFE, b"words") * 500
@@ -163,7 +163,7 @@ def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[str, object]) -> None:
-    """The file that is decoded holds the same pixels as the one that came."""
+    """The file that is decoded has the same pixels as the original."""
     data = saved(noise(mode), kind, **options)
     with Image.open(io.BytesIO(data)) as one, Image.open(io.BytesIO(structure_of(data, kind).data)) as other:
         assert (one.mode, one.size) == (other.mode, other.size)
@@ -173,7 +173,7 @@ def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[s
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_made_upright(kind: str, orientation: int) -> None:
-    """A thumbnail stands as Pillow would turn the picture by its EXIF block, in each format."""
+    """A thumbnail is upright by the EXIF orientation, as Pillow would turn it, in each format."""
     image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
     image.paste("red", (0, 0, 20, 10))
     exif = Image.Exif()
@@ -193,5 +193,5 @@ def red_corners(image: Image.Image) -> list[bool]:
 
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + bytes(20)])
 def test_broken_exif_means_upright(exif: bytes) -> None:
-    """A block without an orientation, or one that leads nowhere, turns nothing."""
+    """An EXIF block without an orientation, or with a broken one, turns nothing."""
     assert orientation_of(exif) == 1

@@ -1,4 +1,4 @@
-"""Bytes that claim to be an image: what is accepted, what is refused and in which words, and what a thumbnail is."""
+"""Bytes that claim to be an image: what is accepted, what is refused with which message, and thumbnails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from retouch.images.validation import ImageFault, ImageLimits, ValidImage, check
 
 
 def drawing(mode: str = "RGB", size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A picture with edges, a gradient and some texture."""
+    """Return a picture with edges, a gradient and some texture."""
     image = Image.effect_noise(size, 40).convert("RGB")
     ImageDraw.Draw(image).ellipse((20, 20, 200, 160), fill=(200, 30, 60))
     return image.convert(mode)
@@ -33,7 +33,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_that_says(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims any size."""
+    """Return a PNG of a few bytes whose header claims any size."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
     body = [
@@ -66,7 +66,7 @@ def fault(data: bytes, limits: ImageLimits | None = None) -> ImageFault:
     ],
 )
 def test_every_kind_of_good_image_is_accepted(kind: str, mode: str, options: dict[str, object]) -> None:
-    """Each format and colour mode that the outside sends is accepted and described; each has a thumbnail."""
+    """Each format and colour mode in use is accepted and described; each has a thumbnail."""
     image = (
         drawing("L").convert("I").point(lambda value: value * 200).convert(mode) if mode == "I;16" else drawing(mode)
     )
@@ -96,7 +96,7 @@ def test_every_kind_of_good_image_is_accepted(kind: str, mode: str, options: dic
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
-    """Pages, vector images and other formats are refused by their first bytes, saying what they are."""
+    """Pages, vector images and other formats are refused by their first bytes, and named."""
     found = fault(data)
     assert found.code == "not_an_image"
     assert words in found.message
@@ -112,7 +112,7 @@ def test_half_an_image_is_broken(kind: str, share: float) -> None:
 
 
 def test_half_a_progressive_jpeg_is_broken() -> None:
-    """The first scans of a progressive JPEG make a picture, but not the one that was paid for."""
+    """The first scans of a progressive JPEG decode to a picture, but not to the one that was paid for."""
     data = saved(drawing(), "JPEG", progressive=True)
     assert fault(data[: len(data) * 3 // 4]).code == "broken"
 
@@ -127,14 +127,14 @@ def test_pixels_are_counted_before_decoding() -> None:
 
 @pytest.mark.parametrize("side", [10_000, 16_383])
 def test_a_bomb_is_too_many_pixels(side: int) -> None:
-    """A WebP of 34 bytes that claims more pixels than Pillow itself opens, or warns of, is refused like any other."""
+    """A WebP of 34 bytes that claims more pixels than Pillow opens, or warns of, is refused like any other."""
     size = struct.pack("<I", (side - 1) | (side - 1) << 14)
     data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + b"\x2f" + size + bytes(9)
     assert fault(data).code == "too_many_pixels"
 
 
 def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of no known class in one of Pillow's readers is a fault of the picture, which may be paid."""
+    """An unknown error in one of Pillow's readers is a fault of the picture, which may be paid."""
     monkeypatch.setitem(validation._READERS, "PNG", lambda _: 1 / 0)
     broken = fault(saved(Image.new("L", (2, 2)), "PNG"))
     assert (broken.code, "ZeroDivisionError" in broken.message) == ("broken", True)
@@ -148,7 +148,7 @@ def test_pixel_limit_is_exact() -> None:
 
 
 def test_bytes_are_counted_first() -> None:
-    """A file over the byte limit is not even looked at."""
+    """A file over the byte limit is not read at all."""
     assert fault(b"<" * 11, ImageLimits(max_bytes=10)) == ImageFault("too_large", "expected at most 10 bytes, got 11")
 
 
@@ -171,7 +171,7 @@ def test_one_flat_colour_is_a_warning(kind: str, mode: str) -> None:
 
 
 def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
-    """The reduced look at a JPEG sees brightness alone; colours of equal brightness are found by the whole look."""
+    """The reduced decoding of a JPEG has brightness alone; the full decoding finds colours of equal brightness."""
     image = Image.new("YCbCr", (256, 256), (128, 128, 128))
     image.paste((128, 200, 60), (0, 0, 128, 256))
     judged = check(saved(image.convert("RGB"), "JPEG", quality=95, subsampling=0))
@@ -199,7 +199,7 @@ def test_thumbnails_stand_upright() -> None:
 
 
 def test_thumbnails_keep_transparency() -> None:
-    """What was transparent stays transparent."""
+    """Transparent pixels stay transparent."""
     with Image.open(io.BytesIO(thumbnail(saved(Image.new("RGBA", (50, 50)), "PNG")))) as small:
         assert small.mode == "RGBA"
 
@@ -212,13 +212,13 @@ def test_thumbnails_of_16_bit_grey_keep_their_brightness() -> None:
 
 @pytest.mark.parametrize("data", [b"<html>", saved(drawing(), "PNG")[:500]])
 def test_no_thumbnail_of_what_is_no_image(data: bytes) -> None:
-    """Bytes that `check` would refuse raise, with a message that says what was expected."""
+    """Bytes that `check` would refuse raise, with a message that has the expectation."""
     with pytest.raises(ValueError, match="expected a"):
         thumbnail(data)
 
 
 def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second request for a thumbnail decodes nothing and gives the same name beside the original's."""
+    """The second request for a thumbnail decodes nothing and returns the same name beside the original's."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     name = blobs.put(saved(drawing(), "PNG"), "png")
     small = thumbnail_of(blobs, name, nullcontext())
@@ -229,7 +229,7 @@ def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monk
 
 
 def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Asking for the thumbnail of what was never stored says so."""
+    """The thumbnail of a blob that was never stored raises an error."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     with pytest.raises(BlobMissing):
         thumbnail_of(blobs, f"ab/ab{'0' * 62}.png", nullcontext())
@@ -238,7 +238,7 @@ def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory
 @settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.integers(0, 5_000), st.binary(min_size=1, max_size=40))
 def test_damaged_files_never_raise(kind: str, at: int, junk: bytes) -> None:
-    """Whatever is overwritten in a file, the answer is a Picture or a ImageFault."""
+    """Whatever is overwritten in a file, the result is a ValidImage or an ImageFault."""
     data = saved(Image.linear_gradient("L").resize((64, 64)), kind)
     at %= len(data)
     assert isinstance(check(data[:at] + junk + data[at + len(junk) :]), ValidImage | ImageFault)

@@ -1,4 +1,4 @@
-"""What the programs of a local stack are given: the endpoint's key goes to one of them, their data to nobody else."""
+"""What the programs of a local stack get: the endpoint's key goes to one of them, and their data is private."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_endpoint_key_goes_to_edits_alone(tmp_path: Path, monkeypatch: pytes
 
 
 def test_redis_data_is_its_owners(tmp_path: Path) -> None:
-    """The folder of Redis can be entered by its owner alone, one that was there before as well."""
+    """Only its owner can enter the folder of Redis, also one that existed before."""
     (tmp_path / "old").mkdir(0o755)
     for name in ("new", "old"):
         programs.valkey_program(1, tmp_path / name)

@@ -1,4 +1,4 @@
-"""What a distribution imports, it declares: nothing may be there only because something else brought it along."""
+"""A distribution declares what it imports: no dependency may be there only because another package needs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDERS = {"retouch": "retouch", "retouch_producer": "producer", "retouch_worker
 
 
 def declared(pyproject: Path) -> tuple[set[str], set[str]]:
-    """The distributions that a pyproject.toml names for its users, and the extras of ours that it asks for."""
+    """Return the distributions in a pyproject.toml for its users, and the extras of ours that it names."""
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = {name: wanted for name, wanted in project.get("optional-dependencies", {}).items() if name != "dev"}
     lines = [*project["dependencies"], *(line for wanted in extras.values() for line in wanted)]
@@ -28,7 +28,7 @@ def declared(pyproject: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_imported_is_declared(package: str) -> None:
-    """Every import of a distribution's files, inside functions too, is of a distribution that it names itself."""
+    """Every import in a distribution's files, inside functions too, is of a distribution that it declares."""
     folder = ROOT if package == "retouch" else ROOT / FOLDERS[package]
     names, _ = declared(folder / "pyproject.toml")
     home = packages_distributions()

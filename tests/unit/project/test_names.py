@@ -1,4 +1,4 @@
-"""Names keep to the word table of CONTRIBUTING, and the files that it sends a reader to are there."""
+"""Names follow the word table of CONTRIBUTING, and the files that it names exist."""
 
 from __future__ import annotations
 

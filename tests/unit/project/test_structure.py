@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows: import floors, sizes, tests that say what they show, no loose ends."""
+"""House rules that no linter knows: import floors, sizes, tests with a sentence and an assertion, no loose ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def named(path: Path, node: ast.AST | None = None) -> str:
 
 
 def third_party(path: Path) -> set[str]:
-    """Every top-level package that a file imports anywhere, typing imports and imports inside functions included."""
+    """Return every top-level package that a file imports, typing imports and imports inside functions included."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def third_party(path: Path) -> set[str]:
 
 
 def length(function: Function) -> int:
-    """Lines of a function without decorators and docstring."""
+    """Return the lines of a function without decorators and docstring."""
     assert function.end_lineno is not None
     whole = function.end_lineno - function.lineno + 1
     if ast.get_docstring(function) is None:
@@ -76,7 +76,7 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """A backend imports `retouch` alone: only the named rooms in it may use more than the base install."""
+    """A backend imports `retouch` alone: only the listed files in it may use more than the base install."""
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
@@ -88,8 +88,7 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 def test_rooms_with_more_packages_have_a_door() -> None:
     """
-    Nothing in `retouch` outside of `egress` and `images` imports them, so requests and Pillow never come in by the
-    back.
+    No module of `retouch` outside of `egress` and `images` imports them, so neither requests nor Pillow is ever loaded.
     """
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
@@ -98,7 +97,10 @@ def test_rooms_with_more_packages_have_a_door() -> None:
 
 
 def test_importing_retouch_is_light() -> None:
-    """A fresh interpreter that imports `retouch` has loaded no HTTP client, no Pillow, no web framework, none of us."""
+    """
+    A fresh interpreter that imports `retouch` has loaded no HTTP client, Pillow, web framework or other package of
+    ours.
+    """
     heavy = ["requests", "PIL", "fastapi", "starlette", "obstore", "typer", *PACKAGES[1:]]
     code = f"import sys, retouch; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -132,14 +134,14 @@ def test_sizes_of_functions_and_files() -> None:
 
 
 def test_no_drawers() -> None:
-    """No module or folder is a drawer for whatever came along: each has a name that says what it is for."""
+    """No module or folder has a name like `utils`: each name says what it is for."""
     folders = [path for name in (*FOLDERS, "tests") for path in (ROOT / name).rglob("*") if path.is_dir()]
     found = [named(path) for path in [*sources(*FOLDERS, "tests"), *folders] if path.stem in DRAWERS]
     assert found == []
 
 
 def test_tests_say_and_assert_what_they_show() -> None:
-    """Every test has a docstring that says what it shows, and asserts something, by itself or by `pytest.raises`."""
+    """Every test has a docstring that says what it shows, and asserts something, itself or by `pytest.raises`."""
     faults = []
     for path in sources("tests"):
         for function in functions(path):
@@ -153,7 +155,7 @@ def test_tests_say_and_assert_what_they_show() -> None:
 
 
 def _asserts(node: ast.AST) -> bool:
-    """An assert, `pytest.raises`, or a call of a function of the tests whose name begins with `assert`."""
+    """Whether a node is an assert, `pytest.raises`, or a call of a test function whose name begins with `assert`."""
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         return called == "pytest.raises" or called.split(".")[-1].startswith("assert")
@@ -161,7 +163,7 @@ def _asserts(node: ast.AST) -> bool:
 
 
 def test_no_loose_ends() -> None:
-    """No stub, no reminder, no test that is passed over, no line hidden from measurement."""
+    """No stub, no reminder, no skipped test, no line excluded from coverage."""
     ours = list(sources(*FOLDERS, "tests"))
     found = [named(path) for path in ours if LOOSE_ENDS.search(path.read_text())]
     dodged = [named(path) for path in sources("tests") if DODGES.search(path.read_text())]

@@ -1,4 +1,4 @@
-"""The simulator's books, settings, faults and checks, without a server."""
+"""The simulator's records, settings, faults and checks, without a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retouch_ops.simulator.config import ControlError, OutputKind, SimulatorConf
 from retouch_ops.simulator.effects import EFFECTS, Plan
 from retouch_ops.simulator.faults import FAULTS, FETCH_FAULTS, FaultScript, is_charged
 from retouch_ops.simulator.state import SpamFilter
-from retouch_ops.simulator.validation import EditRequest, checked
+from retouch_ops.simulator.validation import EditRequest, validate
 
 BODY: dict[str, object] = {"prompt": "make him woman", "init_image": "https://example.com/in.png", "steps": 50}
 fields = SimulatorConfig.model_fields
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 
 
 class Clock:
-    """A monotonic clock that a test turns by hand."""
+    """A monotonic clock that a test moves by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -30,7 +30,7 @@ class Clock:
 
 
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
-    """The token in the prompt is the tag, else the body's hash is; the key and 7 against 7.0 make no difference."""
+    """The token in the prompt is the tag, else the body's hash; the key, and 7 against 7.0, make no difference."""
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
     assert tagged.tag == "order-17"
@@ -41,23 +41,23 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
-    """Two POSTs of one request, one of them refused: two posts, one charge, both answers, under all three names."""
+    """Two POSTs of one request, one refused, are two posts, one charge and both answers, under all three names."""
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
-    first, second = books.posted(identity, "x"), books.posted(identity, "x")
-    books.charge(first)
-    books.answered(first, "success")
-    books.refuse(second, "spam_filter")
-    shown: dict[str, Any] = books.shown()
+    first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
+    books.record_charge(first)
+    books.record_answer(first, "success")
+    books.record_refusal(second, "spam_filter")
+    as_json: dict[str, Any] = books.as_json()
     entry = {"posts": 2, "charged": 1, "statuses": ["success", "spam_filter"]}
-    assert shown["by_tag"] == {"t": entry}
-    assert shown["by_prompt"] == {identity.prompt: entry}
-    assert shown["by_body"] == {identity.body: entry}
-    assert (shown["posts"], shown["charged"], shown["refused"]) == (2, 1, {"spam_filter": 1})
-    assert not {"by_tag", "by_prompt", "by_body"} & set(books.shown(totals=True))
+    assert as_json["by_tag"] == {"t": entry}
+    assert as_json["by_prompt"] == {identity.prompt: entry}
+    assert as_json["by_body"] == {identity.body: entry}
+    assert (as_json["posts"], as_json["charged"], as_json["refused"]) == (2, 1, {"spam_filter": 1})
+    assert not {"by_tag", "by_prompt", "by_body"} & set(books.as_json(totals=True))
 
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two places for 10 s of 20 s with a cap of 4: 20 place-seconds, a quarter of the cap, half of it while busy."""
+    """Two slots for 10 s of 20 s with a cap of 4: 20 slot-seconds, a quarter of the cap, half of it while busy."""
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
     clock.now += 10
@@ -66,25 +66,25 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
     for place in places:
         place.leave()
         place.leave()
-    shown = books.shown()
-    assert (shown["in_flight_seconds"], shown["busy_seconds"], shown["window_seconds"]) == (20, 10, 20)
-    assert (shown["cap_used"], shown["cap_used_while_busy"]) == (0.25, 0.5)
-    assert (shown["in_flight"], shown["max_in_flight"]) == (0, 2)
+    as_json = books.as_json()
+    assert (as_json["in_flight_seconds"], as_json["busy_seconds"], as_json["window_seconds"]) == (20, 10, 20)
+    assert (as_json["cap_used"], as_json["cap_used_while_busy"]) == (0.25, 0.5)
+    assert (as_json["in_flight"], as_json["max_in_flight"]) == (0, 2)
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One place for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
+    """One slot for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
     clock.now += 10
     books.set_cap(3)
     clock.now += 10
-    assert books.shown()["cap_used"] == 0.5
+    assert books.as_json()["cap_used"] == 0.5
 
 
 def test_the_cap_is_per_key() -> None:
-    """A full key does not fill another one."""
+    """A key at its cap does not fill another one."""
     books = Audit(cap=1)
     place = books.enter("one")
     assert books.is_full("one")
@@ -94,7 +94,7 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same body is repeated for 30 s, and not after; 0 disables; what never ran is forgotten."""
+    """A body counts as repeated for 30 s, and not after; 0 disables; a body that never ran is forgotten."""
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29
@@ -120,11 +120,11 @@ def test_scripted_faults_come_in_order_and_to_their_tag() -> None:
         "success",
         "success",
     ]
-    assert script.shown()["next"] == []
+    assert script.as_json()["next"] == []
 
 
 def test_fetch_faults_are_a_script_of_their_own() -> None:
-    """A fault for the next fetch does not touch POSTs."""
+    """A fault for the next fetch does not affect POSTs."""
     script = FaultScript()
     script.apply({"next_fetch": [{"kind": "html_502"}]})
     assert script.for_post("a", 0).kind == "success"
@@ -166,16 +166,16 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """A wrong kind, rate or part is told with the known ones, and nothing of the call is kept."""
+    """The error of a wrong kind, rate or part lists the known ones, and no part of the call takes effect."""
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
     assert re.search(words, str(caught.value))
-    assert script.shown() == {"next": [], "next_fetch": [], "rates": {}}
+    assert script.as_json() == {"next": [], "next_fetch": [], "rates": {}}
 
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
-    """A change keeps the rest; an unknown name, a wrong value and a key in it are told without the key."""
+    """A change keeps the rest; the error of an unknown name, a wrong value or a key never repeats the key."""
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)
     with pytest.raises(ControlError, match=r"unknown setting 'zap'; known: keys, cap"):
@@ -185,7 +185,7 @@ def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
     with pytest.raises(ControlError) as caught:
         config.changed({"keys": "sk-planted"})
     assert "sk-planted" not in str(caught.value)
-    assert "sk-planted" not in str(config.changed({"keys": ["sk-planted"]}).shown())
+    assert "sk-planted" not in str(config.changed({"keys": ["sk-planted"]}).as_json())
 
 
 def test_charges_follow_the_stage_of_a_fault() -> None:
@@ -210,16 +210,16 @@ def test_charges_follow_the_stage_of_a_fault() -> None:
     ],
 )
 def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], field: str, words: str) -> None:
-    """Each fault is told under its field, as a list of strings."""
-    assert checked(BODY | change, is_v6=False) == {field: [words]}
+    """Each fault is listed under its field, as a list of strings."""
+    assert validate(BODY | change, is_v6=False) == {field: [words]}
 
 
 def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
-    """Left-out numbers take the defaults; 60 steps are good for v5 and not for v6."""
-    request = checked({"prompt": "p", "init_image": "u"}, is_v6=True)
+    """Missing numbers have defaults; 60 steps are accepted by v5 and not by v6."""
+    request = validate({"prompt": "p", "init_image": "u"}, is_v6=True)
     assert request == EditRequest("p", "u", image_guidance_scale=1, steps=20, guidance_scale=7)
-    assert isinstance(checked(BODY | {"steps": 60}, is_v6=False), EditRequest)
-    assert checked(BODY | {"steps": 60}, is_v6=True) == {"steps": ["The steps must be between 1 and 50."]}
+    assert isinstance(validate(BODY | {"steps": 60}, is_v6=False), EditRequest)
+    assert validate(BODY | {"steps": 60}, is_v6=True) == {"steps": ["The steps must be between 1 and 50."]}
 
 
 def test_every_setting_fault_and_output_kind_is_documented() -> None:
@@ -233,12 +233,12 @@ def test_every_setting_fault_and_output_kind_is_documented() -> None:
 
 
 def test_every_effect_is_documented_with_its_words() -> None:
-    """docs/simulator.md has one row for each effect, with a word that gives it."""
+    """docs/simulator.md has one row for each effect, with a word that selects it."""
     rows = dict(re.findall(r"^\| ([a-z ]+) \| ([^|`]+) \|$", DOCS.read_text(), re.MULTILINE))
     assert set(EFFECTS) <= set(rows)
     assert [name for name in EFFECTS if name not in Plan.of(rows[name].split(", ")[0], 1, 50, 7).effects] == []
 
 
 def test_the_tag_does_not_change_the_picture() -> None:
-    """The tag is taken out of the prompt before the picture is planned."""
+    """The tag is removed from the prompt before the picture is planned."""
     assert without_token("a sketch [[order-17]]") == "a sketch"

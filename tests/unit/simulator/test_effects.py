@@ -22,13 +22,13 @@ def photo() -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of two pictures, 0 to 255."""
+    """Return the mean difference of two pictures, 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_every_effect_changes_the_photograph_and_keeps_its_size(name: str) -> None:
-    """An effect named in the prompt gives another picture of the same size."""
+    """An effect in the prompt makes another picture of the same size."""
     plan = Plan.of(f"please, {name} style", 1, 50, 7)
     edited = apply(plan, photo())
     assert name in plan.effects
@@ -37,18 +37,18 @@ def test_every_effect_changes_the_photograph_and_keeps_its_size(name: str) -> No
 
 
 def test_effects_differ_from_each_other() -> None:
-    """No two effects give the same picture."""
+    """No two effects make the same picture."""
     results = {name: apply(Plan.of(name, 1, 50, 7), photo()).tobytes() for name in EFFECTS}
     assert len(set(results.values())) == len(EFFECTS) >= 10
 
 
 def test_words_inside_other_words_name_no_effect() -> None:
-    """Only the beginnings of words count: soil is no oil."""
+    """Only the beginnings of words count: "soil" does not select oil."""
     assert Plan.of("the foil over the soil", 1, 50, 7).effects == ()
 
 
 def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
-    """The seed's own prompt gives a changed picture, another prompt another one, the same prompt the same one."""
+    """The seed's own prompt changes the picture, another prompt otherwise, the same prompt in the same way."""
     one, other = (apply(Plan.of(prompt, 1, 50, 7), photo()) for prompt in ("make him woman", "add a hat"))
     assert 0 < difference(one, photo()) < 60
     assert one.tobytes() != other.tobytes()
@@ -56,7 +56,9 @@ def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
 
 
 def test_numbers_set_the_strength() -> None:
-    """Stronger with guidance_scale and steps, weaker with image_guidance_scale, never nothing and never above 1."""
+    """
+    The strength grows with guidance_scale and steps, shrinks with image_guidance_scale, and is above 0 and at most 1.
+    """
     for rising in (
         [strength_of(1, 50, guidance) for guidance in (1, 4, 7, 12, 20)],
         [strength_of(1, steps, 7) for steps in (1, 10, 25, 50)],
@@ -69,7 +71,7 @@ def test_numbers_set_the_strength() -> None:
 
 
 def test_an_edit_is_a_png_and_always_the_same() -> None:
-    """The same bytes and plan give the same PNG, of the photograph's size."""
+    """The same bytes and plan make the same PNG, of the photograph's size."""
     plan = Plan.of("a pencil sketch", 1, 50, 7)
     png = edited_png(PHOTO, plan)
     assert png == edited_png(PHOTO, plan)
@@ -87,7 +89,7 @@ def test_what_is_no_picture_is_refused(source: bytes) -> None:
 def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
     """Two requests for the same edit serve different bytes that decode to the same pixels."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
-    one, other = Output(png, mark="a").served(), Output(png, mark="b").served()
+    one, other = Output(png, mark="a").to_bytes(), Output(png, mark="b").to_bytes()
     assert one != other
     with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(png)) as plain:
         assert first.info == {"Retouch simulator": "a"}
@@ -97,20 +99,20 @@ def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
 def test_odd_outputs_are_what_they_claim_to_be() -> None:
     """Each output kind has its fault: cut, flat, huge, unchanged, a page, a drawing."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
-    cut = output_of("truncated", png, PHOTO, "m").served()
+    cut = output_of("truncated", png, PHOTO, "m").to_bytes()
     assert png.startswith(cut)
     assert len(cut) < len(png)
-    with Image.open(io.BytesIO(output_of("flat", png, PHOTO, "m").served())) as flat:
+    with Image.open(io.BytesIO(output_of("flat", png, PHOTO, "m").to_bytes())) as flat:
         assert flat.size == (512, 512)
         assert len(flat.getcolors() or ()) == 1
-    assert output_of("same_as_input", png, PHOTO, "m").served() == PHOTO
-    assert output_of("html", png, PHOTO, "m").served().startswith(b"<!DOCTYPE html>")
-    assert b"<svg" in output_of("svg", png, PHOTO, "m").served()
+    assert output_of("same_as_input", png, PHOTO, "m").to_bytes() == PHOTO
+    assert output_of("html", png, PHOTO, "m").to_bytes().startswith(b"<!DOCTYPE html>")
+    assert b"<svg" in output_of("svg", png, PHOTO, "m").to_bytes()
 
 
 def test_the_bomb_is_small_on_the_wire_and_huge_unpacked() -> None:
     """The bomb is well under a megabyte and announces 400 megapixels, which Pillow refuses."""
-    bomb = output_of("bomb", b"", PHOTO, "m").served()
+    bomb = output_of("bomb", b"", PHOTO, "m").to_bytes()
     assert len(bomb) < 1_000_000
     with warnings.catch_warnings(), pytest.raises(Image.DecompressionBombError):
         Image.open(io.BytesIO(bomb))

@@ -1,4 +1,4 @@
-"""What the store writes about a request can be read again."""
+"""The store reads back what it wrote about a request."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from retouch.store.records import JobSpec
 @pytest.mark.parametrize("tenant", ["default", "normal", "high"])
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])
 def test_a_spec_survives_the_store(tenant: str, priority: str) -> None:
-    """What is left out to save room comes back, also for a tenant that is called like a priority."""
+    """Fields that are left out to save room are restored, also for a tenant that is named like a priority."""
     spec = JobSpec(tenant=tenant, edit={"prompt": "x"}, deadline_s=5.0, priority=priority, tags={"normal": "normal"})
     assert JobSpec.from_json(spec.to_json()) == spec

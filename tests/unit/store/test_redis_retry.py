@@ -1,4 +1,4 @@
-"""How a worker's connections try again: which errors pass, for how long they are waited out, and when not at all."""
+"""How a worker's connections retry: which errors, for how long, and when not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRAPPED = "Error running script (call to f_ab): @user_script:7: @user_script: 7:
 
 @dataclass
 class Clock:
-    """Time that passes only while somebody sleeps, and goes by in sleep alone."""
+    """A clock that moves only while somebody sleeps."""
 
     now: float = 1_000.0
 
@@ -37,7 +37,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = lambda _: None) -> Callable[[], str]:
-    """Something that fails so often, then succeeds; it is told each time how often it was asked."""
+    """
+    Return a function that fails that many times, then succeeds; `meanwhile` is called with the number of each call.
+    """
     asked = [0]
 
     def do() -> str:
@@ -67,12 +69,12 @@ def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = l
     ],
 )
 def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: str) -> None:
-    """As Redis says it, from a pipeline, and as Redis 6.2 wraps it; nothing else is taken for a refusal."""
+    """Refusals from Redis, from a pipeline, and as Redis 6.2 wraps them are recognised; no other error is."""
     assert refusal(error) == reason
 
 
 def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
-    """The words of an error may hold arguments, so that none of them is repeated."""
+    """The text of an error may hold arguments, so none of it is logged."""
     assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
     assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
     assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
@@ -80,7 +82,7 @@ def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("refused"), redis.ResponseError("NOREPLICAS Not enough")])
 def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
-    """However often Redis refuses, or is not there: it is asked every two seconds, and given up after an hour."""
+    """While Redis refuses or is unreachable, it is tried every two seconds, and given up after an hour."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 10**9), closed.append)
@@ -89,14 +91,14 @@ def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
 
 
 def test_an_outage_of_fifty_minutes_is_survived(clock: Clock) -> None:
-    """What was refused 1,500 times is taken at last."""
+    """A write that was refused 1,500 times succeeds in the end."""
     assert RedisRetry().call_with_retry(failing(redis.TimeoutError("silent"), 1_500), lambda _: None) == "done"
     assert clock.now > 1_000.0 + 2_900.0
 
 
 @pytest.mark.parametrize("error", [NoScriptError("No matching script."), redis.ResponseError("ERR user_script:3: nil")])
 def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> None:
-    """A script that is not known or that fails is asked for once, and the connection stays."""
+    """A script that is unknown or fails is tried once, and the connection stays."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 1), closed.append)
@@ -105,7 +107,7 @@ def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> No
 
 
 def test_a_process_that_leaves_gives_up_on_all_connections(clock: Clock) -> None:
-    """The end that a drain sets holds for what already waits, on connections that redis-py made copies for."""
+    """The deadline of a drain holds for calls that already wait, and on connections that redis-py copied."""
     ours = RedisRetry()
 
     def drain(asked: int) -> None:

@@ -1,4 +1,4 @@
-"""Every literal answer of the endpoint that is known, and by property all the others: what each means and costs."""
+"""Every known literal answer of the endpoint, and by property all the others: what each means and costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from retouch.egress.http import Answer, Trouble
 from retouch.outcomes import Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
-from retouch_worker.edits.classification import Asked, charge_kind, classify, classify_poll
+from retouch_worker.edits.classification import PostOutcome, charge_kind, classify, classify_poll
 
 FETCH = "https://endpoint.example/api/v3/fetch"
 ASKED = Processing("13902970", f"{FETCH}/13902970", 10.0)
@@ -26,7 +26,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Answer:
     return Answer(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode(), 0.1)
 
 
-LITERAL: list[tuple[str, dict[str, Any], int, Asked]] = [
+LITERAL: list[tuple[str, dict[str, Any], int, PostOutcome]] = [
     (
         "the seed's success",
         {"status": "success", "generationTime": 4.588, "id": 14624464, "output": LINK},
@@ -176,8 +176,8 @@ LITERAL: list[tuple[str, dict[str, Any], int, Asked]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "meant"), [row[1:] for row in LITERAL], ids=[row[0] for row in LITERAL])
-def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant: Asked) -> None:
-    """Each answer that the vendor is known to send is read as the table of docs/endpoint.md has it."""
+def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant: PostOutcome) -> None:
+    """Each known answer of the vendor is classified as the table of docs/endpoint.md says."""
     assert classify(answer(body, status), FETCH) == meant
 
 
@@ -186,7 +186,7 @@ def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant
     "body", [PAGE, b"", b'{"status":"success","id":146', b"[]", b'"ok"', b"\xff\xfe", b"[" * 100_000]
 )
 def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
-    """A proxy's page, half an answer, nothing: the POST may have been billed, whatever the status."""
+    """After a proxy's page, half an answer or none, the POST may have been billed, whatever the status."""
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
 )
 @pytest.mark.parametrize("body", [PAGE, b"", {"message": "no"}, {"status": "error", "message": "no"}])
 def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object) -> None:
-    """Statuses that prove that nothing was done end the job with a stable code, and cost nothing."""
+    """Statuses that prove that nothing was done end the job with a stable code, at no cost."""
     outcome = classify(answer(body, status), FETCH)
     assert isinstance(outcome, Refused)
     assert outcome.code == code
@@ -221,7 +221,7 @@ def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object
     ],
 )
 def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: str) -> None:
-    """Only a request of which no byte left is known to have cost nothing."""
+    """Only a request of which no byte was sent certainly cost nothing."""
     assert charge_kind(classify(trouble, FETCH)) == kind
 
 
@@ -241,7 +241,7 @@ def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: s
     ],
 )
 def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str], wait_s: float) -> None:
-    """retry_after counts in the body first, then in the header, 1 s to 2 min; else 5 s, or as the filter is set."""
+    """retry_after counts in the body, then in the header, 1 s to 2 min; without it 5 s, or the spam filter's time."""
     outcome = classify(answer({"status": "error", "message": FULL, **body}, 429, **headers), FETCH)
     assert outcome == Busy("queue_full", FULL, wait_s)
     assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
@@ -275,7 +275,7 @@ LOOKS: list[tuple[str, object, float, object]] = [
 
 @pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in LOOKS], ids=[row[0] for row in LOOKS])
 def test_every_literal_answer_of_a_look(body: object, age_s: float, meant: object) -> None:
-    """A look never forgets the id it asked with, and whatever is no answer about the job means: look again."""
+    """A poll keeps its id, and any answer that says nothing about the job means: poll again."""
     assert classify_poll(answer(body), ASKED, age_s) == meant
 
 
@@ -288,7 +288,7 @@ def test_every_literal_answer_of_a_look(body: object, age_s: float, meant: objec
     ],
 )
 def test_lost_only_after_a_grace_period(body: dict[str, str]) -> None:
-    """An id that is not known half a minute after its POST is lost; a fresh one may only be late."""
+    """An id that is unknown half a minute after its POST is lost; a fresh one may only be late."""
     assert classify_poll(answer(body), ASKED, 30.0) == ASKED
     assert isinstance(classify_poll(answer(body), ASKED, 30.1), GenerationLost)
 
@@ -315,7 +315,7 @@ statuses = st.integers(100, 599)
 @example({"status": "error", "message": {"prompt": None}, "retry_after": {}}, 429, 1.0)
 @example({}, 503, 1.0)
 def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> None:
-    """Whatever members an answer has, it is classified, and no charge is called free unless a reason is named."""
+    """Whatever members an answer has, it is classified, and no charge is free without a named reason."""
     outcome = classify(answer(body, status), FETCH)
     if charge_kind(outcome) in ("refused", "failed"):
         named = str(body.get("status", "")).lower() in ("failed", "error") or 400 <= status <= 429
@@ -325,7 +325,7 @@ def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 201, 204, 302, 500, 502, 503, 504, 520, 599]))
 def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None:
-    """Bytes that are no JSON object are an unknown outcome, and a look at a job goes on."""
+    """Bytes that are no JSON object are an unknown outcome, and polling a job goes on."""
     assume(not body.strip().startswith(b"{"))
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
     assert classify_poll(answer(body, status), ASKED, 99.0) == ASKED
@@ -338,13 +338,13 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
         ('{"status":"error","message":"rate limit","retry_after":999}', Busy("queue_full", "rate limit", 5.0)),
     ],
 )
-def test_numbers_beyond_floats_are_ignored(body: str, meant: Asked) -> None:
-    """Four hundred digits where seconds should be do no harm behind a paid POST."""
+def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> None:
+    """Four hundred digits in place of seconds do no harm after a paid POST."""
     assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
 
 
 @given(st.text(alphabet="0123456789abcdef-", min_size=1, max_size=40))
 def test_an_id_becomes_a_fetch_link(identity: str) -> None:
-    """A processing answer with an id alone is looked up at the configured place."""
+    """A processing answer with only an id is polled at the configured address."""
     outcome = classify(answer({"status": "processing", "id": identity}), FETCH + "/")
     assert outcome == Processing(identity, f"{FETCH}/{identity}", 0.0)

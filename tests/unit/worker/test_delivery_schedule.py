@@ -1,11 +1,11 @@
-"""The schedule of deliveries, and how an answer bends it."""
+"""The schedule of deliveries, and how an answer changes it."""
 
 from __future__ import annotations
 
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retouch_worker.deliveries.schedule import (
@@ -38,20 +38,23 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 
 
 @given(answers, numbers, draws)
-def test_a_wait_is_bent_within_bounds(told: DeliveryOutcome, number: int, random: float) -> None:
-    """The wait is the schedule's within a fifth, at least a minute when overloaded, at most double or an hour."""
+def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
+    """
+    A wait is the scheduled one within a fifth; the receiver can raise it to about double, or to an hour if that is
+    more.
+    """
     base_s = SCHEDULE_S[number - 1]
-    delay_s = next_delay_s(told, number, NOW, random)
-    overloaded = told.status in (429, 502, 503, 504) or told.trouble == "timeout"
+    delay_s = next_delay_s(outcome, number, NOW, random)
+    overloaded = outcome.status in (429, 502, 503, 504) or outcome.trouble == "timeout"
     assert delay_s is not None
     assert delay_s >= max(0.8 * base_s - 1e-6, 60.0 if overloaded else 0.0)
     assert delay_s <= max(2.4 * base_s, 3_600.0)
-    if not told.retry_after and not overloaded:
+    if not outcome.retry_after and not overloaded:
         assert delay_s <= 1.2 * base_s + 1e-6
 
 
 @pytest.mark.parametrize(
-    ("told", "number", "delay_s"),
+    ("outcome", "number", "delay_s"),
     [
         (DeliveryOutcome(500), 1, 5.0),
         (DeliveryOutcome(302), 1, 5.0),
@@ -68,14 +71,14 @@ def test_a_wait_is_bent_within_bounds(told: DeliveryOutcome, number: int, random
         (DeliveryOutcome(500, retry_after=formatdate(NOW - 90, usegmt=True)), 1, 5.0),
     ],
 )
-def test_how_an_answer_bends_the_schedule(told: DeliveryOutcome, number: int, delay_s: float) -> None:
-    """A floor of a minute where the receiver is overloaded; Retry-After between the schedule and its bound."""
-    assert next_delay_s(told, number, NOW, MIDDLE) == pytest.approx(delay_s)
+def test_how_an_answer_bends_the_schedule(outcome: DeliveryOutcome, number: int, delay_s: float) -> None:
+    """An overloaded receiver gets at least a minute; Retry-After counts between the schedule and its bound."""
+    assert next_delay_s(outcome, number, NOW, MIDDLE) == pytest.approx(delay_s)
 
 
 @given(st.lists(draws, min_size=9, max_size=9), st.sampled_from([0.0, 3_600.0]))
 def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float], waited_s: float) -> None:
-    """However much is asked for, and waited in between, no wait is shorter than scheduled and the sum is bounded."""
+    """However long the waits that are asked for, none is shorter than scheduled and their sum is bounded."""
     age_s = 0.0
     for number, random in enumerate(spread, 1):
         least_s = next_delay_s(DeliveryOutcome(503), number, NOW, random)
@@ -88,16 +91,17 @@ def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float]
 
 
 def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
-    """Early on there is room for what the receiver asks; a schedule that is late already is stretched no more."""
-    told = DeliveryOutcome(503, retry_after="999999")
-    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
-    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=8 * 3_600.0) == pytest.approx(23_040.0)
-    assert next_delay_s(told, 5, NOW, MIDDLE, age_s=80 * 3_600.0) == pytest.approx(18_000.0)
+    """An early delivery can wait as long as the receiver asks; a schedule that is late already is not extended."""
+    outcome = DeliveryOutcome(503, retry_after="999999")
+    assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
+    assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=8 * 3_600.0) == pytest.approx(23_040.0)
+    assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=80 * 3_600.0) == pytest.approx(18_000.0)
 
 
 @given(st.text(max_size=30))
+@example("0\x1f")
 def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
-    """What a receiver writes into its header never ends a worker's attempt with an error."""
+    """No text in a receiver's header makes a worker's attempt raise."""
     asked_s = retry_after_s(text, NOW)
     assert asked_s is None or asked_s >= 0
 
@@ -111,7 +115,7 @@ def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     ],
 )
 def test_a_retry_after_beyond_all_calendars_is_ignored(date: str) -> None:
-    """A date whose numbers no clock can hold leaves the schedule as it is."""
+    """A date that no calendar has leaves the schedule unchanged."""
     assert retry_after_s(date, NOW) is None
 
 
@@ -121,18 +125,20 @@ def test_a_retry_after_of_endless_digits_is_ignored_or_clamped() -> None:
 
 
 @given(answers, st.integers(1, 12), st.booleans(), draws)
-def test_what_follows_an_answer(told: DeliveryOutcome, number: int, by_hand: bool, random: float) -> None:
-    """2xx is delivered, 410 disables, the tenth failure is dead, the rest waits; by hand says nothing of health."""
-    settlement = settlement_of(told, number, by_hand, NOW, random)
-    over = "delivered" if told.accepted else "dead" if told.status == 410 or number > 9 else "retrying"
+def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: bool, random: float) -> None:
+    """
+    2xx is delivered, 410 disables, the tenth failure is dead, all else waits; a redelivery does not affect health.
+    """
+    settlement = settlement_of(outcome, number, by_hand, NOW, random)
+    over = "delivered" if outcome.accepted else "dead" if outcome.status == 410 or number > 9 else "retrying"
     assert settlement.move == over
-    assert settlement.disable == (told.status == 410)
-    assert settlement.health == ("" if by_hand else "ok" if told.accepted else "failed")
+    assert settlement.disable == (outcome.status == 410)
+    assert settlement.health == ("" if by_hand else "ok" if outcome.accepted else "failed")
     assert settlement.counts_as_attempt
     assert settlement.log.attempt == number
 
 
 def test_a_receiver_that_is_off_is_no_attempt() -> None:
-    """A delivery that cannot be tried is dead without counting as an attempt or toward health."""
+    """A delivery that cannot be tried is dead, and counts neither as an attempt nor toward health."""
     settlement = undeliverable("the receiver is switched off", 1, NOW)
     assert (settlement.move, settlement.counts_as_attempt, settlement.health) == ("dead", False, "")

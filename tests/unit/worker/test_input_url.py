@@ -1,4 +1,4 @@
-"""By which link the endpoint reads the picture, and what is said where it could not: branch by branch."""
+"""Which link the endpoint gets for the picture, and the error when it could not read it: branch by branch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def given(init_image: str, copy: str = "") -> Claim:
 
 
 def judged(blobs: FileBlobs, claim: Claim = CLAIM, settings: Settings = SETTINGS) -> Refused:
-    """What a refusal of the picture comes to."""
+    """Return the outcome of a refused picture."""
     outcome = apply_input_fallback(UNREAD, claim, blobs, settings)
     assert isinstance(outcome, Refused)
     return outcome
@@ -44,23 +44,23 @@ def blobs(tmp_path: Path) -> FileBlobs:
 
 
 def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
-    """The first refusal says that our copy is next; the second, of the copy, that our own address is closed."""
+    """After the first refusal our copy is next; the second one, of the copy, says that our address is not reachable."""
     first, second = judged(blobs), judged(blobs, SECOND)
     assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
-    assert first.message == "Unable to fetch image from provided URL; it is asked again with the link of our copy"
+    assert first.message == "Unable to fetch image from provided URL; the next attempt sends the link of our copy"
     assert "RETOUCH_PUBLIC_URL" in second.message
 
 
 def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
-    """Nothing else of the request changes, and the first POST names what the caller named."""
+    """Nothing else of the request changes, and the first POST has the caller's link."""
     asked = request_spec(SECOND, blobs, SETTINGS)
     assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
     assert replace(asked, edit=CLAIM.spec.edit) == CLAIM.spec
     assert request_spec(CLAIM, blobs, SETTINGS) == CLAIM.spec
 
 
-def test_without_a_copy_the_caller_is_told_what_to_do(blobs: FileBlobs) -> None:
-    """No copy: the link must be public. Our own link, by an upload or `ours`: our address must be open."""
+def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
+    """Without a copy, the error asks for a public link; for a link of ours, for a public address of the gateway."""
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
     assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)
@@ -71,7 +71,7 @@ def test_without_a_copy_the_caller_is_told_what_to_do(blobs: FileBlobs) -> None:
 
 @pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
 def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: str) -> None:
-    """A private public URL, the default above all, is sent only where such addresses are allowed: to the simulator."""
+    """A private public URL, such as the default, is sent only where private addresses are allowed: to the simulator."""
     inside = store(tmp_path, public_url)
     assert not judged(inside).retry_with_copy
     assert request_spec(SECOND, inside, SETTINGS) == CLAIM.spec
@@ -79,7 +79,7 @@ def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: 
 
 
 def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """Where no link can be made, the job asks and fails as if no copy had been kept."""
+    """If no link can be made, the job goes on as if no copy had been kept."""
 
     class Closed(FileBlobs):
         def link(self, name: str, expires_s: float = 0.0) -> str:
@@ -91,6 +91,6 @@ def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
 
 
 def test_other_outcomes_pass_as_they_are(blobs: FileBlobs) -> None:
-    """Only a picture that could not be read is a matter of links."""
+    """Outcomes other than an unreadable picture are returned unchanged."""
     for outcome in (Refused("bad_key", "Invalid Api Key"), Busy("queue_full", "full", 5.0)):
         assert apply_input_fallback(outcome, CLAIM, blobs, SETTINGS) is outcome

@@ -1,4 +1,4 @@
-"""A worker's log: one line per event with ids, in both forms, and nothing of the libraries' arguments."""
+"""A worker's log has one line for each event with its ids, in both formats, without the libraries' arguments."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("library", ["celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amqp"])
 def test_libraries_do_not_print_arguments_at_debug(capsys: pytest.CaptureFixture[str], library: str) -> None:
-    """Even at DEBUG, the libraries that would print messages and URLs say only what is wrong."""
+    """Even at DEBUG, libraries that would log messages and URLs log warnings alone."""
     logs.configure(Settings(log_level="DEBUG"))
     logging.getLogger(library).debug("Task received: %s", KEY)
     logging.getLogger(f"{library}.deeper").info("https://planted.example")
     logging.getLogger(library).warning("the connection is lost")
-    told = lines(capsys)
-    assert len(told) == 1
-    assert "the connection is lost" in told[0]
+    written = lines(capsys)
+    assert len(written) == 1
+    assert "the connection is lost" in written[0]
 
 
 def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,14 +55,14 @@ def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_level="WARNING"))
     structlog.get_logger("retouch").info("quiet")
     structlog.get_logger("retouch").warning("loud", job="ed_1")
-    told = lines(capsys)
-    assert len(told) == 1
-    assert "loud" in told[0]
+    written = lines(capsys)
+    assert len(written) == 1
+    assert "loud" in written[0]
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], form: Any) -> None:
-    """What a library logs with its traceback names file and error, and holds no value of a variable."""
+    """A library's traceback has file and error, and no value of a variable."""
     logs.configure(Settings(log_format=form))
 
     def fail(password: str) -> None:
@@ -72,7 +72,7 @@ def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str],
         fail("planted-" + KEY)
     except ValueError:
         logging.getLogger("celery").critical("unrecoverable", exc_info=True)
-    told = capsys.readouterr().err
-    assert "test_logs.py" in told
-    assert "ValueError: 22 letters" in told
-    assert "planted-" + KEY not in told
+    text = capsys.readouterr().err
+    assert "test_logs.py" in text
+    assert "ValueError: 22 letters" in text
+    assert "planted-" + KEY not in text

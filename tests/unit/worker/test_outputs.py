@@ -1,4 +1,4 @@
-"""Which images an answer names, and by which links each may be read."""
+"""Which images an answer has, and the links of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pulse goes on whatever happens to it, since paid calls depend on it."""
+"""The pulse goes on after any error, since paid calls depend on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_worker.pulse import Pulse
 
 
 class OddLanes:
-    """Lanes that fail in an unforeseen way at first, then answer."""
+    """Lanes that raise an unknown error at first, then work."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -30,7 +30,7 @@ class OddLanes:
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Fail once, then say that nothing is due."""
+        """Fail once, then return that nothing is due."""
         self.asked += 1
         if self.asked == 1:
             raise RuntimeError("Set changed size during iteration")
@@ -42,11 +42,11 @@ class NoPublisher:
     """Sends nothing."""
 
     def publish(self, messages: Sequence[Any]) -> None:
-        """Take what there is to send."""
+        """Return nothing."""
 
 
 def test_the_pulse_survives_what_nobody_foresaw() -> None:
-    """An error that is none of Redis' is logged, and the pulse beats on: leases are not lost for it."""
+    """An error that is not Redis' is logged, and the pulse goes on: no lease is lost."""
     lanes = OddLanes()
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load())
     pulse.start()
@@ -55,7 +55,7 @@ def test_the_pulse_survives_what_nobody_foresaw() -> None:
 
 
 class RefusingLanes(OddLanes):
-    """Lanes that renew nothing at first, then everything; they keep the order in which they were asked."""
+    """Lanes that renew nothing at first, then everything; they record the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class RefusingLanes(OddLanes):
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Judge."""
+        """Record the call."""
         self.order.append("rescue")
         if self.order.count("renew") > 2:
             self.answered.set()
@@ -80,7 +80,7 @@ class RefusingLanes(OddLanes):
 
 
 def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
-    """After Redis refused for a while, a process renews before it rescues: else it would give up its own calls."""
+    """After Redis refused for a while, a process renews before it rescues; else it would give up its own calls."""
     lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
     with pulse.keeping(lease):

@@ -1,11 +1,11 @@
-"""The endpoint's own words, before anybody sees them: without the key, the customer's addresses and the prompt."""
+"""The endpoint's own messages are shown without the key, the customer's addresses and the prompt."""
 
 from __future__ import annotations
 
 import pytest
 
 from retouch.outcomes import Failed, Processing, Ready
-from retouch_worker.edits.redaction import MESSAGE_MOST, shown
+from retouch_worker.edits.redaction import MESSAGE_MOST, redacted
 
 KEY = "sk/live+0123456789"
 URL = "https://Customer.example/private/in.png?token=planted&size=1"
@@ -13,7 +13,7 @@ EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "expected"),
     [
         (f"Unable to fetch image from {URL}", "Unable to fetch image from [link]"),
         (f"Unable to fetch image from '{URL.replace('&', '&amp;')}'.", "Unable to fetch image from '[link]'."),
@@ -28,18 +28,18 @@ EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http
         ("x" * 2_000, "x" * MESSAGE_MOST),
     ],
 )
-def test_what_is_told_of_the_endpoints_words(said: str, told: str) -> None:
-    """Key, addresses and prompt go, however they are spelt; what helps stays; a long text is cut after that."""
-    assert shown(Failed(said), EDIT, KEY) == Failed(told)
+def test_what_is_shown_of_the_endpoints_words(said: str, expected: str) -> None:
+    """Key, addresses and prompt are removed, in any spelling; the rest stays, and a long text is cut after that."""
+    assert redacted(Failed(said), EDIT, KEY) == Failed(expected)
 
 
 def test_a_prompt_of_one_word_is_no_secret() -> None:
-    """It may be any word of the endpoint's: taking it out would make its message unreadable."""
-    assert shown(Failed("a prompt is required"), {**EDIT, "prompt": "a"}, "") == Failed("a prompt is required")
+    """It may be any word of the endpoint's message, which would be unreadable without it."""
+    assert redacted(Failed("a prompt is required"), {**EDIT, "prompt": "a"}, "") == Failed("a prompt is required")
 
 
 def test_links_of_an_answer_stay_but_for_the_key() -> None:
-    """An output may lie on the customer's own host: only words lose addresses; the key goes from everywhere."""
-    assert shown(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
+    """An output may be on the customer's own host: only messages lose addresses; the key is removed everywhere."""
+    assert redacted(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
     asked = Processing("1", f"https://endpoint.example/fetch/1?key={KEY}", 3.0)
-    assert shown(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)
+    assert redacted(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)

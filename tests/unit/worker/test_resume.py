@@ -21,17 +21,17 @@ FRESH = fresh_claim(JobSpec("acme", {}, 3_600.0), NOW)
 
 
 def lost(*ages_s: float) -> list[Charge]:
-    """POSTs without an answer on record, that long ago."""
+    """Return POSTs of that long ago without an answer on record."""
     return [Charge(number, NOW - age_s) for number, age_s in enumerate(ages_s, 1)]
 
 
 def test_a_fresh_job_is_asked_for() -> None:
-    """Nothing on record: POST."""
+    """A job without any record is POSTed."""
     assert resume(FRESH, POLICY, FILTER_S) == NotStarted()
 
 
 def test_a_paid_answer_is_resumed_whatever_else_is_true() -> None:
-    """A checkpoint goes before cancellation, deadline, charges and attempts: what is paid is brought home."""
+    """A checkpoint goes before cancellation, deadline, charges and attempts: a paid image is downloaded."""
     for checkpoint in (READY, ASKED):
         claim = replace(
             FRESH, checkpoint=checkpoint, cancelled=True, deadline_at=NOW - 1, charges=lost(90, 60), number=9
@@ -40,14 +40,14 @@ def test_a_paid_answer_is_resumed_whatever_else_is_true() -> None:
 
 
 def test_a_job_that_kills_its_workers_ends() -> None:
-    """After ten crashes nobody takes the job on, not even to download: it becomes a dead letter."""
+    """After ten crashes the job is not even downloaded: it fails and is kept for people."""
     claim = replace(FRESH, crashes=CRASHES_MOST, checkpoint=READY)
     assert resume(claim, POLICY, FILTER_S) == TooManyCrashes(CRASHES_MOST)
     assert resume(replace(claim, crashes=CRASHES_MOST - 1), POLICY, FILTER_S) == READY
 
 
 def test_a_cancelled_job_asks_for_nothing() -> None:
-    """Cancelled without a paid answer: it ends as asked."""
+    """A cancelled job without a paid answer ends as cancelled."""
     assert resume(replace(FRESH, cancelled=True, charges=lost(90)), POLICY, FILTER_S) == CancelledFirst()
 
 
@@ -57,14 +57,14 @@ def test_a_job_past_its_deadline_asks_for_nothing() -> None:
 
 
 def test_a_lost_answer_waits_out_the_spam_filter() -> None:
-    """The same body is not sent again before the endpoint would take it for a new one."""
+    """The same body is not sent again before the endpoint would accept it as a new one."""
     outcome = resume(replace(FRESH, charges=lost(10), number=1), POLICY, FILTER_S)
     assert outcome == Unknown("a POST was sent and its answer is not on record", FILTER_S - 10 + FILTER_MARGIN_S)
     assert resume(replace(FRESH, charges=lost(31), number=1), POLICY, FILTER_S) == NotStarted()
 
 
 def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
-    """Between a refused POST and that of our copy: POST. With the second intent on record, its answer is lost."""
+    """After a refused POST our copy is POSTed; if its intent is on record already, its answer is lost."""
     refused = [Charge(1, NOW - 5, "refused", NOW - 4)]
     claim = replace(FRESH, reads_copy=True, charges=refused, number=1)
     assert resume(claim, POLICY, FILTER_S) == NotStarted()
@@ -83,14 +83,14 @@ def test_a_lost_answer_at_the_bound_is_for_a_person() -> None:
 
 
 def test_an_answer_that_cost_nothing_is_no_lost_answer() -> None:
-    """After a refusal or a failure on record, the next POST needs no wait for the spam filter here."""
+    """After a refusal or a failure on record, the next POST does not wait for the spam filter."""
     for kind in ("refused", "failed"):
         claim = replace(FRESH, charges=[Charge(1, NOW - 1, kind)], number=1)
         assert resume(claim, replace(POLICY, max_charges=1), FILTER_S) == NotStarted()
 
 
 def test_a_replay_forgives_the_charges_before_it() -> None:
-    """A person who replays a job of unknown outcome accepts that it may be paid for again."""
+    """Whoever replays a job of unknown outcome accepts that it may be paid for again."""
     claim = replace(FRESH, charges=lost(90), forgiven=1)
     assert resume(claim, replace(POLICY, max_charges=1), FILTER_S) == NotStarted()
 
@@ -119,7 +119,7 @@ claims = st.builds(
 
 @given(claims, st.integers(1, 9), st.integers(1, 4))
 def test_never_a_post_beyond_the_bounds(claim: Claim, max_attempts: int, max_charges: int) -> None:
-    """A POST is never begun past the deadline, over a paid answer, or for a lost answer at the bound of charges."""
+    """No POST begins past the deadline, over a paid answer, or after a lost answer at the limit of charges."""
     policy = replace(POLICY, max_attempts=max_attempts, max_charges=max_charges)
     if resume(claim, policy, FILTER_S) != NotStarted():
         return

@@ -1,1 +1,1 @@
-"""Deliveries: one attempt to tell one receiver of one event. Start with `attempt.py`."""
+"""Deliveries: one attempt to send one event to one receiver. Start with `attempt.py`."""

@@ -1,4 +1,4 @@
-"""One attempt to tell one receiver of one event: claim, send, settle."""
+"""One attempt to send one event to one receiver: claim, send, settle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CRASHES_MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTools:
-    """What a delivery attempt works with; one for a worker process."""
+    """The stores, the sender and the settings that delivery attempts use; one per worker process."""
 
     deliveries: DeliveryStore
     jobs: JobStore
@@ -44,56 +44,69 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
     """
     Run one attempt of a delivery.
 
-    Failure policy: at least once. The attempt goes on record after the POST, so a worker that dies in between lets the
-    event be sent again, with the same webhook-id. Whatever raises is a failed attempt, and ten workers that die over it
-    in a row end it: no delivery is sent for ever.
+    Failure policy: at least once. The attempt goes on record after the POST, so if a worker dies in between, the event
+    is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery ends when ten workers in
+    a row have died while they ran it, so no delivery is sent for ever.
     """
     claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
     if claim is None:
         return
     with tools.pulse.keeping(claim):
-        settlement = attempt(claim, tools)
+        settlement = attempt_delivery(claim, tools)
         messages = tools.deliveries.settle(claim, settlement)
     tools.publisher.publish(messages)
-    log.info("delivery_attempt_ended", delivery=delivery, job=claim.job, attempt=claim.number, move=settlement.move,
-             status=settlement.log.status, trouble=settlement.log.trouble)  # fmt: skip
+    log.info(
+        "delivery_attempt_ended",
+        delivery=delivery,
+        job=claim.job,
+        attempt=claim.number,
+        move=settlement.move,
+        status=settlement.log.status,
+        trouble=settlement.log.trouble,
+    )
 
 
-def attempt(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
-    """Tell, and say what follows whatever happens; where Redis is away the lease runs out and another worker tells."""
+def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+    """
+    Send the event and return what follows, also when sending raises.
+
+    Failure policy: an error of Redis passes through, since nothing can be put on record then. The lease expires and
+    another worker sends the event.
+    """
     if claim.crashes >= CRASHES_MOST:
         return undeliverable("worker after worker died over it", claim.number, time.time())
     try:
         return send_event(claim, tools)
     except redis.RedisError:
         raise
-    except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds, without end
-        last = extract_tb(error.__traceback__)[-1]
-        place = f"{Path(last.filename).name}:{last.lineno}"
+    except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds for ever
+        frame = extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
         log.error("delivery_raised", delivery=claim.delivery, job=claim.job, error=type(error).__name__, place=place)
         outcome = DeliveryOutcome(None, "raised", excerpt=type(error).__name__)
+        # No health: an error of ours says nothing about the receiver.
         return replace(settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random()), health="")
 
 
 def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
-    """Send the event to its receiver and say what follows."""
-    event = _event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
+    """Send the event to its receiver and return what follows."""
+    event = _build_event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
     if event is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
     if claim.receiver.startswith(TASK_RECEIVER):
-        return _settle(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
+        return _settlement(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
     receiver = tools.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
         return undeliverable("the receiver is switched off", claim.number, time.time())
-    return _settle(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
+    return _settlement(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
 
 
-def _settle(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
+def _settlement(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
     return settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random(), claim.age_s)
 
 
-def _event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
-    """Build the event afresh, so that its links are minted for this attempt."""
+def _build_event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
+    """Build the event anew, so that its links expire as late as possible; None if its job is no longer on record."""
     record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:
         return None

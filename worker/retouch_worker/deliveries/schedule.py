@@ -1,4 +1,4 @@
-"""When a delivery is tried again: the schedule, and how an answer bends it. Pure."""
+"""When a delivery is tried again: the schedule, and how an answer changes it. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000
 OVERLOADED_LEAST_S = 60.0
 RETRY_AFTER_MOST_S = 3_600.0
 STRETCHED_MOST_S = 96 * 3_600.0
-"""A receiver that always asks for more time gets so much in all: its job is on record for 100 hours or longer."""
+"""The longest that a receiver can stretch its schedule by Retry-After: a job is on record for at least 100 hours."""
 
 _OVERLOADED = frozenset({429, 502, 503, 504})
 
@@ -22,9 +22,9 @@ _OVERLOADED = frozenset({429, 502, 503, 504})
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
     """
-    What one delivery attempt saw. `status` is None where there was no answer, and `trouble` says why.
+    What one delivery attempt saw. `status` is None if there was no answer, and `trouble` then says why.
 
-    `retry_after` is the header's text; `excerpt` the start of the answer's body, for the log.
+    `retry_after` is the text of the header; `excerpt` is the start of the answer's body, for the log.
     """
 
     status: int | None
@@ -40,9 +40,10 @@ class DeliveryOutcome:
 
 
 def retry_after_s(text: str, now: float) -> float | None:
-    """Read a Retry-After header, seconds or a date; None where it says nothing usable."""
-    if text.strip().isdecimal():
-        return float(text)
+    """Return the seconds that a Retry-After header asks for, as a number or a date; None if it is not readable."""
+    digits = text.strip()  # it strips more than `float` does, such as \x1f
+    if digits.isdecimal():
+        return float(digits)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (TypeError, ValueError, OverflowError):
@@ -50,27 +51,33 @@ def retry_after_s(text: str, now: float) -> float | None:
 
 
 def next_delay_s(outcome: DeliveryOutcome, number: int, now: float, random: float, age_s: float = 0.0) -> float | None:
-    """Give the wait after failed attempt `number` (from 1), `age_s` into the schedule; None when it was the last."""
+    """
+    Return the wait in seconds after failed attempt `number` (from 1), or None if that was the last one.
+
+    `age_s` is the time since the schedule began.
+    """
     if number > len(SCHEDULE_S):
         return None
     delay_s = jittered(SCHEDULE_S[number - 1], random)
     if outcome.status in _OVERLOADED or outcome.trouble == "timeout":
         delay_s = max(delay_s, OVERLOADED_LEAST_S)
-    asked_s = retry_after_s(outcome.retry_after, now) if outcome.retry_after else None
-    if asked_s is not None:
-        room_s = STRETCHED_MOST_S - age_s - (1 + JITTER) * sum(SCHEDULE_S[number:])
-        delay_s = max(delay_s, min(asked_s, max(2 * delay_s, RETRY_AFTER_MOST_S), room_s))
+    requested_s = retry_after_s(outcome.retry_after, now) if outcome.retry_after else None
+    if requested_s is not None:
+        # The rest of the schedule must still fit in while the job is on record.
+        longest_s = STRETCHED_MOST_S - age_s - (1 + JITTER) * sum(SCHEDULE_S[number:])
+        delay_s = max(delay_s, min(requested_s, max(2 * delay_s, RETRY_AFTER_MOST_S), longest_s))
     return delay_s
 
 
 def settlement_of(
     outcome: DeliveryOutcome, number: int, by_hand: bool, now: float, random: float, age_s: float = 0.0
-) -> Settlement:  # fmt: skip
+) -> Settlement:
     """
-    Say what follows a delivery attempt. Pure; `now` in Unix seconds, `random` in [0, 1), `age_s` since it all began.
+    Return what follows a delivery attempt. Pure: `now` is in Unix seconds, `random` in [0, 1).
 
-    Failure policy: whatever is not 2xx is tried again, so a receiver may hear of an event twice, never less than once
-    within the schedule; then it is kept as a dead letter. 410 means that the receiver wants no more.
+    `age_s` is the time since the schedule began. Failure policy: every answer that is not 2xx is tried again, so a
+    receiver may get an event twice. After the last attempt the delivery is kept as a dead letter. The answer 410 means
+    that the receiver wants no more events: it is switched off.
     """
     log = DeliveryAttempt(
         at=round(now, 3),
@@ -93,7 +100,7 @@ def settlement_of(
 
 
 def undeliverable(reason: str, number: int, now: float) -> Settlement:
-    """Give up without an attempt: the receiver is switched off, or what to tell is gone."""
+    """Return the settlement of a delivery that ends without an attempt; `reason` is kept in its log."""
     return Settlement(
         "dead",
         0.0,

@@ -1,4 +1,4 @@
-"""Sends an event: as a signed webhook over the guarded session, or as a Celery task by name."""
+"""Sends an event as a signed webhook, or as a Celery task of the backend's own app."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_worker.deliveries.schedule import DeliveryOutcome
 
 
 class Sender:
-    """Sends events to receivers; one for a worker process, safe to share between threads."""
+    """Sends events to receivers. One per worker process; safe to share between threads."""
 
     def __init__(self, settings: Settings, *, connections: int) -> None:
         self._session = make_session(settings.dangerous_allow_private_networks, connections)
@@ -25,7 +25,7 @@ class Sender:
         self._callbacks.conf.broker_transport_options = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
 
     def webhook(self, receiver: Receiver, identity: str, event: Event) -> DeliveryOutcome:
-        """POST the event, signed for this attempt, and tell what came of it. Never raises; follows no redirect."""
+        """POST the event, signed for this attempt, and return the outcome. Never raises; follows no redirect."""
         answer = post_webhook(self._session, receiver, identity, event)
         if isinstance(answer, Answer):
             excerpt = answer.body.decode(errors="replace")
@@ -33,7 +33,7 @@ class Sender:
         return DeliveryOutcome(None, answer.kind, excerpt=answer.detail, elapsed_s=answer.elapsed_s)
 
     def callback(self, task: str, event: Event) -> DeliveryOutcome:
-        """Send a task of the backend's own app (`name@queue`), with the event as its only argument."""
+        """Send a task to the backend's own app; `task` is `name@queue`, its only argument is the event."""
         name, _, queue = task.partition("@")
         started = time.monotonic()
         try:

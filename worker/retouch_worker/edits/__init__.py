@@ -1,1 +1,1 @@
-"""Edits: one attempt at a job, from the claim to the settlement. Start with `attempt.py`."""
+"""Edits: one attempt at a job, from its claim to its settlement. Start with `attempt.py`."""

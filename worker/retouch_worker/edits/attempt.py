@@ -1,4 +1,4 @@
-"""One attempt at a job: claim it, take it as far as it will go, settle it. `run_edit` is the function to read first."""
+"""One attempt at a job: claim it, take it as far as it goes, settle it. `run_edit` is the function to read first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 
 from retouch.outcomes import (
     CancelledFirst,
+    Decision,
+    Failed,
     GateClosed,
     NotStarted,
     Outcome,
@@ -19,7 +21,7 @@ from retouch.policy import GATES, decide
 from retouch.store.records import Claim
 from retouch_worker.edits.classification import charge_kind
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.images import store_image
+from retouch_worker.edits.images import store_images
 from retouch_worker.edits.input_url import apply_input_fallback, request_spec
 from retouch_worker.edits.resume import resume
 from retouch_worker.logs import log
@@ -27,15 +29,16 @@ from retouch_worker.logs import log
 
 def run_edit(job: str, tools: EditTools) -> None:
     """
-    Run one attempt at a job, from wherever its record says that it stands.
+    Run one attempt at a job, starting from where its record stands.
 
-    Failure policy: each step that costs money or yields something paid is on record before the next begins, so this
-    may die between any two instructions. A message for a job that somebody holds, or that is over, does nothing.
+    Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
+    begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
+    for a job that another worker holds, or that is over, does nothing.
     """
     claim = tools.jobs.claim(job, tools.settings.lease_s)
     if claim is None:
         return
-    started = time.monotonic()
+    started_at = time.monotonic()
     policy = claim.spec.retry_policy(tools.policy)
     with tools.pulse.keeping(claim):
         outcome = resume(claim, policy, tools.settings.spam_filter_s)
@@ -44,51 +47,62 @@ def run_edit(job: str, tools: EditTools) -> None:
         elif isinstance(outcome, Processing):
             outcome = poll(claim, outcome, tools)
         if isinstance(outcome, Ready):
-            outcome = store_image(claim, outcome, tools)
-        now = claim.now_at + time.monotonic() - started
-        decision = decide(outcome, claim.attempt(), policy, now, random.random())
+            outcome = store_images(claim, outcome, tools)
+        # The deadline is an instant of the store's clock, and this machine's clock may differ from it.
+        now_at = claim.now_at + time.monotonic() - started_at
+        decision = decide(outcome, claim.attempt(), policy, now_at, random.random())
         messages = tools.jobs.settle(claim, decision)
     tools.publisher.publish(messages)
-    log.info("attempt_ended", job=job, attempt=claim.number, outcome=_name(outcome), decision=_name(decision),
-             charges=claim.possible_charges, took_s=round(time.monotonic() - started, 3))  # fmt: skip
+    log_attempt(claim, outcome, decision, took_s=time.monotonic() - started_at)
 
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:
-    """Ask for the edit: the intent goes on record, then the POST goes out, then its answer goes on record."""
-    asked = request_spec(claim, tools.blobs, tools.settings)
-    word = tools.jobs.intend(claim)
-    if word == "stale":
-        return Stale()
-    if word == "cancelled":
-        return CancelledFirst()
-    if word in GATES:
-        return GateClosed(str(word))
-    if not isinstance(word, str):
-        return word
-    answered, health = tools.endpoint.post_edit(asked)
-    outcome = apply_input_fallback(answered, claim, tools.blobs, tools.settings)
+    """POST the edit: the intent goes on record before the POST, and the answer's class after it."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return GateClosed("account_not_held")
+    spec = request_spec(claim, tools.blobs, tools.settings)
+    match tools.jobs.intend(claim):
+        case "stale":
+            return Stale()
+        case "cancelled":
+            return CancelledFirst()
+        case str(gate) if gate in GATES:
+            return GateClosed(gate)
+        case Processing() | Ready() as late_answer:
+            return late_answer  # an earlier POST was paid for after all: its answer is followed, nothing is POSTed
+    answer, health = endpoint.post_edit(spec)
+    outcome = apply_input_fallback(answer, claim, tools.blobs, tools.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
-    record(claim, charge_kind(outcome), checkpoint, tools, health, read_copy=read_copy)
+    record_answer(claim, charge_kind(outcome), checkpoint, tools, health, read_copy=read_copy)
     return outcome
 
 
-def poll(claim: Claim, asked: Processing, tools: EditTools) -> Outcome:
-    """Look at a job that the endpoint has in work; what it says at last goes on record."""
+def poll(claim: Claim, checkpoint: Processing, tools: EditTools) -> Outcome:
+    """Ask the endpoint about a request that it is working on; a final answer goes on record."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return checkpoint  # a worker that holds the key asks again
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = tools.endpoint.poll(asked, request_spec(claim, tools.blobs, tools.settings), age_s)
+    outcome = endpoint.poll(checkpoint, request_spec(claim, tools.blobs, tools.settings), age_s)
     if isinstance(outcome, Ready):
-        record(claim, "succeeded", outcome, tools)
+        record_answer(claim, "succeeded", outcome, tools)
     elif not isinstance(outcome, Processing):
-        record(claim, charge_kind_after_poll(outcome), None, tools)
+        record_answer(claim, charge_kind_after_poll(outcome), None, tools)
     return outcome
 
 
-def record(
-    claim: Claim, kind: str, checkpoint: Ready | Processing | None, tools: EditTools, health: str = "", *,
+def record_answer(
+    claim: Claim,
+    kind: str,
+    checkpoint: Ready | Processing | None,
+    tools: EditTools,
+    health: str = "",
+    *,
     read_copy: bool = False,
-) -> None:  # fmt: skip
-    """Put an answer on record: the class of the charge, what to resume from, and what it tells of the endpoint."""
+) -> None:
+    """Put an answer on record: the class of its charge, the checkpoint to resume from, and the endpoint's health."""
     messages, open_s = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
     tools.publisher.publish(messages)
     if open_s:
@@ -96,9 +110,18 @@ def record(
 
 
 def charge_kind_after_poll(outcome: Outcome) -> str:
-    """A generation that failed is treated as not charged; one that was lost had been taken, so it counts."""
-    return "failed" if _name(outcome) == "Failed" else "processing"
+    """Return the class of a charge after a poll: `failed` is not charged, a lost generation had been accepted."""
+    return "failed" if isinstance(outcome, Failed) else "processing"
 
 
-def _name(value: object) -> str:
-    return type(value).__name__
+def log_attempt(claim: Claim, outcome: Outcome, decision: Decision, *, took_s: float) -> None:
+    """Log how an attempt ended: what it saw and what follows, by the names of their classes."""
+    log.info(
+        "attempt_ended",
+        job=claim.job,
+        attempt=claim.number,
+        outcome=type(outcome).__name__,
+        decision=type(decision).__name__,
+        charges=claim.possible_charges,
+        took_s=round(took_s, 3),
+    )

@@ -1,8 +1,8 @@
 """
 What an answer of the endpoint means: the classification of `docs/endpoint.md`, as pure functions.
 
-Failure policy: an answer is `refused` or `failed` (not charged) only where the endpoint says so in JSON or by a status
-that proves it did nothing. Everything else after sending is `unknown`: it may have cost money.
+Failure policy: an answer is `refused` or `failed` (not charged) only if the endpoint says so in JSON, or by a status
+that proves that it did nothing. Every other answer to a request that was sent is `unknown`: it may have cost money.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
-from typing import Any
 
 from retouch.egress.http import Answer, Trouble
 from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
 
-Asked = Ready | Processing | Refused | Busy | Failed | Unknown
-"""What a POST can come to."""
+PostOutcome = Ready | Processing | Refused | Busy | Failed | Unknown
+"""The outcomes of a POST."""
 
 SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
 LOST_AFTER_S = 30.0
@@ -24,10 +23,13 @@ UNREADABLE = "image_unfetchable"
 _SERVER_ERROR = 500
 _HTTP = ("http://", "https://")
 _REFUSING = {
-    **dict.fromkeys((400, 413, 415, 422), "invalid_request"), **dict.fromkeys((404, 405), "no_such_endpoint"),
-    401: "bad_key", 402: "no_credits", 403: "forbidden",
-}  # fmt: skip
-_WORDS = (
+    **dict.fromkeys((400, 413, 415, 422), "invalid_request"),
+    **dict.fromkeys((404, 405), "no_such_endpoint"),
+    401: "bad_key",
+    402: "no_credits",
+    403: "forbidden",
+}
+_CODES_BY_PHRASE = (
     ("invalid api key", "bad_key"),
     ("insufficient credits", "no_credits"),
     ("out of credits", "no_credits"),
@@ -36,8 +38,8 @@ _WORDS = (
 )
 
 
-def charge_kind(outcome: Asked) -> str:
-    """Name the class of a POST's outcome, as the record of charges holds it."""
+def charge_kind(outcome: PostOutcome) -> str:
+    """Return the class of a POST's outcome, as the record of its charge holds it."""
     match outcome:
         case Ready():
             return "succeeded"
@@ -51,12 +53,12 @@ def charge_kind(outcome: Asked) -> str:
             return "unknown"
 
 
-def health_after(answer: Answer | Trouble, outcome: Asked) -> str:
+def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
     """
-    Say what an answer tells about the endpoint, for the breaker and the learnt limit.
+    Return the endpoint's health as an answer shows it, for the breaker and the learnt limit.
 
-    `ok`: it took the request; `full`: its queue is full; `alive`: it answered in its own words; `down`: a proxy
-    answered for it, it said 5xx, or nobody answered at all.
+    `ok`: it accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the request.
+    `down`: it answered 5xx, a proxy answered in its place, or nothing answered.
     """
     if isinstance(outcome, Busy) and outcome.code == "queue_full":
         return "full"
@@ -66,111 +68,112 @@ def health_after(answer: Answer | Trouble, outcome: Asked) -> str:
     return "down" if is_down or (isinstance(answer, Answer) and answer.status >= _SERVER_ERROR) else "alive"
 
 
-def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> Asked:
+def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> PostOutcome:
     """
-    Say what a POST came to.
+    Return the outcome of a POST.
 
-    `fetch_url` is where a job is looked up when the answer names only its id; the spam filter's refusal is waited out
-    for `spam_filter_s`, unless it says for how long.
+    `fetch_url` is the address to poll, without the id, for an answer that holds an id and no link. `spam_filter_s` is
+    the wait after a refusal of the spam filter that names no wait.
     """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
-    said = _json_object(answer.body)
-    if said is None:
+    reply = _json_object(answer.body)
+    if reply is None:
         return _classify_page(answer)
-    status = str(said.get("status", "")).lower()
-    if status == "success" and (outputs := _outputs(said)):
-        return _ready(outputs, _identity(said), said)
-    if status in ("success", "processing"):
-        return _in_work(said, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
+    status = str(reply.get("status", "")).lower()
+    if status == "success" and (outputs := _outputs(reply)):
+        return _ready(outputs, _identity(reply), reply)
+    if status in ("success", "processing"):  # a success without an output is polled, as a processing one is
+        return _processing(reply, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
     if status == "failed":
-        return Failed(_text(said) or "the endpoint said failed")
-    return _classify_error(answer, said, status, spam_filter_s)
+        return Failed(_text(reply) or "the endpoint said failed")
+    return _classify_error(answer, reply, status, spam_filter_s)
 
 
 def classify_poll(
-    answer: Answer | Trouble, asked: Processing, age_s: float
+    answer: Answer | Trouble, checkpoint: Processing, age_s: float
 ) -> Ready | Processing | Failed | GenerationLost:
     """
-    Say what a look at a processing job came to; `age_s` is the time since its POST.
+    Return the outcome of a poll; `age_s` is the time since the POST.
 
-    Looking costs nothing, so whatever is not an answer about the job means: look again.
+    A poll costs nothing, so an answer that says nothing about the request leads to another poll: the checkpoint is
+    returned unchanged.
     """
-    said = _json_object(answer.body) if isinstance(answer, Answer) else None
-    if said is None:
-        return asked
-    status, text = str(said.get("status", "")).lower(), _text(said)
-    if status == "success" and (outputs := _outputs(said)):
-        return _ready(outputs, asked.endpoint_id, said)
-    unknown_there = "not found" in text.lower() or "error_id" in said or (not status and not text)
-    if unknown_there and status not in ("success", "processing"):
-        return (
-            asked
-            if age_s <= LOST_AFTER_S
-            else GenerationLost("the endpoint no longer knows the request it was paid for")
-        )
-    return Failed(text or "the endpoint said failed", seen_by_poll=True) if status == "failed" else asked
+    reply = _json_object(answer.body) if isinstance(answer, Answer) else None
+    if reply is None:
+        return checkpoint
+    status, text = str(reply.get("status", "")).lower(), _text(reply)
+    if status == "success" and (outputs := _outputs(reply)):
+        return _ready(outputs, checkpoint.endpoint_id, reply)
+    is_unknown = "not found" in text.lower() or "error_id" in reply or (not status and not text)
+    if is_unknown and status not in ("success", "processing"):
+        # A fresh id may not be known yet to the server that answers.
+        if age_s <= LOST_AFTER_S:
+            return checkpoint
+        return GenerationLost("the endpoint no longer knows the request it was paid for")
+    return Failed(text or "the endpoint said failed", seen_by_poll=True) if status == "failed" else checkpoint
 
 
 def _classify_trouble(trouble: Trouble) -> Refused | Busy | Unknown:
     if trouble.kind == "refused_address":
         return Refused("endpoint_misconfigured", f"RETOUCH_PIX2PIX_URL: {trouble.detail}")
     if not trouble.sent:
-        said = f"the endpoint could not be reached, nothing was sent: {trouble.detail}"
-        return Busy("endpoint_unreachable", said, UNREACHABLE_S)
+        message = f"the endpoint could not be reached, nothing was sent: {trouble.detail}"
+        return Busy("endpoint_unreachable", message, UNREACHABLE_S)
     return Unknown(f"the request was sent and its answer was lost: {trouble.kind}")
 
 
 def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
-    """An answer that is not a JSON object: a proxy's page, or nothing."""
+    """Classify an answer that is not a JSON object: the page of a proxy, or an empty body."""
     if answer.status == 429:
         return Busy("queue_full", "the endpoint said 429", _retry_after(answer, {}, QUEUE_FULL_S))
     if answer.status in _REFUSING:
-        return Refused(_REFUSING[answer.status], f"the endpoint said {answer.status}, without words")
+        return Refused(_REFUSING[answer.status], f"the endpoint said {answer.status}, without a JSON body")
     return Unknown(f"the endpoint answered {answer.status} with something that is not JSON")
 
 
-def _classify_error(answer: Answer, said: Mapping[str, Any], status: str, spam_filter_s: float) -> Asked:
-    text = _text(said)
-    known = text.lower()
-    if "same request" in known or "spam filter" in known:
-        return Busy("spam_filter", text, _retry_after(answer, said, spam_filter_s))
-    if "rate limit" in known or "queued requests" in known or answer.status == 429:
-        return Busy("queue_full", text, _retry_after(answer, said, QUEUE_FULL_S))
-    if code := next((code for words, code in _WORDS if words in known), None):
+def _classify_error(answer: Answer, reply: Mapping[str, object], status: str, spam_filter_s: float) -> PostOutcome:
+    text = _text(reply)
+    lowered = text.lower()
+    if "same request" in lowered or "spam filter" in lowered:
+        return Busy("spam_filter", text, _retry_after(answer, reply, spam_filter_s))
+    if "rate limit" in lowered or "queued requests" in lowered or answer.status == 429:
+        return Busy("queue_full", text, _retry_after(answer, reply, QUEUE_FULL_S))
+    if code := next((code for phrase, code in _CODES_BY_PHRASE if phrase in lowered), None):
         return Refused(code, text)
-    if text and isinstance(said.get("message") or said.get("messege"), dict):
+    if text and isinstance(reply.get("message") or reply.get("messege"), dict):
         return Refused("validation", text)
     if answer.status in _REFUSING:
         return Refused(_REFUSING[answer.status], text or f"the endpoint said {answer.status}")
     if status == "error" or (answer.status in (500, 503) and text):
-        return Failed(text or f"the endpoint said {answer.status}", _retry_after(answer, said, 0.0))
+        return Failed(text or f"the endpoint said {answer.status}", _retry_after(answer, reply, 0.0))
     return Unknown(f"the endpoint answered {answer.status} with JSON that has no known status")
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def _json_object(body: bytes) -> dict[str, object] | None:
     try:
-        said = json.loads(body)
+        reply = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return reply if isinstance(reply, dict) else None
 
 
-def _outputs(said: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
-    Return the URLs of each image that an answer names, best first: `output`, `proxy_links`, `future_links`.
+    Return the URLs of each image that an answer names, in the order to try them: `output`, proxy and future links.
 
-    In lists, what stands at one place leads to one image; an `output` that is one link has all others as fallbacks.
+    If `output` is a list, the links at one index of the three lists lead to the same image. If it is a single link,
+    there is one image, and all other links are fallbacks for it.
     """
-    named = [_links(said.get(name)) for name in ("output", "proxy_links", "future_links")]
-    if isinstance(said.get("output"), str) and any(named[0]):
-        flat = [link for links in named for link in links]
-        return [_distinct(flat)]
-    return [urls for links in zip_longest(*named, fillvalue="") if (urls := _distinct(links))]
+    links_by_field = [_links(reply.get(name)) for name in ("output", "proxy_links", "future_links")]
+    if isinstance(reply.get("output"), str) and any(links_by_field[0]):
+        every_link = [link for links in links_by_field for link in links]
+        return [_distinct(every_link)]
+    return [urls for links in zip_longest(*links_by_field, fillvalue="") if (urls := _distinct(links))]
 
 
 def _links(value: object) -> list[str]:
-    """Read a link or a list of links; what is none keeps its place as ""."""
+    """Return a link, or a list of links, as a list; an item that is not a link becomes "", so that indexes stay."""
     links = value if isinstance(value, list) else [value]
     return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
 
@@ -179,50 +182,53 @@ def _distinct(links: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, links)))
 
 
-def _ready(outputs: list[tuple[str, ...]], identity: str, said: Mapping[str, Any]) -> Ready:
-    flags = said.get("nsfw_content_detected")
+def _ready(outputs: list[tuple[str, ...]], identity: str, reply: Mapping[str, object]) -> Ready:
+    flags = reply.get("nsfw_content_detected")
     flagged = any(flags) if isinstance(flags, list) else bool(flags)
     first, *more = outputs[:OUTPUTS_MOST]
     beyond = len(outputs) if len(outputs) > OUTPUTS_MOST else 0
     return Ready(first, identity, flagged, tuple(more), beyond=beyond)
 
 
-def _identity(said: Mapping[str, Any]) -> str:
-    identity = said.get("id")
+def _identity(reply: Mapping[str, object]) -> str:
+    identity = reply.get("id")
     return "" if identity is None or isinstance(identity, bool | dict | list) else str(identity)
 
 
-def _in_work(said: Mapping[str, Any], fetch_url: str) -> Processing | Ready | None:
-    identity, look = _identity(said), said.get("fetch_result")
-    if not (isinstance(look, str) and look.lower().startswith(_HTTP)):
-        look = f"{fetch_url.rstrip('/')}/{identity}" if identity else ""
-    if look:
-        return Processing(identity, look, _seconds(said.get("eta")) or 0.0)
-    return _ready(outputs, identity, said) if (outputs := _outputs(said)) else None
+def _processing(reply: Mapping[str, object], fetch_url: str) -> Processing | Ready | None:
+    identity, link = _identity(reply), reply.get("fetch_result")
+    if not (isinstance(link, str) and link.lower().startswith(_HTTP)):
+        link = f"{fetch_url.rstrip('/')}/{identity}" if identity else ""
+    if link:
+        return Processing(identity, link, _seconds(reply.get("eta")) or 0.0)
+    return _ready(outputs, identity, reply) if (outputs := _outputs(reply)) else None
 
 
-def _text(said: Mapping[str, Any]) -> str:
-    """Give the endpoint's own words: message or messege, a string or fields with lists, then its tip."""
-    message = said.get("message") or said.get("messege") or ""
+def _text(reply: Mapping[str, object]) -> str:
+    """Return the endpoint's message and tip as one text; its message is a string, or lists of faults by field."""
+    message = reply.get("message") or reply.get("messege") or ""
     if isinstance(message, dict):
-        parts = [
-            f"{name}: {' '.join(map(str, told)) if isinstance(told, list) else told}" for name, told in message.items()
-        ]
-        message = "; ".join(parts)
-    tip = said.get("tips") or said.get("tip") or ""
+        message = "; ".join(f"{field}: {_joined(faults)}" for field, faults in message.items())
+    tip = reply.get("tips") or reply.get("tip") or ""
     return ". ".join(str(part) for part in (message, tip) if part)
 
 
-def _seconds(value: Any) -> float | None:
+def _joined(faults: object) -> str:
+    return " ".join(map(str, faults)) if isinstance(faults, list) else str(faults)
+
+
+def _seconds(value: object) -> float | None:
+    if not isinstance(value, str | int | float):
+        return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < float("inf") else None
 
 
-def _retry_after(answer: Answer, said: Mapping[str, Any], default_s: float) -> float:
-    """Give the wait that the endpoint asks for, in its body or header, clamped; else the default."""
-    asked = _seconds(said.get("retry_after"))
-    asked = _seconds(answer.headers.get("Retry-After")) if asked is None else asked
-    return default_s if asked is None else min(max(asked, 1.0), RETRY_AFTER_MOST_S)
+def _retry_after(answer: Answer, reply: Mapping[str, object], default_s: float) -> float:
+    """Return the wait in seconds that the body or the header asks for, within bounds; else the default."""
+    wait_s = _seconds(reply.get("retry_after"))
+    wait_s = _seconds(answer.headers.get("Retry-After")) if wait_s is None else wait_s
+    return default_s if wait_s is None else min(max(wait_s, 1.0), RETRY_AFTER_MOST_S)

@@ -1,4 +1,4 @@
-"""What an edit attempt works with."""
+"""The tools of an edit attempt: stores, endpoint, settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
 class EditTools:
-    """What an attempt works with; one for a worker process."""
+    """The stores, the endpoint and the settings that edit attempts use; one per worker process."""
 
     jobs: JobStore
-    endpoint: Endpoint
+    endpoints: Endpoints
     blobs: BlobStore
     publisher: Publisher
     pulse: Pulse

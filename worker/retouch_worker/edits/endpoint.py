@@ -1,70 +1,133 @@
-"""The client of the pix2pix endpoint: it POSTs, looks and downloads, and gives what came of it as an outcome."""
+"""The client of the pix2pix endpoint: it POSTs, polls and downloads, and returns outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import requests
 
+from retouch.accounts import DEFAULT_ACCOUNT, Account
 from retouch.egress.http import Answer, Trouble, download, make_session, send
 from retouch.images.validation import ImageLimits
 from retouch.outcomes import Failed, GenerationLost, Processing, Ready
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
-from retouch_worker.edits.classification import Asked, classify, classify_poll, health_after
-from retouch_worker.edits.redaction import shown
+from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after
+from retouch_worker.edits.credentials import Credentials, Holdings
+from retouch_worker.edits.redaction import redacted
 
 ANSWER_MOST_BYTES = 1_000_000
 POLL_TIMEOUT_S = 30.0
 DOWNLOAD_TIMEOUT_S = 60.0
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The connections of all accounts, pooled by host: to configured addresses, and to those that are vetted."""
+
+    trusted: requests.Session
+    guarded: requests.Session
 
 
 class Endpoint:
     """
-    The pix2pix endpoint, as one worker process sees it. Safe to share between threads.
+    The pix2pix endpoint as one account uses it. Safe to share between threads; never changed once it is made.
 
-    The key lives here alone: it is in no message, log line, error text or `repr`. Where the endpoint repeats it in an
-    answer, it is taken out.
+    The key is in no message, log line, error text or `repr`. If the endpoint repeats it in an answer, it is removed
+    from the outcome. Every other key of this process is removed from the outcome's message.
     """
 
-    def __init__(self, settings: Settings, *, connections: int) -> None:
-        self._settings = settings
-        self._key = settings.pix2pix_key.get_secret_value()
-        self._trusted = make_session(None, connections)
-        self._guarded = make_session(settings.dangerous_allow_private_networks, connections)
-        self._limits = ImageLimits()
+    def __init__(self, account: Account, holdings: Holdings, settings: Settings, sessions: Sessions) -> None:
+        self._settings, self._account, self._sessions = settings, account, sessions
+        self._key, self._secrets = holdings.keys[account.id], holdings.secrets
 
-    def post_edit(self, spec: JobSpec) -> tuple[Asked, str]:
+    def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str]:
         """
-        POST an edit; gives what came of it, and what that tells about the endpoint's health.
+        POST an edit; return the outcome, and the endpoint's health as `health_after` names it.
 
-        From its first byte on this may cost money: the intent must be on record.
+        This may cost money from the first byte sent, so the intent must already be on record.
         """
+        # The order decides: no extra field replaces one of the edit, and nothing replaces the key.
         fields = {name: value for name, value in spec.edit.items() if name != "extra"}
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
-        answer = self._post(self._trusted, self._settings.pix2pix_url, body, timeout_s)
-        outcome = classify(answer, self._settings.pix2pix_fetch_url, self._settings.spam_filter_s)
-        outcome = shown(outcome, spec.edit, self._key)
+        answer = self._post(self._sessions.trusted, self._account.url, body, timeout_s)
+        outcome = classify(answer, self._account.fetch_url, self._settings.spam_filter_s)
+        outcome = redacted(outcome, spec.edit, self._key, self._secrets)
         return outcome, health_after(answer, outcome)
 
-    def poll(self, asked: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
-        """Look at a processing job, asked for as `spec` says. It generates nothing and costs nothing."""
-        session = self._session_for(asked.fetch_url)
-        answer = self._post(session, asked.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
-        return shown(classify_poll(answer, asked, age_s), spec.edit, self._key)
-
-    def download(self, url: str) -> Answer | Trouble:
-        """Download an output, from an address that is vetted as any that comes from outside."""
-        return download(self._guarded, url, timeout_s=DOWNLOAD_TIMEOUT_S, max_bytes=self._limits.max_bytes)
+    def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
+        """Ask whether a request is done; `spec` is what was POSTed. This generates nothing and costs nothing."""
+        session = self._session_for(checkpoint.fetch_url)
+        answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
+        return redacted(classify_poll(answer, checkpoint, age_s), spec.edit, self._key, self._secrets)
 
     def _post(self, session: requests.Session, url: str, body: object, timeout_s: float) -> Answer | Trouble:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
-        """The key goes to the configured hosts over a trusted session; a fetch link elsewhere is vetted first."""
-        ours: Sequence[str] = (self._settings.pix2pix_url, self._settings.pix2pix_fetch_url)
-        return self._trusted if _origin(url) in map(_origin, ours) else self._guarded
+        """Return the trusted session for the configured hosts, and the one that vets addresses for all others."""
+        configured = (self._account.url, self._account.fetch_url)
+        return self._sessions.trusted if _origin(url) in map(_origin, configured) else self._sessions.guarded
+
+
+class Endpoints:
+    """One `Endpoint` for each account that this process holds a key of, over shared sessions."""
+
+    def __init__(self, settings: Settings, credentials: Credentials, *, connections: int) -> None:
+        self._settings, self._credentials = settings, credentials
+        networks = settings.dangerous_allow_private_networks
+        self._sessions = Sessions(make_session(None, connections), make_session(networks, connections))
+        self._limits = ImageLimits()
+        self._made = self._make(credentials.now)
+
+    def of(self, account: str) -> Endpoint | None:
+        """
+        Return the endpoint of an account with its present key, or None if this process does not hold the key.
+
+        `default` is the account of jobs that were dispatched without an accounts file. If the file names a single
+        account, `default` means that one.
+        """
+        return self._of_now().by_id.get(account)
+
+    def download(self, url: str) -> Answer | Trouble:
+        """
+        Download an output, without a key.
+
+        An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
+        private network. All other addresses are vetted, those that a redirect leads to as well.
+        """
+        if _origin(url) in self._of_now().origins:
+            limit = self._limits.max_bytes
+            answer = send(self._sessions.trusted, "GET", url, timeout_s=DOWNLOAD_TIMEOUT_S, max_bytes=limit)
+            if not (isinstance(answer, Answer) and answer.status in _REDIRECTS):
+                return answer
+        return download(self._sessions.guarded, url, timeout_s=DOWNLOAD_TIMEOUT_S, max_bytes=self._limits.max_bytes)
+
+    def _of_now(self) -> _Made:
+        made, now = self._made, self._credentials.now
+        if made.holdings is not now:
+            self._made = made = self._make(now)
+        return made
+
+    def _make(self, holdings: Holdings) -> _Made:
+        held = holdings.held
+        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in held}
+        if len(holdings.accounts) == 1 and held:
+            by_id.setdefault(DEFAULT_ACCOUNT, by_id[held[0].id])
+        origins = frozenset(_origin(url) for one in holdings.accounts for url in (one.url, one.fetch_url))
+        return _Made(holdings, by_id, origins)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The endpoints of one reading of the accounts, replaced as a whole."""
+
+    holdings: Holdings
+    by_id: Mapping[str, Endpoint]
+    origins: frozenset[str]
 
 
 def _origin(url: str) -> str:

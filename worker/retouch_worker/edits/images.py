@@ -1,8 +1,8 @@
 """
-The images of a paid answer: each is downloaded, checked and kept, one after the other, whatever becomes of the others.
+The images of a paid answer: each is downloaded, checked and stored, whether or not the others can be had.
 
-Of several, each that is kept goes on record before the next is asked for, so that a worker that dies between two of
-them costs nothing and loses nothing.
+Each stored image goes on record before the next one is downloaded, so a worker that dies between two of them loses
+nothing and costs nothing.
 """
 
 from __future__ import annotations
@@ -19,60 +19,65 @@ from retouch_worker.edits.context import EditTools
 from retouch_worker.logs import log
 
 EARLY_READS = 5
-"""Downloads, half a minute, before a picture is kept that comes with a status of failure: until then it comes early."""
+"""
+Downloads, over half a minute, before a picture is kept that comes with a status of failure.
+
+Until then it may be a placeholder for an output that is not ready.
+"""
 
 OUTPUT_LIMITS = ImageLimits(max_scan_megapixels=4 * ImageLimits().max_scan_megapixels)
-"""An output is paid: more work is taken on for it than for what tenants send, but not any amount."""
+"""An output was paid for, so more decoding is spent on it than on a tenant's picture, within a bound."""
 _BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
 
 Brought = Mapping[int, Image | None]
-"""What became of images, by their place in the answer: kept, or None for one that we do not keep."""
+"""The images handled so far, by their index in the answer: stored, or None for one that was rejected."""
 
 
-def store_image(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
     """
-    Bring the images home: of each, the first link that yields an acceptable picture is checked and stored.
+    Download and store the images: of each, the picture of the first link that yields an acceptable one.
 
-    Failure policy: the job has its images once each one is kept or is known to be none that we keep. While one may
-    still come, the outcome is `ImageUnavailable`, with the others in it.
+    Failure policy: the job succeeds once each image is stored or rejected. While one may still become available, the
+    outcome is `ImageUnavailable`, which holds the others.
     """
-    brought: dict[int, Image | None] = _still_there(ready, tools)
-    waiting: list[ImageUnavailable] = []
-    outcome: Outcome = ImageRejected("none of the images is one that we keep")
+    brought: dict[int, Image | None] = _already_stored(ready, tools)
+    unavailable: list[ImageUnavailable] = []
+    outcome: Outcome = ImageRejected("every image of the answer was rejected")
     for place, urls in enumerate(ready.outputs):
         if place in brought:
             continue
-        outcome = _keep_first(urls, claim, ready, tools)
+        outcome = _store_first_usable(urls, claim, ready, tools)
         if isinstance(outcome, ImageUnavailable):
-            waiting.append(outcome)
+            unavailable.append(outcome)
             continue
         brought[place] = outcome.image if isinstance(outcome, Stored) else None
-        if ready.more and not _is_noted(claim, ready, brought, place, tools):
+        # A single image goes on record with the settlement, so it costs no call here.
+        if ready.more and not _record_progress(claim, ready, brought, place, tools):
             return Stale()
-    images = _with_gaps(ready, brought)
-    if waiting:
-        # Our own store goes first: while it is out of order, waiting costs none of the tries.
-        return replace(next((one for one in waiting if one.our_store_failed), waiting[0]), images=images)
+    images = _in_order(ready, brought)
+    if unavailable:
+        # A failure of our own store comes first: waiting for it does not use up the download tries.
+        return replace(next((one for one in unavailable if one.our_store_failed), unavailable[0]), images=images)
     return Stored(images[0], images[1:]) if images else outcome
 
 
-def _still_there(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
-    """Return what earlier attempts brought home; a replay may come when retention has taken an image meanwhile."""
+def _already_stored(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
+    """Return the images of earlier attempts, without those that retention has deleted before a replay."""
     try:
         return {place: one for place, one in ready.brought if one is None or tools.blobs.exists(one.name)}
     except BlobError:
         return dict(ready.brought)
 
 
-def _is_noted(claim: Claim, ready: Ready, brought: Brought, place: int, tools: EditTools) -> bool:
-    """Put on record what is at home by now; False if the lease was lost."""
+def _record_progress(claim: Claim, ready: Ready, brought: Brought, place: int, tools: EditTools) -> bool:
+    """Put the images handled so far on record; return False if the lease was lost."""
     image = brought[place]
-    noted = replace(ready, brought=tuple(sorted(brought.items())))
-    return tools.jobs.note_brought(claim, noted, image.name if image else "")
+    progress = replace(ready, brought=tuple(sorted(brought.items())))
+    return tools.jobs.note_brought(claim, progress, image.name if image else "")
 
 
-def _with_gaps(ready: Ready, brought: Brought) -> tuple[Image, ...]:
-    """Return the kept images in order; the first carries a warning for each one that is missing."""
+def _in_order(ready: Ready, brought: Brought) -> tuple[Image, ...]:
+    """Return the stored images in order; the first one gets a warning for each image that is missing."""
     gaps = [f"output_missing:{place}" for place in range(len(ready.outputs)) if not brought.get(place)]
     if ready.beyond:
         gaps.append(f"outputs_beyond_{OUTPUTS_MOST}:{ready.beyond}")
@@ -80,7 +85,7 @@ def _with_gaps(ready: Ready, brought: Brought) -> tuple[Image, ...]:
     return tuple(replace(one, warnings=(*one.warnings, *gaps)) if one is images[0] else one for one in images)
 
 
-def _keep_first(urls: tuple[str, ...], claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+def _store_first_usable(urls: tuple[str, ...], claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
     outcome: Outcome = ImageUnavailable("the answer named no link")
     for url in urls:
         outcome = _store_from(url, claim, ready, tools)
@@ -90,34 +95,35 @@ def _keep_first(urls: tuple[str, ...], claim: Claim, ready: Ready, tools: EditTo
 
 
 def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    answer = tools.endpoint.download(url)
+    answer = tools.endpoints.download(url)
     if isinstance(answer, Trouble):
-        return (
-            ImageRejected(answer.detail)
-            if answer.kind == "too_large"
-            else ImageUnavailable(f"download: {answer.detail}")
-        )
+        if answer.kind == "too_large":
+            return ImageRejected(answer.detail)
+        return ImageUnavailable(f"download: {answer.detail}")
     with tools.decoding.hold(claim.spec.tenant):
-        picture, odd = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
+        picture, bad_status = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
     if isinstance(picture, ImageFault):
-        beyond = not odd and picture.code in _BEYOND_LIMITS
-        return (
-            ImageRejected(picture.message) if beyond else ImageUnavailable(f"status {answer.status}: {picture.message}")
-        )
-    if odd and claim.attempt().waits < EARLY_READS:
+        beyond = not bad_status and picture.code in _BEYOND_LIMITS
+        if beyond:
+            return ImageRejected(picture.message)
+        return ImageUnavailable(f"status {answer.status}: {picture.message}")
+    if bad_status and claim.attempt().waits < EARLY_READS:
         return ImageUnavailable(f"status {answer.status}: the picture may stand for one that is not there yet")
     try:
         name = tools.blobs.put(answer.body, picture.suffix)
     except BlobError as fault:
         log.error("image_not_stored", job=claim.job, reason=str(fault))
         return ImageUnavailable("the image could not be stored", our_store_failed=True)
-    return Stored(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready, odd)))))
+    return Stored(Image(name=name, **asdict(replace(picture, warnings=_warnings(picture, claim, ready, bad_status)))))
 
 
-def _warnings(picture: ValidImage, claim: Claim, ready: Ready, odd: bool) -> tuple[str, ...]:
-    # Our own links and names hold the hash of what they lead to.
-    same = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
-    known = {
-        "flagged": ready.flagged, "same_as_input": same, "odd_status": odd, "read_our_copy": claim.reads_copy
-    }  # fmt: skip
-    return (*picture.warnings, *(name for name, holds in known.items() if holds))
+def _warnings(picture: ValidImage, claim: Claim, ready: Ready, bad_status: bool) -> tuple[str, ...]:
+    # Links to our own blobs, and their names, contain the hash of the bytes.
+    same_as_input = picture.sha256 in claim.spec.edit["init_image"] or picture.sha256 in claim.spec.input
+    causes = (
+        ("flagged", ready.flagged),
+        ("same_as_input", same_as_input),
+        ("odd_status", bad_status),
+        ("read_our_copy", claim.reads_copy),
+    )
+    return (*picture.warnings, *(name for name, applies in causes if applies))

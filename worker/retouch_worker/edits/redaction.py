@@ -1,47 +1,54 @@
 """
-The endpoint's own words, as they may be shown: they go into errors, logs, events and messages of callbacks.
+Removes secrets from the endpoint's texts, which go into errors, logs, events and webhooks.
 
-Judged on what was decoded, since a key or an address is spelt in many ways in JSON, and before anything is on record.
+It works on decoded values, since JSON can spell a key or an address in many ways, and before anything is on record.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields, replace
+from typing import ClassVar, Protocol, TypeVar
 
 MESSAGE_MOST = 500
 _LINK = re.compile(r"https?:[/\\]{2,}([^/\\?#\s\"']+)[^\s\"'<>]*", re.IGNORECASE)
 
-Outcome = TypeVar("Outcome", bound=Any)
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
-def shown(outcome: Outcome, edit: Mapping[str, Any], key: str) -> Outcome:
+Outcome = TypeVar("Outcome", bound=_Dataclass)
+
+
+def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Sequence[str] = ()) -> Outcome:
     """
-    Give an outcome without the key anywhere, and its message without the edit's own addresses and prompt.
+    Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
-    An address goes if its host is one that the edit names, however it was cut or escaped. A prompt of one word stays:
-    it may be any word of the endpoint's.
+    An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
+    the endpoint may use the same word itself. `others` are the keys of other accounts, on which the job may have been
+    before. They are removed from the message only: a link must stay whole to be followed.
     """
-    told = {field.name: _clean(getattr(outcome, field.name), key) for field in fields(outcome)}
-    if "message" in told:
-        told["message"] = _message(told["message"], edit)
-    clean: Outcome = replace(outcome, **told)
-    return clean
+    cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
+    if "message" in cleaned:
+        for other in others:
+            cleaned["message"] = _without_key(cleaned["message"], other)
+        cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
+    return replace(outcome, **cleaned)
 
 
-def _clean(value: Any, key: str) -> Any:
+def _without_key(value: object, key: str) -> object:
     if isinstance(value, tuple):
-        return tuple(_clean(one, key) for one in value)
+        return tuple(_without_key(item, key) for item in value)
     if not isinstance(value, str):
         return value
     text = value.encode(errors="replace").decode()  # half a surrogate pair fits into no message of ours
     return text.replace(key, "[key]") if key else text
 
 
-def _message(text: str, edit: Mapping[str, Any]) -> str:
+def _redacted_message(text: str, edit: Mapping[str, object]) -> str:
     hosts = {host.lower() for host in _LINK.findall(json.dumps(edit))}
     text = _LINK.sub(lambda link: "[link]" if link[1].lower() in hosts else link[0], text)
     prompt = str(edit.get("prompt", "")).strip()

@@ -1,4 +1,4 @@
-"""Where an attempt begins: what the record says, whatever wrote it. Pure."""
+"""Where an attempt begins: a pure function of the job's record."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ FILTER_MARGIN_S = 0.5
 
 def resume(claim: Claim, policy: RetryPolicy, spam_filter_s: float) -> Outcome:
     """
-    Give the checkpoint of a claimed job: `NotStarted` (POST), `Processing` (look), `Ready` (download), or an end.
+    Return where a claimed job stands: `NotStarted` (POST it), `Processing` (poll), `Ready` (download), or a final one.
 
     Failure policy: an intent without an answer is a POST that may have been billed. It is repeated only if charges and
-    attempts are left, and not before the endpoint's spam filter would let the same body pass.
+    attempts are left, and not before the endpoint's spam filter accepts the same body again.
     """
     if claim.crashes >= CRASHES_MOST:
         return TooManyCrashes(claim.crashes)
+    # This comes before the cancellation: a paid answer is followed even if the job was cancelled meanwhile.
     if isinstance(claim.checkpoint, Ready | Processing):
         return claim.checkpoint
     if claim.cancelled:

@@ -1,1 +1,1 @@
-"""What Retouch is measured against: the same work with no queue, and Celery as tutorials write it."""
+"""The baselines of `retouch bench`: the same work without a queue, and Celery as tutorials write it."""

@@ -1,4 +1,4 @@
-"""The least that a FastAPI route can do with the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
+"""The smallest FastAPI route that takes the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = FastAPI()
 
 @app.post("/v1/edits")
 async def accept(request: Request) -> JSONResponse:
-    """Parse the body and give a part of it back."""
+    """Parse the body and return a part of it."""
     body = await request.json()
     return JSONResponse({"prompt": body["prompt"]}, 202)
 

@@ -2,8 +2,9 @@
 Celery as tutorials write it: `python -m retouch_ops.bench.baselines.celery_tutorial BROKER POOL CONCURRENCY NAME` is a
 worker.
 
-`send_task` without a kept producer, `requests.post` without a session, retries by countdown, no result backend. It
-loses, repeats and overruns what Retouch does not; it does the same calls and writes the same bytes.
+It calls `send_task` without keeping a producer and `requests.post` without a session, retries by countdown, and has no
+result backend. It makes the same calls and writes the same bytes as Retouch. Unlike Retouch it can lose a job, repeat a
+paid call, and exceed the endpoint's limit.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TASK = "tutorial.edit"
 
 
 def make_tutorial_app(broker: str) -> Celery:
-    """The app of producer and worker."""
+    """Make the Celery app of producer and worker."""
     app = Celery("tutorial", broker=broker, set_as_current=False)
     app.conf.task_ignore_result = True
     app.conf.broker_connection_retry_on_startup = True
@@ -36,13 +37,13 @@ def make_tutorial_app(broker: str) -> Celery:
 
 
 def one_job(number: int, stub_url: str, folder: str) -> None:
-    """The work of one task."""
+    """Do the work of one task."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
-    told = requests.post(f"{stub_url}/edit", json=body, timeout=120).json()
-    image = requests.get(told["output"], timeout=60).content
+    reply = requests.post(f"{stub_url}/edit", json=body, timeout=120).json()
+    image = requests.get(reply["output"], timeout=60).content
     with open(f"{folder}/{number}.png", "wb") as file:
         file.write(image)
-    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": told["output"]}}).encode()
+    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": reply["output"]}}).encode()
     signature = hmac.new(b"secret", event, "sha256").hexdigest()
     requests.post(f"{stub_url}/hook", data=event, headers={"webhook-signature": signature}, timeout=15)
 

@@ -2,8 +2,8 @@
 The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
 THREADS`.
 
-One tuned `requests` session a thread, the picture written as durably as Retouch writes it, a signed webhook. Nothing is
-remembered, limited, retried or checked. It prints seconds of wall and CPU, each job's latency and its memory, as JSON.
+Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, webhooks are signed.
+Nothing is recorded, limited, retried or checked. It prints a `Cost` as JSON.
 """
 
 from __future__ import annotations
@@ -17,18 +17,29 @@ import resource
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
 
 
+@dataclass(frozen=True)
+class Cost:
+    """The cost of all jobs: seconds of wall time and CPU, peak memory in bytes, and the seconds of each job."""
+
+    wall_s: float
+    cpu_s: float
+    rss_bytes: int
+    latencies_s: list[float]
+
+
 def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
-    """POST the edit, GET the picture, write it, POST the signed webhook."""
+    """POST the edit, download the picture, write it, POST the signed webhook."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
-    told = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
-    image = session.get(told["output"], timeout=60).content
+    reply = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
+    image = session.get(reply["output"], timeout=60).content
     write_durably(folder, f"{hashlib.sha256(image).hexdigest()}-{number}.png", image)
-    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": told["output"]}}).encode()
+    event = json.dumps({"type": "edit.succeeded", "data": {"job": number, "output": reply["output"]}}).encode()
     signature = hmac.new(b"secret", event, "sha256").hexdigest()
     session.post(f"{stub_url}/hook", data=event, headers={"webhook-signature": signature}, timeout=15)
 
@@ -45,9 +56,10 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
     os.close(descriptor)
 
 
-def main(stub_url: str, folder: Path, jobs: int, threads: int) -> dict[str, object]:
-    """Do all jobs and give what they cost, without the CPU of starting up."""
-    numbers, latencies = itertools.count(), []
+def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
+    """Do all jobs and return their cost, without that of starting up."""
+    numbers = itertools.count()
+    latencies: list[float] = []
 
     def work() -> None:
         session = requests.Session()
@@ -58,14 +70,14 @@ def main(stub_url: str, folder: Path, jobs: int, threads: int) -> dict[str, obje
             latencies.append(time.monotonic() - started_at)
 
     started_at, cpu_s = time.monotonic(), time.process_time()
-    crowd = [threading.Thread(target=work) for _ in range(threads)]
-    for thread in crowd:
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in workers:
         thread.start()
-    for thread in crowd:
+    for thread in workers:
         thread.join()
     wall_s, rss = time.monotonic() - started_at, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"wall_s": wall_s, "cpu_s": time.process_time() - cpu_s, "rss_bytes": rss, "latencies_s": latencies}
+    return Cost(wall_s, time.process_time() - cpu_s, rss, latencies)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    print(json.dumps(asdict(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))))

@@ -1,1 +1,1 @@
-"""`retouch batch`: many edits from a file, resumable. Start with `run.py`."""
+"""`retouch batch`: many edits from a file, resumable. `run.py` is the entry."""

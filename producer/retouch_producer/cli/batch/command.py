@@ -9,9 +9,11 @@ import typer
 
 from retouch_producer.cli.options import Json, Priority, Tenant, Webhook
 
-Rows = Annotated[Path, typer.Argument(metavar="FILE", help="CSV with a header, or JSON lines.")]
-Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go; else <file>-edited here.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Replay rows that failed; it may cost again.")]
+Rows = Annotated[Path, typer.Argument(metavar="FILE", help="A .csv file with a header, or a .jsonl file.")]
+Folder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; else <file>-edited here.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Replay the rows that failed, which may cost again.")]
 
 
 def batch(
@@ -24,10 +26,10 @@ def batch(
     json: Json = False,
 ) -> None:
     """
-    Edit many pictures, one for each row; run it again to go on where it stopped.
+    Edit many pictures, one for each row of a file. Run it again to continue where it stopped.
 
-    Columns: init_image (URL, or path from the file's folder), prompt; if you like id or name (then the result is
-    called so), steps, guidance_scale, image_guidance_scale, samples.
+    Columns: init_image (a URL, or a path relative to the file's folder) and prompt. Optional: id or name (the name of
+    the result), steps, guidance_scale, image_guidance_scale, samples.
     """
     from retouch_producer.cli.batch.run import BatchCommand, run_batch
     from retouch_producer.cli.edit_request import options_of

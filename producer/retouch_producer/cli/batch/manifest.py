@@ -1,4 +1,4 @@
-"""What a batch knows from run to run: for each row its job, and what became of it. One file beside the results."""
+"""The manifest of a batch: one file beside the results with the job and the state of each row, for the next run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from retouch_producer.cli.errors import WrongUse
-from retouch_producer.cli.output_file import write_whole
+from retouch_producer.cli.output_file import write_atomically
 
 NAME, LOCK = "retouch-batch.json", ".retouch-batch.lock"
 _FORMAT = 1
@@ -22,11 +21,11 @@ _SAVE_EVERY_S = 0.5
 @dataclass(slots=True)
 class Entry:
     """
-    One row's fate. `state` is `planned` (about to be enqueued), `open`, `saved` or `failed`.
+    The state of one row: `planned` (about to be enqueued), `open`, `saved` or `failed`.
 
-    `round` counts how often the row was put in anew because its job was gone; `link` is what the endpoint was told for
-    a local picture, so that a repeated request is the same one. `more` holds the files of further images, with their
-    sizes in bytes.
+    `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL of a local picture,
+    sent again when the request is repeated, so that it is the same request. `bytes` is the size of `file`; `more` maps
+    the files of further images to their sizes in bytes.
     """
 
     state: str = "planned"
@@ -41,16 +40,16 @@ class Entry:
     message: str = ""
 
     def fail(self, code: str, message: str) -> None:
-        """Put down that the row has no result."""
+        """Record that the row has no result."""
         self.state, self.code, self.message = "failed", code, message
 
 
 class Manifest:
     """
-    The entries by row key, written whole each time: a process that is killed leaves the last good one.
+    The entries of all rows by row key. The file is always replaced as a whole, so a killed process leaves a valid one.
 
-    Failure policy: a row is written down before it is enqueued and its job after; what a killed run did in between is
-    found again by the row's idempotency key.
+    Failure policy: a row is recorded before it is enqueued, and its job afterwards. If the run is killed in between,
+    the next run finds the job by the row's idempotency key.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,39 +59,44 @@ class Manifest:
 
     def _read(self) -> dict[str, Entry]:
         try:
-            raw: dict[str, Any] = json.loads(self.path.read_text())
-            return {key: Entry(**entry) for key, entry in raw["rows"].items()}
+            rows = json.loads(self.path.read_text())["rows"]
+            return {key: Entry(**entry) for key, entry in rows.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise WrongUse(
-                f"{str(self.path)!r} is no manifest of `retouch batch`; put it away; rows enqueued in the "
-                "last 24 h are recognised all the same"
+                f"{str(self.path)!r} cannot be read as a manifest of `retouch batch`; nothing was enqueued. Move the "
+                "file away and run the command again: rows enqueued in the last 24 h are recognised without it"
             ) from None
 
     def save(self) -> None:
-        """Write all entries, in one step."""
+        """Write all entries to the file."""
+        # Empty fields are left out, since a manifest may have many thousand rows.
         rows = {key: {n: v for n, v in asdict(entry).items() if v} for key, entry in self.entries.items()}
-        write_whole(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
+        write_atomically(self.path, json.dumps({"format": _FORMAT, "rows": rows}).encode())
         self._saved_at = time.monotonic()
 
     def save_sometimes(self) -> None:
-        """Write, unless that was done half a second ago: what is not written yet is found again by the next run."""
+        """Write all entries, at most twice a second."""
+        # What is not written yet costs the next run a look at the job, and nothing else.
         if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save()
 
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """Make the folder of results and hold it: two batches at once would save the same rows."""
+    """Create the folder of results and lock it, since two runs at once would save the same rows. Raises `WrongUse`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")
     except OSError as error:
-        raise WrongUse(f"--out: {str(folder)!r} cannot be used: {error.strerror}") from None
+        raise WrongUse(f"--out: folder {str(folder)!r} cannot be used: {error.strerror}") from None
     with lock:
         try:
+            # The system releases this lock when the process ends, even if it is killed.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise WrongUse(f"--out: another `retouch batch` works on {str(folder)!r}") from None
+            raise WrongUse(
+                f"--out: another `retouch batch` is running in {str(folder)!r}; wait for it to end"
+            ) from None
         yield

@@ -1,11 +1,11 @@
-"""One run of a batch: put in what no earlier run put in, then save results as they come."""
+"""One run of a batch: enqueues the rows that no earlier run enqueued, then saves results as jobs end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from retouch.batches import batched
 from retouch.blobs import BlobMissing
@@ -16,18 +16,18 @@ from retouch.store.records import JobError, JobRecord
 from retouch_producer.cli.batch.manifest import Entry, Manifest
 from retouch_producer.cli.batch.rows import Row
 from retouch_producer.cli.context import CommandContext
-from retouch_producer.cli.output_file import SUFFIXES, write_whole
+from retouch_producer.cli.output_file import SUFFIXES, write_atomically
 
 T = TypeVar("T")
 _CHUNK = 500
-_RECHECK_S = 15.0  # the feed tells what ends; this is for a feed that was cut by an outage
+_RECHECK_S = 15.0  # the feed reports the jobs that end; this covers events that were lost in an outage
 _LEAST_REST_S, _MOST_REST_S = 0.5, 10.0
 _SURE_S = 23 * 3600.0  # an idempotency key is kept for 24 h
 
 
 class BatchRun:
     """
-    The rows of one file on their way.
+    Brings the rows of one file to their end.
 
     `on_done` is called with the number of rows that were just saved or failed.
     """
@@ -44,35 +44,39 @@ class BatchRun:
         self.saved_before = 0
         self._stems = {row.stem.lower() for row in rows}
         self._open: dict[str, Row] = {}
-        self._links: dict[str, str] = {}  # of the pictures that this run kept, however many rows share one
+        self._links: dict[str, str] = {}  # by blob: a picture that many rows share is kept once
 
     def entry(self, row: Row) -> Entry:
-        """Give what is known of a row; a new row is planned."""
+        """Return the entry of a row; a new row gets one in the state `planned`."""
         return self.manifest.entries.setdefault(row.key, Entry())
 
-    def go(self, options: dict[str, Any], *, retry_failed: bool) -> None:
+    def execute(self, options: JobOptions, *, retry_failed: bool) -> None:
         """
-        Bring every row to its end: saved or failed. May be killed anywhere, and run again.
+        Run until every row is saved or failed. The process may be killed at any point and the batch run again.
 
-        Failure policy: a row whose enqueueing was cut off is put in again under the same idempotency key, which finds
-        the job if there is one; after 23 h, when that would no longer hold, it fails and a person decides.
+        Failure policy: a row whose enqueueing was interrupted is enqueued again with the same idempotency key, which
+        returns the job if there is one. After 23 h, when the key may be forgotten, the row fails and a person decides.
         """
+        # The cursor is read first, so that no job ends unnoticed while rows are enqueued.
         cursor, _ = self.context.news(None)
-        self._take_up(retry_failed=retry_failed)
+        self._resume_rows(retry_failed=retry_failed)
         missing = [row for row in self.rows if self.entry(row).state == "planned"]
         for rows in batched(missing, _CHUNK):
             self._enqueue(rows, options)
         self._collect(cursor)
 
-    def _take_up(self, *, retry_failed: bool) -> None:
-        """Find where earlier runs left every row."""
+    def _resume_rows(self, *, retry_failed: bool) -> None:
+        """Set every row to the state in which earlier runs left it."""
         for row in self.rows:
             entry = self.entry(row)
             if entry.state == "failed" and retry_failed:
                 self._retry(entry)
             elif entry.state == "planned" and 0 < entry.planned_at < time.time() - _SURE_S:
-                entry.fail("unsure", "an earlier run may have enqueued it and did not live to say so")
-            if entry.state == "saved" and self._is_there(entry):
+                entry.fail(
+                    "unsure",
+                    "an interrupted run may have enqueued it; check `retouch jobs`, or use --retry-failed",
+                )
+            if entry.state == "saved" and self._is_saved(entry):
                 self.saved_before += 1
                 self.on_done(1)
             elif entry.job:
@@ -84,73 +88,78 @@ class BatchRun:
         entry.code = entry.message = ""
         try:
             if entry.job:
-                self._with_room(lambda: self.context.queue.replay(entry.job))
+                self._wait_for_room(lambda: self.context.queue.replay(entry.job))
                 entry.state = "open"
                 return
         except UnknownJob:
             pass
+        # Without a job on record the row is enqueued anew, with a new idempotency key.
         entry.state, entry.job, entry.link, entry.planned_at = "planned", "", "", 0.0
         entry.round += 1
 
-    def _is_there(self, entry: Entry) -> bool:
+    def _is_saved(self, entry: Entry) -> bool:
         files = {entry.file: entry.bytes, **entry.more}
         paths = {self.folder / name: size for name, size in files.items()}
         return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
-    def _enqueue(self, rows: Sequence[Row], options: dict[str, Any]) -> None:
+    def _enqueue(self, rows: Sequence[Row], options: JobOptions) -> None:
         requests = []
         for row in rows:
             entry = self.entry(row)
             if row.picture.path is not None:
                 if row.picture.blob not in self._links:
-                    self._links[row.picture.blob] = self.context.keep(row.picture, options["tenant"])
+                    self._links[row.picture.blob] = self.context.store_input(row.picture, options["tenant"])
+                # A link is signed anew each time, and a repeated request must be the same: the first link stays.
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
             requests.append((edit, JobOptions(idempotency_key=f"batch-{row.key}-{entry.round}")))
+        # Before enqueueing: a run that is killed after it must find the rows and their links.
         self.manifest.save()
-        jobs = self._with_room(lambda: self.context.queue.enqueue_many(requests, **options))
+        jobs = self._wait_for_room(lambda: self.context.queue.enqueue_many(requests, **options))
         for row, job in zip(rows, jobs, strict=True):
             entry = self.entry(row)
             entry.job, entry.state = job.id, "open"
             self._open[job.id] = row
         self.manifest.save()
 
-    def _with_room(self, work: Callable[[], T]) -> T:
-        """Do what enqueues; while the tenant's backlog is full, save what ends and try again (under the same keys)."""
+    def _wait_for_room(self, work: Callable[[], T]) -> T:
+        """Run `work`, which enqueues; while the backlog is full, save results and repeat it (with the same keys)."""
         while True:
             try:
                 return work()
             except QueueFull as full:
+                # A spent budget lasts until the next day, too long to wait for.
                 if full.reason != "backlog":
                     raise
                 self._settle(list(self._open))
                 time.sleep(min(max(full.retry_after_s, _LEAST_REST_S), _MOST_REST_S))
 
     def _collect(self, cursor: str) -> None:
-        looked_at = 0.0
+        checked_at = 0.0
         while self._open:
-            if time.monotonic() - looked_at > _RECHECK_S:
+            if time.monotonic() - checked_at > _RECHECK_S:
                 self._settle(list(self._open))
-                looked_at = time.monotonic()
+                checked_at = time.monotonic()
             if self._open:
                 cursor, jobs = self.context.news(cursor)
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
         """Save or fail the rows of those jobs that have ended."""
-        for some in batched(dict.fromkeys(jobs), 200):
-            found = {record.id: record for record in self.context.records(some)}
-            for job in some:
-                if job in self._open and self._end(self.entry(self._open[job]), self._open[job], found.get(job)):
+        for chunk in batched(dict.fromkeys(jobs), 200):
+            records = {record.id: record for record in self.context.records(chunk)}
+            for job in chunk:
+                row = self._open.get(job)
+                if row is not None and self._record_end(self.entry(row), row, records.get(job)):
                     del self._open[job]
                     self.on_done(1)
                     self.manifest.save_sometimes()
 
-    def _end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
-        """Put down how a job ended; False while it has not."""
+    def _record_end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
+        """Record how a job ended, and return whether it has."""
         if record is None:
-            entry.fail("not_on_record", f"job {entry.job} is gone from the store, and its result was not saved")
+            entry.fail("not_on_record", f"job {entry.job} is no longer on record, and its result was not saved")
         elif not JobState(record.state).is_final:
             entry.state = "open"
             return False
@@ -162,23 +171,25 @@ class BatchRun:
         return True
 
     def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:
-        """Save the row's image, and further ones of the same answer beside it."""
+        """Save all images of a row's job."""
         files: dict[str, int] = {}
-        for place, image in enumerate(record.images):
+        for index, image in enumerate(record.images):
             try:
-                data = self.context.image(record, place)
+                data = self.context.image(record, index)
             except BlobMissing as error:
                 entry.fail("result_gone", str(error))
                 return
-            file = f"{self._stem(row, place)}.{SUFFIXES[image.format]}"
-            write_whole(self.folder / file, data)
+            file = f"{self._stem(row, index)}.{SUFFIXES[image.format]}"
+            write_atomically(self.folder / file, data)
             files[file] = len(data)
+        # Set only after every file is written: a run that is killed before saves the row again.
         (entry.file, entry.bytes), *more = files.items()
         entry.state, entry.more, entry.code, entry.message = "saved", dict(more), "", ""
 
-    def _stem(self, row: Row, place: int) -> str:
-        """Return the name of a row's image without its suffix: `stem`, `stem-2` and so on, never another row's."""
-        stem = row.stem if place == 0 else f"{row.stem}-{place + 1}"
-        while place and stem.lower() in self._stems:
+    def _stem(self, row: Row, index: int) -> str:
+        """Return the file name of a row's image without its suffix: `stem`, `stem-2` and so on."""
+        stem = row.stem if index == 0 else f"{row.stem}-{index + 1}"
+        # Another row may be named `stem-2`; some file systems ignore case.
+        while index and stem.lower() in self._stems:
             stem += "_"
         return stem

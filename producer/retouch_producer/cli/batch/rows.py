@@ -1,4 +1,4 @@
-"""The rows of a batch: read, checked one by one, and named so that a later run knows them again."""
+"""Reads and checks the rows of a batch, and gives each a key by which a later run recognises it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
@@ -18,18 +18,23 @@ from retouch.errors import InvalidEdit
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.input_image import InputImage, find_input_image
-from retouch_producer.cli.output_file import safe
+from retouch_producer.cli.output_file import safe_name
 
 COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
+
+Values = Mapping[str, object]
+"""The cells of one row by their column, as read from the file."""
+LineFault = tuple[int, str]
+"""A line number of the file, counted from 1, and what is wrong there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One checked row. `key` is made from its content, not from its place: a moved row is the same row.
+    One checked row. `key` is a hash of its content, so a row that moved in the file is the same row.
 
-    `stem` is the result's file name without its suffix; `label` is what reports call the row.
+    `stem` is the result's file name without its suffix; `label` names the row in reports.
     """
 
     line: int
@@ -41,22 +46,23 @@ class Row:
 
 
 class RowsRefused(WrongUse):
-    """Some rows are wrong; nothing was enqueued. `faults` holds a line number and a message for each."""
+    """Some rows are invalid; nothing was enqueued. `faults` holds a line number and a message for each."""
 
-    def __init__(self, faults: list[tuple[int, str]]) -> None:
+    def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
         lines = "".join(f"\n  line {line}: {message}" for line, message in faults)
         count = len({line for line, _ in faults})
-        super().__init__(f"{count} row{' is' if count == 1 else 's are'} wrong, nothing was enqueued:{lines}")
+        super().__init__(f"{count} row{' is' if count == 1 else 's are'} invalid; nothing was enqueued:{lines}")
 
 
 def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
-    Read and check a whole file; raises `RowsRefused`, which names every wrong row.
+    Return the rows of a file, all checked. Raises `RowsRefused`, which names every invalid row.
 
-    A local picture is read from the file's own folder, and judged once however many rows name it.
+    The paths of local pictures are relative to the file's folder.
     """
 
+    # A picture is decoded once, even if thousands of rows name it.
     @cache
     def picture(text: str) -> InputImage | InvalidEdit:
         try:
@@ -64,67 +70,69 @@ def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) ->
         except InvalidEdit as error:
             return error
 
-    faults: list[tuple[int, str]] = []
-    seen: Counter[str] = Counter()
+    faults: list[LineFault] = []
+    occurrences: Counter[str] = Counter()
     rows: list[Row] = []
     for line, values in _values(file, faults):
         try:
-            known = picture(_text(values.get("init_image")))
-            if isinstance(known, InvalidEdit):
-                raise known
+            picture_of_row = picture(_text(values.get("init_image")))
+            if isinstance(picture_of_row, InvalidEdit):
+                raise picture_of_row
             edit = edit_of(
                 values.get("prompt"),
-                known.link(link),
+                picture_of_row.link(link),
                 {name: values.get(name) for name in NUMBERS},
                 values.get("samples"),
             )
             admit(edit, terms)
-            rows.append(_row(line, values, edit, known, terms, seen))
+            rows.append(_row(line, values, edit, picture_of_row, terms, occurrences))
         except InvalidEdit as error:
             faults.append((line, str(error)))
     faults += _same_names(rows)
     if faults:
         raise RowsRefused(sorted(faults, key=lambda fault: fault[0]))
     if not rows:
-        raise WrongUse(f"{str(file)!r} holds no row")
+        raise WrongUse(f"{str(file)!r} has no rows; nothing was enqueued")
     return rows
 
 
 def _row(
-    line: int, values: Mapping[str, Any], edit: Edit, picture: InputImage, terms: ResolvedOptions, seen: Counter[str]
+    line: int, values: Values, edit: Edit, picture: InputImage, terms: ResolvedOptions, occurrences: Counter[str]
 ) -> Row:
     name = _text(values.get("id")) or _text(values.get("name"))
     if len(name) > _NAME_MOST:
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
     content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
-    seen[text] += 1  # the second of two equal rows is a row of its own, wherever it stands
-    key = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:32]
-    stem = safe(name) if name else f"{safe(picture.stem)}-{key[:8]}"
+    occurrences[text] += 1  # the second of two equal rows is another row, and gets a job of its own
+    key = hashlib.sha256(f"{text}{occurrences[text]}".encode()).hexdigest()[:32]
+    stem = safe_name(name) if name else f"{safe_name(picture.stem)}-{key[:8]}"
     return Row(line, name or f"line {line}", stem, key, edit, picture)
 
 
-def _same_names(rows: list[Row]) -> list[tuple[int, str]]:
+def _same_names(rows: list[Row]) -> list[LineFault]:
     first: dict[str, int] = {}
     faults = []
     for row in rows:
-        before = first.setdefault(row.stem.lower(), row.line)
-        if before != row.line:
-            faults.append((row.line, f"id: {row.label!r} names the same file as line {before}"))
+        # Some file systems ignore case in names.
+        first_line = first.setdefault(row.stem.lower(), row.line)
+        if first_line != row.line:
+            faults.append((row.line, f"id: {row.label!r} names the same file as line {first_line}"))
     return faults
 
 
-def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Give each row's line number and values; what cannot be read as a row becomes a fault."""
+def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
+    """Yield the line number and values of each row; a line that is not a valid row becomes a fault."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise WrongUse(f"expected a file named .csv or .jsonl, got {file.name!r}")
     try:
+        # Spreadsheets put a byte order mark before UTF-8 text.
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for line, values in reader(lines, faults):
                 if unknown := sorted(str(name) for name in values.keys() - set(COLUMNS)):
-                    faults.append((line, f"{unknown[0][:40]!r} is no column; known are {', '.join(COLUMNS)}"))
+                    faults.append((line, f"unknown column {unknown[0][:40]!r}; expected {', '.join(COLUMNS)}"))
                 else:
                     yield line, values
     except OSError as error:
@@ -133,23 +141,24 @@ def _values(file: Path, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Ma
         raise WrongUse(f"{str(file)!r} is not UTF-8 text") from None
 
 
-def _csv_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     reader = csv.DictReader(lines, strict=True)
     try:
         if unknown := [name for name in reader.fieldnames or () if name not in COLUMNS]:
-            faults.append((1, f"{unknown[0][:40]!r} is no column; known are {', '.join(COLUMNS)}"))
+            faults.append((1, f"unknown column {unknown[0][:40]!r}; expected {', '.join(COLUMNS)}"))
             return
         for values in reader:
             if None in values or None in values.values():
-                wanted = len(reader.fieldnames or ())
-                faults.append((reader.line_num, f"expected {wanted} cells, as the header has, got more or fewer"))
+                expected = len(reader.fieldnames or ())
+                faults.append((reader.line_num, f"expected {expected} cells as in the header, got more or fewer"))
             else:
+                # An empty cell means the default.
                 yield reader.line_num, {name: text for name, text in values.items() if text.strip()}
     except csv.Error as error:
-        faults.append((reader.line_num, f"is no CSV: {error}"))
+        faults.append((reader.line_num, f"not valid CSV: {error}"))
 
 
-def _json_rows(lines: TextIO, faults: list[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue

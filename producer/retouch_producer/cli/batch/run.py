@@ -1,38 +1,39 @@
-"""`retouch batch`: read and check all rows, run, report."""
+"""`retouch batch`: reads and checks all rows, runs the batch, prints the report."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.batches import batched
+from retouch.options import JobOptions
 from retouch_producer.cli.batch.manifest import Manifest, own_folder
 from retouch_producer.cli.batch.row_runner import BatchRun
 from retouch_producer.cli.batch.rows import Row, read_rows
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import terms_of
+from retouch_producer.documents import Document
 
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
 class BatchCommand:
-    """What `retouch batch` was asked for; `options` are those of `EditQueue.enqueue`, for every row."""
+    """The arguments of `retouch batch`; `options` are those of `EditQueue.enqueue`, for every row."""
 
     file: Path
     out: Path | None
-    options: Mapping[str, Any]
+    options: JobOptions
     retry_failed: bool
     as_json: bool
 
 
 def run_batch(command: BatchCommand) -> int:
-    """Run a batch and give the exit code: 1 when a row has no result."""
+    """Run a batch and return the exit code: 1 if a row has no result."""
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
@@ -41,10 +42,11 @@ def run_batch(command: BatchCommand) -> int:
             manifest = Manifest(folder)
             run = BatchRun(context, rows, manifest, folder, on_done)
             try:
-                run.go(dict(command.options), retry_failed=command.retry_failed)
+                run.execute(command.options, retry_failed=command.retry_failed)
             except KeyboardInterrupt:
-                print("\nwhat was enqueued goes on; run the same command again to go on too", file=sys.stderr)
+                print("\ninterrupted; enqueued jobs go on. Run the same command again to continue.", file=sys.stderr)
                 return INTERRUPTED
+            # A run that ends early must leave what it knows to the next one.
             finally:
                 manifest.save()
         return _report(context, run, command.as_json)
@@ -83,20 +85,20 @@ def _report(context: CommandContext, run: BatchRun, as_json: bool) -> int:
     print(f"{summary['saved']} of {len(run.rows)} rows saved in {run.folder}{before}; possible charges {charges}")
     for row in failed:
         line = f"line {row['line']}"
-        named = line if row["row"] == line else f"{line} ({row['row']})"
-        print(f"{named} failed: {row['code']}: {row['message']}", file=sys.stderr)
+        row_name = line if row["row"] == line else f"{line} ({row['row']})"
+        print(f"{row_name} failed: {row['code']}: {row['message']}", file=sys.stderr)
     if failed:
-        print("--retry-failed replays them; it may cost again", file=sys.stderr)
+        print("--retry-failed replays them, which may cost again", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _failure(row: Row, run: BatchRun) -> dict[str, Any]:
+def _failure(row: Row, run: BatchRun) -> Document:
     entry = run.entry(row)
     return {"line": row.line, "row": row.label, "job": entry.job or None, "code": entry.code, "message": entry.message}
 
 
 def _charges(context: CommandContext, run: BatchRun) -> int:
-    """Sum up what the rows' jobs may have been charged, of those still on record."""
+    """Return the number of possible charges of the rows' jobs that are still on record."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     records = (record for ids in batched(jobs, 500) for record in context.records(ids))
     return sum(charge.possible for record in records for charge in record.charges)

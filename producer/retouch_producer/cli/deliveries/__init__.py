@@ -1,1 +1,1 @@
-"""The commands about deliveries: `deliveries`, `redeliver`."""
+"""The commands for deliveries: `deliveries`, `redeliver`."""

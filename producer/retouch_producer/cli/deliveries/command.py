@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json, Limit, Since, SomeIds
+from retouch_producer.cli.options import Json, Limit, OptionalIds, Since
 
-Dead = Annotated[bool, typer.Option("--dead", help="Only those that gave up.")]
-OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only those of one job.")]
+Dead = Annotated[bool, typer.Option("--dead", help="Only dead deliveries, whose attempts are used up.")]
+OfJob = Annotated[str | None, typer.Option("--job", metavar="ID", help="Only the deliveries of one job.")]
 
 
 def deliveries(
@@ -21,16 +21,16 @@ def deliveries(
     show_deliveries(job, since, limit, dead=dead, as_json=json)
 
 
-AllDead = Annotated[bool, typer.Option("--dead", help="All that gave up; with --receiver only those.")]
+AllDead = Annotated[bool, typer.Option("--dead", help="All dead deliveries; with --receiver, only its dead ones.")]
 ToReceiver = Annotated[
-    str | None, typer.Option("--receiver", metavar="ID", help="All of one receiver since --since, delivered ones too.")
+    str | None, typer.Option("--receiver", metavar="ID", help="All deliveries to one receiver since --since.")
 ]
 
 
 def redeliver(
-    ids: SomeIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
+    ids: OptionalIds = None, receiver: ToReceiver = None, since: Since = None, dead: AllDead = False, json: Json = False
 ) -> None:
-    """Send deliveries again, now: with the same webhook-id, and even to a receiver that is switched off."""
+    """Send deliveries again now, with the same webhook-id, even to a disabled receiver."""
     from retouch_producer.cli.deliveries.run import redeliver_all
 
     raise typer.Exit(redeliver_all(ids, receiver, since, dead=dead, as_json=json))

@@ -1,4 +1,4 @@
-"""List deliveries and send them again, and print what became of each."""
+"""Lists deliveries, and redelivers them with one line of outcome for each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def show_deliveries(job: str | None, since: str | None, limit: int, *, dead: boo
     """Print deliveries, as a table or as a JSON array with every attempt."""
     at = parsing.since(since)
     with open_context() as context:
-        found = _deliveries(context, job, at, limit, dead=dead)
+        records = _deliveries(context, job, at, limit, dead=dead)
     if as_json:
-        print(json.dumps([delivery_document(record) for record in found], indent=2))
+        print(json.dumps([delivery_document(record) for record in records], indent=2))
         return
     head = ("ID", "STATE", "EVENT", "RECEIVER", "AGE", "ATTEMPT", "LAST", "NEXT")
-    print_table(head, [_delivery_row(record) for record in found], "no delivery")
+    print_table(head, [_delivery_row(record) for record in records], "no delivery")
 
 
 def _deliveries(
@@ -32,20 +32,19 @@ def _deliveries(
 ) -> list[DeliveryRecord]:
     if job is None:
         return context.queue.deliveries(dead=dead, since=since, limit=limit)
-    own = context.queue.job(context.record(job).id).deliveries()
-    return [one for one in own if (one.created_at or 0) >= since and (one.state == "dead" or not dead)][:limit]
+    records = context.queue.job(context.record(job).id).deliveries()
+    recent = (record for record in records if (record.created_at or 0) >= since)
+    return [record for record in recent if record.state == "dead" or not dead][:limit]
 
 
 def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
     due = ago(record.due_at) if record.state == "retrying" else ""
-    return (
-        record.id, record.state, record.type, record.receiver, ago(record.created_at), record.attempt,
-        last_answer(record), due,
-    )  # fmt: skip
+    event = record.id, record.state, record.type, record.receiver, ago(record.created_at)
+    return *event, record.attempt, last_answer(record), due
 
 
 def last_answer(record: DeliveryRecord) -> str:
-    """Say what the last attempt saw: a status, or the trouble."""
+    """Return the HTTP status of the last attempt, or its trouble, or `-` before the first attempt."""
     if not record.log:
         return "-"
     last = record.log[-1]
@@ -53,28 +52,31 @@ def last_answer(record: DeliveryRecord) -> str:
 
 
 def redeliver_all(
-    given: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
-) -> int:  # fmt: skip
+    ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
+) -> int:
     """
-    Send the deliveries named again, or a receiver's since a time, or the dead ones.
+    Send deliveries again: those with the given ids, or a receiver's since a time, or the dead ones.
 
-    1 for those whose job is no longer on record, 2 for unknown ones.
+    Returns the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on record.
     """
-    if bool(given) == bool(receiver or dead):
+    if bool(ids) == bool(receiver or dead):
         raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")
     if receiver and not since:
-        raise WrongUse("--receiver: expected --since beside it, so that not all of a month is sent again")
+        raise WrongUse(
+            "--receiver: expected --since too; without it the deliveries of a whole month would be sent again"
+        )
     at = parsing.since(since)
     with open_context() as context:
-        told: dict[str, str] = {}
-        for piece in batched(parsing.ids(given) if given else _meant(context, receiver, at, dead=dead), 100):
-            told |= context.queue.redeliver(piece)
-    print_outcomes(told, as_json, "no delivery")
-    return exit_code(told.values(), {"redelivered", "open"})
+        outcomes: dict[str, str] = {}
+        for chunk in batched(parsing.ids(ids) if ids else _selected_ids(context, receiver, at, dead=dead), 100):
+            outcomes |= context.queue.redeliver(chunk)
+    print_outcomes(outcomes, as_json, "no delivery")
+    return exit_code(outcomes.values(), {"redelivered", "open"})
 
 
-def _meant(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
+def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
+    # Callbacks are deliveries to `task:NAME`, for which no receiver is stored.
     if receiver and not receiver.startswith("task:") and context.connections.receivers.get(receiver) is None:
-        raise WrongUse(f"--receiver: {receiver[:60]!r} is no receiver; `retouch receivers list` names them")
-    found = selection.deliveries(context, since, lambda one: receiver in (None, one.receiver), dead=dead)
-    return [record.id for record in found]
+        raise WrongUse(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` shows all")
+    records = selection.deliveries(context, since, lambda record: receiver in (None, record.receiver), dead=dead)
+    return [record.id for record in records]

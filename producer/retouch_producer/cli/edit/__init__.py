@@ -1,1 +1,1 @@
-"""`retouch edit`."""
+"""The command `retouch edit`."""

@@ -1,4 +1,4 @@
-"""`retouch edit`: check, keep the picture, enqueue, wait, save."""
+"""`retouch edit`: checks the request, keeps the picture, enqueues, waits, and saves the result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retouch.admission import admit
 from retouch.errors import EditCancelled, EditFailed
 from retouch.events import ChargeSummary
 from retouch.handles import Job
+from retouch.options import JobOptions
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import edit_of, terms_of
@@ -25,12 +25,12 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class EditCommand:
-    """What `retouch edit` was asked for; `numbers` hold text, `options` are those of `EditQueue.enqueue`."""
+    """The arguments of `retouch edit`; `numbers` are text, `options` are those of `EditQueue.enqueue`."""
 
     image: str
     prompt: str
     numbers: Mapping[str, str | None]
-    options: Mapping[str, Any]
+    options: JobOptions
     out: Path | None
     wait: bool
     timeout_s: float | None
@@ -39,23 +39,28 @@ class EditCommand:
 
 
 def run_edit(command: EditCommand) -> int:
-    """Run one edit and give the exit code; nothing is enqueued for a request that is wrong."""
+    """Run one edit and return the exit code; an invalid request enqueues nothing."""
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
         picture = find_input_image(command.image, Path.cwd())
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
+        # Checked before the picture is kept, so that a refused request leaves nothing behind.
         admit(edit, terms)
         try:
-            link = context.keep(picture, terms.spec.tenant)
+            link = context.store_input(picture, terms.spec.tenant)
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
+        # The request may have reached Redis or not: only the list of jobs can show it.
         except KeyboardInterrupt:
             print(
-                "\ninterrupted while it was enqueued; `retouch jobs --since 1m` tells whether it was", file=sys.stderr
+                "\ninterrupted while enqueueing; `retouch jobs --since 1m` shows whether the job exists",
+                file=sys.stderr,
             )
             return INTERRUPTED
-        return _wait(context, job, picture.stem, command) if command.wait else _tell(context, job, [], command.as_json)
+        if command.wait:
+            return _wait(context, job, picture.stem, command)
+        return _print_job(context, job, [], command.as_json)
 
 
 def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) -> int:
@@ -64,27 +69,28 @@ def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) ->
     except (EditFailed, EditCancelled):
         if not command.as_json:
             raise
-        return _tell(context, job, [], as_json=True) or 1
+        return _print_job(context, job, [], as_json=True) or 1
     except KeyboardInterrupt:
-        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}\n"
-              f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)  # fmt: skip
+        print(f"\n{job.id} goes on. Follow it:  retouch watch {job.id}", file=sys.stderr)
+        print(f"Save its image:  retouch job {job.id} --out FILE", file=sys.stderr)
         return INTERRUPTED
     try:
         paths = output_file.save(result, command.out, stem or job.id)
     except WrongUse as error:
-        raise WrongUse(f"{error}; the image is kept: retouch job {job.id} --out FILE") from error
-    return _tell(context, job, paths, command.as_json)
+        raise WrongUse(f"{error}. The image is still kept; save it with: retouch job {job.id} --out FILE") from error
+    return _print_job(context, job, paths, command.as_json)
 
 
-def _tell(context: CommandContext, job: Job, paths: Sequence[Path], as_json: bool) -> int:
+def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json: bool) -> int:
     record = job.record()
     document = context.document(record)
     if as_json:
         saved = [str(path) for path in paths]
-        told = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
-        print(json.dumps(told, indent=2))
+        document = {**document, "path": saved[0] if saved else None, "paths": saved, "replayed": job.replayed}
+        print(json.dumps(document, indent=2))
         return 0
-    print(f"{job.id}  {record.state}" + (" (enqueued before, by this key)" if job.replayed else ""))
+    print(f"{job.id}  {record.state}" + (" (the earlier job of this idempotency key)" if job.replayed else ""))
+    # Nothing was saved if the command did not wait.
     for path, image in zip(paths, document["results"], strict=False):
         print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
         print(f"url      {image['url']}")
@@ -95,7 +101,7 @@ def _tell(context: CommandContext, job: Job, paths: Sequence[Path], as_json: boo
 
 
 def charges_line(charges: ChargeSummary) -> str:
-    """Say what a job may have cost: `1`, or `1 to 2`, with the amount where a price is set."""
+    """Return what a job may have cost: `1`, or `1 to 2` charges, with the amount if a price is set."""
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
     return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

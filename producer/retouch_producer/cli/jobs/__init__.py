@@ -1,1 +1,1 @@
-"""The commands about jobs: `jobs`, `job`, `watch`, `cancel`, `replay`."""
+"""The commands for jobs: `jobs`, `job`, `watch`, `cancel`, `replay`."""

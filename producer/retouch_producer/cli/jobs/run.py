@@ -1,4 +1,4 @@
-"""List, cancel and replay jobs, and print what became of each."""
+"""Lists, cancels and replays jobs, with one line of outcome for each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: i
     """Print jobs, as a table or as a JSON array."""
     at = parsing.since(since)
     with open_context() as context:
-        found = list(selection.jobs(context, state, tenant, at, limit))
+        records = list(selection.jobs(context, state, tenant, at, limit))
         if as_json:
-            print(json.dumps([context.document(record) for record in found], indent=2))
+            print(json.dumps([context.document(record) for record in records], indent=2))
             return
     head = ("ID", "STATE", "TENANT", "PRIORITY", "AGE", "ATTEMPT", "CHARGES", "NOTE")
-    print_table(head, [_job_row(record) for record in found], "no job")
+    print_table(head, [_job_row(record) for record in records], "no job")
 
 
 def _job_row(record: JobRecord) -> tuple[object, ...]:
@@ -38,12 +38,12 @@ def _job_row(record: JobRecord) -> tuple[object, ...]:
     return record.id, record.state, spec.tenant, spec.priority, ago(record.created_at), record.attempt, charges, note
 
 
-def cancel_jobs(given: Sequence[str], *, as_json: bool) -> int:
-    """Cancel each; 1 when one was over already, 2 when one is not on record."""
+def cancel_jobs(ids: Sequence[str], *, as_json: bool) -> int:
+    """Cancel jobs and return the exit code: 2 if an id is unknown, 1 if a job had ended before."""
     with open_context() as context:
-        told = {job: _cancel(context, job) for job in parsing.ids(given)}
-    print_outcomes(told, as_json)
-    return exit_code(told.values(), {"cancelled", "requested"})
+        outcomes = {job: _cancel(context, job) for job in parsing.ids(ids)}
+    print_outcomes(outcomes, as_json)
+    return exit_code(outcomes.values(), {"cancelled", "requested"})
 
 
 def _cancel(context: CommandContext, job: str) -> str:
@@ -53,71 +53,73 @@ def _cancel(context: CommandContext, job: str) -> str:
         return UNKNOWN
 
 
-def replay_jobs(
-    given: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool
-) -> int:  # fmt: skip
+def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> int:
     """
-    Replay the jobs named, or all dead letters since a time; says of each what it may cost.
+    Replay the jobs with the given ids, or all that failed since a time, and print what each may cost.
 
-    Where a tenant has no room, its further jobs are left, and it is said how many; those of others go on.
+    Once a tenant's backlog is full, its remaining jobs are not replayed, and their number is printed; those of other
+    tenants are. Returns the exit code.
     """
-    if failed == bool(given) or (since and not failed):
-        raise WrongUse("expected ids, or --failed with a --since if you like")
+    if failed == bool(ids) or (since and not failed):
+        raise WrongUse("expected either ids, or --failed with an optional --since")
     at = parsing.since(since)
     with open_context() as context:
-        jobs = list(context.connections.jobs.dead(at)) if failed else parsing.ids(given or [])
+        jobs = list(context.connections.jobs.dead(at)) if failed else parsing.ids(ids or [])
         full: dict[str, QueueFull] = {}
-        told = {job: _replay(context, job, full, dry_run=dry_run) for job in jobs}
-    print_outcomes(told, as_json, "no dead letter")
-    _report_left(told, full)
-    posts = sum("POSTs again" in parsing for parsing in told.values())
+        outcomes = {job: _replay(context, job, full, dry_run=dry_run) for job in jobs}
+    print_outcomes(outcomes, as_json, "no dead letter")
+    _report_remaining(outcomes, full)
+    posts = sum("POSTs again" in outcome for outcome in outcomes.values())
     if posts and not as_json:
         verb = "would be" if dry_run else "are"
-        print(f"{posts} of {len(told)} {verb} POSTed again, which the endpoint may bill")
-    return exit_code((word.partition(":")[0] for word in told.values()), {"replayed", "would be replayed", "open"})
+        print(f"{posts} of {len(outcomes)} {verb} POSTed again, and the endpoint may bill for them")
+    words = (outcome.partition(":")[0] for outcome in outcomes.values())
+    return exit_code(words, {"replayed", "would be replayed", "open"})
 
 
 def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
-    """Replay one job; `full` collects the tenants that have no room, which are not asked again."""
+    """Replay one job and return its outcome; `full` collects the errors of tenants without room, by tenant."""
     record = next(iter(context.records([job])), None)
     if record is None:
         return UNKNOWN
     if dry_run:
-        word = "would be replayed" if record.state in ("failed", "cancelled") else record.state
+        outcome = "would be replayed" if record.state in ("failed", "cancelled") else record.state
     else:
-        word = _replayed(context, record, full)
-    return f"{word}: {price_of(record)}" if word.endswith("replayed") else word
+        outcome = _replay_if_room(context, record, full)
+    return f"{outcome}: {replay_cost(record)}" if outcome.endswith("replayed") else outcome
 
 
-def _replayed(context: CommandContext, record: JobRecord, full: dict[str, QueueFull]) -> str:
+def _replay_if_room(context: CommandContext, record: JobRecord, full: dict[str, QueueFull]) -> str:
     tenant = record.spec.tenant
     try:
+        # One refusal is enough: a round trip for each further job of a full tenant would only repeat it.
         if tenant not in full:
             return context.queue.replay(record.id)
     except UnknownJob:
         return UNKNOWN
     except QueueFull as error:
         full[tenant] = error
-    return _left(tenant, full[tenant])
+    return _no_room(tenant, full[tenant])
 
 
-def _report_left(told: dict[str, str], full: dict[str, QueueFull]) -> None:
-    done = sum(word.startswith("replayed") for word in told.values())
+def _report_remaining(outcomes: dict[str, str], full: dict[str, QueueFull]) -> None:
+    done = sum(outcome.startswith("replayed") for outcome in outcomes.values())
     for tenant, error in full.items():
-        left = sum(word == _left(tenant, error) for word in told.values())
-        message = f"retouch: {done} of {len(told)} were replayed; {left} are left, tenant {tenant} has no room for them"
+        remaining = sum(outcome == _no_room(tenant, error) for outcome in outcomes.values())
+        message = f"retouch: {done} of {len(outcomes)} were replayed; {remaining} were not"
+        reason = f"tenant {tenant} has no room for them ({error.reason})"
         advice = f"Replay them in {error.retry_after_s:.0f} s, or raise its limit."
-        print(f"{message} ({error.reason}). {advice}", file=sys.stderr)
+        print(f"{message}, {reason}. {advice}", file=sys.stderr)
 
 
-def _left(tenant: str, error: QueueFull) -> str:
+def _no_room(tenant: str, error: QueueFull) -> str:
     return f"left: tenant {tenant} has no room ({error.reason})"
 
 
-def price_of(record: JobRecord) -> str:
-    """Say what a replay of this job may cost."""
+def replay_cost(record: JobRecord) -> str:
+    """Return what a replay of this job may cost, for people."""
     if record.resumable:
-        return "resumes from the answer that is paid for, no new charge"
+        return "resumes from the paid answer, no new charge"
     possible = sum(charge.possible for charge in record.charges)
     before = f", after {possible} possible charge{'s' if possible > 1 else ''} so far" if possible else ""
     return f"POSTs again, a new charge{before}"

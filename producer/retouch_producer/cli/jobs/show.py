@@ -1,10 +1,9 @@
-"""What `retouch job` prints: everything that is on record about one job."""
+"""`retouch job`: prints all that is on record about one job."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from retouch.events import Event
 from retouch.store.records import JobRecord
@@ -15,65 +14,65 @@ from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
-    """Print one job and save its image if that was asked for; gives the exit code."""
+    """Print one job, and save its images if `out` is given. Returns the exit code."""
     output_file.check_target(out)
     with open_context() as context:
         record = context.record(identity)
-        told = _told(context, record)
+        document = _document(context, record)
         if as_json:
-            print(json.dumps(told, indent=2))
+            print(json.dumps(document, indent=2))
         else:
-            print("\n".join(_lines(told)))
+            print("\n".join(_lines(document)))
         if out is None:
             return 0
-        # Raises what stands in the way: the job failed, was cancelled, or is not done yet.
+        # Raises an error, with an exit code of its own, if the job failed, was cancelled or is not done yet.
         for path in output_file.save(context.queue.job(identity).result(0), out, identity):
             print(f"saved     {path}")
         return 0
 
 
-def _told(context: CommandContext, record: JobRecord) -> dict[str, Any]:
+def _document(context: CommandContext, record: JobRecord) -> Document:
     return {
         **context.document(record),
         "timeline": context.events(record.id)[0],
-        "deliveries": [delivery_document(one) for one in context.queue.job(record.id).deliveries()],
+        "deliveries": [delivery_document(entry) for entry in context.queue.job(record.id).deliveries()],
     }
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
-    edit = told["edit"]
+def _lines(document: Document) -> list[str]:
+    edit = document["edit"]
     numbers = ", ".join(f"{name} {value}" for name, value in edit.items() if isinstance(value, int | float))
     lines = [
-        f"{told['id']}  {told['state']}" + (", cancel was asked for" if told["cancel_requested"] else ""),
-        f"tenant    {told['tenant']}, priority {told['priority']}",
+        f"{document['id']}  {document['state']}" + (", cancel requested" if document["cancel_requested"] else ""),
+        f"tenant    {document['tenant']}, priority {document['priority']}",
         f"prompt    {edit['prompt'][:200]}",
         f"input     {edit['init_image']}",
         f"numbers   {numbers}",
     ]
-    lines += [f"tag       {name}={value}" for name, value in told["tags"].items()]
-    for image in told["results"]:
+    lines += [f"tag       {name}={value}" for name, value in document["tags"].items()]
+    for image in document["results"]:
         lines += [f"result    {image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes"]
         lines += [f"url       {image['url']}"] + [f"warning   {warning}" for warning in image["warnings"]]
-    if told["error"]:
-        lines.append(f"error     {told['error']['code']}: {told['error']['message']}")
-    if told["cancelled"]:
-        lines.append(f"cancelled {told['cancelled'].replace('_', ' ')}")
-    lines.append(f"charges   {charges_line(told['charges'])}")
-    lines += [f"  {one['at']}  POST: {one['class'] or 'no answer on record'}" for one in told["charge_log"]]
-    lines += ["timeline", *(f"  {event_line(event)}" for event in told["timeline"])]
-    lines += [line for delivery in told["deliveries"] for line in _delivery_lines(delivery)]
+    if document["error"]:
+        lines.append(f"error     {document['error']['code']}: {document['error']['message']}")
+    if document["cancelled"]:
+        lines.append(f"cancelled {document['cancelled'].replace('_', ' ')}")
+    lines.append(f"charges   {charges_line(document['charges'])}")
+    lines += [f"  {entry['at']}  POST: {entry['class'] or 'no answer on record'}" for entry in document["charge_log"]]
+    lines += ["timeline", *(f"  {event_line(event)}" for event in document["timeline"])]
+    lines += [line for delivery in document["deliveries"] for line in _delivery_lines(delivery)]
     return lines
 
 
 def event_line(event: Document | Event) -> str:
-    """Write one event as a line: when, what, and why."""
+    """Return an event as one line: its time, its type, and the error if there is one."""
     error = event["data"]["error"]
     return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")
 
 
-def _delivery_lines(delivery: dict[str, Any]) -> list[str]:
+def _delivery_lines(delivery: Document) -> list[str]:
     head = f"delivery  {delivery['id']}  {delivery['type']} to {delivery['receiver']}: {delivery['state']}"
     return [head] + [
-        f"  {one['at']}  {one['status'] or one.get('trouble')}  {one.get('latency_s', 0):g} s"
-        for one in delivery["attempts"]
+        f"  {entry['at']}  {entry['status'] or entry.get('trouble')}  {entry.get('latency_s', 0):g} s"
+        for entry in delivery["attempts"]
     ]

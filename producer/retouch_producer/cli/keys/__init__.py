@@ -1,1 +1,1 @@
-"""`retouch keys`."""
+"""The commands for API keys: `retouch keys`."""

@@ -6,33 +6,32 @@ from typing import Annotated, Literal
 
 import typer
 
-from retouch_producer.cli.options import Json
+from retouch_producer.cli.options import Json, TenantFilter
 from retouch_producer.cli.tenants.command import limits
 
 app = typer.Typer(
-    help="API keys of the gateway, and limits of the tenants they belong to.",
+    help="API keys of the gateway, and the limits of their tenants.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 Role = Literal["producer", "ops"]
-Whose = Annotated[str, typer.Option("--tenant", help="Whose key it is.")]
-Roles = Annotated[Role, typer.Option("--role", help="producer: its own tenant's; ops: sees and moves all.")]
-Called = Annotated[str, typer.Option("--name", help="A word for people.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+KeyTenant = Annotated[str, typer.Option("--tenant", help="The tenant of the key.")]
+KeyRole = Annotated[Role, typer.Option("--role", help="producer: only its own tenant; ops: all tenants.")]
+KeyName = Annotated[str, typer.Option("--name", help="A name, for people.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
 
 
 @app.command()
-def create(tenant: Whose = "default", role: Roles = "producer", name: Called = "", json: Json = False) -> None:
-    """Make a key and show it once: only a hash of it is kept."""
+def create(tenant: KeyTenant = "default", role: KeyRole = "producer", name: KeyName = "", json: Json = False) -> None:
+    """Create a key and print it. It cannot be shown again, since only its hash is kept."""
     from retouch_producer.cli.keys.run import create_key
 
     create_key(tenant, role, name, as_json=json)
 
 
 @app.command("list")
-def list_all(tenant: OneTenant = None, json: Json = False) -> None:
-    """List keys, without their secrets; revoked ones for 90 days."""
+def list_all(tenant: TenantFilter = None, json: Json = False) -> None:
+    """List keys without their secrets; revoked keys are listed for 90 days."""
     from retouch_producer.cli.keys.run import list_keys
 
     list_keys(tenant or "", as_json=json)
@@ -40,7 +39,7 @@ def list_all(tenant: OneTenant = None, json: Json = False) -> None:
 
 @app.command()
 def revoke(key_id: Id, json: Json = False) -> None:
-    """Revoke a key for good; gateways refuse it within two seconds."""
+    """Revoke a key, which cannot be undone; gateways refuse it within two seconds."""
     from retouch_producer.cli.keys.run import revoke_key
 
     revoke_key(key_id, as_json=json)

@@ -1,9 +1,8 @@
-"""Create, list and revoke API keys."""
+"""Creates, lists and revokes API keys."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from retouch.errors import InvalidEdit
 from retouch.events import iso
@@ -12,10 +11,11 @@ from retouch_producer.cli.context import open_context
 from retouch_producer.cli.edit_request import terms_of
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.render import ago, print_table
+from retouch_producer.documents import Document
 
 
 def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
-    """Make a key and print its secret, which is not kept."""
+    """Create a key and print its secret, of which only a hash is kept."""
     with open_context() as context:
         try:
             terms_of({"tenant": tenant}, context.settings)
@@ -27,17 +27,17 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
         return
     print(f"{key.id}  {key.role} of tenant {key.tenant}")
     print(f"secret  {secret}")
-    print("It is shown this once; only a hash of it is kept.")
+    print("Store the secret now: it cannot be shown again, since only its hash is kept.")
 
 
 def list_keys(tenant: str, *, as_json: bool) -> None:
-    """Print keys as a table or a JSON array."""
+    """Print keys, as a table or as a JSON array."""
     with open_context() as context:
-        found = TenantStore(context.connections.client).api_keys(tenant)
+        keys = TenantStore(context.connections.client).api_keys(tenant)
     if as_json:
-        print(json.dumps([_document(key) for key in found], indent=2))
+        print(json.dumps([_document(key) for key in keys], indent=2))
         return
-    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in found], "no key")
+    print_table(("ID", "TENANT", "ROLE", "NAME", "AGE", "LAST USED", ""), [_key_row(key) for key in keys], "no key")
 
 
 def _key_row(key: ApiKey) -> tuple[object, ...]:
@@ -46,15 +46,15 @@ def _key_row(key: ApiKey) -> tuple[object, ...]:
 
 
 def revoke_key(identity: str, *, as_json: bool) -> None:
-    """Revoke a key; one that is not there is wrong use."""
+    """Revoke a key. Raises `WrongUse` for an unknown id."""
     with open_context() as context:
         key = TenantStore(context.connections.client).revoke(identity)
     if key is None:
-        raise WrongUse(f"{identity[:60]!r} is no key's id; `retouch keys list` names them")
+        raise WrongUse(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")
 
 
-def _document(key: ApiKey) -> dict[str, Any]:
+def _document(key: ApiKey) -> Document:
     instants = {
         name: iso(at) if at else None
         for name, at in (

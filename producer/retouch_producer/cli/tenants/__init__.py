@@ -1,1 +1,1 @@
-"""The commands about tenants: `keys limits`, `erase`."""
+"""The commands for tenants: `keys limits`, `erase`."""

@@ -1,9 +1,9 @@
-"""Show and set a tenant's limits; erase a tenant."""
+"""Shows and sets a tenant's limits, and erases tenants."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, astuple, dataclass
 
 from retouch.store.erasure import erase_tenant
 from retouch.store.ledger import Ledger
@@ -12,48 +12,53 @@ from retouch_producer.cli.context import open_context
 from retouch_producer.cli.errors import WrongUse
 
 
-def set_limits(
-    tenant: str, weight: float | None, in_flight_limit: int | None, backlog_limit: int | None, budget: int | None,
-    share_duplicates: bool | None, *, as_json: bool,
-) -> None:  # fmt: skip
-    """Change what is given, and print what the tenant may do then, and what of today's budget is gone."""
-    given = (weight, in_flight_limit, backlog_limit, budget, share_duplicates)
+@dataclass(frozen=True, slots=True)
+class LimitChanges:
+    """The limits of a tenant to change; None leaves one as it is, a limit of 0 is lifted."""
+
+    weight: float | None
+    in_flight_limit: int | None
+    backlog_limit: int | None
+    budget: int | None
+    share_duplicates: bool | None
+
+
+def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
+    """Change a tenant's limits, then print them with the calls of today's budget that are spent or reserved."""
     with open_context() as context:
         tenants = TenantStore(context.connections.client)
-        if all(one is None for one in given):
-            told = tenants.tenant(tenant)
-        else:
-            told = tenants.set_tenant(
-                tenant, weight=weight, in_flight_limit=in_flight_limit, backlog_limit=backlog_limit, budget=budget,
-                share_duplicates=share_duplicates,
-            )  # fmt: skip
+        # A tenant whose limits are only read is not written down.
+        has_changes = any(value is not None for value in astuple(changes))
+        limits = tenants.set_tenant(tenant, **asdict(changes)) if has_changes else tenants.tenant(tenant)
         today = Ledger(context.connections.client).budget(tenant)
     spent = dict(zip(("spent_today", "reserved"), today[1:] if today else (None, None), strict=True))
     if as_json:
-        print(json.dumps({**asdict(told), **spent}, indent=2))
+        print(json.dumps({**asdict(limits), **spent}, indent=2))
         return
-    for name, value in asdict(told).items():
+    for name, value in asdict(limits).items():
         print(f"{name.replace('_', ' '):<17} {'no limit' if value is None else value}")
     if today:
         print(f"{'spent today':<17} {today[1]} calls, {today[2]} reserved")
 
 
 def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
-    """Erase a tenant; 1 while jobs of it are still in flight."""
+    """Erase a tenant and return the exit code: 1 while jobs of it are in flight. Raises `WrongUse` without `yes`."""
     if not yes:
-        raise WrongUse(f"this erases all jobs and images of tenant {tenant[:64]!r}; repeat it with --yes")
+        raise WrongUse(
+            f"this erases all jobs and images of tenant {tenant[:64]!r}; nothing was erased. Repeat it with --yes"
+        )
     with open_context() as context:
         erased = erase_tenant(context.connections.client, context.connections.jobs, context.connections.blobs, tenant)
     if as_json:
         print(json.dumps(asdict(erased)))
     else:
-        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger stays")
+        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger is kept")
         if erased.images_due:
             print(
-                f"{erased.images_due} images were put within the last hour: a worker deletes them when an hour is over"
+                f"{erased.images_due} images are less than an hour old: a worker deletes them once they are an hour old"
             )
         if erased.in_flight:
             print(
-                f"{erased.in_flight} jobs are in flight and were cancelled: run this again when their calls have ended"
+                f"{erased.in_flight} jobs are in flight and were cancelled: run this again after their calls have ended"
             )
     return int(erased.in_flight > 0)

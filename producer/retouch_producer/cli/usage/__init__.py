@@ -1,1 +1,1 @@
-"""`retouch usage`."""
+"""The command `retouch usage`."""

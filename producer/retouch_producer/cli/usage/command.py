@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json, Since
+from retouch_producer.cli.options import Json, Since, TenantFilter
 
-Of = Annotated[str | None, typer.Option("--tenant", help="Of one tenant alone.")]
-By = Annotated[str, typer.Option("--by", help="One row per tenant, day or tag.")]
+By = Annotated[str, typer.Option("--by", help="One row for each tenant, day or tag.")]
 
 
-def usage(by: By = "tenant", tenant: Of = None, since: Since = None, json: Json = False) -> None:
-    """Show what calls were good for: useful, repeated, wasted, unknown; what is reserved now, and the amount."""
+def usage(by: By = "tenant", tenant: TenantFilter = None, since: Since = None, json: Json = False) -> None:
+    """Show how many calls were useful, repeated, wasted or unknown, how many are reserved now, and their price."""
     from retouch_producer.cli.usage.run import show_usage
 
     show_usage(by, tenant, since, as_json=json)

@@ -18,9 +18,9 @@ from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import scope
-from retouch_producer.gateway.http.body import instant
+from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import ProblemError, not_found
-from retouch_producer.gateway.http.pagination import cursor_of, read_page
+from retouch_producer.gateway.http.pagination import parse_cursor, read_page
 
 ROWS = 30
 STATES = tuple(DeliveryState)
@@ -81,7 +81,9 @@ def find_deliveries(
     of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")
     index = keys.deliveries_by_tenant(wanted) if wanted else of_all
     with clear_errors():
-        places = walk(tools.client, [index], since=instant(filters.since, "since"), after=cursor_of(filters.cursor))
+        places = walk(
+            tools.client, [index], since=parse_instant(filters.since, "since"), after=parse_cursor(filters.cursor)
+        )
         return read_page(places, tools.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
 
 

@@ -16,9 +16,9 @@ from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import scope
-from retouch_producer.gateway.http.body import instant
+from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import invalid
-from retouch_producer.gateway.http.pagination import cursor_of
+from retouch_producer.gateway.http.pagination import parse_cursor
 
 ROWS, PICTURES = 30, 48
 STATES = tuple(JobState)
@@ -69,8 +69,8 @@ def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage
         state=filters.state,
         code=filters.code,
         tag=(name, value) if filters.tag else None,
-        since=instant(filters.since, "since"),
-        until=instant(filters.until, "until") if filters.until else float("inf"),
+        since=parse_instant(filters.since, "since"),
+        until=parse_instant(filters.until, "until") if filters.until else float("inf"),
     )
     limit = PICTURES if filters.view == "sheet" else ROWS
-    return JobSearch(tools.connections.jobs).page(query, limit, cursor_of(filters.cursor))
+    return JobSearch(tools.connections.jobs).page(query, limit, parse_cursor(filters.cursor))

@@ -1,1 +1,1 @@
-"""From a parsed request to a job in the store: input capture, deduplication, batching."""
+"""From a parsed request to a job in the store: input capture, batching, estimates for dry runs."""

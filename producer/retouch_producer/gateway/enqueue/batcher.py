@@ -1,4 +1,4 @@
-"""Requests that arrive together are enqueued together, in one round trip, off the event loop."""
+"""Enqueues the requests that arrive together in one round trip to Redis, in a thread."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _Waiting = tuple[Sequence[NewJob], asyncio.Future[list[EnqueueResult]]]
 
 class EnqueueBatcher:
     """
-    Enqueues for all requests of one process.
+    Enqueues the jobs of all requests of one process, one batch after another.
 
-    While one script runs, what arrives waits for the next: at a low rate a request goes alone and at once, under load
-    the cost of a round trip, a thread and a message is shared.
+    While a batch is enqueued, new requests collect in the next one. At a low rate a request is enqueued alone and at
+    once; under load many requests share the cost of a thread and a round trip.
     """
 
     def __init__(self, jobs: JobStore, publisher: Publisher) -> None:
@@ -30,7 +30,7 @@ class EnqueueBatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
-        """Enqueue jobs, in order, and return what became of each; all are refused while Redis does not answer."""
+        """Enqueue jobs of one tenant and return their results in order; all are refused while Redis does not answer."""
         if not jobs:
             return []
         results: asyncio.Future[list[EnqueueResult]] = asyncio.get_running_loop().create_future()
@@ -45,11 +45,11 @@ class EnqueueBatcher:
             results = iter(await run_in_threadpool(self._enqueue, [job for jobs, _ in batch for job in jobs]))
             for jobs, waiter in batch:
                 own = [next(results) for _ in jobs]
-                if not waiter.done():  # its request may have been cancelled meanwhile
+                if not waiter.done():  # the request may have been cancelled meanwhile
                     waiter.set_result(own)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Take from each tenant in turn, so that the many requests of one wait for each other alone."""
+        """Return the next requests, taken from each tenant in turn, so that a busy tenant delays only itself."""
         batch: list[_Waiting] = []
         count = 0
         while self._waiting:
@@ -58,7 +58,7 @@ class EnqueueBatcher:
             if batch and count > _TOGETHER_MOST:
                 break
             batch.append(waiting.popleft())
-            # Behind all others, by being put into the dict anew.
+            # A dict keeps the order of insertion: the tenant goes behind all others.
             del self._waiting[tenant]
             if waiting:
                 self._waiting[tenant] = waiting
@@ -69,6 +69,6 @@ class EnqueueBatcher:
             with clear_errors():
                 results, messages = self._jobs.enqueue(jobs)
             self._publisher.publish(messages)
-        except Exception as error:  # noqa: BLE001 - whatever it was, every request that waits must be answered
+        except Exception as error:  # noqa: BLE001 - every waiting request must be answered, whatever went wrong
             return [refused(error) for _ in jobs]
         return results

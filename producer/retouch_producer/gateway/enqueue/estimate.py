@@ -1,4 +1,4 @@
-"""What a dry run says: the cost, the place in line, when it would start and end, and which limit binds."""
+"""The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that binds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
-    """Say what enqueueing this request would mean now; enqueues nothing and fetches nothing."""
+    """Return what enqueueing this request now would cost and when it would run; nothing is enqueued or fetched."""
     with clear_errors():
         line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
         usual_s = usual_duration_s(connections, request.tenant)

@@ -1,8 +1,8 @@
 """
-The picture is fetched, checked and kept when its job is accepted, before anything is paid.
+Fetches, checks and keeps the input picture of a job before the job is enqueued, so before anything is paid.
 
-A link that is wrong is refused at once instead of after a wait in the backlog, and one that expires there can no longer
-hurt. Addresses are vetted as all that users supply.
+A wrong link is refused at once instead of after a wait in the backlog, and a link may expire while its job waits.
+Addresses are vetted like all that users supply.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from retouch_producer.gateway.http.limiter import Bulkhead
 
 FETCH_WITHIN_S = 10.0
 AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT = 16, 8, 2_000
-_COPIES = 2  # the pieces as they came, and the whole that is made of them
+_COPIES = 2  # a download holds the received chunks and then the joined body
 _FRESH_S = 10.0
 _TRANSIENT = {"not_connected", "timeout", "reset"}
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """A kept picture: its name in the blob store, a link that lives as long as it is kept, whether it came by ours."""
+class CapturedInput:
+    """A kept picture. `link` is valid as long as the picture is kept; `is_ours`: the request named one of our links."""
 
     blob: str
     link: str
-    ours: bool
+    is_ours: bool
 
     @property
     def sha256(self) -> str:
-        """The hash of its bytes, in hex."""
+        """The SHA-256 of the picture's bytes, in hex."""
         return self.blob.partition("/")[2].partition(".")[0]
 
 
 class InputCapture:
-    """Keeps inputs; the same URL of one tenant within ten seconds is fetched once."""
+    """Captures inputs. Requests of one tenant for the same URL within ten seconds share one fetch."""
 
     def __init__(self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter) -> None:
         self._settings, self._blobs, self._client, self._decoding = settings, blobs, client, decoding
         self._signer = LinkSigner(client)
-        self._ours = f"{settings.public_url.rstrip('/')}/files/"
-        self._fetches: dict[tuple[str, str, float], asyncio.Task[Input]] = {}
+        self._own_prefix = f"{settings.public_url.rstrip('/')}/files/"
+        self._fetches: dict[tuple[str, str, float], asyncio.Task[CapturedInput]] = {}
         memory = settings.capture_memory_mb * 1_000_000
         self._memory = FairLimiter(memory, memory // 2)
         self._threads = Bulkhead("inputs", AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT, FETCH_WITHIN_S)
@@ -64,86 +64,89 @@ class InputCapture:
     def _session(self) -> requests.Session:
         return make_session(self._settings.dangerous_allow_private_networks, AT_ONCE)
 
-    async def keep(self, url: str, tenant: str, for_s: float) -> Input:
+    async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
-        Give the kept picture behind a URL, kept for at least that long. Raises the problem `input-unreadable`.
+        Return the picture at a URL, kept for at least `for_s` seconds. Raises the problem `input-unreadable`.
 
-        The bytes are read again for every job after ten seconds: what a URL leads to may change.
+        A fetch is shared for ten seconds only, since the content of a URL may change.
         """
-        wanted = url, tenant, for_s
-        fetch = self._fetches.get(wanted)
+        fetch_key = url, tenant, for_s
+        fetch = self._fetches.get(fetch_key)
         if fetch is None:
             name = self.name_of(url)
             if name:
-                work = self._threads.run(tenant, self._keep_own, name, url, tenant, for_s)
+                work = self._threads.run(tenant, self._capture_own, name, url, tenant, for_s)
             else:
                 work = self._threads.run(tenant, self._fetch, url, tenant, for_s)
-            fetch = self._fetches[wanted] = asyncio.create_task(work)
-            fetch.add_done_callback(lambda done: self._forget_later(wanted, done))
+            fetch = self._fetches[fetch_key] = asyncio.create_task(work)
+            fetch.add_done_callback(lambda done: self._forget_later(fetch_key, done))
+        # Others may wait for the same fetch: a caller that is cancelled must not cancel it.
         return await asyncio.shield(fetch)
 
     def name_of(self, url: str) -> str:
-        """Give the blob that one of our own links leads to, "" for a URL that is elsewhere."""
-        return name_in(url) if url.startswith(self._ours) else ""
+        """Return the name of the blob that one of our own links leads to, or "" for any other URL."""
+        return name_in(url) if url.startswith(self._own_prefix) else ""
 
-    def _forget_later(self, wanted: tuple[str, str, float], done: asyncio.Task[Input]) -> None:
+    def _forget_later(self, fetch_key: tuple[str, str, float], done: asyncio.Task[CapturedInput]) -> None:
+        # A failed fetch is not shared: the next request tries again.
         failed = done.cancelled() or done.exception() is not None
-        asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, wanted, None)
+        asyncio.get_running_loop().call_later(0 if failed else _FRESH_S, self._fetches.pop, fetch_key, None)
 
-    def _keep_own(self, name: str, url: str, tenant: str, for_s: float) -> Input:
+    def _capture_own(self, name: str, url: str, tenant: str, for_s: float) -> CapturedInput:
         if fault := self._fault_of_own(name, url, tenant):
             raise _unreadable(fault, retryable=False)
-        return self._kept(name, tenant, for_s, ours=True)
+        return self._keep(name, tenant, for_s, is_ours=True)
 
     def _fault_of_own(self, name: str, url: str, tenant: str) -> str:
-        """Return what is wrong with one of our own links, or "". It must be good for this tenant without our help."""
+        """Return what is wrong with one of our own links, or "": this tenant must be allowed to read it."""
         query = dict(parse_qsl(urlsplit(url).query))
         signature = query.get("signature", "")
         with clear_errors():
             if signature and not self._signer.verify(name, query.get("expires", ""), signature):
-                return "our own link is over or was changed; ask for a fresh one"
-            # A signed link is open to whoever holds it; a name alone is not: another tenant's is as good as none.
+                return "this link of the gateway has expired or was altered; read the job again for a fresh link"
+            # Whoever holds a signed link may use it. A name without a signature is only good for the blob's owner, and
+            # another tenant's blob is reported like a missing one.
             is_open = bool(signature) or owns_blob(self._client, tenant, name)
-        return "" if is_open and self._blobs.exists(name) else "our own link leads to no picture: not found"
+        return "" if is_open and self._blobs.exists(name) else "this link of the gateway leads to no picture: not found"
 
-    def _fetch(self, url: str, tenant: str, for_s: float) -> Input:
-        with ExitStack() as room:
-            body = self._download(url, tenant, room)
+    def _fetch(self, url: str, tenant: str, for_s: float) -> CapturedInput:
+        with ExitStack() as memory:
+            body = self._download(url, tenant, memory)
             with self._decoding.hold(tenant):
                 picture = check(body)
             if isinstance(picture, ImageFault):
                 raise _unreadable(picture.message, retryable=False)
-            return self._kept(self._blobs.put(body, picture.suffix), tenant, for_s, ours=False)
+            return self._keep(self._blobs.put(body, picture.suffix), tenant, for_s, is_ours=False)
 
-    def _download(self, url: str, tenant: str, room: ExitStack) -> bytes:
-        """Return what is behind a URL; `room` holds its share of the memory for captures."""
+    def _download(self, url: str, tenant: str, memory: ExitStack) -> bytes:
+        """Return the body of a URL; `memory` holds the download's share of the memory for captures."""
 
         def admit(size: int) -> bool:
-            room.close()  # that of a redirect, whose body is gone
+            memory.close()  # frees the share of a redirect, whose body is gone
             try:
-                room.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
+                memory.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
             except TimeoutError:
                 return False
             return True
 
-        most = ImageLimits().max_bytes
-        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=most, admit=admit)
+        max_bytes = ImageLimits().max_bytes
+        answer = download(self._session, url, timeout_s=FETCH_WITHIN_S, max_bytes=max_bytes, admit=admit)
         if isinstance(answer, Trouble):
             raise _unreadable(answer.detail, retryable=answer.kind in _TRANSIENT)
         if answer.status != 200:
-            raise _unreadable(f"its server answered {answer.status}", retryable=answer.status >= 500)
+            raise _unreadable(f"its server answered with status {answer.status}", retryable=answer.status >= 500)
         return answer.body
 
-    def _kept(self, name: str, tenant: str, for_s: float, *, ours: bool) -> Input:
+    def _keep(self, name: str, tenant: str, for_s: float, *, is_ours: bool) -> CapturedInput:
         with clear_errors():
             keep_blob(self._client, name, for_s, tenant)
-            return Input(name, self._blobs.link(name, for_s), ours)
+            return CapturedInput(name, self._blobs.link(name, for_s), is_ours)
 
     def close(self) -> None:
-        """Give up the threads; a fetch in flight ends within its own deadline."""
+        """Close the threads; a fetch in flight ends within its own deadline."""
         self._threads.close()
 
 
-def _unreadable(words: str, *, retryable: bool) -> ProblemError:
-    detail = "the picture could not be read; nothing was enqueued or charged"
-    return ProblemError("input-unreadable", detail, faults=[("init_image", words)], retryable=retryable)
+def _unreadable(fault: str, *, retryable: bool) -> ProblemError:
+    detail = "init_image could not be read; nothing was enqueued or charged"
+    return ProblemError("input-unreadable", detail, faults=[("init_image", fault)], retryable=retryable)

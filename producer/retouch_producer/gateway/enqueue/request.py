@@ -1,12 +1,10 @@
-"""A request to enqueue, parsed: fields of the edit and options are separated, and checked for the caller's tenant."""
+"""Parses a request to enqueue: separates the edit's fields from the options, and checks both for the caller."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from retouch.admission import Options, ResolvedOptions, admit, resolve_options
 from retouch.edit import Edit
@@ -15,19 +13,26 @@ from retouch.ids import receiver_id
 from retouch.settings import Settings
 from retouch.store.jobs import NewJob
 from retouch.store.tenants import ApiKey
+from retouch_producer.documents import Document
 
 _EDIT = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_scale", "extra")
 _OPTIONS: dict[str, tuple[type, str]] = {
-    "priority": (str, "text"), "deadline_s": (float, "a number"), "max_attempts": (int, "a whole number"),
-    "max_charges": (int, "a whole number"), "webhook": (str, "text"), "callback": (str, "text"),
-    "events": (list, "a list of texts"), "tags": (dict, "an object"), "tenant": (str, "text"),
+    "priority": (str, "text"),
+    "deadline_s": (float, "a number"),
+    "max_attempts": (int, "a whole number"),
+    "max_charges": (int, "a whole number"),
+    "webhook": (str, "text"),
+    "callback": (str, "text"),
+    "events": (list, "a list of texts"),
+    "tags": (dict, "an object"),
+    "tenant": (str, "text"),
     "idempotency_key": (str, "text"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """An edit and its options, checked; `new` is the job to enqueue if the picture is as it should be."""
+    """An edit with its options, both checked; `new` is the job to enqueue once its picture is captured."""
 
     edit: Edit
     options: Options
@@ -36,14 +41,15 @@ class EnqueueRequest:
 
     @property
     def tenant(self) -> str:
-        """Whose job it will be."""
+        """The tenant that the job will belong to."""
         return self.options.tenant
 
     def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
         """
-        Return the job with its picture at a link, a copy of it kept, and the hash of its bytes known.
+        Return the job with the link to its picture, the name of our copy, and the SHA-256 of the picture's bytes.
 
-        It counts as the same request; and as a duplicate of those with the same bytes, words, numbers and receivers.
+        Its fingerprint stays that of the request. Its share key makes it a duplicate of every job with the same
+        picture, prompt, numbers, receivers, events and callback.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)
@@ -52,28 +58,28 @@ class EnqueueRequest:
         return self.new._replace(spec_json=spec.to_json(), share_key=share_key)
 
 
-def read_request(body: Mapping[str, Any], key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
+def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
     """
-    Read one edit; `idempotency_key` is the header's, which goes before the body's.
+    Parse one edit with its options; `idempotency_key` is that of the header, which overrides the body's.
 
-    Raises `InvalidEdit` naming every fault; nothing is stored.
+    Raises `InvalidEdit`, which names every fault; nothing is stored.
     """
-    given = {name: value for name, value in body.items() if value is not None}
-    options = {name: value for name, value in given.items() if name in _OPTIONS}
+    fields = {name: value for name, value in body.items() if value is not None}
+    options = {name: value for name, value in fields.items() if name in _OPTIONS}
     faults = _type_faults(options) + _tenant_faults(options, key)
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
-    edit, edit_faults = _edit({name: value for name, value in given.items() if name not in _OPTIONS})
+    edit, edit_faults = _edit({name: value for name, value in fields.items() if name not in _OPTIONS})
     if edit is None or faults:
         raise InvalidEdit(faults + edit_faults)
-    chosen = Options(**{"tenant": key.tenant, **options})
-    terms = resolve_options(chosen, settings, receiver_id)
-    return EnqueueRequest(edit, chosen, terms, admit(edit, terms))
+    typed_options = Options(**{"tenant": key.tenant, **options})
+    terms = resolve_options(typed_options, settings, receiver_id)
+    return EnqueueRequest(edit, typed_options, terms, admit(edit, terms))
 
 
-def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
-    strange = [name for name in values if name not in _EDIT]
-    faults = [(name[:80], "is not a field of an edit or an option; see /docs") for name in strange]
+def _edit(values: Document) -> tuple[Edit | None, list[tuple[str, str]]]:
+    unknown = [name for name in values if name not in _EDIT]
+    faults = [(name[:80], "is neither a field of an edit nor an option; see /docs") for name in unknown]
     try:
         edit = Edit(**{name: value for name, value in values.items() if name in _EDIT})
     except InvalidEdit as error:
@@ -81,20 +87,21 @@ def _edit(values: dict[str, Any]) -> tuple[Edit | None, list[tuple[str, str]]]:
     return (None if faults else edit), faults
 
 
-def _type_faults(options: dict[str, Any]) -> list[tuple[str, str]]:
+def _type_faults(options: Document) -> list[tuple[str, str]]:
     faults = []
     for name, value in options.items():
-        kind, words = _OPTIONS[name]
+        kind, expected = _OPTIONS[name]
+        # A bool is an int to Python, and never a number in JSON.
         numbers = isinstance(value, int | float) and not isinstance(value, bool)
         fits = numbers if kind is float else isinstance(value, kind) and not isinstance(value, bool)
         if fits and kind is list:
-            fits = all(isinstance(one, str) for one in value)
+            fits = all(isinstance(item, str) for item in value)
         if not fits:
-            faults.append((name, f"expected {words}, got {type(value).__name__}"))
+            faults.append((name, f"expected {expected}, got {type(value).__name__}"))
     return faults
 
 
-def _tenant_faults(options: dict[str, Any], key: ApiKey) -> list[tuple[str, str]]:
+def _tenant_faults(options: Document, key: ApiKey) -> list[tuple[str, str]]:
     if key.role == "ops" or options.get("tenant", key.tenant) == key.tenant:
         return []
-    return [("tenant", "expected none or the key's own; only a key of role ops may name another")]
+    return [("tenant", "expected the key's own tenant or none; only a key of role ops may name another")]

@@ -1,4 +1,4 @@
-"""Enqueueing of requests: the picture is captured first; which request gets a job of its own is for enqueue.lua."""
+"""Captures the pictures of requests and enqueues them; enqueue.lua decides which request gets a job of its own."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
-_KNOWN_FOR_S = 2.0
+_KNOWN_FOR_S = 2.0  # within this time a receiver that was removed exists again for its next job
 _KNOWN_MOST = 10_000
 _PREPARED_MOST = 100
 
 
 class EnqueueService:
-    """Enqueues requests for one process."""
+    """Enqueues the requests of one gateway process."""
 
-    def __init__(self, connections: Connections, keeper: InputCapture) -> None:
-        self._connections, self._keeper, self._settings = connections, keeper, connections.settings
+    def __init__(self, connections: Connections, input_capture: InputCapture) -> None:
+        self._connections, self._input_capture, self._settings = connections, input_capture, connections.settings
         self._batcher = EnqueueBatcher(connections.jobs, connections.publisher)
-        self._ensured: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
+        self._known_receivers: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue each request on its own and return what became of each, in order; a hundred at a time go in together.
+        Enqueue requests, a hundred at a time, and return the result of each in order; one may be refused alone.
 
-        `lenient`: a picture that cannot be reached from here now is left to the endpoint, which refuses it for free.
+        `lenient`: a picture that cannot be fetched now is left to the endpoint, which refuses it without a charge.
         """
         results: list[EnqueueResult] = []
         async with turn_given_up():
-            # Each part ends before the next begins, so that a batch never fills the threads that others need too.
+            # A part ends before the next begins: a large batch must not occupy the threads that all tenants share.
             for part in batched(requests, _PREPARED_MOST):
                 results += await self._enqueue_part(part, lenient)
         return results
 
     async def _enqueue_part(self, requests: Sequence[EnqueueRequest], lenient: bool) -> list[EnqueueResult]:
         prepared = await asyncio.gather(*(self._prepare(request, lenient) for request in requests))
-        results = iter(await self._batcher.enqueue([one for one in prepared if isinstance(one, NewJob)]))
-        return [next(results) if isinstance(one, NewJob) else one for one in prepared]
+        results = iter(await self._batcher.enqueue([item for item in prepared if isinstance(item, NewJob)]))
+        return [next(results) if isinstance(item, NewJob) else item for item in prepared]
 
     async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
-        """Return the job to enqueue, with its picture captured; or the result where there is none to enqueue."""
+        """Return the job to enqueue with its picture captured, or the result if there is nothing to enqueue."""
         try:
             if request.new.idempotency_key and self._is_captured(request):
-                # The picture of a repeated request may be gone by now, and is not needed.
+                # A repeated request does not need its picture, which may be gone by now.
                 [earlier] = await self._batcher.enqueue([request.new._replace(spec_json="")])
                 if earlier.kind != "absent":
                     return earlier
@@ -64,25 +64,28 @@ class EnqueueService:
         return new
 
     def _is_captured(self, request: EnqueueRequest) -> bool:
-        return self._settings.capture_input != "off" or bool(self._keeper.name_of(request.edit.init_image))
+        return self._settings.capture_input != "off" or bool(self._input_capture.name_of(request.edit.init_image))
 
     async def _capture(self, request: EnqueueRequest, lenient: bool) -> NewJob:
         if not self._is_captured(request):
             return request.new
         url = request.edit.init_image
         try:
-            kept = await self._keeper.keep(url, request.tenant, request.new.deadline_s + self._settings.retention_s)
+            captured = await self._input_capture.capture(
+                url, request.tenant, request.new.deadline_s + self._settings.retention_s
+            )
         except ProblemError as problem:
             if lenient and problem.retryable:
                 return request.new
             raise
-        sends_ours = kept.ours or self._settings.capture_input == "ours"
-        return request.with_input(kept.link if sends_ours else url, kept.blob, kept.sha256)
+        sends_our_link = captured.is_ours or self._settings.capture_input == "ours"
+        return request.with_input(captured.link if sends_our_link else url, captured.blob, captured.sha256)
 
     async def _ensure_receiver(self, request: EnqueueRequest) -> None:
-        target = request.tenant, request.options.webhook
-        if not request.options.webhook or target in self._ensured:
+        # The job names its receiver, so the receiver must exist before the job does.
+        receiver = request.tenant, request.options.webhook
+        if not request.options.webhook or receiver in self._known_receivers:
             return
         with clear_errors():
-            await run_in_threadpool(self._connections.receivers.ensure, *target)
-        self._ensured[target] = True
+            await run_in_threadpool(self._connections.receivers.ensure, *receiver)
+        self._known_receivers[receiver] = True

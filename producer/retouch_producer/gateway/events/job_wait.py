@@ -1,4 +1,4 @@
-"""Waiting for the end of a job on the event loop, without a thread and without polling."""
+"""Waits for a job to end, without a thread of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from starlette.concurrency import run_in_threadpool
 from retouch.states import JobState
 from retouch.store.jobs import JobStore
 from retouch.store.redis_client import clear_errors
-from retouch_producer.gateway.events.hub import EventHub
+from retouch_producer.gateway.events.event_hub import EventHub
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
-_RECHECK_S = 5.0  # the hub wakes us; this is for a feed that was cut by an outage
+_RECHECK_S = 5.0  # the event hub wakes the wait; this covers events that were lost in an outage of Redis
 
 
 async def wait_until_final(event_hub: EventHub, jobs: JobStore, job: str, within_s: float) -> bool:
-    """Wait until a job is over; False when it is not in time."""
+    """Wait up to `within_s` seconds for a job to end, and return whether it did; False too if it is not on record."""
     give_up_at = asyncio.get_running_loop().time() + within_s
     async with event_hub.watch(job) as watcher:
         while True:

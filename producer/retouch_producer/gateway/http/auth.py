@@ -1,4 +1,4 @@
-"""Who is asking: API keys as bearer tokens, remembered for two seconds, so that a key costs Redis next to nothing."""
+"""Authentication by API keys as bearer tokens. A key is cached for two seconds, so requests rarely ask Redis for it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
-from retouch_producer.gateway.http.revocation import came_with
+from retouch_producer.gateway.http.revocation import note_secret
 
 SEES_ALL = ("ops", "viewer")
 """Roles that see all tenants; only `ops` changes what is theirs."""
 REMEMBER_S = 2.0
-"""How long a revoked key may go on working."""
+"""How long a key is cached, in seconds; so long may a revoked key still be accepted."""
 _USED_EVERY_S = 60.0
 _REMEMBERED_MOST = 10_000
 _LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING = 8, 2, 1_000
@@ -32,32 +32,33 @@ _bearer = HTTPBearer(
 
 
 class KeyCache:
-    """The keys that were seen just now. Only good ones are remembered."""
+    """Caches the keys of recent requests; only valid keys are cached."""
 
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
         self._keys: TTLCache[str, ApiKey] = TTLCache(_REMEMBERED_MOST, REMEMBER_S)
+        # Outlives the cached key: a caller whose key is looked up again waits among its own tenant's requests.
         self._tenant_of: LRUCache[str, str] = LRUCache(_REMEMBERED_MOST)
         self._lookups = Limiter(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
-        """Return the key that a secret belongs to, or None; the current request ends when it is revoked."""
+        """Return the key of a secret, or None. If the key is revoked later, the current request is ended."""
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
-            came_with(secret)
+            note_secret(secret)
         return key
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
-        """Look secrets up in one round trip, past what is remembered; blocks. Raises `StoreUnavailable`."""
+        """Return for each secret whether its key is valid in Redis, past the cache. Raises `StoreUnavailable`."""
         with clear_errors():
-            found = self._tenants.are_valid(secrets)
-        for secret in (secret for secret, is_valid in zip(secrets, found, strict=True) if not is_valid):
+            validity = self._tenants.are_valid(secrets)
+        for secret in (secret for secret, is_valid in zip(secrets, validity, strict=True) if not is_valid):
             self._keys.pop(secret, None)
-        return found
+        return validity
 
     async def _find_now(self, secret: str) -> ApiKey | None:
-        # Secrets that were never seen share one tenant's part: who guesses keys holds up nobody who has one.
-        async with self._lookups.of(self._tenant_of.get(secret, "")):
+        # All unknown secrets count as one tenant: somebody who guesses keys delays no caller with a known key.
+        async with self._lookups.hold(self._tenant_of.get(secret, "")):
             key = await run_in_threadpool(self._look_up, secret)
         if key:
             self._keys[secret], self._tenant_of[secret] = key, key.tenant
@@ -70,6 +71,7 @@ class KeyCache:
         with clear_errors():
             key = self._tenants.find(secret)
             if key and time.time() - (key.last_used_at or 0) > _USED_EVERY_S:
+                # One write a minute for each key: `retouch keys list` needs no more.
                 self._tenants.note_use(secret, time.time())
         return key
 
@@ -77,18 +79,18 @@ class KeyCache:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
-    """Give the caller's key, or answer 401."""
-    key_cache: KeyCache = request.app.state.tools.key_cache
+    """Return the caller's key and take the request's turn. Raises `unauthorized`."""
+    key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
-        detail = "expected `Authorization: Bearer rtk_…` with a key that is known and not revoked"
+        detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
     await take_turn(key.tenant)
     return key
 
 
 async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
-    """Give the caller's key, which must be of role ops, or answer 403."""
+    """Return the caller's key if its role is ops. Raises `forbidden`."""
     if key.role != "ops":
         raise ProblemError("forbidden", "this needs a key of role ops; nothing was done")
     return key
@@ -99,14 +101,14 @@ OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
-    """Tell whether what belongs to a tenant exists for this key."""
+    """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
     return key.role in SEES_ALL or key.tenant == tenant
 
 
-def scope(key: ApiKey, wanted: str | None) -> str:
-    """Give the tenant that a list is about: "" is all, for ops alone. A producer that names another gets 404."""
+def scope(key: ApiKey, requested: str | None) -> str:
+    """Return the tenant that a list is limited to, or "" for all (roles that see all). Raises `not-found`."""
     if key.role in SEES_ALL:
-        return wanted or ""
-    if wanted not in (None, "", key.tenant):
-        raise ProblemError("not-found", "no tenant has this name, or it is not yours")
+        return requested or ""
+    if requested not in (None, "", key.tenant):
+        raise ProblemError("not-found", "no tenant has this name, or your key belongs to another one")
     return key.tenant

@@ -1,4 +1,4 @@
-"""Reading what comes in, within bounds: so many bytes, so many seconds, and JSON that a person could have meant."""
+"""Reads request bodies within bounds of size and time, and parses JSON and the values of headers and queries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Header, Request
 from starlette.concurrency import run_in_threadpool
 
+from retouch_producer.documents import Document
 from retouch_producer.gateway.http.errors import ProblemError, invalid
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
@@ -23,63 +24,65 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _CLOSE = {"Connection": "close"}
 
 Prefer = Annotated[
-    str | None, Header(description="`wait=N`: answer when there is something to tell, after N s (60 at most).")
+    str | None, Header(description="`wait=N` delays the answer until there is a result, for up to N s (60 at most).")
 ]
 
 
-def wait_in(prefer: str | None) -> float:
-    """Read how many seconds a caller would wait, 0 where it would not."""
-    found = _WAIT.search(prefer or "")
-    return min(float(found[1]), WAIT_MOST_S) if found else 0.0
+def preferred_wait_s(prefer: str | None) -> float:
+    """Return the seconds that a caller wants to wait for the answer; 0 without `wait=N`."""
+    match = _WAIT.search(prefer or "")
+    return min(float(match[1]), WAIT_MOST_S) if match else 0.0
 
 
-async def read_body(request: Request, most: int, within_s: float = JSON_WITHIN_S) -> bytes:
-    """Read the whole body; raises the problems `too-large` and `slow-body`, which close the connection."""
+async def read_body(request: Request, max_bytes: int, within_s: float = JSON_WITHIN_S) -> bytes:
+    """Return the whole body. Raises the problems `too-large` and `slow-body`, which close the connection."""
+    # A body that declares too many bytes is refused before any of it is read.
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared[:18]) > most:
-        raise _too_large(most)
+    if not declared.isdecimal() or int(declared[:18]) > max_bytes:
+        raise _too_large(max_bytes)
     chunks, count = [], 0
     try:
         async with turn_given_up(), asyncio.timeout(within_s):
             async for chunk in request.stream():
                 chunks.append(chunk)
                 count += len(chunk)
-                if count > most:
-                    raise _too_large(most)
+                if count > max_bytes:
+                    raise _too_large(max_bytes)
     except TimeoutError:
         detail = f"expected the whole body within {within_s:g} s"
         raise ProblemError("slow-body", detail, headers=_CLOSE) from None
     return b"".join(chunks)
 
 
-def _too_large(most: int) -> ProblemError:
-    return ProblemError("too-large", f"expected at most {most:,} bytes", headers=_CLOSE)
+def _too_large(max_bytes: int) -> ProblemError:
+    return ProblemError("too-large", f"expected at most {max_bytes:,} bytes", headers=_CLOSE)
 
 
-async def read_json(request: Request, most: int) -> dict[str, Any]:
-    """Read one JSON object."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
+async def read_json(request: Request, max_bytes: int) -> Document:
+    """Return the JSON object of the body. Raises `unsupported-media-type`, and what `parse_object` raises."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         raise ProblemError("unsupported-media-type", "expected Content-Type: application/json", headers=_CLOSE)
-    body = await read_body(request, most)
-    # Four megabytes of JSON take the event loop from everybody for a tenth of a second.
+    body = await read_body(request, max_bytes)
+    # Parsing 4 MB of JSON takes a tenth of a second, in which the event loop would serve nobody.
     return parse_object(body) if len(body) <= SINGLE_MOST else await run_in_threadpool(parse_object, body)
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> Document:
     """
-    Parse one JSON object in UTF-8; raises `malformed-body`.
+    Parse one JSON object in UTF-8. Raises `malformed-body`.
 
-    Refused as well, in names and values: halves of surrogate pairs, which UTF-8 cannot carry, and numbers that are not
-    finite, which JSON cannot carry. So whatever was parsed can be stored, hashed and written into an answer.
+    Unpaired surrogates, which UTF-8 cannot encode, and numbers that are not finite are refused too, in names and
+    values. So whatever was parsed can be stored, hashed and written into an answer.
     """
     try:
+        # Some clients put a byte order mark before UTF-8 text.
         text = body.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ProblemError("malformed-body", "expected text without halves of surrogate pairs") from None
+        raise ProblemError("malformed-body", "expected text without unpaired surrogates") from None
     except (ValueError, RecursionError):
         raise ProblemError("malformed-body", "expected one JSON object in UTF-8") from None
     if not isinstance(value, dict):
@@ -94,8 +97,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def instant(text: str | None, name: str) -> float:
-    """Read an instant, ISO 8601 or Unix seconds; none is the beginning of time. Raises `invalid-request`."""
+def parse_instant(text: str | None, name: str) -> float:
+    """Return an ISO 8601 time or Unix seconds as Unix seconds; 0 for None. Raises `invalid-request`."""
     if not text:
         return 0.0
     try:
@@ -107,4 +110,5 @@ def instant(text: str | None, name: str) -> float:
 
 
 def _is_number(text: str) -> bool:
+    # `float` accepts more than numbers of seconds: `nan`, `1e9`, digits of other scripts.
     return text.isascii() and text.replace(".", "", 1).isdecimal()

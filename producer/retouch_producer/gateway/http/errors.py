@@ -1,4 +1,4 @@
-"""Every error of the gateway as RFC 9457 problem details of a stable type, and a page for each type."""
+"""Answers every error as RFC 9457 problem details of a stable type, and serves a page for each type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,21 +16,24 @@ from starlette.routing import Match
 
 from retouch.blobs import BlobError
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch_producer.documents import Document
 
 MEDIA_TYPE = "application/problem+json"
 STORE_WAIT_S = 2.0
 _FIELDS_NAMED = 10
 _UNROUTED = {
-    404: "nothing is at this address: /docs and /openapi.json list what is where",
-    405: "the header Allow names the methods that this address takes",
+    404: "there is no route at this address; /docs and /openapi.json list all routes",
+    405: "this address does not accept the method; the header Allow lists those that it accepts",
 }
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+Responses = dict[int | str, Document]
+"""The `responses` of a FastAPI route: for each status, a part of the OpenAPI description."""
 log = logging.getLogger("retouch.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One type of problem: its status and title, whether the same request may succeed later, and what to do."""
+class ProblemKind:
+    """One type of problem: its status and title, whether the same request may succeed later, and advice."""
 
     status: int
     title: str
@@ -40,61 +42,83 @@ class Kind:
 
 
 KINDS = {
-    "malformed-body": Kind(400, "The body cannot be read", False, "Send one JSON object in UTF-8, or a form."),
-    "unauthorized": Kind(
-        401, "No valid API key", False,
-        "Send `Authorization: Bearer rtk_…`. Keys are made by `retouch keys create`; a revoked one never works again.",
+    "malformed-body": ProblemKind(400, "The body cannot be parsed", False, "Send one JSON object in UTF-8, or a form."),
+    "unauthorized": ProblemKind(
+        401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
-    "forbidden": Kind(403, "This key's role may not do that", False, "Use a key of role ops."),
-    "not-found": Kind(
-        404, "There is no such thing", False,
-        "It never existed, its retention is over, or it belongs to another tenant.",
+    "forbidden": ProblemKind(403, "The key's role does not permit this", False, "Use a key of role ops."),
+    "not-found": ProblemKind(
+        404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),
-    "method-not-allowed": Kind(405, "This address does not take this method", False, "See /docs."),
-    "slow-body": Kind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
-    "no-image-yet": Kind(
-        409, "The job has no image", True, "Wait until the job is succeeded: watch its events or send Prefer: wait."
+    "method-not-allowed": ProblemKind(405, "Method not allowed", False, "See /docs."),
+    "slow-body": ProblemKind(408, "The body did not arrive in time", True, "Send it faster, or in smaller requests."),
+    "no-image-yet": ProblemKind(
+        409,
+        "The job has no image yet",
+        True,
+        "Wait until the job has succeeded: watch its events or send Prefer: wait.",
     ),
-    "conflict": Kind(409, "The state of the thing does not allow that", False, "Read it again, then decide."),
-    "too-large": Kind(413, "The body is too large", False, "64 KB for an edit, 4 MB for a batch, 50 MB for a file."),
-    "unsupported-media-type": Kind(415, "The body is of another type", False, "Send application/json."),
-    "invalid-request": Kind(
-        422, "The request is wrong", False, "`faults` names each field with what was expected. Nothing was enqueued."
+    "conflict": ProblemKind(
+        409, "The current state does not allow this", False, "Read the job or delivery again, then decide."
     ),
-    "idempotency-conflict": Kind(
-        422, "The idempotency key was used for another request", False,
-        "Use a new key for a new request; a key is remembered for 24 hours.",
+    "too-large": ProblemKind(
+        413, "The body is too large", False, "Limits: 64 KB for an edit, 4 MB for a batch, 50 MB for a file."
     ),
-    "input-unreadable": Kind(
-        422, "init_image could not be read or is no picture", False,
+    "unsupported-media-type": ProblemKind(415, "Unsupported media type", False, "Send application/json."),
+    "invalid-request": ProblemKind(
+        422, "Invalid request", False, "`faults` names each wrong field and what was expected. Nothing was enqueued."
+    ),
+    "idempotency-conflict": ProblemKind(
+        422, "The idempotency key belongs to another request", False, "Use a new key; a key is remembered for 24 hours."
+    ),
+    "input-unreadable": ProblemKind(
+        422,
+        "init_image could not be read as a picture",
+        False,
         "It must be a PNG, JPEG or WebP image at a public address that answers within 10 s.",
     ),
-    "backlog-full": Kind(
-        429, "Too many jobs of this tenant wait", True, "Wait as Retry-After says, or have the backlog limit raised."
+    "backlog-full": ProblemKind(
+        429, "The tenant's backlog is full", True, "Wait as Retry-After says, or have the backlog limit raised."
     ),
-    "budget-spent": Kind(
-        429, "The calls of today are spent or promised", True, "Wait for the next UTC day, or have the budget raised."
+    "budget-spent": ProblemKind(
+        429, "Today's budget is spent or reserved", True, "Wait for the next UTC day, or have the budget raised."
     ),
-    "too-many-at-once": Kind(
+    "too-many-at-once": ProblemKind(
         429, "Too many requests of this kind at once", True, "Wait as Retry-After says, and send fewer at a time."
     ),
-    "internal": Kind(500, "The gateway failed", True, "Repeat it with the same idempotency key; tell who runs it."),
-    "store-unavailable": Kind(
-        503, "Redis does not answer", True,
-        "Repeat it with the same Idempotency-Key: whether it was carried out is not known, and then it is done once.",
+    "internal": ProblemKind(
+        500,
+        "The gateway failed",
+        True,
+        "Repeat the request with the same Idempotency-Key, and report it to your operator.",
     ),
-    "image-store-unavailable": Kind(503, "The image store does not answer", True, "Repeat it after Retry-After."),
-}  # fmt: skip
+    "store-unavailable": ProblemKind(
+        503,
+        "Redis does not answer",
+        True,
+        "It is not known whether the request was carried out. Repeat it with the same Idempotency-Key: it runs once.",
+    ),
+    "image-store-unavailable": ProblemKind(
+        503, "The image store does not answer", True, "Repeat the request as Retry-After says."
+    ),
+}
 _BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
 
 
 class ProblemError(Exception):
-    """A problem to be answered. `charged` None: not known whether money was spent."""
+    """A problem to answer with. `charged`: whether the request may have cost money; None is not known."""
 
     def __init__(
-        self, name: str, detail: str, *, faults: Sequence[tuple[str, str]] = (), charged: bool | None = False,
-        retryable: bool | None = None, retry_after_s: float | None = None, headers: dict[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        detail: str,
+        *,
+        faults: Sequence[tuple[str, str]] = (),
+        charged: bool | None = False,
+        retryable: bool | None = None,
+        retry_after_s: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         self.name, self.detail, self.faults, self.charged = name, detail, list(faults), charged
         self.retryable = KINDS[name].retryable if retryable is None else retryable
         self.retry_after_s, self.headers = retry_after_s, headers or {}
@@ -102,11 +126,11 @@ class ProblemError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status of this kind."""
+        """The HTTP status of this kind of problem."""
         return KINDS[self.name].status
 
-    def document(self) -> dict[str, Any]:
-        """Give the problem's members."""
+    def document(self) -> Document:
+        """Return the members of the problem details."""
         return {
             "type": f"/problems/{self.name}",
             "title": KINDS[self.name].title,
@@ -119,7 +143,7 @@ class ProblemError(Exception):
         }
 
     def response(self) -> Response:
-        """Give the whole answer."""
+        """Return the HTTP answer, with Retry-After where there is a time to wait."""
         headers = dict(self.headers)
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(math.ceil(self.retry_after_s))
@@ -127,41 +151,47 @@ class ProblemError(Exception):
 
 
 def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
-    """Return the answer for a key that is missing, unknown or revoked."""
+    """Return the problem for a key that is missing, unknown or revoked."""
     return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
 
 
-def not_found(what: str) -> ProblemError:
-    """Give the answer for what is not there, or is another tenant's."""
-    return ProblemError("not-found", f"no {what} has this id: it never existed, is gone, or is not yours")
+def not_found(resource: str) -> ProblemError:
+    """Return the problem for an unknown id and for another tenant's; both get the same text."""
+    return ProblemError(
+        "not-found",
+        f"no {resource} has this id: it never existed, its retention is over, or it belongs to another tenant",
+    )
 
 
 def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
-    """Give the answer for a wrong request: all its faults, and their fields in one line for people."""
+    """Return the problem for an invalid request: all faults, and a detail that lists their fields."""
     names = list(dict.fromkeys(field for field, _ in faults))
     more = f" and {len(names) - _FIELDS_NAMED} more" if len(names) > _FIELDS_NAMED else ""
-    return ProblemError("invalid-request", f"wrong: {', '.join(names[:_FIELDS_NAMED])}{more}", faults=faults)
+    return ProblemError("invalid-request", f"invalid: {', '.join(names[:_FIELDS_NAMED])}{more}", faults=faults)
 
 
 def problem_of(error: Exception) -> ProblemError:
-    """Give the problem that an error comes to; one that is not ours becomes `internal`."""
+    """Return the problem for an error; an error of an unknown type is logged and becomes `internal`."""
     match error:
         case ProblemError():
             return error
         case InvalidEdit():
             return invalid(error.faults)
         case IdempotencyConflict():
-            return ProblemError("idempotency-conflict", "this key was first used for another request; nothing was done")
+            return ProblemError(
+                "idempotency-conflict", "the idempotency key belongs to another request; nothing was done"
+            )
         case QueueFull():
             name = "budget-spent" if error.reason == "budget" else "backlog-full"
-            rest = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
-            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=rest)
+            headers = {"RateLimit": f'"{error.reason}";r=0;t={math.ceil(error.retry_after_s)}'}
+            return ProblemError(name, str(error), retry_after_s=error.retry_after_s, headers=headers)
         case UnknownJob():
             return not_found("job")
         case StoreUnavailable():
+            # The script may have run before the connection was lost.
             return ProblemError("store-unavailable", str(error), charged=None, retry_after_s=STORE_WAIT_S)
         case BlobError():
-            detail = "the image store does not answer; trying again is safe"
+            detail = "the image store does not answer; repeating the request is safe"
             return ProblemError("image-store-unavailable", detail, retry_after_s=STORE_WAIT_S)
         case RequestValidationError():
             return invalid([(".".join(map(str, fault["loc"])), str(fault["msg"])) for fault in error.errors()])
@@ -170,11 +200,11 @@ def problem_of(error: Exception) -> ProblemError:
             detail = _UNROUTED.get(error.status_code, str(error.detail))
             return ProblemError(name, detail, headers=dict(error.headers or {}))
     log.error("request_failed", exc_info=error)
-    return ProblemError("internal", "the gateway failed; what it was asked for may have been done", charged=None)
+    return ProblemError("internal", "the gateway failed; the request may have been carried out", charged=None)
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:
-    """Answer an error."""
+    """Answer an exception with its problem details."""
     problem = problem_of(error)
     if problem.status == 405:
         problem.headers["Allow"] = ", ".join(_methods_of(request))
@@ -182,22 +212,26 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Every method that the address takes: a route knows its own alone, and an address may have several."""
-    asked = [{**request.scope, "method": method} for method in _METHODS]
-    taken = (scope for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes))
-    return [scope["method"] for scope in taken]
+    """Return every method that an address accepts."""
+    # A route knows only its own methods, and several routes may share an address.
+    candidates = [{**request.scope, "method": method} for method in _METHODS]
+    accepted = (
+        scope for scope in candidates if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    )
+    return [scope["method"] for scope in accepted]
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of this application become a problem."""
+    """Make the application answer every error with problem details, and add the pages of the problems."""
+    # `Exception` alone would not do: Starlette answers it and raises it again, into the log of the server.
     ours = (ProblemError, InvalidEdit, IdempotencyConflict, QueueFull, UnknownJob, StoreUnavailable, BlobError)
     for kind in (*ours, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_problem)
     app.include_router(router)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe problems of these statuses for OpenAPI."""
+def documented(*statuses: int) -> Responses:
+    """Return the OpenAPI descriptions of the problems with these statuses."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         status: {
@@ -213,7 +247,7 @@ router = APIRouter(tags=["problems"])
 
 @router.get("/problems/{name}", operation_id="read_problem", response_class=HTMLResponse, responses=documented(404))
 def read_problem(name: str) -> HTMLResponse:
-    """The page behind a problem's `type`: what it means and what to do."""
+    """Explain one type of problem, as a page for people."""
     kind = KINDS.get(name)
     if kind is None:
         raise not_found("problem")

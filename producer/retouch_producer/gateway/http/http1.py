@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the gateway speaks it: no upgrade is ever accepted, so the bytes after a head are always its body."""
+"""HTTP/1.1 without upgrades to other protocols, so that the bytes after a head are always the request's body."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ MAX_HEAD_BYTES = 64 * 1024
 
 class Http1Protocol(HttpToolsProtocol):
     """
-    Uvicorn's protocol without upgrades such as `h2c`: by RFC 9110, 7.8, a server may ignore the offer.
+    Uvicorn's HTTP/1.1 protocol, except that it ignores offers to upgrade such as `h2c` (RFC 9110, 7.8 allows that).
 
-    httptools takes a head with an offer for the whole message and leaves what follows to the other protocol; uvicorn
-    then parses the body as the next request. Here such a head is parsed again without its Upgrade field.
+    After a head with an Upgrade field, httptools regards the message as complete, and uvicorn would parse the body as
+    the next request. This class parses such a head again without its Upgrade field.
     """
 
     _head_size = 0
 
     def on_headers_complete(self) -> None:
-        """Begin a request. Raises ValueError, which becomes 400, for one whose end cannot be known (RFC 9112, 6.1)."""
+        """Begin a request. Raises `ValueError`, answered 400, if the end of its body is ambiguous (RFC 9112, 6.1)."""
         self._head_size = 0
         if self.parser.get_method() == b"CONNECT":
-            raise ValueError("a gateway is no proxy")
+            raise ValueError("CONNECT is not supported")
         if self.parser.get_http_version() == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise ValueError("HTTP/1.0 knows no Transfer-Encoding")
+            raise ValueError("Transfer-Encoding is not allowed in HTTP/1.0")
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """End the body of a request."""
+        """End the body of a request, unless its head is to be parsed again."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Begin a head, and count its bytes."""
         super().on_message_begin()
         self._head_size = 1
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes from the peer. A head of more than 64 KiB is refused."""
+        """Parse bytes from the peer; a head of more than 64 KiB is answered 400."""
         self._unset_keepalive_if_required()
         if self._head_size:
             self._head_size += len(data)
@@ -53,7 +53,7 @@ class Http1Protocol(HttpToolsProtocol):
             self._refuse()
 
     def _feed(self, data: memoryview) -> memoryview:
-        """Parse bytes; returns those behind a head with an offer, once the head was parsed again without it."""
+        """Parse bytes and return those that are left: after a head with an Upgrade field, its body."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -65,17 +65,17 @@ class Http1Protocol(HttpToolsProtocol):
         return data[len(data) :]
 
     def _head_without_offer(self) -> bytes:
-        # The parser refuses line breaks in values, folded ones too, so what is written here is read as it was.
+        # The parser refuses line breaks in values, folded ones too, so these fields are parsed the same way again.
         fields = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         version = self.parser.get_http_version().encode()
         return b"\r\n".join([self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *fields, b"", b""])
 
     def _refuse(self) -> None:
-        """Answer 400, but never in the place of another request's answer; then the connection ends."""
+        """Answer 400 and end the connection, but never in place of the answer to an earlier request."""
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")
         elif not self.cycle.more_body:
-            self.cycle.keep_alive = False  # its request was whole: it is answered, and nothing after it
+            self.cycle.keep_alive = False  # the earlier request is complete: it is answered, then the connection ends
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
         else:

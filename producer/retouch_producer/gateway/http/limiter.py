@@ -1,4 +1,4 @@
-"""Turns at something that is bounded: in all, and for each tenant, so that one tenant cannot take every turn."""
+"""Bounds how much runs at once, in total and for each tenant, so that no tenant takes the whole capacity."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ Arguments = TypeVarTuple("Arguments")
 
 class Limiter:
     """
-    So many at once in all, and of one tenant; who waits for its own tenant's turn takes none of the others'.
+    Lets `at_once` requests run in total and `per_tenant` of one tenant; up to `waiting` more of a tenant wait.
 
-    Beyond `waiting` of one tenant that wait, the answer is the problem `too-many-at-once`.
+    A request beyond those raises the problem `too-many-at-once`.
     """
 
     def __init__(self, at_once: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
-        self._all, self._per_tenant, self._most = asyncio.Semaphore(at_once), per_tenant, per_tenant + waiting
+        self._all, self._per_tenant, self._most_of_tenant = asyncio.Semaphore(at_once), per_tenant, per_tenant + waiting
         self._retry_after_s = retry_after_s
-        self._of: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._by_tenant: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
-    async def of(self, tenant: str) -> AsyncIterator[None]:
-        """Wait for a turn, and give it back at the end. Raises the problem `too-many-at-once`."""
-        own, users = self._of.get(tenant) or (asyncio.Semaphore(self._per_tenant), 0)
-        if users >= self._most:
-            detail = f"expected at most {self._most} of these at once from one tenant; nothing was done"
+    async def hold(self, tenant: str) -> AsyncIterator[None]:
+        """Wait for a turn and release it at the end. Raises the problem `too-many-at-once`."""
+        own, users = self._by_tenant.get(tenant) or (asyncio.Semaphore(self._per_tenant), 0)
+        if users >= self._most_of_tenant:
+            detail = f"expected at most {self._most_of_tenant} of these at once from one tenant; nothing was done"
             raise ProblemError("too-many-at-once", detail, retry_after_s=self._retry_after_s)
-        self._of[tenant] = own, users + 1
+        self._by_tenant[tenant] = own, users + 1
         try:
+            # In this order: a request that waits for its own tenant occupies no turn that others could use.
             async with own, self._all:
                 yield
         finally:
-            own, users = self._of[tenant]
-            self._of[tenant] = own, users - 1
+            own, users = self._by_tenant[tenant]
+            self._by_tenant[tenant] = own, users - 1
             if users == 1:
-                del self._of[tenant]
+                del self._by_tenant[tenant]
 
 
 class Bulkhead:
     """
-    Threads of their own for what waits for the outside, in turns, so that it can stop nothing but its own kind.
+    A thread pool for one kind of slow work, limited for each tenant, so that it can delay only its own kind.
 
-    The threads that all routes share are for Redis alone.
+    The thread pool that all routes share is for calls to Redis.
     """
 
     def __init__(self, name: str, threads: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
@@ -57,17 +58,17 @@ class Bulkhead:
         self._running: set[asyncio.Task[object]] = set()
 
     async def run(self, tenant: str, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Do work in a thread when it is the tenant's turn. Raises the problem `too-many-at-once`."""
-        # A caller that goes away gives its turn back when its thread is free, not before.
+        """Run work in a thread when it is the tenant's turn, and return its value. Raises `too-many-at-once`."""
+        # A thread cannot be cancelled: when the caller disconnects, its turn is released once the thread is free.
         task = asyncio.create_task(self._run(tenant, work, *arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
     async def _run(self, tenant: str, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        async with self._turns.of(tenant):
+        async with self._turns.hold(tenant):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def close(self) -> None:
-        """Give up the threads; what is under way ends within its own deadline."""
+        """Close the threads; running work ends within its own deadline."""
         self._threads.shutdown(wait=False, cancel_futures=True)

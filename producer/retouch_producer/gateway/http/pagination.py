@@ -1,4 +1,4 @@
-"""Pages of jobs and deliveries: a cursor, filters, and a bound on how much one request looks at."""
+"""Reads one page of a filtered list, with a bound on the entries that one request examines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from retouch.store.pagination import IndexCursor, cursor_from
 from retouch_producer.gateway.http.errors import invalid
 
 LOOKED_AT_MOST = 5_000
-"""How many entries one page looks at; where filters leave fewer than asked for, the cursor still leads on."""
+"""Most index entries examined for one page; a page may be short because of it, and its cursor still leads on."""
 _STEP = 200
 
 Record = TypeVar("Record")
 
 
-def cursor_of(text: str | None) -> IndexCursor | None:
-    """Read a cursor; raises `invalid-request`."""
+def parse_cursor(text: str | None) -> IndexCursor | None:
+    """Return a cursor parsed from its text, or None without one. Raises `invalid-request`."""
     try:
         return cursor_from(text) if text else None
     except ValueError as error:
@@ -25,22 +25,25 @@ def cursor_of(text: str | None) -> IndexCursor | None:
 
 
 def read_page(
-    places: Iterator[IndexCursor], read: Callable[[Sequence[str]], list[Record]], identity: Callable[[Record], str],
-    fits: Callable[[Record], bool], limit: int,
-) -> tuple[list[Record], str | None]:  # fmt: skip
-    """Give up to `limit` records that fit, and the cursor for what follows, None at the end."""
-    found: list[Record] = []
-    looked_at, full_at = 0, ""
-    for step in batched(places, _STEP):
-        records = {identity(record): record for record in read([place.item for place in step])}
-        for place in step:
-            looked_at += 1
-            record = records.get(place.item)
-            if record is not None and fits(record):
-                if full_at:  # there is more indeed
-                    return found, full_at
-                found.append(record)
-                full_at = str(place) if len(found) == limit else ""
-            if looked_at == LOOKED_AT_MOST:
-                return found, full_at or str(place)
-    return found, None
+    cursors: Iterator[IndexCursor],
+    read: Callable[[Sequence[str]], list[Record]],
+    identity: Callable[[Record], str],
+    matches: Callable[[Record], bool],
+    limit: int,
+) -> tuple[list[Record], str | None]:
+    """Return up to `limit` matching records, and the cursor of the next page, or None at the end."""
+    page: list[Record] = []
+    seen_count, next_cursor = 0, ""
+    for step in batched(cursors, _STEP):
+        records = {identity(record): record for record in read([cursor.item for cursor in step])}
+        for cursor in step:
+            seen_count += 1
+            record = records.get(cursor.item)
+            if record is not None and matches(record):
+                if next_cursor:  # the page was full before: this record begins the next one
+                    return page, next_cursor
+                page.append(record)
+                next_cursor = str(cursor) if len(page) == limit else ""
+            if seen_count == LOOKED_AT_MOST:
+                return page, next_cursor or str(cursor)
+    return page, None

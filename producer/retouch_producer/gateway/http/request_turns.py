@@ -1,9 +1,9 @@
 """
-The turn of each request: so many requests of one tenant are worked on at once, the others of that tenant wait.
+Limits how many requests of one tenant are processed at the same time; the tenant's further requests wait for a turn.
 
-All requests of a process share its interpreter, so a tenant that asks for a hundred pages at once would slow everybody
-a hundred times. A turn is taken when the tenant is known, and given up while a request only waits (for its body, a
-picture, news) and once its answer begins.
+All requests of a process share one interpreter, so a tenant that sends a hundred requests at once would delay all
+tenants. A request takes its turn when its tenant is known. It gives the turn up while it only waits (for its body, a
+picture, an event) and once its answer begins.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from retouch_producer.gateway.http.limiter import Limiter
 
 REQUESTS_AT_ONCE, REQUESTS_PER_TENANT = 16, 2
-"""How many requests are worked on at once, and of one tenant; more of one only take the interpreter from the others."""
+"""Requests that are processed at once, in total and of one tenant: more would only compete for the interpreter."""
 
 REQUESTS_WAITING = 1_000_000
-"""None is refused here: a request that comes back for its turn may have enqueued a job by then."""
+"""Practically no limit: a request that waits for its turn again may have enqueued a job, so it must not be refused."""
 
 
 class RequestTurn:
-    """The turn of one request: it has none until `take`, and may give it up and take it again."""
+    """The turn of one request: held after `take`, and released and taken again as often as needed."""
 
     def __init__(self, turns: Limiter) -> None:
         self._turns, self._tenant = turns, ""
@@ -32,19 +32,19 @@ class RequestTurn:
 
     @property
     def is_held(self) -> bool:
-        """Whether the request may be worked on."""
+        """Whether the request may be processed now."""
         return self._held is not None
 
     async def take(self, tenant: str | None = None) -> None:
-        """Wait for a turn of this tenant, or of the one before; does nothing while the request has one."""
+        """Wait for a turn of this tenant, or of the last one for None; does nothing while the request has a turn."""
         self._tenant = self._tenant if tenant is None else tenant
         if self._held is None:
-            turn = self._turns.of(self._tenant)
+            turn = self._turns.hold(self._tenant)
             await turn.__aenter__()
             self._held = turn
 
     async def give_up(self) -> None:
-        """Let another request of the tenant have the turn."""
+        """Release the turn for another request of the tenant."""
         turn, self._held = self._held, None
         if turn is not None:
             await turn.__aexit__(None, None, None)
@@ -54,7 +54,7 @@ _current: ContextVar[RequestTurn | None] = ContextVar("request_turn", default=No
 
 
 class TurnTaking:
-    """Gives each request its `RequestTurn`, and ends that when the answer begins."""
+    """ASGI middleware that makes a `RequestTurn` for each request, and releases it when the answer begins."""
 
     def __init__(self, app: ASGIApp, turns: Limiter) -> None:
         self._app, self._turns = app, turns
@@ -68,7 +68,7 @@ class TurnTaking:
         token = _current.set(turn)
 
         async def send_without_turn(message: Message) -> None:
-            # Whoever reads its answer slowly must not keep the turn of its tenant meanwhile.
+            # A client that reads its answer slowly must not block its tenant's other requests.
             await turn.give_up()
             await send(message)
 
@@ -80,26 +80,26 @@ class TurnTaking:
 
 
 def is_turn_held() -> Callable[[], bool]:
-    """Return a function that says, from any task, whether the current request is being worked on."""
+    """Return a function that returns, in any task, whether the current request holds its turn."""
     turn = _current.get()
     return lambda: turn is not None and turn.is_held
 
 
 async def give_up_turn() -> None:
-    """Let others of the tenant work while the current request waits for long."""
+    """Release the turn of the current request, which is about to wait."""
     if turn := _current.get():
         await turn.give_up()
 
 
 async def take_turn(tenant: str) -> None:
-    """Wait until the current request may be worked on for this tenant."""
+    """Wait for a turn of this tenant for the current request."""
     if turn := _current.get():
         await turn.take(tenant)
 
 
 @asynccontextmanager
 async def turn_given_up() -> AsyncIterator[None]:
-    """Give up the turn of the current request while it only waits; it is taken again behind that."""
+    """Release the turn of the current request inside this block, and take it again at the end."""
     turn = _current.get()
     if turn is None or not turn.is_held:
         yield
@@ -111,7 +111,7 @@ async def turn_given_up() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def turn_taken() -> AsyncIterator[None]:
-    """Work with a turn in the middle of an answer that has begun."""
+    """Hold a turn inside this block, in a request whose answer has begun."""
     turn = _current.get()
     if turn is None or turn.is_held:
         yield

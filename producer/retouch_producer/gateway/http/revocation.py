@@ -1,9 +1,9 @@
 """
-Requests that stay open end with their API key: streams, feeds that wait, `Prefer: wait`, the drop-in's wait.
+Ends requests that stay open when their API key is revoked: event streams, `Prefer: wait`, the drop-in's wait.
 
-A key is checked when a request begins. One that is open for longer is checked every second from here, so no route has
-to ask, and none can forget to. A request is ended while it only waits or streams; one that works keeps its turn and is
-looked at again a second later, so that nothing is cut off half-way.
+A key is checked when its request begins. The keys of open requests are checked here again every second, so that no
+route has to do it. A request is only ended while it waits or streams. One that holds its turn is checked again a second
+later, so that no work is cut off half-way.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from retouch_producer.gateway.http.errors import unauthorized
 from retouch_producer.gateway.http.request_turns import is_turn_held
 
 CHECK_EVERY_S = 1.0
-"""How often the keys of open requests are looked up; below the two seconds after which a revoked key works no more."""
+"""Seconds between two checks of open requests; below the two seconds within which a revoked key must stop working."""
 
 
 class OpenRequest:
-    """A request on its way, the secret that it came with once that is known, and whether its answer has begun."""
+    """A request that is not yet answered in full, with its secret once that is known."""
 
     def __init__(self) -> None:
         self.secret = ""
@@ -34,7 +34,7 @@ class OpenRequest:
         self._task = asyncio.current_task()
 
     def end(self) -> None:
-        """End the request, unless it is being worked on just now or was ended before."""
+        """Cancel the request's task, unless the request holds its turn, is answered, or was cancelled before."""
         if self._task and not (self.is_revoked or self.is_over or self._turn_is_held()):
             self.is_revoked = True
             self._task.cancel()
@@ -43,14 +43,14 @@ class OpenRequest:
 _current: ContextVar[OpenRequest | None] = ContextVar("open_request", default=None)
 
 
-def came_with(secret: str) -> None:
-    """Note the secret of the current request, which is valid now."""
+def note_secret(secret: str) -> None:
+    """Store the secret of the current request, so that its key is checked while the request is open."""
     if request := _current.get():
         request.secret = secret
 
 
 class RevocationWatch:
-    """ASGI middleware that ends open requests whose key is revoked; `are_valid(secrets)` blocks, in order."""
+    """ASGI middleware that ends open requests whose key is revoked; `are_valid(secrets)` blocks a thread."""
 
     def __init__(self, app: ASGIApp, are_valid: Callable[[Sequence[str]], list[bool]]) -> None:
         self._app, self._are_valid = app, are_valid
@@ -58,7 +58,7 @@ class RevocationWatch:
         self._checker: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, until its end or its key's."""
+        """Serve one request until its answer is complete or its key is revoked."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,36 +68,37 @@ class RevocationWatch:
         if self._checker is None or self._checker.done():
             self._checker = asyncio.create_task(self._check())
 
-        async def noted_send(message: Message) -> None:
+        async def observed_send(message: Message) -> None:
             request.is_answering = True
             request.is_over = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         try:
-            await self._app(scope, receive, noted_send)
+            await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
             if not request.is_revoked:
                 raise
+            # The server that runs this task must not see a cancellation that is dealt with here.
             _uncancel()
         finally:
             self._open.discard(request)
             _current.reset(token)
         if request.is_revoked and not request.is_over:
-            await self._say_revoked(request, scope, receive, send)
+            await self._answer_revoked(request, scope, receive, send)
 
-    async def _say_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or end the stream that has begun, whose reader is answered 401 when it comes back."""
+    async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, or end an answer that has begun; its reader gets 401 when it connects again."""
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        detail = "the key was revoked while the request waited; a job that it had put in goes on"
+        detail = "the key was revoked while the request waited; a job that it enqueued goes on"
         await unauthorized(detail, charged=None).response()(scope, receive, send)
 
     async def _check(self) -> None:
         """
-        End open requests of keys that are revoked or erased.
+        End the open requests of revoked or erased keys, every second, as long as there are open requests.
 
-        Failure policy: while Redis does not answer, none is ended; such a request gets nothing out of Redis either.
+        Failure policy: while Redis does not answer, no request is ended; it can read nothing from Redis either.
         """
         while self._open:
             await asyncio.sleep(CHECK_EVERY_S)

@@ -1,8 +1,8 @@
-"""`/v1/deliveries`: what was sent to receivers, with every attempt; and sending again by hand."""
+"""`/v1/deliveries`: lists and reads deliveries with their attempts, and redelivers them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
@@ -16,49 +16,58 @@ from retouch.store.tenants import ApiKey
 from retouch_producer.documents import delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
-from retouch_producer.gateway.http.body import instant
+from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import ProblemError, documented, not_found
-from retouch_producer.gateway.http.pagination import cursor_of, read_page
+from retouch_producer.gateway.http.pagination import parse_cursor, read_page
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = documented(401, 404, 422, 503)
-Since = Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")]
-DeliveryState = Literal["queued", "running", "retrying", "delivered", "dead"]
+ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
+DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
 
 @router.get("/deliveries", operation_id="list_deliveries", response_model=edit_schemas.DeliveryPage, responses=_READ)
 def list_deliveries(
-    key: Caller, tools: Tools, state: DeliveryState | None = None, since: Since = None,
-    receiver: Annotated[str | None, Query(description="To this receiver alone.")] = None,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 50, cursor: str | None = None,
-) -> JSONResponse:  # fmt: skip
-    """List deliveries, newest first; `state=dead` are those that gave up."""
-    wanted = scope(key, tenant)
+    key: Caller,
+    tools: Tools,
+    state: edit_schemas.DeliveryStateName | None = None,
+    since: Since | None = None,
+    receiver: ReceiverFilter = None,
+    tenant: TenantFilter = None,
+    limit: PageLimit = 50,
+    cursor: PageCursor | None = None,
+) -> JSONResponse:
+    """List deliveries, newest first. `state=dead` lists those whose attempts are used up."""
+    tenant_scope = scope(key, tenant)
 
-    def fits(one: DeliveryRecord) -> bool:
-        return wanted in ("", one.tenant) and state in (None, one.state) and receiver in (None, one.receiver)
+    def matches(record: DeliveryRecord) -> bool:
+        return (
+            tenant_scope in ("", record.tenant)
+            and state in (None, record.state)
+            and receiver in (None, record.receiver)
+        )
 
-    # A cursor is an entry of the index that was walked: in its own, a tenant meets nobody else's.
-    of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
-    index = keys.deliveries_by_tenant(wanted) if wanted else of_all
+    # A cursor is an entry of the index that is read. In its own index a tenant never sees another tenant's entry.
+    index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
+    index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
-        places = walk(tools.client, [index], since=instant(since, "since"), after=cursor_of(cursor))
+        cursors = walk(tools.client, [index], since=parse_instant(since, "since"), after=parse_cursor(cursor))
         read = tools.connections.deliveries.records
-        found, following = read_page(places, read, lambda one: one.id, fits, limit)
-    data = [delivery_document(one) for one in found]
-    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+        records, next_cursor = read_page(cursors, read, lambda record: record.id, matches, limit)
+    data = [delivery_document(record) for record in records]
+    return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
 
 
-def _known(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
+def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
     with clear_errors():
-        found = next(iter(tools.connections.deliveries.records([identity])), None)
-    if found is None or not may_see(key, found.tenant):
+        records = next(iter(tools.connections.deliveries.records([identity])), None)
+    if records is None or not may_see(key, records.tenant):
         raise not_found("delivery")
-    return found
+    return records
 
 
 @router.get(
@@ -66,25 +75,27 @@ def _known(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
 )
 def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Read one delivery with its attempts."""
-    return JSONResponse(delivery_document(_known(tools, delivery_id, key)))
+    return JSONResponse(delivery_document(_delivery(tools, delivery_id, key)))
 
 
 @router.post(
-    "/deliveries/{delivery_id}/redeliver", operation_id="redeliver", response_model=admin_schemas.Redelivered,
+    "/deliveries/{delivery_id}/redeliver",
+    operation_id="redeliver",
+    response_model=admin_schemas.Redelivered,
     responses=documented(401, 404, 409, 422, 503),
-)  # fmt: skip
+)
 def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Send one delivery again, signed with the current secret; `open` when it is under way already.
+    Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
-    409 when its job is no longer on record: the event is built from that.
+    The answer is 409 if its job is no longer on record, since the event is built from the job.
     """
-    outcome = _redeliver(tools, _known(tools, delivery_id, key).id)
+    outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
     if outcome == "unknown":
         raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
-    return JSONResponse({"outcome": outcome, "delivery": delivery_document(_known(tools, delivery_id, key))})
+    return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(tools, delivery_id, key))})
 
 
 @router.post(
@@ -94,25 +105,23 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=_READ,
 )
 def redeliver_to_receiver(
-    receiver_id: str, key: Caller, tools: Tools,
-    since: Annotated[str, Query(description="ISO 8601 or Unix seconds.")],
-    dead: Annotated[bool, Query(description="Those that gave up alone.")] = False,
-) -> JSONResponse:  # fmt: skip
+    receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
+) -> JSONResponse:
     """
-    Send all deliveries of one receiver since a time again, those that were delivered too.
+    Send all deliveries of one receiver since a time again, including those that were delivered.
 
-    `gone` counts those whose job is no longer on record; they are left as they are.
+    `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """
     receiver = known(tools, receiver_id, key)
-    told = {"redelivered": 0, "open": 0, "gone": 0}
+    counts = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
-        meant = list(tools.connections.deliveries.ids_of(receiver.tenant, since=instant(since, "since")))
-        for ids in batched(meant, 200):
+        all_ids = list(tools.connections.deliveries.ids_of(receiver.tenant, since=parse_instant(since, "since")))
+        for ids in batched(all_ids, 200):
             for record in tools.connections.deliveries.records(ids):
                 if record.receiver == receiver.id and (not dead or record.state == "dead"):
                     outcome = _redeliver(tools, record.id)
-                    told["gone" if outcome == "unknown" else outcome] += 1
-    return JSONResponse(told)
+                    counts["gone" if outcome == "unknown" else outcome] += 1
+    return JSONResponse(counts)
 
 
 def _redeliver(tools: Dependencies, delivery: str) -> str:

@@ -1,11 +1,11 @@
-"""`/v1/edits/{job_id}/events`: what happens to a job as it happens, as server-sent events."""
+"""`/v1/edits/{job_id}/events`: the events of a job as they happen, as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
@@ -15,44 +15,50 @@ from retouch.errors import RetouchError
 from retouch.states import JobState
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.events.hub import DeliveryOutcome, told
+from retouch_producer.gateway.events.event_hub import WireEvent, wire_event
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import Responses, documented
 from retouch_producer.gateway.http.request_turns import turn_taken
 from retouch_producer.gateway.routes.edit_subresources import events_of
 
 ALIVE_EVERY_S = 15.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_STREAM: dict[int | str, dict[str, Any]] = {
+_STREAM: Responses = {
     200: {
-        "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event; ends with the job.",
+        "description": "Messages whose `event` is the type, `id` the sequence and `data` an Event, until the job ends.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
+
+LastEventId = Annotated[str | None, Header(description="The stream continues after this sequence number.")]
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 
 @router.get(
-    "/{job_id}/events", operation_id="watch_edit", response_class=StreamingResponse,
+    "/{job_id}/events",
+    operation_id="watch_edit",
+    response_class=StreamingResponse,
     responses={**_STREAM, **documented(401, 404, 422, 503)},
-)  # fmt: skip
-async def watch_edit(
-    job_id: str, key: Caller, tools: Tools,
-    last_event_id: Annotated[str | None, Header(description="Goes on behind this sequence.")] = None,
-) -> StreamingResponse:  # fmt: skip
+)
+async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
     """
-    Watch a job: all its events above `Last-Event-ID`, those that happened and those to come, until its end.
+    Watch a job: its past and future events after `Last-Event-ID`, until it ends.
 
-    A connection that is cut goes on where it was by that header, as every EventSource sends it.
+    After a lost connection every EventSource sends that header, so the stream continues where it stopped.
     """
+    # Answers 404 before the stream begins, while there is still a status to set.
     await run_in_threadpool(tools.record, job_id, key)
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,9}", last_event_id) else -1
     return StreamingResponse(_messages(tools, job_id, after), media_type="text/event-stream", headers=_HEADERS)
 
 
 async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
-    """Failure policy: whatever stands in the way ends the stream, and the watcher comes back to where it was."""
+    """
+    Yield the messages of the stream.
+
+    Failure policy: any error ends the stream; the client connects again and continues after its last event.
+    """
     try:
         async with tools.event_hub.watch(job) as watcher:
             past, is_over = await _past_in_turn(tools, job, after)
@@ -60,14 +66,14 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
                 after = event.sequence
                 yield _message(event)
             while not is_over and not watcher.lost:
-                came = [event for event in await watcher.wait(ALIVE_EVERY_S) if event.sequence > after]
-                for event in came:
+                new_events = [event for event in await watcher.wait(ALIVE_EVERY_S) if event.sequence > after]
+                for event in new_events:
                     after = event.sequence
                     yield _message(event)
                     is_over = is_over or event.is_final
-                if not came:
+                if not new_events:
                     yield b": alive\n\n"
-                    # The feed may have been cut by an outage: what it did not tell is on record.
+                    # The feed may have lost events in an outage of Redis; the record of the job has them.
                     missed, is_over = await _past_in_turn(tools, job, after)
                     for event in missed:
                         after = event.sequence
@@ -76,20 +82,20 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
         return
 
 
-async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
+async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
     async with turn_taken():
         return await run_in_threadpool(_past, tools, job, after)
 
 
-def _past(tools: Dependencies, job: str, after: int) -> tuple[list[DeliveryOutcome], bool]:
-    """The events on record above a sequence, and whether the last of all ended the job."""
+def _past(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
+    """Return the events on record after a sequence number, and whether the job has ended."""
     with clear_errors():
         record = tools.connections.jobs.record(job)
         if record is None:
             return [], True
-        past = [told(event) for event in events_of(record, tools, after)]
+        past = [wire_event(event) for event in events_of(record, tools, after)]
     return past, past[-1].is_final if past else JobState(record.state).is_final
 
 
-def _message(event: DeliveryOutcome) -> bytes:
+def _message(event: WireEvent) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.sequence, event.type.encode(), event.data)

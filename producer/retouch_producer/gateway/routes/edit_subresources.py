@@ -1,10 +1,10 @@
-"""What belongs to one job: its image, thumbnail and input, its timeline."""
+"""The parts of one job: `/image`, `/thumbnail`, `/input` and `/timeline`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -18,39 +18,38 @@ from retouch_producer.documents import charge_document, delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
-from retouch_producer.gateway.routes.files import IMAGE, serve_blob
+from retouch_producer.gateway.routes.files import IMAGE_RESPONSES, IfNoneMatch, serve_blob
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
-_PICTURE = {**IMAGE, **documented(401, 404, 409, 422, 429, 503)}
-IfNoneMatch = Annotated[str, Header()]
-IndexCursor = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The place in `results`.")]
+_RESPONSES = {**IMAGE_RESPONSES, **documented(401, 404, 409, 422, 429, 503)}
+ImageIndex = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The image's index in `results`, from 0.")]
 
 
-@router.get("/image", operation_id="read_image", response_class=Response, responses=_PICTURE)
+@router.get("/image", operation_id="read_image", response_class=Response, responses=_RESPONSES)
 async def read_image(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
-    """The edited image; 409 while there is none."""
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """Read the edited image; 409 while the job has none."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, name, if_none_match)
 
 
-@router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_PICTURE)
+@router.get("/thumbnail", operation_id="read_thumbnail", response_class=Response, responses=_RESPONSES)
 async def read_thumbnail(
-    job_id: str, key: Caller, tools: Tools, index: IndexCursor = 0, if_none_match: IfNoneMatch = ""
-) -> Response:  # fmt: skip
-    """A WebP of at most 256 pixels a side; made when first asked for."""
+    job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """Read a thumbnail: a WebP of at most 256 pixels a side, made on the first request."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)
 
 
-@router.get("/input", operation_id="read_input", response_class=Response, responses=_PICTURE)
+@router.get("/input", operation_id="read_input", response_class=Response, responses=_RESPONSES)
 async def read_input(job_id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
-    """The picture that came in, as it was when the job was accepted."""
+    """Read the input picture, as it was when the job was accepted."""
     record = await run_in_threadpool(tools.record, job_id, key)
     if not record.spec.input:
-        raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
+        raise ProblemError("not-found", "no copy of this job's input was kept when the job was accepted")
     return await serve_blob(tools, key.tenant, record.spec.input, if_none_match)
 
 
@@ -70,22 +69,22 @@ def _image_name(tools: Dependencies, job: str, key: ApiKey, index: int) -> str:
     responses=documented(401, 404, 422, 503),
 )
 def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Everything on record about a job: its events, its charges, its deliveries with every attempt."""
+    """Read all that is on record about a job: its events, its charges, its deliveries with every attempt."""
     record = tools.record(job_id, key)
     with clear_errors():
         deliveries = tools.connections.deliveries.of_job(job_id)
         return JSONResponse(
             {
-                "job": tools.job(record),
+                "job": tools.job_document(record),
                 "events": events_of(record, tools),
                 "charges": [charge_document(charge) for charge in record.charges],
-                "deliveries": [delivery_document(one) for one in deliveries],
+                "deliveries": [delivery_document(delivery) for delivery in deliveries],
             }
         )
 
 
 def events_of(record: JobRecord, tools: Dependencies, after: int = -1) -> list[Event]:
-    """Build the events of a job above a sequence number, the first of which is `edit.queued`, 0."""
+    """Return the events of a job after a sequence number; the first of all is `edit.queued` with number 0."""
     price = tools.settings.price_per_call
     entries = tools.connections.jobs.timeline(record.id, max(after, 0))
     first = [queued_event(record, price)] if after < 0 else []

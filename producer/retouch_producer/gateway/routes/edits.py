@@ -1,21 +1,24 @@
-"""`/v1/edits`: put edits in, one or many; list them, read one, cancel, replay."""
+"""`/v1/edits`: enqueues one edit or a batch; lists, reads, cancels and replays jobs."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from retouch.errors import InvalidEdit
+from retouch.options import StateName
 from retouch.states import JobState
 from retouch.store.job_search import JobQuery, JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import Message
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
@@ -23,27 +26,51 @@ from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
 from retouch_producer.gateway.http.auth import Caller, scope
-from retouch_producer.gateway.http.body import BATCH_MOST, SINGLE_MOST, Prefer, instant, read_json, wait_in
+from retouch_producer.gateway.http.body import (
+    BATCH_MOST,
+    SINGLE_MOST,
+    Prefer,
+    parse_instant,
+    preferred_wait_s,
+    read_json,
+)
 from retouch_producer.gateway.http.errors import ProblemError, documented, not_found, problem_of
-from retouch_producer.gateway.http.pagination import cursor_of
+from retouch_producer.gateway.http.pagination import parse_cursor
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
 IdempotencyKey = Annotated[
-    str | None, Header(max_length=255, description="24 h: the same request gives the same job, and costs once.")
+    str | None,
+    Header(
+        max_length=255, description="Within 24 h, the same request with this key returns the same job, and costs once."
+    ),
+]
+DryRunFlag = Annotated[
+    bool, Query(description="Return what the edit would cost and when it would run; nothing is enqueued.")
+]
+FailureCode = Annotated[str | None, Query(description="Only jobs that failed with this error code.")]
+TagFilter = Annotated[str | None, Query(description="Only jobs with this tag, as `name=value`.")]
+JobIds = Annotated[
+    list[str] | None, Query(alias="id", max_length=100, description="Only these jobs, in the given order.")
 ]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
-    "Location": {"schema": {"type": "string"}, "description": "The job."},
-    "Idempotent-Replayed": {"schema": {"type": "string"}, "description": "`true` where the job was there before."},
-    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that was granted."},
+    "Location": {"schema": {"type": "string"}, "description": "The path of the job."},
+    "Idempotent-Replayed": {
+        "schema": {"type": "string"},
+        "description": "`true` if the job was enqueued by an earlier request.",
+    },
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that is applied."},
 }
+Move = Callable[[str], tuple[str, list[Message]]]
+"""A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
-def body_of(model: type[edit_schemas.Shape]) -> dict[str, Any]:
-    """Describe a JSON body for OpenAPI, where the route reads it itself."""
+def body_of(model: type[edit_schemas.Shape]) -> Document:
+    """Return the OpenAPI description of a JSON body that the route parses itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -57,7 +84,7 @@ def body_of(model: type[edit_schemas.Shape]) -> dict[str, Any]:
     responses={
         200: {
             "model": edit_schemas.Job | edit_schemas.DryRun,
-            "description": "Over within the wait; or what a dry run says.",
+            "description": "The job ended within the wait, or the answer to a dry run.",
             "headers": _ACCEPTED_HEADERS,
         },
         202: {"description": "Accepted.", "headers": _ACCEPTED_HEADERS},
@@ -65,18 +92,21 @@ def body_of(model: type[edit_schemas.Shape]) -> dict[str, Any]:
     },
 )
 async def enqueue(
-    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None, prefer: Prefer = None,
-    dry_run: Annotated[bool, Query(description="Say what it would cost and when it would run; nothing is enqueued.")]
-    = False,
-) -> Response:  # fmt: skip
-    """Put one edit in. It is on record when this answers; `Prefer: wait=N` waits for its end."""
-    wanted = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
+    request: Request,
+    key: Caller,
+    tools: Tools,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+    dry_run: DryRunFlag = False,
+) -> Response:
+    """Enqueue one edit. The job is on record once this answers; `Prefer: wait=N` waits for it to end."""
+    edit_request = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
-        return JSONResponse(await run_in_threadpool(estimate, wanted, tools.connections))
-    [result] = await tools.enqueueing.enqueue([wanted])
+        return JSONResponse(await run_in_threadpool(estimate, edit_request, tools.connections))
+    [result] = await tools.enqueue_service.enqueue([edit_request])
     if result.error:
         raise result.error
-    wait_s = wait_in(prefer)
+    wait_s = preferred_wait_s(prefer)
     headers = {"Location": f"/v1/edits/{result.id}"}
     if result.kind != "new":
         headers["Idempotent-Replayed"] = "true"
@@ -89,37 +119,53 @@ async def enqueue(
 
 
 async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) -> Document:
-    """Describe the job of a request, without reading it back where it was enqueued just now."""
+    """Return the job of a request."""
+    # A job that was enqueued just now is known without reading it back: one round trip less for each request.
     if result.new and fresh:
-        return tools.job(_new_record(result.id, result.new.spec_json))
+        return tools.job_document(_new_record(result.id, result.new.spec_json))
     record = await run_in_threadpool(tools.connections.jobs.record, result.id)
     if record is None:
         raise not_found("job")
-    return tools.job(record, replayed=result.kind == "replayed", shared=result.kind == "shared")
+    return tools.job_document(record, replayed=result.kind == "replayed", shared=result.kind == "shared")
 
 
 def _new_record(identity: str, spec_json: str) -> JobRecord:
     return JobRecord(
-        id=identity, spec=JobSpec.from_json(spec_json), state=JobState.QUEUED.value, created_at=time.time(),
-        started_at=None, finished_at=None, due_at=None, attempt=0, charges=(), error=None, images=(), cancelled="",
-        cancel_requested=False, resumable=False,
-    )  # fmt: skip
+        id=identity,
+        spec=JobSpec.from_json(spec_json),
+        state=JobState.QUEUED.value,
+        created_at=time.time(),
+        started_at=None,
+        finished_at=None,
+        due_at=None,
+        attempt=0,
+        charges=(),
+        error=None,
+        images=(),
+        cancelled="",
+        cancel_requested=False,
+        resumable=False,
+    )
 
 
 @router.post(
-    "/batch", operation_id="enqueue_batch", response_model=edit_schemas.BatchAnswer,
-    openapi_extra=body_of(edit_schemas.BatchRequest), responses=_ENQUEUE_RESPONSES,
-)  # fmt: skip
+    "/batch",
+    operation_id="enqueue_batch",
+    response_model=edit_schemas.BatchAnswer,
+    openapi_extra=body_of(edit_schemas.BatchRequest),
+    responses=_ENQUEUE_RESPONSES,
+)
 async def enqueue_batch(
     request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """
-    Put up to 1,000 edits in; each is accepted or refused on its own, and told at its place.
+    Enqueue up to 1,000 edits. Each is accepted or refused on its own; the answer has an item for each, in order.
 
-    With an `Idempotency-Key`, item n without one of its own has the key `{key}:{n}`.
+    With an `Idempotency-Key`, the item with index n that has no key of its own gets the key `{key}:{n}`.
     """
+    # A slow upload of a batch must not block the tenant's other requests.
     await give_up_turn()
-    async with tools.batch_turns.of(key.tenant):
+    async with tools.batch_limiter.hold(key.tenant):
         body = await read_json(request, BATCH_MOST)
         async with turn_taken():
             return await _enqueue_batch(body, key, tools, idempotency_key)
@@ -129,23 +175,27 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     edits = body.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= edit_schemas.BATCH_MOST or body.keys() != {"edits"}:
         raise InvalidEdit(
-            [("edits", f"expected a list of 1 to {edit_schemas.BATCH_MOST:,} edits, and nothing beside it")]
+            [("edits", f"expected a list of 1 to {edit_schemas.BATCH_MOST:,} edits, and no other member")]
         )
     read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
-    results = iter(await tools.enqueueing.enqueue([one for one in read if isinstance(one, EnqueueRequest)]))
-    items = [_item(place, next(results) if isinstance(one, EnqueueRequest) else one) for place, one in enumerate(read)]
+    requests = [item for item in read if isinstance(item, EnqueueRequest)]
+    results = iter(await tools.enqueue_service.enqueue(requests))
+    # A result stands at the place of its request, between the items that were refused before.
+    in_order = [next(results) if isinstance(item, EnqueueRequest) else item for item in read]
+    items = [_item(index, result) for index, result in enumerate(in_order)]
     accepted = sum(item["problem"] is None for item in items)
     numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
+    # Written item by item, so that one that cannot be written does not spoil the others.
     answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
     return Response(answer, media_type="application/json")
 
 
 def write_item(item: Document) -> bytes:
     """
-    Write one item of a batch's answer as JSON.
+    Return one item of a batch's answer as JSON.
 
-    Failure policy: an item that cannot be written is answered as `internal`, with the id of its job, so that the
-    answer of the others is not lost with it.
+    Failure policy: an item that cannot be written becomes the problem `internal` with the id of its job, so that the
+    answers of the other items are not lost.
     """
     try:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -154,27 +204,27 @@ def write_item(item: Document) -> bytes:
 
 
 def _read_items(
-    edits: list[object], key: ApiKey, tools: Dependencies, common: str | None
+    edits: list[object], key: ApiKey, tools: Dependencies, batch_key: str | None
 ) -> list[EnqueueRequest | EnqueueResult]:
-    return [_read_item(item, place, key, tools, common) for place, item in enumerate(edits)]
+    return [_read_item(item, index, key, tools, batch_key) for index, item in enumerate(edits)]
 
 
 def _read_item(
-    item: object, place: int, key: ApiKey, tools: Dependencies, common: str | None
+    item: object, index: int, key: ApiKey, tools: Dependencies, batch_key: str | None
 ) -> EnqueueRequest | EnqueueResult:
     if not isinstance(item, dict):
-        return refused(InvalidEdit([(f"edits[{place}]", f"expected an object, got {type(item).__name__}")]))
-    own = item.get("idempotency_key") or (f"{common}:{place}" if common else "")
+        return refused(InvalidEdit([(f"edits[{index}]", f"expected an object, got {type(item).__name__}")]))
+    item_key = item.get("idempotency_key") or (f"{batch_key}:{index}" if batch_key else "")
     try:
-        return read_request(item, key, tools.settings, own if isinstance(own, str) else "")
+        return read_request(item, key, tools.settings, item_key if isinstance(item_key, str) else "")
     except InvalidEdit as error:
-        return refused(InvalidEdit([(f"edits[{place}].{name}", message) for name, message in error.faults]))
+        return refused(InvalidEdit([(f"edits[{index}].{name}", message) for name, message in error.faults]))
 
 
-def _item(place: int, result: EnqueueResult) -> Document:
+def _item(index: int, result: EnqueueResult) -> Document:
     problem = problem_of(result.error) if result.error else None
     return {
-        "index": place,
+        "index": index,
         "status": problem.status if problem else 202,
         "id": result.id or None,
         "url": f"/v1/edits/{result.id}" if result.id else None,
@@ -188,34 +238,37 @@ def _item(place: int, result: EnqueueResult) -> Document:
     "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=documented(401, 404, 422, 503)
 )
 def list_edits(
-    key: Caller, tools: Tools, state: edit_schemas.State | None = None,
-    since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
-    until: Annotated[str | None, Query(description="ISO 8601 or Unix seconds; not in.")] = None,
-    code: Annotated[str | None, Query(description="Those that failed with this code.")] = None,
-    tag: Annotated[str | None, Query(description="`name=value`.")] = None,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    ids: Annotated[
-        list[str] | None, Query(alias="id", max_length=100, description="These jobs alone, in this order.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 50, cursor: str | None = None,
-) -> JSONResponse:  # fmt: skip
-    """List jobs, newest first; or those that are named by `id`, all in one page, without those that are gone."""
-    wanted, jobs = scope(key, tenant), tools.connections.jobs
+    key: Caller,
+    tools: Tools,
+    state: StateName | None = None,
+    since: Since | None = None,
+    until: Until | None = None,
+    code: FailureCode = None,
+    tag: TagFilter = None,
+    tenant: TenantFilter = None,
+    ids: JobIds = None,
+    limit: PageLimit = 50,
+    cursor: PageCursor | None = None,
+) -> JSONResponse:
+    """List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record."""
+    tenant_scope, jobs = scope(key, tenant), tools.connections.jobs
     name, _, value = (tag or "").partition("=")
     with clear_errors():
         query = JobQuery(
-            tenants=[wanted] if wanted else jobs.tenants(), state=state or "", code=code or "",
-            tag=(name, value) if tag else None, since=instant(since, "since"),
-            until=instant(until, "until") if until else float("inf"),
-        )  # fmt: skip
+            tenants=[tenant_scope] if tenant_scope else jobs.tenants(),
+            state=state or "",
+            code=code or "",
+            tag=(name, value) if tag else None,
+            since=parse_instant(since, "since"),
+            until=parse_instant(until, "until") if until else float("inf"),
+        )
         if ids:
-            found, following = [record for record in jobs.records(ids) if query.fits(record)], None
+            records, next_page = [record for record in jobs.records(ids) if query.fits(record)], None
         else:
-            found, following = JobSearch(jobs).page(query, limit, cursor_of(cursor))
-        data = [tools.job(record) for record in found]
-    return JSONResponse(
-        {"data": data, "has_more": following is not None, "next_cursor": str(following) if following else None}
-    )
+            records, next_page = JobSearch(jobs).page(query, limit, parse_cursor(cursor))
+        data = [tools.job_document(record) for record in records]
+    next_cursor = str(next_page) if next_page else None
+    return JSONResponse({"data": data, "has_more": next_page is not None, "next_cursor": next_cursor})
 
 
 @router.get(
@@ -223,35 +276,40 @@ def list_edits(
 )
 def read_edit(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Read one job."""
-    return JSONResponse(tools.job(tools.record(job_id, key)))
+    return JSONResponse(tools.job_document(tools.record(job_id, key)))
 
 
 @router.post(
     "/{job_id}/cancel",
     operation_id="cancel_edit",
-    response_model=edit_schemas.Moved,
+    response_model=edit_schemas.StateChange,
     responses=documented(401, 404, 422, 503),
 )
 def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Cancel a job: `cancelled` now; `requested` when its call is under way, which may cost; `final`: it was over.
+    Cancel a job.
+
+    The outcome is `cancelled`; or `requested` if its call is in flight, which may still cost; or `final` if the job had
+    ended before.
     """
-    return _moved(tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
+    return _move(tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
 
 
 @router.post(
-    "/{job_id}/replay", operation_id="replay_edit", response_model=edit_schemas.Moved,
+    "/{job_id}/replay",
+    operation_id="replay_edit",
+    response_model=edit_schemas.StateChange,
     responses=documented(401, 404, 409, 422, 429, 503),
-)  # fmt: skip
+)
 def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Put a dead letter back, which may cost again; 409 for a job that succeeded or is open, 429 without room."""
+    """Replay a failed or cancelled job, which may cost again; 409 for any other job, 429 if the backlog is full."""
     record = tools.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
-        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
-    return _moved(tools.connections.jobs.replay, record, key, tools)
+        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
+    return _move(tools.connections.jobs.replay, record, key, tools)
 
 
-def _moved(move: Any, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
+def _move(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")
@@ -260,4 +318,4 @@ def _moved(move: Any, record: JobRecord, key: ApiKey, tools: Dependencies) -> JS
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
     tools.connections.publisher.publish(messages)
-    return JSONResponse({"outcome": outcome, "job": tools.job(tools.record(record.id, key))})
+    return JSONResponse({"outcome": outcome, "job": tools.job_document(tools.record(record.id, key))})

@@ -1,4 +1,4 @@
-"""`/v1/events`: every event of a tenant's jobs behind a cursor, for consumers that were away."""
+"""`/v1/events`: the events of all jobs of a tenant after a cursor, for clients that were disconnected."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, scope
-from retouch_producer.gateway.http.body import Prefer, wait_in
+from retouch_producer.gateway.http.body import Prefer, preferred_wait_s
 from retouch_producer.gateway.http.errors import documented, invalid
+from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
 _CURSOR = re.compile(r"latest|[0-9]{1,16}(-[0-9]{1,16})?")
 _STEP, _LOOKED_AT_MOST = 1_000, 10_000
+After = Annotated[
+    str,
+    Query(description="`0` reads from the beginning, `latest` from now on, a `next_cursor` from where a page ended."),
+]
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
@@ -32,29 +37,30 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
     "", operation_id="read_events", response_model=edit_schemas.FeedPage, responses=documented(401, 404, 422, 503)
 )
 async def read_events(
-    key: Caller, tools: Tools,
-    after: Annotated[str, Query(description="`0`: the beginning; `latest`: from now; else a `next_cursor`.")] = "0",
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    limit: Annotated[int, Query(ge=1, le=edit_schemas.PAGE_MOST)] = 100,
+    key: Caller,
+    tools: Tools,
+    after: After = "0",
+    tenant: TenantFilter = None,
+    limit: PageLimit = 100,
     prefer: Prefer = None,
-) -> JSONResponse:  # fmt: skip
+) -> JSONResponse:
     """
-    Read events, oldest first; they are kept for 30 days, as long as their jobs are.
+    Read events, oldest first. They are kept for 30 days, but no longer than their jobs.
 
-    `Prefer: wait=N` keeps an empty page back until there is an event, or for N seconds.
+    With `Prefer: wait=N`, an empty page is delayed until there is an event, for up to N seconds.
     """
     if not _CURSOR.fullmatch(after):
-        raise invalid([("after", "expected a cursor that a page gave")])
-    wanted, wait_s = scope(key, tenant), wait_in(prefer)
-    page = await run_in_threadpool(_page, tools, after, wanted, limit)
+        raise invalid([("after", "expected `0`, `latest`, or the `next_cursor` of a page")])
+    tenant_scope, wait_s = scope(key, tenant), preferred_wait_s(prefer)
+    page = await run_in_threadpool(_page, tools, after, tenant_scope, limit)
     if not wait_s:
         return JSONResponse(page)
     with suppress(TimeoutError):
-        async with asyncio.timeout(wait_s), tools.event_hub.listen(wanted) as news:
-            # Read again once we listen: what came in between would otherwise be missed.
+        async with asyncio.timeout(wait_s), tools.event_hub.listen(tenant_scope) as news:
+            # The page is read again after listening began, or an event in between would be missed.
             while not page["data"]:
                 news.clear()
-                page = await run_in_threadpool(_page, tools, page["next_cursor"], wanted, limit)
+                page = await run_in_threadpool(_page, tools, page["next_cursor"], tenant_scope, limit)
                 if not (page["data"] or page["has_more"]):
                     async with turn_given_up():
                         await news.wait()
@@ -69,31 +75,32 @@ def _page(tools: Dependencies, after: str, tenant: str, limit: int) -> Document:
 
 
 def _entries(tools: Dependencies, cursor: str, tenant: str, limit: int) -> tuple[list[FeedEntry], str, bool]:
-    """Read entries of one tenant, or of all for "", up to a bound of what is looked at."""
-    found: list[FeedEntry] = []
+    """Return entries of one tenant, or of all for "", with the next cursor and whether more may follow it."""
+    # Bounded, since a tenant with few events would otherwise have the whole feed read for one page.
+    entries: list[FeedEntry] = []
     for _ in range(_LOOKED_AT_MOST // _STEP):
         page = read_page(tools.client, cursor, _STEP)
         for entry in page:
-            if len(found) == limit:
-                return found, cursor, True
+            if len(entries) == limit:
+                return entries, cursor, True
             cursor = entry.cursor
             if entry.job and tenant in ("", entry.tenant):
-                found.append(entry)
+                entries.append(entry)
         if len(page) < _STEP:
-            return found, cursor, False
-    return found, cursor, True
+            return entries, cursor, False
+    return entries, cursor, True
 
 
 def _events(entries: list[FeedEntry], tools: Dependencies) -> list[dict[str, object]]:
     jobs, price = tools.connections.jobs, tools.settings.price_per_call
     records = {record.id: record for record in jobs.records(sorted({entry.job for entry in entries}))}
-    told = zip(entries, jobs.entries([(entry.job, entry.sequence) for entry in entries]), strict=True)
+    pairs = zip(entries, jobs.entries([(entry.job, entry.sequence) for entry in entries]), strict=True)
     return [
         {
             "id": event_id(entry.job, entry.sequence),
             "cursor": entry.cursor,
-            **event_object(records[entry.job], found, tools.blobs.link, price),
+            **event_object(records[entry.job], timeline_entry, tools.blobs.link, price),
         }
-        for entry, found in told
-        if found and entry.job in records
+        for entry, timeline_entry in pairs
+        if timeline_entry and entry.job in records
     ]

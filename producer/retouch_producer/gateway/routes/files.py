@@ -1,9 +1,9 @@
-"""Images under their links: `/files/{name}`, for whoever holds a signed link, and for the tenants that own them."""
+"""`/files/{name}`: images, for holders of a signed link and for keys of the tenants that own them."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.security import HTTPBearer
@@ -16,49 +16,58 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import authenticate
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
 from retouch_producer.gateway.http.request_turns import give_up_turn
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 FILE_HEADERS = {
-    # The name is made from the bytes: what it names can go, and never change.
+    # The name is a hash of the bytes, so the content of a name never changes.
     "Cache-Control": "private, max-age=31536000, immutable",
-    # Bytes that a user supplied are shown as an image or not at all.
+    # A browser must never run bytes that a user supplied, only show them as an image.
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-IMAGE: dict[int | str, dict[str, Any]] = {
+IMAGE_RESPONSES: Responses = {
     200: {
         "description": "The image.",
         "content": {kind: {} for kind in (*sorted({*MEDIA_TYPES.values()}), "application/octet-stream")},
     },
-    304: {"description": "Unchanged since the ETag that was named."},
+    304: {"description": "The caller has the image with this ETag."},
 }
-GONE = "no image has this name: it was never stored, its retention is over, or it is not yours"
+NOT_FOUND = "no image has this name: it was never stored, its retention is over, or it belongs to another tenant"
+IfNoneMatch = Annotated[str, Header(description="An ETag that the caller has: 304 when it is still the image's.")]
+Expires = Annotated[str, Query(description="When the link expires, in Unix seconds: a part of every signed link.")]
+Signature = Annotated[str, Query(description="The signature: a part of every signed link.")]
 _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey")
 
 router = APIRouter(tags=["files"])
 
 
+# Answers HEAD as well; the description lists GET alone.
 @router.api_route("/files/{name:path}", methods=["GET", "HEAD"], response_class=Response, include_in_schema=False)
 @router.get(
-    "/files/{name:path}", operation_id="read_file", response_class=Response,
-    responses={**IMAGE, **documented(401, 403, 404, 422, 429, 503)},
-)  # fmt: skip
+    "/files/{name:path}",
+    operation_id="read_file",
+    response_class=Response,
+    responses={**IMAGE_RESPONSES, **documented(401, 403, 404, 422, 429, 503)},
+)
 async def read_file(
-    name: str, request: Request, tools: Tools, if_none_match: Annotated[str, Header()] = "",
-    expires: Annotated[str, Query(description="As the link says: Unix seconds.")] = "",
-    signature: Annotated[str, Query(description="As the link says.")] = "",
-) -> Response:  # fmt: skip
-    """An image by its link, which is signed and expires; without a signature, by a key of a tenant that owns it."""
+    name: str,
+    request: Request,
+    tools: Tools,
+    if_none_match: IfNoneMatch = "",
+    expires: Expires = "",
+    signature: Signature = "",
+) -> Response:
+    """Read an image by its signed link, which expires; or without a signature, with a key of a tenant that owns it."""
     tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
         if not await run_in_threadpool(_may_read, tools, key, name):
-            raise ProblemError("not-found", GONE)
+            raise ProblemError("not-found", NOT_FOUND)
         tenant = key.tenant
     elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
-        raise ProblemError("forbidden", "this link is over or was changed; ask for the job again for a fresh one")
+        raise ProblemError("forbidden", "this link has expired or was altered; read the job again for a fresh link")
     return await serve_blob(tools, tenant, name, if_none_match)
 
 
@@ -74,9 +83,9 @@ def _is_signed(tools: Dependencies, name: str, expires: str, signature: str) -> 
 
 async def serve_blob(tools: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
     """
-    Return a blob's bytes, or 304; a thumbnail is made when it is first asked for.
+    Return the answer with a blob's bytes, or 304; a thumbnail is made on the first request for it.
 
-    `tenant` is whose turn it takes to read; "" for whoever holds a link.
+    `tenant` is the tenant whose turn the read takes; "" for the holder of a link. Raises the problem `not-found`.
     """
     await give_up_turn()
     return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
@@ -90,7 +99,7 @@ def _read(tools: Dependencies, tenant: str, name: str, if_none_match: str) -> Re
             return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
         data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
     except (BlobMissing, ValueError):
-        raise ProblemError("not-found", GONE) from None
+        raise ProblemError("not-found", NOT_FOUND) from None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
     return Response(data, media_type=media_type, headers=FILE_HEADERS | {"ETag": etag})
 
@@ -105,7 +114,7 @@ def _bytes_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -
 
 
 def _whole_of(blobs: BlobStore, thumbnail: str) -> str:
-    """Return the name of the image that a thumbnail is of."""
+    """Return the name of the image that a thumbnail was made from."""
     for name in image_names(thumbnail):
         if blobs.exists(name):
             return name

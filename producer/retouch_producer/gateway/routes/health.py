@@ -1,4 +1,4 @@
-"""Whether this process runs and whether it can do its work, for those who route to it."""
+"""`/healthz` and `/readyz`: the probes of load balancers and orchestrators."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", operation_id="is_alive")
 def healthz() -> dict[str, str]:
-    """Whether this process runs."""
+    """Answer 200 while this process runs."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", operation_id="is_ready", responses=documented(503))
 def readyz(tools: Tools) -> dict[str, str]:
-    """Whether it can do its work: Redis answers."""
+    """Answer 200 while Redis answers, else 503."""
+    # A new connection without retries: a probe must not wait for what a request would wait for.
     client = connect(tools.settings, tries=0)
     try:
         client.ping()
     except redis.RedisError:
-        detail = "Redis does not answer; jobs are kept and nothing can be enqueued"
+        detail = "Redis does not answer; nothing can be enqueued or read until it does"
         raise ProblemError("store-unavailable", detail, retry_after_s=STORE_WAIT_S) from None
     finally:
         client.close()

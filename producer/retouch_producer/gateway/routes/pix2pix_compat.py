@@ -1,16 +1,14 @@
 """
-The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}` in the shapes of the endpoint's own API.
+The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}`, with the bodies of the endpoint's own API.
 
-A client of the endpoint changes the host and the key. Errors come as there: HTTP 200 and `status: error`. Fields that
-the endpoint does not document are passed on to it. A call waits some seconds (`drop_in_wait_s`) and then says
-processing, with the address to fetch the image from.
+A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as they are there.
+Fields that the endpoint does not document are passed on to it. A call waits up to `drop_in_wait_s` seconds and then
+answers `processing`, with the URL to fetch the image from.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -21,18 +19,18 @@ from retouch.states import JobState
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
+from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.request import read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.body import SINGLE_MOST, parse_object, read_body
-from retouch_producer.gateway.http.errors import ProblemError, problem_of
+from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_of
 from retouch_producer.gateway.http.request_turns import take_turn
 
 NUMBERS = {"steps": int, "guidance_scale": float, "image_guidance_scale": float}
 _FIELDS = ("prompt", "init_image", *NUMBERS)
 _ETA_S = 5.0
-Reply = dict[str, Any]
 
 router = APIRouter(tags=["drop-in"])
 _BODY = {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]}
@@ -65,43 +63,45 @@ _REPLY = {
     },
     "required": ["status"],
 }
-_REPLIES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "What the endpoint would say.", "content": {"application/json": {"schema": _REPLY}}}
+_REPLIES: Responses = {
+    200: {"description": "The answer in the endpoint's own form.", "content": {"application/json": {"schema": _REPLY}}}
 }
 
 
-def _takes(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _openapi_body(schema: Document) -> Document:
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}, "security": []}
 
 
-@router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_takes(_EDIT_BODY))
+@router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_openapi_body(_EDIT_BODY))
 async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
-    """Edit a picture as the endpoint would: `key` is a Retouch key."""
+    """Edit a picture with the request and the answer of the endpoint's own API; `key` is a Retouch key."""
     try:
         return JSONResponse(await _edit(request, tools))
-    except Exception as error:  # noqa: BLE001 - clients of the endpoint know one shape of error
+    except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
-@router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_takes(_BODY))
+@router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_openapi_body(_BODY))
 async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
-    """Look whether an edit is done; costs nothing, and may be repeated."""
+    """Return an edit's image, or its state while it has none. It costs nothing and may be repeated."""
     try:
         body = parse_object(await read_body(request, SINGLE_MOST))
         key = await _key_of(body, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
-async def _edit(request: Request, tools: Dependencies) -> Reply:
+async def _edit(request: Request, tools: Dependencies) -> Document:
+    # Counted from here, so that the caller's wait includes the time to read the body.
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
     key = await _key_of(body, tools)
-    wanted = read_request(_as_request(body), key, tools.settings, request.headers.get("idempotency-key", ""))
-    [result] = await tools.enqueueing.enqueue([wanted], lenient=True)
+    edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    # Clients of the endpoint may name pictures that only the endpoint can reach.
+    [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
     if result.error:
         raise result.error
     await wait_until_final(tools.event_hub, tools.connections.jobs, result.id, max(give_up_at - time.monotonic(), 0.0))
@@ -109,17 +109,18 @@ async def _edit(request: Request, tools: Dependencies) -> Reply:
     return _reply(record, tools) if record else _not_found()
 
 
-async def _key_of(body: Mapping[str, Any], tools: Dependencies) -> ApiKey:
+async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
     secret = body.get("key")
     key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
-        raise ProblemError("unauthorized", "the body's key is no Retouch key")
+        raise ProblemError("unauthorized", "the key in the body is not a valid Retouch key")
     await take_turn(key.tenant)
     return key
 
 
-def _as_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the endpoint's own body: its clients send numbers as text too, and fields that nobody documents."""
+def _request_fields(body: Document) -> Document:
+    """Return the fields of a request from a body of the endpoint's API."""
+    # The endpoint's clients send numbers as text too, and parameters that it does not document.
     values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
         if isinstance(values.get(name), str):
@@ -137,15 +138,16 @@ def _record(tools: Dependencies, job: str, key: ApiKey) -> JobRecord | None:
     return record if record and may_see(key, record.spec.tenant) else None
 
 
-def _reply(record: JobRecord, tools: Dependencies) -> Reply:
+def _reply(record: JobRecord, tools: Dependencies) -> Document:
     if record.images and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
         links = [tools.blobs.link(image.name) for image in record.images]
         output = links if len(links) > 1 else links[0]
         return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
-        words = record.error.message if record.error else "The request was cancelled"
-        return {"status": "failed", "id": record.id, "message": words, "output": ""}
+        message = record.error.message if record.error else "The request was cancelled"
+        return {"status": "failed", "id": record.id, "message": message, "output": ""}
+    # `messege` is the endpoint's own spelling, which its clients read.
     return {
         "status": "processing",
         "tip": "Fetch the image from fetch_result, with your key in the body",
@@ -158,20 +160,20 @@ def _reply(record: JobRecord, tools: Dependencies) -> Reply:
     }
 
 
-def _not_found() -> Reply:
+def _not_found() -> Document:
     return {"status": "failed", "id": "", "message": "Request not found", "output": ""}
 
 
-def _error(error: Exception) -> Reply:
-    """Say an error in the endpoint's words."""
+def _error(error: Exception) -> Document:
+    """Return an error as the endpoint would word it."""
     if isinstance(error, InvalidEdit):
-        words: dict[str, list[str]] = {}
-        for field, message in error.faults:
-            words.setdefault(field, []).append(message)
-        return {"status": "error", "message": words}
+        faults: dict[str, list[str]] = {}
+        for field, fault in error.faults:
+            faults.setdefault(field, []).append(fault)
+        return {"status": "error", "message": faults}
     if isinstance(error, QueueFull):
-        told = "Rate limit exceeded. Maximum queued requests reached."
-        return {"status": "error", "message": told, "tip": str(error), "retry_after": error.retry_after_s}
+        message = "Rate limit exceeded. Maximum queued requests reached."
+        return {"status": "error", "message": message, "tip": str(error), "retry_after": error.retry_after_s}
     problem = problem_of(error)
     messages = {
         "unauthorized": "Invalid Api Key",

@@ -1,11 +1,10 @@
-"""`/v1/uploads`: a picture that is nowhere on the web becomes a URL that can be used as init_image."""
+"""`/v1/uploads`: keeps a local picture under a URL that can be used as init_image."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -27,8 +26,8 @@ KEPT_S = 7 * 86_400.0
 _FRAMING_MOST, _PARTS_MOST = 4_096, 100
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
-_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
-_FORM: dict[str, Any] = {
+_BINARY: Document = {"schema": {"type": "string", "format": "binary"}}
+_FORM: Document = {
     "schema": {
         "type": "object",
         "properties": {"file": {"type": "string", "format": "binary"}},
@@ -36,35 +35,36 @@ _FORM: dict[str, Any] = {
     }
 }
 _KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+_BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)}}
 
 
 @router.post(
-    "", operation_id="upload_picture", status_code=201, response_model=edit_schemas.Upload,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"multipart/form-data": _FORM, **dict.fromkeys(_KINDS, _BINARY)},
-        }
-    },
+    "",
+    operation_id="upload_picture",
+    status_code=201,
+    response_model=edit_schemas.Upload,
+    openapi_extra={"requestBody": _BODY},
     responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
-)  # fmt: skip
+)
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels; the file itself, or one in a form.
+    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels, sent as the body or as a file in a form.
 
-    The URL lives for a week; jobs that use it keep its picture for as long as they need it.
+    The URL is valid for a week. A job that uses it keeps the picture for as long as the job needs it.
     """
-    kind = request.headers.get("content-type", "").strip()
+    media_type = request.headers.get("content-type", "").strip()
+    # A slow upload must not block the tenant's other requests.
     await give_up_turn()
-    async with tools.upload_limiter.of(key.tenant):
+    async with tools.upload_limiter.hold(key.tenant):
+        # A form adds boundaries and headers to the file.
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, kind, tools, key.tenant), 201)
+        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
 
 
-def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
-    if kind.lower().startswith("multipart/form-data"):
-        body = _file_in_form(body, kind)
-    elif kind.partition(";")[0].strip().lower() not in _KINDS:
+def _keep(body: bytes, media_type: str, tools: Dependencies, tenant: str) -> Document:
+    if media_type.lower().startswith("multipart/form-data"):
+        body = _file_in_form(body, media_type)
+    elif media_type.partition(";")[0].strip().lower() not in _KINDS:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
     with tools.decoding.hold(tenant):
         picture = check(body, replace(ImageLimits(), max_bytes=UPLOAD_MOST))
@@ -85,24 +85,26 @@ def _keep(body: bytes, kind: str, tools: Dependencies, tenant: str) -> Document:
     }
 
 
-def _file_in_form(body: bytes, kind: str) -> bytes:
+def _file_in_form(body: bytes, media_type: str) -> bytes:
     """Return the bytes of the form's first part that is a file. Raises `malformed-body` and `invalid-request`."""
     parts: list[File | Field] = []
 
     def take(part: File | Field) -> None:
-        # Without a bound, a million empty parts would compute for six seconds.
+        # Without a bound, a form of a million empty parts would take six seconds to parse.
         if len(parts) == _PARTS_MOST:
-            raise ValueError("more parts than a form with a picture has")
+            raise ValueError(f"expected at most {_PARTS_MOST} parts")
         parts.append(part)
 
-    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body)}  # the body is here already, a copy on disk helps nobody
+    in_memory = {
+        "MAX_MEMORY_FILE_SIZE": len(body)
+    }  # the body is in memory already; a copy on disk would only cost time
     try:
-        parser = create_form_parser({"Content-Type": kind.encode("latin-1")}, take, take, in_memory)
+        parser = create_form_parser({"Content-Type": media_type.encode("latin-1")}, take, take, in_memory)
         parser.write(body)
     except ValueError:
         raise ProblemError("malformed-body", "expected a form of type multipart/form-data") from None
     file = next((part.file_object for part in parts if isinstance(part, File)), None)
     if file is None:
-        raise invalid([("file", "expected a part with a file, got none")])
+        raise invalid([("file", "expected a part with a file name, got none")])
     file.seek(0)
     return file.read()

@@ -1,1 +1,1 @@
-"""The gateway's schemas: request and response bodies as OpenAPI describes them."""
+"""The gateway's schemas: request and response bodies, as OpenAPI describes them."""

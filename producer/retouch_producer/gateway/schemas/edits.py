@@ -1,68 +1,73 @@
 """
-The wire shapes of `/v1`: what goes in and what comes out, as OpenAPI describes them.
+Request and response bodies of `/v1`, as OpenAPI describes them.
 
-What comes in is judged by `Edit` and `retouch.admission`, whose messages name value and range; the request models here
-say the same for readers of the schema. Instants are ISO 8601 in UTC, durations seconds.
+The request models only describe. `Edit` and `retouch.admission` check the requests, with messages that name the value
+and the range. Instants are ISO 8601 in UTC, durations are in seconds.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retouch.options import EventName, Priority, StateName
 from retouch.states import EVENTS, DeliveryState, JobState
+from retouch_producer.documents import Document
 
 BATCH_MOST = 1_000
 PAGE_MOST = 1_000
 
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-State = Literal["queued", "running", "polling", "retrying", "succeeded", "failed", "cancelled"]
-EventType = Literal[
-    "edit.queued", "edit.running", "edit.retrying", "edit.recovered", "edit.adopted", "edit.replayed",
-    "edit.succeeded", "edit.failed", "edit.cancelled",
-]  # fmt: skip
-assert {*State.__args__} == {*JobState}  # type: ignore[attr-defined]
-assert {*EventType.__args__} == {*EVENTS, "edit.queued"}  # type: ignore[attr-defined]
+EventType = Literal["edit.queued", EventName]
+DeliveryStateName = Literal["queued", "running", "retrying", "delivered", "dead"]
+# A value that is added to one of these sets alone would be refused, or missing from the description.
+assert {*get_args(StateName)} == {*JobState}
+assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
+assert {*get_args(DeliveryStateName)} == {*DeliveryState}
 
 
 class Shape(BaseModel):
-    """What all shapes share: nothing undocumented goes in or out."""
+    """The base of all schemas: members that are not documented are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class EditRequest(Shape):
-    """One edit to enqueue: the endpoint's fields, then how it is to be run and who is told."""
+_EXAMPLE: Document = {
+    "prompt": "make him woman",
+    "init_image": "https://example.com/in.png",
+    "image_guidance_scale": 1,
+    "steps": 50,
+    "guidance_scale": 7,
+    "tags": {"order": "17"},
+}
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "prompt": "make him woman", "init_image": "https://example.com/in.png", "image_guidance_scale": 1,
-                    "steps": 50, "guidance_scale": 7, "tags": {"order": "17"},
-                }
-            ]
-        },
-    )  # fmt: skip
+
+class EditRequest(Shape):
+    """One edit to enqueue: the endpoint's fields, then the options of the job."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
     prompt: str = Field(min_length=1, max_length=10_000, description="What to change.")
-    init_image: str = Field(description="http(s) URL of the picture; a link from /v1/uploads will do.")
+    init_image: str = Field(description="http(s) URL of the picture, such as one from /v1/uploads.")
     image_guidance_scale: float = Field(1, ge=1, le=8)
     steps: int = Field(20, ge=1, le=50)
     guidance_scale: float = Field(7, ge=1, le=20)
-    extra: dict[str, Any] = Field(default_factory=dict, description="Passed on to the endpoint as it is.")
-    priority: Literal["high", "normal", "low"] = "normal"
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86_400, description="Longest life of the job.")
-    max_attempts: int | None = Field(None, ge=1, le=100, description="Total runs, counted from 1.")
-    max_charges: int | None = Field(None, ge=1, le=10, description="Most POSTs that may have been billed.")
-    webhook: str | None = Field(None, description="URL that is told of the end of this job.")
-    callback: str | None = Field(None, description="An allow-listed Celery task that is told.")
-    events: list[EventType] = Field(default_factory=list, description="What they hear of beside the end.")
-    tags: dict[str, str] = Field(default_factory=dict, description="Come back in every event; 20 at most.")
-    tenant: str | None = Field(None, description="The key's own; an ops key may name another.")
-    idempotency_key: str | None = Field(None, max_length=255, description="As the header; in a batch, the item's.")
+    extra: Document = Field(default_factory=dict, description="Parameters passed on to the endpoint unchanged.")
+    priority: Priority = "normal"
+    deadline_s: float | None = Field(
+        None, gt=0, le=30 * 86_400, description="Seconds after which the job fails if it has not ended."
+    )
+    max_attempts: int | None = Field(None, ge=1, le=100, description="Most attempts, the first included.")
+    max_charges: int | None = Field(None, ge=1, le=10, description="Most POSTs to the endpoint that may be billed.")
+    webhook: str | None = Field(None, description="URL that receives the final event of this job.")
+    callback: str | None = Field(None, description="Allow-listed Celery task that receives the final event.")
+    events: list[EventType] = Field(default_factory=list, description="Further events that they receive.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Up to 20 tags, returned in every event.")
+    tenant: str | None = Field(None, description="The key's own tenant; a key of role ops may name another.")
+    idempotency_key: str | None = Field(
+        None, max_length=255, description="As the header Idempotency-Key; in a batch, for this item."
+    )
 
 
 class BatchRequest(Shape):
@@ -72,7 +77,7 @@ class BatchRequest(Shape):
 
 
 class Fault(Shape):
-    """One thing that is wrong with a request; `field` is a path such as `edits[3].prompt`."""
+    """One fault of a request; `field` is a path such as `edits[3].prompt`."""
 
     field: str
     message: str
@@ -82,8 +87,8 @@ class Problem(Shape):
     """
     RFC 9457 problem details, `application/problem+json`.
 
-    `type` is stable, and a page. `retryable`: the same request may succeed unchanged. `charged`: whether this request
-    may have cost money; null is not known, and repeating it with the same idempotency key is safe.
+    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether this
+    request may have cost money; null means that it is not known: repeat it with the same idempotency key.
     """
 
     type: str = Field(examples=["/problems/invalid-request"])
@@ -93,11 +98,11 @@ class Problem(Shape):
     retryable: bool
     charged: bool | None
     faults: list[Fault]
-    retry_after_s: float | None = Field(None, description="With 429 and 503: when to try again; as Retry-After.")
+    retry_after_s: float | None = Field(None, description="With 429 and 503: seconds to wait, as in Retry-After.")
 
 
 class Charges(Shape):
-    """`certain` POSTs were billed, `possible` ones may have been; `amount` is what those cost at most."""
+    """How many POSTs were billed (`certain`) or may have been (`possible`); `amount` is the most they cost."""
 
     certain: int
     possible: int
@@ -105,7 +110,7 @@ class Charges(Shape):
 
 
 class ChargeEntry(Shape):
-    """One POST to the endpoint; `class` is null while its answer is not known, `fence` the number of its lease."""
+    """One POST to the endpoint. `class` is null while its answer is unknown; `fence` is the number of its lease."""
 
     fence: int
     at: Instant
@@ -116,7 +121,7 @@ class ChargeEntry(Shape):
 
 
 class Result(Shape):
-    """An edited image. Links are minted for this answer and expire; `bytes` is the file's size."""
+    """An edited image. The links are made for this answer and expire; `bytes` is the size of the file."""
 
     url: str
     thumbnail_url: str
@@ -129,7 +134,7 @@ class Result(Shape):
 
 
 class Error(Shape):
-    """Why a job has no image; `code` is stable, `message` is for people, `retryable`: a replay may help."""
+    """Why a job has no image. `code` is stable, `message` is for people; `retryable`: a replay may succeed."""
 
     code: str
     message: str
@@ -137,7 +142,7 @@ class Error(Shape):
 
 
 class Links(Shape):
-    """Where the rest of a job is; relative to the gateway. `input` is null where the input was not kept."""
+    """Paths of the job's parts on the gateway. `input` is null if no copy of the input was kept."""
 
     self: str
     image: str
@@ -153,19 +158,18 @@ class Job(Shape):
     """
     One job.
 
-    `replayed`: an idempotency key led to a job that was enqueued before. `shared`: an exact duplicate did. `edit` is
-    what the endpoint is sent; `input` names the kept copy of the picture that came in, under `/files/`.
-    `max_attempts` and `max_charges` are null where the workers' settings hold. `resumable`: an answer that is paid for
-    is on record, so that a replay costs nothing. `results` holds every image of the endpoint's answer, `result` is the
-    first.
+    `replayed`: the request returned an earlier job with its idempotency key. `shared`: it returned the job of an exact
+    duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
+    `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
+    record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
-    state: State
+    state: StateName
     tenant: str
-    priority: Literal["high", "normal", "low"]
+    priority: Priority
     tags: dict[str, str]
-    edit: dict[str, Any]
+    edit: Document
     input: str | None
     deadline_s: float
     max_attempts: int | None
@@ -192,7 +196,7 @@ class Job(Shape):
 
 
 class JobPage(Shape):
-    """Jobs, newest first; pass `next_cursor` as `cursor` for the next page."""
+    """Jobs, newest first; pass `next_cursor` as `cursor` to read the next page."""
 
     data: list[Job]
     has_more: bool
@@ -200,7 +204,7 @@ class JobPage(Shape):
 
 
 class BatchItem(Shape):
-    """What became of one item of a batch, at its place: `id` and `url`, or `problem`. `status` as if it came alone."""
+    """The result of one item of a batch: `id` and `url`, or `problem`; `status` is what it would get alone."""
 
     index: int
     status: int
@@ -212,15 +216,15 @@ class BatchItem(Shape):
 
 
 class BatchAnswer(Shape):
-    """One item for each edit, in order."""
+    """The results of a batch, one item for each edit, in order."""
 
     items: list[BatchItem]
     accepted: int
     refused: int
 
 
-class Moved(Shape):
-    """What a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`) came to."""
+class StateChange(Shape):
+    """The outcome of a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job
@@ -228,14 +232,14 @@ class Moved(Shape):
 
 class DryRun(Shape):
     """
-    What enqueueing would mean now; nothing was enqueued.
+    The answer to a dry run; nothing was enqueued.
 
-    `position` counts from 1 over all tenants, by fairness. Estimates assume recent durations, and are null while
-    `binding` is `paused`, `backlog` or `budget`. `binding` is the limit that makes it wait, or `none`.
+    `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
+    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog` and `budget`.
     """
 
-    cost: float = Field(description="What one call costs.")
-    cost_at_most: float = Field(description="With all charges that max_charges allows.")
+    cost: float = Field(description="Price of one call.")
+    cost_at_most: float = Field(description="Price of all charges that max_charges allows.")
     position: int
     estimated_start_at: Instant | None
     estimated_end_at: Instant | None
@@ -243,14 +247,14 @@ class DryRun(Shape):
 
 
 class EventData(Shape):
-    """What an event tells about its job; `sequence` counts from 0, `result` is the first of `results`."""
+    """The job of an event, as it was then; `sequence` counts from 0, `result` is the first of `results`."""
 
     job_id: str
     sequence: int
-    state: State
+    state: StateName
     tenant: str
     tags: dict[str, str]
-    edit: dict[str, Any]
+    edit: Document
     result: Result | None
     results: list[Result]
     error: Error | None
@@ -260,7 +264,7 @@ class EventData(Shape):
 
 
 class Event(Shape):
-    """The event object: the body of a webhook, the data of an SSE message."""
+    """The event object: the body of a webhook, and the data of a server-sent event."""
 
     type: EventType
     timestamp: Instant
@@ -268,7 +272,7 @@ class Event(Shape):
 
 
 class FeedEvent(Event):
-    """An event in the feed: `id` is the webhook-id of its deliveries, `cursor` its place in the feed."""
+    """An event in the feed. `id` is the webhook-id of its deliveries, `cursor` its position in the feed."""
 
     id: str
     cursor: str
@@ -278,7 +282,7 @@ class FeedPage(Shape):
     """
     Events after a cursor, oldest first.
 
-    Go on from `next_cursor`, which is there even when no event of yours was found; `has_more`: at once.
+    Read on from `next_cursor`, which is set on an empty page too; with `has_more`, read on at once.
     """
 
     data: list[FeedEvent]
@@ -287,7 +291,7 @@ class FeedPage(Shape):
 
 
 class DeliveryAttempt(BaseModel):
-    """One POST of a delivery: when, with what status or trouble, how long it took, when the next one is."""
+    """One delivery attempt: its time, the status or the trouble, how long it took, and the time of the next one."""
 
     model_config = ConfigDict(extra="allow")
     at: Instant
@@ -302,15 +306,12 @@ class Delivery(Shape):
     type: EventType
     receiver: str
     tenant: str
-    state: Literal["queued", "running", "retrying", "delivered", "dead"]
+    state: DeliveryStateName
     attempt: int
     created_at: Instant | None
     due_at: Instant | None
     finished_at: Instant | None
     attempts: list[DeliveryAttempt]
-
-
-assert {*Delivery.model_fields["state"].annotation.__args__} == {*DeliveryState}  # type: ignore[union-attr]
 
 
 class DeliveryPage(Shape):
@@ -331,7 +332,7 @@ class Timeline(Shape):
 
 
 class Upload(Shape):
-    """A kept picture; `url` can be used as init_image until `expires_at`."""
+    """A kept picture. `url` can be used as init_image until `expires_at`."""
 
     url: str
     sha256: str

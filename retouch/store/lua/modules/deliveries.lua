@@ -4,15 +4,13 @@
 
 local backlog = require('backlog')
 local clock = require('clock')
+local delivery_life = require('delivery_life')
 local job_states = require('job_states')
 local keys = require('keys')
 local specs = require('specs')
 local targets = require('targets')
 
 local deliveries = {}
-
-deliveries.LIFE_S = 30 * clock.DAY_S  -- their log is kept for so long
-deliveries.SCHEDULE_S = 100 * 3600    -- a job outlives its deliveries' schedule (75 h), whatever its retention
 
 local function is_wanted_by(receiver, type)
   local known = redis.call('HMGET', 'rt:receiver:' .. receiver, 'disabled', 'events')
@@ -29,7 +27,7 @@ local function add(event, receiver, now)
   redis.call('SET', keys.spec('deliveries', item), cjson.encode({ job = event.job, sequence = event.sequence,
     type = event.type, receiver = receiver, tenant = event.tenant }))
   redis.call('RPUSH', of_job, item)
-  redis.call('EXPIRE', of_job, deliveries.LIFE_S)
+  redis.call('EXPIRE', of_job, delivery_life.LOG_S)
   local target = targets.of(receiver, event.tenant)
   redis.call('HSET', keys.state('deliveries', item), 'target', target, 'score', at, 'state', 'queued', 'created_at', at)
   redis.call('ZADD', 'rt:deliveries:recent', at, item)

@@ -3,6 +3,7 @@
 
 local clock = require('clock')
 local deliveries = require('deliveries')
+local delivery_life = require('delivery_life')
 local dispatch = require('dispatch')
 local json = require('json')
 
@@ -13,7 +14,7 @@ local events = {}
 function events.record(job, tenant, type, now, details)
   local members = { 'type', cjson.encode(type), 'at', clock.instant(now), unpack(details or {}) }
   local sequence = redis.call('RPUSH', 'rt:timeline:' .. job, json.object(members))
-  redis.call('XADD', 'rt:feed', 'MINID', '~', string.format('%.0f', (now - deliveries.LIFE_S) * 1000), '*',
+  redis.call('XADD', 'rt:feed', 'MINID', '~', string.format('%.0f', (now - delivery_life.LOG_S) * 1000), '*',
     'job', job, 'sequence', sequence, 'type', type, 'tenant', tenant)
   local is_wanted = deliveries.add_all({ job = job, sequence = sequence, type = type, tenant = tenant }, now)
   dispatch.run('deliveries', now)

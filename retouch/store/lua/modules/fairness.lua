@@ -16,11 +16,13 @@ fairness.UNPROVEN_START = 8  -- slots of a tenant's unproven targets, to begin w
 
 function fairness.line_of(group) return string.byte(group) == 126 and fairness.UNPROVEN or '' end
 
--- Read where a line stands: its clock, whether the lane is paused, and how many slots groups and lines may hold.
+-- Read where a line stands: its clock, whether the lane is paused, how many slots groups and lines may hold, and the
+-- keys of those that are ready or rest.
 function fairness.read(lane, line)
   local values = redis.call('HMGET', keys.lane(lane, 'gate'), 'clock' .. line, 'paused', 'group_limit', 'limit')
   local turn = { lane = lane, line = line, clock = tonumber(values[1] or 0), is_paused = values[2] == '1',
-    group_limit = tonumber(values[3] or nil) or math.huge }
+    group_limit = tonumber(values[3] or nil) or math.huge, ready = keys.lane(lane, 'ready' .. line),
+    resting = keys.lane(lane, 'resting' .. line) }
   if lane == 'deliveries' then
     local limit = tonumber(values[4] or nil) or gates.USUAL_LIMITS.deliveries
     turn.unproven_limit = math.max(1, math.floor(limit / 2))
@@ -65,27 +67,26 @@ end
 -- Let the group stand in its line, if it has something in its backlog and may have a slot.
 function fairness.join(lane, group)
   local line = fairness.line_of(group)
-  local ready, resting = keys.lane(lane, 'ready' .. line), keys.lane(lane, 'resting' .. line)
-  if redis.call('ZSCORE', ready, group) then return end
+  if redis.call('ZSCORE', keys.lane(lane, 'ready' .. line), group) then return end
   if redis.call('ZCARD', keys.lane(lane, 'backlog:' .. group)) == 0 then return end
   local turn = fairness.read(lane, line)
   if not fairness.may_take(turn, group, fairness.held_by(lane, group)) then return end
-  local pass = tonumber(redis.call('ZSCORE', resting, group) or nil)
+  local pass = tonumber(redis.call('ZSCORE', turn.resting, group) or nil)
   -- A newcomer stands one turn behind the clock: newcomers without end would starve those who were served before.
   if not pass then pass = turn.clock + stride_of(lane, group) end
-  redis.call('ZREM', resting, group)
-  redis.call('ZADD', ready, math.max(pass, turn.clock), group)
+  redis.call('ZREM', turn.resting, group)
+  redis.call('ZADD', turn.ready, math.max(pass, turn.clock), group)
 end
 
 -- The group whose turn it is and its pass, or nil when nobody stands in the line.
 function fairness.first(turn)
-  local top = redis.call('ZRANGE', keys.lane(turn.lane, 'ready' .. turn.line), 0, 0, 'WITHSCORES')
+  local top = redis.call('ZRANGE', turn.ready, 0, 0, 'WITHSCORES')
   return top[1], tonumber(top[2] or nil)
 end
 
 function fairness.rest(turn, group, pass)
-  redis.call('ZREM', keys.lane(turn.lane, 'ready' .. turn.line), group)
-  redis.call('ZADD', keys.lane(turn.lane, 'resting' .. turn.line), pass, group)
+  redis.call('ZREM', turn.ready, group)
+  redis.call('ZADD', turn.resting, pass, group)
 end
 
 -- The group had its turn, and holds so many slots now.
@@ -93,13 +94,13 @@ function fairness.move_on(turn, group, held)
   local pass = turn.clock + stride_of(turn.lane, group)
   local is_empty = redis.call('ZCARD', keys.lane(turn.lane, 'backlog:' .. group)) == 0
   if is_empty or not fairness.may_take(turn, group, held) then fairness.rest(turn, group, pass)
-  else redis.call('ZADD', keys.lane(turn.lane, 'ready' .. turn.line), pass, group) end
+  else redis.call('ZADD', turn.ready, pass, group) end
 end
 
 -- Keep the clock of a line that gave slots; groups that rested until it passed them by are newcomers again.
 function fairness.save_clock(turn)
   redis.call('HSET', keys.lane(turn.lane, 'gate'), 'clock' .. turn.line, turn.clock)
-  redis.call('ZREMRANGEBYSCORE', keys.lane(turn.lane, 'resting' .. turn.line), '-inf', turn.clock)
+  redis.call('ZREMRANGEBYSCORE', turn.resting, '-inf', turn.clock)
 end
 
 return fairness

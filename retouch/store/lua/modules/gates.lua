@@ -3,14 +3,10 @@
 -- other modules read. Keys: rt:L:gate.
 
 local breaker = require('breaker')
-local clock = require('clock')
 local keys = require('keys')
-local learned_limit = require('learned_limit')
 local rate = require('rate')
 
 local gates = {}
-
-local FULL_S = 1  -- a full queue refuses the next job as well: a moment's rest for all jobs behind the gate
 
 gates.USUAL_LIMITS = { edits = 5, deliveries = 16 }  -- until a worker sets another one
 
@@ -39,21 +35,6 @@ end
 function gates.note_passed(bounds, count, caller, now)
   if bounds.open_until and caller then breaker.begin_probe(bounds.gate, caller, now) end
   rate.spend(bounds, count, now)
-end
-
--- Learn from what an answer says of the endpoint: 'full', 'ok', 'alive', 'down' or ''; `is_free`: the POST cost
--- nothing. Return for how many seconds this opened the breaker, or ''.
-function gates.learn(gate, job, health, is_free, now)
-  if health == '' then return '' end
-  if health == 'full' then
-    redis.call('HSET', gate, 'full_until', clock.instant(now + FULL_S))
-    learned_limit.lower(gate, now)
-  elseif health == 'ok' then
-    learned_limit.raise(gate, now)
-  end
-  if health == 'down' then return breaker.note_down(gate, job, is_free, now) end
-  breaker.close(gate)
-  return ''
 end
 
 return gates

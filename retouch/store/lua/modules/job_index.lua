@@ -16,6 +16,11 @@ function job_index.retrying(tenant) return job_index.by('state', tenant, 'retryi
 
 function job_index.all_of(tenant) return 'rt:job_indexes:' .. tenant end
 
+-- When a job was put in.
+function job_index.created_at(job, tenant, now)
+  return redis.call('ZSCORE', 'rt:jobs:' .. tenant, job) or clock.instant(now)
+end
+
 local function add(kind, tenant, value, job, created_at)
   redis.call('ZADD', job_index.by(kind, tenant, value), created_at, job)
 end

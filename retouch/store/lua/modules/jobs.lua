@@ -4,7 +4,7 @@
 local backlog = require('backlog')
 local charge_record = require('charge_record')
 local clock = require('clock')
-local deliveries = require('deliveries')
+local delivery_life = require('delivery_life')
 local events = require('events')
 local images = require('images')
 local job_index = require('job_index')
@@ -18,11 +18,6 @@ local jobs = {}
 
 -- What is a job's own and lives as long as its record.
 function jobs.keys_of(job) return { keys.spec('edits', job), keys.state('edits', job), 'rt:timeline:' .. job } end
-
--- When a job was put in, by the index of its tenant's jobs.
-function jobs.created_at(job, tenant, now)
-  return redis.call('ZSCORE', 'rt:jobs:' .. tenant, job) or clock.instant(now)
-end
 
 -- A job that was over is open again: its record has no end. Called while the record still says how it ended.
 function jobs.reopen(job)
@@ -70,7 +65,7 @@ function jobs.finish(job, tenant, ending, now, retention_s)
   record_end(job, tenant, ending, cancelled, now)
   if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result) end
   local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
-  local life_s = math.ceil(is_delivered and math.max(retention_s, deliveries.SCHEDULE_S) or retention_s)
+  local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
   for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end
   images.keep(tenant, ending.result and images.of_result(ending.result) or images.brought(job), now + life_s)
 end
@@ -78,7 +73,7 @@ end
 -- End a job that nobody works on, wherever it waits.
 function jobs.finish_waiting(job, tenant, ending, now, retention_s)
   backlog.withdraw('edits', tenant, job)
-  redis.call('HSETNX', keys.state('edits', job), 'created_at', jobs.created_at(job, tenant, now))
+  redis.call('HSETNX', keys.state('edits', job), 'created_at', job_index.created_at(job, tenant, now))
   jobs.finish(job, tenant, ending, now, retention_s)
 end
 

@@ -3,7 +3,7 @@
 -- rt:feed.
 
 local clock = require('clock')
-local deliveries = require('deliveries')
+local delivery_life = require('delivery_life')
 
 local receiver_health = {}
 
@@ -60,7 +60,7 @@ function receiver_health.note_failure(receiver, tenant, target, answer, due_at, 
     type(answer.status) == 'number' and answer.status or '', 'trouble', answer.trouble or '', 'target', target or '',
     'tenant', tenant)
   redis.call('HINCRBY', own, 'failures', 1)
-  redis.call('EXPIRE', own, deliveries.LIFE_S)
+  redis.call('EXPIRE', own, delivery_life.LOG_S)
   if not failing_since then
     redis.call('ZADD', FAILING, clock.instant(since), subject)
     redis.call('ZADD', FAILING .. ':' .. tenant, clock.instant(since), subject)

@@ -7,15 +7,14 @@
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
 local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)
 
-local adoption = require('adoption')
 local budgets = require('budgets')
 local charge_record = require('charge_record')
 local checkpoints = require('checkpoints')
 local clock = require('clock')
-local fairness = require('fairness')
+local endpoint_health = require('endpoint_health')
 local gates = require('gates')
 local keys = require('keys')
-local slots = require('slots')
+local leases = require('leases')
 
 local now = clock.now()
 local own = keys.state('edits', job)
@@ -25,14 +24,17 @@ local charges = charge_record.of(job)
 local by, intent_at = charge_record.add_answer(job, charges, charge_fence, class, now)
 if by ~= 0 then
   budgets.correct(tenant, intent_at, by)
+  local fairness = require('fairness')
   fairness.join('edits', tenant)
 end
-local opened = gates.learn(gates.of('edits'), job, health, charge_record.is_free(class), now)
+local opened = endpoint_health.learn(gates.of('edits'), job, health, charge_record.is_free(class), now)
 
-if slots.has_lease('edits', job, fence) then
-  if checkpoint ~= '' then checkpoints.keep(job, checkpoint, charge_fence) end
-  if reads_copy == '1' then redis.call('HSET', own, 'reads_copy', '1') end
-  return { 'ok', slots.messages, opened }
+if not leases.is_held('edits', job, fence) then
+  local adoption = require('adoption')
+  local slots = require('slots')
+  adoption.take_late_answer(job, tenant, checkpoint, charge_fence, charges, now)
+  return { 'late', slots.messages, opened }
 end
-adoption.take_late_answer(job, tenant, checkpoint, charge_fence, charges, now)
-return { 'late', slots.messages, opened }
+if checkpoint ~= '' then checkpoints.keep(job, checkpoint, charge_fence) end
+if reads_copy == '1' then redis.call('HSET', own, 'reads_copy', '1') end
+return { 'ok', {}, opened }

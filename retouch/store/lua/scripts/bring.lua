@@ -7,9 +7,9 @@ local job, fence, checkpoint, name, keep_until = unpack(ARGV)
 
 local images = require('images')
 local keys = require('keys')
-local slots = require('slots')
+local leases = require('leases')
 
-if not slots.has_lease('edits', job, fence) then return 'stale' end
+if not leases.is_held('edits', job, fence) then return 'stale' end
 local own = keys.state('edits', job)
 redis.call('HSET', own, 'checkpoint', checkpoint)
 if name ~= '' then images.keep(redis.call('HGET', own, 'group'), { name }, tonumber(keep_until)) end

@@ -5,17 +5,18 @@
 local lane, item, lease_s = unpack(ARGV)
 
 local clock = require('clock')
-local events = require('events')
-local jobs = require('jobs')
+local job_index = require('job_index')
 local keys = require('keys')
-local slots = require('slots')
+local leases = require('leases')
 
 local own = keys.state(lane, item)
 local known = redis.call('HMGET', own, 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced')
 local message_requested, state, group, started_at, last_fence, is_unannounced = unpack(known)
-if message_requested ~= '1' or not slots.is_held(lane, item) then return false end
+if message_requested ~= '1' or not redis.call('ZSCORE', keys.lane(lane, 'slots'), item) then return false end
+
 local spec = redis.call('GET', keys.spec(lane, item))
 if not spec then  -- erased while it waited: nothing is left to do
+  local slots = require('slots')
   slots.release(lane, group, item)
   redis.call('DEL', own)
   return false
@@ -25,12 +26,16 @@ local now = clock.now()
 -- At least the clock's milliseconds: a number that Redis forgot with its last second must not be given twice.
 local fence = math.max(tonumber(last_fence or 0) + 1, math.floor(now * 1000))
 redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', string.format('%.0f', fence))
-slots.hold_until(lane, item, now + tonumber(lease_s))
+leases.hold_until(lane, item, now + tonumber(lease_s))
 if lane == 'edits' then
   if not started_at then
-    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', jobs.created_at(item, group, now))
+    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', job_index.created_at(item, group, now))
   end
-  if is_unannounced then redis.call('HDEL', own, 'unannounced')
-  elseif state == 'queued' then events.record(item, group, 'edit.running', now) end
+  if is_unannounced then
+    redis.call('HDEL', own, 'unannounced')
+  elseif state == 'queued' then
+    local events = require('events')
+    events.record(item, group, 'edit.running', now)
+  end
 end
 return { spec, clock.instant(now), unpack(redis.call('HGETALL', own)) }

@@ -4,11 +4,11 @@
 -- ARGV: lease_s, worker ('' announces nothing), threads, then per lease: lane, item, fence.
 -- Returns the items whose lease is lost.
 local lease_s, worker, threads = unpack(ARGV, 1, 3)
-local leases = { unpack(ARGV, 4) }
+local beats = { unpack(ARGV, 4) }
 
 local clock = require('clock')
-local gates = require('gates')
-local slots = require('slots')
+local keys = require('keys')
+local leases = require('leases')
 
 local WORKERS = 'rt:deliveries:workers'
 
@@ -18,15 +18,15 @@ local function announce(lease_until, now)
   local sum = 0
   for _, known in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do sum = sum + tonumber(string.match(known, '%d+$')) end
   -- With the last worker gone nothing can be served; the next one starts with its own number.
-  if sum > 0 then redis.call('HSET', gates.of('deliveries'), 'limit', sum) end
+  if sum > 0 then redis.call('HSET', keys.lane('deliveries', 'gate'), 'limit', sum) end
 end
 
 local now = clock.now()
 local lease_until = now + tonumber(lease_s)
 local lost = {}
-for at = 1, #leases, 3 do
-  local lane, item, fence = leases[at], leases[at + 1], leases[at + 2]
-  if slots.has_lease(lane, item, fence) then slots.hold_until(lane, item, lease_until)
+for at = 1, #beats, 3 do
+  local lane, item, fence = beats[at], beats[at + 1], beats[at + 2]
+  if leases.is_held(lane, item, fence) then leases.hold_until(lane, item, lease_until)
   else lost[#lost + 1] = item end
 end
 if worker ~= '' then announce(lease_until, now) end

@@ -13,9 +13,9 @@ local charge_record = require('charge_record')
 local clock = require('clock')
 local gates = require('gates')
 local keys = require('keys')
-local slots = require('slots')
+local leases = require('leases')
 
-if not slots.has_lease('edits', job, fence) then return 'stale' end
+if not leases.is_held('edits', job, fence) then return 'stale' end
 local own = keys.state('edits', job)
 local cancel, checkpoint, tenant = unpack(redis.call('HMGET', own, 'cancel', 'checkpoint', 'group'))
 if cancel == '1' then return 'cancelled' end

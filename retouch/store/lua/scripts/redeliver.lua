@@ -7,7 +7,7 @@ local item = unpack(ARGV)
 
 local backlog = require('backlog')
 local clock = require('clock')
-local deliveries = require('deliveries')
+local delivery_life = require('delivery_life')
 local dispatch = require('dispatch')
 local images = require('images')
 local jobs = require('jobs')
@@ -19,10 +19,10 @@ local specs = require('specs')
 local function keep_record(job, tenant, now)
   for _, name in ipairs(jobs.keys_of(job)) do
     local left_s = redis.call('TTL', name)
-    if left_s >= 0 and left_s < deliveries.SCHEDULE_S then redis.call('EXPIRE', name, deliveries.SCHEDULE_S) end
+    if left_s >= 0 and left_s < delivery_life.SCHEDULE_S then redis.call('EXPIRE', name, delivery_life.SCHEDULE_S) end
   end
   local result = redis.call('HGET', keys.state('edits', job), 'result')
-  if result then images.keep(tenant, images.of_result(result), now + deliveries.SCHEDULE_S) end
+  if result then images.keep(tenant, images.of_result(result), now + delivery_life.SCHEDULE_S) end
 end
 
 local own = keys.state('deliveries', item)

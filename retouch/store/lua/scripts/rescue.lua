@@ -16,6 +16,7 @@ local events = require('events')
 local fairness = require('fairness')
 local jobs = require('jobs')
 local keys = require('keys')
+local leases = require('leases')
 local slots = require('slots')
 local specs = require('specs')
 local targets = require('targets')
@@ -58,7 +59,7 @@ local function check_slot(lane, item)
   local known = redis.call('HMGET', keys.state(lane, item), 'state', 'group', 'message_requested', 'dispatched_at')
   local state, group, is_requested, dispatched_at = unpack(known)
   if state == 'running' and was_away then
-    slots.hold_until(lane, item, now + heartbeat_s)
+    leases.hold_until(lane, item, now + heartbeat_s)
   elseif state == 'running' then
     recover(lane, group, item)
   elseif state == 'queued' or state == 'polling' then

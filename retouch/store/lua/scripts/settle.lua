@@ -6,17 +6,17 @@
 -- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; whoever has it now decides.
 local job, fence, move, delay_s, refund, counts, checkpoint, error, result, retention_s = unpack(ARGV)
 
-local adoption = require('adoption')
 local checkpoints = require('checkpoints')
 local clock = require('clock')
 local dispatch = require('dispatch')
 local events = require('events')
 local jobs = require('jobs')
 local keys = require('keys')
+local leases = require('leases')
 local slots = require('slots')
 local timetable = require('timetable')
 
-if not slots.has_lease('edits', job, fence) then return { 'stale', slots.messages } end
+if not leases.is_held('edits', job, fence) then return { 'stale', slots.messages } end
 local now = clock.now()
 local due_at = now + tonumber(delay_s)
 local own = keys.state('edits', job)
@@ -30,7 +30,7 @@ end
 local function poll()
   redis.call('HSET', own, 'state', 'polling')
   redis.call('HINCRBY', own, 'polls', 1)
-  slots.hold_until('edits', job, due_at)
+  leases.hold_until('edits', job, due_at)
 end
 
 -- A job may wait for a day at a full queue or a closed gate: what costs nothing and is not new makes no event, nor does
@@ -47,6 +47,14 @@ local function retry()
   timetable.park('edits', tenant, job, due_at)
 end
 
+-- Go on with a late answer that came while the attempt ran. Return false if there is none.
+local function adopt(has_spare)
+  local adoption = require('adoption')
+  if not adoption.is_due(job, error, has_spare) then return false end
+  adoption.take_over(job, tenant, now)
+  return true
+end
+
 local function finish(state)
   local ending = { state = state, error = state == 'failed' and error or nil, result = result ~= '' and result or nil }
   jobs.finish(job, tenant, ending, now, tonumber(retention_s))
@@ -59,7 +67,6 @@ local is_cancelled = cancel == '1'
 if move == 'polling' then poll()
 elseif is_cancelled then finish('cancelled')
 elseif move == 'retrying' then retry()
-elseif move == 'failed' and adoption.is_due(job, error, has_spare) then adoption.take_over(job, tenant, now)
-else finish(move) end
+elseif move ~= 'failed' or not adopt(has_spare) then finish(move) end
 dispatch.run('edits', now)
 return { 'ok', slots.messages }

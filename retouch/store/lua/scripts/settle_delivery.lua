@@ -7,16 +7,17 @@
 local item, fence, move, delay_s, counts, log, health, disable = unpack(ARGV)
 
 local clock = require('clock')
-local deliveries = require('deliveries')
+local delivery_life = require('delivery_life')
 local dispatch = require('dispatch')
 local keys = require('keys')
+local leases = require('leases')
 local receiver_health = require('receiver_health')
 local slots = require('slots')
 local specs = require('specs')
 local target_health = require('target_health')
 local timetable = require('timetable')
 
-if not slots.has_lease('deliveries', item, fence) then return { 'stale', slots.messages } end
+if not leases.is_held('deliveries', item, fence) then return { 'stale', slots.messages } end
 local now = clock.now()
 local own = keys.state('deliveries', item)
 local group, target = unpack(redis.call('HMGET', own, 'group', 'target'))
@@ -25,7 +26,7 @@ local due_at = move == 'retrying' and now + tonumber(delay_s) or nil
 local function write_log()
   local log_key = keys.lane('deliveries', 'log:' .. item)
   redis.call('RPUSH', log_key, log)
-  redis.call('EXPIRE', log_key, deliveries.LIFE_S)
+  redis.call('EXPIRE', log_key, delivery_life.LOG_S)
   if counts == '1' then redis.call('HINCRBY', own, 'attempt', 1) end
   redis.call('HDEL', own, 'by_hand', 'crashes')
 end
@@ -48,8 +49,8 @@ local function finish()
   redis.call('HINCRBY', 'rt:deliveries:counts', move, 1)
   if move == 'dead' then redis.call('ZADD', 'rt:deliveries:dead', clock.instant(now), item) end
   slots.release('deliveries', group, item)
-  redis.call('EXPIRE', own, deliveries.LIFE_S)
-  redis.call('EXPIRE', keys.spec('deliveries', item), deliveries.LIFE_S)
+  redis.call('EXPIRE', own, delivery_life.LOG_S)
+  redis.call('EXPIRE', keys.spec('deliveries', item), delivery_life.LOG_S)
 end
 
 write_log()

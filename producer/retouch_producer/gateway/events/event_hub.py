@@ -1,4 +1,4 @@
-"""One reader of the feed for all who wait for news over HTTP: each event is built once, however many watch its job."""
+"""Reads the feed once for all requests that wait for events; an event is built once, however many watch its job."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryOutcome:
-    """One event as it goes over the wire; `data` is its JSON text, shared by all who get it."""
+class WireEvent:
+    """One event, ready to send: `data` is its JSON text, which all watchers of its job share."""
 
     sequence: int
     type: str
@@ -35,45 +35,46 @@ class DeliveryOutcome:
 
     @property
     def is_final(self) -> bool:
-        """True for the event that ends a job."""
+        """Whether this event ended its job."""
         return self.type in FINAL_EVENTS
 
 
-def told(event: Event) -> DeliveryOutcome:
-    """Write an event for the wire."""
+def wire_event(event: Event) -> WireEvent:
+    """Return an event with its JSON text."""
     data = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
-    return DeliveryOutcome(event["data"]["sequence"], event["type"], data)
+    return WireEvent(event["data"]["sequence"], event["type"], data)
 
 
 @dataclass(eq=False, slots=True)
 class Watcher:
-    """Whoever watches one job. One that reads too slowly is `lost`: it must look at the job again."""
+    """A request that watches one job. `lost`: it read too slowly and missed events, so it must read the job again."""
 
-    pending: deque[DeliveryOutcome] = field(default_factory=deque)
+    pending: deque[WireEvent] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
 
-    def tell(self, event: DeliveryOutcome) -> None:
-        """Put an event into the watcher's hands."""
+    def add(self, event: WireEvent) -> None:
+        """Queue an event for the watcher, and wake it."""
+        # A watcher that does not read must not hold the memory of every later event.
         if len(self.pending) >= _BEHIND_MOST:
             self.lost = True
         else:
             self.pending.append(event)
         self.news.set()
 
-    async def wait(self, within_s: float) -> list[DeliveryOutcome]:
-        """Give what came, waiting for it; empty when nothing did."""
+    async def wait(self, within_s: float) -> list[WireEvent]:
+        """Return the events since the last call, waiting up to `within_s` seconds; empty if there were none."""
         if not self.pending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await self.news.wait()
         self.news.clear()
-        came, self.pending = list(self.pending), deque()
-        return came
+        events, self.pending = list(self.pending), deque()
+        return events
 
 
 class EventHub:
-    """The watchers of one process and the reader behind them, which runs once somebody watches."""
+    """The watchers of one process, and the task that reads the feed for them; it starts with the first watcher."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -85,11 +86,12 @@ class EventHub:
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
+        # A thread of its own: it blocks on the feed nearly all the time.
         return ThreadPoolExecutor(1, thread_name_prefix="hub")
 
     @asynccontextmanager
     async def watch(self, job: str) -> AsyncIterator[Watcher]:
-        """Watch a job from now on. Read what happened before within this, and drop what then comes twice."""
+        """Watch a job from now on. Read past events inside this block, and drop those that arrive again."""
         await self._start()
         watcher = Watcher()
         self._watchers.setdefault(job, set()).add(watcher)
@@ -103,7 +105,7 @@ class EventHub:
 
     @asynccontextmanager
     async def listen(self, tenant: str) -> AsyncIterator[asyncio.Event]:
-        """Give what is set whenever something happens to a tenant's jobs, to anybody's for ""."""
+        """Yield an `asyncio.Event` that is set at every event of a tenant's jobs, or of all tenants' for ""."""
         await self._start()
         news = asyncio.Event()
         self._listeners.setdefault(tenant, set()).add(news)
@@ -116,6 +118,7 @@ class EventHub:
                 del self._listeners[tenant]
 
     async def _start(self) -> None:
+        # The cursor is read before a watcher reads the past: nothing falls between the two.
         async with self._starting:
             if self._reader is None or self._reader.done():
                 self._cursor = await asyncio.get_running_loop().run_in_executor(self._thread, self._last)
@@ -127,9 +130,10 @@ class EventHub:
                 tenants, events = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
                 for job, event in events:
                     for watcher in self._watchers.get(job, ()):
-                        watcher.tell(event)
-                for news in [one for tenant in tenants for one in self._listeners.get(tenant, ())]:
+                        watcher.add(event)
+                for news in [listener for tenant in tenants for listener in self._listeners.get(tenant, ())]:
                     news.set()
+            # An outage must not end the reader, for its watchers go on waiting.
             except (redis.RedisError, StoreUnavailable, OSError, ValueError):
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
@@ -137,25 +141,26 @@ class EventHub:
         with clear_errors():
             return last_cursor(self._connections.client)
 
-    def _next(self) -> tuple[set[str], list[tuple[str, DeliveryOutcome]]]:
-        """Read the next page of the feed: the tenants it is about, and the events that somebody watches."""
+    def _next(self) -> tuple[set[str], list[tuple[str, WireEvent]]]:
+        """Return the tenants of the next page of the feed, and its events of watched jobs."""
+        # Shorter than the client's timeout, which would take the wait for an outage.
         wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
         page = next_page(self._connections.client, self._cursor, wait_s)
-        wanted = [entry for entry in page if entry.job in self._watchers]
-        built = [one for entry in wanted if (one := self._build(entry))]
+        watched = [entry for entry in page if entry.job in self._watchers]
+        events = [event for entry in watched if (event := self._build(entry))]
         if page:
             self._cursor = page[-1].cursor
-        return {name for entry in page for name in (entry.tenant, "")}, built
+        return {name for entry in page for name in (entry.tenant, "")}, events
 
-    def _build(self, entry: FeedEntry) -> tuple[str, DeliveryOutcome] | None:
-        record, found = self._connections.jobs.record_with_entry(entry.job, entry.sequence)
-        if record is None or found is None:
+    def _build(self, entry: FeedEntry) -> tuple[str, WireEvent] | None:
+        record, timeline_entry = self._connections.jobs.record_with_entry(entry.job, entry.sequence)
+        if record is None or timeline_entry is None:
             return None
         price = self._connections.settings.price_per_call
-        return entry.job, told(event_object(record, found, self._connections.blobs.link, price))
+        return entry.job, wire_event(event_object(record, timeline_entry, self._connections.blobs.link, price))
 
     async def close(self) -> None:
-        """End the reader."""
+        """Stop reading the feed."""
         if self._reader:
             self._reader.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)

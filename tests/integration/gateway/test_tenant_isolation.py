@@ -1,4 +1,4 @@
-"""What one tenant has many of costs the others no wait."""
+"""One tenant's many requests do not delay another tenant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.store_access import store_access
 
 
 def test_a_job_overtakes_another_tenants_thousand(queue: EditQueue) -> None:
-    """A job that arrives behind a thousand of another tenant goes in with the first hundred of them."""
+    """A job that arrives after a thousand of another tenant is enqueued with the first hundred of them."""
     kit, connections = LaneKit(store_access(queue).client), store_access(queue)
     batcher = EnqueueBatcher(connections.jobs, connections.publisher)
     finished: list[str] = []

@@ -1,4 +1,4 @@
-"""One rule for room in a tenant's backlog, whoever puts a job in: producers, replays, and retries that come back."""
+"""One rule for the limit of a tenant's backlog, for every way in: enqueueing, replays, and retries that are due."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRYING = keys.jobs_by("state", "acme", "retrying")
 
 
 def dead_letters(kit: LaneKit, count: int) -> list[str]:
-    """Make jobs that failed; none waits, and no slot is left for those that are replayed."""
+    """Make failed jobs; none waits, and no slot is free for those that are replayed."""
     kit.lanes.open(count, 0.0)
     jobs = [one_job(kit) for _ in range(count)]
     for job in jobs:
@@ -37,7 +37,7 @@ def is_full(kit: LaneKit) -> bool:
 
 
 def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """Of three replays with room for two, the third is refused and changes nothing; it succeeds when there is room."""
+    """Of three replays with room for two, the third is refused and changes nothing; later it succeeds."""
     jobs = dead_letters(kit, 3)
     ledger.set_limits("acme", backlog_limit=2)
     before = client.hgetall(f"rt:edits:state:{jobs[2]}")
@@ -51,7 +51,7 @@ def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, clie
 
 
 def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """A parked job keeps its place: no room is gained while it waits, and none is lost when it comes back or ends."""
+    """A parked job keeps its place in the backlog while it waits and when it is due, until it ends."""
     kit.lanes.open(2, 0.0)
     ledger.set_limits("acme", backlog_limit=2)
     jobs = [one_job(kit) for _ in range(2)]
@@ -105,7 +105,7 @@ def test_a_client_and_a_gateway_say_that_there_is_no_room(
 def test_a_replay_of_all_says_how_many_are_left(
     kit: LaneKit, ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`retouch replay --failed` replays what has room, leaves the rest of that tenant, and goes on with others."""
+    """`retouch replay --failed` replays what has room, reports how many are left, and goes on with other tenants."""
     dead_letters(kit, 4)
     kit.client.hdel("rt:edits:gate", "paused")
     other = one_job(kit, "globex")
@@ -115,7 +115,7 @@ def test_a_replay_of_all_says_how_many_are_left(
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     ended = typed("replay", "--failed")
     assert ended.code == 1
-    assert "4 of 5 were replayed; 1 are left, tenant acme has no room for them (backlog)" in ended.err
+    assert "4 of 5 were replayed; 1 were not, tenant acme has no room for them (backlog)" in ended.err
     assert ended.out.count("left: tenant acme has no room (backlog)") == 1
     assert kit.state(other) == "queued"
 
@@ -123,7 +123,7 @@ def test_a_replay_of_all_says_how_many_are_left(
 def test_a_dry_run_asks_the_same_rule(
     kit: LaneKit, ledger: Ledger, callers: Callers, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
-    """`dry_run` names the backlog as what binds when parked jobs fill it, as enqueueing does."""
+    """`dry_run` names the backlog as the limit that binds when parked jobs fill it, as enqueueing does."""
     kit.lanes.open(1, 0.0)
     ledger.set_limits("acme", backlog_limit=1)
     tried(kit, one_job(kit), "failed", AGAIN)

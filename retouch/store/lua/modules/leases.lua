@@ -1,0 +1,17 @@
+-- Leases: the slot that a worker has taken, until it must be renewed. Each slot has the instant at which rescue must
+-- look at it. Keys: rt:L:slots, rt:L:state:{item}.
+
+local clock = require('clock')
+local keys = require('keys')
+
+local leases = {}
+
+function leases.hold_until(lane, item, at) redis.call('ZADD', keys.lane(lane, 'slots'), clock.instant(at), item) end
+
+-- True while the caller's lease stands: nobody has claimed the item since.
+function leases.is_held(lane, item, fence)
+  local known = redis.call('HMGET', keys.state(lane, item), 'fence', 'state')
+  return known[1] == fence and known[2] == 'running'
+end
+
+return leases
