@@ -36,7 +36,7 @@ class ConsoleSessions:
         return key
 
     def touch(self, session: str) -> None:
-        """Note a request of a person: the hour without one begins again, within the session's twelve."""
+        """Restart the idle hour after a request of a person; the session still ends after twelve hours in all."""
         name = keys.console_session(digest_of(session))
         began_at = self._client.hget(name, "began_at")
         if began_at:
@@ -44,7 +44,7 @@ class ConsoleSessions:
             self._client.expire(name, max(1, min(IDLE_S, int(left_s))))
 
     def end(self, session: str) -> None:
-        """End a session; one that is over is left as it is."""
+        """End a session, if it is open."""
         self._client.delete(keys.console_session(digest_of(session)))
 
     def make_link(self, api_key: str) -> str:
@@ -54,7 +54,7 @@ class ConsoleSessions:
         return link
 
     def use_link(self, link: str) -> str | None:
-        """Begin a session with a sign-in link; None for a link that was used, is over or never was."""
+        """Begin a session with a sign-in link; None if the link was used, has expired or is unknown."""
         name = keys.console_link(digest_of(link))
         # Read and deleted in one transaction, so that of two that come at once only one signs in.
         with self._client.pipeline() as pipe:
@@ -63,14 +63,14 @@ class ConsoleSessions:
         return self._begin(digest) if digest and self._tenants.find_by_digest(digest) else None
 
     def wait_s(self, address: str) -> int:
-        """Return for how many seconds no key is taken from an address; 0 when one may come now."""
+        """Return for how many seconds an address is blocked, or 0."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.get(keys.console_wrong_keys(address)).ttl(keys.console_wrong_keys(address))
             count, left_s = pipe.execute()
         return max(1, int(left_s)) if int(count or 0) >= WRONG_KEYS_MOST else 0
 
     def note_wrong_key(self, address: str) -> None:
-        """Count a wrong key; the count of an address is forgotten a minute after the first."""
+        """Count a wrong key of an address; the count expires a minute after the first."""
         name = keys.console_wrong_keys(address)
         with self._client.pipeline() as pipe:
             pipe.set(name, 0, ex=WRONG_KEYS_WITHIN_S, nx=True).incr(name)

@@ -1,4 +1,4 @@
-"""What the store knows of workers: when one last swept, and which announced threads for deliveries."""
+"""Reads what workers leave in the store: the last sweep, and the announced threads for deliveries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORKERS_MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
-    """A worker process with threads for deliveries; `name` is host and process, `counts_for_s` until it is given up."""
+    """A worker process with threads for deliveries; it is given up after `counts_for_s` without a heartbeat."""
 
     name: str
     threads: int
@@ -24,19 +24,19 @@ class DeliveryWorker:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPresence:
-    """When any worker last swept, in seconds ago (None: never), and the workers that announced delivery threads."""
+    """The seconds since the last sweep of any worker (None: never), and the workers with delivery threads."""
 
     swept_ago_s: float | None
     deliveries: tuple[DeliveryWorker, ...]
 
     @property
     def is_alive(self) -> bool:
-        """True when at least one worker process runs."""
+        """Return whether at least one worker process runs."""
         return self.swept_ago_s is not None and self.swept_ago_s < SWEEP_LATE_S
 
 
 def worker_presence(client: Client) -> WorkerPresence:
-    """Read what workers left in the store; a worker of lane `edits` alone shows in the sweeps only."""
+    """Return the presence of workers; one that serves lane `edits` alone shows in the sweeps only."""
     now, last_at = time.time(), client.hget("rt:rescue", "last_at")
     known = keys.lane("deliveries", "workers")
     announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)

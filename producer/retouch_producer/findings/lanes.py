@@ -1,4 +1,4 @@
-"""What needs a hand in the lanes, in words: `retouch doctor` prints it, the console shows it."""
+"""Finds what needs a hand in the lanes; `retouch doctor` prints the findings, the console shows them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOR_DEAD_LETTERS = {
 
 
 def lane_findings(client: Client, tenant: str = "") -> list[Finding]:
-    """Return what waits for too long, gave up or fails, for one tenant or for all; empty when nothing needs a hand."""
+    """Return findings on what waits for too long, gave up or fails, for one tenant or all; empty when all is well."""
     lanes = Lanes(client)
     numbers = {lane: _numbers(client, lanes, lane, tenant) for lane in LANES}
     waiting = lanes.oldest_waiting(numbers["edits"].waiting_by_group)

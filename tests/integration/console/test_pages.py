@@ -105,6 +105,8 @@ def test_errors_are_pages(people: People) -> None:
         ("/console/jobs?cursor=odd", 422),
         ("/console/jobs?since=yesterday", 422),
         ("/console/receivers/rc_nothing", 404),
+        (f"/console/receivers?cursor={2**64}", 422),
+        ("/console/jobs/ed_nothing/image/x", 422),
     ):
         answer = person.get(address)
         assert answer.status_code == status, address

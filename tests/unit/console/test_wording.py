@@ -43,7 +43,7 @@ def test_instants() -> None:
 
 
 def test_words_and_money() -> None:
-    """Nouns follow their numbers, code is told from text, and a price is shown where there is one."""
+    """Nouns agree with their numbers, code is separated from text, and a price is shown where one is set."""
     assert [wording.plural(number, "call") for number in (0, 1, 1_200)] == ["0 calls", "1 call", "1,200 calls"]
     assert wording.calls(2, 0.0125) == "2 calls · 0.03"
     assert wording.calls(1, 0) == "1 call"

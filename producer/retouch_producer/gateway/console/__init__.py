@@ -1,1 +1,1 @@
-"""The ops console at `/console`: pages rendered on the server, which work without JavaScript and are live with it."""
+"""The ops console at `/console`: pages rendered on the server. JavaScript only adds live updates."""

@@ -1,4 +1,4 @@
-"""Style sheets and scripts: read once, compressed once, named by their hash so that browsers may keep them."""
+"""Reads style sheets and scripts once, and names them by their hash, so that browsers may cache them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Asset:
 
 @cache
 def asset(name: str) -> Asset | None:
-    """Read a file of the folder `static`; None when it has no such file of a known type."""
+    """Return a file of the folder `static`, or None when there is no such file of a known type."""
     stem, _, suffix = name.rpartition(".")
     if not stem or "/" in name or suffix not in _TYPES or not (_FOLDER / name).is_file():
         return None

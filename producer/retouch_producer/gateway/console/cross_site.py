@@ -1,4 +1,4 @@
-"""Which requests may change something: only those that a page of this console sent itself."""
+"""The check that a request which changes something was sent by a page of this console."""
 
 from __future__ import annotations
 

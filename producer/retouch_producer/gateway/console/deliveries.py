@@ -1,4 +1,4 @@
-"""Deliveries: what was sent to receivers, with each attempt and its answer; and sending one again."""
+"""The pages of deliveries: the list, one delivery with its attempts, and redelivery."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = console_router()
 
 
 class DeliveryFilters(BaseModel):
-    """The filters of the list as they stand in its address; empty ones do not narrow it."""
+    """The filters in the query of the list's address; an empty one matches everything."""
 
     state: Literal["", "queued", "running", "retrying", "delivered", "dead"] = ""
     receiver: str = ""
@@ -44,7 +44,7 @@ class DeliveryFilters(BaseModel):
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether any filter but the state is set."""
+        """Return whether any filter except the state is set."""
         return any((self.receiver, self.tenant, self.since))
 
 
@@ -52,7 +52,7 @@ class DeliveryFilters(BaseModel):
 def show_deliveries(
     request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[DeliveryFilters, Query()]
 ) -> Response:
-    """Deliveries, newest first, a page at a time."""
+    """Show a page of deliveries, newest first."""
     found, following = find_deliveries(tools, visitor, filters, ROWS)
     return page(
         request,
@@ -68,7 +68,7 @@ def show_deliveries(
 def find_deliveries(
     tools: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
 ) -> tuple[list[DeliveryRecord], str | None]:
-    """Read a page of deliveries that fit; at most 5,000 entries of the index are looked at."""
+    """Return a page of matching deliveries and the next cursor; at most 5,000 index entries are examined."""
     wanted = scope(visitor.key, filters.tenant or None)
 
     def fits(delivery: DeliveryRecord) -> bool:
@@ -89,7 +89,7 @@ def find_deliveries(
 
 @router.get("/deliveries/{delivery_id}")
 def show_delivery(request: Request, delivery_id: str, visitor: SignedIn, tools: Tools) -> Response:
-    """One delivery with its attempts, and the answer to each."""
+    """Show one delivery with its attempts and the answer to each."""
     delivery = _known(tools, delivery_id, visitor)
     outcome = request.query_params.get("done", "")
     return page(request, "delivery.html", visitor, delivery=delivery, outcome=outcome)

@@ -1,4 +1,4 @@
-"""The list of jobs: filters, a table, and a contact sheet of their pictures."""
+"""The list of jobs with its filters, as a table or as a contact sheet of their pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = console_router()
 
 
 class JobFilters(BaseModel):
-    """The filters of the list as they stand in its address; empty ones do not narrow it."""
+    """The filters in the query of the list's address; an empty one matches everything."""
 
     state: str = ""
     code: str = ""
@@ -46,13 +46,13 @@ class JobFilters(BaseModel):
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether any filter but the state is set."""
+        """Return whether any filter except the state is set."""
         return any((self.code, self.tag, self.tenant, self.since, self.until))
 
 
 @router.get("/jobs")
 def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[JobFilters, Query()]) -> Response:
-    """Jobs, newest first, a page at a time."""
+    """Show a page of jobs, newest first."""
     with clear_errors():
         found = _find(filters, visitor, tools)
     following = filters.address(cursor=str(found.following)) if found.following else ""

@@ -1,4 +1,4 @@
-"""One job on one page: its pictures, why it waits, its life, its charges; and what can be done with it."""
+"""The page of one job: pictures, why it waits, timeline, charges; and its actions, cancel and replay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """What a replay costs: `at_most` POSTs; none of them is needed where a paid answer is on record."""
+    """The cost of a replay: `at_most` POSTs, or none while the paid answer on record still yields the image."""
 
     at_most: int
     is_free: bool
@@ -39,7 +39,7 @@ class ReplayCost:
 
 @router.get("/jobs/{job_id}")
 def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, image: int = 0) -> Response:
-    """Everything on record about one job."""
+    """Show everything on record about one job."""
     record = tools.record(job_id, visitor.key)
     price = tools.settings.price_per_call
     with clear_errors():
@@ -76,7 +76,7 @@ def _replay_cost(record: JobRecord, tools: Dependencies) -> ReplayCost:
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], tools: Tools) -> Response:
-    """Cancel a job: at once while it waits; with its call when that is under way, which may cost."""
+    """Cancel a job: at once while it waits; a job whose call is under way ends with the call, which may cost."""
     return _moved(tools, tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
 
 

@@ -1,4 +1,4 @@
-"""The life of one job as one list: enqueued, intent, POST, class, stored, and each attempt to deliver its events."""
+"""Builds the timeline of one job: enqueued, intent, POST, class, stored, and each delivery attempt of its events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Step:
 
 
 def steps_of(record: JobRecord, entries: Sequence[TimelineEntry], deliveries: Sequence[DeliveryRecord]) -> list[Step]:
-    """Join what the store knows about a job, in the order in which it happened."""
+    """Return the events, charges and delivery attempts of a job in the order in which they happened."""
     steps = [Step(record.created_at, "Enqueued", f"priority {record.spec.priority}")]
     # Instants are in milliseconds, and sorting keeps the order of equals: an attempt begins before its POST.
     begun = [entry for entry in entries if entry["type"] == "edit.running"]

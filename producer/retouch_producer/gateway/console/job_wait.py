@@ -1,4 +1,4 @@
-"""Why a job waits: its place, when it would start, and the limit that holds it, in words."""
+"""Explains why a job waits: its place in line, its estimated start, and the limit that binds."""
 
 from __future__ import annotations
 

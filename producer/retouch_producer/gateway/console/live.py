@@ -1,4 +1,4 @@
-"""What makes a page live: a stream that says when something happened, fed by the one reader of the feed."""
+"""The stream that tells open pages to refresh; all streams of a process share one reader of the feed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ router = console_router()
 
 @router.get("/live")
 async def watch(request: Request, visitor: SignedIn, tools: Tools) -> StreamingResponse:
-    """A message for each half second in which something happened to the visitor's jobs, as server-sent events."""
+    """Send an event for each half second in which something happened to the visitor's jobs."""
     session = request.cookies.get(cookie_of(request), "")
     messages = _messages(tools, visitor.tenant, session)
     return StreamingResponse(messages, media_type="text/event-stream", headers=_HEADERS)

@@ -1,4 +1,4 @@
-"""What calls were good for, today, by day and by tag, read without a tenant's whole past."""
+"""Reads from the ledger what calls were good for: today, by day and by tag, never a tenant's whole history."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Spent:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return the number of all calls."""
         return self.useful + self.repeated + self.wasted + self.unknown
 
     @property
     def parts(self) -> list[tuple[str, int, float, float]]:
-        """Each use as (name, calls, where its part of a bar begins, how wide it is), both in percent."""
+        """Return each use as (name, calls, start of its part of a bar, width of the part), both in percent."""
         begins, found = 0.0, []
         for name in CLASSES:
             share = 100 * getattr(self, name) / self.total if self.total else 0.0
@@ -50,7 +50,7 @@ class SpentOn:
 
 
 def spent_today(client: Client, tenants: Sequence[str]) -> Spent:
-    """Sum up today's calls (UTC) of these tenants: four fields of each are read."""
+    """Return the sum of today's calls (UTC) of these tenants; four fields of each are read."""
     fields = [f"{day_of(time.time())} {kind}" for kind in CLASSES]
     sums = Counter[str]()
     for names in batched(tenants, _CHUNK):
@@ -75,7 +75,7 @@ def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
 
 
 def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[SpentOn]:
-    """Return the calls of one tenant for each tag over the latest days, the most calls first; a day has 1,000 tags."""
+    """Return the calls of one tenant by tag over the latest days, most calls first; a day has at most 1,000 tags."""
     sums = dict[str, Counter[str]]()
     for tag, counts in _tags(client, tenant, days):
         sums.setdefault(tag, Counter()).update(dict(zip(CLASSES, map(int, counts.split()), strict=True)))

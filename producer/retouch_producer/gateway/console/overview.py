@@ -1,4 +1,4 @@
-"""The first page: both lanes now, who holds the slots, what failed and why, money today, and what needs a hand."""
+"""The overview: both lanes, the jobs in slots, failures by code, calls of today, and what needs a hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _snapshots = Snapshots["Overview"](keep_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page shows of one tenant, or of all; `failures` counts the latest of a day by code."""
+    """One reading for the page, of one tenant or of all; `failures` are the latest of a day, counted by code."""
 
     lanes: dict[str, LaneNumbers]
     jobs: list[JobRecord]
@@ -51,13 +51,13 @@ class Overview:
 
     @property
     def failed(self) -> int:
-        """How many failures were counted."""
+        """Return how many failures were counted."""
         return sum(number for _, number in self.failures)
 
 
 @router.get("")
 def show_overview(request: Request, visitor: SignedIn, tools: Tools) -> Response:
-    """The overview. All tabs of a tenant share one reading within a second."""
+    """Show the overview; all tabs of a tenant share one reading for a second."""
     with clear_errors():
         overview = _snapshots.get((id(tools), visitor.tenant), lambda: _read(tools, visitor))
     return page(request, "overview.html", visitor, overview=overview, price=tools.settings.price_per_call)
@@ -70,7 +70,7 @@ def switch_lane(
     _: Annotated[Visitor, Depends(Acting("switch_lane"))],
     tools: Tools,
 ) -> Response:
-    """Pause or resume a lane: what holds a slot goes on, nothing is lost."""
+    """Pause or resume a lane; what holds a slot continues."""
     with clear_errors():
         (tools.connections.lanes.pause if switch == "pause" else tools.connections.lanes.resume)(lane)
     _snapshots.forget()
@@ -103,7 +103,7 @@ def _numbers(tools: Dependencies, lane: str, tenant: str) -> LaneNumbers:
 
 
 def _jobs_in_slots(tools: Dependencies, tenant: str) -> list[JobRecord]:
-    """Read the jobs that hold a slot, the longest first; of one tenant those that a worker claimed."""
+    """Return the jobs that hold a slot, oldest start first; for one tenant, only those that a worker claimed."""
     jobs = tools.connections.jobs
     if tenant:
         search = JobSearch(jobs)
@@ -121,7 +121,7 @@ def _deliveries_in_slots(tools: Dependencies) -> list[DeliveryRecord]:
 
 
 def _failures(tools: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], bool]:
-    """Count a day's failures by code, the latest 200 at most; and whether these are all of them."""
+    """Return the latest failures of a day (200 at most) counted by code, and whether these are all."""
     jobs, since = tools.connections.jobs, time.time() - FAILURES_SINCE_S
     if tenant:
         records, following = JobSearch(jobs).page(JobQuery([tenant], state="failed", since=since), FAILURES_MOST)

@@ -1,4 +1,4 @@
-"""The pictures of a job, for `<img>`: through this gateway with the session, whatever store they are kept in."""
+"""The pictures of a job for `<img>`, served through this gateway to the session, also from a bucket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IfNoneMatch = Annotated[str, Header()]
 async def show_image(
     job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """One edited image of a job, whole."""
+    """Send one edited image of a job."""
     return _checked_again(await edit_subresources.read_image(job_id, visitor.key, tools, index, if_none_match))
 
 
@@ -31,13 +31,13 @@ async def show_image(
 async def show_thumbnail(
     job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """One edited image of a job, small."""
+    """Send the thumbnail of one edited image of a job."""
     return _checked_again(await edit_subresources.read_thumbnail(job_id, visitor.key, tools, index, if_none_match))
 
 
 @router.get("/jobs/{job_id}/input")
 async def show_input(job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
-    """The picture that came in, whole."""
+    """Send the input picture of a job."""
     return _checked_again(await edit_subresources.read_input(job_id, visitor.key, tools, if_none_match))
 
 
@@ -45,7 +45,7 @@ async def show_input(job_id: str, visitor: SignedIn, tools: Tools, if_none_match
 async def show_input_thumbnail(
     job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """The picture that came in, small."""
+    """Send the thumbnail of the input picture of a job."""
     record = await run_in_threadpool(tools.record, job_id, visitor.key)
     if not record.spec.input:
         raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
@@ -53,6 +53,6 @@ async def show_input_thumbnail(
 
 
 def _checked_again(response: Response) -> Response:
-    """Let the browser ask each time whether it may still show what it kept: another person may sit there by then."""
+    """Make the browser revalidate its copy each time, since another person may use it by then."""
     response.headers["Cache-Control"] = "private, no-cache"
     return response

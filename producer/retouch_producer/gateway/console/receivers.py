@@ -1,4 +1,4 @@
-"""Receivers: which fail and since when, and the switches of each."""
+"""The pages of receivers: the list, those that fail, and the actions on one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from retouch.store import keys
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers, failures_of
@@ -22,6 +22,8 @@ from retouch_producer.gateway.routes import receivers as api
 ROWS, FAILING_MOST, LATEST_MOST = 50, 20, 10
 
 router = console_router()
+ScanCursor = Annotated[int, Query(ge=0, lt=2**63)]
+"""A cursor of Redis' SSCAN, which is not one of the lists by time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +35,16 @@ class ReceiverRow:
 
     @property
     def state(self) -> str:
-        """Its state in a word."""
+        """Return `on`, `failing` or `disabled`."""
         return "disabled" if self.receiver.disabled else "failing" if self.failing else "on"
 
 
 @router.get("/receivers")
-def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: int = 0) -> Response:
-    """Those that fail first, then all of them, about fifty at a time in no order."""
+def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: ScanCursor = 0) -> Response:
+    """Show the receivers that fail, and a page of about fifty receivers in no particular order."""
     index = keys.receivers_by_tenant(visitor.tenant) if visitor.tenant else "rt:receivers"
     with clear_errors():
-        following, ids = tools.client.sscan(index, max(cursor, 0), count=ROWS)
+        following, ids = tools.client.sscan(index, cursor, count=ROWS)
         failing = [] if cursor else failing_receivers(tools.client, visitor.tenant, FAILING_MOST)
         rows = _rows(tools, sorted(ids))
         failing_count = count_failing(tools.client, visitor.tenant)
@@ -66,7 +68,7 @@ def _rows(tools: Dependencies, ids: list[str]) -> list[ReceiverRow]:
 
 @router.get("/receivers/{receiver_id}")
 def show_receiver(request: Request, receiver_id: str, visitor: SignedIn, tools: Tools) -> Response:
-    """One receiver: what it hears of, how it fails, its latest deliveries."""
+    """Show one receiver: its events, how it fails, and its latest deliveries."""
     return _page(request, api.known(tools, receiver_id, visitor.key), visitor, tools)
 
 

@@ -1,4 +1,4 @@
-"""Pages from templates. What customers and servers wrote reaches a page through autoescape alone."""
+"""Renders pages from templates; autoescape is the only way for a customer's text to reach a page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ THEMES = ("auto", "light", "dark")
 
 @cache
 def environment() -> Environment:
-    """Make the templates' environment: everything is escaped, and a misspelt name is an error."""
+    """Make the templates' environment, which escapes every value and raises for an undefined name."""
     made = Environment(
         loader=PackageLoader("retouch_producer.gateway.console"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""Everything below `/console`, for the gateway to include."""
+"""The router of everything below `/console`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _files = console_router()
 
 @_files.get("/static/{name}")
 async def read_asset(name: str, request: Request) -> Response:
-    """A style sheet or script; browsers keep it for a year, since a changed one has another address."""
+    """Send a style sheet or script; browsers cache it for a year, since a changed file has a new address."""
     found = asset(name)
     if found is None:
         raise not_found("file")
@@ -37,7 +37,7 @@ async def read_asset(name: str, request: Request) -> Response:
 
 @_files.get("/{rest:path}")
 async def read_nothing(rest: str) -> Response:  # noqa: ARG001 - the address, whatever it is
-    """The page for an address that leads nowhere."""
+    """Answer an unknown address with a page."""
     raise not_found("page")
 
 

@@ -1,4 +1,4 @@
-"""What all addresses of the console share: the cross-site check, headers, and errors as pages."""
+"""The route class of the console: the cross-site check, bounded forms, security headers, and errors as pages."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ def console_router() -> APIRouter:
 
 
 def done(target: str, note: str = "") -> RedirectResponse:
-    """Lead back to a page behind a form; `note` names what was done, in a word that the page knows."""
+    """Redirect from a form to a page; `note` is the outcome that the page then reports."""
     joint = "&" if "?" in target else "?"
     return RedirectResponse(f"{target}{joint}done={note}" if note else target, 303)

@@ -32,13 +32,13 @@ Text = Annotated[str, Form()]
 
 @router.get("/sign-in")
 async def show_sign_in(request: Request, back: str = "/console") -> Response:
-    """The form for an API key."""
+    """Show the form for an API key."""
     return page(request, "sign_in.html", None, target=own_path(back), fault="", link="")
 
 
 @router.post("/sign-in")
 async def sign_in(request: Request, tools: Tools, key: Text = "", back: Text = "/console") -> Response:
-    """Begin a session for an API key; after ten wrong ones of an address none is taken for the rest of the minute."""
+    """Begin a session for an API key; ten wrong keys block their address for the rest of the minute."""
     target, sessions, address = own_path(back), ConsoleSessions(tools.client), _address(request)
     if not _keeps_cookie(request):
         return page(request, "sign_in.html", None, status=400, target=target, fault=_UNSAFE, link="")
@@ -66,7 +66,7 @@ def _wait(request: Request, target: str, wait_s: int) -> Response:
 
 @router.get("/enter/{link}")
 async def show_link(request: Request, link: str) -> Response:
-    """A button, since a program that looks at links in advance would use the link up."""
+    """Show a button. A link that signed in by itself would be used up by programs that fetch links in advance."""
     return page(request, "sign_in.html", None, target="/console", fault="", link=link)
 
 
@@ -82,7 +82,7 @@ async def use_link(request: Request, tools: Tools, link: Text = "") -> Response:
 
 @router.post("/sign-out")
 async def sign_out(request: Request, tools: Tools) -> Response:
-    """End the session; pictures that the browser kept go too."""
+    """End the session and clear the browser's cache of pictures."""
     with clear_errors():
         await run_in_threadpool(ConsoleSessions(tools.client).end, request.cookies.get(cookie_of(request), ""))
     response = RedirectResponse("/console/sign-in", 303, headers={"Clear-Site-Data": '"cache"'})
@@ -92,7 +92,7 @@ async def sign_out(request: Request, tools: Tools) -> Response:
 
 @router.post("/theme")
 async def choose_theme(theme: Text = "auto", back: Text = "/console") -> Response:
-    """Remember dark, light, or as the system has it."""
+    """Store the chosen theme in a cookie: `dark`, `light`, or `auto` for the system's."""
     response = RedirectResponse(own_path(back), 303)
     chosen = theme if theme in THEMES else "auto"
     response.set_cookie(THEME_COOKIE, chosen, max_age=_YEAR_S, path="/console", httponly=True, samesite="strict")
@@ -100,7 +100,7 @@ async def choose_theme(theme: Text = "auto", back: Text = "/console") -> Respons
 
 
 def own_path(target: str) -> str:
-    """Return where a form leads back to; an address outside of the console becomes its first page."""
+    """Return the address to redirect to; one outside of the console becomes the overview."""
     parts = urlsplit(target)
     own = parts.path == "/console" or parts.path.startswith("/console/")
     if parts.scheme or parts.netloc or not own or "\\" in target or not target.isprintable():
@@ -128,7 +128,7 @@ def _keeps_cookie(request: Request) -> bool:
 
 
 def _address(request: Request) -> str:
-    """Return the caller's address; of IPv6 its network, since one caller has 2**64 addresses."""
+    """Return the caller's address; for IPv6 the /64 network, since one caller may use all of it."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ipaddress.ip_address(host)

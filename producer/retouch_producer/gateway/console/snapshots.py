@@ -1,4 +1,4 @@
-"""Readings that many tabs share: within a second all of them are shown the same one, which was read once."""
+"""Caches readings for a moment, so that many tabs cost one reading."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class _Slot(Generic[Value]):
 
 
 class Snapshots(Generic[Value]):
-    """One reading for each scope, such as a tenant; it is read again once it is `keep_s` old, by one thread."""
+    """One cached reading for each scope, such as a tenant; one thread renews it once it is `keep_s` old."""
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s, self._slots, self._lock = keep_s, dict[Hashable, _Slot[Value]](), threading.Lock()
 
     def forget(self) -> None:
-        """Read all scopes again when they are asked for: something was changed by hand."""
+        """Drop all cached readings, after a change by hand."""
         with self._lock:
             self._slots.clear()
 
     def get(self, scope: Hashable, read: Callable[[], Value]) -> Value:
-        """Return the reading of a scope, which `read` makes where there is none that is fresh."""
+        """Return the cached reading of a scope; `read` makes a new one when there is none or it is too old."""
         with self._lock:
             if len(self._slots) >= _KEPT_MOST and scope not in self._slots:
                 self._slots.clear()

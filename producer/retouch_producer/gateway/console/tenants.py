@@ -1,4 +1,4 @@
-"""Tenants and money: what each may do, what waits, and what its calls were good for by day and by tag."""
+"""The pages of tenants: limits, waiting jobs, and what calls were good for by day and by tag."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TenantRow:
 
 
 class Limits(BaseModel):
-    """The form of a tenant's limits; 0 or nothing lifts one."""
+    """The form of a tenant's limits; 0 or an empty field lifts a limit."""
 
     weight: float = Field(1.0, gt=0, le=1_000)
     in_flight_limit: int = Field(0, ge=0, le=10_000)
@@ -46,7 +46,7 @@ class Limits(BaseModel):
 
 @router.get("/tenants")
 def show_tenants(request: Request, visitor: SignedIn, tools: Tools, after: str = "") -> Response:
-    """Tenants by name, a page at a time; a producer is led to its own."""
+    """Show a page of tenants by name; a producer is redirected to its own."""
     if visitor.tenant:
         return RedirectResponse(f"/console/tenants/{visitor.tenant}", 303)
     with clear_errors():
@@ -69,7 +69,7 @@ def _row(tools: Dependencies, name: str, waiting: int) -> TenantRow:
 
 @router.get("/tenants/{tenant}")
 def show_tenant(request: Request, tenant: str, visitor: SignedIn, tools: Tools) -> Response:
-    """One tenant: limits, what waits, calls of thirty days and of a week's tags."""
+    """Show one tenant: limits, waiting jobs, calls of 30 days, and calls by tag of 7 days."""
     _refuse_unseen(tenant, visitor, tools)
     with clear_errors():
         lane = tools.connections.lanes.numbers_of("edits", tenant)
@@ -100,7 +100,7 @@ def set_limits(
     tools: Tools,
     limits: Annotated[Limits, Form()],
 ) -> Response:
-    """Change what a tenant may do; it counts from the next request on."""
+    """Change a tenant's limits from the next request on."""
     _refuse_unseen(tenant, visitor, tools)
     with clear_errors():
         tools.tenants.set_tenant(tenant, **limits.model_dump())

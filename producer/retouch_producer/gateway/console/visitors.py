@@ -1,4 +1,4 @@
-"""Who looks at the console: the session behind a cookie, and what its role may do."""
+"""The session behind a cookie, and what its role may see and do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ACTIONS: dict[Action, frozenset[str]] = {
 
 
 class SignedOut(Exception):
-    """The request has no session that is still open; `target` is the page to come back to."""
+    """Raised for a request without an open session; `target` is the page to return to after signing in."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -48,28 +48,28 @@ class SignedOut(Exception):
 
     @property
     def sign_in(self) -> str:
-        """The address of the sign-in page that leads back."""
+        """Return the address of the sign-in page that returns to `target`."""
         return f"/console/sign-in?back={quote(self.target, safe='')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A person with an open session, who acts with the rights of the key that was signed in with."""
+    """A person with an open session, who has the rights of the API key used to sign in."""
 
     key: ApiKey
 
     @property
     def sees_all(self) -> bool:
-        """Whether all tenants are shown; otherwise the key's own alone."""
+        """Return whether the visitor sees all tenants, and not only the key's own."""
         return self.key.role in SEES_ALL
 
     @property
     def tenant(self) -> str:
-        """The tenant that pages are about: empty where all are shown."""
+        """Return the only tenant that the visitor sees, or an empty text if it sees all."""
         return "" if self.sees_all else self.key.tenant
 
     def sees(self, tenant: str) -> bool:
-        """Return whether what belongs to a tenant exists for this visitor."""
+        """Return whether the visitor may see what belongs to a tenant."""
         return may_see(self.key, tenant)
 
     def may(self, action: Action) -> bool:
@@ -84,7 +84,7 @@ def is_loopback(request: Request) -> bool:
 
 
 def cookie_of(request: Request) -> str:
-    """Return the name of the session's cookie: `__Host-` asks for TLS, which loopback has not."""
+    """Return the name of the session's cookie, which begins with `__Host-` except on loopback without TLS."""
     return LOOPBACK_COOKIE if is_loopback(request) else COOKIE
 
 
@@ -112,7 +112,7 @@ SignedIn = Annotated[Visitor, Depends(visitor_of)]
 
 
 class Acting:
-    """A dependency that admits only visitors whose role may do an action; others are answered 403."""
+    """A dependency that returns the visitor if its role may do an action, and else answers 403."""
 
     def __init__(self, action: Action) -> None:
         self.action = action

@@ -1,4 +1,4 @@
-"""How numbers, instants, durations and money read on a page."""
+"""Formats numbers, instants, durations and money for the pages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at: float | None) -> str:
-    """Write how long ago an instant (Unix seconds) was, or how far ahead it is."""
+    """Write the distance of an instant (Unix seconds) from now: `3 min ago`, `in 10 s`."""
     if at is None:
         return "never"
     seconds = time.time() - at
@@ -60,7 +60,7 @@ def plural(number: int, singular: str, several: str = "") -> str:
 
 
 def calls(number: int, price: float) -> str:
-    """Write so many calls with what they cost, where a price is set."""
+    """Write a number of calls, with its cost if a price is set."""
     words = plural(number, "call")
     return f"{words} · {number * price:,.2f}" if price else words
 

@@ -1,4 +1,4 @@
-"""Workers, as far as the store knows them; Flower knows their tasks."""
+"""The page of workers, as far as the store knows them; Flower shows their tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = console_router()
 
 @router.get("/workers")
 def show_workers(request: Request, visitor: SignedIn, tools: Tools) -> Response:
-    """When a worker last swept, which ones have threads for deliveries, and the slots of both lanes."""
+    """Show the last sweep, the workers with threads for deliveries, and the slots of both lanes."""
     settings = tools.settings
     with clear_errors():
         presence = worker_presence(tools.client)

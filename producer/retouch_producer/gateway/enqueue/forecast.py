@@ -1,4 +1,4 @@
-"""When a job in line would start and end, from its position, the lane's limit and what edits usually take."""
+"""Estimates when a waiting job starts and ends, from its position, the lane's limit and usual durations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNFORESEEABLE = ("paused", "backlog", "budget")
 
 
 def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | None:
-    """Return in how many seconds the job starts and ends; None while a limit binds that nobody can foresee."""
+    """Return the seconds until the job starts and ends; None while the end of the binding limit is unknown."""
     if line.binding in _UNFORESEEABLE:
         return None
     per_s = line.lane.limit / usual_s
