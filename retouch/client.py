@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, Unpack, overload
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
-from retouch.options import JobOptions, StateName
+from retouch.options import JobOptions, Priority, StateName
+from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Surface
+from retouch.store.bulk import BulkAction, BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.sync_async import iterate_sync, run_sync
+from retouch.transport.bulk_interface import BulkAsk
 from retouch.transport.factory import open_transport, settings_for
 from retouch.transport.interface import EditWithOptions
 
@@ -29,7 +34,8 @@ class EditQueue:
 
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
-    settings from the environment. Nothing connects before the first call.
+    settings from the environment; `surface` is what the audit names for this process. Nothing connects before the first
+    call.
     """
 
     def __init__(
@@ -38,10 +44,11 @@ class EditQueue:
         *,
         api_key: str | None = None,
         settings: Settings | None = None,
+        surface: Surface = "python",
         **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings)
+        self._transport = open_transport(self.settings, surface)
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -84,16 +91,38 @@ class EditQueue:
         """Return a handle on a job; reading an unknown job raises `UnknownJob`."""
         return Job(job_id, self._transport)
 
+    @overload
     def jobs(
         self,
         state: StateName | JobState | None = None,
         *,
+        query: str | None = None,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> Iterator[Job]: ...
+
+    @overload
+    def jobs(
+        self, query: str, /, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0, limit: int = 100
+    ) -> Iterator[Job]: ...
+
+    def jobs(
+        self,
+        state: str | None = None,
+        *,
+        query: str | None = None,
         tenant: str | None = DEFAULT_TENANT,
         since: float = 0.0,
         limit: int = 100,
     ) -> Iterator[Job]:
-        """List jobs, newest first: of one tenant (None for all), in one state, enqueued since a Unix time."""
-        found = self._transport.jobs(JobState(state) if state else None, tenant, since, limit)
+        """
+        List jobs, newest first: of one tenant (None for all), in one state, enqueued since a Unix time.
+
+        A query is a text such as `state:failed code:spam_filter since:2h`, see docs/queries.md; it may stand in the
+        place of the state, and a tenant that it names goes over `tenant`. Raises `InvalidQuery`.
+        """
+        found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
 
     def cancel(self, job_id: str) -> str:
@@ -103,6 +132,56 @@ class EditQueue:
     def replay(self, job_id: str) -> str:
         """Replay a dead letter; see `Job.replay`."""
         return run_sync(self._transport.replay(job_id))
+
+    def bulk_preview(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+    ) -> Preview:
+        """
+        Count what `bulk` would do with the jobs that fit a query; nothing is changed.
+
+        `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
+        `dead`: of the deliveries, those alone that gave up. `tenant` counts where the query names none; None is all.
+        Raises `InvalidEdit` and `InvalidQuery`.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        return run_sync(self._transport.bulk.preview(ask))
+
+    def bulk(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+        idempotency_key: str = "",
+    ) -> BulkRun:
+        """
+        Act on all jobs that fit a query, in the background: workers carry the run out.
+
+        `bulk_run(id)` shows its progress. Jobs that are enqueued, or end, after this call are not meant. Raises what
+        `bulk_preview` raises, and `QueueFull` while the tenant has five open runs.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
+        return run_sync(self._transport.bulk.start(ask))
+
+    def bulk_run(self, run_id: str) -> BulkRun:
+        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        return run_sync(self._transport.bulk.find(run_id))
+
+    def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
+        """List the bulk runs of the last 90 days, newest first."""
+        return run_sync(self._transport.bulk.page(limit))
+
+    def abort_bulk(self, run_id: str) -> str:
+        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        return run_sync(self._transport.bulk.abort(run_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """

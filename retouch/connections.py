@@ -7,6 +7,8 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.audit import SharedAuditLog
+from retouch.store.bulk_service import BulkService
 from retouch.store.deliveries import DeliveryStore, SharedDeliveryStore
 from retouch.store.jobs import JobStore, SharedJobStore
 from retouch.store.lanes import Lanes, SharedLanes
@@ -35,6 +37,17 @@ class SharedConnections:
     def publisher(self) -> Publisher:
         """Sends the messages for what was dispatched."""
         return Publisher(self.settings)
+
+    @cached_property
+    def bulk(self) -> BulkService:
+        """Bulk runs; always for threads."""
+        settings = self.settings
+        return BulkService(self.blocking_client, retention_s=settings.retention_s, max_charges=settings.max_charges)
+
+    @cached_property
+    def audit(self) -> SharedAuditLog:
+        """Where changes are written down."""
+        return SharedAuditLog(self.client)
 
     @cached_property
     def blobs(self) -> BlobStore:

@@ -7,6 +7,7 @@ Messages contain ids and numbers, and never a prompt, a customer's URL, a key or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class RetouchError(Exception):
@@ -35,6 +36,26 @@ class InvalidEdit(RetouchError, ValueError):
     def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
         self.faults = list(faults)
         super().__init__("; ".join(f"{field}: {message}" for field, message in self.faults))
+
+
+class QueryFault(NamedTuple):
+    """What is wrong with one term of a query: the term, its position in the query (from 1), what was expected."""
+
+    term: str
+    at: int
+    message: str
+
+    def __str__(self) -> str:
+        where = f"at {self.at}, {self.term!r}" if self.at else self.term or "query"
+        return f"{where}: {self.message}"
+
+
+class InvalidQuery(RetouchError, ValueError):
+    """A query over jobs cannot be read; nothing was looked up or changed. `faults` names each wrong term."""
+
+    def __init__(self, faults: Sequence[QueryFault]) -> None:
+        self.faults = list(faults)
+        super().__init__("the query is wrong: " + "; ".join(str(fault) for fault in self.faults))
 
 
 class IdempotencyConflict(RetouchError):

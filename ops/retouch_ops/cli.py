@@ -15,10 +15,18 @@ import typer
 
 import retouch_ops.commands
 import retouch_producer.cli
-from retouch.errors import EditFailed, IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
+from retouch.errors import (
+    EditFailed,
+    IdempotencyConflict,
+    InvalidEdit,
+    InvalidQuery,
+    RetouchError,
+    SettingsError,
+    UnknownJob,
+)
 from retouch_ops.stack_discovery import adopt_running_stack
 
-WRONG_USE = (InvalidEdit, SettingsError, UnknownJob, IdempotencyConflict)
+WRONG_USE = (InvalidEdit, InvalidQuery, SettingsError, UnknownJob, IdempotencyConflict)
 
 app = typer.Typer(
     name="retouch",

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
+from retouch.store.audit import AuditLine
+from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -96,6 +98,44 @@ def failure_document(failing: FailingReceiver) -> Document:
     """Describe how a receiver fails."""
     instants = {name: _instant(getattr(failing, name)) for name in ("since", "last_at", "next_at", "shut_until")}
     return {**asdict(failing), "reason": failing.reason, **instants}
+
+
+def preview_document(preview: Preview, price_per_call: float) -> Document:
+    """Describe what a bulk run would do, with what its calls cost at most."""
+    return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
+
+
+def bulk_document(run: BulkRun, price_per_call: float) -> Document:
+    """Describe one bulk run."""
+    return {
+        "id": run.id,
+        "tenant": run.tenant,
+        "state": run.state,
+        "action": run.request.action,
+        "query": str(run.request.query),
+        "priority": run.request.priority or None,
+        "dead": run.request.dead,
+        "by": asdict(run.actor),
+        "preview": preview_document(run.preview, price_per_call),
+        "created_at": iso(run.created_at),
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+        "matched": run.matched,
+        "acted_on": run.acted_on,
+        "outcomes": run.outcomes,
+    }
+
+
+def audit_document(line: AuditLine) -> Document:
+    """Describe one change."""
+    return {
+        "id": line.id,
+        "at": iso(line.at),
+        "action": line.action,
+        "by": asdict(line.actor),
+        "tenant": line.tenant,
+        "details": line.details,
+    }
 
 
 def lane_document(numbers: LaneNumbers) -> Document:

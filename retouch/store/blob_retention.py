@@ -164,7 +164,7 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """Trim the index of a tenant's jobs and those by state, then its indexes by code and tag that are due."""
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
-    gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
+    gone = trim(keys.jobs(tenant), "edits", retention_s, also=[*by_state, keys.JOBS_BY_TIME])
     own, (now, _) = keys.job_indexes(tenant), client.time()
     while due := client.zrangebyscore(own, "-inf", now, start=0, num=_PART):
         for index in due:

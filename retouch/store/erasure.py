@@ -110,7 +110,7 @@ def _forget(client: Client, tenant: str, record: JobRecord) -> None:
         _forget_delivery(client, item)
     with client.pipeline(transaction=True) as pipe:
         pipe.delete(keys.spec("edits", job), keys.state("edits", job), keys.timeline(job), keys.deliveries_of(job))
-        for index in (keys.jobs(tenant), *indexes_of(record)):
+        for index in (keys.jobs(tenant), keys.JOBS_BY_TIME, *indexes_of(record)):
             pipe.zrem(index, job)
         pipe.zrem(keys.lane("edits", "dead"), job)
         pipe.execute()

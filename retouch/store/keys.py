@@ -32,7 +32,9 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:jobs_by_receiver:{tenant}:{receiver}` | sorted set | trimmed by retention | by webhook named, or event sent |
+| `rt:jobs_by_time` | sorted set | trimmed by retention | jobs of all tenants; score = enqueued at |
+| `rt:job_indexes:{tenant}` | sorted set | with them | by code, tag and receiver; score = when one is due |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -63,6 +65,12 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
+| `rt:bulk:{id}` | hash | 90 days | a bulk run: action, query, who, preview, progress, outcomes |
+| `rt:bulk:chunk:{id}` | list | ends with its run, 90 days | jobs or deliveries that the run acts on next |
+| `rt:bulk:open` | sorted set | empties itself | runs that are not over; score = when a worker may take it |
+| `rt:bulk:open:{tenant}` | sorted set | empties itself | those that one tenant asked for |
+| `rt:bulk:runs`, `rt:bulk:runs:{tenant}` | sorted set | 90 days | history; score = asked for at; 200 of a tenant |
+| `rt:audit` | stream | trimmed by age, 90 days | who changed what: a line for each change |
 | `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
 | `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
@@ -88,6 +96,7 @@ PERMANENT = (
     "rt:tenants",
     "rt:feed",
     "rt:rescue",
+    "rt:audit",
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
@@ -107,6 +116,9 @@ SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
 KEPT = "rt:blobs"
+AUDIT = "rt:audit"
+BULK_RUNS = "rt:bulk:runs"
+JOBS_BY_TIME = "rt:jobs_by_time"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 
@@ -139,13 +151,13 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag"], tenant: str, value: str) -> str:
-    """Return the key of the index of a tenant's jobs with this state, error code or `name=value` tag."""
+def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
+    """Return the key of the index of a tenant's jobs with this state, error code, `name=value` tag or receiver."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def job_indexes(tenant: str) -> str:
-    """Return the key of the list of a tenant's indexes by code and tag."""
+    """Return the key of the list of a tenant's indexes by code, tag and receiver."""
     return f"rt:job_indexes:{tenant}"
 
 
@@ -212,6 +224,16 @@ def ledger(tenant: str) -> str:
 def ledger_tags(tenant: str, day: int) -> str:
     """Return the key of the ledger of a tenant and day by tag."""
     return f"rt:ledger_tags:{tenant}:{day}"
+
+
+def bulk(run: str) -> str:
+    """One bulk run."""
+    return f"rt:bulk:{run}"
+
+
+def bulk_runs(tenant: str) -> str:
+    """The history of one tenant's bulk runs; of all tenants' for ""."""
+    return f"{BULK_RUNS}:{tenant}" if tenant else BULK_RUNS
 
 
 def idempotency(tenant: str, key: str) -> str:

@@ -270,9 +270,10 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
     def instant(name: str) -> float | None:
         return float(state[name]) if state.get(name) else None
 
+    spec = JobSpec.from_json(spec_text)
     return JobRecord(
         id=job,
-        spec=JobSpec.from_json(spec_text),
+        spec=replace(spec, priority=state["priority"]) if state.get("priority") else spec,
         state=state.get("state", "queued"),
         created_at=float(state.get("created_at") or created_at or 0),
         started_at=instant("started_at"),

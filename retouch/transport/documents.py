@@ -7,6 +7,9 @@ from datetime import datetime
 from retouch.blobs import name_in
 from retouch.json_types import Document
 from retouch.outcomes import Image
+from retouch.query import parse_query
+from retouch.store.audit import Actor
+from retouch.store.bulk import BulkRequest, BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -84,6 +87,29 @@ def receiver_from(document: Document) -> Receiver:
         old_until=_instant(document["old_secret_until"]) or 0.0,
         events=tuple(document["events"]),
         **{name: document[name] for name in same},
+    )
+
+
+def preview_from(document: Document) -> Preview:
+    """Read what a bulk run would do."""
+    return Preview(**{name: document[name] for name in Preview.__dataclass_fields__})
+
+
+def bulk_run_from(document: Document) -> BulkRun:
+    """Read a bulk run; what only workers need is left out."""
+    query = parse_query(document["query"], 0.0)
+    return BulkRun(
+        id=document["id"],
+        tenant=document["tenant"],
+        state=document["state"],
+        request=BulkRequest(document["action"], query, document["priority"] or "", document["dead"]),
+        actor=Actor(**document["by"]),
+        preview=preview_from(document["preview"]),
+        created_at=_instant(document["created_at"]) or 0.0,
+        started_at=_instant(document["started_at"]),
+        finished_at=_instant(document["finished_at"]),
+        matched=document["matched"],
+        outcomes=document["outcomes"],
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from retouch.concurrency import LoopConcurrency
 from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
+from retouch.store.audit import Surface
 from retouch.transport.interface import BlockingTransport, Transport
 from retouch.transport.redis_transport import BlockingRedisTransport, RedisTransport
 
@@ -36,20 +37,20 @@ def settings_for(
     return Settings.load(**given)
 
 
-def open_transport(settings: Settings) -> BlockingTransport:
+def open_transport(settings: Settings, surface: Surface = "python") -> BlockingTransport:
     """Return the transport that the settings name, for code that may block; nothing connects yet."""
     if settings.gateway_url:
         # Imported here: a client over Redis needs no HTTP.
         from retouch.transport.gateway_transport import BlockingGatewayTransport
 
         return BlockingGatewayTransport(settings)
-    return BlockingRedisTransport(Connections(settings))
+    return BlockingRedisTransport(Connections(settings), surface)
 
 
-def open_loop_transport(settings: Settings) -> Transport:
+def open_loop_transport(settings: Settings, surface: Surface = "python") -> Transport:
     """Return the transport that the settings name, for an event loop; nothing connects yet."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 
         return GatewayTransport(settings, LoopConcurrency())
-    return RedisTransport(LoopConnections(settings), LoopConcurrency())
+    return RedisTransport(LoopConnections(settings), LoopConcurrency(), surface)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
@@ -16,6 +16,7 @@ from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
@@ -25,8 +26,16 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
-from retouch.transport.documents import delivery_from, failing_from, job_from, lane_from, receiver_from
+from retouch.transport.bulk_interface import BulkTransport
+from retouch.transport.documents import (
+    delivery_from,
+    failing_from,
+    job_from,
+    lane_from,
+    receiver_from,
+)
 from retouch.transport.feed_listener import Listener
+from retouch.transport.gateway_bulk import GatewayBulk
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
@@ -43,6 +52,7 @@ class GatewayTransport:
         self._settings, self.concurrency = settings, concurrency
         self._wire = GatewayConnections(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
         self.listener = Listener(concurrency, _NEWS_EVERY_S)
+        self.bulk: BulkTransport = GatewayBulk(self._get, self._post)
 
     async def _get(self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None) -> JsonObject:
         return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query, None, headers)).document()
@@ -135,17 +145,20 @@ class GatewayTransport:
         return str(results[place]["url"])
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
         """Yield jobs, newest first; the default tenant stands for that of the API key."""
-        query = {"state": state, "tenant": _own(tenant), "since": since or None}
-        async for one in self._pages("/v1/edits", limit, query):
+        filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
+        async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
 
-    async def _pages(self, path: str, limit: int, query: Query) -> AsyncGenerator[JsonObject, None]:
+    async def _pages(
+        self, path: str, limit: int, query: Query, on_page: Callable[[int], object] = lambda _: None
+    ) -> AsyncGenerator[JsonObject, None]:
         cursor = None
         while limit > 0:
             page = await self._get(path, {**query, "limit": min(limit, _PAGE), "cursor": cursor})
+            on_page(page.get("looked_at", 0))
             for one in page["data"]:
                 yield one
             limit -= len(page["data"])

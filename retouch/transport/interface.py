@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from retouch.errors import RetouchError, UnknownJob
 from retouch.events import Event, Link
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import Settings
-from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -22,6 +22,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
+from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 
 EditWithOptions = tuple[Edit, JobOptions]
@@ -50,6 +51,7 @@ class Transport(Protocol):
 
     concurrency: Concurrency
     listener: Listener
+    bulk: BulkTransport
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
         """Return the settings by which requests are checked before they are sent; `callbacks` are those they name."""
@@ -85,9 +87,13 @@ class Transport(Protocol):
         """Return a new link to one of a job's images."""
 
     def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = ...
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield jobs, newest first."""
+        """
+        Yield jobs that fit a query, newest first: of one tenant (None for all) where the query names none.
+
+        `on_page` is called with the number of index entries that were looked at for each page.
+        """
 
     async def cancel(self, job: str) -> str:
         """Cancel a job."""

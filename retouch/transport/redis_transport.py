@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -18,12 +19,14 @@ from retouch.events import Event, Link, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Actor, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, Ledger, UsageRow
@@ -33,8 +36,10 @@ from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.sync_async import reply
+from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.redis_bulk import RedisBulk
 
 _SLICE = 50  # items between two turns of the event loop: a millisecond or two of work
 _NEWS_WAIT_S = 1.0
@@ -44,8 +49,10 @@ _RECEIVERS_MOST = 10_000
 class RedisTransport:
     """The queue over Redis; the client in `connections` must be of the kind that `concurrency` needs."""
 
-    def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency, surface: Surface = "python") -> None:
         self.connections, self.concurrency = connections, concurrency
+        self.actor = Actor(surface)
+        self.bulk: BulkTransport = RedisBulk(connections, concurrency, self.actor)
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
         self._receivers: set[tuple[str, str]] = set()
@@ -144,16 +151,16 @@ class RedisTransport:
             return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
         """Yield jobs, newest first, without those of which only an index entry is left."""
         following: IndexCursor | None = None
         with clear_errors():
-            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
-            query = JobQuery(tenants, state=state or "", since=since)
+            wanted = replace(query, tenants=query.tenants or ((tenant,) if tenant else ()))
             # In small pages: a caller that stops early has not read much in vain.
             while limit > 0:
-                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                page = await self._search.page.awaited(wanted, min(limit, _SLICE), following)
+                on_page(page.looked_at)
                 for record in page.records:
                     yield record
                 limit, following = limit - len(page.records), page.following
@@ -301,8 +308,8 @@ class BlockingRedisTransport(RedisTransport):
 
     connections: Connections
 
-    def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, ThreadConcurrency())
+    def __init__(self, connections: Connections, surface: Surface = "python") -> None:
+        super().__init__(connections, ThreadConcurrency(), surface)
 
     def image_links(self, record: JobRecord) -> Link:  # noqa: ARG002 - a gateway makes links from the job's id
         """Return what mints links to the blob store."""

@@ -20,6 +20,8 @@ from retouch.blobs import BlobStore, open_blobs
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.bulk import BulkStore
+from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
@@ -28,6 +30,7 @@ from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.edit_queues import EditQueues
@@ -74,6 +77,14 @@ class WorkerProcess:
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
         return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
+
+    @cached_property
+    def bulk_runner(self) -> BulkRunner:
+        """Carries out bulk runs; on connections of its own, so that it holds up no attempt."""
+        client = connect(self.settings)
+        jobs = JobStore(client, retention_s=self.settings.retention_s)
+        chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
+        return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
 
     @cached_property
     def edit_tools(self) -> EditTools:
@@ -125,6 +136,7 @@ class WorkerProcess:
             self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
+            self.bulk_runner.start()
             log.info("worker_started", in_flight_limit=self._gates[0], lease_s=self.settings.lease_s)
 
     @property
@@ -186,6 +198,7 @@ class WorkerProcess:
         """Take no more work: messages that still come are sent again, attempts in flight go on to their end."""
         self._draining = True
         self.pulse.drain()
+        self.bulk_runner.stop()
         self._redis_retry.end_within(self.settings.pix2pix_timeout_s + _STORING_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from retouch_producer.cli.batch import command as batch_command
+from retouch_producer.cli.bulk import command as bulk_commands
 from retouch_producer.cli.deliveries import command as delivery_commands
 from retouch_producer.cli.edit import command as edit_command
 from retouch_producer.cli.jobs import command as job_commands
@@ -25,7 +26,8 @@ def register(app: typer.Typer) -> None:
         ENQUEUE_PANEL: (edit_command.edit, batch_command.batch),
         MANAGE_PANEL: (
             *(job_commands.jobs, job_commands.job, job_commands.watch, lane_commands.status),
-            *(job_commands.cancel, job_commands.replay, lane_commands.pause, lane_commands.resume),
+            *(job_commands.cancel, job_commands.replay, bulk_commands.priority),
+            *(lane_commands.pause, lane_commands.resume),
             *(delivery_commands.deliveries, delivery_commands.redeliver, usage_command.usage, tenant_commands.erase),
         ),
     }
@@ -33,4 +35,5 @@ def register(app: typer.Typer) -> None:
         for command in commands:
             app.command(rich_help_panel=panel)(command)
     app.add_typer(receiver_commands.app, name="receivers", rich_help_panel=MANAGE_PANEL)
+    app.add_typer(bulk_commands.app, name="bulk", rich_help_panel=MANAGE_PANEL)
     app.add_typer(key_commands.app, name="keys", rich_help_panel=MANAGE_PANEL)

@@ -105,7 +105,8 @@ def open_context() -> Iterator[CommandContext]:
     """
     settings = Settings.load()
     try:
-        context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings))
+        transport = open_transport(settings, "cli")
+        context = CommandContext(settings, EditQueue(settings=settings, surface="cli"), transport)
     except ValueError:
         # The original error may quote the URL with its password.
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None

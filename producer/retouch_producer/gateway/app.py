@@ -15,6 +15,7 @@ from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     admin,
+    bulk,
     deliveries,
     edit_events,
     edit_subresources,
@@ -48,6 +49,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         feed,
         receivers,
         deliveries,
+        bulk,
         admin,
         pix2pix_compat,
         files,

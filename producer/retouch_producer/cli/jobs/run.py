@@ -17,11 +17,19 @@ from retouch_producer.cli.render import ago, print_table
 from retouch_producer.cli.render_outcomes import UNKNOWN, exit_code, print_outcomes
 
 
-def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool) -> None:
-    """Print jobs, as a table or as a JSON array."""
-    at = parsing.since(since)
+def show_jobs(
+    text: str | None, state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool
+) -> None:
+    """
+    Print jobs, as a table or as a JSON array; how many were looked at, on stderr, where a field has no index.
+    """
+    query = selection.job_query(text, state, tenant, parsing.since(since))
+    looked_at = list[int]()
     with open_context() as context:
-        records = list(selection.jobs(context, state, tenant, at, limit))
+        records = list(selection.jobs(context, query, limit, looked_at.append))
+        if query.unindexed:
+            names = " and ".join(f"{name}:" for name in query.unindexed)
+            print(f"retouch: looked at {sum(looked_at):,} jobs, as {names} has no index", file=sys.stderr)
         if as_json:
             print(json.dumps([context.document(record) for record in records], indent=2))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -11,6 +12,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.query import JobQuery
+from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
@@ -100,9 +103,28 @@ Caller = Annotated[ApiKey, Depends(authenticate)]
 OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
 
 
+def actor_of(key: ApiKey) -> Actor:
+    """Return who asks, as the audit has it."""
+    return Actor("http", key.id, key.name, key.role)
+
+
 def may_see(key: ApiKey, tenant: str) -> bool:
     """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
     return key.role in SEES_ALL or key.tenant == tenant
+
+
+def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
+    """
+    Return a query for the jobs that a key may see, of one tenant if that is given beside the query.
+
+    A producer that names another tenant gets 404, as in `scope`.
+    """
+    if tenant and query.tenants:
+        return query.also(JobQuery(tenants=(tenant,)))
+    for named in query.tenants:
+        scope(key, named)
+    wanted = scope(key, tenant)
+    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from retouch.blobs import BlobError
-from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch.errors import IdempotencyConflict, InvalidEdit, InvalidQuery, QueueFull, StoreUnavailable, UnknownJob
 from retouch_producer.documents import Document
 
 MEDIA_TYPE = "application/problem+json"
@@ -175,8 +175,8 @@ def problem_of(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
-        case InvalidEdit():
-            return invalid(error.faults)
+        case InvalidEdit() | InvalidQuery():
+            return invalid(_faults_of(error))
         case IdempotencyConflict():
             return ProblemError(
                 "idempotency-conflict", "the idempotency key belongs to another request; nothing was done"
@@ -203,6 +203,11 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError("internal", "the gateway failed; the request may have been carried out", charged=None)
 
 
+def _faults_of(error: InvalidEdit | InvalidQuery) -> list[tuple[str, str]]:
+    """Return what is wrong by field; all terms of a query are in `q`."""
+    return error.faults if isinstance(error, InvalidEdit) else [("q", str(fault)) for fault in error.faults]
+
+
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Answer an exception with its problem details."""
     problem = problem_of(error)
@@ -224,7 +229,10 @@ def _methods_of(request: Request) -> list[str]:
 def install(app: FastAPI) -> None:
     """Make the application answer every error with problem details, and add the pages of the problems."""
     # `Exception` alone would not do: Starlette answers it and raises it again, into the log of the server.
-    ours = (ProblemError, InvalidEdit, IdempotencyConflict, QueueFull, UnknownJob, StoreUnavailable, BlobError)
+    ours = (
+        *(ProblemError, InvalidEdit, InvalidQuery, IdempotencyConflict, QueueFull),
+        *(UnknownJob, StoreUnavailable, BlobError),
+    )
     for kind in (*ours, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_problem)
     app.include_router(router)

@@ -9,9 +9,13 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from retouch_producer.documents import Document
 from retouch_producer.gateway.schemas import admin as admin_schemas
+from retouch_producer.gateway.schemas import bulk as bulk_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
-_READ_BY_ROUTES = (edit_schemas.EditRequest, edit_schemas.BatchRequest, admin_schemas.ReceiverRequest)
+_READ_BY_ROUTES = (
+    *(edit_schemas.EditRequest, edit_schemas.BatchRequest),
+    *(admin_schemas.ReceiverRequest, bulk_schemas.BulkRequest),
+)
 _ANSWERS = (edit_schemas.Problem,)
 _OPEN_OR_KEY = ("/files/",)
 _WEBHOOKS = {

@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from retouch.errors import InvalidEdit
 from retouch.options import StateName
+from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobPage, JobSearch, fits
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
@@ -25,7 +26,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import Caller, scope
+from retouch_producer.gateway.http.auth import Caller, query_in_scope
 from retouch_producer.gateway.http.body import (
     BATCH_MOST,
     SINGLE_MOST,
@@ -55,6 +56,10 @@ FailureCode = Annotated[str | None, Query(description="Only jobs that failed wit
 TagFilter = Annotated[str | None, Query(description="Only jobs with this tag, as `name=value`.")]
 JobIds = Annotated[
     list[str] | None, Query(alias="id", max_length=100, description="Only these jobs, in the given order.")
+]
+QueryText = Annotated[
+    str | None,
+    Query(description="A query over jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md."),
 ]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
@@ -240,6 +245,7 @@ def _item(index: int, result: EnqueueResult) -> Document:
 def list_edits(
     key: Caller,
     tools: Tools,
+    q: QueryText = None,
     state: StateName | None = None,
     since: Since | None = None,
     until: Until | None = None,
@@ -250,25 +256,33 @@ def list_edits(
     limit: PageLimit = 50,
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
-    """List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record."""
-    tenant_scope, jobs = scope(key, tenant), tools.connections.jobs
+    """
+    List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record.
+
+    `q` narrows the list like the other filters and together with them.
+    """
+    jobs = tools.connections.jobs
     name, _, value = (tag or "").partition("=")
+    filters = JobQuery(
+        states=(state,) if state else (),
+        codes=(code,) if code else (),
+        tags=(((name, value),),) if tag else (),
+        since=parse_instant(since, "since"),
+        until=parse_instant(until, "until") if until else float("inf"),
+    )
+    query = query_in_scope(key, parse_query(q or "", time.time()).also(filters), tenant)
     with clear_errors():
-        query = JobQuery(
-            tenants=[tenant_scope] if tenant_scope else jobs.tenants(),
-            state=state or "",
-            code=code or "",
-            tag=(name, value) if tag else None,
-            since=parse_instant(since, "since"),
-            until=parse_instant(until, "until") if until else float("inf"),
-        )
-        if ids:
-            records, next_page = [record for record in jobs.records(ids) if query.fits(record)], None
+        if ids and not q:
+            records = [record for record in jobs.records(ids) if fits(query, record)]
+            page = JobPage(records, None, len(ids))
         else:
-            records, next_page = JobSearch(jobs).page(query, limit, parse_cursor(cursor))
-        data = [tools.job_document(record) for record in records]
-    next_cursor = str(next_page) if next_page else None
-    return JSONResponse({"data": data, "has_more": next_page is not None, "next_cursor": next_cursor})
+            named = JobQuery(ids=tuple(ids or ()))
+            page = JobSearch(jobs).page(query.also(named), limit, parse_cursor(cursor))
+        data = [tools.job_document(record) for record in page.records]
+    next_cursor = str(page.following) if page.following else None
+    return JSONResponse(
+        {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor, "looked_at": page.looked_at}
+    )
 
 
 @router.get(

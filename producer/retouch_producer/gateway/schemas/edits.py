@@ -196,11 +196,17 @@ class Job(Shape):
 
 
 class JobPage(Shape):
-    """Jobs, newest first; pass `next_cursor` as `cursor` to read the next page."""
+    """
+    Jobs, newest first; pass `next_cursor` as `cursor` to read the next page.
+
+    `looked_at` counts the index entries that were read for this page: more than a few beyond `data` where no index
+    serves a field of the query, such as `cost`.
+    """
 
     data: list[Job]
     has_more: bool
     next_cursor: str | None
+    looked_at: int
 
 
 class BatchItem(Shape):

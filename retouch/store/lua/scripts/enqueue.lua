@@ -27,14 +27,19 @@ local now = clock.now()
 local at = clock.instant(now)
 local results, rooms, joined = {}, {}, {}
 
+local function index_by(kind, tenant, value, id)
+  local own = job_index.by(kind, tenant, value)
+  batch.add('ZADD', own, at, id)
+  batch.add('ZADD NX', job_index.all_of(tenant), at, own)
+end
+
 local function index(id, tenant, spec)
+  batch.add('ZADD', job_index.ALL, at, id)
   batch.add('ZADD', job_index.by('state', tenant, 'open'), at, id)
-  if not string.find(spec, '"tags":{"', 1, true) then return end
-  for name, value in pairs(cjson.decode(spec).tags or {}) do
-    local by_tag = job_index.by('tag', tenant, name .. '=' .. value)
-    batch.add('ZADD', by_tag, at, id)
-    batch.add('ZADD NX', job_index.all_of(tenant), at, by_tag)
-  end
+  if not (string.find(spec, '"tags":{"', 1, true) or string.find(spec, '"receivers":["', 1, true)) then return end
+  local wanted = cjson.decode(spec)
+  for name, value in pairs(wanted.tags or {}) do index_by('tag', tenant, name .. '=' .. value, id) end
+  for _, receiver in ipairs(wanted.receivers or {}) do index_by('receiver', tenant, receiver, id) end
 end
 
 local function room_for(tenant)
