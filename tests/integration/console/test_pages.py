@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from retouch.outcomes import Fail
+from retouch.store.audit import AuditLog
 from retouch.store.failing_receivers import failing_receivers
 from retouch_producer.gateway.console.routing import POLICY
 from retouch_worker.deliveries.schedule import DeliveryOutcome
@@ -157,6 +158,38 @@ def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: 
     }
     assert "a failure of globex" in ops.text("/console/jobs?code=invalid_request")
     assert "picture" not in words_of(ops.text("/console/jobs?state=failed"))
+
+
+def test_the_query_language(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
+    """A query narrows the list together with the filters; a wrong one is a page that names the term."""
+    failed_job(callers, kit, edit_body, prompt="a failure")
+    callers("acme").post("/v1/edits", edit_body(prompt="it waits", tags={"order": "17"}))
+    person = people()
+    assert "a failure" not in person.text("/console/jobs?q=tag:order%3D17")
+    assert "it waits" in person.text("/console/jobs?q=tag:order%3D17")
+    assert "a failure" in person.text("/console/jobs?q=state:failed+code:invalid_request")
+    assert person.get("/console/jobs?q=tenant:globex").status_code == 404
+    wrong = person.get("/console/jobs?q=stat:failed")
+    assert wrong.status_code == 422
+    assert "state" in words_of(wrong.text)
+
+
+def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: ParsedEdit, client: Any) -> None:
+    """Each change leaves one line: by whom, through the console, to what; refused ones leave none."""
+    job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
+    ops = people("staff", "ops")
+    ops.post(f"/console/jobs/{job}/cancel")
+    ops.post("/console/lanes/edits/pause")
+    ops.post("/console/tenants/acme/limits", weight="2")
+    people("acme").post("/console/lanes/edits/resume")
+    lines = AuditLog(client).page()
+    assert [(line.action, line.tenant, line.actor.surface) for line in reversed(lines)] == [
+        ("cancel", "acme", "console"),
+        ("switch_lane", "", "console"),
+        ("set_limits", "acme", "console"),
+    ]
+    assert {line.actor.role for line in lines} == {"ops"}
+    assert lines[-1].details["ids"] == [job]
 
 
 def test_a_job_that_waits_says_why(people: People, callers: Callers, edit_body: ParsedEdit) -> None:

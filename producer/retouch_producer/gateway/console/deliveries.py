@@ -13,6 +13,7 @@ from retouch.store import keys
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
@@ -104,6 +105,7 @@ def redeliver(delivery_id: str, visitor: Annotated[Visitor, Depends(Acting("rede
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     tools.connections.publisher.publish(messages)
+    record_change(tools, visitor, "redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
     return done(f"/console/deliveries/{delivery.id}", outcome)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel
 
+from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.job_search import JobPage, JobQuery, JobSearch
+from retouch.store.job_search import JobPage, JobSearch
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.http.auth import scope
+from retouch_producer.gateway.http.auth import query_in_scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import invalid
 from retouch_producer.gateway.http.pagination import parse_cursor
@@ -29,6 +31,7 @@ router = console_router()
 class JobFilters(BaseModel):
     """The filters in the query of the list's address; an empty one matches everything."""
 
+    q: str = ""
     state: str = ""
     code: str = ""
     tag: str = ""
@@ -47,7 +50,7 @@ class JobFilters(BaseModel):
     @property
     def is_narrowed(self) -> bool:
         """Return whether any filter except the state is set."""
-        return any((self.code, self.tag, self.tenant, self.since, self.until))
+        return any((self.q, self.code, self.tag, self.tenant, self.since, self.until))
 
 
 @router.get("/jobs")
@@ -56,21 +59,29 @@ def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annota
     with clear_errors():
         found = _find(filters, visitor, tools)
     following = filters.address(cursor=str(found.following)) if found.following else ""
-    return page(request, "jobs.html", visitor, filters=filters, jobs=found.records, following=following, states=STATES)
+    return page(
+        request,
+        "jobs.html",
+        visitor,
+        filters=filters,
+        jobs=found.records,
+        looked_at=found.looked_at if filters.q else 0,
+        following=following,
+        states=STATES,
+    )
 
 
 def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage:
     if filters.state and filters.state not in STATES:
         raise invalid([("state", f"expected one of {', '.join(STATES)}")])
-    wanted = filters.tenant if visitor.sees_all else scope(visitor.key, filters.tenant or None)
     name, _, value = filters.tag.partition("=")
-    query = JobQuery(
-        tenants=[wanted] if wanted else tools.connections.jobs.tenants(),
-        state=filters.state,
-        code=filters.code,
-        tag=(name, value) if filters.tag else None,
+    chosen = JobQuery(
+        states=(filters.state,) if filters.state else (),
+        codes=(filters.code,) if filters.code else (),
+        tags=(((name, value),),) if filters.tag else (),
         since=parse_instant(filters.since, "since"),
         until=parse_instant(filters.until, "until") if filters.until else float("inf"),
     )
+    query = query_in_scope(visitor.key, parse_query(filters.q, time.time()).also(chosen), filters.tenant)
     limit = PICTURES if filters.view == "sheet" else ROWS
     return JobSearch(tools.connections.jobs).page(query, limit, parse_cursor(filters.cursor))

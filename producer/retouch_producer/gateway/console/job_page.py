@@ -15,11 +15,12 @@ from retouch.store.jobs import queue_full
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
+from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.job_timeline import steps_of
 from retouch_producer.gateway.console.job_wait import wait_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
-from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
+from retouch_producer.gateway.console.visitors import Acting, Action, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.errors import ProblemError, not_found
 
@@ -77,7 +78,7 @@ def _replay_cost(record: JobRecord, tools: Dependencies) -> ReplayCost:
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], tools: Tools) -> Response:
     """Cancel a job: at once while it waits; a job whose call is under way ends with the call, which may cost."""
-    return _moved(tools, tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
+    return _moved(tools, visitor, "cancel", tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
 
 
 @router.post("/jobs/{job_id}/replay")
@@ -86,10 +87,16 @@ def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], 
     record = tools.record(job_id, visitor.key)
     if record.state not in _REPLAYABLE:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
-    return _moved(tools, record, tools.connections.jobs.replay)
+    return _moved(tools, visitor, "replay", record, tools.connections.jobs.replay)
 
 
-def _moved(tools: Dependencies, record: JobRecord, move: Callable[[str], tuple[str, list[Message]]]) -> Response:
+def _moved(
+    tools: Dependencies,
+    visitor: Visitor,
+    action: Action,
+    record: JobRecord,
+    move: Callable[[str], tuple[str, list[Message]]],
+) -> Response:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")
@@ -98,4 +105,5 @@ def _moved(tools: Dependencies, record: JobRecord, move: Callable[[str], tuple[s
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
     tools.connections.publisher.publish(messages)
+    record_change(tools, visitor, action, record.spec.tenant, ids=[record.id], outcome=kind)
     return done(f"/console/jobs/{record.id}", kind)

@@ -10,16 +10,18 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Request, Response
 
+from retouch.query import JobQuery
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.lanes import LANES, LaneNumbers
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.worker_presence import WorkerPresence, worker_presence
 from retouch_producer.findings import Finding
 from retouch_producer.findings.lanes import lane_findings
+from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.money import Spent, spent_today
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
@@ -67,25 +69,26 @@ def show_overview(request: Request, visitor: SignedIn, tools: Tools) -> Response
 def switch_lane(
     lane: Literal["edits", "deliveries"],
     switch: Literal["pause", "resume"],
-    _: Annotated[Visitor, Depends(Acting("switch_lane"))],
+    visitor: Annotated[Visitor, Depends(Acting("switch_lane"))],
     tools: Tools,
 ) -> Response:
     """Pause or resume a lane; what holds a slot continues."""
     with clear_errors():
         (tools.connections.lanes.pause if switch == "pause" else tools.connections.lanes.resume)(lane)
     _snapshots.forget()
+    record_change(tools, visitor, "switch_lane", lane=lane, outcome=switch)
     return done("/console")
 
 
 def _read(tools: Dependencies, visitor: Visitor) -> Overview:
     tenants = [visitor.tenant] if visitor.tenant else tools.connections.jobs.tenants()
     failures, are_all = _failures(tools, visitor.tenant)
-    latest, _ = JobSearch(tools.connections.jobs).page(JobQuery(tenants, state="succeeded"), LATEST_MOST)
+    query = JobQuery((visitor.tenant,) if visitor.tenant else (), states=("succeeded",))
     return Overview(
         lanes={lane: _numbers(tools, lane, visitor.tenant) for lane in LANES},
         jobs=_jobs_in_slots(tools, visitor.tenant),
         deliveries=[] if visitor.tenant else _deliveries_in_slots(tools),
-        latest=latest,
+        latest=JobSearch(tools.connections.jobs).page(query, LATEST_MOST).records,
         failures=failures,
         failures_are_all=are_all,
         spent=spent_today(tools.client, tenants),
@@ -106,9 +109,7 @@ def _jobs_in_slots(tools: Dependencies, tenant: str) -> list[JobRecord]:
     """Return the jobs that hold a slot, oldest start first; for one tenant, only those that a worker claimed."""
     jobs = tools.connections.jobs
     if tenant:
-        search = JobSearch(jobs)
-        queries = [JobQuery([tenant], state=state) for state in _IN_SLOT]
-        found = [record for query in queries for record in search.page(query, CELLS_MOST).records]
+        found = JobSearch(jobs).page(JobQuery((tenant,), states=_IN_SLOT), CELLS_MOST).records
     else:
         found = jobs.records(tools.client.zrange(keys.lane("edits", "slots"), 0, CELLS_MOST - 1))
         found = [record for record in found if not JobState(record.state).is_final]
@@ -124,7 +125,8 @@ def _failures(tools: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], 
     """Return the latest failures of a day (200 at most) counted by code, and whether these are all."""
     jobs, since = tools.connections.jobs, time.time() - FAILURES_SINCE_S
     if tenant:
-        records, following = JobSearch(jobs).page(JobQuery([tenant], state="failed", since=since), FAILURES_MOST)
+        query = JobQuery((tenant,), states=("failed",), since=since)
+        records, following, _ = JobSearch(jobs).page(query, FAILURES_MOST)
         are_all = following is None
     else:
         ids = list(islice(jobs.dead(since), FAILURES_MOST + 1))

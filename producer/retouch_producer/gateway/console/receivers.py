@@ -12,6 +12,7 @@ from retouch.store import keys
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers, failures_of
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.deliveries import DeliveryFilters, find_deliveries
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
@@ -89,6 +90,7 @@ def rotate(
     receiver = api.known(tools, receiver_id, visitor.key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id) or receiver
+    record_change(tools, visitor, "rotate_receiver", receiver.tenant, ids=[receiver.id])
     return _page(request, rotated, visitor, tools, secret=rotated.secret)
 
 
@@ -103,6 +105,7 @@ def switch(
     receiver = api.known(tools, receiver_id, visitor.key)
     with clear_errors():
         tools.connections.receivers.set_disabled(receiver.id, switch == "disable")
+    record_change(tools, visitor, "switch_receiver", receiver.tenant, ids=[receiver.id], outcome=switch)
     return done(f"/console/receivers/{receiver.id}")
 
 

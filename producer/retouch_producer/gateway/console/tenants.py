@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import Tenant
+from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.money import Spent, SpentOn, spent_by_day, spent_by_tag, spent_today
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
@@ -104,6 +105,7 @@ def set_limits(
     _refuse_unseen(tenant, visitor, tools)
     with clear_errors():
         tools.tenants.set_tenant(tenant, **limits.model_dump())
+    record_change(tools, visitor, "set_limits", tenant, limits=limits.model_dump())
     return done(f"/console/tenants/{tenant}")
 
 
