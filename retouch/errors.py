@@ -18,7 +18,7 @@ class SettingsError(RetouchError):
     """
     One or more settings are wrong; nothing was started.
 
-    `faults` has a line for each, with the name of the variable and what was expected.
+    `faults` has one line for each wrong setting: the name of the variable, and what was expected.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -66,9 +66,10 @@ class QueueFull(RetouchError):
     """
     A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
 
-    `reason` is `backlog` (too many of its jobs wait, for a slot or for their next attempt), `budget` (its calls of
-    today are spent or reserved) or `requests` (the gateway is serving as many of its requests as it does at one time).
-    It is worth trying again after `retry_after_s` seconds. Of several edits, those that had room are enqueued.
+    `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (the
+    tenant's calls of today are spent or reserved) or `requests` (the gateway serves only so many requests of one tenant
+    at once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
+    enqueued.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
@@ -81,10 +82,10 @@ class QueueFull(RetouchError):
 
 class StoreUnavailable(RetouchError):
     """
-    Redis or the gateway did not answer in time, or Redis temporarily refuses writes; the message says which, and why.
+    Redis or the gateway did not answer in time, or Redis refuses writes for a while; the message says which, and why.
 
-    Without an answer it is not known whether the last command was carried out; a refused one was not. Enqueueing again
-    with the same idempotency key is safe.
+    If there was no answer, it is not known whether the last command was carried out; if Redis refused, it was not.
+    Enqueueing again with the same idempotency key is safe.
     """
 
 
@@ -101,7 +102,7 @@ class EditFailed(RetouchError):
     The job ended without an image.
 
     `code` never changes its meaning; `message` is for people, in the endpoint's own words if it gave any. `retryable`
-    says whether a replay may help, `charges` how many POSTs may have been billed.
+    is true if a replay may help; `charges` is how many POSTs may have been billed.
     """
 
     def __init__(self, job_id: str, code: str, message: str, retryable: bool, charges: int) -> None:
@@ -119,7 +120,7 @@ class EditCancelled(RetouchError):
 
 
 class ResultTimeout(RetouchError, TimeoutError):
-    """The job is not final yet. It goes on, and `result()` may be called again."""
+    """The job has not ended within `timeout_s` seconds. It goes on, and `result()` may be called again."""
 
     def __init__(self, job_id: str, state: str, timeout_s: float) -> None:
         self.job_id, self.state, self.timeout_s = job_id, state, timeout_s

@@ -19,7 +19,7 @@ from retouch.sync_async import reply, sync_async
 
 KEPT_S = 90 * 86_400
 _IDS_MOST = 20
-_TEXT_MOST = 4_096
+_TEXT_MOST = 2_000
 
 Surface = Literal["cli", "http", "python", "console"]
 DETAILS = frozenset(
@@ -41,6 +41,10 @@ DETAILS = frozenset(
     }
 )
 """What a line may say of a change; nothing else is written."""
+CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered"})
+"""Outcomes of a single cancel, replay or redelivery that changed something."""
+LINES_OF_PRODUCER_MOST = 10_000
+"""How many lines a day one producer's key may cause; those beyond are not written, and the last line says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +88,33 @@ class SharedAuditLog:
         if unknown := details.keys() - DETAILS:
             raise ValueError(f"details: expected some of {', '.join(sorted(DETAILS))}, got {', '.join(unknown)}")
         ids = details.get("ids")
-        if isinstance(ids, (list, tuple)) and len(ids) > _IDS_MOST:
-            details |= {"ids": list(ids[:_IDS_MOST]), "id_count": len(ids)}
+        if isinstance(ids, list) and len(ids) > _IDS_MOST:
+            details |= {"ids": ids[:_IDS_MOST], "id_count": len(ids)}
+        bounded = {name: value[:_TEXT_MOST] if isinstance(value, str) else value for name, value in details.items()}
         fields: dict[str, str] = {
             "action": action,
             "surface": actor.surface,
             "key": actor.key,
             "name": actor.name,
             "role": actor.role,
-            "tenant": tenant,
-            "details": json.dumps(details, separators=(",", ":"))[:_TEXT_MOST],
+            "tenant": tenant[:_TEXT_MOST],
+            "details": json.dumps(bounded, separators=(",", ":")),
         }
+        if actor.role == "producer" and not await self._has_room(actor.key, fields):
+            return
         oldest = f"{int((time.time() - KEPT_S) * 1_000)}"
         await reply(self._client.xadd(keys.AUDIT, fields, minid=oldest, approximate=True))
+
+    async def _has_room(self, key: str, fields: dict[str, str]) -> bool:
+        """Count a producer's line; the first that is too many is written as `audit.capped`."""
+        counter = keys.audit_count(key, int(time.time() // 86_400))
+        pipe = self._client.pipeline(transaction=True)
+        pipe.execute_command("INCR", counter)
+        pipe.execute_command("EXPIRE", counter, 2 * 86_400)
+        count, _ = await reply(pipe.execute())
+        if count == LINES_OF_PRODUCER_MOST + 1:
+            fields |= {"action": "audit.capped", "details": "{}"}
+        return int(count) <= LINES_OF_PRODUCER_MOST + 1
 
 
 class AuditLog(SharedAuditLog):

@@ -1,9 +1,10 @@
 """
-Lists of jobs that fit a query: each page is read from the smallest index that serves, and checked against the others.
+Lists the jobs that match a query. Each page is read from the smallest index that has all matches, and checked against
+the others.
 
-A field with several values is served by several indexes together. `cost` and `account` have no index: what the other
-terms leave is looked at, job by job. Once jobs have accounts, those of others than `default` are to be indexed by the
-scripts that dispatch them, as `rt:jobs_by_account:{tenant}:{account}`, and `_filters` names those indexes.
+A field with several values uses one index for each value. `cost` and `account` have no index: jobs that match the other
+terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first; an index of all
+tenants' jobs would cost each waiting job 110 bytes.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from retouch.store.records import JobRecord, charges_from
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
-"""How many index entries one page looks at: at about 3 µs each, since a record is read of those alone that fit."""
+"""How many index entries are read for one page, at about 3 µs each. Records are read only for entries that match."""
 UNINDEXED_MOST = 20_000
-"""How many of them where no index serves a field: at about 30 µs each."""
+"""How many of them if a field of the query has no index, at about 30 µs each."""
 DEFAULT_ACCOUNT = "default"
 _PART = 1_000  # commands that are sent together, so that others have their turn between them
 _IN_FLIGHT = frozenset({"running", "polling"})
@@ -32,8 +33,8 @@ _IN_FLIGHT = frozenset({"running", "polling"})
 
 class JobPage(NamedTuple):
     """
-    Jobs, newest first, and the place behind which the next page begins: None at the end. `looked_at` counts the index
-    entries that were read for it.
+    One page of jobs, newest first. `following` is the cursor of the next page, None at the end; `looked_at` is how many
+    index entries were read for this page.
     """
 
     records: list[JobRecord]
@@ -42,7 +43,7 @@ class JobPage(NamedTuple):
 
 
 def fits(query: JobQuery, record: JobRecord) -> bool:
-    """Return whether a record is what the query asks for, apart from receivers, which the indexes alone know."""
+    """Return whether a record matches a query. Receivers are not compared: only the indexes have them."""
     tags = record.spec.tags
     return (
         _allows(query.tenants, record.spec.tenant)
@@ -72,8 +73,8 @@ class JobSearch:
     @sync_async
     async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
-        Read up to `limit` jobs behind a place. A page is shorter than that at the end alone, or where the filters met
-        100,000 entries of their smallest index (20,000 where a field has no index) without a page full of jobs.
+        Return up to `limit` jobs after a cursor. A page is shorter only at the end, or after 100,000 entries of the
+        smallest index (20,000 if a field has no index) did not fill it.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         looked_at = 0
@@ -92,8 +93,9 @@ class JobSearch:
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], int, IndexCursor | None]]:
         """
-        Walk what all indexes say fits, newest first, with the number of entries that were looked at so far; the last
-        one says where it stopped if that was not the end.
+        Yield batches of cursors that match by all indexes, newest first, each with the number of entries read so far.
+
+        The last batch has the cursor at which reading stopped, unless the indexes were read to their end.
         """
         walks = await self._plan(query, after)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
@@ -113,7 +115,7 @@ class JobSearch:
                 return
 
     async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
-        """Leave out what does not fit by the fields that no index serves, without reading whole records."""
+        """Return the cursors whose jobs match by the fields without an index; whole records are not read."""
         if not query.unindexed or not places:
             return places
         found = list[IndexCursor]()
@@ -128,9 +130,7 @@ class JobSearch:
         return found
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[Walk]:
-        """Choose for each tenant which field is walked: the one with the fewest entries in the time asked for."""
-        if not (query.tenants or query.states or query.codes or query.tags or query.receivers or query.ids):
-            return [begin_walk(Source(keys.JOBS_BY_TIME), (), query, after)]
+        """Choose for each tenant the field whose indexes have the fewest entries in that time; return the walks."""
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query), _PART):
             lists = await self._lists(query, tenants)
@@ -142,14 +142,14 @@ class JobSearch:
         return walks
 
     async def _tenants(self, query: JobQuery) -> Sequence[str]:
-        """Return the tenants whose jobs may fit: those asked for, else those of the jobs asked for, else all."""
+        """Return the tenants whose jobs may match: those of the query, else those of the ids in it, else all."""
         if query.tenants or not query.ids:
             return query.tenants or await self._jobs.tenants.awaited()
         specs = await reply(self._client.mget([keys.spec("edits", job) for job in query.ids]))
         return sorted({json.loads(spec)["tenant"] for spec in specs if spec})
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
-        """Read for each tenant the jobs that are in flight, which the lane's limit bounds, and those asked for."""
+        """Return for each tenant its jobs in flight, which the lane's limit bounds, and its jobs among the ids."""
         if not (_asks_in_flight(query) or query.ids):
             return [_Lists((), ())] * len(tenants)
         pipe = self._client.pipeline(transaction=False)
@@ -166,7 +166,7 @@ class JobSearch:
         return found
 
     async def _sizes(self, query: JobQuery, sources: Sequence[Source]) -> dict[Source, int]:
-        """Count the entries of each source in the time asked for."""
+        """Return how many entries each source has in the query's time."""
         sizes = {source: len(source.listed) for source in sources if source.listed is not None}
         indexed = [source for source in dict.fromkeys(sources) if source.listed is None]
         for part in batched(indexed, _PART):
@@ -182,7 +182,7 @@ def _code(record: JobRecord) -> str:
 
 
 class _Lists(NamedTuple):
-    """A tenant's jobs in flight, and those of the ids that were asked for."""
+    """A tenant's jobs in flight, and its jobs among the ids of a query."""
 
     in_flight: tuple[IndexCursor, ...]
     named: tuple[IndexCursor, ...]
@@ -193,12 +193,12 @@ def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, .
 
 
 def _asks_in_flight(query: JobQuery) -> bool:
-    """Return whether what is in flight must be listed: the index of open jobs, which has `queued`, has it too."""
+    """Return whether jobs in flight must be listed; with `queued`, the index of open jobs has them too."""
     return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 
 def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
-    """Name the sources of one tenant that serve each field of the query; all its jobs, where none does."""
+    """Return for each field of a query the sources that have a tenant's matches; without such a field, all its jobs."""
     texts: list[tuple[Literal["code", "receiver", "tag"], Sequence[str]]]
     texts = [("code", query.codes), ("receiver", query.receivers)]
     texts += [("tag", ["=".join(pair) for pair in pairs]) for pairs in query.tags]
@@ -222,7 +222,7 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Name the indexes by state, code, tag and receiver that a job may be in, apart from receivers of every job."""
+    """Return the indexes by state, code, tag and named receiver that may have an entry of a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]

@@ -1,4 +1,4 @@
-"""The position that a job would have if it were enqueued now, and the limit that would make it wait."""
+"""Computes the position that a job would have if it were enqueued now, and the limit that would make it wait."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NoRoom = Literal["", "backlog", "budget"]
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
     """
-    The facts about a tenant's next job.
+    What decides when a tenant's next job would run.
 
-    `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
-    or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own.
+    `ahead` is the number of the tenant's own jobs that would run first, `tenant_held` the number of slots that the
+    tenant holds. `no_room` is empty, or the reason why the job would be refused. `rate` is in dispatches per second, 0
+    for no limit. `weights` has only the tenants with a weight of their own.
     """
 
     lane: LaneNumbers
@@ -36,8 +36,8 @@ class QueuePosition:
 
     @property
     def position(self) -> int:
-        """Return its place among the jobs of all tenants, from 1."""
-        # Fairness: before it, each other tenant gets its share of dispatches and no more.
+        """Return the job's position among the waiting jobs of all tenants, from 1."""
+        # Fairness: before the job, each other tenant gets its share of dispatches and no more.
         rounds = (self.ahead + 1) / self.tenant.weight
         others = (
             min(depth, round(rounds * self.weights.get(name, 1.0)))
@@ -48,7 +48,9 @@ class QueuePosition:
 
     @property
     def binding(self) -> Binding:
-        """Return the limit that would make it wait; of several, the one with the longest wait."""
+        """
+        Return the limit that would make the job wait, or `none`; of several limits, the one with the longest wait.
+        """
         tenant, lane = self.tenant, self.lane
         limits: tuple[tuple[Binding, bool], ...] = (
             ("budget", self.no_room == "budget"),
@@ -63,7 +65,7 @@ class QueuePosition:
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
-    """Read the facts for a job of this tenant; its priority counts as `boost_s` seconds of age."""
+    """Read what decides when the tenant's next job would run; its priority counts as `boost_s` seconds of age."""
     tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
     with client.pipeline(transaction=False) as pipe:
         pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")

@@ -1,8 +1,8 @@
 """
 The Redis commands that Retouch uses, with the types of their replies under `decode_responses`.
 
-redis-py types each reply for bytes, text, threads and event loops at once. These protocols state the one case that a
-client of ours is in; they exist for the type checker alone, so a command costs what redis-py makes it cost.
+In redis-py, the type of each reply covers bytes and text, threads and event loops. These protocols state the one case
+that applies to a client of ours. Only the type checker uses them: at run time, a command is one of redis-py.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ StreamEntries = list[tuple[str, dict[str, str]]]
 """Entries of a stream: the cursor and the fields of each."""
 
 Members = set[str]
-"""What a set holds; named here, since the clients below have a command `set`."""
+"""What a set holds; this type has a name because `set` is a command of the clients below."""
 
 Reply_co = TypeVar("Reply_co", covariant=True)
 
 
 class Script(Protocol[Reply_co]):
     """
-    A script that runs in Redis: arguments in, the reply out.
+    A Lua script as a function: it takes the script's arguments and returns the reply.
 
-    A reply of several parts is typed as a tuple. redis-py makes a list of it, which is unpacked in the same way.
+    A reply of several parts is typed as a tuple. redis-py returns a list, which is unpacked in the same way.
     """
 
     def __call__(self, *, args: Sequence[Value], client: Pipeline | None = None) -> Reply_co:
-        """Run it atomically and return its reply; on a pipeline, add it there."""
+        """Run the script atomically and return its reply. If `client` is a pipeline, add the call to that pipeline."""
 
 
 class _Queued(Protocol):
-    """The commands of a pipeline. Each is added to those that `execute` sends."""
+    """The commands of a pipeline; each call adds one command to those that `execute` sends."""
 
     def delete(self, *names: str) -> Self: ...
     def execute_command(self, *args: Value) -> Self: ...
@@ -70,7 +70,7 @@ class _Queued(Protocol):
 
 
 class Pipeline(_Queued, Protocol):
-    """Commands that a blocking client sends in one round trip."""
+    """A pipeline of a blocking client: it sends several commands in one round trip."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -78,14 +78,18 @@ class Pipeline(_Queued, Protocol):
     ) -> None: ...
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Send the commands and return their replies in order; each has the type of its command."""
+        """
+        Send the commands and return their replies in order, each with the type of its command.
+
+        With `raise_on_error=False`, the reply of a command that failed is its exception.
+        """
 
 
 class AsyncPipeline(_Queued, Protocol):
-    """Commands that a client for asyncio sends in one round trip."""
+    """A pipeline of a client for asyncio: it sends several commands in one round trip."""
 
     async def execute(self) -> list[Any]:
-        """Send the commands and return their replies in order; each has the type of its command."""
+        """Send the commands and return their replies in order, each with the type of its command."""
 
 
 class _Blocking(Protocol):
@@ -174,8 +178,10 @@ class _Awaited(Protocol):
 
 
 class AsyncClient(_Awaited, Protocol):
-    """A client for asyncio, with those commands alone that code for both kinds of client uses."""
+    """A client for asyncio, with only those commands that code for both kinds of client uses."""
 
 
 AnyClient = Client | AsyncClient
-"""What code that runs in threads and on event loops works with: it passes each reply through `sync_async.reply`."""
+"""
+A client of either kind, for code that runs in threads and on event loops: it passes each reply to `sync_async.reply`.
+"""

@@ -1,4 +1,4 @@
-"""Chooses the transport of a client, by its URL or by the settings."""
+"""Opens the transport of a client: over Redis or over a gateway, as its settings say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def settings_for(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> Settings:
     """
-    Return a client's settings: those that are given, or those of the environment, overridden by a URL, a key and more.
+    Return a client's settings: `settings` if given, otherwise those of the environment, overridden by the single
+    values.
 
     Raises `TypeError` if both settings and single values are given.
     """
@@ -38,7 +39,7 @@ def settings_for(
 
 
 def open_transport(settings: Settings, surface: Surface = "python") -> BlockingTransport:
-    """Return the transport that the settings name, for code that may block; nothing connects yet."""
+    """Return the transport that the settings name, for code that may block; it connects when first used."""
     if settings.gateway_url:
         # Imported here: a client over Redis needs no HTTP.
         from retouch.transport.gateway_transport import BlockingGatewayTransport
@@ -48,7 +49,7 @@ def open_transport(settings: Settings, surface: Surface = "python") -> BlockingT
 
 
 def open_loop_transport(settings: Settings, surface: Surface = "python") -> Transport:
-    """Return the transport that the settings name, for an event loop; nothing connects yet."""
+    """Return the transport that the settings name, for an event loop; it connects when first used."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 

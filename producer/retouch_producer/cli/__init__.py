@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from retouch_producer.cli.audit import command as audit_command
 from retouch_producer.cli.batch import command as batch_command
 from retouch_producer.cli.bulk import command as bulk_commands
 from retouch_producer.cli.deliveries import command as delivery_commands
@@ -28,7 +29,13 @@ def register(app: typer.Typer) -> None:
             *(job_commands.jobs, job_commands.job, job_commands.watch, lane_commands.status),
             *(job_commands.cancel, job_commands.replay, bulk_commands.priority),
             *(lane_commands.pause, lane_commands.resume),
-            *(delivery_commands.deliveries, delivery_commands.redeliver, usage_command.usage, tenant_commands.erase),
+            *(
+                delivery_commands.deliveries,
+                delivery_commands.redeliver,
+                usage_command.usage,
+                audit_command.audit,
+                tenant_commands.erase,
+            ),
         ),
     }
     for panel, commands in panels.items():

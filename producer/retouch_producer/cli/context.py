@@ -13,6 +13,7 @@ from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.settings import Settings
+from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
@@ -58,6 +59,10 @@ class CommandContext:
         if picture.path is None:
             return picture.url
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
+
+    def note_change(self, action: str, tenant: str = "", **details: object) -> None:
+        """Write a change at the stores into the audit, as done on this command line."""
+        self.connections.audit.record(Actor("cli"), action, tenant, **details)
 
     def record(self, job: str) -> JobRecord:
         """Return the record of a job. Raises `UnknownJob`."""

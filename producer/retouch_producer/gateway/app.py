@@ -15,6 +15,7 @@ from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     admin,
+    audit,
     bulk,
     deliveries,
     edit_events,
@@ -51,6 +52,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         deliveries,
         bulk,
         admin,
+        audit,
         pix2pix_compat,
         files,
         health,

@@ -13,6 +13,7 @@ from retouch.connections import Connections
 from retouch.egress.fair_limiter import decoding_limiter
 from retouch.egress.webhook import TIMEOUT_S
 from retouch.settings import Settings
+from retouch.store.audit import AuditLog
 from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
@@ -22,7 +23,7 @@ from retouch_producer.documents import Document, job_document
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.enqueue.service import EnqueueService
 from retouch_producer.gateway.events.event_hub import EventHub
-from retouch_producer.gateway.http.auth import KeyCache, may_see
+from retouch_producer.gateway.http.auth import KeyCache, actor_of, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
@@ -44,6 +45,7 @@ class Dependencies:
         self.client = self.connections.client
         self.tenants = TenantStore(self.client)
         self.ledger = Ledger(self.client)
+        self.audit = AuditLog(self.client)
         self.key_cache = KeyCache(self.tenants)
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
@@ -75,6 +77,11 @@ class Dependencies:
         links: dict[str, str | None] = {"self": path, **{part: f"{path}/{part}" for part in parts}}
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
+
+    def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
+        """Write a change into the audit, as done with this key."""
+        with clear_errors():
+            self.audit.record(actor_of(key), action, tenant, **details)
 
     async def close(self) -> None:
         """Close the threads and connections."""

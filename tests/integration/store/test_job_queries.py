@@ -72,7 +72,7 @@ def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
             client.zadd(name, {member: 1.0})
     trim_indexes(client, 3_600.0)
     assert list(client.scan_iter("rt:jobs_by_receiver:*")) == []
-    assert client.zrange(keys.JOBS_BY_TIME, 0, -1) == [other.id]
+    assert client.zrange(keys.jobs("acme"), 0, -1) == [other.id]
 
 
 def test_jobs_by_account(kit: LaneKit, client: Any) -> None:

@@ -14,9 +14,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-Role = Literal["producer", "ops"]
+Role = Literal["producer", "viewer", "ops"]
 KeyTenant = Annotated[str, typer.Option("--tenant", help="The tenant of the key.")]
-KeyRole = Annotated[Role, typer.Option("--role", help="producer: only its own tenant; ops: all tenants.")]
+KeyRole = Annotated[Role, typer.Option("--role", help="producer: its own tenant; viewer: reads all tenants; ops: all.")]
 KeyName = Annotated[str, typer.Option("--name", help="A name, for people.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
 

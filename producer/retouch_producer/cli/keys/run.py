@@ -22,6 +22,7 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
         except InvalidEdit as error:
             raise WrongUse(f"--tenant: {error.faults[0][1]}") from None
         key, secret = TenantStore(context.connections.client).create_key(tenant, role, name)
+        context.note_change("key.create", tenant, ids=[key.id], role=role, name=name)
     if as_json:
         print(json.dumps({**_document(key), "secret": secret}, indent=2))
         return
@@ -49,6 +50,8 @@ def revoke_key(identity: str, *, as_json: bool) -> None:
     """Revoke a key. Raises `WrongUse` for an unknown id."""
     with open_context() as context:
         key = TenantStore(context.connections.client).revoke(identity)
+        if key:
+            context.note_change("key.revoke", key.tenant, ids=[key.id])
     if key is None:
         raise WrongUse(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")

@@ -29,7 +29,9 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
         except InvalidEdit as error:
             renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
             raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
-        _print_receiver(context.connections.receivers.add(tenant, url, events), as_json=as_json, show_secret=True)
+        receiver = context.connections.receivers.add(tenant, url, events)
+        context.note_change("receiver.add", tenant, ids=[receiver.id])
+        _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
 def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
@@ -63,6 +65,7 @@ def rotate(identity: str, *, as_json: bool) -> None:
     with open_context() as context:
         receiver = context.connections.receivers.rotate(_known(context, identity).id)
         assert receiver is not None
+        context.note_change("receiver.rotate", receiver.tenant, ids=[receiver.id])
         _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
@@ -71,6 +74,7 @@ def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
     with open_context() as context:
         receiver = context.connections.receivers.set_disabled(_known(context, identity).id, disabled)
         assert receiver is not None
+        context.note_change("receiver.disable" if disabled else "receiver.enable", receiver.tenant, ids=[receiver.id])
         _print_receiver(receiver, as_json=as_json, show_secret=False)
 
 
@@ -79,6 +83,7 @@ def remove(identity: str, *, as_json: bool) -> None:
     with open_context() as context:
         receiver = _known(context, identity)
         context.connections.receivers.remove(receiver.id)
+        context.note_change("receiver.remove", receiver.tenant, ids=[receiver.id])
     document = {**receiver_document(receiver, show_secret=False), "removed": True}
     print(json.dumps(document, indent=2) if as_json else f"{receiver.id}  removed; what waits for it ends as dead")
 

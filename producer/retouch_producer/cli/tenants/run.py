@@ -30,6 +30,9 @@ def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
         # A tenant whose limits are only read is not written down.
         has_changes = any(value is not None for value in astuple(changes))
         limits = tenants.set_tenant(tenant, **asdict(changes)) if has_changes else tenants.tenant(tenant)
+        if has_changes:
+            changed = {name: value for name, value in asdict(changes).items() if value is not None}
+            context.note_change("tenant.limits", tenant, limits=changed)
         today = Ledger(context.connections.client).budget(tenant)
     spent = dict(zip(("spent_today", "reserved"), today[1:] if today else (None, None), strict=True))
     if as_json:
@@ -49,6 +52,7 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
         )
     with open_context() as context:
         erased = erase_tenant(context.connections.client, context.connections.jobs, context.connections.blobs, tenant)
+        context.note_change("tenant.erase", tenant, outcomes=asdict(erased))
     if as_json:
         print(json.dumps(asdict(erased)))
     else:

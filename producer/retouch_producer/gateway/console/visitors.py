@@ -13,9 +13,10 @@ from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.gateway.dependencies import Tools
-from retouch_producer.gateway.http.auth import SEES_ALL, may_see
+from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import take_turn
+from retouch_producer.gateway.http.roles import OPS, PRODUCERS, sees_all
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
@@ -25,16 +26,15 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Action = Literal[
     "cancel", "replay", "redeliver", "test_receiver", "rotate_receiver", "switch_receiver", "switch_lane", "set_limits"
 ]
-_PRODUCERS, _OPS = frozenset({"producer", "ops"}), frozenset({"ops"})
 ACTIONS: dict[Action, frozenset[str]] = {
-    "cancel": _PRODUCERS,
-    "replay": _PRODUCERS,
-    "redeliver": _PRODUCERS,
-    "test_receiver": _PRODUCERS,
-    "rotate_receiver": _PRODUCERS,
-    "switch_receiver": _PRODUCERS,
-    "switch_lane": _OPS,
-    "set_limits": _OPS,
+    "cancel": PRODUCERS,
+    "replay": PRODUCERS,
+    "redeliver": PRODUCERS,
+    "test_receiver": PRODUCERS,
+    "rotate_receiver": PRODUCERS,
+    "switch_receiver": PRODUCERS,
+    "switch_lane": OPS,
+    "set_limits": OPS,
 }
 """Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
 
@@ -61,7 +61,7 @@ class Visitor:
     @property
     def sees_all(self) -> bool:
         """Return whether the visitor sees all tenants, and not only the key's own."""
-        return self.key.role in SEES_ALL
+        return sees_all(self.key.role)
 
     @property
     def tenant(self) -> str:

@@ -20,9 +20,8 @@ from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
 from retouch_producer.gateway.http.revocation import note_secret
+from retouch_producer.gateway.http.roles import allows, is_cross_site, sees_all
 
-SEES_ALL = ("ops", "viewer")
-"""Roles that see all tenants; only `ops` changes what is theirs."""
 REMEMBER_S = 2.0
 """How long a key is cached, in seconds; so long may a revoked key still be accepted."""
 _USED_EVERY_S = 60.0
@@ -82,25 +81,27 @@ class KeyCache:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
-    """Return the caller's key and take the request's turn. Raises `unauthorized`."""
+    """Return the caller's key and take the request's turn. Raises `unauthorized` and `forbidden`."""
     key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
+    require_allowed(key, request)
     await take_turn(key.tenant)
     return key
 
 
-async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
-    """Return the caller's key if its role is ops. Raises `forbidden`."""
-    if key.role != "ops":
-        raise ProblemError("forbidden", "this needs a key of role ops; nothing was done")
-    return key
+def require_allowed(key: ApiKey, request: Request) -> None:
+    """Check a request against the table of roles; raises `forbidden`."""
+    path: str = request.scope["route"].path
+    if is_cross_site(request.method, request.headers):
+        raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
+    if not allows(key.role, request.method, path):
+        raise ProblemError("forbidden", f"a key of role {key.role} may not do this; nothing was done")
 
 
 Caller = Annotated[ApiKey, Depends(authenticate)]
-OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
 
 
 def actor_of(key: ApiKey) -> Actor:
@@ -110,7 +111,7 @@ def actor_of(key: ApiKey) -> Actor:
 
 def may_see(key: ApiKey, tenant: str) -> bool:
     """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
-    return key.role in SEES_ALL or key.tenant == tenant
+    return sees_all(key.role) or key.tenant == tenant
 
 
 def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
@@ -128,8 +129,8 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
-    """Return the tenant that a list is limited to, or "" for all (roles that see all). Raises `not-found`."""
-    if key.role in SEES_ALL:
+    """Return the tenant that a list is limited to, or "" for all (roles ops and viewer only). Raises `not-found`."""
+    if sees_all(key.role):
         return requested or ""
     if requested not in (None, "", key.tenant):
         raise ProblemError("not-found", "no tenant has this name, or your key belongs to another one")

@@ -46,7 +46,9 @@ KINDS = {
     "unauthorized": ProblemKind(
         401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
-    "forbidden": ProblemKind(403, "The key's role does not permit this", False, "Use a key of role ops."),
+    "forbidden": ProblemKind(
+        403, "The key's role does not permit this", False, "Use a key of a role that may; docs/audit.md lists them."
+    ),
     "not-found": ProblemKind(
         404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from retouch_producer.documents import Document
+from retouch_producer.gateway.http.roles import SAFE_METHODS
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
@@ -69,8 +70,18 @@ def _description(app: FastAPI) -> Document:
             if path.startswith(_OPEN_OR_KEY):
                 operation["security"] = [{}, {"ApiKey": []}]
             operation.setdefault("security", [])
+    _describe_forbidden(described["paths"])
     described["webhooks"] = {name: {"post": _webhook(name, summary)} for name, summary in _WEBHOOKS.items()}
     return described
+
+
+def _describe_forbidden(paths: Document) -> None:
+    """Describe the answer to a role that may not, or to another site, at each operation that changes something."""
+    example = paths["/v1/pause"]["post"]["responses"]["403"]
+    for item in paths.values():
+        for method, operation in item.items():
+            if method.upper() not in SAFE_METHODS and operation["security"]:
+                operation["responses"].setdefault("403", example)
 
 
 def _webhook(name: str, summary: str) -> Document:

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from retouch.batches import batched
 from retouch.store import keys
+from retouch.store.audit import CHANGES
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
@@ -95,6 +96,8 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
         raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
+    if outcome in CHANGES:
+        tools.note_change(key, "delivery.redeliver", key.tenant, ids=[delivery_id], outcome=outcome)
     return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(tools, delivery_id, key))})
 
 
@@ -121,6 +124,7 @@ def redeliver_to_receiver(
                 if record.receiver == receiver.id and (not dead or record.state == "dead"):
                     outcome = _redeliver(tools, record.id)
                     counts["gone" if outcome == "unknown" else outcome] += 1
+    tools.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
     return JSONResponse(counts)
 
 

@@ -15,6 +15,7 @@ from retouch.errors import InvalidEdit
 from retouch.options import StateName
 from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
+from retouch.store.audit import CHANGES
 from retouch.store.job_search import JobPage, JobSearch, fits
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
@@ -306,7 +307,7 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     The outcome is `cancelled`; or `requested` if its call is in flight, which may still cost; or `final` if the job had
     ended before.
     """
-    return _move(tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
+    return _move("cancel", tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
 
 
 @router.post(
@@ -320,10 +321,10 @@ def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     record = tools.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
-    return _move(tools.connections.jobs.replay, record, key, tools)
+    return _move("replay", tools.connections.jobs.replay, record, key, tools)
 
 
-def _move(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
+def _move(action: str, move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")
@@ -332,4 +333,6 @@ def _move(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JS
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
     tools.connections.publisher.publish(messages)
+    if outcome in CHANGES:
+        tools.note_change(key, f"edit.{action}", record.spec.tenant, ids=[record.id], outcome=outcome)
     return JSONResponse({"outcome": outcome, "job": tools.job_document(tools.record(record.id, key))})

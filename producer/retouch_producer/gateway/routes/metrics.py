@@ -19,7 +19,7 @@ from retouch.store.failing_receivers import count_failing, count_shut
 from retouch.store.lanes import LANES
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.http.auth import OpsCaller
+from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import documented
 
 router = APIRouter(tags=["health"])
@@ -102,7 +102,7 @@ class LaneCollector(Collector):
         **documented(401, 403, 503),
     },
 )
-def read_metrics(_key: OpsCaller, tools: Tools) -> Response:
+def read_metrics(_key: Caller, tools: Tools) -> Response:
     """Return metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
     # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
     return Response(_scrape(tools), media_type=CONTENT_TYPE_LATEST)

@@ -23,7 +23,7 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.request import read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import may_see
+from retouch_producer.gateway.http.auth import may_see, require_allowed
 from retouch_producer.gateway.http.body import SINGLE_MOST, parse_object, read_body
 from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_of
 from retouch_producer.gateway.http.request_turns import take_turn
@@ -87,7 +87,7 @@ async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
     """Return an edit's image, or its state while it has none. It costs nothing and may be repeated."""
     try:
         body = parse_object(await read_body(request, SINGLE_MOST))
-        key = await _key_of(body, tools)
+        key = await _key_of(body, request, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
     except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
@@ -98,7 +98,7 @@ async def _edit(request: Request, tools: Dependencies) -> Document:
     # Counted from here, so that the caller's wait includes the time to read the body.
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
-    key = await _key_of(body, tools)
+    key = await _key_of(body, request, tools)
     edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
     # Clients of the endpoint may name pictures that only the endpoint can reach.
     [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
@@ -109,11 +109,12 @@ async def _edit(request: Request, tools: Dependencies) -> Document:
     return _reply(record, tools) if record else _not_found()
 
 
-async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
+async def _key_of(body: Document, request: Request, tools: Dependencies) -> ApiKey:
     secret = body.get("key")
     key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
         raise ProblemError("unauthorized", "the key in the body is not a valid Retouch key")
+    require_allowed(key, request)
     await take_turn(key.tenant)
     return key
 

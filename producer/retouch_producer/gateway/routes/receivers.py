@@ -62,14 +62,16 @@ async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONRespo
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
     every_job = body.get("every_job", True)
-    document = await run_in_threadpool(_add, tools, tenant, url, events if every_job else None)
+    document = await run_in_threadpool(_add, tools, key, tenant, url, events if every_job else None)
     return JSONResponse(document, 201, {"Location": f"/v1/receivers/{document['id']}"})
 
 
-def _add(tools: Dependencies, tenant: str, url: str, events: list[str] | None) -> Document:
+def _add(tools: Dependencies, key: ApiKey, tenant: str, url: str, events: list[str] | None) -> Document:
     receivers = tools.connections.receivers
     with clear_errors():
         receiver = receivers.ensure(tenant, url) if events is None else receivers.add(tenant, url, events)
+    if events is not None:
+        tools.note_change(key, "receiver.add", tenant, ids=[receiver.id])
     return _documents(tools, [receiver], show_secret=True)[0]
 
 
@@ -128,6 +130,7 @@ def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         tools.connections.receivers.remove(receiver.id)
+    tools.note_change(key, "receiver.remove", receiver.tenant, ids=[receiver.id])
     return Response(status_code=204)
 
 
@@ -139,6 +142,7 @@ def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id)
+    tools.note_change(key, "receiver.rotate", receiver.tenant, ids=[receiver.id])
     return JSONResponse(_documents(tools, [rotated or receiver], show_secret=True)[0])
 
 
@@ -147,7 +151,7 @@ def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
 )
 def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Send nothing new to a receiver; redelivery by hand still works."""
-    return _switched(tools, known(tools, receiver_id, key), True)
+    return _switched(tools, key, known(tools, receiver_id, key), True)
 
 
 @router.post(
@@ -155,12 +159,14 @@ def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONRespons
 )
 def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Send to a receiver again, and forget its failures."""
-    return _switched(tools, known(tools, receiver_id, key), False)
+    return _switched(tools, key, known(tools, receiver_id, key), False)
 
 
-def _switched(tools: Dependencies, receiver: Receiver, disabled: bool) -> JSONResponse:
+def _switched(tools: Dependencies, key: ApiKey, receiver: Receiver, disabled: bool) -> JSONResponse:
     with clear_errors():
         changed = tools.connections.receivers.set_disabled(receiver.id, disabled)
+    action = "receiver.disable" if disabled else "receiver.enable"
+    tools.note_change(key, action, receiver.tenant, ids=[receiver.id])
     return JSONResponse(_documents(tools, [changed or receiver])[0])
 
 

@@ -1,16 +1,14 @@
--- The indexes that lists of jobs read: one of all tenants' jobs, and those of one tenant's by state, by the code that a
--- job failed with, by tag, by receiver. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all
+-- The indexes that lists of jobs read: those of one tenant's jobs by state, by the code that a job failed with, by tag,
+-- by receiver. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all
 -- lists have one order. Jobs of the only account, `default`, are in no index by account: see job_search.py.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
 -- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
--- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention), rt:jobs_by_time.
+-- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention).
 
 local clock = require('clock')
 local keys = require('keys')
 
 local job_index = {}
-
-job_index.ALL = 'rt:jobs_by_time'
 
 function job_index.by(kind, tenant, value) return 'rt:jobs_by_' .. kind .. ':' .. tenant .. ':' .. value end
 

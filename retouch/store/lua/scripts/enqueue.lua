@@ -34,7 +34,6 @@ local function index_by(kind, tenant, value, id)
 end
 
 local function index(id, tenant, spec)
-  batch.add('ZADD', job_index.ALL, at, id)
   batch.add('ZADD', job_index.by('state', tenant, 'open'), at, id)
   if not (string.find(spec, '"tags":{"', 1, true) or string.find(spec, '"receivers":["', 1, true)) then return end
   local wanted = cjson.decode(spec)
