@@ -1,4 +1,4 @@
-"""Jobs, deliveries and receivers as JSON objects: the same members wherever a producer shows one."""
+"""Jobs, deliveries, receivers and lanes as JSON objects, the same in the gateway and in the commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 
 def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
-    """Describe one job; instants are ISO 8601, links to the result are minted now."""
+    """Return one job as a JSON object. Instants are ISO 8601; `link` signs a new link to each image."""
     spec, results = record.spec, result_objects(record.images, link)
     return {
         "id": record.id,
@@ -51,7 +51,9 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
 
 
 def charge_document(charge: Charge) -> Document:
-    """Describe one POST; `class` is null while its answer is not known, `fence` the number of its lease."""
+    """
+    Return one POST as a JSON object. `class` is null while no answer is on record; `fence` is the number of its lease.
+    """
     return {
         "fence": charge.fence,
         "at": iso(charge.intent_at),
@@ -63,7 +65,7 @@ def charge_document(charge: Charge) -> Document:
 
 
 def delivery_document(record: DeliveryRecord) -> Document:
-    """Describe one delivery with its attempts, oldest first."""
+    """Return one delivery as a JSON object, with its attempts, oldest first."""
     return {
         "id": record.id,
         "job_id": record.job,
@@ -81,7 +83,7 @@ def delivery_document(record: DeliveryRecord) -> Document:
 
 
 def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Document:
-    """Describe one receiver; the secret is left out unless it was asked for."""
+    """Return one receiver as a JSON object; its secret is included only with `show_secret`."""
     described: Document = {
         "id": receiver.id,
         "tenant": receiver.tenant,
@@ -95,7 +97,7 @@ def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Docum
 
 
 def failure_document(failing: FailingReceiver) -> Document:
-    """Describe how a receiver fails."""
+    """Return the failures of a receiver as a JSON object."""
     instants = {name: _instant(getattr(failing, name)) for name in ("since", "last_at", "next_at", "shut_until")}
     return {**asdict(failing), "reason": failing.reason, **instants}
 
@@ -139,7 +141,7 @@ def audit_document(line: AuditLine) -> Document:
 
 
 def lane_document(numbers: LaneNumbers) -> Document:
-    """Describe how a lane stands; `waiting_by_group` counts by tenant."""
+    """Return the numbers of a lane as a JSON object; `waiting_by_group` counts the waiting jobs of each tenant."""
     return asdict(numbers)
 
 

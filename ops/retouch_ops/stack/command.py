@@ -36,8 +36,8 @@ class Stack:
     """
     Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    Use it as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises
-    `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running then.
+    Use it as a context manager in the main thread, or call `start`, `group.supervise` and `stop`. Raises `StateInUse`,
+    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`; then nothing is left running.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Stack:
 
     @property
     def simulated(self) -> bool:
-        """True if the simulator replaces the endpoint, because no key is set."""
+        """Whether the simulator replaces the endpoint, because no key of the endpoint is set."""
         return not self.settings.pix2pix_key.get_secret_value()
 
     def start(self) -> None:
-        """Start Redis, then all other parts at once; return when every part answers, or on a signal to stop."""
+        """Start Redis, then all other parts at once; return when every part answers, or after a signal to stop."""
         ports, environment = self.ports, self.environment
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
@@ -82,7 +82,7 @@ class Stack:
             ]
             if self.simulated:
                 servers.append(programs.simulator_program(environment, ports.simulator))
-            # Two waves, stopped in reverse: a worker that finishes its call still needs simulator and gateway.
+            # Two stages, stopped in reverse order: a worker that finishes its call still needs simulator and gateway.
             self.group.start(*servers)
             self.group.start(*workers)
             self.group.wait_ready(READY_WITHIN_S)
@@ -93,7 +93,11 @@ class Stack:
         self.folder.record(self.description())
 
     def _create_owner_key(self) -> None:
-        """Create the API key of this folder. Its role is ops, since the owner of a stack may see all of it."""
+        """
+        Add the API key in the state folder to the new Redis, so that the gateway accepts it.
+
+        Its role is ops, since whoever runs the stack may see the data of all tenants.
+        """
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
@@ -114,7 +118,7 @@ class Stack:
                 raise NotReady(f"{', '.join(names)}: no answer through the broker within {READY_WITHIN_S:g} s")
 
     def description(self) -> dict[str, object]:
-        """Return the content of `stack.json`: addresses, process ids and the shared settings; no secret."""
+        """Return the content of `stack.json`: URLs, process ids and the shared settings. It contains no secret."""
         return {
             **self.urls(),
             "pids": {"up": os.getpid(), **self.group.pids},
@@ -122,11 +126,11 @@ class Stack:
         }
 
     def shared_environment(self) -> dict[str, str]:
-        """Return the settings that producers and other commands need to find this stack; none of them is a secret."""
+        """Return the settings with which other commands find this stack, as environment variables; none is a secret."""
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
-        """Return the address of each part; None for the simulator if a key is set."""
+        """Return the URL of each part; None for the simulator if it is not used."""
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",
             "flower_url": f"http://{HOST}:{self.ports.flower}",
@@ -135,7 +139,7 @@ class Stack:
         }
 
     def stop(self) -> None:
-        """Stop everything, Redis last, and release the state folder."""
+        """Stop all parts, Redis last, and release the state folder."""
         self.group.stop()
         self.folder.release()
 
@@ -148,7 +152,7 @@ class Stack:
 
 
 def _own_settings() -> Settings:
-    """Return the user's settings, without those that came from another running stack."""
+    """Return the settings of the environment, without those that came from another running stack."""
     defaults = {
         name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
         for name in adopted_names()

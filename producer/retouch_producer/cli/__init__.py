@@ -1,4 +1,4 @@
-"""The commands of `retouch` for producers: people and scripts enqueue edits and manage jobs with them."""
+"""The commands of `retouch` with which people and scripts enqueue edits and manage jobs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from retouch_producer.cli.usage import command as usage_command
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands for producers to the `retouch` command."""
-    # Each command imports its implementation when it runs: `retouch --help` would load all of them otherwise.
+    """Add the producers' commands to the app of the `retouch` command."""
+    # Each command imports its implementation when it runs; otherwise `retouch --help` would load all of them.
     panels: dict[str, tuple[Callable[..., None], ...]] = {
         ENQUEUE_PANEL: (edit_command.edit, batch_command.batch),
         MANAGE_PANEL: (

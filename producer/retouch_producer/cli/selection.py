@@ -18,7 +18,7 @@ _PAGE = 200
 
 
 def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
-    """Return the query that an argument and the options beside it come to; raises `InvalidQuery` and `WrongUse`."""
+    """Return one query made of the argument and the options. Raises `InvalidQuery` and `WrongUse`."""
     if state and state not in list(JobState):
         raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
     options = JobQuery(tenants=(tenant,) if tenant else (), states=(state,) if state else (), since=since)
@@ -28,14 +28,22 @@ def job_query(text: str | None, state: str | None, tenant: str | None, since: fl
 def jobs(
     context: CommandContext, query: JobQuery, limit: int, on_page: Callable[[int], object] = lambda _: None
 ) -> Iterator[JobRecord]:
-    """Walk jobs that fit a query, newest first, up to a number; `on_page` hears how many entries a page looked at."""
+    """
+    Yield up to `limit` jobs that match a query, newest first.
+
+    `on_page` is called after each page with the number of index entries that were read for it.
+    """
     return iterate_sync(context.transport.jobs(query, None, limit, on_page))
 
 
 def deliveries(
     context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
-    """Yield matching deliveries, newest first, that were created (or with `dead`, became dead) since a Unix time."""
+    """
+    Yield matching deliveries, newest first, that were made at `since` (Unix seconds) or later.
+
+    With `dead`, yield those that became dead since that time.
+    """
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):
         yield from (record for record in store.records(page) if matches(record))

@@ -29,15 +29,17 @@ from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
 
 BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
-"""Bounds on the batches in memory: a body of 4 MB becomes 20 MB of objects."""
+"""Bounds on the batches in memory, in all, of a tenant, and waiting: a body of 4 MB becomes 20 MB of objects."""
 UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
-"""Bounds on the uploads in memory. Others wait; a slow upload delays only its own tenant."""
+"""Bounds on the uploads in memory. Further ones wait, so a slow upload delays only uploads of its own tenant."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 
 
 class Dependencies:
-    """The stores, caches, limiters and services of one process; `requests` counts answers by route and status."""
+    """
+    The stores, caches, limiters and services of one gateway process; `requests` counts answers by route and status.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -62,7 +64,7 @@ class Dependencies:
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
-        """Return a job's record. Raises `not-found` for an unknown job and for another tenant's, with the same text."""
+        """Return a job's record. Raises the problem `not-found` if the id is unknown or the job is another tenant's."""
         with clear_errors():
             record = self.connections.jobs.record(job)
         if record is None or not may_see(key, record.spec.tenant):
@@ -70,7 +72,12 @@ class Dependencies:
         return record
 
     def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
-        """Return a job as `/v1` shows it, with fresh links to its images."""
+        """
+        Return a job as `/v1` shows it, with freshly signed links to its images.
+
+        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of this
+        job's.
+        """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"
         parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
@@ -84,7 +91,7 @@ class Dependencies:
             self.audit.record(actor_of(key), action, tenant, **details)
 
     async def close(self) -> None:
-        """Close the threads and connections."""
+        """Stop reading the feed, and close all threads and connections."""
         await self.event_hub.close()
         for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
             bulkhead.close()
@@ -93,7 +100,7 @@ class Dependencies:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Close the dependencies when the application stops."""
+    """Context manager for FastAPI: yields while the application runs, and closes its dependencies when it stops."""
     yield
     await app.state.dependencies.close()
 

@@ -1,4 +1,4 @@
-"""The endpoint: its name resolves and something answers there. Nothing is POSTed, so nothing is paid."""
+"""Checks the endpoint: its name resolves, and something answers there. Nothing is POSTed, so nothing is paid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECK = "endpoint"
 
 
 def check_endpoint(settings: Settings) -> list[Finding]:
-    """Look at the endpoint's address and at whether this process has a key for it."""
+    """Return findings on the endpoint's address, on the key of this process, and on the gateway's public URL."""
     return [_address(settings.pix2pix_url), *_key(settings), *_public_url(settings)]
 
 
@@ -46,7 +46,11 @@ def _address(url: str) -> Finding:
 
 
 def _head(scheme: str, netloc: str, path: str) -> int:
-    """HEAD cannot start a generation; that it is refused (405) is answer enough."""
+    """
+    Return the status of a HEAD request, which cannot start a generation.
+
+    Any status will do, also 405 (method not allowed).
+    """
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(netloc.rpartition("@")[2], timeout=TIMEOUT_S)
     try:

@@ -1,4 +1,4 @@
-"""The lanes: not paused and forgotten, no old backlog, no dead letters that nobody looked at, receivers that answer."""
+"""Checks the lanes for a forgotten pause, jobs that wait for long, dead letters, and receivers that fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retouch_producer.findings.lanes import CHECK, lane_findings
 
 
 def check_lanes(settings: Settings) -> list[Finding]:
-    """Look at what waits, what gave up and what fails; nothing where Redis does not answer, which its check reports."""
+    """Return findings on both lanes; none if Redis does not answer, which the check of Redis reports."""
     client = connect(settings)
     try:
         findings = lane_findings(client)

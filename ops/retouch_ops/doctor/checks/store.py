@@ -1,4 +1,4 @@
-"""The blob store: a probe is written, read back and deleted."""
+"""Checks the blob store: writes a probe, reads it and deletes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBE_SIZE = 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Do with a probe what a worker does with an image."""
+    """Return whether a probe could be stored, read and deleted, as an image would be, as one finding."""
     kind = urlsplit(settings.store).scheme
     why = "no result can be kept: jobs fail after they were paid for"
     try:

@@ -1,4 +1,4 @@
-"""`retouch deliveries`, `redeliver`: their arguments and options."""
+"""The arguments and options of `retouch deliveries` and `retouch redeliver`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`retouch jobs`, `job`, `watch`, `cancel`, `replay`: their arguments and options."""
+"""The arguments and options of `retouch jobs`, `job`, `watch`, `cancel` and `replay`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
 
 
 def watch(ids: OptionalIds = None, json: Json = False) -> None:
-    """Watch the lanes and all events as they happen; with ids, watch those jobs until they end."""
+    """Watch the lanes and all events as they happen; with ids, watch only those jobs, until they end."""
     from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
 
     raise typer.Exit(watch_jobs(ids, as_json=json) if ids else watch_all(as_json=json))

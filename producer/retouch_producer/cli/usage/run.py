@@ -1,4 +1,4 @@
-"""Prints the sums of the ledger: what calls led to, and what they cost."""
+"""Prints the sums of the ledger: whether calls yielded images, and what the calls cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
 
 
 def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool) -> None:
-    """Print the sums by tenant, day or tag, as a table or as a JSON array."""
+    """Print the sums of the ledger by tenant, day or tag, as a table or as a JSON array."""
     if by not in _BY:
         raise WrongUse(f"--by: expected one of {', '.join(_BY)}, got {by[:40]!r}")
     first = datetime.fromtimestamp(parsing.since(since), UTC).date() if since else None

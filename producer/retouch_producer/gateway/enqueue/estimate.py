@@ -1,4 +1,6 @@
-"""The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that binds."""
+"""
+The answer to a dry run: cost, position in the backlog, estimated start and end, and the limit that causes the wait.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from retouch.connections import Connections
 from retouch.store.queue_position import QueuePosition
 
 USUAL_S = 5.0
-"""The assumed duration of an edit while a tenant has none on record: the endpoint's sample took 4.6 s."""
+"""The duration in seconds that is assumed for a tenant without finished edits; the endpoint's sample took 4.6 s."""
 _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget")
 
@@ -33,4 +33,5 @@ def usual_duration_s(connections: Connections, tenant: str) -> float:
         for record in records
         if record.images and record.finished_at and record.started_at
     ]
+    # Never zero, since the rate of the lane is divided by it.
     return max(fmean(durations_s), 0.01) if durations_s else USUAL_S

@@ -1,4 +1,4 @@
-"""Authentication by API keys as bearer tokens. A key is cached for two seconds, so requests rarely ask Redis for it."""
+"""Authentication by API keys as bearer tokens. A key is cached for two seconds, so few requests read it from Redis."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from retouch_producer.gateway.http.revocation import note_secret
 from retouch_producer.gateway.http.roles import allows, is_cross_site, sees_all
 
 REMEMBER_S = 2.0
-"""How long a key is cached, in seconds; so long may a revoked key still be accepted."""
+"""How long a key is cached, in seconds. A revoked key may still be accepted for this time."""
 _USED_EVERY_S = 60.0
 _REMEMBERED_MOST = 10_000
 _LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING = 8, 2, 1_000
@@ -34,24 +34,32 @@ _bearer = HTTPBearer(
 
 
 class KeyCache:
-    """Caches the keys of recent requests; only valid keys are cached."""
+    """Caches the API keys of recent requests by their secret; only valid keys are cached."""
 
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
         self._keys: TTLCache[str, ApiKey] = TTLCache(_REMEMBERED_MOST, REMEMBER_S)
-        # Outlives the cached key: a caller whose key is looked up again waits among its own tenant's requests.
+        # Kept for longer than the key: a caller whose key is looked up again waits with its own tenant's requests.
         self._tenant_of: LRUCache[str, str] = LRUCache(_REMEMBERED_MOST)
         self._lookups = Limiter(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
-        """Return the key of a secret, or None. If the key is revoked later, the current request is ended."""
+        """
+        Return the API key that a secret belongs to, or None.
+
+        The current request is registered with the secret, so that it is ended if the key is revoked meanwhile.
+        """
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
             note_secret(secret)
         return key
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
-        """Return for each secret whether its key is valid in Redis, past the cache. Raises `StoreUnavailable`."""
+        """
+        Read from Redis whether the key of each secret is valid, and return the answers in order.
+
+        Invalid keys are removed from the cache. Raises `StoreUnavailable`.
+        """
         with clear_errors():
             validity = self._tenants.are_valid(secrets)
         for secret in (secret for secret, is_valid in zip(secrets, validity, strict=True) if not is_valid):
@@ -110,7 +118,7 @@ def actor_of(key: ApiKey) -> Actor:
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
-    """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
+    """Return whether an API key may see what belongs to a tenant; routes answer 404 for what it may not see."""
     return sees_all(key.role) or key.tenant == tenant
 
 
@@ -129,7 +137,12 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
-    """Return the tenant that a list is limited to, or "" for all (roles ops and viewer only). Raises `not-found`."""
+    """
+    Return the tenant whose entries a list may show, or "" for the entries of all tenants.
+
+    A key of role ops or viewer may request any tenant, or all by requesting none. Any other key gets its own tenant; the
+    problem `not-found` is raised if it requests another.
+    """
     if sees_all(key.role):
         return requested or ""
     if requested not in (None, "", key.tenant):

@@ -37,7 +37,7 @@ _SIGNED = (
 
 
 def describe(app: FastAPI) -> None:
-    """Make the application build its description on the first request for it, and keep it."""
+    """Make the application build its OpenAPI description at the first request for it, and cache it."""
 
     def openapi() -> Document:
         if app.openapi_schema is None:

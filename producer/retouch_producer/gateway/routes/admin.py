@@ -1,4 +1,4 @@
-"""Money, lanes and the switch: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
+"""What calls cost, and the state of the lanes: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ from retouch_producer.gateway.schemas.edits import PAGE_MOST
 
 
 def _day(text: object) -> object:
-    """Refuse the numbers of seconds that pydantic takes for a date as well."""
+    """
+    Return a value unchanged. Raises `ValueError` for a text that is not of the form 2026-01-31.
+
+    pydantic alone would also take a number of seconds for a date.
+    """
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError("expected a day such as 2026-01-31")
     return text
@@ -55,9 +59,10 @@ def read_usage(
     cursor: PageCursor = "",
 ) -> JSONResponse:
     """
-    Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
+    Return how many calls were useful, repeated, wasted or unknown, what they cost, and how many are reserved.
 
-    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
+    Reserved calls are those of jobs in flight. Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of
+    a day are in the row `other`.
     """
     wanted = scope(key, tenant) or None
     with clear_errors():
@@ -76,8 +81,8 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
     """
     Return the numbers of both lanes, how many jobs ended, and which receivers fail.
 
-    A key of role producer sees numbers of its own tenant: jobs that wait, are in flight or are parked, and the jobs on
-    record that ended. The limit, a pause and the breaker are those of the whole lane.
+    A key of role producer sees its own tenant's numbers: jobs that are in the backlog, in flight, or waiting for their
+    next attempt, and the jobs on record that ended. The limit, a pause and the breaker are those of the whole lane.
     """
     with clear_errors():
         if sees_all(key.role):

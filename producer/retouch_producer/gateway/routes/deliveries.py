@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: lists and reads deliveries with their attempts, and redelivers them."""
+"""`/v1/deliveries`: lists and returns deliveries with their attempts, and redelivers them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def list_deliveries(
             and receiver in (None, record.receiver)
         )
 
-    # A cursor is an entry of the index that is read. In its own index a tenant never sees another tenant's entry.
+    # A cursor names an entry of the index that is read: from its own index a tenant gets no other tenant's ids.
     index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
     index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
@@ -75,7 +75,7 @@ def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord
     "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=edit_schemas.Delivery, responses=_READ
 )
 def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one delivery with its attempts."""
+    """Return one delivery with its attempts."""
     return JSONResponse(delivery_document(_delivery(tools, delivery_id, key)))
 
 
@@ -89,7 +89,7 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
-    The answer is 409 if its job is no longer on record, since the event is built from the job.
+    The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
     """
     outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
     if outcome == "unknown":
@@ -111,7 +111,7 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send all deliveries of one receiver since a time again, including those that were delivered.
+    Send again every delivery to one receiver since a time, including those that were delivered.
 
     `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """

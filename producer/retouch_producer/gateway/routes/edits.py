@@ -1,4 +1,4 @@
-"""`/v1/edits`: enqueues one edit or a batch; lists, reads, cancels and replays jobs."""
+"""`/v1/edits`: enqueues one edit or a batch; lists, returns, cancels and replays jobs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ async def enqueue(
     prefer: Prefer = None,
     dry_run: DryRunFlag = False,
 ) -> Response:
-    """Enqueue one edit. The job is on record once this answers; `Prefer: wait=N` waits for it to end."""
+    """
+    Enqueue one edit. When this answers, the job is on record; with `Prefer: wait=N` it first waits for the job to end.
+    """
     edit_request = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
         return JSONResponse(await run_in_threadpool(estimate, edit_request, tools.connections))
@@ -125,8 +127,10 @@ async def enqueue(
 
 
 async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) -> Document:
-    """Return the job of a request."""
-    # A job that was enqueued just now is known without reading it back: one round trip less for each request.
+    """
+    Return the job of an enqueue result as a JSON object. With `fresh`, a job that was enqueued just now is not read.
+    """
+    # What was just written need not be read back: one round trip less for each request.
     if result.new and fresh:
         return tools.job_document(_new_record(result.id, result.new.spec_json))
     record = await run_in_threadpool(tools.connections.jobs.record, result.id)
@@ -186,12 +190,12 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
     requests = [item for item in read if isinstance(item, EnqueueRequest)]
     results = iter(await tools.enqueue_service.enqueue(requests))
-    # A result stands at the place of its request, between the items that were refused before.
+    # Items that were refused while reading keep their position among the results of the others.
     in_order = [next(results) if isinstance(item, EnqueueRequest) else item for item in read]
     items = [_item(index, result) for index, result in enumerate(in_order)]
     accepted = sum(item["problem"] is None for item in items)
     numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
-    # Written item by item, so that one that cannot be written does not spoil the others.
+    # Written item by item, so that an item that cannot be written does not affect the others.
     answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
     return Response(answer, media_type="application/json")
 
@@ -201,7 +205,7 @@ def write_item(item: Document) -> bytes:
     Return one item of a batch's answer as JSON.
 
     Failure policy: an item that cannot be written becomes the problem `internal` with the id of its job, so that the
-    answers of the other items are not lost.
+    other items are answered all the same.
     """
     try:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -290,7 +294,7 @@ def list_edits(
     "/{job_id}", operation_id="read_edit", response_model=edit_schemas.Job, responses=documented(401, 404, 422, 503)
 )
 def read_edit(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one job."""
+    """Return one job."""
     return JSONResponse(tools.job_document(tools.record(job_id, key)))
 
 
@@ -304,8 +308,8 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Cancel a job.
 
-    The outcome is `cancelled`; or `requested` if its call is in flight, which may still cost; or `final` if the job had
-    ended before.
+    The outcome is `cancelled`; or `requested` if a call is in flight, which may still cost money; or `final` if the job
+    had ended before.
     """
     return _move("cancel", tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
 
@@ -317,7 +321,7 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=documented(401, 404, 409, 422, 429, 503),
 )
 def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Replay a failed or cancelled job, which may cost again; 409 for any other job, 429 if the backlog is full."""
+    """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""
     record = tools.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")

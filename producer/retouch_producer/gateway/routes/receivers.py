@@ -1,4 +1,4 @@
-"""`/v1/receivers`: the URLs that get a tenant's events; add, test, rotate, disable, enable, remove."""
+"""`/v1/receivers`: adds, lists, tests, rotates, disables, enables and removes the URLs that get a tenant's events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _READ = documented(401, 404, 422, 503)
 
 
 def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
-    """Return a receiver. A receiver of another tenant gets the same 404 as one that does not exist."""
+    """Return a receiver that the key may see. Raises the problem `not-found` if it is unknown or another tenant's."""
     with clear_errors():
         receiver = tools.connections.receivers.get(identity)
     if receiver is None or not may_see(key, receiver.tenant):
@@ -54,10 +54,10 @@ def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
 )
 async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Send the events of every job of the tenant to a URL; the answer has the secret that verifies them.
+    Send the events of every job of the tenant to a URL. The answer has the secret that verifies the events.
 
     Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
-    events of jobs that name it as their webhook: this is how to read its secret before the first such job.
+    events of jobs that name it as their webhook. That way its secret can be read before the first such job.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
@@ -98,7 +98,7 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
 
 @router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
 def list_receivers(key: Caller, tools: Tools, tenant: TenantFilter = None) -> JSONResponse:
-    """List receivers, including those that single jobs name; without their secrets."""
+    """List receivers without their secrets, including those that only single jobs name."""
     wanted = scope(key, tenant)
     with clear_errors():
         found = tools.connections.receivers.all(wanted)
@@ -138,7 +138,7 @@ def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
     "/{receiver_id}/rotate", operation_id="rotate_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Make a new secret and return it; for a day events are signed with both."""
+    """Make a new secret and return it. For a day, events are signed with the old secret as well."""
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id)

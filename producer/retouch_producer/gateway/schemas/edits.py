@@ -1,8 +1,8 @@
 """
 Request and response bodies of `/v1`, as OpenAPI describes them.
 
-The request models only describe. `Edit` and `retouch.admission` check the requests, with messages that name the value
-and the range. Instants are ISO 8601 in UTC, durations are in seconds.
+The request models are only for this description. `Edit` and `retouch.admission` check the requests, with messages that
+name the value and the range. Instants are ISO 8601 in UTC, durations are in seconds.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ PAGE_MOST = 1_000
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 EventType = Literal["edit.queued", EventName]
 DeliveryStateName = Literal["queued", "running", "retrying", "delivered", "dead"]
-# A value that is added to one of these sets alone would be refused, or missing from the description.
+# A value that is missing in one of the two sets would be refused here, or missing in the description.
 assert {*get_args(StateName)} == {*JobState}
 assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
 assert {*get_args(DeliveryStateName)} == {*DeliveryState}
 
 
 class Shape(BaseModel):
-    """The base of all schemas: members that are not documented are refused."""
+    """The base of all schemas. It refuses members that are not documented."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,11 +62,11 @@ class EditRequest(Shape):
     max_charges: int | None = Field(None, ge=1, le=10, description="Most POSTs to the endpoint that may be billed.")
     webhook: str | None = Field(None, description="URL that receives the final event of this job.")
     callback: str | None = Field(None, description="Allow-listed Celery task that receives the final event.")
-    events: list[EventType] = Field(default_factory=list, description="Further events that they receive.")
+    events: list[EventType] = Field(default_factory=list, description="Further events that the webhook receives.")
     tags: dict[str, str] = Field(default_factory=dict, description="Up to 20 tags, returned in every event.")
     tenant: str | None = Field(None, description="The key's own tenant; a key of role ops may name another.")
     idempotency_key: str | None = Field(
-        None, max_length=255, description="As the header Idempotency-Key; in a batch, for this item."
+        None, max_length=255, description="Like the header Idempotency-Key, but for one item of a batch."
     )
 
 
@@ -87,8 +87,8 @@ class Problem(Shape):
     """
     RFC 9457 problem details, `application/problem+json`.
 
-    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether this
-    request may have cost money; null means that it is not known: repeat it with the same idempotency key.
+    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether it may
+    have cost money. Null means that this is not known: repeat the request with the same idempotency key.
     """
 
     type: str = Field(examples=["/problems/invalid-request"])
@@ -110,7 +110,9 @@ class Charges(Shape):
 
 
 class ChargeEntry(Shape):
-    """One POST to the endpoint. `class` is null while its answer is unknown; `fence` is the number of its lease."""
+    """
+    One POST; `class` is null while its answer is not on record, `fence` its lease's number. `possible`: maybe billed.
+    """
 
     fence: int
     at: Instant
@@ -121,7 +123,7 @@ class ChargeEntry(Shape):
 
 
 class Result(Shape):
-    """An edited image. The links are made for this answer and expire; `bytes` is the size of the file."""
+    """An edited image. The links were signed for this answer and expire; `bytes` is the size of the file."""
 
     url: str
     thumbnail_url: str
@@ -134,7 +136,7 @@ class Result(Shape):
 
 
 class Error(Shape):
-    """Why a job has no image. `code` is stable, `message` is for people; `retryable`: a replay may succeed."""
+    """Why a job has no image. `code` is stable, `message` is for people; if `retryable`, a replay may succeed."""
 
     code: str
     message: str
@@ -142,7 +144,7 @@ class Error(Shape):
 
 
 class Links(Shape):
-    """Paths of the job's parts on the gateway. `input` is null if no copy of the input was kept."""
+    """Paths of the job's parts on the gateway. `input` is null if no copy of the input picture was stored."""
 
     self: str
     image: str
@@ -159,7 +161,7 @@ class Job(Shape):
     One job.
 
     `replayed`: the request returned an earlier job with its idempotency key. `shared`: it returned the job of an exact
-    duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
+    duplicate. `edit` is what the endpoint gets; `input` is the name of our copy of the picture, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
     record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
     """
@@ -210,7 +212,9 @@ class JobPage(Shape):
 
 
 class BatchItem(Shape):
-    """The result of one item of a batch: `id` and `url`, or `problem`; `status` is what it would get alone."""
+    """
+    The result of one item: `id` and `url`, or `problem`. `status` is what the item would get as a request of its own.
+    """
 
     index: int
     status: int
@@ -230,7 +234,7 @@ class BatchAnswer(Shape):
 
 
 class StateChange(Shape):
-    """The outcome of a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
+    """The job after a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job
@@ -240,8 +244,9 @@ class DryRun(Shape):
     """
     The answer to a dry run; nothing was enqueued.
 
-    `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
-    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog` and `budget`.
+    `binding` is the limit that would make the job wait. `position` counts from 1, in the order in which jobs of all
+    tenants are dispatched. Estimates use recent durations, and are null if `binding` is `paused`, `backlog` or
+    `budget`.
     """
 
     cost: float = Field(description="Price of one call.")
@@ -253,7 +258,7 @@ class DryRun(Shape):
 
 
 class EventData(Shape):
-    """The job of an event, as it was then; `sequence` counts from 0, `result` is the first of `results`."""
+    """The job as it was at the event. `sequence` counts the job's events from 0; `result` is the first of `results`."""
 
     job_id: str
     sequence: int
@@ -286,9 +291,7 @@ class FeedEvent(Event):
 
 class FeedPage(Shape):
     """
-    Events after a cursor, oldest first.
-
-    Read on from `next_cursor`, which is set on an empty page too; with `has_more`, read on at once.
+    Events after a cursor, oldest first. `next_cursor` is set on an empty page too; with `has_more`, read on at once.
     """
 
     data: list[FeedEvent]
@@ -297,7 +300,9 @@ class FeedPage(Shape):
 
 
 class DeliveryAttempt(BaseModel):
-    """One delivery attempt: its time, the status or the trouble, how long it took, and the time of the next one."""
+    """
+    One delivery attempt: its time, its HTTP status or trouble, how long it took, and the time of the next attempt.
+    """
 
     model_config = ConfigDict(extra="allow")
     at: Instant
@@ -338,7 +343,7 @@ class Timeline(Shape):
 
 
 class Upload(Shape):
-    """A kept picture. `url` can be used as init_image until `expires_at`."""
+    """A stored picture. `url` can be used as init_image until `expires_at`."""
 
     url: str
     sha256: str
