@@ -67,6 +67,9 @@ Retouch uses one Redis (no Cluster), since scripts build the names of the keys t
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | charges of a UTC day by tag and class; 1,000 tags, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
+| `rt:console_session:{sha256}` | hash | 1 h idle, 12 h in all | one sign-in to the console: its API key, since when |
+| `rt:console_link:{sha256}` | string | 1 h | a sign-in link that was not used yet: the hash of its API key |
+| `rt:console_wrong_keys:{address}` | string | 60 s | wrong keys from one address at the console's sign-in |
 | `rt:sharing` | hash | permanent | by tenant: `1` if its exact duplicates become one job |
 | `rt:link_key` | string | permanent | the secret that signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs each |
@@ -76,7 +79,8 @@ Retouch uses one Redis (no Cluster), since scripts build the names of the keys t
 
 Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
 `weights` (`lanes.py`); `rt:blobs…` (`blob_retention.py` too); budgets and limits of tenants (`ledger.py`); API keys and
-sharing (`tenants.py`); `rt:link_key` (`links.py`).
+sharing (`tenants.py`); `rt:link_key` (`links.py`); `rt:console_…`
+(`console_sessions.py`).
 """
 
 from __future__ import annotations
@@ -199,6 +203,21 @@ def owned(tenant: str) -> str:
 def api_key(digest: str) -> str:
     """Return the Redis key of the record of an API key; `digest` is the SHA-256 of the API key's secret, in hex."""
     return f"rt:api_key:{digest}"
+
+
+def console_session(digest: str) -> str:
+    """One sign-in to the console, by the hash of its cookie."""
+    return f"rt:console_session:{digest}"
+
+
+def console_link(digest: str) -> str:
+    """One sign-in link that works once, by the hash of its secret."""
+    return f"rt:console_link:{digest}"
+
+
+def console_wrong_keys(address: str) -> str:
+    """How many wrong keys came from one address within the minute."""
+    return f"rt:console_wrong_keys:{address}"
 
 
 def ledger(tenant: str) -> str:

@@ -73,7 +73,7 @@ class TenantStore:
 
     def add_key(self, secret: str, tenant: str, role: str, name: str = "") -> ApiKey:
         """Record a key whose secret was made elsewhere, and return it; a key that is on record stays as it is."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
@@ -86,7 +86,10 @@ class TenantStore:
         """Return the key that a secret belongs to; None if it is unknown or revoked."""
         if not secret.startswith(KEY_PREFIX):
             return None
-        digest = _digest(secret)
+        return self.find_by_digest(digest_of(secret))
+
+    def find_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key whose secret has this hash; None for unknown and revoked ones."""
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
@@ -94,12 +97,12 @@ class TenantStore:
         """Return for each secret whether its key is on record and not revoked; all take one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for secret in secrets:
-                pipe.hmget(keys.api_key(_digest(secret)), "tenant", "revoked_at")
+                pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 
     def note_use(self, secret: str, at: float) -> None:
         """Record that the key with this secret was used at `at` (Unix seconds)."""
-        self._client.hset(keys.api_key(_digest(secret)), "last_used_at", f"{at:.0f}")
+        self._client.hset(keys.api_key(digest_of(secret)), "last_used_at", f"{at:.0f}")
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
         """
@@ -151,7 +154,7 @@ class TenantStore:
         return self.tenant(name)
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
     """Return the SHA-256 of a secret, in hex."""
     # A slow hash would not help: a secret has 32 random bytes, so nobody can guess it.
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -14,7 +14,7 @@ from retouch_ops.doctor.checks.redis import check_redis
 from retouch_ops.doctor.checks.settings import check_names, check_settings, load_settings
 from retouch_ops.doctor.checks.store import check_store
 from retouch_ops.doctor.checks.workers import check_workers
-from retouch_ops.doctor.findings import Finding, as_lines
+from retouch_producer.findings import Finding, as_lines
 
 
 class UnknownCheck(RetouchError):

@@ -11,6 +11,7 @@ from typing import Self
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.settings import Settings
+from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
 from retouch_ops.processes import Group, NotReady, Report
@@ -101,6 +102,13 @@ class Stack:
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
 
+    def console_link(self) -> str:
+        """Make an address that signs in to the console once, with the API key of this folder."""
+        client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
+        link = ConsoleSessions(client).make_link(self.folder.api_key())
+        client.close()
+        return f"{self.urls()['gateway_url']}/console/enter/{link}"
+
     def _wait_for_workers(self, names: list[str]) -> None:
         settings = Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url="")
         until = time.monotonic() + READY_WITHIN_S
@@ -165,6 +173,7 @@ def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
         stack.start()
         if not stack.group.signals:
             _say(_ready_line(stack, time.monotonic() - begun_at))
+            _say(f"console {stack.console_link()} signs you in, once and within an hour")
         try:
             stack.group.supervise()
         finally:

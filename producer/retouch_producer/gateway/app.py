@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from retouch.settings import Settings
+from retouch_producer.gateway.console import router as console
 from retouch_producer.gateway.dependencies import Dependencies, lifespan
 from retouch_producer.gateway.http import errors
 from retouch_producer.gateway.http.openapi import describe
@@ -58,7 +59,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         files,
         health,
     )
-    for resource in (*resources, metrics):
+    for resource in (*resources, metrics, console):
         app.include_router(resource.router)
     describe(app)
     # The middleware added last runs first, so `Counting` counts the answers of all layers below it.

@@ -8,7 +8,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
+from retouch_producer.findings import Finding, bad, good, note
 
 TIMEOUT_S = 5.0
 CHECK = "endpoint"

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
+from retouch_producer.findings import Finding, bad, good, note
 
 OLDEST = (6, 2)
 PINGS = 11

@@ -8,8 +8,8 @@ import os
 
 from retouch.errors import SettingsError
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
 from retouch_ops.settings_table import PREFIX, variable
+from retouch_producer.findings import Finding, bad, good, note
 
 CHECK = "settings"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from retouch.blobs import BlobError, BlobStore, open_blobs
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good
+from retouch_producer.findings import Finding, bad, good
 
 CHECK = "store"
 PROBE_SIZE = 1024

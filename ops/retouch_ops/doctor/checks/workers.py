@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from retouch.broker import make_app
 from retouch.publisher import lane_of
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good
 from retouch_ops.worker_command import LANES
+from retouch_producer.findings import Finding, bad, good
 
 TIMEOUT_S = 2.0
 CHECK = "workers"

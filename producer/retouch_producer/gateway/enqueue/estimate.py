@@ -5,8 +5,6 @@ The answer to a dry run: cost, position in the backlog, estimated start and end,
 from __future__ import annotations
 
 import time
-from itertools import islice
-from statistics import fmean
 
 from retouch.connections import Connections
 from retouch.events import iso
@@ -14,48 +12,23 @@ from retouch.store.jobs import PRIORITY_BOOST_S
 from retouch.store.queue_position import queue_position
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
+from retouch_producer.gateway.enqueue.forecast import start_and_end, usual_duration_s
 from retouch_producer.gateway.enqueue.request import EnqueueRequest
-
-USUAL_S = 5.0
-"""The duration in seconds that is assumed for a tenant without finished edits; the endpoint's sample took 4.6 s."""
-_SAMPLE = 20
-_UNFORESEEABLE = ("paused", "backlog", "budget")
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     """Return what enqueueing this request now would cost and when it would run; nothing is enqueued or fetched."""
     with clear_errors():
         line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
-        usual_s = _usual_s(connections, request.tenant)
+        usual_s = usual_duration_s(connections, request.tenant)
     price = connections.settings.price_per_call
-    binding = line.binding
-    start_at, end_at = None, None
-    # When a pause, a full backlog or a spent budget ends is not known, so there is nothing to estimate.
-    if binding not in _UNFORESEEABLE:
-        per_s = line.lane.limit / usual_s
-        if line.rate > 0:
-            per_s = min(per_s, line.rate)
-        wait_s = 0.0 if binding == "none" else line.position / per_s + line.lane.breaker_open_s
-        start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
+    delays = start_and_end(line, usual_s)
+    start_at, end_at = (iso(time.time() + delay_s) for delay_s in delays) if delays else (None, None)
     return {
         "cost": price,
         "cost_at_most": round(price * (request.options.max_charges or connections.settings.max_charges), 6),
         "position": line.position,
         "estimated_start_at": start_at,
         "estimated_end_at": end_at,
-        "binding": binding,
+        "binding": line.binding,
     }
-
-
-def _usual_s(connections: Connections, tenant: str) -> float:
-    """
-    Return the mean duration in seconds, from start to end, of this tenant's latest edits; `USUAL_S` if there are none.
-    """
-    records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
-    durations_s = [
-        record.finished_at - record.started_at
-        for record in records
-        if record.images and record.finished_at and record.started_at
-    ]
-    # Never zero, since the rate of the lane is divided by it.
-    return max(fmean(durations_s), 0.01) if durations_s else USUAL_S

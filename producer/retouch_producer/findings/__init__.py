@@ -1,4 +1,4 @@
-"""A finding of a check: what was found, why it matters, what to do."""
+"""A finding of a check: what was found, why it matters, what to do. The doctor prints it, the console shows it."""
 
 from __future__ import annotations
 
