@@ -156,8 +156,8 @@ class JobSearch:
         """
         Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
 
-        A tenant's latest job is as new as its score in `rt:tenants_by_time`. So the newest jobs older than an instant are
-        jobs of the tenants that enqueued since then, and of as many others, latest first, as jobs are wanted.
+        A tenant's latest job is as new as its score in `rt:tenants_by_time`. So the newest jobs older than an instant
+        are jobs of the tenants that enqueued since then, and of as many others, latest first, as jobs are wanted.
         """
         before = min(query.until, after.at if after else query.until)
         found, older, start, last_at = list[str](), 0, 0, 0.0
