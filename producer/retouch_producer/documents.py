@@ -1,4 +1,4 @@
-"""Jobs, deliveries and receivers as JSON objects: the same members wherever a producer shows one."""
+"""Jobs, deliveries, receivers and accounts as JSON objects: the same members wherever a producer shows one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
+from retouch.store.accounts import AccountNumbers
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -40,6 +41,8 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "cancelled": record.cancelled or None,
         "cancel_requested": record.cancel_requested,
         "resumable": record.resumable,
+        "account": record.account,
+        "account_reason": record.account_reason or None,
         "charges": charge_summary(record.charges, price_per_call),
         "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),
@@ -52,6 +55,7 @@ def charge_document(charge: Charge) -> Document:
     """Describe one POST; `class` is null while its answer is not known, `fence` the number of its lease."""
     return {
         "fence": charge.fence,
+        "account": charge.account,
         "at": iso(charge.intent_at),
         "answered_at": _instant(charge.answered_at),
         "class": charge.kind or None,
@@ -101,6 +105,12 @@ def failure_document(failing: FailingReceiver) -> Document:
 def lane_document(numbers: LaneNumbers) -> Document:
     """Describe how a lane stands; `waiting_by_group` counts by tenant."""
     return asdict(numbers)
+
+
+def account_document(numbers: AccountNumbers) -> Document:
+    """Describe how an account of the endpoint stands; `mode` and `closed` are null while it is open."""
+    described = {**asdict(numbers), "mode": numbers.mode or None, "closed": numbers.closed or None}
+    return {**described, "closed_at": _instant(numbers.closed_at), "binding": numbers.binding}
 
 
 def _attempt(attempt: DeliveryAttempt) -> Document:

@@ -13,6 +13,7 @@ from retouch_producer.gateway.http.openapi import describe
 from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
+    accounts,
     admin,
     deliveries,
     edit_events,
@@ -48,6 +49,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         receivers,
         deliveries,
         admin,
+        accounts,
         pix2pix_compat,
         files,
         health,

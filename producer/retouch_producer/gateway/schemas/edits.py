@@ -110,9 +110,14 @@ class Charges(Shape):
 
 
 class ChargeEntry(Shape):
-    """One POST to the endpoint. `class` is null while its answer is unknown; `fence` is the number of its lease."""
+    """
+    One POST to an `account` of the endpoint.
+
+    `class` is null while its answer is unknown; `fence` is the number of its lease.
+    """
 
     fence: int
+    account: str
     at: Instant
     answered_at: Instant | None
     klass: str | None = Field(alias="class")
@@ -162,6 +167,8 @@ class Job(Shape):
     duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
     record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
+    `account` is the account of the endpoint that the job was dispatched to last, and `account_reason` says why; it is
+    null while there is one account alone.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -185,6 +192,8 @@ class Job(Shape):
     cancelled: Literal["before_charge", "after_charge"] | None
     cancel_requested: bool
     resumable: bool
+    account: str
+    account_reason: str | None
     charges: Charges
     charge_log: list[ChargeEntry]
     receivers: list[str]
