@@ -16,7 +16,7 @@ from retouch.addresses import fault_of
 from retouch.blobs import name_in
 from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
-from retouch.ids import new_job_id, receiver_id
+from retouch.ids import TENANT, new_job_id, receiver_id
 from retouch.json_types import JsonObject
 from retouch.options import JobOptions
 from retouch.settings import Settings
@@ -27,7 +27,6 @@ from retouch.store.records import JobSpec, PolicyChoices
 DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
 _PLACE = re.compile(r"edits\[\d+\]\.?")
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 
 
@@ -215,7 +214,7 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
     faults = []
     if options.priority not in PRIORITY_BOOST_S:
         faults.append(("priority", f"expected one of {', '.join(PRIORITY_BOOST_S)}, got {options.priority!r:.40}"))
-    if not isinstance(options.tenant, str) or not _TENANT.fullmatch(options.tenant):
+    if not isinstance(options.tenant, str) or not TENANT.fullmatch(options.tenant):
         faults.append(("tenant", "expected 1 to 64 letters, digits, dots, dashes or underscores"))
     for name, most in (("deadline_s", DEADLINE_MOST_S), ("max_attempts", 100), ("max_charges", 10)):
         faults += _bound(name, getattr(options, name), most)

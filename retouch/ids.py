@@ -1,11 +1,18 @@
-"""The ids of jobs (`ed_`) and receivers (`rc_`). Scripts make a delivery's id from its job's id."""
+"""
+The ids of jobs (`ed_`) and receivers (`rc_`). Scripts make a delivery's id from its job's id.
+
+The operator chooses the names of tenants; `TENANT` is what they may be.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from itertools import count
+
+TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 _made = count()
 

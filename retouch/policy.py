@@ -43,6 +43,7 @@ FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
 OUR_STORE_S = 5.0
 
 GATES = {
+    "account_not_held": "the worker no longer holds the key of the job's account; the job waits for one that does",
     "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
     "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "

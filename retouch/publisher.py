@@ -27,7 +27,7 @@ from retouch.store.redis_commands import Client
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
-"""Lane → the Celery task of its messages. The queue has the name of the lane."""
+"""Lane → the Celery task of its messages. The queue has the name of the lane, or `edits.ACCOUNT` for one account."""
 
 KEY_PREFIX = "rt:broker:"
 """The prefix of all keys of the broker."""
@@ -50,11 +50,11 @@ class Publisher:
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
-        self._envelopes = {lane: Envelope(lane) for lane in TASKS}
+        self._envelopes = dict[str, Envelope]()
 
     def publish(self, messages: Sequence[Message]) -> None:
         """
-        Send one message for each (lane, item).
+        Send one message for each (lane, item); `edits.ACCOUNT` as the lane is the queue of one account.
 
         Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
         error, and so are those of the next two seconds, so that callers do not wait again and again. The work is in the
@@ -79,7 +79,8 @@ class Publisher:
         by_lane: dict[str, list[str]] = {}
         while self._pending:
             lane, item = self._pending.popleft()
-            by_lane.setdefault(lane, []).append(self._envelopes[lane].around(item))
+            envelope = self._envelopes.get(lane) or self._envelopes.setdefault(lane, Envelope(lane))
+            by_lane.setdefault(lane, []).append(envelope.around(item))
         if time.monotonic() < self._rests_until:
             return
         try:
@@ -95,8 +96,13 @@ class Publisher:
         return connect_to_broker(self._settings)
 
 
+def lane_of(queue: str) -> str:
+    """Return the lane that a queue's messages belong to: `edits` for `edits` and for each `edits.ACCOUNT`."""
+    return queue.partition(".")[0]
+
+
 class Envelope:
-    """The text of a lane's messages (Celery's protocol 2 in kombu's envelope), made once and then filled in."""
+    """The text of a queue's messages (Celery's protocol 2 in kombu's envelope), made once and then filled in."""
 
     def __init__(self, lane: str) -> None:
         self._text = json.dumps(_envelope(lane))
@@ -114,7 +120,7 @@ def _envelope(lane: str) -> dict[str, object]:
     unused = ("shadow", "eta", "expires", "group", "group_index", "parent_id", "stamped_headers")
     headers: dict[str, object] = {
         "lang": "py",
-        "task": TASKS[lane],
+        "task": TASKS[lane_of(lane)],
         "id": _ID,
         "root_id": _ID,
         "retries": 0,

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         SecretStr(""), description="The endpoint's API key. Lives in the worker's memory alone."
     )
     pix2pix_timeout_s: float = Field(120.0, ge=1, le=900, description="Total limit of one call to the endpoint.")
+    accounts: str = Field(
+        "",
+        description="A TOML file of the endpoint's accounts (docs/accounts.md); empty: one account, made of the "
+        "settings around this one.",
+    )
     in_flight_limit: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] = Field(
         "auto", description="Requests in flight at the endpoint: a number, or auto to learn it from its 429 answers."
     )

@@ -7,6 +7,7 @@ should: on Linux they are signalled when the thread that started them ends (`ret
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -36,7 +37,7 @@ class Program:
     One child process: its command, its whole environment (None: ours), and the check that says that it is ready.
 
     `grace_s` is the time between SIGTERM and SIGKILL when it is stopped. `death_signal` is what it gets if this process
-    dies.
+    dies. A program that `reloads` gets each SIGHUP that this process gets.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Program:
     ready: Callable[[], bool] | None = None
     grace_s: float = 10.0
     death_signal: signal.Signals = signal.SIGKILL
+    reloads: bool = False
 
 
 @dataclass
@@ -127,7 +129,7 @@ class Group:
             self.stop()
 
     def counting_signals(self) -> _SignalCounter:
-        """Count SIGTERM and SIGINT in `signals` for the length of a `with` block, instead of ending the process."""
+        """Count SIGTERM and SIGINT in `signals` instead of ending the process, and pass SIGHUP on."""
         return _SignalCounter(self)
 
     def stop(self) -> None:
@@ -194,15 +196,17 @@ class Group:
 
 
 class _SignalCounter:
-    """Installs signal handlers that only count, and restores the former ones at the end."""
+    """Installs signal handlers that count, or pass SIGHUP on, and restores the former ones at the end."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+        self.ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # by nohup
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        self.before = [(number, signal.getsignal(number)) for number in numbers]
 
     def __enter__(self) -> None:
         for number, _ in self.before:
-            signal.signal(number, self._count)
+            signal.signal(number, self._hang_up if number == signal.SIGHUP else self._count)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before:
@@ -210,6 +214,23 @@ class _SignalCounter:
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.group.signals += 1
+
+    def _hang_up(self, number: int, _frame: FrameType | None) -> None:
+        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody is left to stop us
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for child in self.group.children:
+            if child.program.reloads:
+                _send(child, signal.SIGHUP)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _kill(child: Child) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from retouch.errors import RetouchError
 from retouch.settings import Settings
 from retouch_ops.processes import Group, Program
+from retouch_worker.edits.credentials import Credentials
 
 LANES = ("edits", "deliveries")
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
@@ -52,6 +53,7 @@ def worker_programs(
             [*worker, f"{name}-{number}", ",".join(lanes), str(concurrency)],
             environment={**MEMORY, **(os.environ if environment is None else environment)},
             grace_s=settings.pix2pix_timeout_s + GRACE_BEYOND_CALL_S,
+            reloads=True,
         )
         for number in range(1, processes + 1)
     ]
@@ -59,13 +61,18 @@ def worker_programs(
 
 def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | None) -> None:
     """
-    Keep the processes running until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s.
+    Keep the processes running until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s. SIGHUP goes on
+    to them: they read accounts and keys anew.
+
+    Raises `SettingsError` where the accounts file is wrong, or where edits are asked for and none of its keys is here.
 
     Failure policy: a worker that is killed, at the end of its grace or otherwise, loses nothing. Its leases expire, and
     another worker resumes its jobs from their records.
     """
     settings = Settings.load()
     chosen = parse_lanes(lanes)
+    if "edits" in chosen:
+        Credentials(settings).require_one()
     prefix = name or f"{'-'.join(chosen)}-{os.getpid()}"
     group = Group(partial(_report, settings.log_format))
     with group.counting_signals():

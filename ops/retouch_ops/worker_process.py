@@ -8,6 +8,7 @@ its other commands, Flower and a line editor cost each process 0.9 s of CPU and 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     The pool is threads, since one process holds hundreds of waiting calls. Mingle and gossip are off: they send
     messages between all workers, and Retouch keeps all shared state in the store.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker takes it: what is asked for is read now anyway
     from retouch_worker.app import app, settings
     from retouch_worker.logs import configure
 

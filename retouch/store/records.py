@@ -137,6 +137,7 @@ class Claim:
     `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
     settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
     `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
+    `account` is the account of the endpoint that the job was dispatched to.
     """
 
     job: str
@@ -154,6 +155,7 @@ class Claim:
     waits: int
     forgiven: int
     reads_copy: bool = False
+    account: str = "default"
 
     lane = "edits"
 

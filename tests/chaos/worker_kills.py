@@ -29,7 +29,7 @@ from retouch.store.lanes import Lanes
 from retouch.store.records import Claim
 from retouch_ops.worker_process import main as work
 from retouch_worker.deliveries.sender import Sender
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 
 STEPS: dict[str, tuple[type, str]] = {
     "claim": (JobStore, "claim"),
@@ -37,7 +37,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "POST": (Endpoint, "post_edit"),
     "answer": (JobStore, "answer"),
     "poll": (Endpoint, "poll"),
-    "download": (Endpoint, "download"),
+    "download": (Endpoints, "download"),
     "store": (FileBlobs, "put"),
     "bring": (JobStore, "note_brought"),
     "settle": (JobStore, "settle"),

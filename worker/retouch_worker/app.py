@@ -4,16 +4,18 @@ The Celery worker, `celery -A retouch_worker.app worker`: the composition root, 
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import structlog
 from celery import bootsteps, signals
 
 from retouch.broker import make_app
+from retouch.errors import SettingsError
 from retouch.settings import Settings
 from retouch_worker import broker_guard
 from retouch_worker.consumer import BatchingConsumer
-from retouch_worker.logs import configure
+from retouch_worker.logs import configure, log
 from retouch_worker.process import WorkerProcess, threads_for_deliveries
 from retouch_worker.tasks import register
 
@@ -32,15 +34,29 @@ class PulseStep(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
-        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, set(app.amqp.queues.consume_from))
+        lanes = set(app.amqp.queues.consume_from)
+        process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, lanes)
+        self.takes_edits = "edits" in lanes
+        if self.takes_edits:
+            _take_edits(worker)
 
-    def start(self, worker: Any) -> None:
+    def start(self, _worker: Any) -> None:
         """Configure the lanes and start the pulse."""
+        # Celery's own handler, installed just before, restarts the process and ends its paid calls.
+        signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
         # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
-        process.start(edits="edits" in worker.app.amqp.queues.consume_from)
+        process.start(edits=self.takes_edits)
 
 
 app.steps["worker"].add(PulseStep)
+
+
+def _take_edits(worker: Any) -> None:
+    try:
+        process.take_edits(worker)
+    except SettingsError as error:
+        log.error("accounts_unusable", reason="; ".join(error.faults))
+        raise SystemExit(2) from None
 
 
 @signals.setup_logging.connect

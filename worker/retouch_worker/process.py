@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 
 import redis
 
@@ -29,8 +30,10 @@ from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
+from retouch_worker.edit_queues import EditQueues
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.logs import log
 from retouch_worker.pulse import Pulse
 from retouch_worker.retention import Retention
@@ -48,6 +51,7 @@ class WorkerProcess:
         self.settings = settings
         self.connections = 400
         self.threads_for_deliveries = 0
+        self._queues: EditQueues | None = None
         self._draining = False
         self._redis_retry = RedisRetry()
 
@@ -57,13 +61,18 @@ class WorkerProcess:
         return Publisher(self.settings, _log_lost_messages)
 
     @cached_property
+    def credentials(self) -> Credentials:
+        """The accounts and their keys; only for a process that takes edits."""
+        return Credentials(self.settings)
+
+    @cached_property
     def pulse(self) -> Pulse:
         """Renews leases, rescues, and runs retention."""
         # A client of its own, without the long retries of the attempts: waiting for one would delay the next renewal.
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries)
+        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
 
     @cached_property
     def edit_tools(self) -> EditTools:
@@ -71,7 +80,7 @@ class WorkerProcess:
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
-            endpoint=Endpoint(settings, connections=self.connections),
+            endpoints=Endpoints(settings, self.credentials, connections=self.connections),
             blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
@@ -107,11 +116,38 @@ class WorkerProcess:
     def start(self, *, edits: bool = True) -> None:
         """Wait for Redis, configure the lanes and start the pulse; `edits`: this process works on the lane of edits."""
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
-        if edits and not self.settings.pix2pix_key.get_secret_value():
-            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
+        if edits:
+            self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
             log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+
+    def take_edits(self, worker: Any) -> None:
+        """
+        Have a Celery worker consume the queues of the accounts whose key is here, from now on as these change.
+
+        Raises `SettingsError` where the accounts file is wrong or no key of it is here.
+        """
+        self.credentials.require_one()
+        self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
+        self._queues.select()
+
+    def ask_reload(self) -> None:
+        """Have the accounts and keys read anew within a second. Safe in a signal handler."""
+        if self._queues:
+            self.credentials.ask_reload()
+
+    def _look(self) -> None:
+        if self._queues:
+            self.credentials.reload_if_changed()
+            self._queues.follow()
+
+    def _report_missing_keys(self) -> None:
+        lacking = self.credentials.now.lacking
+        if lacking:
+            log.warning("accounts_not_served", accounts=list(lacking), reasons=list(lacking.values()))
+        if not self.settings.accounts and not self.settings.pix2pix_key.get_secret_value():
+            log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
 
     def _open_gates(self) -> bool:
         """Configure the lanes; wait for Redis, with a log line for each try. Return False if the process is stopped."""
@@ -133,7 +169,7 @@ class WorkerProcess:
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
-        """If this process is stopping, send the item's message again for another worker and return True."""
+        """If this process is stopping, send the message to its queue again for another worker and return True."""
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])

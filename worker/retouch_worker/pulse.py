@@ -1,5 +1,6 @@
 """
-The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention.
+The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention, one looks
+whether the accounts have changed.
 
 They are threads, and not a timer of Celery's, because that timer stops while the consumer reconnects to its broker, and
 leases of paid calls would expire for no reason. Renewal has a thread of its own because the other two may take longer
@@ -45,7 +46,7 @@ class Lease(Protocol):
 
 
 class Pulse:
-    """Renews the leases of this process, takes part in rescue about once a second, and calls `sweep` once a minute."""
+    """Renews leases, takes part in rescue and calls `look` about once a second, and calls `sweep` once a minute."""
 
     def __init__(
         self,
@@ -54,8 +55,10 @@ class Pulse:
         settings: Settings,
         sweep: Callable[[], bool] = lambda: False,
         threads_for_deliveries: int = 0,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
+        self._look = look
         self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -68,6 +71,7 @@ class Pulse:
                 ("pulse", self._renew, 0.0, min(TICK_S, settings.lease_s / 6)),
                 ("rescue", self._rescue, 0.0, TICK_S),
                 ("retention", self._run_retention, _RETENTION_EVERY_S, _RETENTION_EVERY_S),
+                ("accounts", self._look_for_changes, TICK_S, TICK_S),
             )
         ]
 
@@ -138,6 +142,11 @@ class Pulse:
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)
         self._publisher.publish(messages)
         return min(due_s, 2 * TICK_S, self._settings.lease_s / 6)
+
+    def _look_for_changes(self) -> float:
+        if not self._draining:
+            self._look()
+        return TICK_S
 
     def _run_retention(self) -> float:
         while not self._draining and self._sweep():

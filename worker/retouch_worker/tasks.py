@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from retouch.publisher import TASKS
@@ -13,9 +15,9 @@ from retouch_worker.process import WorkerProcess
 def register(app: Celery, process: WorkerProcess) -> None:
     """Register the two tasks with the app."""
 
-    @app.task(name=TASKS["edits"])
-    def edit(job_id: str) -> None:
-        if not process.requeue_if_draining("edits", job_id):
+    @app.task(name=TASKS["edits"], bind=True)
+    def edit(self: Any, job_id: str) -> None:
+        if not process.requeue_if_draining(self.request.delivery_info["routing_key"], job_id):
             run_edit(job_id, process.edit_tools)
 
     @app.task(name=TASKS["deliveries"])

@@ -31,7 +31,7 @@ from retouch.store.lanes import Lanes
 from retouch.store.receivers import ReceiverStore
 from retouch_ops.worker_process import main
 from retouch_worker.deliveries.sender import Sender
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 
 P = ParamSpec("P")
 Value = TypeVar("Value")
@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 # The functions themselves and not their names: a rename that forgets this table is a type error.
 SECTIONS: dict[str, list[tuple[object, Callable[..., object]]]] = {
     "HTTP to the endpoint": [(Endpoint, Endpoint.post_edit), (Endpoint, Endpoint.poll)],
-    "HTTP download": [(Endpoint, Endpoint.download)],
+    "HTTP download": [(Endpoints, Endpoints.download)],
     "HTTP webhook": [(Sender, Sender.webhook)],
     "picture check": [(retouch_worker.edits.images, check)],
     "blob store": [(FileBlobs, FileBlobs.put)],

@@ -149,3 +149,33 @@ def test_a_command_is_not_started_for_a_dead_parent() -> None:
     )
     assert ran.stdout == ""
     assert "the parent 1999999 is gone" in ran.stderr
+
+
+PARENT_OF_A_SLEEPER = """
+import os, sys
+from retouch_ops.processes import Group, Program
+os.login_tty(int(sys.argv[1]))
+group = Group(print)
+with group.counting_signals():
+    group.start(Program("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"]))
+    print("pid", group.pids["sleeper"], flush=True)
+    group.supervise()
+"""
+
+
+def test_a_closed_terminal_ends_all() -> None:
+    """SIGHUP by hand does a parent no harm; that of a window that is closed ends it, and its children with it."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", PARENT_OF_A_SLEEPER, str(theirs)]
+    with subprocess.Popen(command, pass_fds=[theirs], start_new_session=True) as parent:
+        os.close(theirs)
+        said = b""
+        while b"\n" not in said:
+            said += os.read(ours, 1_000)
+        pid = int(said.split()[1])
+        parent.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            parent.wait(0.5)
+        os.close(ours)
+        assert parent.wait(30) == -signal.SIGHUP
+    assert eventually(lambda: not alive(pid))

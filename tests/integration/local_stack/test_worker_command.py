@@ -112,3 +112,39 @@ def test_lanes_are_read_from_text() -> None:
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
             parse_lanes(wrong)
+
+
+def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path: Path) -> None:
+    """SIGHUP to the parent makes each process read its accounts anew, and ends none of them."""
+    (tmp_path / "main.key").write_text(KEY)
+    (tmp_path / "accounts.toml").write_text('[accounts.main]\nkey_file = "main.key"\n')
+    arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "h")
+    own = {**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}
+    with run_retouch("worker", *arguments, folder=tmp_path, environment=own) as running:
+        assert eventually(lambda: sum("ready" in line for line in running.lines) == 2, 60), running.lines
+        pids = children(running.process.pid)
+        running.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: sum("accounts_reloaded" in line for line in running.lines) == 2), running.lines
+        assert children(running.process.pid) == pids
+        assert running.end(signal.SIGTERM) == 0
+    assert KEY not in "\n".join(running.lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[accounts.main]\nkey_file = "main.key"\n', "accounts.main: no key, "),
+        ("[accounts.main]\nlimit = 0\n", "accounts.main.limit: expected"),
+    ],
+)
+def test_accounts_that_cannot_be_used_start_nothing(
+    environment: dict[str, str], tmp_path: Path, content: str, words: str
+) -> None:
+    """With a wrong accounts file, or none of its keys here, the command says so at once and ends with code 2."""
+    (tmp_path / "accounts.toml").write_text(content)
+    answer = retouch(
+        "worker", "--lanes", "edits", folder=tmp_path, environment={**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}
+    )
+    assert answer.returncode == 2
+    assert words in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -9,7 +9,8 @@ import pytest
 from retouch import Settings
 from retouch.outcomes import Failed, Processing, Refused
 from retouch.store.records import JobSpec
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoint, Endpoints
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
 
 KEY = "sk/live+0123456789"
@@ -26,7 +27,9 @@ def endpoint_at(server: RawServer) -> Endpoint:
         pix2pix_key=KEY,
         dangerous_allow_private_networks=LOOPBACK[0],
     )
-    return Endpoint(settings, connections=2)
+    endpoint = Endpoints(settings, Credentials(settings), connections=2).of("default")
+    assert endpoint is not None
+    return endpoint
 
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])

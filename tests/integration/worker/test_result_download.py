@@ -19,7 +19,8 @@ from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
 from retouch.store.records import Claim, checkpoint_from, images_from
 from retouch_worker.edits.context import EditTools
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.credentials import Credentials
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.edits.images import EARLY_READS, store_images
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
 from tests.lane_kit import LaneKit
@@ -30,8 +31,8 @@ def tools(tmp_path: Path, client: Any) -> EditTools:
     """The tools of a download, without a broker."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
-    endpoint, jobs = Endpoint(settings, connections=2), JobStore(client, retention_s=3_600.0)
-    return EditTools(jobs, endpoint, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
+    endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
+    return EditTools(jobs, endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
 
 
 @pytest.fixture

@@ -58,6 +58,9 @@ def run_edit(job: str, tools: EditTools) -> None:
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:
     """POST the edit: the intent goes on record before the POST, and the answer's class after it."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return GateClosed("account_not_held")
     spec = request_spec(claim, tools.blobs, tools.settings)
     match tools.jobs.intend(claim):
         case "stale":
@@ -68,7 +71,7 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
             return GateClosed(gate)
         case Processing() | Ready() as late_answer:
             return late_answer  # an earlier POST was paid for after all: its answer is followed, nothing is POSTed
-    answer, health = tools.endpoint.post_edit(spec)
+    answer, health = endpoint.post_edit(spec)
     outcome = apply_input_fallback(answer, claim, tools.blobs, tools.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
@@ -78,8 +81,11 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
 
 def poll(claim: Claim, checkpoint: Processing, tools: EditTools) -> Outcome:
     """Ask the endpoint about a request that it is working on; a final answer goes on record."""
+    endpoint = tools.endpoints.of(claim.account)
+    if endpoint is None:
+        return checkpoint  # a worker that holds the key polls it later
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = tools.endpoint.poll(checkpoint, request_spec(claim, tools.blobs, tools.settings), age_s)
+    outcome = endpoint.poll(checkpoint, request_spec(claim, tools.blobs, tools.settings), age_s)
     if isinstance(outcome, Ready):
         record_answer(claim, "succeeded", outcome, tools)
     elif not isinstance(outcome, Processing):

@@ -10,7 +10,7 @@ from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
-from retouch_worker.edits.endpoint import Endpoint
+from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.pulse import Pulse
 
 
@@ -19,7 +19,7 @@ class EditTools:
     """The stores, the endpoint and the settings that edit attempts use; one per worker process."""
 
     jobs: JobStore
-    endpoint: Endpoint
+    endpoints: Endpoints
     blobs: BlobStore
     publisher: Publisher
     pulse: Pulse

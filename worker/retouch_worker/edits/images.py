@@ -95,7 +95,7 @@ def _store_first_usable(urls: tuple[str, ...], claim: Claim, ready: Ready, tools
 
 
 def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    answer = tools.endpoint.download(url)
+    answer = tools.endpoints.download(url)
     if isinstance(answer, Trouble):
         if answer.kind == "too_large":
             return ImageRejected(answer.detail)

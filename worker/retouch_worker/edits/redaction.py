@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, replace
 from typing import ClassVar, Protocol, TypeVar
 
@@ -23,16 +23,20 @@ class _Dataclass(Protocol):
 Outcome = TypeVar("Outcome", bound=_Dataclass)
 
 
-def redacted(outcome: Outcome, edit: Mapping[str, object], key: str) -> Outcome:
+def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Sequence[str] = ()) -> Outcome:
     """
     Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
     An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
-    the endpoint may use the same word itself.
+    the endpoint may use the same word itself. `others` are keys of other accounts: they are removed from the message
+    alone, since no link in this account's answers needs one.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:
-        cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
+        message = str(cleaned["message"])
+        for other in others:
+            message = str(_without_key(message, other))
+        cleaned["message"] = _redacted_message(message, edit)
     return replace(outcome, **cleaned)
 
 

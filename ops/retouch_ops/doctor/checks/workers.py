@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retouch.broker import make_app
+from retouch.publisher import lane_of
 from retouch.settings import Settings
 from retouch_ops.doctor.findings import Finding, bad, good
 from retouch_ops.worker_command import LANES
@@ -31,8 +32,7 @@ def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Find
         return [bad(CHECK, f"the broker does not answer ({type(error).__name__})", why, do)]
     if expected:
         return [_present(name, answers) for name in expected]
-    served = {queue["name"] for queues in answers.values() for queue in queues}
-    return [_lane(lane, served, answers) for lane in LANES]
+    return [_lane(lane, answers) for lane in LANES]
 
 
 def _present(name: str, answers: dict[str, list[dict[str, str]]]) -> Finding:
@@ -42,9 +42,9 @@ def _present(name: str, answers: dict[str, list[dict[str, str]]]) -> Finding:
     return bad(CHECK, f"{name} does not answer within {TIMEOUT_S:g} s", why, "read its log; restart it")
 
 
-def _lane(lane: str, served: set[str], answers: dict[str, list[dict[str, str]]]) -> Finding:
-    if lane in served:
-        names = sorted(name for name, queues in answers.items() if lane in {queue["name"] for queue in queues})
+def _lane(lane: str, answers: dict[str, list[dict[str, str]]]) -> Finding:
+    names = sorted(name for name, queues in answers.items() if lane in {lane_of(queue["name"]) for queue in queues})
+    if names:
         return good(CHECK, f"lane {lane} is served by {', '.join(names)}")
     why = {"edits": "jobs are kept and wait", "deliveries": "events are kept and no receiver hears of them"}[lane]
     return bad(CHECK, f"nobody serves lane {lane}", why, f"start `retouch worker --lanes {lane}`")

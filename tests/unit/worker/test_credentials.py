@@ -1,0 +1,210 @@
+"""The keys of a worker process: read where the accounts file says, reloaded as a whole or not at all, never shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from retouch.errors import SettingsError
+from retouch.settings import Settings
+from retouch_worker.edits.credentials import Credentials
+
+OLD, NEW, OTHER = "sk-planted-old-key", "sk-planted-new-key", "sk-planted-other-key"
+
+Logged = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    with capture_logs() as lines:
+        yield lines
+
+
+class Folder:
+    """An accounts file and its key files; each write is a change that a look at the files sees."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._writes = path, 0
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file as a secret's mount does: another inode in its place, with a time of its own."""
+        self._writes += 1
+        draft = self.path / f"{name}.draft"
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.utime(draft, ns=(self._writes, self._writes))
+        draft.replace(self.path / name)
+
+    def accounts(self, *names: str, **fields: str) -> None:
+        """Write the accounts file: each account has a key file of its name; keywords add a line to one."""
+        tables = [f'[accounts.{name}]\nkey_file = "{name}.key"\n{fields.get(name, "")}\n' for name in names]
+        self.write("accounts.toml", "\n".join(tables))
+
+    def credentials(self) -> Credentials:
+        return Credentials(Settings.load(accounts=str(self.path / "accounts.toml"), pix2pix_key="sk-of-the-settings"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    made = Folder(tmp_path)
+    made.accounts("a", "b")
+    made.write("a.key", f"{OLD}\n")
+    return made
+
+
+def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
+    """One account `default` is held, with or without a key, its queue is `edits`, and nothing is ever reloaded."""
+    credentials = Credentials(Settings.load(pix2pix_key=OLD))
+    assert dict(credentials.now.keys) == {"default": OLD}
+    assert credentials.now.queues == ("edits",)
+    assert not credentials.reload_if_changed()
+    assert logged == []
+    credentials.ask_reload()
+    assert not credentials.reload_if_changed()
+    assert [line["event"] for line in logged] == ["accounts_not_reloaded"]
+    bare = Credentials(Settings.load())
+    bare.require_one()
+    assert bare.now.held
+
+
+def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is one line, from the file or the variable that its account names; the settings' key is nobody's."""
+    monkeypatch.setenv("OTHER_KEY", f" {OTHER} ")
+    folder.write("accounts.toml", '[accounts.a]\nkey_file = "a.key"\n[accounts.b]\nkey_env = "OTHER_KEY"\n')
+    holdings = folder.credentials().now
+    assert dict(holdings.keys) == {"a": OLD, "b": OTHER}
+    assert holdings.queues == ("edits.a", "edits.b")
+
+
+def test_one_account_of_a_file_has_the_queue_of_always(folder: Folder) -> None:
+    """As long as a file names one account, messages go where they went without it."""
+    folder.accounts("a")
+    assert folder.credentials().now.queues == ("edits",)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        ("", "is empty"),
+        (" \n", "is empty"),
+        (f"{OTHER}\nsecond line\n", "expected one line of text"),
+        (b"\xff\xfe", "expected one line of text"),
+        ("short", "expected 8 characters or more"),
+    ],
+)
+def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | bytes | None, reason: str) -> None:
+    """Its account is not held, the reason is on record without the key, and the other account is served."""
+    if content is not None:
+        folder.write("b.key", content)
+    credentials = folder.credentials()
+    credentials.require_one()
+    assert [account.id for account in credentials.now.held] == ["a"]
+    assert credentials.now.queues == ("edits.a",)
+    assert credentials.now.lacking["b"].endswith(reason)
+    assert OTHER not in credentials.now.lacking["b"]
+
+
+def test_a_process_without_any_key_knows_why(folder: Folder) -> None:
+    """Every account is named with the reason for which its key is not here."""
+    (folder.path / "a.key").unlink()
+    credentials = folder.credentials()
+    with pytest.raises(SettingsError) as caught:
+        credentials.require_one()
+    assert caught.value.faults == [
+        f"accounts.{name}: no key, {folder.path / f'{name}.key'} cannot be read (No such file or directory)"
+        for name in "ab"
+    ]
+
+
+def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the credentials nor what a reader gets of them shows a key when printed, former ones included."""
+    credentials = folder.credentials()
+    folder.write("a.key", NEW)
+    assert credentials.reload_if_changed()
+    assert set(credentials.now.secrets) == {OLD, NEW}
+    shown = f"{credentials!r} {credentials.now!r} {credentials} {vars(credentials)}"
+    assert "sk-" not in shown
+
+
+def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -> None:
+    """A look at unchanged files leaves the very same holdings, and logs nothing."""
+    credentials = folder.credentials()
+    before = credentials.now
+    assert not credentials.reload_if_changed()
+    assert credentials.now is before
+    folder.accounts("a", "b")  # the same text, written again
+    assert credentials.reload_if_changed()
+    assert logged == []
+
+
+def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
+    """A rotated key is in force after one look; who holds the former holdings keeps the former key."""
+    credentials = folder.credentials()
+    before = credentials.now
+    folder.write("a.key", NEW)
+    assert credentials.reload_if_changed()
+    assert (before.keys["a"], credentials.now.keys["a"]) == (OLD, NEW)
+    (line,) = logged
+    assert line["event"] == "accounts_reloaded"
+    assert (line["key_changed"], line["added"], line["removed"], line["changed"]) == (["a"], [], [], [])
+    assert line["not_served"] == ["b"]
+    assert "sk-" not in repr(logged)
+
+
+def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
+    """Added, removed and changed accounts are named; a key file that appears is enough to serve its account."""
+    credentials = folder.credentials()
+    folder.write("b.key", OTHER)
+    assert credentials.reload_if_changed()
+    assert credentials.now.queues == ("edits.a", "edits.b")
+    folder.write("c.key", NEW)
+    folder.accounts("b", "c", b="tier = 2")
+    assert credentials.reload_if_changed()
+    assert [account.id for account in credentials.now.held] == ["b", "c"]
+    assert [(line["added"], line["removed"], line["key_changed"], line["changed"]) for line in logged] == [
+        ([], [], ["b"], []),
+        (["c"], ["a"], [], ["b"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("accounts.toml", "[accounts.a", "expected TOML"),
+        ("accounts.toml", '[accounts.a]\nkey_file = "a.key"\nweight = 0\n', "accounts.a.weight: expected a number"),
+        ("accounts.toml", '[accounts.c]\nkey_file = "c.key"\n', "accounts.c: no key, "),
+        ("accounts.toml", '[accounts.a]\nkey_file = "c.key"\n[accounts.b]\nkey_file = "a.key"\n', "accounts.a: no key"),
+        ("a.key", "", "accounts.a: no key, "),
+        ("a.key", f"{NEW}\n{NEW}\n", "accounts.a: no key, "),
+    ],
+)
+def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, content: str, reason: str) -> None:
+    """A changed file that is wrong is named once, the former state stays, and a correction is taken at once."""
+    credentials = folder.credentials()
+    before = credentials.now
+    folder.write(name, content)
+    assert not credentials.reload_if_changed()
+    assert not credentials.reload_if_changed()
+    assert credentials.now is before
+    (line,) = logged
+    assert (line["event"], line["log_level"]) == ("accounts_not_reloaded", "warning")
+    assert reason in line["reason"]
+    assert "sk-" not in repr(logged)
+    folder.accounts("a", "b")
+    folder.write("a.key", NEW)
+    assert credentials.reload_if_changed()
+    assert credentials.now.keys["a"] == NEW
+
+
+def test_a_reload_that_is_asked_for_is_answered(folder: Folder, logged: Logged) -> None:
+    """After SIGHUP the log has a line in any case, and exactly one."""
+    credentials = folder.credentials()
+    credentials.ask_reload()
+    assert credentials.reload_if_changed()
+    assert not credentials.reload_if_changed()
+    assert [line["event"] for line in logged] == ["accounts_reloaded"]

@@ -1,0 +1,198 @@
+"""
+The endpoint keys of one worker process, and the accounts that they belong to.
+
+Keys live in this process' memory alone: they are in no `repr`, log line or message. Readers get an immutable
+`Holdings`; a reload puts another one in its place, so that an attempt goes on with the keys that it began with.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from retouch.accounts import Account, accounts_of
+from retouch.errors import SettingsError
+from retouch.settings import Settings
+from retouch_worker.logs import log
+
+KEY_LEAST, KEY_MOST_BYTES = 8, 10_000
+Stamp = tuple[int, int, int] | None
+"""Time of change, size and inode of a file; None while there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """
+    What one reading of the accounts came to.
+
+    `accounts` are all of the file, in its order; `keys` holds, by account id, those that this process could read, and
+    `lacking` the reasons for the others. `former` keys were replaced since the process began: an answer may still
+    repeat one.
+    """
+
+    accounts: tuple[Account, ...]
+    keys: Mapping[str, str] = field(repr=False)
+    lacking: Mapping[str, str]
+    former: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def held(self) -> tuple[Account, ...]:
+        """The accounts whose key is here."""
+        return tuple(account for account in self.accounts if account.id in self.keys)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All keys of this process, the longest first, so that none hides the rest of one that it begins."""
+        return tuple(sorted({*self.keys.values(), *self.former} - {""}, key=len, reverse=True))
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues whose messages this process can serve: one for each held account, `edits` where one is all."""
+        if len(self.accounts) == 1:
+            return ("edits",)
+        return tuple(f"edits.{account.id}" for account in self.held)
+
+
+class Credentials:
+    """
+    The accounts and keys of this process. Safe to share between threads.
+
+    Raises `SettingsError` where the accounts file is wrong; a key that cannot be read is no error yet, since other
+    workers may hold it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._stamps = settings, dict[Path, Stamp]()
+        self._reading = threading.Lock()
+        self._asked = False
+        self._now = self._read()
+
+    def __repr__(self) -> str:
+        return f"Credentials({self._now!r})"
+
+    @property
+    def now(self) -> Holdings:
+        """What this process holds at this moment."""
+        return self._now
+
+    def require_one(self) -> None:
+        """Raise `SettingsError` if this process could serve no account of the file."""
+        if not self._now.keys:
+            raise SettingsError(_lines(self._now.lacking))
+
+    def ask_reload(self) -> None:
+        """Have the next `reload_if_changed` reload in any case. Safe in a signal handler: it sets a flag alone."""
+        self._asked = True
+
+    def reload_if_changed(self) -> bool:
+        """Reload if a reload was asked for, or if the accounts file or a key file is another; True if all went in."""
+        is_same = all(_stamp(path) == stamp for path, stamp in self._stamps.items())
+        return False if is_same and not self._asked else self.reload()
+
+    def reload(self) -> bool:
+        """
+        Read the accounts and keys anew; True if they are in force now.
+
+        Failure policy: with any fault all stays as it was, and the log says why. A key file that is gone or empty is a
+        fault for an account that was held: it may be half-written, and dropping the account would stop paid work.
+        """
+        with self._reading:
+            asked, self._asked = self._asked, False  # before reading: a signal that comes meanwhile counts again
+            if not self._settings.accounts:
+                log.warning("accounts_not_reloaded", reason="RETOUCH_ACCOUNTS is empty; a changed key needs a restart")
+                return False
+            before, after, faults = self._now, *self._read_again()
+            if after is None or faults:
+                log.warning("accounts_not_reloaded", reason="; ".join(faults))
+                return False
+            replaced = {key for name, key in before.keys.items() if after.keys.get(name) != key}
+            self._now = replace(after, former=tuple({*before.former, *replaced} - {*after.keys.values()}))
+            _report(before, after, asked=asked)
+            return True
+
+    def _read_again(self) -> tuple[Holdings | None, list[str]]:
+        try:
+            after = self._read()
+        except SettingsError as error:
+            return None, error.faults
+        return after, _faults(self._now, after)
+
+    def _read(self) -> Holdings:
+        # Each stamp is taken before its file is read: a change in between is then seen as one.
+        where = [Path(self._settings.accounts)] if self._settings.accounts else []
+        stamps = {path: _stamp(path) for path in where}
+        self._stamps |= stamps
+        accounts = tuple(accounts_of(self._settings))
+        stamps |= {path: _stamp(path) for account in accounts if account.key_file for path in [Path(account.key_file)]}
+        self._stamps = stamps
+        keys, lacking = dict[str, str](), dict[str, str]()
+        for account in accounts:
+            try:
+                keys[account.id] = self._key(account)
+            except _NoKey as reason:
+                lacking[account.id] = str(reason)
+        return Holdings(accounts, keys, lacking)
+
+    def _key(self, account: Account) -> str:
+        if not self._settings.accounts:
+            return self._settings.pix2pix_key.get_secret_value()
+        if account.key_env:
+            source, text = f"the variable {account.key_env}", os.environ.get(account.key_env, "")
+        else:
+            source, text = account.key_file, _content(account.key_file)
+        key = text.strip()
+        if not key:
+            raise _NoKey(f"{source} is empty")
+        if not key.isprintable():
+            raise _NoKey(f"{source}: expected one line of text")
+        if len(key) < KEY_LEAST:  # it is taken out of answers wherever it occurs: a short one occurs in links
+            raise _NoKey(f"{source}: expected {KEY_LEAST} characters or more")
+        return key
+
+
+class _NoKey(Exception):
+    """Why an account's key could not be read; the text never holds a part of it."""
+
+
+def _content(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(KEY_MOST_BYTES).decode()
+    except OSError as error:
+        raise _NoKey(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise _NoKey(f"{path}: expected one line of text") from None
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _faults(before: Holdings, after: Holdings) -> list[str]:
+    gone = {name: reason for name, reason in after.lacking.items() if name in before.keys}
+    return _lines(gone if after.keys else after.lacking)
+
+
+def _lines(reasons: Mapping[str, str]) -> list[str]:
+    return [f"accounts.{name}: no key, {reason}" for name, reason in reasons.items()]
+
+
+def _report(before: Holdings, after: Holdings, *, asked: bool) -> None:
+    old = {account.id: account for account in before.accounts}
+    new = {account.id: account for account in after.accounts}
+    both = [name for name in new if name in old]
+    news: dict[str, Sequence[str]] = {
+        "added": [name for name in new if name not in old],
+        "removed": [name for name in old if name not in new],
+        "key_changed": [name for name in both if before.keys.get(name) != after.keys.get(name)],
+        "changed": [name for name in both if old[name] != new[name]],
+    }
+    if asked or any(news.values()):
+        log.info("accounts_reloaded", **news, not_served=list(after.lacking))
