@@ -2,7 +2,7 @@
 Retouch: a durable, money-safe queue in front of a paid image-editing endpoint.
 
 This is what a backend imports. None of it loads an HTTP library, an image library or a web framework. Each name is
-imported when it is first used, so a process that needs only `verify_webhook`, say, does not load redis-py.
+imported when it is first used: a process that only verifies webhooks does not load redis-py.
 """
 
 from __future__ import annotations

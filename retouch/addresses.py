@@ -218,6 +218,7 @@ def _fault_of_host(host: str) -> str | None:
     if host.startswith("["):
         return _fault_of_ipv6(host[1:-1])
     labels = host.lower().split(".")
+    # A last label that is a number makes it an IPv4 address to many parsers, as in "127.1" and "0x7f000001".
     if _NUMERIC_LABEL.fullmatch(labels[-1] or labels[-2 if len(labels) > 1 else 0]):
         ip = _literal(host)
         return None if ip is not None else f"expected an IPv4 address as four decimal numbers, got {host[:64]!r}"
@@ -230,6 +231,7 @@ def _fault_of_ipv6(text: str) -> str | None:
     ip = _literal(text)
     if not isinstance(ip, ipaddress.IPv6Address):
         return "expected an IPv6 address within the brackets"
+    # One way to write an address: others are read differently by some parsers.
     if ip.ipv4_mapped is None and ip.compressed != text.lower():
         return f"expected the IPv6 address in its short form, {ip.compressed}"
     return None
@@ -237,6 +239,7 @@ def _fault_of_ipv6(text: str) -> str | None:
 
 def _fault_of_name(parts: Url, networks: Sequence[str], ports: Sequence[int]) -> str | None:
     labels = parts.host.split(".")
+    # "localhost" is the one name whose address is known without asking.
     if networks and (labels[-1] != "localhost" or any(within(ip, networks) for ip in _LOOPBACK)):
         return None
     if len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or ".".join(labels[-2:]) in _PRIVATE_NAMES:

@@ -129,6 +129,7 @@ class Admission:
 
     def take(self, edit: Edit, own: JobOptions) -> None:
         """Admit one more edit, or record what is wrong with it."""
+        # Edits without options of their own share one check, which costs more than an edit.
         shared = None if own else self._shared()
         try:
             self._jobs.append(admit(edit, shared or self._resolve({**self._common, **own})))
@@ -160,6 +161,7 @@ def options_of(values: JobOptions) -> Options:
     """Read options that were given by name; raises `TypeError` for an unknown name."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
+    # A caller may pass None for "no webhook"; the record has an empty text for it.
     absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
     given: JsonObject = {name: value for name, value in values.items() if name not in absent}
     return Options(**given)
@@ -177,6 +179,7 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
             f"{len(conflicts)} of {len(results)} requests repeat an idempotency key with another request (the first is "
             f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
         )
+    # The first one's reason and time to wait stand for all.
     if full := [error for _, error in errors if isinstance(error, QueueFull)]:
         return QueueFull(full[0].tenant, full[0].reason, len(full), full[0].retry_after_s)
     return errors[0][1]
@@ -233,6 +236,7 @@ def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     if value is None:
         return []
     whole = name != "deadline_s"
+    # True is an int in Python, and never a number that was meant.
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
     wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:,.0f}"
     return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]

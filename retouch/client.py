@@ -60,9 +60,11 @@ class EditQueue:
         """
         Enqueue one edit and return its job.
 
-        Options: `idempotency_key` (24 h: the same request gives the same job), `priority`, `tenant`, `deadline_s`,
-        `max_attempts`, `max_charges`, `webhook`, `callback`, `events`, `tags`; see `JobOptions`. Raises `InvalidEdit`
-        (nothing was enqueued), `IdempotencyConflict`, `QueueFull`, or `StoreUnavailable` (repeat with the same key).
+        Options are `idempotency_key` (within 24 h, the same request returns the same job), `priority`, `tenant`,
+        `deadline_s`, `max_attempts`, `max_charges`, `webhook`, `callback`, `events` and `tags`; see `JobOptions`.
+
+        Raises `InvalidEdit`, `IdempotencyConflict` or `QueueFull` if nothing was enqueued. After `StoreUnavailable`,
+        repeat the call with the same key.
         """
         return self.enqueue_many([(edit, options)])[0]
 

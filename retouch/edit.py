@@ -127,6 +127,7 @@ def _extra_faults(extra: Mapping[str, object]) -> Iterable[str]:
     except (TypeError, ValueError, RecursionError):
         yield "expected values that JSON can carry"
         return
+    # In bytes: that is what a record takes in Redis, where a million may wait.
     if size > EXTRA_MOST:
         yield f"expected at most {EXTRA_MOST:,} bytes of JSON, got {size:,}"
     if not _nests_within(extra, EXTRA_LEVELS_MOST):

@@ -83,6 +83,7 @@ def event_object(
     With `private`, the prompt and the customer's URL are left out: the event of a callback is in a Celery message.
     """
     kind = entry["type"]
+    # The charges and images of that moment, not of now: an event is the same whenever it is built.
     charges = charges_from(entry.get("charges", ()))
     results = result_objects(images_from(entry.get("result")), link)
     return {
@@ -146,6 +147,7 @@ def result_object(image: Image, link: Link) -> ImageObject:
 def _state(kind: str) -> str:
     """Return the state that a job has after an event."""
     word = kind.removeprefix("edit.")
+    # Each of these puts the job back into the backlog.
     return {"recovered": "queued", "adopted": "queued", "replayed": "queued"}.get(word, word)
 
 
@@ -154,9 +156,9 @@ def _edit(edit: JsonObject, private: bool) -> JsonObject:
 
 
 def _timings(record: JobRecord, at: float, charges: Sequence[Charge]) -> Timings:
-    asked = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
+    answered_s = [charge.answered_at - charge.intent_at for charge in charges if charge.answered_at is not None]
     return {
         "queued": round(record.started_at - record.created_at, 3) if record.started_at else None,
-        "endpoint": round(sum(asked), 3) if asked else None,
+        "endpoint": round(sum(answered_s), 3) if answered_s else None,
         "total": round(at - record.created_at, 3),
     }

@@ -157,6 +157,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
 
 
 def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+    # Until its deadline a paid request is polled, however long the endpoint takes.
     left_s = attempt.deadline_at - now
     if left_s <= 0:
         return Fail("deadline_passed", "the endpoint was still processing at the job's deadline", retryable=True)
@@ -164,6 +165,7 @@ def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
 
 
 def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
+    # An attempt past the deadline would fail at once; to fail now saves the wait.
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
     return retry
@@ -181,6 +183,7 @@ def _post_again(
     drop_checkpoint: bool = False,
 ) -> Decision:
     """POST again after the backoff, if attempts, charges and the deadline permit it."""
+    # Money goes before attempts: the message must name the limit that only a person should lift.
     if attempt.charges >= policy.max_charges:
         spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"
         return Fail(code, f"{message}; {spent}", retryable=True, drop_checkpoint=drop_checkpoint)

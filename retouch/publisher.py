@@ -81,9 +81,11 @@ class Publisher:
             lane, item = self._pending.popleft()
             envelope = self._envelopes.get(lane) or self._envelopes.setdefault(lane, Envelope(lane))
             by_lane.setdefault(lane, []).append(envelope.around(item))
+        # The queue above is emptied all the same: messages of a broker that is away must not pile up.
         if time.monotonic() < self._rests_until:
             return
         try:
+            # LPUSH returns the length of the list, so a list that grows costs no command to find.
             for lane, texts in by_lane.items():
                 if self._client.lpush(KEY_PREFIX + lane, *texts) > _LONGEST_LIST:
                     self._client.ltrim(KEY_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)

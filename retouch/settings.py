@@ -146,6 +146,7 @@ class Settings(BaseSettings):
     @classmethod
     def _gateway(cls, value: str) -> str:
         parts = urlsplit(value)
+        # A password in it would be shown wherever the address is; the key has a setting of its own.
         if value and not (parts.scheme in ("http", "https") and parts.hostname and not parts.username):
             raise ValueError("expected http(s)://host[:port][/path], without a password")
         return value.rstrip("/")

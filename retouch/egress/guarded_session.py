@@ -133,6 +133,7 @@ class _Guarded(HTTPConnection):
             raise NewConnectionError(self, "the name was not resolved") from error
         fault = OSError("the name has no address")
         for tried, answer in enumerate(answers):
+            # Each address gets its share of the time, so that one that drops packets does not use all of it.
             within_s = max((give_up_at - time.monotonic()) / (len(answers) - tried), 0.001)
             try:
                 return _connected(answer, within_s, self.socket_options or ())
@@ -162,7 +163,7 @@ class _Guarded(HTTPConnection):
     def _attach(self, call: Call) -> None:
         call.connected()
         self.sock.settimeout(call.deadline.left_s())
-        if self._call is not call:  # a connection used again
+        if self._call is not call:  # a kept connection: the deadline of its last call was lifted
             self._call = call
             call.deadline.watch(self.sock)
 

@@ -120,6 +120,7 @@ def send(
     except Exception as error:  # noqa: BLE001 - nothing that a peer sends may raise into an attempt: it may be paid
         return _trouble(error, call, time.monotonic() - started_at)
     finally:
+        # The connection may be back in its pool, for another call.
         serve(None)
         call.deadline.lift()
 
@@ -181,6 +182,7 @@ def _read(
         size = _check_head(response, max_bytes, truncate)
         if admit is not None and not admit(size):
             raise _Refused("timeout", "there was no room for the answer's bytes in time")
+        # One byte beyond the limit is read, which shows that the body is longer.
         chunks, count = [], 0
         while count <= max_bytes and (chunk := response.read(min(_CHUNK, max_bytes + 1 - count))):
             chunks.append(chunk)
@@ -218,6 +220,7 @@ def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> i
 def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
     if isinstance(error, AddressRefused):
         return Trouble("refused_address", False, str(error), elapsed_s)
+    # Before any other class of error: what was not sent was not billed, whatever went wrong.
     if not call.sent:
         return Trouble("not_connected", False, _name(error), elapsed_s)
     if call.deadline.expired or isinstance(error, ReadTimeoutError) or isinstance(_cause(error), TimeoutError):

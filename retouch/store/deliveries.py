@@ -123,6 +123,7 @@ class SharedDeliveryStore:
     async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
         """Read many deliveries with their attempts, in one round trip; leave out those that are gone."""
         pipe = self._client.pipeline(transaction=False)
+        # Three commands for each, so the replies below are read three by three.
         for item in deliveries:
             pipe.get(keys.spec("deliveries", item)).hgetall(keys.state("deliveries", item))
             pipe.lrange(keys.delivery_log(item), 0, -1)
@@ -159,6 +160,7 @@ class DeliveryStore(SharedDeliveryStore):
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
+        # Redis' own clock may have gone back, as when another server has become the primary.
         age_s = max(0.0, float(reply[1]) - float(state["score"]))
         crashes = int(state.get("crashes", 0))
         return DeliveryClaim(
@@ -189,6 +191,7 @@ class DeliveryStore(SharedDeliveryStore):
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Yield the ids of all deliveries, or of the dead letters only, newest first."""
+        # By rank: a delivery that is created meanwhile moves the rest by one, so one may be yielded twice.
         start = 0
         while batch := self.page(start, page, dead=dead, since=since):
             yield from batch

@@ -58,6 +58,7 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
     # Read again: a cancelled job that was only waiting is over now, and one may have ended meanwhile.
     over = [record for record in jobs.records([r.id for r in records]) if JobState(record.state).is_final]
     names = owned_blobs(client, tenant) | _images(over)
+    # A job in flight still needs its input, and its result may have the same bytes as one that is over.
     if len(over) < len(records):
         still_open = {record.id for record in records} - {record.id for record in over}
         names -= _images(jobs.records(sorted(still_open)))
@@ -124,6 +125,7 @@ def _forget_delivery(client: Client, item: str) -> None:
         pipe.zrem(keys.lane("deliveries", "dead"), item)
         pipe.zrem(keys.lane("deliveries", f"backlog:{group}"), item)
         pipe.zrem(keys.lane("deliveries", "timetable"), item)
+        # Read within the transaction: claimed between two commands, it would lose its state under a worker.
         pipe.zscore(keys.lane("deliveries", "slots"), item)
         pipe.zrem(keys.lane("deliveries", f"waiting:{target}"), item)
         slot, waited = pipe.execute()[-2:]

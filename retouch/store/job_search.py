@@ -76,6 +76,7 @@ class JobSearch:
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         async for places, looked_until in self._candidates(query, after, limit + 1):
+            # Records are read a page at a time: the first ones may fill the page.
             for part in batched(places, limit + 1):
                 records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
                 found += [(at, records[at.item]) for at in part if at.item in records and query.fits(records[at.item])]
@@ -90,6 +91,7 @@ class JobSearch:
     ) -> AsyncIterator[tuple[list[IndexCursor], IndexCursor | None]]:
         """Yield entries that pass by the indexes, newest first, and a cursor if that stops before the end."""
         walks = await self._plan(query, after)
+        # Where entries are dropped by other indexes, a page of entries is seldom a page of jobs.
         for walk in walks:
             walk.count = _STEP if walk.within or walk.without else min(wanted, _STEP)
         looked_at = 0
@@ -146,6 +148,7 @@ def _indexes(query: JobQuery, tenant: str) -> list[str]:
     if query.tag:
         found.append(keys.jobs_by("tag", tenant, "=".join(query.tag)))
     if query.state:
+        # A state without an index of its own is one of open jobs.
         known = query.state if query.state in keys.JOB_STATES_INDEXED else "open"
         found.append(keys.jobs_by("state", tenant, known))
     return found or [keys.jobs(tenant)]
@@ -164,6 +167,7 @@ async def _fill(client: AnyClient, walks: Sequence[_Walk], query: JobQuery) -> N
         for walk, entries in zip(walks, await reply(pipe.execute()), strict=True):
             walk.is_read = len(entries) < walk.count
             _read(walk, entries, query)
+            # All entries were of the instant where the walk stands: read further with more of them.
             if not walk.unread:
                 walk.count *= 2
         walks = [walk for walk in walks if not (walk.unread or walk.is_read)]
@@ -178,6 +182,7 @@ def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) ->
 
 def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]:
     """Take the unread entries that are newer than anything a walk has yet to read, newest first."""
+    # The oldest unread entry of a walk bounds what it may still read; below the highest of these, order is not known.
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = []
     for walk in walks:

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from retouch.batches import batched
 from retouch.errors import IdempotencyConflict, QueueFull
-from retouch.outcomes import Cancel, Decision, Fail, LeaseLost, Poll, Processing, Ready, Retry, Succeed
+from retouch.outcomes import Decision, LeaseLost, Processing, Ready
 from retouch.store import keys
+from retouch.store.job_settlement import settlement_arguments
 from retouch.store.ledger import DAY_S
 from retouch.store.records import (
     Charge,
@@ -21,10 +22,9 @@ from retouch.store.records import (
     checkpoint_json,
     claim_from,
     record_from,
-    result_json,
     timeline_entry,
 )
-from retouch.store.redis_commands import AnyClient, Client, Script, Value
+from retouch.store.redis_commands import AnyClient, Client, Script
 from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 
@@ -210,6 +210,7 @@ class JobStore(SharedJobStore):
         Failure policy: if this call raises, the POST must not happen.
         """
         word = self._intend_durably(claim) if self._durable_intents else self._intent(args=[claim.job, claim.fence])
+        # What the script has recorded, so that the claim need not be read again.
         if word == "ok":
             claim.number += 1
             claim.charges.append(Charge(claim.fence, claim.now_at))
@@ -271,7 +272,7 @@ class JobStore(SharedJobStore):
         """Record what follows the attempt and end the lease; do nothing if the lease was lost."""
         if isinstance(decision, LeaseLost):
             return []
-        _, messages = self._settle(args=[claim.job, claim.fence, *_settlement(decision), self._retention_s])
+        _, messages = self._settle(args=[claim.job, claim.fence, *settlement_arguments(decision), self._retention_s])
         return messages_of(messages)
 
     def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
@@ -329,22 +330,3 @@ def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
             return refused(IdempotencyConflict("the idempotency key was used for another request"))
         case _:
             return refused(queue_full(job.tenant, rest))
-
-
-def _settlement(decision: Decision) -> list[Value]:
-    """Return a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
-    match decision:
-        case Succeed(image, others):
-            return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]
-        case Fail(code, message, retryable, drop_checkpoint):
-            error = json.dumps({"code": code, "message": message, "retryable": retryable})
-            return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
-        case Retry(delay_s, code, message, refund, counts, drop_checkpoint):
-            error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
-        case Poll(delay_s, checkpoint):
-            return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
-        case Cancel():
-            return ["cancelled", 0, 0, 0, "", "", ""]
-        case LeaseLost():
-            raise AssertionError("an attempt whose lease is lost is not settled")

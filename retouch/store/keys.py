@@ -49,7 +49,7 @@ callbacks to one Celery task.
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
-| `rt:receivers:{tenant}` | set | permanent | receivers that hear of all the tenant's jobs |
+| `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |

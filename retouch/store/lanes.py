@@ -58,6 +58,7 @@ class SharedLanes:
         for ready in ("ready", "ready:unproven"):
             pipe.zrange(keys.lane(lane, ready), 0, -1)
         pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
+        # Only these can have a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
         groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
         pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
@@ -68,7 +69,7 @@ class SharedLanes:
         waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
         for group, depth in zip(groups, depths, strict=True):
             waiting[group.removeprefix("~")] += depth
-        usual = AUTO_START if lane == "edits" else DELIVERIES_START
+        usual = AUTO_START if lane == "edits" else DELIVERIES_START  # until a worker has opened the lane
         open_s = max(0.0, float(open_until or 0) - seconds)
         return LaneNumbers(
             waiting=waiting.total(),
@@ -154,6 +155,7 @@ class Lanes(SharedLanes):
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
             pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
+            # A tenant's deliveries to targets that are not proven form a group of their own.
             for group in (tenant, f"~{tenant}"):
                 pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
             (limit, paused, open_until), (seconds, _), parked, before, *rows = pipe.execute()

@@ -79,6 +79,7 @@ class Ledger:
             if first <= day <= last:
                 key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": row}[by]
                 sums.setdefault(key, Counter()).update(counts)
+        # Reserved calls are those of now: they belong to no tag and to no earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
         return [_row(key, counts, price_per_call) for key, counts in sorted(sums.items())]

@@ -83,6 +83,7 @@ class ReceiverStore(SharedReceiverStore):
         Raises `InvalidEdit` beyond 20 of them, since each one makes every job of the tenant cost more.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
+        # One that is there already may be changed, also at the limit.
         if self._client.scard(own) >= OF_EVERY_JOB_MOST and not self._client.sismember(own, identity):
             most = f"expected at most {OF_EVERY_JOB_MOST} receivers of every job of a tenant; remove one first"
             raise InvalidEdit([("url", most)])
@@ -142,6 +143,7 @@ class ReceiverStore(SharedReceiverStore):
         if receiver is None:
             return None
         self._client.hset(keys.receiver(identity), "disabled", int(disabled))
+        # It starts afresh: failures from before it was disabled say nothing about it now.
         if not disabled:
             self._client.delete(keys.lane("deliveries", f"health:{identity}"))
             self._forget_failing(self._client, receiver)

@@ -29,7 +29,7 @@ class PolicyChoices(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """
-    What was asked for; it never changes. `policy` has what the caller chose, the worker's settings fill in the rest.
+    What was asked for; it never changes. `policy` has what the caller chose; the worker's settings are for the rest.
 
     `input` is the blob of our own copy of the picture, if the gateway kept one.
     """
@@ -57,6 +57,7 @@ class JobSpec:
     def from_json(cls, text: str) -> JobSpec:
         """Read the JSON that `to_json` wrote."""
         raw = json.loads(text)
+        # JSON knows lists only.
         for name in ("receivers", "events"):
             raw[name] = tuple(raw.get(name, ()))
         return cls(**raw)
@@ -98,6 +99,7 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
     raw = json.loads(text)
     if raw.pop("kind") == "processing":
         return Processing(**raw)
+    # Nested tuples, which JSON made lists.
     nested = {
         "urls": tuple(raw["urls"]),
         "more": tuple(tuple(urls) for urls in raw.get("more", ())),
@@ -108,6 +110,7 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
 
 def image_from(raw: Document) -> Image:
     """Read one kept image of a result."""
+    # Known fields only: the first image of a result also contains the others.
     known = {name: raw[name] for name in Image.__dataclass_fields__}
     return Image(**{**known, "warnings": tuple(raw["warnings"])})
 
@@ -193,6 +196,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         spec=spec,
         now_at=now_at,
         created_at=created_at,
+        # A replay gives a job a new deadline; without one, it counts from enqueueing.
         deadline_at=float(state.get("deadline_at") or created_at + spec.deadline_s),
         number=int(state.get("attempt", 0)),
         charges=charges_from(json.loads(state.get("charges", "[]"))),

@@ -74,6 +74,7 @@ class TenantStore:
         fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
+        # Also for a key that is there: a process may have died between these commands.
         self._client.sadd(keys.API_KEYS, digest)
         self._client.sadd(keys.TENANTS, tenant)
         return _key(digest, self._client.hgetall(keys.api_key(digest)))
@@ -110,6 +111,7 @@ class TenantStore:
         for digest in self._client.smembers(keys.API_KEYS):
             if _identity(digest) == identity and self._client.exists(keys.api_key(digest)):
                 self._client.hsetnx(keys.api_key(digest), "revoked_at", f"{time.time():.3f}")
+                # Kept for a while, so that a list shows whose key it was.
                 self._client.expire(keys.api_key(digest), REVOKED_LIFE_S)
                 return _key(digest, self._client.hgetall(keys.api_key(digest)))
         return None
@@ -134,6 +136,7 @@ class TenantStore:
         share_duplicates: bool | None = None,
     ) -> Tenant:
         """Change the limits of a tenant; None leaves one as it is, 0 lifts it."""
+        # A limit of 0 would stop the tenant, so it is lifted by removing it.
         self._lanes.set_group("edits", name, limit=in_flight_limit or None, weight=weight)
         if in_flight_limit == 0:
             self._client.hdel(keys.lane("edits", "limits"), name)

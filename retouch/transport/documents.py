@@ -16,6 +16,7 @@ from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyCh
 
 def job_from(document: Document) -> JobRecord:
     """Read a job; its instants are accurate to a millisecond."""
+    # null stands for the workers' settings, so such a choice must be absent.
     policy = PolicyChoices()
     if document["max_attempts"] is not None:
         policy["max_attempts"] = document["max_attempts"]
@@ -52,6 +53,7 @@ def job_from(document: Document) -> JobRecord:
 
 
 def _image(document: Document) -> Image:
+    # The blob's name is in the link alone; the links of a bucket contain it as well.
     known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
     return Image(**{**known, "name": name_in(document["url"]), "warnings": tuple(document["warnings"])})
 

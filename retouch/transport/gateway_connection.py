@@ -104,6 +104,7 @@ class GatewayConnections:
                 return self._read(connection, connection.getresponse(), idle)
             except (OSError, HTTPException) as error:
                 connection.close()
+                # A timeout on a kept connection is no closed connection: asking again would double the wait.
                 if connection is not kept or isinstance(error, TimeoutError):
                     raise _outage(f"did not answer ({type(error).__name__})") from error
         raise AssertionError("the last connection answers or raises")

@@ -64,31 +64,31 @@ class GatewayTransport:
         return self._settings.model_copy(update=allowed)
 
     async def require_answer(self) -> None:
-        """Do nothing: the first call finds out, and its error has the same advice."""
+        """Do nothing: the first call raises `StoreUnavailable` if the gateway does not answer."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
         Enqueue edits, up to 1,000 in a call; see `EditQueue.enqueue_many`.
 
         A fault that only the gateway can see, such as a private address or a callback that is not on its list, refuses
         its own edit only; the others are enqueued then.
         """
-        await self._check(asked, common)
+        await self._check(edits, common)
         results: list[EnqueueResult] = []
         # Each item has an idempotency key, if need be one of ours, so that a call may be repeated after a lost answer.
-        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in asked]):
+        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
-            for (_, own), item in zip(asked[start : start + len(batch)], answer["items"], strict=True):
+            for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
                 results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
         if error := enqueue_error(results):
             raise error
         return results
 
-    async def _check(self, asked: Sequence[EditWithOptions], common: JobOptions) -> None:
+    async def _check(self, edits: Sequence[EditWithOptions], common: JobOptions) -> None:
         """Find faults that do not depend on the gateway's settings, before anything is sent."""
-        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in asked)) if one.get("callback")}
+        callbacks = {str(one["callback"]) for one in (common, *(own for _, own in edits)) if one.get("callback")}
         admission = Admission(common, self.admission_settings(callbacks))
-        for place, (edit, own) in enumerate(asked):
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _PAGE == _PAGE - 1:
                 await self.concurrency.yield_control()
@@ -124,6 +124,7 @@ class GatewayTransport:
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
+            # As over Redis, where the bytes are looked up without the job.
             raise BlobMissing(kept.sha256) from None
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
@@ -161,6 +162,7 @@ class GatewayTransport:
         try:
             return await self._move(job, "replay")
         except StateConflict:
+            # Over Redis this is a result and not an error; the problem does not say which of the two it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
 
@@ -273,8 +275,8 @@ def _own(tenant: str | None) -> str | None:
     return None if tenant == DEFAULT_TENANT else tenant
 
 
-def _wire_item(asked: EditWithOptions, common: JobOptions) -> JsonObject:
-    edit, own = asked
+def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
+    edit, own = edit_and_own
     options = {name: value for name, value in {**common, **own}.items() if value is not None}
     if _own(own.get("tenant", common.get("tenant"))) is None:
         options.pop("tenant", None)
@@ -296,7 +298,7 @@ def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject
     """Yield items in batches that fit into one call, each with the place of its first item."""
     start, size = 0, 0
     for place, item in enumerate(items):
-        weight = len(repr(item))
+        weight = len(repr(item))  # close to the length of its JSON, and quicker to find
         if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
             yield start, list(items[start:place])
             start, size = place, 0

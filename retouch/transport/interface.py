@@ -34,7 +34,7 @@ def not_on_record(job: str) -> UnknownJob:
 
 
 class OnlyOverRedis(RetouchError):
-    """What was asked works on the stores themselves, and a gateway has no route for it; nothing was done."""
+    """The call needs the stores themselves, and a gateway has no route for it; nothing was done."""
 
     def __init__(self) -> None:
         super().__init__("this command needs Redis: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
@@ -66,7 +66,7 @@ class Transport(Protocol):
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read which jobs have events since a cursor; see `retouch.transport.feed_listener.News`."""
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Enqueue edits; every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
@@ -82,7 +82,7 @@ class Transport(Protocol):
         """Read one of a job's images; `place` is that in its results."""
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Mint a link to one of a job's images."""
+        """Return a new link to one of a job's images."""
 
     def jobs(
         self, state: JobState | None, tenant: str | None, since: float, limit: int

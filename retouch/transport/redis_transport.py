@@ -77,13 +77,14 @@ class RedisTransport:
             problem = f"Redis at {address} does not answer ({type(error).__name__})"
             raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
-    async def enqueue(self, asked: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
+    async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """Enqueue edits, 100 in each round trip; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
-        for place, (edit, own) in enumerate(asked):
+        for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _SLICE == _SLICE - 1:
                 await self.concurrency.yield_control()
+        # Raises for all faults together, before anything is written.
         new = admission.jobs()
         with clear_errors():
             await self._ensure(admission.receivers)
@@ -97,6 +98,7 @@ class RedisTransport:
         # Receivers that this process has seen are not looked up again, so most calls cost no round trip for them.
         for tenant, url in receivers - self._receivers:
             await self.connections.receivers.ensure.awaited(tenant, url)
+            # Bounded: a tenant may name a new URL with each job.
             if len(self._receivers) < _RECEIVERS_MOST:
                 self._receivers.add((tenant, url))
 
@@ -149,6 +151,7 @@ class RedisTransport:
         with clear_errors():
             tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
             query = JobQuery(tenants, state=state or "", since=since)
+            # In small pages: a caller that stops early has not read much in vain.
             while limit > 0:
                 page = await self._search.page.awaited(query, min(limit, _SLICE), following)
                 for record in page.records:
@@ -167,6 +170,7 @@ class RedisTransport:
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
         kind, _, reason = word.partition(" ")
+        # The gateway answers in the same way: no room is an error, any other word a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word

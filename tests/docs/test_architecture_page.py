@@ -34,24 +34,28 @@ def test_the_numbers_are_those_of_the_code() -> None:
     slots = (ROOT / "retouch/store/lua/modules/slots.lua").read_text()
     target_health = (ROOT / "retouch/store/lua/modules/target_health.lua").read_text()
     assert "WINDOW_MOST, QUICK_S = 8, 1.0" in target_health
-    assert "from 1 up to 8 at once" in page
+    assert "has handled well, from 1 to 8;" in page
     assert "slots.MESSAGE_GRACE_S = 2 " in slots
     assert "not claimed within 2 s" in page
     assert (AUTO_START, AUTO_CEILING, TICK_S, FETCH_TRIES, PRIORITY_BOOST_S["high"]) == (5, 15, 1.0, 20, 600.0)
-    assert f"start at {AUTO_START}, halve on a queue-full answer" in page
-    assert f"never above {AUTO_CEILING}" in page
+    assert f"starts at {AUTO_START}, is halved by a queue-full answer" in page
+    assert f"never exceeds {AUTO_CEILING}" in page
     assert set(LANES) == {"edits", "deliveries"}
 
 
 def callers() -> dict[str, str]:
-    """The functions of the store, methods behind their class, each with the text of its file."""
+    """The functions of the store, methods behind their class and its subclasses, each with the text of its file."""
     found: dict[str, str] = {}
     for path in (ROOT / "retouch" / "store").glob("*.py"):
         text = path.read_text()
+        inherited: dict[str, list[str]] = {}
         for node in ast.parse(text).body:
             if isinstance(node, ast.ClassDef):
-                methods = [part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
-                found |= {f"{node.name}.{method.name}": text for method in methods}
+                methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
+                for base in node.bases:
+                    methods += inherited.get(ast.unparse(base), [])
+                inherited[node.name] = methods
+                found |= {f"{node.name}.{method}": text for method in methods}
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 found[node.name] = text
     return found

@@ -17,7 +17,7 @@ from tests.docs.pages import DOCS, ROOT, headings, table
 
 PAGE = DOCS / "runbook.md"
 HEADINGS = headings(PAGE)
-CALLS = ("Fail", "Retry", "Refused", "Busy", "_again")
+CALLS = ("Fail", "Retry", "Refused", "Busy", "_post_again")
 
 
 def sources(*folders: str) -> list[Path]:

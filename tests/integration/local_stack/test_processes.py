@@ -157,7 +157,7 @@ from retouch_ops.processes import Group, Program
 os.login_tty(int(sys.argv[1]))
 group = Group(print)
 with group.counting_signals():
-    group.start(Program("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"]))
+    group.start(Program("sleeper", [sys.executable, "-c", "import signal; signal.pause()"]))
     print("pid", group.pids["sleeper"], flush=True)
     group.supervise()
 """

@@ -14,9 +14,12 @@ from retouch.settings import Settings
 
 KEY = "sk-planted-account-key"
 SETTINGS = Settings.load(
-    pix2pix_url="https://vendor.example/edit", pix2pix_fetch_url="https://vendor.example/fetch",
-    in_flight_limit=7, rate_per_s=2.5, price_per_call=0.02,
-)  # fmt: skip
+    pix2pix_url="https://vendor.example/edit",
+    pix2pix_fetch_url="https://vendor.example/fetch",
+    in_flight_limit=7,
+    rate_per_s=2.5,
+    price_per_call=0.02,
+)
 
 
 def faults_of(tmp_path: Path, text: str) -> list[str]:
@@ -32,9 +35,15 @@ def faults_of(tmp_path: Path, text: str) -> list[str]:
 def test_without_a_file_the_settings_are_one_account() -> None:
     """`default` has the settings' address, limit, rate and price, and every other field its default."""
     assert accounts_of(SETTINGS) == [
-        Account("default", "https://vendor.example/edit", "https://vendor.example/fetch", limit=7, rate_per_s=2.5,
-                price_per_call=0.02)
-    ]  # fmt: skip
+        Account(
+            "default",
+            "https://vendor.example/edit",
+            "https://vendor.example/fetch",
+            limit=7,
+            rate_per_s=2.5,
+            price_per_call=0.02,
+        )
+    ]
 
 
 def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
@@ -50,9 +59,18 @@ def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
     assert (zeta.id, zeta.url, zeta.limit, zeta.rate_per_s) == ("zeta", "https://vendor.example/edit", 7, 2.5)
     assert zeta.key_file == str(tmp_path / "keys" / "zeta")
     assert main == Account(
-        "main-2", "http://10.0.0.7:8100/edit", "http://10.0.0.7:8100/fetch", key_env="MAIN_KEY", limit="auto",
-        calls_per_day=100, tier=2, weight=0.5, tenants=("acme", "b.c"), shared_fallback="free_only", rate_per_s=0,
-    )  # fmt: skip
+        "main-2",
+        "http://10.0.0.7:8100/edit",
+        "http://10.0.0.7:8100/fetch",
+        key_env="MAIN_KEY",
+        limit="auto",
+        calls_per_day=100,
+        tier=2,
+        weight=0.5,
+        tenants=("acme", "b.c"),
+        shared_fallback="free_only",
+        rate_per_s=0,
+    )
 
 
 def test_a_relative_path_is_read_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +182,15 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         f'key = "{KEY}"\nkey_env = "A"\nkey_file = "b"\n',
     )
     assert [fault.partition(":")[0] for fault in faults] == [
-        "'stray'", "accounts.third", "accounts.main.weight", "accounts.main.tier", "accounts.main",
-        "accounts.'Other'", "accounts.'Other'.key", "accounts.'Other'",
-    ]  # fmt: skip
+        "'stray'",
+        "accounts.third",
+        "accounts.main.weight",
+        "accounts.main.tier",
+        "accounts.main",
+        "accounts.'Other'",
+        "accounts.'Other'.key",
+        "accounts.'Other'",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "[accounts]\n", "accounts = 3\n", "accounts = []\n"])

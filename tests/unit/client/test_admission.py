@@ -74,7 +74,7 @@ def refused(**options: Any) -> dict[str, str]:
         (
             "seed",
             7,
-            "is not a field of an edit; parameters that the endpoint does not document go into extra",
+            "is not a field of an edit; put parameters that the endpoint does not document into extra",
         ),
     ],
 )

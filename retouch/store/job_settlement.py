@@ -1,0 +1,28 @@
+"""The arguments of `settle.lua` for each decision."""
+
+from __future__ import annotations
+
+import json
+
+from retouch.outcomes import Cancel, Decision, Fail, LeaseLost, Poll, Retry, Succeed
+from retouch.store.records import checkpoint_json, result_json
+from retouch.store.redis_commands import Value
+
+
+def settlement_arguments(decision: Decision) -> list[Value]:
+    """Return a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
+    match decision:
+        case Succeed(image, others):
+            return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]
+        case Fail(code, message, retryable, drop_checkpoint):
+            error = json.dumps({"code": code, "message": message, "retryable": retryable})
+            return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
+        case Retry(delay_s, code, message, refund, counts, drop_checkpoint):
+            error = json.dumps({"code": code, "message": message, "retryable": True})
+            return ["retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
+        case Poll(delay_s, checkpoint):
+            return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
+        case Cancel():
+            return ["cancelled", 0, 0, 0, "", "", ""]
+        case LeaseLost():
+            raise AssertionError("an attempt whose lease is lost is not settled")
