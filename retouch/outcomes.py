@@ -119,6 +119,18 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountRefused:
+    """
+    The endpoint accepted and charged nothing, and would refuse every job of this account: bad key, no credits.
+
+    Only where there are several accounts; with one, it is `Refused`.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """
     The endpoint tried and failed; this is treated as not charged.
@@ -168,7 +180,7 @@ class GateClosed:
     """
     A gate was closed after the job had been dispatched: nothing was sent, and this counts as no attempt.
 
-    `gate` is `budget_spent`, `endpoint_down` (the breaker), or `not_on_disk` (a durable intent).
+    `gate` is a name of `retouch.policy.GATES`.
     """
 
     gate: str
@@ -188,6 +200,7 @@ Outcome = (
     | ImageRejected
     | Refused
     | Busy
+    | AccountRefused
     | Failed
     | Unknown
     | GenerationLost
@@ -223,7 +236,8 @@ class Retry:
     The job waits without a slot.
 
     `refund`: this attempt does not count. `counts_as_wait`: the wait is one of the limited number for a paid answer.
-    `drop_checkpoint`: the next attempt POSTs again.
+    `drop_checkpoint`: the next attempt POSTs again. `moves`: this cost nothing and another account may take the job, so
+    it waits only if none would, and the present one is avoided for `delay_s`.
     """
 
     delay_s: float
@@ -232,6 +246,7 @@ class Retry:
     refund: bool = False
     counts_as_wait: bool = True
     drop_checkpoint: bool = False
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

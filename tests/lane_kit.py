@@ -6,8 +6,9 @@ import json
 from collections import Counter
 from itertools import count
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
+from retouch.accounts import DEFAULT_ACCOUNT, Account
 from retouch.outcomes import Fail, Image
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore, NewJob
@@ -39,6 +40,10 @@ class LaneKit:
         edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
         text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
         return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
+
+    def open(self, limit: Literal["auto"] | int, rate_per_s: float) -> None:
+        """Set the gates of lane `edits` as a worker without an accounts file does."""
+        self.lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=limit, rate_per_s=rate_per_s)])
 
     def enqueue(self, *jobs: NewJob) -> list[Message]:
         """Enqueue jobs and return the messages."""

@@ -155,7 +155,7 @@ class DeliveryStore(SharedDeliveryStore):
 
     def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
         """Take the delivery's lease; return None if another worker holds it or it is over."""
-        reply = self._claim(args=["deliveries", delivery, lease_s])
+        reply = self._claim(args=["deliveries", delivery, lease_s, ""])
         if not reply:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])

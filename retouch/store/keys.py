@@ -23,7 +23,13 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
-| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock …; of edits also `accounts` |
+| `rt:edits:gate:{account}` | hash | permanent | the gate of one of several accounts; that of `default` is the lane's |
+| `rt:edits:held_by_account` | hash | empties itself | slots held by each account but `default` |
+| `rt:edits:account_tenants` | hash | permanent | a tenant's own accounts, behind its fallback to the shared ones |
+| `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
+| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
+| `rt:accounts` | set | permanent | every account that was ever named |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -53,6 +59,7 @@ callbacks to one Celery task.
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger:account:{account}` | hash | permanent | the same for each of several accounts |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -75,6 +82,9 @@ from typing import Literal
 PERMANENT = (
     "rt:edits:gate",
     "rt:deliveries:gate",
+    "rt:edits:account_tenants",
+    "rt:edits:account_clocks",
+    "rt:accounts",
     "rt:edits:limits",
     "rt:deliveries:limits",
     "rt:edits:weights",
@@ -105,6 +115,8 @@ TENANTS = "rt:tenants"
 KEPT = "rt:blobs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
+ACCOUNTS = "rt:accounts"
+HELD_BY_ACCOUNT = "rt:edits:held_by_account"
 
 # A job is in `open` until it ends; the states between are read from the lane, which changes them often.
 JOB_STATES_INDEXED = ("open", "retrying", "succeeded", "failed", "cancelled")
@@ -188,6 +200,21 @@ def api_key(digest: str) -> str:
 def ledger(tenant: str) -> str:
     """Return the key of the ledger of a tenant: what its charges were good for, by day."""
     return f"rt:ledger:{tenant}"
+
+
+def account_ledger(account: str) -> str:
+    """Return the key of the ledger of an account: what the charges made there were good for, by day."""
+    return f"rt:ledger:account:{account}"
+
+
+def account_gate(account: str) -> str:
+    """Return the key of the gate of an account; that of `default` is the gate of lane `edits`."""
+    return "rt:edits:gate" if account == "default" else f"rt:edits:gate:{account}"
+
+
+def account_calls(day: int) -> str:
+    """Return the key of the calls of each account on a UTC day."""
+    return f"rt:edits:account_calls:{day}"
 
 
 def ledger_tags(tenant: str, day: int) -> str:

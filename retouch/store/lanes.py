@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from retouch.accounts import Account
 from retouch.store import keys
 from retouch.store.redis_commands import AnyClient, Client, Script, Value
 from retouch.store.scripts import Message, load, messages_of
@@ -90,19 +92,20 @@ class Lanes(SharedLanes):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
+        self._open: Script[str] = load(client, "open_accounts")
         self._heartbeat: Script[list[str]] = load(client, "heartbeat")
         self._rescue: Script[tuple[str, list[str]]] = load(client, "rescue")
 
-    def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
-        """Set the gates of lane `edits` from the settings; every worker does so when it starts."""
-        auto = in_flight_limit == "auto"
-        gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
-        if not auto:
-            gate["limit"] = int(in_flight_limit)
-        # A limit that was learnt before stays: learning it again costs refused calls.
-        elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
-            gate |= {"limit": AUTO_START, "learnt": AUTO_START}
-        self._client.hset(keys.lane("edits", "gate"), mapping=gate)
+    def open(self, accounts: Sequence[Account]) -> tuple[str, ...]:
+        """
+        Set the gates of lane `edits` from a worker's accounts; every worker does so when it starts.
+
+        Returns the ids of all accounts that the lane has now: these, and others that a living worker serves. It returns
+        none for the one account that the settings make.
+        """
+        is_file = any(account.key_file or account.key_env for account in accounts)
+        texts = json.dumps([_gate_of(account) for account in accounts])
+        return tuple(self._open(args=[int(is_file), texts]).split())
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
         """Set the slot limit or the weight of one group; None leaves it as it is."""
@@ -113,16 +116,23 @@ class Lanes(SharedLanes):
             self._client.hset(keys.lane(lane, "weights"), group, weight)
 
     def heartbeat(
-        self, lease_s: float, leases: Sequence[tuple[str, str, int]], worker: str = "", threads: int = 0
+        self,
+        lease_s: float,
+        leases: Sequence[tuple[str, str, int]],
+        worker: str = "",
+        threads: int = 0,
+        accounts: Iterable[str] = (),
     ) -> list[str]:
         """
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
         `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
-        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads.
+        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are
+        those of the endpoint that the process serves: one of several that no worker has named within `lease_s` gets no
+        jobs.
         """
         values: list[Value] = [value for lease in leases for value in lease]
-        return self._heartbeat(args=[lease_s, worker, threads, *values])
+        return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), *values])
 
     def leave(self, worker: str, threads: int) -> None:
         """Withdraw the threads of a worker that stops; the limit follows with the next heartbeat of another worker."""
@@ -172,3 +182,21 @@ class Lanes(SharedLanes):
             breaker_open_s=open_s,
             waiting_by_group={tenant: waiting} if waiting else {},
         )
+
+
+def _gate_of(account: Account) -> dict[str, object]:
+    """Return what the gate of an account is set to."""
+    auto = account.limit == "auto"
+    return {
+        "id": account.id,
+        "learn": int(auto),
+        "limit": AUTO_START if auto else account.limit,
+        "ceiling": AUTO_CEILING if auto else account.limit,
+        "rate": account.rate_per_s,
+        "calls_per_day": account.calls_per_day,
+        "price": account.price_per_call,
+        "tier": account.tier,
+        "weight": account.weight,
+        "tenants": account.tenants,
+        "fallback": account.shared_fallback,
+    }

@@ -17,8 +17,16 @@ circle.
 
 Making the functions of all modules would be a good part of a script's time, about 0.15 µs each. So a script may name
 modules inside a block, in lines that follow each other: they and what they need beyond the others are composed there,
-and made when that block runs. Lua allows 200 locals in one function: the composed text has one for each module. Redis
-keeps a script under the hash of its text, which is the same in each process.
+and made when that block runs. And a module that few runs need is named by `require_late`, in scripts and modules:
+
+    local account_dispatch = require_late('account_dispatch')
+    account_dispatch().serve(turn, now)
+
+It is composed as a function, and each call makes the module anew, so such a module keeps nothing between two calls.
+What it needs itself is made with the others.
+
+Lua allows 200 locals in one function: the composed text has one for each module. Redis keeps a script under the hash of
+its text, which is the same in each process.
 """
 
 from __future__ import annotations
@@ -42,7 +50,7 @@ Reply = TypeVar("Reply")
 
 
 _FOLDER = resources.files("retouch.store") / "lua"
-_NEED = re.compile(r"^( *)local (\w+) = require\('(\w+)'\)$", re.MULTILINE)
+_NEED = re.compile(r"^( *)local (\w+) = require(_late)?\('(\w+)'\)$", re.MULTILINE)
 _NEEDS_OF_BLOCK = re.compile(r"(?:^ +local \w+ = require\('\w+'\)$\n?)+", re.MULTILINE)
 
 
@@ -56,42 +64,47 @@ def compose(folder: Traversable, name: str) -> str:
     """
     Compose the text of a script from `scripts/` and `modules/` of a folder.
 
-    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, or a module
-    needs another one inside a function.
+    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, a module
+    needs another one inside a function, or one is needed both at once and late.
     """
     script = (folder / "scripts" / f"{name}.lua").read_text()
     always: dict[str, str] = {}
-    for indent, local, module in _NEED.findall(script):
+    for indent, local, late, module in _NEED.findall(script):
         if not indent:
-            _add(folder, local, module, always, ())
+            _add(folder, local, module, late, always, ())
 
     def in_block(needs: re.Match[str]) -> str:
         modules = dict(always)
-        for _, local, module in _NEED.findall(needs[0]):
-            _add(folder, local, module, modules, ())
+        for _, local, late, module in _NEED.findall(needs[0]):
+            _add(folder, local, module, late, modules, ())
         return _written({module: text for module, text in modules.items() if module not in always})
 
     return _written(always) + _NEED.sub("", _NEEDS_OF_BLOCK.sub(in_block, script))
 
 
-def _add(folder: Traversable, local: str, module: str, modules: dict[str, str], path: tuple[str, ...]) -> None:
-    """Add a module, behind those that it needs itself; `path` leads to whoever needs it."""
+def _add(
+    folder: Traversable, local: str, module: str, late: str, modules: dict[str, str], path: tuple[str, ...]
+) -> None:
+    """Add the definition of a module, behind those that it needs itself; `path` leads to whoever needs it."""
     if local != module:
         raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
     if module in path:
         raise ValueError(f"modules need each other in a circle: {' -> '.join((*path, module))}")
     if module in modules:
+        if modules[module].startswith(f"local function {module}(") != bool(late):
+            raise ValueError(f"module {module!r} is needed both at once and late")
         return
     text = (folder / "modules" / f"{module}.lua").read_text()
-    for indent, inner_local, needed in _NEED.findall(text):
+    for indent, inner_local, inner_late, needed in _NEED.findall(text):
         if indent:
             raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
-        _add(folder, inner_local, needed, modules, (*path, module))
-    modules[module] = _NEED.sub("", text)
+        _add(folder, inner_local, needed, inner_late, modules, (*path, module))
+    body = _NEED.sub("", text)
+    modules[module] = f"local function {module}()\n{body}end\n" if late else f"local {module} = (function()\n{body}end)()\n"
 
 
 def _written(modules: dict[str, str]) -> str:
-    return "".join(f"local {module} = (function()\n{text}end)()\n" for module, text in modules.items())
+    return "".join(modules.values())
 
 
 def load(client: AnyClient, name: str) -> Script[Reply]:

@@ -103,7 +103,7 @@ class Lane(RuleBasedStateMachine):
     def open(self, limit: int, tenant_limit: int, learns: bool, threads: int) -> None:
         self.client.flushdb()
         self.kit = LaneKit(self.client)
-        self.kit.lanes.open("auto" if learns else limit, 0.0)
+        self.kit.open("auto" if learns else limit, 0.0)
         self.kit.lanes.set_group("edits", "small", limit=tenant_limit)
         self.kit.lanes.set_group("edits", "heavy", weight=3.0)
         self.kit.receivers.add("acme", "https://hooks.example/acme")

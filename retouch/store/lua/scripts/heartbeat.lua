@@ -1,12 +1,16 @@
 -- Renew the leases that one worker process holds, and note how many threads it has for deliveries: the lane has as many
--- slots as all living workers have threads, so that none is given to a delivery that must wait for one.
--- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate.
--- ARGV: lease_s, worker ('' announces nothing), threads, then per lease: lane, item, fence.
+-- slots as all living workers have threads, so that none is given to a delivery that must wait for one. The accounts of
+-- the endpoint whose keys the process holds are served for the time of a lease.
+-- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
+--       rt:edits:gate:{account}.
+-- ARGV: lease_s, worker ('' announces nothing), threads, ids of the accounts that it serves ('' for none), then per
+--       lease: lane, item, fence.
 -- Returns the items whose lease is lost.
-local lease_s, worker, threads = unpack(ARGV, 1, 3)
-local beats = { unpack(ARGV, 4) }
+local lease_s, worker, threads, served = unpack(ARGV, 1, 4)
+local beats = { unpack(ARGV, 5) }
 
 local clock = require('clock')
+local gates = require('gates')
 local keys = require('keys')
 local leases = require('leases')
 
@@ -21,6 +25,21 @@ local function announce(lease_until, now)
   if sum > 0 then redis.call('HSET', keys.lane('deliveries', 'gate'), 'limit', sum) end
 end
 
+-- While there is one account, nothing is asked of it. One that is not in the lane's list joins it, since the file or
+-- the settings of this worker name it.
+local function serve_accounts(lease_until)
+  local known = redis.call('HGET', gates.of('edits'), 'accounts')
+  if not known then return end
+  for id in string.gmatch(served, '%S+') do
+    redis.call('HSET', gates.of('edits', id), 'served_until', clock.instant(lease_until))
+    if not string.find(' ' .. known .. ' ', ' ' .. id .. ' ', 1, true) then
+      known = known .. ' ' .. id
+      redis.call('HSET', gates.of('edits'), 'accounts', known)
+      redis.call('SADD', 'rt:accounts', id)
+    end
+  end
+end
+
 local now = clock.now()
 local lease_until = now + tonumber(lease_s)
 local lost = {}
@@ -30,4 +49,5 @@ for at = 1, #beats, 3 do
   else lost[#lost + 1] = item end
 end
 if worker ~= '' then announce(lease_until, now) end
+if served ~= '' then serve_accounts(lease_until) end
 return lost

@@ -1,11 +1,12 @@
 -- Record what follows an attempt, give up the lease, and dispatch the next job.
 -- Keys: rt:edits:state:{job}, and those of timetable.lua, jobs.lua, adoption.lua.
--- ARGV: job, fence, move ('polling', 'retrying', 'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt
---       costs none), counts ('1': the wait is counted), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or
---       ''), result (JSON or ''), retention_s.
+-- ARGV: job, fence, move ('polling', 'retrying', 'moving' (to another account, or 'retrying' where none would take it),
+--       'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt costs none), counts ('1': the wait is
+--       counted), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or ''), result (JSON or ''), retention_s.
 -- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; whoever has it now decides.
 local job, fence, move, delay_s, refund, counts, checkpoint, error, result, retention_s = unpack(ARGV)
 
+local account_moves = require_late('account_moves')
 local checkpoints = require('checkpoints')
 local clock = require('clock')
 local dispatch = require('dispatch')
@@ -67,6 +68,8 @@ local is_cancelled = cancel == '1'
 if move == 'polling' then poll()
 elseif is_cancelled then finish('cancelled')
 elseif move == 'retrying' then retry()
+elseif move == 'moving' then
+  if not account_moves().try(job, tenant, error, tonumber(delay_s), now) then retry() end
 elseif move ~= 'failed' or not adopt(has_spare) then finish(move) end
 dispatch.run('edits', now)
 return { 'ok', slots.messages }
