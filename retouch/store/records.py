@@ -156,7 +156,9 @@ class Claim:
     `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
     settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
     `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
-    `account` is the account of the endpoint that the job is on.
+    `account` is the account of the endpoint that the job was dispatched to; `may_move` is true if there are several.
+    `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
+    answer the checkpoint is.
     """
 
     job: str
