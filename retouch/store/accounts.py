@@ -19,6 +19,10 @@ Mode = Literal["", "paused", "draining"]
 """`paused`: nothing is sent, polls neither. `draining`: nothing new, what is in work there ends."""
 
 
+Binding = Literal["none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"]
+"""What keeps jobs from an account; `resting` after a full queue, `in_flight` where all of its slots are taken."""
+
+
 class UnknownAccount(RetouchError):
     """No accounts file names this account, or there is one account alone."""
 
@@ -58,10 +62,25 @@ class AccountNumbers:
     shared_fallback: SharedFallback
 
     @property
-    def room(self) -> int:
-        """How many more jobs it takes now, as far as its slots and its state bound it."""
-        is_shut = not self.served or self.mode or self.closed or self.breaker_open_s > 0 or self.resting_s > 0
-        return 0 if is_shut else max(0, self.limit - self.held)
+    def binding(self) -> Binding:
+        """What keeps jobs from it now, or `none`; of several, what lasts longest."""
+        is_spent = 0 < self.calls_per_day <= self.calls_today
+        bounds: tuple[tuple[Binding, bool], ...] = (
+            ("unserved", not self.served),
+            ("closed", bool(self.closed) and not self.tested),
+            ("paused", self.mode == "paused"),
+            ("draining", self.mode == "draining"),
+            ("calls_per_day", is_spent),
+            ("breaker", self.breaker_open_s > 0),
+            ("resting", self.resting_s > 0),
+            ("in_flight", self.held >= self.limit),
+        )
+        return next((name for name, binds in bounds if binds), "none")
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a job that waits for a slot or a second will go to it: nothing but time and slots bounds it."""
+        return self.binding in ("none", "in_flight", "resting")
 
 
 class AccountStore:
