@@ -1,8 +1,4 @@
-"""
-The ids of jobs (`ed_`) and receivers (`rc_`). Scripts make a delivery's id from its job's id.
-
-The operator chooses the names of tenants; `TENANT` is what they may be.
-"""
+"""The ids of jobs (`ed_`), receivers (`rc_`) and tenants. Scripts make a delivery's id from its job's id."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ import time
 from itertools import count
 
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What the name of a tenant consists of."""
 
 _made = count()
 

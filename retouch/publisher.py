@@ -21,13 +21,14 @@ from functools import cached_property
 
 import redis
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.settings import Settings
 from retouch.store.redis_client import connect_to_broker
 from retouch.store.redis_commands import Client
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
-"""Lane → the Celery task of its messages. The queue has the name of the lane, or `edits.ACCOUNT` for one account."""
+"""Lane → the Celery task of its messages. The queue has the lane's name, or is `edits.ACCOUNT` for one account."""
 
 KEY_PREFIX = "rt:broker:"
 """The prefix of all keys of the broker."""
@@ -98,8 +99,13 @@ class Publisher:
         return connect_to_broker(self._settings)
 
 
+def queue_of(account: str) -> str:
+    """Return the queue of lane `edits` that has the messages of an account: `edits` for `default`."""
+    return "edits" if account == DEFAULT_ACCOUNT else f"edits.{account}"
+
+
 def lane_of(queue: str) -> str:
-    """Return the lane that a queue's messages belong to: `edits` for `edits` and for each `edits.ACCOUNT`."""
+    """Return the lane of a queue: `edits` for `edits` and for each `edits.ACCOUNT`."""
     return queue.partition(".")[0]
 
 

@@ -37,7 +37,7 @@ class Program:
     One child process: its command, its whole environment (None: ours), and the check that says that it is ready.
 
     `grace_s` is the time between SIGTERM and SIGKILL when it is stopped. `death_signal` is what it gets if this process
-    dies. A program that `reloads` gets each SIGHUP that this process gets.
+    dies. If it `reloads`, each SIGHUP that this process gets is passed on to it.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Group:
             self.stop()
 
     def counting_signals(self) -> _SignalCounter:
-        """Count SIGTERM and SIGINT in `signals` instead of ending the process, and pass SIGHUP on."""
+        """Count SIGTERM and SIGINT and pass SIGHUP on, in a `with` block, instead of ending the process."""
         return _SignalCounter(self)
 
     def stop(self) -> None:
@@ -216,7 +216,7 @@ class _SignalCounter:
         self.group.signals += 1
 
     def _hang_up(self, number: int, _frame: FrameType | None) -> None:
-        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody is left to stop us
+        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody can stop it later
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -102,7 +102,7 @@ def test_every_console_block_shows_a_command() -> None:
 
 def test_no_block_is_of_an_unknown_language() -> None:
     """Each fenced block names a known language, so that it can be checked."""
-    known = {"python", "console", "text", "json", "ini", "http", "javascript", "php", "yaml"}
+    known = {"python", "console", "text", "json", "ini", "toml", "http", "javascript", "php", "yaml"}
     opening = re.compile(r"^```(\w*)$", re.MULTILINE)
     opened = {(page.name, word) for page in PAGES for word in opening.findall(page.read_text())[::2]}
     assert {(page, word) for page, word in opened if word not in known} == set()

@@ -40,11 +40,11 @@ class PulseStep(bootsteps.StartStopStep):
         if self.takes_edits:
             _take_edits(worker)
 
-    def start(self, _worker: Any) -> None:
+    def start(self, _worker: object) -> None:
         """Configure the lanes and start the pulse."""
-        # Celery's own handler, installed just before, restarts the process and ends its paid calls.
-        signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
         # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
+        # Celery's own handler, installed just before, would restart the process, and that ends its paid calls.
+        signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
         process.start(edits=self.takes_edits)
 
 

@@ -30,5 +30,5 @@ def install() -> None:
             self._in_poll = None
         original(self)
 
-    close.guarded = True  # type: ignore[attr-defined]  # mypy knows no attributes of functions
+    close.guarded = True  # type: ignore[attr-defined]  # a function declares no attributes
     Channel.close = close

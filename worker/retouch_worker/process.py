@@ -16,10 +16,12 @@ from typing import Any
 
 import redis
 
+from retouch.accounts import Account, accounts_of
 from retouch.blobs import BlobStore, open_blobs
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.accounts import AccountStore
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
@@ -52,6 +54,7 @@ class WorkerProcess:
         self.connections = 400
         self.threads_for_deliveries = 0
         self._queues: EditQueues | None = None
+        self._opened: tuple[tuple[Account, ...], tuple[str, ...]] | None = None
         self._draining = False
         self._redis_retry = RedisRetry()
 
@@ -62,7 +65,7 @@ class WorkerProcess:
 
     @cached_property
     def credentials(self) -> Credentials:
-        """The accounts and their keys; only for a process that takes edits."""
+        """The accounts and their keys. Only a process that takes edits may read them."""
         return Credentials(self.settings)
 
     @cached_property
@@ -72,7 +75,15 @@ class WorkerProcess:
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
+        return Pulse(
+            lanes,
+            self.publisher,
+            self.settings,
+            retention.sweep,
+            self.threads_for_deliveries,
+            self._look,
+            lambda: self._served,
+        )
 
     @cached_property
     def edit_tools(self) -> EditTools:
@@ -110,6 +121,10 @@ class WorkerProcess:
         return connect(self.settings, patience=self._redis_retry)
 
     @cached_property
+    def _gate_client(self) -> Client:
+        return connect(self.settings)
+
+    @cached_property
     def _blobs(self) -> BlobStore:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
@@ -120,27 +135,59 @@ class WorkerProcess:
             self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
-            log.info("worker_started", in_flight_limit=self.settings.in_flight_limit, lease_s=self.settings.lease_s)
+            limits = {account.id: account.limit for account in self._accounts}
+            limit = limits if self.settings.accounts else self.settings.in_flight_limit
+            log.info("worker_started", in_flight_limit=limit, lease_s=self.settings.lease_s)
+
+    @property
+    def _accounts(self) -> tuple[Account, ...]:
+        """The accounts whose gates this process sets."""
+        return self.credentials.now.accounts if self._queues else tuple(accounts_of(self.settings))
+
+    @property
+    def _served(self) -> tuple[str, ...]:
+        return self.credentials.now.served if self._queues else ()
+
+    def _follow_accounts(self) -> None:
+        """Write the gates of the accounts if they are not those that were written last, and announce these."""
+        if self.settings.accounts and not self._queues:
+            self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
+            return
+        wanted, served = self._accounts, self._served
+        if (wanted, served) != self._opened:
+            lanes = Lanes(self._gate_client)
+            lanes.open(wanted)
+            lanes.heartbeat(self.settings.lease_s, [], accounts=served)
+            self._opened = wanted, served
+
+    def _reload(self) -> None:
+        before = self.credentials.now.keys
+        if self.credentials.reload_if_changed():
+            accounts, keys = AccountStore(self._gate_client), self.credentials.now.keys
+            for name in accounts.ids():
+                if name in keys and keys[name] != before.get(name):
+                    accounts.test(name)  # what closed it may have been the former key
 
     def take_edits(self, worker: Any) -> None:
         """
-        Have a Celery worker consume the queues of the accounts whose key is here, from now on as these change.
+        Make a Celery worker consume the queues of the accounts whose keys this process holds, also when they change.
 
-        Raises `SettingsError` where the accounts file is wrong or no key of it is here.
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of its keys.
         """
         self.credentials.require_one()
         self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
         self._queues.select()
 
     def ask_reload(self) -> None:
-        """Have the accounts and keys read anew within a second. Safe in a signal handler."""
+        """Make the pulse reload the accounts and keys within a second. Safe in a signal handler."""
         if self._queues:
             self.credentials.ask_reload()
 
     def _look(self) -> None:
         if self._queues:
-            self.credentials.reload_if_changed()
+            self._reload()
             self._queues.follow()
+            self._follow_accounts()
 
     def _report_missing_keys(self) -> None:
         lacking = self.credentials.now.lacking
@@ -151,10 +198,9 @@ class WorkerProcess:
 
     def _open_gates(self) -> bool:
         """Configure the lanes; wait for Redis, with a log line for each try. Return False if the process is stopped."""
-        lanes = Lanes(connect(self.settings))
         while not self._draining:
             try:
-                lanes.open(self.settings.in_flight_limit, self.settings.rate_per_s)
+                self._follow_accounts()
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
@@ -169,7 +215,7 @@ class WorkerProcess:
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
-        """If this process is stopping, send the message to its queue again for another worker and return True."""
+        """If this process is stopping, send the item's message to its queue again, for another worker; return True."""
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])

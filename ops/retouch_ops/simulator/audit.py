@@ -122,7 +122,7 @@ class Audit:
         return CapPlace(self, owner)
 
     def leave(self, owner: str) -> None:
-        """Give one place back; called by `CapPlace` alone."""
+        """Release one place; only `CapPlace` calls this."""
         self._tick()
         self._in_flight[owner] -= 1
         self._total -= 1
@@ -182,7 +182,7 @@ class CapPlace:
     taken: bool = True
 
     def leave(self) -> None:
-        """Give the place back, unless that has already happened."""
+        """Release the place, unless that has already happened."""
         if self.taken:
             self.taken = False
             self.books.leave(self.owner)

@@ -52,8 +52,8 @@ def test_a_port_in_use_is_one_line() -> None:
         port = str(taken.getsockname()[1])
         flower = retouch("flower", environment={"RETOUCH_FLOWER_PORT": port})
         simulator = retouch("simulator", "--port", port)
-    named = f"retouch: RETOUCH_FLOWER_PORT: {port} is in use on 127.0.0.1; name another\n"
-    assert (flower.returncode, flower.stderr) == (2, named)
+    why = f"retouch: RETOUCH_FLOWER_PORT: {port} is in use on 127.0.0.1, so Flower was not started; set another port\n"
+    assert (flower.returncode, flower.stderr) == (2, why)
     assert simulator.returncode == 1
     assert simulator.stderr.startswith("retouch: Address already in use")
     assert port in simulator.stderr

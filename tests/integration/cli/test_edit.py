@@ -114,7 +114,7 @@ def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
     monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
     ended = typed("edit", "photo.jpg", "make it winter")
     assert ended.code == 2
-    assert "links to local files start with RETOUCH_PUBLIC_URL" in ended.err
+    assert "links to a local file start with RETOUCH_PUBLIC_URL" in ended.err
     assert work_in(client) == []
 
 

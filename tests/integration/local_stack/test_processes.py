@@ -148,7 +148,7 @@ def test_a_command_is_not_started_for_a_dead_parent() -> None:
         check=False,
     )
     assert ran.stdout == ""
-    assert "the parent 1999999 is gone" in ran.stderr
+    assert "the parent process 1999999 is gone" in ran.stderr
 
 
 PARENT_OF_A_SLEEPER = """

@@ -115,7 +115,7 @@ def test_a_replay_of_all_says_how_many_are_left(
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     ended = typed("replay", "--failed")
     assert ended.code == 1
-    assert "4 of 5 were replayed; 1 are left, tenant acme has no room for them (backlog)" in ended.err
+    assert "4 of 5 were replayed; 1 were not, tenant acme has no room for them (backlog)" in ended.err
     assert ended.out.count("left: tenant acme has no room (backlog)") == 1
     assert kit.state(other) == "queued"
 

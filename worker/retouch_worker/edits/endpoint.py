@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import requests
 
-from retouch.accounts import DEFAULT_ACCOUNT, Account
+from retouch.accounts import Account
 from retouch.egress.http import Answer, Trouble, download, make_session, send
 from retouch.images.validation import ImageLimits
-from retouch.outcomes import Failed, GenerationLost, Processing, Ready
+from retouch.outcomes import Failed, GenerationLost, Processing, Ready, Refused
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
-from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after
+from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after, is_of_account
 from retouch_worker.edits.credentials import Credentials, Holdings
 from retouch_worker.edits.redaction import redacted
 
@@ -25,7 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """The connections of all accounts, pooled by host: to addresses of the operator's choice, and to vetted ones."""
+    """The connections of all accounts, pooled by host: to configured addresses, and to those that are vetted."""
 
     trusted: requests.Session
     guarded: requests.Session
@@ -33,10 +33,10 @@ class Sessions:
 
 class Endpoint:
     """
-    The pix2pix endpoint as one account sees it. Safe to share between threads, and never changed.
+    The pix2pix endpoint as one account uses it. Safe to share between threads; never changed once it is made.
 
     The key is in no message, log line, error text or `repr`. If the endpoint repeats it in an answer, it is removed
-    from the outcome, and every other key of this process from the outcome's message.
+    from the outcome. Every other key of this process is removed from the outcome's message.
     """
 
     def __init__(self, account: Account, holdings: Holdings, settings: Settings, sessions: Sessions) -> None:
@@ -55,6 +55,8 @@ class Endpoint:
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._sessions.trusted, self._account.url, body, timeout_s)
         outcome = classify(answer, self._account.fetch_url, self._settings.spam_filter_s)
+        if isinstance(outcome, Refused) and is_of_account(answer, outcome, spec.edit):
+            outcome = replace(outcome, of_account=True)
         outcome = redacted(outcome, spec.edit, self._key, self._secrets)
         return outcome, health_after(answer, outcome)
 
@@ -68,9 +70,9 @@ class Endpoint:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
-        """Return the trusted session for the account's hosts, and the one that vets addresses for all others."""
-        ours = (self._account.url, self._account.fetch_url)
-        return self._sessions.trusted if _origin(url) in map(_origin, ours) else self._sessions.guarded
+        """Return the trusted session for the configured hosts, and the one that vets addresses for all others."""
+        configured = (self._account.url, self._account.fetch_url)
+        return self._sessions.trusted if _origin(url) in map(_origin, configured) else self._sessions.guarded
 
 
 class Endpoints:
@@ -85,18 +87,23 @@ class Endpoints:
 
     def of(self, account: str) -> Endpoint | None:
         """
-        Return an account's endpoint with the key of this moment, or None where this process holds none.
+        Return the endpoint of an account with its present key, or None if this process does not hold the key.
 
-        Jobs of a time without an accounts file are of `default`; where the file names one account, they are its.
+        `default` is the account of jobs that were dispatched without an accounts file.
         """
         return self._of_now().by_id.get(account)
 
+    @property
+    def claimable(self) -> tuple[str, ...]:
+        """The ids of the accounts whose jobs this process can take now."""
+        return self._credentials.now.claimable
+
     def download(self, url: str) -> Answer | Trouble:
         """
-        Download an output; no key is sent.
+        Download an output, without a key.
 
-        An address on a host that the accounts name is the operator's choice, such as that of a GPU in a private
-        network. Any other one is vetted as what comes from outside, and so is where a redirect leads.
+        An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
+        private network. All other addresses are vetted, those that a redirect leads to as well.
         """
         if _origin(url) in self._of_now().origins:
             limit = self._limits.max_bytes
@@ -112,17 +119,16 @@ class Endpoints:
         return made
 
     def _make(self, holdings: Holdings) -> _Made:
-        held = holdings.held
-        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in held}
-        if len(holdings.accounts) == 1 and held:
-            by_id.setdefault(DEFAULT_ACCOUNT, by_id[held[0].id])
-        origins = frozenset(_origin(url) for one in holdings.accounts for url in (one.url, one.fetch_url))
+        ours = (*holdings.held, *holdings.leaving)
+        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in ours}
+        known = (*holdings.accounts, *holdings.leaving)
+        origins = frozenset(_origin(url) for one in known for url in (one.url, one.fetch_url))
         return _Made(holdings, by_id, origins)
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What was made of one reading of the accounts; swapped as a whole."""
+    """The endpoints of one reading of the accounts, replaced as a whole."""
 
     holdings: Holdings
     by_id: Mapping[str, Endpoint]

@@ -28,15 +28,14 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
     Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
     An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
-    the endpoint may use the same word itself. `others` are keys of other accounts: they are removed from the message
-    alone, since no link in this account's answers needs one.
+    the endpoint may use the same word itself. `others` are the keys of other accounts, on which the job may have been
+    before. They are removed from the message only: a link must stay whole to be followed.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:
-        message = str(cleaned["message"])
         for other in others:
-            message = str(_without_key(message, other))
-        cleaned["message"] = _redacted_message(message, edit)
+            cleaned["message"] = _without_key(cleaned["message"], other)
+        cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
     return replace(outcome, **cleaned)
 
 

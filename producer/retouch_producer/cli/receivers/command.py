@@ -1,4 +1,4 @@
-"""`retouch receivers`: who is told of a tenant's jobs, with which secret, and whether they are reachable."""
+"""`retouch receivers`: the URLs that get a tenant's events, their secrets, and whether they are reachable."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ app = typer.Typer(
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="Where events are POSTed.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The receiver's id.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose jobs it hears of.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="Send it the events of this tenant's jobs.")]
 OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
 Events = Annotated[
-    list[str] | None, typer.Option("--event", metavar="TYPE", help="Which events; else those that end a job.")
+    list[str] | None,
+    typer.Option(
+        "--event", metavar="TYPE", help="Send this event; may be repeated. Without it: the events that end a job."
+    ),
 ]
 ShowSecret = Annotated[bool, typer.Option("--show-secret", help="Show the secrets too.")]
 
 
 @app.command()
 def add(url: Url, tenant: Tenant = "default", event: Events = None, json: Json = False) -> None:
-    """Let a URL hear of every job of a tenant; shows the secret that verifies what it gets."""
+    """Send events of every job of a tenant to a URL; shows the secret that verifies them."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.add(url, tenant, event or [], as_json=json)
@@ -42,7 +45,7 @@ def list_all(tenant: OneTenant = None, show_secret: ShowSecret = False, json: Js
 
 @app.command("test")
 def send_test(receiver_id: Id, json: Json = False) -> None:
-    """Send a signed test event now and show the answer; exit 1 when it is not 2xx."""
+    """Send a signed test event now and show the answer; exit 1 unless it is 2xx."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     raise typer.Exit(receiver_run.send_test(receiver_id, as_json=json))
@@ -58,7 +61,7 @@ def rotate(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def disable(receiver_id: Id, json: Json = False) -> None:
-    """Send it nothing new; redelivery by hand still works."""
+    """Send nothing new to a receiver; redelivery by hand still works."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.set_disabled(receiver_id, True, as_json=json)
@@ -66,7 +69,7 @@ def disable(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def enable(receiver_id: Id, json: Json = False) -> None:
-    """Send to it again, with its failures forgotten."""
+    """Send to a receiver again, and forget its failures."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.set_disabled(receiver_id, False, as_json=json)
@@ -74,7 +77,7 @@ def enable(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def remove(receiver_id: Id, json: Json = False) -> None:
-    """Forget a receiver: nothing new is sent to it, and what waits for it ends as dead."""
+    """Remove a receiver: nothing new is sent to it, and deliveries that wait for it end as dead."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.remove(receiver_id, as_json=json)

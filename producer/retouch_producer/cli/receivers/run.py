@@ -29,7 +29,7 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
         except InvalidEdit as error:
             renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
             raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
-        _tell(context.connections.receivers.add(tenant, url, events), as_json=as_json, show_secret=True)
+        _print_receiver(context.connections.receivers.add(tenant, url, events), as_json=as_json, show_secret=True)
 
 
 def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
@@ -59,11 +59,11 @@ def _row(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool)
 
 
 def rotate(identity: str, *, as_json: bool) -> None:
-    """Give a receiver a new secret and show it."""
+    """Make a new secret for a receiver and show it."""
     with open_context() as context:
         receiver = context.connections.receivers.rotate(_known(context, identity).id)
         assert receiver is not None
-        _tell(receiver, as_json=as_json, show_secret=True)
+        _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
 def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
@@ -71,11 +71,11 @@ def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
     with open_context() as context:
         receiver = context.connections.receivers.set_disabled(_known(context, identity).id, disabled)
         assert receiver is not None
-        _tell(receiver, as_json=as_json, show_secret=False)
+        _print_receiver(receiver, as_json=as_json, show_secret=False)
 
 
 def remove(identity: str, *, as_json: bool) -> None:
-    """Forget a receiver."""
+    """Remove a receiver."""
     with open_context() as context:
         receiver = _known(context, identity)
         context.connections.receivers.remove(receiver.id)
@@ -84,7 +84,7 @@ def remove(identity: str, *, as_json: bool) -> None:
 
 
 def send_test(identity: str, *, as_json: bool) -> int:
-    """Send a test event over the session that vets addresses, signed as every webhook is; 0 if it is accepted."""
+    """Send a signed test event over the session that vets addresses; return exit code 0 if the receiver accepts it."""
     from retouch.egress.http import make_session
     from retouch.egress.webhook import post_webhook
 
@@ -93,20 +93,20 @@ def send_test(identity: str, *, as_json: bool) -> int:
         networks = context.settings.dangerous_allow_private_networks
     with make_session(networks, _SESSION_CONNECTIONS) as session:
         answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "receiver": receiver.id,
         "status": getattr(answer, "status", None),
         "trouble": getattr(answer, "kind", None),
         "answer": getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", ""),
         "latency_s": round(answer.elapsed_s, 3),
     }
-    accepted = told["status"] is not None and 200 <= told["status"] < 300
+    accepted = report["status"] is not None and 200 <= report["status"] < 300
     if as_json:
-        print(json.dumps({**told, "accepted": accepted}, indent=2))
+        print(json.dumps({**report, "accepted": accepted}, indent=2))
     else:
-        print(f"{receiver.id}  {'accepted' if accepted else 'not accepted'}: "
-              f"{told['status'] or told['trouble']} in {told['latency_s']:g} s")  # fmt: skip
-        print(told["answer"][:1_000] or "(no body)")
+        answer_text = "accepted" if accepted else "not accepted"
+        print(f"{receiver.id}  {answer_text}: {report['status'] or report['trouble']} in {report['latency_s']:g} s")
+        print(report["answer"][:1_000] or "(no body)")
     return 0 if accepted else 1
 
 
@@ -122,7 +122,7 @@ def _known(context: CommandContext, identity: str) -> Receiver:
     return receiver
 
 
-def _tell(receiver: Receiver, *, as_json: bool, show_secret: bool) -> None:
+def _print_receiver(receiver: Receiver, *, as_json: bool, show_secret: bool) -> None:
     if as_json:
         print(json.dumps(receiver_document(receiver, show_secret=show_secret), indent=2))
         return

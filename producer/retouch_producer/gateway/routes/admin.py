@@ -19,6 +19,7 @@ from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
 from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas.edits import PAGE_MOST
 
@@ -31,8 +32,10 @@ def _day(text: object) -> object:
 
 
 router = APIRouter(prefix="/v1", tags=["operations"])
-Lane = Annotated[Literal["edits", "deliveries"], Query(description="Which line of work.")]
+Lane = Annotated[Literal["edits", "deliveries"], Query(description="The lane.")]
 Day = Annotated[date, BeforeValidator(_day)]
+FirstDay = Annotated[Day | None, Query(description="First UTC day.")]
+LastDay = Annotated[Day | None, Query(description="Last UTC day.")]
 _FAILING_NAMED = 20
 _SWITCH = documented(401, 403, 422, 503)
 
@@ -41,17 +44,19 @@ _SWITCH = documented(401, 403, 422, 503)
     "/usage", operation_id="read_usage", response_model=admin_schemas.Usage, responses=documented(401, 404, 422, 503)
 )
 def read_usage(
-    key: Caller, tools: Tools, by: Literal["tenant", "day", "tag"] = "tenant",
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-    since: Annotated[Day | None, Query(description="First UTC day.")] = None,
-    until: Annotated[Day | None, Query(description="Last UTC day.")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = PAGE_MOST,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-) -> JSONResponse:  # fmt: skip
+    key: Caller,
+    tools: Tools,
+    by: Literal["tenant", "day", "tag"] = "tenant",
+    tenant: TenantFilter = None,
+    since: FirstDay = None,
+    until: LastDay = None,
+    limit: PageLimit = PAGE_MOST,
+    cursor: PageCursor = "",
+) -> JSONResponse:
     """
-    What calls were good for: useful, repeated, wasted, not known; and those promised to jobs in flight.
+    Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
 
-    Rows are in the order of their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
+    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
     """
     wanted = scope(key, tenant) or None
     with clear_errors():
@@ -68,10 +73,10 @@ def read_usage(
 @router.get("/status", operation_id="read_status", response_model=admin_schemas.Status, responses=documented(401, 503))
 def read_status(key: Caller, tools: Tools) -> JSONResponse:
     """
-    How both lanes stand, how many jobs ended, and which receivers fail.
+    Return the numbers of both lanes, how many jobs ended, and which receivers fail.
 
-    A producer sees numbers of its own alone: what waits, is in flight and is parked, and the jobs that ended and are on
-    record; the limit, a pause and the breaker are the lane's.
+    A key of role producer sees numbers of its own tenant: jobs that wait, are in flight or are parked, and the jobs on
+    record that ended. The limit, a pause and the breaker are those of the whole lane.
     """
     with clear_errors():
         if key.role == "ops":
@@ -90,7 +95,7 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)
 def pause(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
-    """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
+    """Stop dispatching: jobs wait, calls in flight end, nothing is lost."""
     with clear_errors():
         tools.connections.lanes.pause(lane)
     return read_status(key, tools)

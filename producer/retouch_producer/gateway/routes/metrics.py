@@ -1,4 +1,4 @@
-"""`/metrics`: how the lanes stand, what ended, what this process answered; read from Redis when scraped."""
+"""`/metrics`: the numbers of both lanes, the jobs that ended and this process' answers, read at each scrape."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GAUGES = (
 
 
 class Counting:
-    """Counts answers by route and status; the route's template, never the address that was asked for."""
+    """ASGI middleware that counts answers by route and status. A label has the route's template, never a path."""
 
     def __init__(self, app: ASGIApp, counts: Counter[tuple[str, int]]) -> None:
         self._app, self._counts = app, counts
@@ -64,15 +64,15 @@ class LaneCollector(Collector):
         self._tools = tools
 
     def collect(self) -> Iterator[Metric]:
-        """Give the metrics; raises `StoreUnavailable`, since old numbers would look like good ones."""
+        """Yield the metrics. Raises `StoreUnavailable`: old numbers would look like good ones."""
         with clear_errors():
             numbers = {lane: self._tools.connections.lanes.numbers(lane) for lane in LANES}
             ended = self._tools.connections.jobs.counts()
             failing, shut = count_failing(self._tools.client), count_shut(self._tools.client)
         for name, words in _GAUGES:
             gauge = GaugeMetricFamily(f"retouch_lane_{name}", words, labels=["lane"])
-            for lane, told in numbers.items():
-                gauge.add_metric([lane], float(getattr(told, name)))
+            for lane, lane_numbers in numbers.items():
+                gauge.add_metric([lane], float(getattr(lane_numbers, name)))
             yield gauge
         waiting = GaugeMetricFamily(
             "retouch_tenant_waiting", f"Jobs of a tenant that wait; the {_TENANTS_MOST} largest.", labels=["tenant"]
@@ -94,14 +94,17 @@ class LaneCollector(Collector):
 
 
 @router.get(
-    "/metrics", operation_id="read_metrics", response_class=Response,
+    "/metrics",
+    operation_id="read_metrics",
+    response_class=Response,
     responses={
         200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
         **documented(401, 403, 503),
     },
-)  # fmt: skip
+)
 def read_metrics(_key: OpsCaller, tools: Tools) -> Response:
-    """Metrics for Prometheus, for a key of role ops, from this machine too: a proxy or a browser asks from here."""
+    """Return metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
+    # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
     return Response(_scrape(tools), media_type=CONTENT_TYPE_LATEST)
 
 

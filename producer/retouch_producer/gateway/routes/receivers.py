@@ -1,13 +1,13 @@
-"""`/v1/receivers`: where a tenant's events go; made, tested, rotated, switched off and on, removed."""
+"""`/v1/receivers`: the URLs that get a tenant's events; add, test, rotate, disable, enable, remove."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -26,6 +26,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
 from retouch_producer.gateway.http.errors import documented, not_found
+from retouch_producer.gateway.http.parameters import TenantFilter
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.routes.edits import body_of
 from retouch_producer.gateway.schemas import admin as admin_schemas
@@ -35,7 +36,7 @@ _READ = documented(401, 404, 422, 503)
 
 
 def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
-    """Read a receiver; one that is not there or another tenant's is the same 404."""
+    """Return a receiver. A receiver of another tenant gets the same 404 as one that does not exist."""
     with clear_errors():
         receiver = tools.connections.receivers.get(identity)
     if receiver is None or not may_see(key, receiver.tenant):
@@ -44,15 +45,19 @@ def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
 
 
 @router.post(
-    "", operation_id="add_receiver", status_code=201, response_model=admin_schemas.Receiver,
-    openapi_extra=body_of(admin_schemas.ReceiverRequest), responses=documented(400, 401, 408, 413, 415, 422, 503),
-)  # fmt: skip
+    "",
+    operation_id="add_receiver",
+    status_code=201,
+    response_model=admin_schemas.Receiver,
+    openapi_extra=body_of(admin_schemas.ReceiverRequest),
+    responses=documented(400, 401, 408, 413, 415, 422, 503),
+)
 async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Let a URL hear of every job of the tenant; the answer has the secret that verifies what it gets.
+    Send the events of every job of the tenant to a URL; the answer has the secret that verifies them.
 
-    Adding the same URL again changes what it hears of and keeps its secret. With `every_job` false nothing changes but
-    that there is a receiver: for the secret of a URL that jobs name as their webhook.
+    Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
+    events of jobs that name it as their webhook: this is how to read its secret before the first such job.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
@@ -83,18 +88,15 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
     if faults:
         raise InvalidEdit(faults)
     try:
-        resolve_options(Options(tenant=tenant, webhook=url, events=events), tools.settings, receiver_id)  # type: ignore[arg-type]
+        resolve_options(Options(tenant=tenant, webhook=url, events=events), tools.settings, receiver_id)  # type: ignore[arg-type]  # events are checked there
     except InvalidEdit as error:
         raise InvalidEdit([("url" if name == "webhook" else name, words) for name, words in error.faults]) from None
     return str(url), events, tenant
 
 
 @router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
-def list_receivers(
-    key: Caller, tools: Tools,
-    tenant: Annotated[str | None, Query(description="Of this tenant alone; a key of role ops sees all.")] = None,
-) -> JSONResponse:  # fmt: skip
-    """List receivers, those of single jobs too; never their secrets."""
+def list_receivers(key: Caller, tools: Tools, tenant: TenantFilter = None) -> JSONResponse:
+    """List receivers, including those that single jobs name; without their secrets."""
     wanted = scope(key, tenant)
     with clear_errors():
         found = tools.connections.receivers.all(wanted)
@@ -116,13 +118,13 @@ def _documents(tools: Dependencies, receivers: Sequence[Receiver], *, show_secre
 
 @router.get("/{receiver_id}", operation_id="read_receiver", response_model=admin_schemas.Receiver, responses=_READ)
 def read_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one receiver, and how it fails if it does."""
+    """Return one receiver, with its failures if it fails."""
     return JSONResponse(_documents(tools, [known(tools, receiver_id, key)])[0])
 
 
 @router.delete("/{receiver_id}", operation_id="remove_receiver", status_code=204, responses=_READ)
 def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
-    """Remove a receiver: nothing new is sent to it; what waits for it ends as dead."""
+    """Remove a receiver: nothing new is sent to it, and deliveries that wait for it end as dead."""
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         tools.connections.receivers.remove(receiver.id)
@@ -133,7 +135,7 @@ def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
     "/{receiver_id}/rotate", operation_id="rotate_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Make a new secret and show it; the old one signs beside it for a day."""
+    """Make a new secret and return it; for a day events are signed with both."""
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id)
@@ -144,7 +146,7 @@ def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
     "/{receiver_id}/disable", operation_id="disable_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Send it nothing new; redelivery by hand still works."""
+    """Send nothing new to a receiver; redelivery by hand still works."""
     return _switched(tools, known(tools, receiver_id, key), True)
 
 
@@ -152,7 +154,7 @@ def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONRespons
     "/{receiver_id}/enable", operation_id="enable_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Send to it again, with its failures forgotten."""
+    """Send to a receiver again, and forget its failures."""
     return _switched(tools, known(tools, receiver_id, key), False)
 
 
@@ -163,11 +165,13 @@ def _switched(tools: Dependencies, receiver: Receiver, disabled: bool) -> JSONRe
 
 
 @router.post(
-    "/{receiver_id}/test", operation_id="test_receiver", response_model=admin_schemas.TestAnswer,
+    "/{receiver_id}/test",
+    operation_id="test_receiver",
+    response_model=admin_schemas.TestAnswer,
     responses=documented(401, 404, 422, 429, 503),
-)  # fmt: skip
+)
 async def test_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Send a signed test event now and return the answer; it counts for nothing. Four at once for one tenant."""
+    """Send a signed test event now and return the receiver's answer. One tenant may run four tests at once."""
     receiver = await run_in_threadpool(known, tools, receiver_id, key)
     await give_up_turn()
     return JSONResponse(await tools.receiver_tests.run(receiver.tenant, _test, tools, receiver))
