@@ -97,12 +97,14 @@ class Refused:
     """
     The endpoint accepted and charged nothing, and would refuse again: bad key, no credits, bad input.
 
-    `retry_with_copy`: it could not read the picture, but may be able to read our copy.
+    `retry_with_copy`: it could not read the picture, but may be able to read our copy. `of_account`: it would refuse
+    every job of this account, and no text of the job's own can have made it say so.
     """
 
     code: str
     message: str
     retry_with_copy: bool = False
+    of_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,15 @@ def settlement_arguments(decision: Decision) -> list[Value]:
             return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
         case Retry(delay_s, code, message, refund, counts, drop_checkpoint, moves):
             error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["moving" if moves else "retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
+            return [
+                "moving" if moves else "retrying",
+                delay_s,
+                int(refund),
+                int(counts),
+                "-" if drop_checkpoint else "",
+                error,
+                "",
+            ]
         case Poll(delay_s, checkpoint):
             return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
         case Cancel():

@@ -100,7 +100,9 @@ def _add(
             raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
         _add(folder, inner_local, needed, inner_late, modules, (*path, module))
     body = _NEED.sub("", text)
-    modules[module] = f"local function {module}()\n{body}end\n" if late else f"local {module} = (function()\n{body}end)()\n"
+    modules[module] = (
+        f"local function {module}()\n{body}end\n" if late else f"local {module} = (function()\n{body}end)()\n"
+    )
 
 
 def _written(modules: dict[str, str]) -> str:

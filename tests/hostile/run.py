@@ -89,7 +89,7 @@ def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: flo
         "peers": stage.urls[TENANT],
         **ids,
     }
-    attacker = stage.run("attacker", "tests.hostile.attacker")
+    attacker = stage.run("attacker", "tests.hostile.attacker", is_remote=True)
     attacker.ask(json.dumps(options))
     assert last_line(attacker) == "ready"
     return attacker

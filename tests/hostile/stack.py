@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +38,14 @@ class Stage:
     urls: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
 
-    def run(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> MeasuredChild:
-        """Start a process of this Python, logging into the folder."""
-        own = environment_of(self.settings) if environment is None else dict(environment)
-        part = MeasuredChild([sys.executable, "-m", *command], self.folder / f"{name}.log", {**MEMORY, **own})
+    def run(self, name: str, *command: str, is_remote: bool = False) -> MeasuredChild:
+        """
+        Start a process of this Python, which logs into the folder.
+
+        `is_remote`: it stands for another machine, so it gets only the CPU that the servers under test leave.
+        """
+        program = [*(["nice", "-n", "19"] if is_remote else []), sys.executable, "-m", *command]
+        part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
         self.parts[name] = part
         return part
 
@@ -113,7 +117,7 @@ def _start(stage: Stage, redis_port: int) -> None:
     client.config_set("slowlog-max-len", 10_000)
     for tenant in ("quiet", TENANT):
         stage.secrets[tenant] = TenantStore(client).create_key(tenant)[1]
-        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers")
+        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
         stage.urls[tenant] = f"http://127.0.0.1:{last_line(peers)}"
     stage.run("prober", "tests.hostile.prober", str(redis_port))
     stage.run("gateway", "retouch_producer.gateway")

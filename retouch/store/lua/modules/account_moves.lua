@@ -11,6 +11,12 @@ local slots = require('slots')
 
 local account_moves = {}
 
+-- Whether a job has to be polled at another account than that of its slot.
+function account_moves.must_change(job, account)
+  local creator = account_jobs().read(job).creator
+  return creator and creator ~= account
+end
+
 -- Whether an account but this one would take the job, now or when it has room.
 local function is_another_open(accounts, tenant, job, account, now)
   local choice = account_gates()
@@ -37,6 +43,7 @@ function account_moves.try(job, tenant, error, avoid_s, now)
   redis.call('HSET', own, 'state', 'queued', 'error', error, 'avoid', account, 'avoid_until',
     clock.instant(now + avoid_s), 'moved', 'moved: ' .. code .. ' at ' .. account, 'unannounced', '1',
     'message_requested', '0')
+  if code == 'forbidden' then redis.call('HSET', own, 'forbidden', '1') end
   backlog.put('edits', tenant, job, score or clock.instant(now))
   return true
 end

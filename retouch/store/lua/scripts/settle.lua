@@ -21,16 +21,21 @@ if not leases.is_held('edits', job, fence) then return { 'stale', slots.messages
 local now = clock.now()
 local due_at = now + tonumber(delay_s)
 local own = keys.state('edits', job)
-local tenant, cancel = unpack(redis.call('HMGET', own, 'group', 'cancel'))
+local tenant, cancel, account = unpack(redis.call('HMGET', own, 'group', 'cancel', 'account'))
 
 local function is_same_error(code)
   local last = redis.call('HGET', own, 'error')
   return last and cjson.decode(last).code == code
 end
 
+-- A late answer of another account may have come: then the job waits for a slot of that one.
 local function poll()
-  redis.call('HSET', own, 'state', 'polling')
   redis.call('HINCRBY', own, 'polls', 1)
+  if account and account_moves().must_change(job, account) then
+    redis.call('HSET', own, 'state', 'retrying', 'due_at', clock.instant(due_at), 'unannounced', '1')
+    return timetable.park('edits', tenant, job, due_at)
+  end
+  redis.call('HSET', own, 'state', 'polling')
   leases.hold_until('edits', job, due_at)
 end
 
