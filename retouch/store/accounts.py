@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,7 +20,9 @@ Mode = Literal["", "paused", "draining"]
 """`paused`: nothing is sent, polls neither. `draining`: nothing new, what is in work there ends."""
 
 
-Binding = Literal["none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"]
+Binding = Literal[
+    "none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"
+]
 """What keeps jobs from an account; `resting` after a full queue, `in_flight` where all of its slots are taken."""
 
 
@@ -32,11 +35,12 @@ class AccountNumbers:
     """
     The numbers of one account. Instants are in Unix seconds.
 
-    `held` of `limit` slots are taken. `served`: a living worker holds its key. `closed` is the code of the answer that
-    closed it, with `closed_at`; `tested` is true while one job is let through to find out whether it is open again.
-    `breaker_open_s` and `resting_s` are the times until calls go out again after signs that it is down, and after a
-    full queue. `calls_today` counts the POSTs of this UTC day that were not free, of `calls_per_day` (0: no bound).
-    `charges_today` has the charges of the jobs that ended today, by class of the ledger, and `amount_today` their price.
+    `held` of `limit` slots are taken. `served`: a living worker holds its key; `workers` counts them. `closed` is the
+    code of the answer that closed it, with `closed_at`; `tested` is true while one job is let through to find out
+    whether it is open again. `breaker_open_s` and `resting_s` are the times until calls go out again after signs that
+    it is down, and after a full queue. `calls_today` counts the POSTs of this UTC day that were not free, of
+    `calls_per_day` (0: no bound). `charges_today` has the charges of the jobs that ended today, by class of the ledger,
+    and `amount_today` their price.
     """
 
     id: str
@@ -44,6 +48,7 @@ class AccountNumbers:
     learns: bool
     held: int
     served: bool
+    workers: int
     mode: Mode
     closed: str
     closed_at: float | None
@@ -101,15 +106,17 @@ class AccountStore:
         day = day_of(now)
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.HELD_BY_ACCOUNT).hgetall(keys.account_calls(day))
+        pipe.zrange(keys.ACCOUNT_WORKERS, 0, -1, withscores=True)
         for account in ids:
             pipe.hgetall(keys.account_gate(account))
-            pipe.hmget(keys.account_ledger(account), [f"{day} {kind}" for kind in CLASSES])
-        (seconds, micros), slots, held, calls, *rows = await reply(pipe.execute())
+            pipe.hmget(keys.account_ledger(account), *(f"{day} {kind}" for kind in CLASSES))
+        (seconds, micros), slots, held, calls, workers, *rows = await reply(pipe.execute())
         held[DEFAULT_ACCOUNT] = slots - sum(map(int, held.values()))
         now = int(seconds) + int(micros) / 1e6
+        serving = Counter(member.partition(" ")[0] for member, until in workers if until > now)
         gates = zip(ids, rows[::2], rows[1::2], strict=True)
         return [
-            _numbers(account, gate, int(held.get(account, 0)), int(calls.get(account, 0)), charges, now)
+            _numbers(account, gate, int(held.get(account, 0)), int(calls.get(account, 0)), charges, serving, now)
             for account, gate, charges in gates
         ]
 
@@ -156,7 +163,13 @@ class AccountStore:
 
 
 def _numbers(
-    account: str, gate: Mapping[str, str], held: int, calls: int, charges: list[str | None], now: float
+    account: str,
+    gate: Mapping[str, str],
+    held: int,
+    calls: int,
+    charges: list[str | None],
+    workers: Mapping[str, int],
+    now: float,
 ) -> AccountNumbers:
     counts = {kind: int(count or 0) for kind, count in zip(CLASSES, charges, strict=True)}
     price, closed = float(gate.get("price", 0)), gate.get("closed", "")
@@ -168,6 +181,7 @@ def _numbers(
         learns=gate.get("learn") == "1",
         held=held,
         served=float(gate.get("served_until", 0)) > now,
+        workers=workers.get(account, 0),
         mode=next((mode for mode in get_args(Mode) if mode == gate.get("mode")), ""),
         closed=closed,
         closed_at=float(gate["closed_at"]) if "closed_at" in gate else None,

@@ -29,6 +29,7 @@ callbacks to one Celery task.
 | `rt:edits:account_tenants` | hash | permanent | a tenant's own accounts, behind its fallback to the shared ones |
 | `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
 | `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
+| `rt:edits:account_workers` | sorted set | a lease | each account with each process that serves it; score = until when |
 | `rt:accounts` | set | permanent | every account that was ever named |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
@@ -116,6 +117,7 @@ KEPT = "rt:blobs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 ACCOUNTS = "rt:accounts"
+ACCOUNT_WORKERS = "rt:edits:account_workers"
 HELD_BY_ACCOUNT = "rt:edits:held_by_account"
 
 # A job is in `open` until it ends; the states between are read from the lane, which changes them often.

@@ -122,6 +122,7 @@ class Lanes(SharedLanes):
         worker: str = "",
         threads: int = 0,
         accounts: Iterable[str] = (),
+        process: str = "",
     ) -> list[str]:
         """
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
@@ -129,10 +130,10 @@ class Lanes(SharedLanes):
         `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
         `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are
         those of the endpoint that the process serves: one of several that no worker has named within `lease_s` gets no
-        jobs.
+        jobs. `process` is under which name it is counted among the workers that serve them.
         """
         values: list[Value] = [value for lease in leases for value in lease]
-        return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), *values])
+        return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])
 
     def leave(self, worker: str, threads: int) -> None:
         """Withdraw the threads of a worker that stops; the limit follows with the next heartbeat of another worker."""

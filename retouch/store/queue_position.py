@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retouch.store import keys
+from retouch.store.accounts import AccountNumbers, AccountStore
 from retouch.store.lanes import LaneNumbers, Lanes
 from retouch.store.redis_commands import Client, Script
 from retouch.store.scripts import load
 from retouch.store.tenants import Tenant, TenantStore
 
-Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "in_flight", "rate"]
+Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "account", "in_flight", "rate"]
 NoRoom = Literal["", "backlog", "budget"]
 
 
@@ -23,7 +24,8 @@ class QueuePosition:
 
     `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
     or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own.
+    tenants with a weight of their own. With several accounts of the endpoint, `accounts` are those that the job may go
+    to, and `account` is the id of the one that would take it now, empty while none has room.
     """
 
     lane: LaneNumbers
@@ -33,6 +35,8 @@ class QueuePosition:
     no_room: NoRoom
     rate: float
     weights: Mapping[str, float]
+    account: str = ""
+    accounts: tuple[AccountNumbers, ...] = ()
 
     @property
     def position(self) -> int:
@@ -50,16 +54,34 @@ class QueuePosition:
     def binding(self) -> Binding:
         """Return the limit that would make it wait; of several, the one with the longest wait."""
         tenant, lane = self.tenant, self.lane
+        is_shut = bool(self.accounts) and not any(account.takes_jobs for account in self.accounts)
+        is_full = not self.account if self.accounts else lane.held >= lane.limit
         limits: tuple[tuple[Binding, bool], ...] = (
             ("budget", self.no_room == "budget"),
             ("backlog", self.no_room == "backlog"),
             ("paused", lane.paused),
-            ("breaker", lane.breaker_open_s > 0),
+            ("breaker", self.breaker_open_s > 0),
+            ("account", is_shut),
             ("tenant_in_flight", tenant.in_flight_limit is not None and self.tenant_held >= tenant.in_flight_limit),
-            ("in_flight", lane.held >= lane.limit),
+            ("in_flight", is_full),
             ("rate", self.rate > 0 and lane.waiting > 0),
         )
         return next((name for name, binds in limits if binds), "none")
+
+    @property
+    def breaker_open_s(self) -> float:
+        """Return the seconds until the endpoint is called again; of several accounts, until the first of them is."""
+        if not self.accounts:
+            return self.lane.breaker_open_s
+        are_down = all(account.binding == "breaker" for account in self.accounts)
+        return min(account.breaker_open_s for account in self.accounts) if are_down else 0.0
+
+    def dispatches_per_s(self, usual_s: float) -> float:
+        """Return how many jobs are dispatched per second at most if each takes `usual_s`; 0 if none can be."""
+        bounds = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
+        if not self.accounts:
+            bounds = [(self.lane.limit, self.rate)]
+        return sum(min(limit / usual_s, rate or limit / usual_s) for limit, rate in bounds)
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
@@ -71,6 +93,7 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         (seconds, _), held, rate, weights = pipe.execute()
     ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
     ask_room: Script[NoRoom] = load(client, "ask_room")
+    account, accounts = _accounts(client, tenant)
     return QueuePosition(
         lane=lane,
         tenant=tenants.tenant(tenant),
@@ -79,4 +102,15 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         no_room=ask_room(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
+        account=account,
+        accounts=accounts,
     )
+
+
+def _accounts(client: Client, tenant: str) -> tuple[str, tuple[AccountNumbers, ...]]:
+    """Return the account that the tenant's next job would go to now, and all that it may go to; none without several."""
+    ask_account: Script[list[str]] = load(client, "ask_account")
+    if not (reply := ask_account(args=[tenant])):
+        return "", ()
+    account, usable = reply[0], reply[1].split()
+    return account, tuple(numbers for numbers in AccountStore(client).all() if numbers.id in usable)

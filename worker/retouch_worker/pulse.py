@@ -128,7 +128,7 @@ class Pulse:
         accounts = () if self._draining else self._served()
         if leases or worker or accounts:
             lease_s, threads = self._settings.lease_s, self._threads_for_deliveries
-            lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts)
+            lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts, self._worker)
             self._behind = False
             # An attempt that has ended since then has given up its lease itself: that one is not lost.
             with self._lock:

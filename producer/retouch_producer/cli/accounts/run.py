@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from retouch.store.accounts import AccountNumbers, AccountStore, UnknownAccount
 from retouch_producer.cli.context import CommandContext, open_context
@@ -81,22 +82,22 @@ def _lines(one: AccountNumbers) -> Iterator[tuple[str, str]]:
 
 def pause_account(account: str) -> None:
     """Pause an account. Raises `WrongUse` for an unknown id."""
-    _switch(account, AccountStore.pause, "paused; calls under way end, nothing more is sent, polls neither")
+    _switch(account, "pause", "paused; calls under way end, nothing more is sent, polls neither")
 
 
 def drain_account(account: str) -> None:
     """Drain an account. Raises `WrongUse` for an unknown id."""
-    _switch(account, AccountStore.drain, "draining; nothing new is sent, what is in work there is polled to its end")
+    _switch(account, "drain", "draining; nothing new is sent, what is in work there is polled to its end")
 
 
 def resume_account(account: str) -> None:
     """Resume an account. Raises `WrongUse` for an unknown id."""
-    _switch(account, AccountStore.resume, "resumed")
+    _switch(account, "resume", "resumed")
 
 
-def _switch(account: str, act: Callable[[AccountStore, str], None], outcome: str) -> None:
+def _switch(account: str, action: Literal["pause", "drain", "resume"], outcome: str) -> None:
     with _accounts() as (_, accounts):
-        act(accounts, account)
+        {"pause": accounts.pause, "drain": accounts.drain, "resume": accounts.resume}[action](account)
         now = accounts.show(account)
     print(f"{account}: {outcome}")
     if now.closed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import APIRouter
@@ -64,25 +64,25 @@ def send_test(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
         return JSONResponse({"outcome": outcome, "account": account_document(accounts.show(account_id))})
 
 
-def _switch(tools: Dependencies, account: str, act: Callable[[AccountStore, str], None]) -> JSONResponse:
-    with _accounts(tools) as accounts:
-        act(accounts, account)
-        return JSONResponse(account_document(accounts.show(account)))
-
-
 @router.post("/{account_id}/pause", operation_id="pause_account", response_model=schemas.Account, responses=_SWITCH)
 def pause_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
     """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
-    return _switch(tools, account_id, AccountStore.pause)
+    with _accounts(tools) as accounts:
+        accounts.pause(account_id)
+        return JSONResponse(account_document(accounts.show(account_id)))
 
 
 @router.post("/{account_id}/drain", operation_id="drain_account", response_model=schemas.Account, responses=_SWITCH)
 def drain_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
     """Send nothing new to an account; what it has in work is polled to its end."""
-    return _switch(tools, account_id, AccountStore.drain)
+    with _accounts(tools) as accounts:
+        accounts.drain(account_id)
+        return JSONResponse(account_document(accounts.show(account_id)))
 
 
 @router.post("/{account_id}/resume", operation_id="resume_account", response_model=schemas.Account, responses=_SWITCH)
 def resume_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
     """End a pause or a drain. An account that the endpoint closed needs a test."""
-    return _switch(tools, account_id, AccountStore.resume)
+    with _accounts(tools) as accounts:
+        accounts.resume(account_id)
+        return JSONResponse(account_document(accounts.show(account_id)))

@@ -14,11 +14,12 @@ from pydantic import BeforeValidator
 
 from retouch.store.failing_receivers import count_failing, failing_receivers
 from retouch.store.lanes import LANES
+from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import ProblemError, documented
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas.edits import PAGE_MOST
@@ -46,7 +47,7 @@ _SWITCH = documented(401, 403, 422, 503)
 def read_usage(
     key: Caller,
     tools: Tools,
-    by: Literal["tenant", "day", "tag"] = "tenant",
+    by: By = "tenant",
     tenant: TenantFilter = None,
     since: FirstDay = None,
     until: LastDay = None,
@@ -56,9 +57,12 @@ def read_usage(
     """
     Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
 
-    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`.
+    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. `by=account`
+    is for keys of role ops, and counts the calls of all tenants.
     """
     wanted = scope(key, tenant) or None
+    if by == "account" and wanted:
+        raise ProblemError("not-found", "calls by account are those of all tenants: no tenant, and a key of role ops")
     with clear_errors():
         rows = tools.ledger.usage(
             tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call

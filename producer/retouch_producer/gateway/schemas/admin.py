@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from retouch.store.lanes import LaneNumbers
-from retouch.store.ledger import UsageRow
+from retouch.store.ledger import By, UsageRow
 from retouch_producer.gateway.schemas.edits import Delivery, EventType, Instant, Shape
 
 
@@ -83,9 +83,9 @@ class RedeliveredMany(Shape):
 
 
 class Usage(Shape):
-    """Money, by tenant, day or tag."""
+    """Money, by tenant, day, tag or account."""
 
-    by: Literal["tenant", "day", "tag"]
+    by: By
     data: list[UsageRow]
     has_more: bool
     next_cursor: str | None

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retouch.options import EventName, Priority, StateName
 from retouch.states import EVENTS, DeliveryState, JobState
+from retouch.store.accounts import Binding as AccountBinding
+from retouch.store.queue_position import Binding
 from retouch_producer.documents import Document
 
 BATCH_MOST = 1_000
@@ -244,7 +246,9 @@ class DryRun(Shape):
     The answer to a dry run; nothing was enqueued.
 
     `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
-    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog` and `budget`.
+    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog`, `budget` and
+    `account`, which means that no account that the job may go to takes any. With several accounts, `account` is the one
+    that would take the job now, and `accounts` has what binds each that the job may go to.
     """
 
     cost: float = Field(description="Price of one call.")
@@ -252,7 +256,9 @@ class DryRun(Shape):
     position: int
     estimated_start_at: Instant | None
     estimated_end_at: Instant | None
-    binding: Literal["none", "paused", "in_flight", "tenant_in_flight", "rate", "backlog", "budget", "breaker"]
+    binding: Binding
+    account: str | None
+    accounts: dict[str, AccountBinding]
 
 
 class EventData(Shape):

@@ -13,9 +13,11 @@ local gates = require('gates')
 local ids = redis.call('HGET', gates.of('edits'), 'accounts')
 if not ids then return {} end
 local choice, jobs = account_gates(), account_jobs()
-local accounts, clocks = choice.read(ids, clock.now()), choice.clocks()
+local accounts, clocks = choice.read(ids, clock.now()), {}
 local owner, usable = jobs.owner(tenant), {}
 local never_billed = { is_billed = false }
+local flat = redis.call('HGETALL', choice.CLOCKS)
+for at = 1, #flat, 2 do clocks[tonumber(flat[at])] = tonumber(flat[at + 1]) end
 for _, account in ipairs(accounts) do
   if jobs.may_use(owner, never_billed, account) then usable[#usable + 1] = account.id end
 end
