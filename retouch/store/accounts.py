@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,7 +32,7 @@ class AccountNumbers:
     closed it, with `closed_at`; `tested` is true while one job is let through to find out whether it is open again.
     `breaker_open_s` and `resting_s` are the times until calls go out again after signs that it is down, and after a
     full queue. `calls_today` counts the POSTs of this UTC day that were not free, of `calls_per_day` (0: no bound).
-    `charges_today` has the charges of the jobs that ended today, by class of the ledger, and `amount_today` their price.
+    `charges_today` has the charges of jobs that ended today, by class of the ledger, and `amount_today` their price.
     """
 
     id: str
@@ -58,10 +58,17 @@ class AccountNumbers:
     shared_fallback: SharedFallback
 
     @property
-    def room(self) -> int:
-        """How many more jobs it takes now, as far as its slots and its state bound it."""
-        is_shut = not self.served or self.mode or self.closed or self.breaker_open_s > 0 or self.resting_s > 0
-        return 0 if is_shut else max(0, self.limit - self.held)
+    def takes_jobs(self) -> bool:
+        """Whether it gets new jobs, now or when its breaker closes: it is served, and neither paused nor closed."""
+        return self.served and not self.mode and not self.closed
+
+
+def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[AccountNumbers]:
+    """Return the accounts that a tenant's new jobs may go to: its own ones, and the shared ones if these permit it."""
+    own = [account for account in accounts if tenant in account.tenants]
+    if any(account.shared_fallback == "never" for account in own):
+        return own
+    return [*own, *(account for account in accounts if not account.tenants)]
 
 
 class AccountStore:
@@ -78,13 +85,12 @@ class AccountStore:
     @sync_async
     async def all(self) -> list[AccountNumbers]:
         """Read the numbers of all accounts in two round trips, in order; none while there is one account alone."""
-        ids, now = await self.ids.awaited(), time.time()
-        day = day_of(now)
+        ids, day = await self.ids.awaited(), day_of(time.time())
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.HELD_BY_ACCOUNT).hgetall(keys.account_calls(day))
         for account in ids:
             pipe.hgetall(keys.account_gate(account))
-            pipe.hmget(keys.account_ledger(account), [f"{day} {kind}" for kind in CLASSES])
+            pipe.hmget(keys.account_ledger(account), *(f"{day} {kind}" for kind in CLASSES))
         (seconds, micros), slots, held, calls, *rows = await reply(pipe.execute())
         held[DEFAULT_ACCOUNT] = slots - sum(map(int, held.values()))
         now = int(seconds) + int(micros) / 1e6

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retouch.store import keys
+from retouch.store.accounts import AccountNumbers, AccountStore, accounts_for
 from retouch.store.lanes import LaneNumbers, Lanes
 from retouch.store.redis_commands import Client, Script
 from retouch.store.scripts import load
@@ -23,7 +24,8 @@ class QueuePosition:
 
     `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
     or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own.
+    tenants with a weight of their own. With several accounts of the endpoint, `lane` has the numbers of those that the
+    tenant's jobs may go to, and `accounts` are those of them that take jobs.
     """
 
     lane: LaneNumbers
@@ -33,6 +35,7 @@ class QueuePosition:
     no_room: NoRoom
     rate: float
     weights: Mapping[str, float]
+    accounts: Sequence[AccountNumbers] = ()
 
     @property
     def position(self) -> int:
@@ -45,6 +48,11 @@ class QueuePosition:
             if name != self.tenant.name
         )
         return self.ahead + sum(others) + 1
+
+    def per_s(self, usual_s: float) -> float:
+        """Return how many jobs of `usual_s` seconds are dispatched in a second while there is work for every slot."""
+        gates = [(account.limit, account.rate_per_s) for account in self.accounts] or [(self.lane.limit, self.rate)]
+        return sum(min(limit / usual_s, rate or float("inf")) for limit, rate in gates)
 
     @property
     def binding(self) -> Binding:
@@ -71,6 +79,10 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         (seconds, _), held, rate, weights = pipe.execute()
     ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
     ask_room: Script[NoRoom] = load(client, "ask_room")
+    accounts = accounts_for(tenant, AccountStore(client).all())
+    if accounts:
+        lane = _lane_of(lane, accounts)
+        rate = sum(account.rate_per_s for account in accounts if all(one.rate_per_s for one in accounts))
     return QueuePosition(
         lane=lane,
         tenant=tenants.tenant(tenant),
@@ -79,4 +91,17 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         no_room=ask_room(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
+        accounts=[account for account in accounts if account.takes_jobs],
+    )
+
+
+def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
+    """Return the numbers of the lane as far as these accounts go; without one that takes jobs, it is paused."""
+    open_ones = [account for account in accounts if account.takes_jobs]
+    return replace(
+        lane,
+        held=sum(account.held for account in open_ones),
+        limit=sum(account.limit for account in open_ones),
+        paused=lane.paused or not open_ones,
+        breaker_open_s=min((account.breaker_open_s for account in open_ones), default=0.0),
     )

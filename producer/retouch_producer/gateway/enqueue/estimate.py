@@ -30,10 +30,7 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     start_at, end_at = None, None
     # When a pause, a full backlog or a spent budget ends is not known, so there is nothing to estimate.
     if binding not in _UNFORESEEABLE:
-        per_s = line.lane.limit / usual_s
-        if line.rate > 0:
-            per_s = min(per_s, line.rate)
-        wait_s = 0.0 if binding == "none" else line.position / per_s + line.lane.breaker_open_s
+        wait_s = 0.0 if binding == "none" else line.position / line.per_s(usual_s) + line.lane.breaker_open_s
         start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
     return {
         "cost": price,
