@@ -47,8 +47,8 @@ OUR_STORE_S = 5.0
 GATES = {
     "account_closed": "the account of the endpoint is closed; the job waits for another one, or until it is opened",
     "account_not_held": "the worker no longer holds the key of the job's account; the job waits for one that does",
-    "account_paused": "the account of the endpoint is paused or drains; the job waits for another one, or until it goes on",
-    "account_spent": "the calls of today of the endpoint's account are spent; the job waits for another one or a new day",
+    "account_paused": "the account of the endpoint is paused or drains; the job waits for another one or for its end",
+    "account_spent": "the account's calls of today are spent; the job waits for another account, or for a new day",
     "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
     "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "

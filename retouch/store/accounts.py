@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -39,8 +39,8 @@ class AccountNumbers:
     code of the answer that closed it, with `closed_at`; `tested` is true while one job is let through to find out
     whether it is open again. `breaker_open_s` and `resting_s` are the times until calls go out again after signs that
     it is down, and after a full queue. `calls_today` counts the POSTs of this UTC day that were not free, of
-    `calls_per_day` (0: no bound). `charges_today` has the charges of the jobs that ended today, by class of the ledger,
-    and `amount_today` their price.
+    `calls_per_day` (0: no bound). `charges_today` has the charges of jobs that ended today, by class of the ledger, and
+    `amount_today` their price.
     """
 
     id: str
@@ -67,25 +67,32 @@ class AccountNumbers:
     shared_fallback: SharedFallback
 
     @property
+    def takes_jobs(self) -> bool:
+        """Whether it gets new jobs, now or when its breaker closes: it is served, and neither paused nor closed."""
+        return self.served and not self.mode and not self.closed
+
+    @property
     def binding(self) -> Binding:
         """What keeps jobs from it now, or `none`; of several, what lasts longest."""
-        is_spent = 0 < self.calls_per_day <= self.calls_today
         bounds: tuple[tuple[Binding, bool], ...] = (
             ("unserved", not self.served),
             ("closed", bool(self.closed) and not self.tested),
             ("paused", self.mode == "paused"),
             ("draining", self.mode == "draining"),
-            ("calls_per_day", is_spent),
+            ("calls_per_day", 0 < self.calls_per_day <= self.calls_today),
             ("breaker", self.breaker_open_s > 0),
             ("resting", self.resting_s > 0),
             ("in_flight", self.held >= self.limit),
         )
         return next((name for name, binds in bounds if binds), "none")
 
-    @property
-    def takes_jobs(self) -> bool:
-        """Whether a job that waits for a slot or a second will go to it: nothing but time and slots bounds it."""
-        return self.binding in ("none", "in_flight", "resting")
+
+def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[AccountNumbers]:
+    """Return the accounts that a tenant's new jobs may go to: its own ones, and the shared ones if these permit it."""
+    own = [account for account in accounts if tenant in account.tenants]
+    if any(account.shared_fallback == "never" for account in own):
+        return own
+    return [*own, *(account for account in accounts if not account.tenants)]
 
 
 class AccountStore:
@@ -102,8 +109,7 @@ class AccountStore:
     @sync_async
     async def all(self) -> list[AccountNumbers]:
         """Read the numbers of all accounts in two round trips, in order; none while there is one account alone."""
-        ids, now = await self.ids.awaited(), time.time()
-        day = day_of(now)
+        ids, day = await self.ids.awaited(), day_of(time.time())
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.HELD_BY_ACCOUNT).hgetall(keys.account_calls(day))
         pipe.zrange(keys.ACCOUNT_WORKERS, 0, -1, withscores=True)

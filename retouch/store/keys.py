@@ -23,13 +23,13 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
-| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock …; of edits also `accounts` |
+| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock, accounts … |
 | `rt:edits:gate:{account}` | hash | permanent | the gate of one of several accounts; that of `default` is the lane's |
 | `rt:edits:held_by_account` | hash | empties itself | slots held by each account but `default` |
 | `rt:edits:account_tenants` | hash | permanent | a tenant's own accounts, behind its fallback to the shared ones |
 | `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
 | `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
-| `rt:edits:account_workers` | sorted set | a lease | each account with each process that serves it; score = until when |
+| `rt:edits:account_workers` | sorted set | a lease | each account with a process that serves it; score = until when |
 | `rt:accounts` | set | permanent | every account that was ever named |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
@@ -61,6 +61,7 @@ callbacks to one Celery task.
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
 | `rt:ledger:account:{account}` | hash | permanent | the same for each of several accounts |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | the same of one tenant, by day and account |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -102,6 +103,7 @@ PERMANENT = (
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
     "rt:ledger:",
+    "rt:ledger_accounts:",
     "rt:api_key",
     "rt:sharing",
     "rt:link_key",
@@ -207,6 +209,11 @@ def ledger(tenant: str) -> str:
 def account_ledger(account: str) -> str:
     """Return the key of the ledger of an account: what the charges made there were good for, by day."""
     return f"rt:ledger:account:{account}"
+
+
+def ledger_accounts(tenant: str) -> str:
+    """Return the key of the ledger of a tenant by day and account, where there are several."""
+    return f"rt:ledger_accounts:{tenant}"
 
 
 def account_gate(account: str) -> str:

@@ -11,7 +11,7 @@ from retouch.accounts import Account
 from retouch.store import keys
 from retouch.store.redis_commands import AnyClient, Client, Script, Value
 from retouch.store.scripts import Message, load, messages_of
-from retouch.sync_async import reply, sync_async
+from retouch.sync_async import reply, run_sync, sync_async
 
 LANES = ("edits", "deliveries")
 DELIVERIES_START = 16  # until a worker says how many threads it has
@@ -24,7 +24,8 @@ class LaneNumbers:
     The numbers of a lane: `waiting` in the backlog, `held` of `limit` slots, `parked` in the timetable, `dead` letters.
 
     `breaker_open_s` is the time until calls go out again, 0 while the breaker is closed. `waiting_by_group` counts by
-    tenant.
+    tenant. With several accounts of the endpoint, `limit` is the sum of those that take jobs, and the breaker counts as
+    open while that of each is.
     """
 
     waiting: int
@@ -63,26 +64,41 @@ class SharedLanes:
         # Only these can have a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
         groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
-        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
         pipe.hgetall(keys.lane(lane, "waiting_by_tenant"))
         for group in groups:
             pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-        held, parked, dead, (limit, paused, open_until), (seconds, _), before, *depths = await reply(pipe.execute())
+        held, parked, dead, gate, (seconds, _), before, *depths = await reply(pipe.execute())
+        limit, paused, open_until, accounts = gate
         waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
         for group, depth in zip(groups, depths, strict=True):
             waiting[group.removeprefix("~")] += depth
         usual = AUTO_START if lane == "edits" else DELIVERIES_START  # until a worker has opened the lane
         open_s = max(0.0, float(open_until or 0) - seconds)
+        if accounts:
+            limit, open_s = await self._limit_of(accounts.split(), seconds)
         return LaneNumbers(
             waiting=waiting.total(),
             held=held,
-            limit=int(limit or usual),
+            limit=usual if limit is None else int(limit),
             parked=parked,
             dead=dead,
             paused=paused == "1",
             breaker_open_s=open_s,
             waiting_by_group={tenant: depth for tenant, depth in waiting.items() if depth},
         )
+
+    async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
+        """Return the sum of the limits of those of several accounts that take jobs, and how long all are down."""
+        pipe = self._client.pipeline(transaction=False)
+        for account in accounts:
+            pipe.hmget(keys.account_gate(account), "limit", "open_until", "served_until", "mode", "closed")
+        gates = [
+            (int(limit or AUTO_START), max(0.0, float(open_until or 0) - now))
+            for limit, open_until, served_until, mode, closed in await reply(pipe.execute())
+            if float(served_until or 0) > now and not mode and not closed
+        ]
+        return sum(limit for limit, _ in gates), min((open_s for _, open_s in gates), default=0.0)
 
 
 class Lanes(SharedLanes):
@@ -164,19 +180,21 @@ class Lanes(SharedLanes):
     def numbers_of(self, lane: str, tenant: str) -> LaneNumbers:
         """Read one tenant's numbers in a lane, with the lane's limit and gate; `parked` only of edits, `dead` never."""
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
             pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
             # A tenant's deliveries to targets that are not proven form a group of their own.
             for group in (tenant, f"~{tenant}"):
                 pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
-            (limit, paused, open_until), (seconds, _), parked, before, *rows = pipe.execute()
+            (limit, paused, open_until, accounts), (seconds, _), parked, before, *rows = pipe.execute()
         waiting, held = int(before or 0) + sum(rows[::2]), sum(int(count or 0) for count in rows[1::2])
         usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
+        if accounts:
+            limit, open_s = run_sync(self._limit_of(accounts.split(), seconds))
         return LaneNumbers(
             waiting=waiting,
             held=held,
-            limit=int(limit or usual),
+            limit=usual if limit is None else int(limit),
             parked=parked if lane == "edits" else 0,
             dead=0,
             paused=paused == "1",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retouch.store import keys
-from retouch.store.accounts import AccountNumbers, AccountStore
+from retouch.store.accounts import AccountNumbers, AccountStore, accounts_for
 from retouch.store.lanes import LaneNumbers, Lanes
 from retouch.store.redis_commands import Client, Script
 from retouch.store.scripts import load
@@ -24,8 +24,9 @@ class QueuePosition:
 
     `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
     or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own. With several accounts of the endpoint, `accounts` are those that the job may go
-    to, and `account` is the id of the one that would take it now, empty while none has room.
+    tenants with a weight of their own. With several accounts of the endpoint, `accounts` are those that the tenant's
+    jobs may go to, `lane` has the numbers of those of them that take jobs, and `account` is the id of the one that the
+    job would go to now, empty while none has room.
     """
 
     lane: LaneNumbers
@@ -35,8 +36,8 @@ class QueuePosition:
     no_room: NoRoom
     rate: float
     weights: Mapping[str, float]
+    accounts: Sequence[AccountNumbers] = ()
     account: str = ""
-    accounts: tuple[AccountNumbers, ...] = ()
 
     @property
     def position(self) -> int:
@@ -50,6 +51,13 @@ class QueuePosition:
         )
         return self.ahead + sum(others) + 1
 
+    def per_s(self, usual_s: float) -> float:
+        """Return how many jobs of `usual_s` seconds are dispatched in a second while there is work for every slot."""
+        gates = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
+        if not self.accounts:
+            gates = [(self.lane.limit, self.rate)]
+        return sum(min(limit / usual_s, rate or float("inf")) for limit, rate in gates)
+
     @property
     def binding(self) -> Binding:
         """Return the limit that would make it wait; of several, the one with the longest wait."""
@@ -60,28 +68,13 @@ class QueuePosition:
             ("budget", self.no_room == "budget"),
             ("backlog", self.no_room == "backlog"),
             ("paused", lane.paused),
-            ("breaker", self.breaker_open_s > 0),
             ("account", is_shut),
+            ("breaker", lane.breaker_open_s > 0),
             ("tenant_in_flight", tenant.in_flight_limit is not None and self.tenant_held >= tenant.in_flight_limit),
             ("in_flight", is_full),
             ("rate", self.rate > 0 and lane.waiting > 0),
         )
         return next((name for name, binds in limits if binds), "none")
-
-    @property
-    def breaker_open_s(self) -> float:
-        """Return the seconds until the endpoint is called again; of several accounts, until the first of them is."""
-        if not self.accounts:
-            return self.lane.breaker_open_s
-        are_down = all(account.binding == "breaker" for account in self.accounts)
-        return min(account.breaker_open_s for account in self.accounts) if are_down else 0.0
-
-    def dispatches_per_s(self, usual_s: float) -> float:
-        """Return how many jobs are dispatched per second at most if each takes `usual_s`; 0 if none can be."""
-        bounds = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
-        if not self.accounts:
-            bounds = [(self.lane.limit, self.rate)]
-        return sum(min(limit / usual_s, rate or limit / usual_s) for limit, rate in bounds)
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
@@ -93,7 +86,11 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         (seconds, _), held, rate, weights = pipe.execute()
     ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
     ask_room: Script[NoRoom] = load(client, "ask_room")
-    account, accounts = _accounts(client, tenant)
+    ask_account: Script[str] = load(client, "ask_account")
+    accounts = accounts_for(tenant, AccountStore(client).all())
+    if accounts:
+        lane = _lane_of(lane, accounts)
+        rate = sum(account.rate_per_s for account in accounts if all(one.rate_per_s for one in accounts))
     return QueuePosition(
         lane=lane,
         tenant=tenants.tenant(tenant),
@@ -102,15 +99,17 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         no_room=ask_room(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
-        account=account,
         accounts=accounts,
+        account=ask_account(args=[tenant]) if accounts else "",
     )
 
 
-def _accounts(client: Client, tenant: str) -> tuple[str, tuple[AccountNumbers, ...]]:
-    """Return the account that the tenant's next job would go to now, and all that it may go to; none without several."""
-    ask_account: Script[list[str]] = load(client, "ask_account")
-    if not (reply := ask_account(args=[tenant])):
-        return "", ()
-    account, usable = reply[0], reply[1].split()
-    return account, tuple(numbers for numbers in AccountStore(client).all() if numbers.id in usable)
+def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
+    """Return the numbers of the lane as far as those of these accounts go that take jobs."""
+    open_ones = [account for account in accounts if account.takes_jobs]
+    return replace(
+        lane,
+        held=sum(account.held for account in open_ones),
+        limit=sum(account.limit for account in open_ones),
+        breaker_open_s=min((account.breaker_open_s for account in open_ones), default=0.0),
+    )

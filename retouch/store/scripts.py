@@ -100,9 +100,8 @@ def _add(
             raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
         _add(folder, inner_local, needed, inner_late, modules, (*path, module))
     body = _NEED.sub("", text)
-    modules[module] = (
-        f"local function {module}()\n{body}end\n" if late else f"local {module} = (function()\n{body}end)()\n"
-    )
+    begin, end = (f"local function {module}()", "end") if late else (f"local {module} = (function()", "end)()")
+    modules[module] = f"{begin}\n{body}{end}\n"
 
 
 def _written(modules: dict[str, str]) -> str:

@@ -29,9 +29,8 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     binding = line.binding
     start_at, end_at = None, None
     # When a pause, a full backlog, a spent budget or a closed account ends is not known: there is nothing to estimate.
-    per_s = line.dispatches_per_s(usual_s)
-    if binding not in _UNFORESEEABLE and (per_s or binding in ("none", "breaker")):
-        wait_s = 0.0 if binding == "none" else line.breaker_open_s + (line.position / per_s if per_s else 0.0)
+    if binding not in _UNFORESEEABLE:
+        wait_s = 0.0 if binding == "none" else line.position / line.per_s(usual_s) + line.lane.breaker_open_s
         start_at, end_at = iso(time.time() + wait_s), iso(time.time() + wait_s + usual_s)
     return {
         "cost": price,

@@ -1,5 +1,6 @@
 -- What is counted of each account of the endpoint: its calls of a day, and what its charges were good for.
--- Keys: rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:edits:state:{job}, the gate's hash.
+-- Keys: rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:ledger_accounts:{tenant}, rt:edits:state:{job},
+-- the gate's hash.
 
 local charge_record = require('charge_record')
 local clock = require('clock')
@@ -62,7 +63,7 @@ local function sums_of(job, charges, has_image)
 end
 
 -- Book the charges of a job that is over, as ledger.lua does for its tenant: only the difference to what is booked.
-function account_books.book(job, charges, has_image)
+function account_books.book(job, tenant, charges, has_image)
   local own = keys.state('edits', job)
   local booked = cjson.decode(redis.call('HGET', own, 'booked_by_account') or '{}')
   local sums, day = sums_of(job, charges, has_image), clock.today()
@@ -70,7 +71,10 @@ function account_books.book(job, charges, has_image)
   for name, count in pairs(sums) do
     local account, class = string.match(name, '^(%S+) (%S+)$')
     local by = count - (booked[name] or 0)
-    if by ~= 0 then redis.call('HINCRBY', 'rt:ledger:account:' .. account, day .. ' ' .. class, by) end
+    if by ~= 0 then
+      redis.call('HINCRBY', 'rt:ledger:account:' .. account, day .. ' ' .. class, by)
+      redis.call('HINCRBY', 'rt:ledger_accounts:' .. tenant, day .. ' ' .. name, by)
+    end
   end
   redis.call('HSET', own, 'booked_by_account', cjson.encode(sums))
 end

@@ -1,4 +1,4 @@
--- The ledger: what charges were good for, by tenant, day and tag.
+-- The ledger: what charges were good for, by tenant, day and tag, and by account where there are several.
 -- Keys: rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}, rt:edits:state:{job}.
 
 local account_books = require_late('account_books')
@@ -69,7 +69,7 @@ function ledger.book(job, tenant, tags, charges, result)
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
   if is_changed then book_tags(tenant, tags, by) end
-  if names_accounts(charges) then account_books().book(job, charges, result and true or false) end
+  if names_accounts(charges) then account_books().book(job, tenant, charges, result and true or false) end
 end
 
 return ledger

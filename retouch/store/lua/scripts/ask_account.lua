@@ -1,8 +1,7 @@
 -- Return the account of the endpoint that a tenant's next job would go to now, as account_dispatch.lua chooses it; it
 -- changes nothing. Keys: rt:edits:gate, and those of account_gates.lua, account_jobs.lua.
 -- ARGV: tenant.
--- Returns {account ('' while none has room), ids of the accounts that the job may go to, separated by spaces}; nothing
---         while there is one account alone.
+-- Returns the account's id; '' while none has room, or while there is one account alone.
 local tenant = unpack(ARGV)
 
 local account_gates = require_late('account_gates')
@@ -11,20 +10,18 @@ local clock = require('clock')
 local gates = require('gates')
 
 local ids = redis.call('HGET', gates.of('edits'), 'accounts')
-if not ids then return {} end
-local choice, jobs = account_gates(), account_jobs()
+if not ids then return '' end
+local choice = account_gates()
+local jobs = account_jobs()
 local accounts, clocks = choice.read(ids, clock.now()), {}
-local owner, usable = jobs.owner(tenant), {}
-local never_billed = { is_billed = false }
 local flat = redis.call('HGETALL', choice.CLOCKS)
 for at = 1, #flat, 2 do clocks[tonumber(flat[at])] = tonumber(flat[at + 1]) end
-for _, account in ipairs(accounts) do
-  if jobs.may_use(owner, never_billed, account) then usable[#usable + 1] = account.id end
-end
+local owner, never_billed = jobs.owner(tenant), { is_billed = false }
+
 local function best(may_take)
   local account = choice.best(accounts, clocks, function(one) return one.room > 0 and may_take(one) end)
   return account and account.id
 end
-local account = best(function(one) return owner.own[one.id] end)
-  or best(function(one) return jobs.may_use(owner, never_billed, one) end)
-return { account or '', table.concat(usable, ' ') }
+
+return best(function(one) return owner.own[one.id] end)
+  or best(function(one) return jobs.may_use(owner, never_billed, one) end) or ''
