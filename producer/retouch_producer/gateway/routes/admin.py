@@ -19,7 +19,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import documented
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas.edits import PAGE_MOST
@@ -57,12 +57,10 @@ def read_usage(
     """
     Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
 
-    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. `by=account`
-    is for keys of role ops, and counts the calls of all tenants.
+    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. Amounts by
+    account are at the price of each account.
     """
     wanted = scope(key, tenant) or None
-    if by == "account" and wanted:
-        raise ProblemError("not-found", "calls by account are those of all tenants: no tenant, and a key of role ops")
     with clear_errors():
         rows = tools.ledger.usage(
             tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call
