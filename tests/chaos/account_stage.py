@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from retouch import Edit, EditQueue, Settings
+from retouch.feed import last_cursor, read_page
 from retouch.store.accounts import AccountNumbers, AccountStore
+from retouch.store.keys import account_gate
 from retouch.store.ledger import Ledger
 from retouch.store.records import JobRecord
 from retouch_ops.simulator.process import Simulator
@@ -29,7 +31,7 @@ SETTINGS: dict[str, object] = {
     "backoff_base_s": 0.1,
     "backoff_cap_s": 0.5,
     "max_attempts": 20,
-    "log_level": "INFO",
+    "pix2pix_timeout_s": 20.0,
     "log_format": "json",
 }
 
@@ -95,6 +97,10 @@ class AccountStage:
         self.jobs += made
         return made
 
+    def number_of(self, job: str) -> int:
+        """Return the number of a job."""
+        return self.jobs.index(job)
+
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Read the jobs."""
         return store_access(self.queue).jobs.records(list(jobs))
@@ -107,6 +113,14 @@ class AccountStage:
         """Wait until every job is over, and return their records."""
         assert eventually(lambda: self.ended(jobs) == len(jobs), within_s), self.why_not_over(jobs)
         return self.records(jobs)
+
+    def wait_until_closed(self, account: str) -> list[str]:
+        """Enqueue jobs until the endpoint's refusal has closed the account, and return them when they are over."""
+        jobs = list[str]()
+        while not self.numbers(account).closed:
+            jobs += self.enqueue(20)
+            self.wait_until_over(jobs)
+        return jobs
 
     def why_not_over(self, jobs: Sequence[str]) -> str:
         """Describe what holds the jobs that are not over."""
@@ -125,6 +139,33 @@ class AccountStage:
         """Return how many charges the ledger has for each account."""
         rows = Ledger(store_access(self.queue).client).usage(by="account")
         return {row.key: row.useful + row.repeated + row.wasted + row.unknown for row in rows}
+
+    def posts(self, account: str, jobs: Sequence[str] = ()) -> int:
+        """Count the POSTs that an account's simulator got, for these jobs or for all."""
+        books = self.simulators[account].books()
+        tags = [str(self.number_of(job)) for job in jobs]
+        return sum(books["by_tag"].get(tag, {}).get("posts", 0) for tag in tags) if jobs else int(books["posts"])
+
+    def revive(self) -> None:
+        """Undo what a test did to the accounts: simulators as at first, no mode, nothing closed, no open breaker."""
+        client = store_access(self.queue).client
+        for account, simulator in self.simulators.items():
+            simulator.faults(rates={})
+            simulator.settings(keys=[key_of(account)], processing_share=0.0)
+            client.hdel(account_gate(account), "mode", "closed", "closed_at", "down", "open_until", "open_s", "probing")
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of the newest event in the feed."""
+        return last_cursor(store_access(self.queue).client)
+
+    def account_events(self, after: str) -> list[str]:
+        """Return the events of accounts in the feed after a cursor."""
+        kinds = list[str]()
+        while page := read_page(store_access(self.queue).client, after):
+            kinds += [entry.type for entry in page if entry.type.startswith("account.")]
+            after = page[-1].cursor
+        return kinds
 
     def close(self) -> None:
         """Kill the workers."""
@@ -194,29 +235,28 @@ def account_stage(
         yield stage
 
 
-def audit(stage: AccountStage, max_charges: int) -> list[str]:
+def audit(stage: AccountStage, max_charges: int, jobs: Sequence[str] = ()) -> list[str]:
     """
-    Compare the books of all simulators with the store, for every job of the stage, and return what is broken.
+    Compare the books of all simulators with the store, for these jobs or all of the stage; return what is broken.
 
     Nothing is lost, no job is charged more often than `max_charges` over all accounts, each charge is on record with
     its account, and the ledger of each account has as many as its simulator.
     """
     books, broken = stage.books(), list[str]()
-    records = {record.id: record for record in stage.records(stage.jobs)}
-    for number, job in enumerate(stage.jobs):
-        record = records.get(job)
-        if record is None or record.state not in FINAL:
-            broken.append(f"{job}: {record.state if record else 'no record'}")
-            continue
-        charged = {account: one["by_tag"].get(str(number), {}).get("charged", 0) for account, one in books.items()}
+    for job, record in zip(jobs or stage.jobs, stage.records(jobs or stage.jobs), strict=True):
+        tag = str(stage.number_of(job))
+        charged = {account: book["by_tag"].get(tag, {}).get("charged", 0) for account, book in books.items()}
         possible = Counter(charge.account for charge in record.charges if charge.possible)
+        on_record = [(charge.account, charge.kind) for charge in record.charges]
+        if record.state not in FINAL:
+            broken.append(f"{job}: {record.state}")
         if sum(charged.values()) > max_charges:
-            broken.append(f"{job}: charged {charged}, at most {max_charges} are allowed")
+            broken.append(f"{job}: charged {charged}, at most {max_charges} are allowed, {on_record}")
         if charged != {account: possible[account] for account in charged}:
-            broken.append(f"{job}: charged {charged}, on record are {dict(possible)}")
-        if record.state != "succeeded" and sum(possible.values()) < max_charges:
-            broken.append(f"{job}: ended as {record.error} with {dict(possible)}")
-    totals = {account: one["charged"] for account, one in books.items()}
+            broken.append(f"{job}: charged {charged}, on record are {on_record}")
+        if record.state != "succeeded" and possible.total() < max_charges:
+            broken.append(f"{job}: ended as {record.error} with {on_record}")
+    totals = {account: book["charged"] for account, book in books.items()}
     booked = stage.booked()
     if totals != {account: booked.get(account, 0) for account in totals}:
         broken.append(f"the simulators charged {totals}, the ledger has {booked}")
