@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.account_deaths import DEATHS, Death
 from tests.chaos.account_shares import Shares, difference, learn, share
@@ -82,7 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         broken = measure(Path(folder), options.jobs, options.latency_s)
-    settings = {"max_charges": MAX_CHARGES, "pix2pix_timeout_s": 6.0, "log_level": "ERROR"}
+    settings: dict[str, Any] = {"max_charges": MAX_CHARGES, "pix2pix_timeout_s": 6.0, "log_level": "ERROR"}
     say(f"\n{DEATH_JOBS} jobs of {DEATH_LATENCY_S:g} s, `medium` dies after a third of them\n")
     say("| death | states | most charges of a job | caps used by the others |\n|---|---|---|---|")
     with (

@@ -162,7 +162,7 @@ def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> No
 
 
 def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
-    """No key is in anything that was written to Redis, nor in a log, metric, page, command's output or process title."""
+    """No key is in anything that was written to Redis, nor in a log, metric, page, command's output, process title."""
     stage.simulators["b"].settings(keys=["sk-another-key"])
     stage.wait_until_closed("b")
     client, environment = store_access(stage.queue).client, environment_of(stage.settings)

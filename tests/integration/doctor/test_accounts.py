@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from retouch.store import keys
+from retouch.store.accounts import AccountStore
+from retouch.store.ledger import day_of
 from retouch_ops.doctor.command import run_checks
 from retouch_ops.doctor.findings import Finding, as_lines
+from tests.account_kit import account, close, open_accounts
+from tests.lane_kit import LaneKit
 
 FILE = """
 [accounts.main]
@@ -57,3 +65,32 @@ def test_a_key_that_is_not_here_is_worth_a_note(accounts: Path) -> None:
     assert (good.level, good.what) == ("good", "the file has main, spare")
     assert (note.level, note.what) == ("note", "the key of spare is not here")
     assert "SPARE_KEY is empty" in note.why
+
+
+def test_accounts_that_need_a_hand(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unserved and closed accounts are bad; a pause, a drain, an open breaker and spent calls are notes."""
+    monkeypatch.delenv("RETOUCH_ACCOUNTS", raising=False)
+    monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
+    names = ("fine", "shut", "idle", "busy", "down", "spent")
+    open_accounts(client, *(account(name, calls_per_day=int(name == "spent")) for name in names))
+    assert found() == []
+    kit = LaneKit(client)
+    kit.enqueue(*(kit.new() for _ in range(6)))
+    for name in ("idle", "busy"):
+        AccountStore(client).drain(name)
+    client.hset(keys.HELD_BY_ACCOUNT, "idle", 0)
+    close(client, "shut")
+    client.hset(keys.account_gate("down"), "open_until", time.time() + 100)
+    client.hset(keys.account_calls(day_of(time.time())), "spent", 1)
+    client.hset(keys.account_gate("fine"), "served_until", 1)
+    assert [(finding.level, re.sub("[0-9]+", "N", finding.what)) for finding in found()] == [
+        ("bad", "no living worker serves fine"),
+        ("bad", "shut is closed: bad_key"),
+        ("note", "idle has drained"),
+        ("note", "busy drains and holds N slots"),
+        ("note", "the breaker of down is open for another N s"),
+        ("note", "the calls of today of spent are spent"),
+    ]
+    AccountStore(client).pause("idle")
+    assert "idle is paused by hand" in [finding.what for finding in found()]
+    client.flushdb()
