@@ -11,8 +11,8 @@ from typing import Any, Literal
 from retouch.accounts import DEFAULT_ACCOUNT, Account
 from retouch.outcomes import Fail, Image
 from retouch.store.deliveries import DeliveryStore
-from retouch.store.keys import account_gate
 from retouch.store.jobs import JobStore, NewJob
+from retouch.store.keys import account_gate
 from retouch.store.lanes import LANES, Lanes
 from retouch.store.receivers import Receiver, ReceiverStore
 from retouch.store.records import Claim, JobSpec
