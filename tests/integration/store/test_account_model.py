@@ -42,7 +42,8 @@ class Accounts(Lane):
     def receive(self, lane: str, item: str) -> None:
         """A worker of each account consumes its queue alone, and holds its key alone."""
         if lane == "deliveries":
-            return super().receive(lane, item)
+            super().receive(lane, item)
+            return
         (held,) = [name for name in NAMES if queue_of(name) == lane]
         if claim := self.kit.jobs.claim(item, LEASE_S, [held]):
             assert claim.account == held

@@ -81,8 +81,8 @@ def test_a_worker_follows_its_accounts(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
     """
-    Without a restart: a key is rotated, an account gets its key, another one comes, one goes, and a fault changes
-    nothing. Every job is edited, and no key is in the log.
+    Without a restart: a key is rotated, an account gets its key, another one comes, one goes (its queue stays for what
+    is in work), and a fault changes nothing. Every job is edited, and no key is in the log.
     """
     (line,) = events(running, "accounts_not_served")
     assert line["accounts"] == ["other"]
@@ -106,7 +106,7 @@ def test_a_worker_follows_its_accounts(
     assert eventually(lambda: events(running, "accounts_not_reloaded")), running.log
     edited(queue, simulator, redis_url, "faulty")
     accounts.name("default")
-    assert eventually(lambda: queues_of(redis_url) == {"edits", "deliveries"})
+    assert eventually(lambda: queues_of(redis_url) == {"edits", "edits.other", "edits.third", "deliveries"})
     job = queue.enqueue(Edit(prompt="winter [[one]]", init_image=simulator.portrait_url))
     assert job.result(20).format == "PNG"
     assert simulator.books(totals=True)["charged"] == 5
