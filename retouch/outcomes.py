@@ -7,7 +7,7 @@ Our modules do not raise exceptions for what an attempt saw. The classes of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 OUTPUTS_MOST = 16
 """How many images of one answer are kept; a warning on the first image says if there were more."""
@@ -104,7 +104,7 @@ class Refused:
     code: str
     message: str
     retry_with_copy: bool = False
-    of_account: bool = False
+    of_account: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ GATES = {
 
 _OF_THE_ACCOUNT = frozenset(
     {
-        *("queue_full", "endpoint_unreachable", "endpoint_down"),
+        *("queue_full", "endpoint_unreachable", "endpoint_down", "bad_key", "forbidden", "no_credits"),
         *("account_closed", "account_not_held", "account_paused", "account_spent"),
     }
 )
@@ -143,16 +143,12 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case Processing():
             return _poll_later(outcome, attempt, now)
         case Busy(code, message, wait_s):
-            delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
-            moves = attempt.may_move and code in _OF_THE_ACCOUNT
-            return _wait(Retry(delay_s, code, message, refund=True, counts_as_wait=False, moves=moves), attempt, now)
+            # Never sooner than the endpoint asked for.
+            return _wait_or_move(wait_s * (1 + JITTER * random), code, message, attempt, now)
         case AccountRefused(code, message):
-            return _wait(
-                Retry(ACCOUNT_WAIT_S, code, message, refund=True, counts_as_wait=False, moves=True), attempt, now
-            )
+            return _wait_or_move(ACCOUNT_WAIT_S, code, message, attempt, now)
         case GateClosed(gate):
-            refund, moves = gate == "not_on_disk", attempt.may_move and gate in _OF_THE_ACCOUNT
-            return _wait(Retry(GATE_WAIT_S, gate, GATES[gate], refund, counts_as_wait=False, moves=moves), attempt, now)
+            return _wait_or_move(GATE_WAIT_S, gate, GATES[gate], attempt, now, refund=gate == "not_on_disk")
         # Our own store can be repaired, so the job waits for it until its deadline and not only a number of times.
         case ImageUnavailable(message, our_store_failed=True) if now < attempt.deadline_at:
             return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts_as_wait=False)
@@ -188,6 +184,14 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
     return retry
+
+
+def _wait_or_move(
+    delay_s: float, code: str, message: str, attempt: Attempt, now: float, *, refund: bool = True
+) -> Decision:
+    """Wait for what cost nothing; with several accounts, what says something about one lets the job move."""
+    moves = attempt.may_move and code in _OF_THE_ACCOUNT
+    return _wait(Retry(delay_s, code, message, refund, counts_as_wait=False, moves=moves), attempt, now)
 
 
 def _post_again(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from retouch.store import keys
-from tests.account_kit import account, close, open_accounts
 from tests.command_line import typed
 from tests.lane_kit import LaneKit
 from tests.process_watch import eventually
+from tests.store_accounts import account, close, open_accounts
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import requests
 
 from retouch.outcomes import Fail
 from retouch.store import keys
-from tests.account_kit import account, close, open_accounts
 from tests.gateway_process import Api, Callers, problem
 from tests.lane_kit import LaneKit
+from tests.store_accounts import account, close, open_accounts
 
 
 @pytest.fixture(autouse=True)

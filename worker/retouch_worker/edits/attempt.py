@@ -59,7 +59,7 @@ def run_edit(job: str, tools: EditTools) -> None:
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:
     """POST the edit: the intent goes on record before the POST, and the answer's class after it."""
-    endpoint = tools.endpoints.of(claim.account)
+    endpoint = tools.endpoints.to_post(claim.account)
     if endpoint is None:
         return GateClosed("account_not_held")
     spec = request_spec(claim, tools.blobs, tools.settings)

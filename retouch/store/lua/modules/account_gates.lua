@@ -10,10 +10,10 @@ local slots = require('slots')
 local account_gates = {}
 
 local NUMBERS = { 'limit', 'rate', 'tokens', 'refilled_at', 'open_until', 'full_until', 'served_until', 'calls_per_day',
-  'tier', 'weight', 'pass', 'own_clock' }
+  'tier', 'weight', 'pass', 'own_clock', 'follower_until' }
 local TEXTS = { 'mode', 'closed', 'tenants', 'removed', 'probing' }
 local USUAL = { limit = gates.USUAL_LIMITS.edits, served_until = 0, calls_per_day = 0, tier = 1, weight = 1, pass = 0,
-  own_clock = 0 }
+  own_clock = 0, follower_until = 0 }
 local NAMES = { unpack(NUMBERS) }
 for _, name in ipairs(TEXTS) do NAMES[#NAMES + 1] = name end
 
@@ -41,12 +41,13 @@ local function held_by_account(ids)
   return held
 end
 
--- `room` is for a job that will call the account, `follow_room` for one that has been paid there, which an account that
--- drains ends as well.
+-- `room` is for a job that will call the account, `follow_room` for one that has been paid there: an account that
+-- drains ends it as well, and while one waits, a slot is kept for it, or new jobs would take each slot that comes free.
 local function measure(account, now)
   local may_follow = account.is_served and account.mode ~= 'paused'
   account.follow_room = may_follow and gates.room(account, account.held, now) or 0
   account.room = account.is_open and account.follow_room or 0
+  if now < account.follower_until then account.room = account.room - 1 end
 end
 
 function account_gates.ids_of(text)

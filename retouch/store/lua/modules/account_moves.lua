@@ -20,12 +20,12 @@ end
 -- Whether an account but this one would take the job, now or when it has room.
 local function is_another_open(accounts, tenant, job, account, now)
   local choice = account_gates()
-  local jobs = account_jobs()
-  local owner, known = jobs.owner(tenant), jobs.read(job)
+  local facts = account_jobs()
+  local owner, known = facts.owner(tenant), facts.read(job)
   for _, id in ipairs(choice.ids_of(accounts)) do
     local other = choice.of(id, now)
     local is_up = other.is_open and not (other.open_until and now < other.open_until)
-    if id ~= account and is_up and jobs.may_use(owner, known, other) then return true end
+    if id ~= account and is_up and facts.may_use(owner, known, other) then return true end
   end
   return false
 end

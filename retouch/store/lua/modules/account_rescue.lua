@@ -16,6 +16,7 @@ local timetable = require('timetable')
 local account_rescue = {}
 
 local HOLD_S = 2  -- until a poll of a paused account is looked at again
+local KEPT_S = 4  -- a slot for a job that waits for it, until it has asked again
 local FOLLOWERS_MOST = 1000
 
 -- The account, or nil if it is not one of those that the lane has.
@@ -69,6 +70,17 @@ local function wait(job, tenant, at)
   timetable.park('edits', tenant, job, at)
 end
 
+local function take_slot(job, tenant, account, now)
+  if account.follow_room <= 0 then
+    redis.call('HSET', account.gate, 'follower_until', clock.instant(now + KEPT_S))
+    return false
+  end
+  redis.call('HDEL', account.gate, 'follower_until')
+  slots.give('edits', tenant, job, 0, now, account.id, 'sticky')
+  gates.note_passed(account, 1, nil, now)
+  return true
+end
+
 -- Give a job that waits for the account of its checkpoint a slot of that one, out of turn: it goes on with what is in
 -- work already. One whose account has no room waits again. Return nil for a job that is no such one, 'lost' for one
 -- that `is_lost`, else 'gone'.
@@ -76,11 +88,10 @@ function account_rescue.follow(job, tenant, accounts, now)
   local creator = account_jobs().read(job).creator
   if not creator or (not accounts and creator == gates.DEFAULT) then return nil end
   if account_rescue.is_lost(job, accounts, now) then return 'lost' end
+  local is_paused = redis.call('HGET', gates.of('edits'), 'paused') == '1'
   for _, account in ipairs(account_gates().read(accounts or '', now)) do
-    if account.id == creator and account.follow_room > 0 then
-      slots.give('edits', tenant, job, 0, now, creator, 'sticky')
-      gates.note_passed(account, 1, nil, now)
-      return 'gone'
+    if account.id == creator and not is_paused then
+      if take_slot(job, tenant, account, now) then return 'gone' end
     end
   end
   wait(job, tenant, now + HOLD_S)

@@ -14,12 +14,11 @@ local charge_record = require('charge_record')
 local clock = require('clock')
 local gates = require('gates')
 local keys = require('keys')
-local leases = require('leases')
 
-if not leases.is_held('edits', job, fence) then return 'stale' end
 local own = keys.state('edits', job)
-local known = redis.call('HMGET', own, 'cancel', 'checkpoint', 'group', 'account')
-local cancel, checkpoint, tenant, account = unpack(known)
+local known = redis.call('HMGET', own, 'fence', 'state', 'cancel', 'checkpoint', 'group', 'account')
+local cancel, checkpoint, tenant, account = unpack(known, 3)
+if known[1] ~= fence or known[2] ~= 'running' then return 'stale' end
 if cancel == '1' then return 'cancelled' end
 if checkpoint and checkpoint ~= '' then return checkpoint end
 local charges = charge_record.of(job)

@@ -17,11 +17,12 @@ local leases = require('leases')
 local slots = require('slots')
 local timetable = require('timetable')
 
-if not leases.is_held('edits', job, fence) then return { 'stale', slots.messages } end
+local own = keys.state('edits', job)
+local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'cancel', 'account')
+local tenant, cancel, account = unpack(known, 3)
+if known[1] ~= fence or known[2] ~= 'running' then return { 'stale', slots.messages } end
 local now = clock.now()
 local due_at = now + tonumber(delay_s)
-local own = keys.state('edits', job)
-local tenant, cancel, account = unpack(redis.call('HMGET', own, 'group', 'cancel', 'account'))
 
 local function is_same_error(code)
   local last = redis.call('HGET', own, 'error')
