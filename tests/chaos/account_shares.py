@@ -73,7 +73,7 @@ def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float
     made = stage.enqueue(jobs)
     full_s = jobs * latency_s / sum(caps.values())
     assert eventually(lambda: not stage.queue.status().waiting, 3 * full_s + 60), stage.why_not_over(made)
-    while_waiting = difference(before, stage.books())
+    used = used_of(before, stage.books(), caps)
     stage.wait_until_over(made, 60)
     seconds, after = time.monotonic() - started, stage.books()
     refused = {account: book["refused"].get("queue_full", 0) for account, book in after.items()}
@@ -83,10 +83,7 @@ def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float
         full_s,
         posts={account: row["posts"] for account, row in difference(before, after).items()},
         refused={account: refused[account] - before[account]["refused"].get("queue_full", 0) for account in caps},
-        used={
-            account: row["in_flight_seconds"] / row["window_seconds"] / caps[account]
-            for account, row in while_waiting.items()
-        },
+        used=used,
         most={account: book["max_in_flight"] for account, book in after.items()},
     )
 
@@ -95,3 +92,11 @@ def difference(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Jso
     """Return what each simulator counted between two readings of its books."""
     names = ("posts", "charged", "in_flight_seconds", "window_seconds")
     return {account: {name: book[name] - before[account][name] for name in names} for account, book in after.items()}
+
+
+def used_of(before: dict[str, Json], after: dict[str, Json], caps: dict[str, int]) -> dict[str, float]:
+    """Return which share of each cap was in flight between two readings of the books."""
+    counted = difference(before, after)
+    return {
+        account: row["in_flight_seconds"] / row["window_seconds"] / caps[account] for account, row in counted.items()
+    }

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.account_deaths import DEATHS, Death
-from tests.chaos.account_shares import Shares, difference, learn, share
+from tests.chaos.account_shares import Shares, learn, share, used_of
 from tests.chaos.account_stage import AccountStage, account_stage, audit
 from tests.process_watch import eventually
 
@@ -56,22 +57,19 @@ def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
 def die(stage: AccountStage, death: Death) -> list[str]:
     """Let the middle account die half-way through a run, print what it came to, and return what is broken."""
     stage.revive()
+    started = stage.books()
     jobs = stage.enqueue(DEATH_JOBS)
     assert eventually(lambda: stage.ended(jobs) >= DEATH_JOBS // 3), stage.why_not_over(jobs)
     before = stage.books()
     death.begin(stage.simulators["medium"])
     assert eventually(lambda: not stage.queue.status().waiting, 120), stage.why_not_over(jobs)
-    counted = difference(before, stage.books())
+    after = stage.books()
     records = stage.wait_until_over(jobs, 120)
-    others = {account: cap for account, cap in CAPS.items() if account != "medium"}
-    used = {
-        account: counted[account]["in_flight_seconds"] / counted[account]["window_seconds"] / cap
-        for account, cap in others.items()
-    }
-    states = sorted({record.state for record in records})
+    states = Counter(record.state for record in records)
     charges = max(sum(charge.possible for charge in record.charges) for record in records)
-    shown = ", ".join(f"{account} {part:.0%}" for account, part in used.items())
-    say(f"| {death.name} | {', '.join(states)} | {charges} | {shown} |")
+    used = [used_of(started, before, CAPS), used_of(before, after, CAPS)]
+    others = (f"{used[0][name]:.0%}, then {used[1][name]:.0%}" for name in CAPS if name != "medium")
+    say(f"| {death.name} | {dict(states)} | {charges} | {' | '.join(others)} |")
     return audit(stage, MAX_CHARGES, jobs)
 
 
@@ -85,7 +83,7 @@ def main() -> None:
         broken = measure(Path(folder), options.jobs, options.latency_s)
     settings: dict[str, Any] = {"max_charges": MAX_CHARGES, "pix2pix_timeout_s": 6.0, "log_level": "ERROR"}
     say(f"\n{DEATH_JOBS} jobs of {DEATH_LATENCY_S:g} s, `medium` dies after a third of them\n")
-    say("| death | states | most charges of a job | caps used by the others |\n|---|---|---|---|")
+    say("| death | jobs | most charges of a job | cap used: `small` | `large` |\n|---|---|---|---|---|")
     with (
         tempfile.TemporaryDirectory() as folder,
         account_stage(Path(folder), CAPS, latency_s=DEATH_LATENCY_S, **settings) as stage,
