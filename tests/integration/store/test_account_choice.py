@@ -77,12 +77,12 @@ class Mixture:
         """Check limits, owners, and that no usable slot is idle while a job waits for it."""
         records = self.kit.jobs.records(self.kit.dispatched())
         held = Counter(record.account for record in records)
-        assert all(held[name] <= self.accounts[name].limit for name in held)
+        assert all(held[name] <= int(self.accounts[name].limit) for name in held)
         assert all(self.accounts[record.account] in self.usable(record.spec.tenant) for record in records)
         for tenant in self.tenants:
             if self.client.zcard(f"rt:edits:backlog:{tenant}"):
                 open_ones = [one for one in self.usable(tenant) if one.id not in self.paused]
-                assert all(held[one.id] >= one.limit for one in open_ones), (tenant, held)
+                assert all(held[one.id] >= int(one.limit) for one in open_ones), (tenant, held)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

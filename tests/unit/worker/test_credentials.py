@@ -90,13 +90,13 @@ def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
 def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
     """While the settings' key is set beside a file without `default`, its jobs are taken, and it gets no new ones."""
     credentials = folder.credentials("sk-of-the-settings")
-    assert credentials.now.served == ("a",)
-    assert credentials.now.claimable == ("a", "default")
+    assert list(credentials.now.served) == ["a"]
+    assert list(credentials.now.claimable) == ["a", "default"]
     assert credentials.now.queues == ("edits.a", "edits")
     folder.accounts("a", "default")
     folder.write("default.key", OTHER)
     assert credentials.reload_if_changed()
-    assert credentials.now.served == credentials.now.claimable == ("a", "default")
+    assert list(credentials.now.served) == list(credentials.now.claimable) == ["a", "default"]
     assert credentials.now.keys["default"] == OTHER
 
 
