@@ -8,7 +8,7 @@ answers: succeeded (`Ready`), processing (`Processing`), refused (`Refused`, `Bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 OUTPUTS_MOST = 16
 """How many images of one answer are stored at most; if there were more, a warning on the first image says so."""
@@ -98,12 +98,14 @@ class Refused:
     """
     The endpoint accepted and charged nothing, and would refuse again: bad key, no credits, bad input.
 
-    `retry_with_copy` is true if it could not read the picture, but may be able to read our copy.
+    `retry_with_copy`: it could not read the picture, but may be able to read our copy. `of_account`: it would refuse
+    every job of this account, and no text of the job's own can have made it say so.
     """
 
     code: str
     message: str
     retry_with_copy: bool = False
+    of_account: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,18 @@ class Busy:
     code: str
     message: str
     wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRefused:
+    """
+    The endpoint accepted and charged nothing, and would refuse every job of this account: bad key, no credits.
+
+    Only where there are several accounts; with one, it is `Refused`.
+    """
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +188,7 @@ class GateClosed:
     """
     A gate was closed after the job had been dispatched: nothing was sent, and this counts as no attempt.
 
-    `gate` is `account_not_held` (the worker lacks the key), `budget_spent`, `endpoint_down` (the breaker is open), or
-    `not_on_disk` (the intent is not on disk).
+    `gate` is a name of `retouch.policy.GATES`.
     """
 
     gate: str
@@ -195,6 +208,7 @@ Outcome = (
     | ImageRejected
     | Refused
     | Busy
+    | AccountRefused
     | Failed
     | Unknown
     | GenerationLost
@@ -229,10 +243,11 @@ class Fail:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """
-    The job waits for its next attempt without a slot.
+    The job waits without a slot.
 
-    `refund` is true if this attempt does not count. `counts_as_wait` is true if the wait adds one to `Attempt.waits`,
-    whose number is limited for a paid answer. With `drop_checkpoint`, the next attempt POSTs again.
+    `refund`: this attempt does not count. `counts_as_wait`: the wait is one of the limited number for a paid answer.
+    `drop_checkpoint`: the next attempt POSTs again. `moves`: this cost nothing and another account may take the job, so
+    it waits only if none would, and the present one is avoided for `delay_s`.
     """
 
     delay_s: float
@@ -241,6 +256,7 @@ class Retry:
     refund: bool = False
     counts_as_wait: bool = True
     drop_checkpoint: bool = False
+    moves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retouch.outcomes import (
+    AccountRefused,
     Busy,
     Cancel,
     CancelledFirst,
@@ -39,17 +40,29 @@ JITTER = 0.2
 POLL_FIRST_S = (1.0, 60.0)
 POLL_BASE_S, POLL_GROWTH, POLL_CAP_S = 2.0, 1.5, 10.0
 GATE_WAIT_S = 1.0
+ACCOUNT_WAIT_S = 5.0
 FETCH_TRIES, FETCH_BASE_S, FETCH_CAP_S = 20, 1.0, 300.0
 OUR_STORE_S = 5.0
 
 GATES = {
+    "account_closed": "the account of the endpoint is closed; the job waits for another one, or until it is opened",
     "account_not_held": "the worker no longer holds the key of the job's account; the job waits for one that does",
+    "account_paused": "the account of the endpoint is paused or drains; the job waits for another one or for its end",
+    "account_spent": "the account's calls of today are spent; the job waits for another account, or for a new day",
     "budget_spent": "the tenant's calls of today are spent; the job waits for a new day or a larger budget",
     "endpoint_down": "the endpoint is down; the job waits until a probe gets through",
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "
     "until it does: look at its disk, and whether it is append-only",
 }
 """What may forbid a POST after the dispatch → the message for the job's record."""
+
+_OF_THE_ACCOUNT = frozenset(
+    {
+        *("queue_full", "endpoint_unreachable", "endpoint_down", "bad_key", "forbidden", "no_credits"),
+        *("account_closed", "account_not_held", "account_paused", "account_spent"),
+    }
+)
+"""What costs nothing and says something about one account: with several, the job goes to another one at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +84,9 @@ class Attempt:
     """
     The facts about one attempt that a decision needs.
 
-    `number` counts the attempts so far, this one included, and is 0 before the first POST. `charges` is how many POSTs
-    may have been billed; `polls` and `waits` count those since the last paid answer. `deadline_at` is in Unix seconds.
+    `number` is that of the attempt, from 1, and 0 before the first POST. `charges` counts the POSTs that may have been
+    billed, `polls` and `waits` the polls and waits so far; `deadline_at` is in Unix seconds. `may_move` is true where
+    there are several accounts of the endpoint.
     """
 
     number: int
@@ -80,6 +94,7 @@ class Attempt:
     polls: int
     waits: int
     deadline_at: float
+    may_move: bool = False
 
 
 def backoff_s(number: int, policy: RetryPolicy) -> float:
@@ -132,12 +147,12 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
         case Processing():
             return _poll_later(outcome, attempt, now)
         case Busy(code, message, wait_s):
-            delay_s = wait_s * (1 + JITTER * random)  # never sooner than the endpoint asked for
-            return _wait(Retry(delay_s, code, message, refund=True, counts_as_wait=False), attempt, now)
+            # Never sooner than the endpoint asked for.
+            return _wait_or_move(wait_s * (1 + JITTER * random), code, message, attempt, now)
+        case AccountRefused(code, message):
+            return _wait_or_move(ACCOUNT_WAIT_S, code, message, attempt, now)
         case GateClosed(gate):
-            return _wait(
-                Retry(GATE_WAIT_S, gate, GATES[gate], refund=gate == "not_on_disk", counts_as_wait=False), attempt, now
-            )
+            return _wait_or_move(GATE_WAIT_S, gate, GATES[gate], attempt, now, refund=gate == "not_on_disk")
         # Our own store can be repaired, so the job waits for it until its deadline and not only a number of times.
         case ImageUnavailable(message, our_store_failed=True) if now < attempt.deadline_at:
             return Retry(jittered(OUR_STORE_S, random), "result_not_yet", message, counts_as_wait=False)
@@ -175,6 +190,14 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
     return retry
+
+
+def _wait_or_move(
+    delay_s: float, code: str, message: str, attempt: Attempt, now: float, *, refund: bool = True
+) -> Decision:
+    """Wait for what cost nothing; with several accounts, what says something about one lets the job move."""
+    moves = attempt.may_move and code in _OF_THE_ACCOUNT
+    return _wait(Retry(delay_s, code, message, refund, counts_as_wait=False, moves=moves), attempt, now)
 
 
 def _post_again(

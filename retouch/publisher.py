@@ -21,6 +21,7 @@ from functools import cached_property
 
 import redis
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.settings import Settings
 from retouch.store.redis_client import connect_to_broker
 from retouch.store.redis_commands import Client
@@ -96,6 +97,11 @@ class Publisher:
     @cached_property
     def _client(self) -> Client:
         return connect_to_broker(self._settings)
+
+
+def queue_of(account: str) -> str:
+    """Return the queue of lane `edits` that has the messages of an account: `edits` for `default`."""
+    return "edits" if account == DEFAULT_ACCOUNT else f"edits.{account}"
 
 
 def lane_of(queue: str) -> str:

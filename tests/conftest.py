@@ -36,7 +36,7 @@ hypothesis_settings.load_profile("house")
 ENDPOINT_KEY = "sk-test-endpoint-key"
 BROKER_PREFIX = "rt:broker:"
 INDEXES = (
-    *("ready", "resting", "held", "shut", "slots", "timetable", "dead", "recent"),
+    *("ready", "resting", "held", "held_by_account", "shut", "slots", "timetable", "dead", "recent"),
     *("failing", "waiting_by_tenant", "workers"),
 )
 FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}

@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from itertools import count
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
+from retouch.accounts import DEFAULT_ACCOUNT, Account
 from retouch.outcomes import Fail, Image
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore, NewJob
+from retouch.store.keys import account_gate
 from retouch.store.lanes import LANES, Lanes
 from retouch.store.receivers import Receiver, ReceiverStore
 from retouch.store.records import Claim, JobSpec
@@ -20,6 +22,11 @@ from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
 FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}
 LEASE_S, RETENTION_S = 15.0, 3_600.0
 IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 1)
+
+
+def account(name: str, limit: Literal["auto"] | int = 5, **fields: Any) -> Account:
+    """Return an account as a file names it; its key would be in the environment."""
+    return Account(name, "https://a.example/edit", "https://a.example/fetch", key_env="KEY", limit=limit, **fields)
 
 
 class LaneKit:
@@ -39,6 +46,19 @@ class LaneKit:
         edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
         text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
         return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
+
+    def open(self, limit: Literal["auto"] | int, rate_per_s: float) -> None:
+        """Set the gates of lane `edits` as a worker without an accounts file does."""
+        self.lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=limit, rate_per_s=rate_per_s)])
+
+    def open_accounts(self, *accounts: Account) -> None:
+        """Set the gates of several accounts as a worker does whose file names them and who holds their keys."""
+        self.lanes.open(accounts)
+        self.serve(*(account.id for account in accounts))
+
+    def serve(self, *accounts: str, lease_s: float = 3_600.0) -> None:
+        """Announce accounts as a living worker does."""
+        self.lanes.heartbeat(lease_s, [], accounts=accounts)
 
     def enqueue(self, *jobs: NewJob) -> list[Message]:
         """Enqueue jobs and return the messages."""
@@ -111,7 +131,9 @@ def _assert_lane(client: Any, lane: str) -> None:
     assert held == dict(groups), f"{lane}: held {held}, but the slots are of {dict(groups)}"
     gate, own = client.hgetall(f"rt:{lane}:gate"), client.hgetall(f"rt:{lane}:limits")
     usual = {"edits": 5, "deliveries": 16}[lane]
-    bound = gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual)  # a halved limit takes none back
+    bound = _bound_of(gate, usual)
+    if lane == "edits" and gate.get("accounts"):
+        bound = _assert_accounts(client, gate["accounts"].split(), slots)
     share = float("inf") if lane == "edits" else ceil(int(bound) * 3 / 4)
     assert len(slots) <= int(bound), f"{lane}: {len(slots)} in flight, at most {bound} are allowed"
 
@@ -127,6 +149,22 @@ def _assert_lane(client: Any, lane: str) -> None:
         group = name.removeprefix(prefix)
         may_run = held.get(group, 0) < limit(group)
         assert (group in ready) == may_run, f"{lane}: {group} waits with {held.get(group, 0)} held, ready: {ready}"
+
+
+def _bound_of(gate: dict[str, str], usual: int) -> int:
+    """Return the most slots that a gate may have given: a halved limit takes none back."""
+    return int(gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual))
+
+
+def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
+    """Check that each account holds what is counted of it and no more than its limit; return the sum of limits."""
+    held = Counter(client.hget(f"rt:edits:state:{item}", "account") or DEFAULT_ACCOUNT for item in slots)
+    counted = {name: int(count) for name, count in client.hgetall("rt:edits:held_by_account").items()}
+    assert counted == {name: count for name, count in held.items() if name != DEFAULT_ACCOUNT}
+    names = {*accounts, DEFAULT_ACCOUNT, *held}
+    bounds = {name: _bound_of(client.hgetall(account_gate(name)), 5) for name in names}
+    assert all(held[name] <= bounds[name] for name in held), f"held {held}, allowed {bounds}"
+    return sum(bounds.values())
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:

@@ -17,6 +17,10 @@ Port = Annotated[
 ]
 State = Annotated[Path, typer.Option("--state", help="Folder that keeps Redis data, images and ports.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Empty the state folder first.")]
+Accounts = Annotated[
+    int,
+    typer.Option("--accounts", min=0, max=12, help="Simulated accounts, which allow 5, 10, 15… requests in flight."),
+]
 Lanes = Annotated[str, typer.Option("--lanes", help="Lanes to work on, comma-separated: edits, deliveries.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=1000, help="Threads of each process.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=64, help="Worker processes.")]
@@ -44,11 +48,11 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL, context_settings=passed_on, add_help_option=False)(simulator)
 
 
-def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False) -> None:
+def up(port: Port = None, state: State = DEFAULT_STATE, fresh: Fresh = False, accounts: Accounts = 0) -> None:
     """Run the whole local stack until Ctrl-C; its data stays in the state folder."""
     from retouch_ops.stack.command import run_until_stopped
 
-    run_until_stopped(state, port=port, fresh=fresh)
+    run_until_stopped(state, port=port, fresh=fresh, accounts=accounts)
 
 
 def demo() -> None:

@@ -1,4 +1,4 @@
-"""Jobs, deliveries, receivers and lanes as JSON objects, the same in the gateway and in the commands."""
+"""Jobs, deliveries, receivers and accounts as JSON objects: the same members wherever a producer shows one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
+from retouch.store.accounts import AccountNumbers
 from retouch.store.audit import AuditLine
 from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
@@ -42,6 +43,8 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "cancelled": record.cancelled or None,
         "cancel_requested": record.cancel_requested,
         "resumable": record.resumable,
+        "account": record.account,
+        "account_reason": record.account_reason or None,
         "charges": charge_summary(record.charges, price_per_call),
         "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),
@@ -56,6 +59,7 @@ def charge_document(charge: Charge) -> Document:
     """
     return {
         "fence": charge.fence,
+        "account": charge.account,
         "at": iso(charge.intent_at),
         "answered_at": _instant(charge.answered_at),
         "class": charge.kind or None,
@@ -143,6 +147,12 @@ def audit_document(line: AuditLine) -> Document:
 def lane_document(numbers: LaneNumbers) -> Document:
     """Return the numbers of a lane as a JSON object; `waiting_by_group` counts the waiting jobs of each tenant."""
     return asdict(numbers)
+
+
+def account_document(numbers: AccountNumbers) -> Document:
+    """Describe how an account of the endpoint stands; `mode` and `closed` are null while it is open."""
+    described = {**asdict(numbers), "mode": numbers.mode or None, "closed": numbers.closed or None}
+    return {**described, "closed_at": _instant(numbers.closed_at), "binding": numbers.binding}
 
 
 def _attempt(attempt: DeliveryAttempt) -> Document:

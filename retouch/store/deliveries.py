@@ -170,7 +170,7 @@ class DeliveryStore(SharedDeliveryStore):
         Take the delivery's lease for `lease_s` seconds; return None if another worker holds it or the delivery has
         ended.
         """
-        reply = self._claim(args=["deliveries", delivery, lease_s])
+        reply = self._claim(args=["deliveries", delivery, lease_s, ""])
         if not reply:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])

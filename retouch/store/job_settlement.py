@@ -17,9 +17,17 @@ def settlement_arguments(decision: Decision) -> list[Value]:
         case Fail(code, message, retryable, drop_checkpoint):
             error = json.dumps({"code": code, "message": message, "retryable": retryable})
             return ["failed", 0, 0, 0, "-" if drop_checkpoint else "", error, ""]
-        case Retry(delay_s, code, message, refund, counts, drop_checkpoint):
+        case Retry(delay_s, code, message, refund, counts, drop_checkpoint, moves):
             error = json.dumps({"code": code, "message": message, "retryable": True})
-            return ["retrying", delay_s, int(refund), int(counts), "-" if drop_checkpoint else "", error, ""]
+            return [
+                "moving" if moves else "retrying",
+                delay_s,
+                int(refund),
+                int(counts),
+                "-" if drop_checkpoint else "",
+                error,
+                "",
+            ]
         case Poll(delay_s, checkpoint):
             return ["polling", delay_s, 0, 0, checkpoint_json(checkpoint), "", ""]
         case Cancel():

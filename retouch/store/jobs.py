@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from retouch.batches import batched
@@ -17,6 +17,7 @@ from retouch.store.records import (
     Charge,
     Claim,
     JobRecord,
+    RecordedAnswer,
     TimelineEntry,
     checkpoint_from,
     checkpoint_json,
@@ -204,21 +205,27 @@ class JobStore(SharedJobStore):
         self._durable_intents = durable_intents
         self._claim: Script[list[str]] = load(client, "claim")
         self._intent: Script[str] = load(client, "intent")
-        self._answer: Script[tuple[str, list[str], str]] = load(client, "answer")
+        self._answer: Script[tuple[str, list[str], str, str]] = load(client, "answer")
         self._settle: Script[tuple[str, list[str]]] = load(client, "settle")
         self._bring: Script[str] = load(client, "bring")
 
-    def claim(self, job: str, lease_s: float) -> Claim | None:
-        """Take the job's lease for `lease_s` seconds; return None if another worker holds it or the job has ended."""
-        reply = self._claim(args=["edits", job, lease_s])
+    def claim(self, job: str, lease_s: float, accounts: Iterable[str] = ()) -> Claim | None:
+        """
+        Take the job's lease; return None if another worker holds it or the job is over.
+
+        `accounts` are those of the endpoint whose keys the caller has: a job of another one is not claimed. None named:
+        the account is not asked for.
+        """
+        held = "".join(f" {account}" for account in accounts)
+        reply = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
         return claim_from(job, reply[0], float(reply[1]), fields_of(reply[2:])) if reply else None
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
         Write the intent to POST; return `ok`, or why the attempt must not POST.
 
-        The reason is `stale`, `cancelled`, `budget_spent`, `endpoint_down` or `not_on_disk`. If a late answer has come,
-        its checkpoint is returned, and the attempt goes on from there.
+        Reasons are `stale`, `cancelled`, the gates of `retouch.policy.GATES`, or the checkpoint of a late answer, from
+        which the attempt goes on.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -226,7 +233,7 @@ class JobStore(SharedJobStore):
         # The same as the script has recorded, so that the claim need not be read again.
         if word == "ok":
             claim.number += 1
-            claim.charges.append(Charge(claim.fence, claim.now_at))
+            claim.charges.append(Charge(claim.fence, claim.now_at, account=claim.account))
         return checkpoint_from(word) or word if word.startswith("{") else word
 
     def _intend_durably(self, claim: Claim) -> str:
@@ -253,23 +260,21 @@ class JobStore(SharedJobStore):
         health: str = "",
         *,
         read_copy: bool = False,
-    ) -> tuple[list[Message], float]:
+    ) -> RecordedAnswer:
         """
-        Record the class of the answer to the last POST (`kind`), and the checkpoint from which an attempt can go on.
+        Record the class of the answer to the last POST, and the checkpoint from which an attempt can go on.
 
         A worker that has lost its lease must call this too: a paid answer still counts. `health` is what the answer
-        shows about the endpoint: `full`, `ok`, `alive`, `down`, or nothing. With `read_copy`, the next POST has the
-        link of our copy. Returns the messages, and for how many seconds this answer has opened the breaker (0 if it has
-        not).
+        shows about the endpoint. With `read_copy` the next POST names our copy of the picture.
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
-        _, messages, open_s = self._answer(
+        _, messages, open_s, event = self._answer(
             args=[claim.job, claim.fence, kind, text, health, charge.fence, int(read_copy)]
         )
         charge.kind = kind
         if checkpoint:
             claim.polls = claim.waits = 0
-        return messages_of(messages), float(open_s or 0)
+        return RecordedAnswer(messages_of(messages), float(open_s or 0), event)
 
     def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
         """

@@ -33,7 +33,14 @@ Retouch uses one Redis (no Cluster), since scripts build the names of the keys t
 | `rt:deliveries:waiting:{target}` | sorted set | empties itself | deliveries that wait for admission |
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | by tenant: deliveries that wait for admission |
 | `rt:deliveries:workers` | sorted set | empties itself | workers, each with its number of threads; score = until when |
-| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock, accounts … |
+| `rt:edits:gate:{account}` | hash | permanent | the gate of one of several accounts; that of `default` is the lane's |
+| `rt:edits:held_by_account` | hash | empties itself | slots held by each account but `default` |
+| `rt:edits:account_tenants` | hash | permanent | by tenant: its fallback to shared accounts, and its own accounts |
+| `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
+| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
+| `rt:edits:account_workers` | sorted set | a lease | each account with a process that serves it; score = until when |
+| `rt:accounts` | set | permanent | every account that was ever named |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | slot limit and weight of each group that has its own |
 | `rt:L:counts` | hash | permanent | number of items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when each failed |
@@ -64,6 +71,8 @@ Retouch uses one Redis (no Cluster), since scripts build the names of the keys t
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | by tenant: calls per UTC day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges by UTC day and class: useful, repeated, wasted, unknown |
+| `rt:ledger:account:{account}` | hash | permanent | charges by UTC day and class, of one of several accounts |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | charges of the tenant, by UTC day, account and class |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | charges of a UTC day by tag and class; 1,000 tags, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -90,6 +99,9 @@ from typing import Literal
 PERMANENT = (
     "rt:edits:gate",
     "rt:deliveries:gate",
+    "rt:edits:account_tenants",
+    "rt:edits:account_clocks",
+    "rt:accounts",
     "rt:edits:limits",
     "rt:deliveries:limits",
     "rt:edits:weights",
@@ -108,6 +120,7 @@ PERMANENT = (
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
     "rt:ledger:",
+    "rt:ledger_accounts:",
     "rt:api_key",
     "rt:sharing",
     "rt:link_key",
@@ -125,6 +138,9 @@ AUDIT = "rt:audit"
 BULK_RUNS = "rt:bulk:runs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
+ACCOUNTS = "rt:accounts"
+ACCOUNT_WORKERS = "rt:edits:account_workers"
+HELD_BY_ACCOUNT = "rt:edits:held_by_account"
 
 # A job is in `open` until it ends. Its states before the end change often, so they are read from the lane.
 JOB_STATES_INDEXED = ("open", "retrying", "succeeded", "failed", "cancelled")
@@ -223,6 +239,26 @@ def console_wrong_keys(address: str) -> str:
 def ledger(tenant: str) -> str:
     """Return the Redis key of a tenant's ledger: its charges by day and class."""
     return f"rt:ledger:{tenant}"
+
+
+def account_ledger(account: str) -> str:
+    """Return the key of the ledger of an account: what the charges made there were good for, by day."""
+    return f"rt:ledger:account:{account}"
+
+
+def ledger_accounts(tenant: str) -> str:
+    """Return the key of the ledger of a tenant by day and account, where there are several."""
+    return f"rt:ledger_accounts:{tenant}"
+
+
+def account_gate(account: str) -> str:
+    """Return the key of the gate of an account; that of `default` is the gate of lane `edits`."""
+    return "rt:edits:gate" if account == "default" else f"rt:edits:gate:{account}"
+
+
+def account_calls(day: int) -> str:
+    """Return the key of the calls of each account on a UTC day."""
+    return f"rt:edits:account_calls:{day}"
 
 
 def ledger_tags(tenant: str, day: int) -> str:

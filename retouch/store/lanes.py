@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from retouch.accounts import Account
 from retouch.store import keys
 from retouch.store.redis_commands import AnyClient, Client, Script, Value
 from retouch.store.scripts import Message, load, messages_of
-from retouch.sync_async import reply, sync_async
+from retouch.sync_async import reply, run_sync, sync_async
 
 LANES = ("edits", "deliveries")
 DELIVERIES_START = 16  # until a worker has reported how many threads it has
@@ -21,8 +23,9 @@ class LaneNumbers:
     """
     The numbers of a lane: `waiting` in the backlog, `held` of `limit` slots, `parked` in the timetable, `dead` letters.
 
-    Deliveries that wait for admission count as `waiting` too. `breaker_open_s` is the time until calls go out again, 0
-    while the breaker is closed. `waiting_by_group` counts by tenant.
+    `breaker_open_s` is the time until calls go out again, 0 while the breaker is closed. `waiting_by_group` counts by
+    tenant. With several accounts of the endpoint, `limit` is the sum of those that take jobs, and the breaker counts as
+    open while that of each is.
     """
 
     waiting: int
@@ -61,26 +64,41 @@ class SharedLanes:
         # No other group has a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
         groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
-        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+        pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
         pipe.hgetall(keys.lane(lane, "waiting_by_tenant"))
         for group in groups:
             pipe.zcard(keys.lane(lane, f"backlog:{group}"))
-        held, parked, dead, (limit, paused, open_until), (seconds, _), before, *depths = await reply(pipe.execute())
+        held, parked, dead, gate, (seconds, _), before, *depths = await reply(pipe.execute())
+        limit, paused, open_until, accounts = gate
         waiting = Counter({tenant: int(depth) for tenant, depth in before.items()})
         for group, depth in zip(groups, depths, strict=True):
             waiting[group.removeprefix("~")] += depth
         usual = AUTO_START if lane == "edits" else DELIVERIES_START  # until a worker has opened the lane
         open_s = max(0.0, float(open_until or 0) - seconds)
+        if accounts:
+            limit, open_s = await self._limit_of(accounts.split(), seconds)
         return LaneNumbers(
             waiting=waiting.total(),
             held=held,
-            limit=int(limit or usual),
+            limit=usual if limit is None else int(limit),
             parked=parked,
             dead=dead,
             paused=paused == "1",
             breaker_open_s=open_s,
             waiting_by_group={tenant: depth for tenant, depth in waiting.items() if depth},
         )
+
+    async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
+        """Return the sum of the limits of those of several accounts that take jobs, and how long all are down."""
+        pipe = self._client.pipeline(transaction=False)
+        for account in accounts:
+            pipe.hmget(keys.account_gate(account), "limit", "open_until", "served_until", "mode", "closed")
+        gates = [
+            (int(limit or AUTO_START), max(0.0, float(open_until or 0) - now))
+            for limit, open_until, served_until, mode, closed in await reply(pipe.execute())
+            if float(served_until or 0) > now and not mode and not closed
+        ]
+        return sum(limit for limit, _ in gates), min((open_s for _, open_s in gates), default=0.0)
 
 
 class Lanes(SharedLanes):
@@ -90,19 +108,20 @@ class Lanes(SharedLanes):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
+        self._open: Script[str] = load(client, "open_accounts")
         self._heartbeat: Script[list[str]] = load(client, "heartbeat")
         self._rescue: Script[tuple[str, list[str]]] = load(client, "rescue")
 
-    def open(self, in_flight_limit: int | str, rate_per_s: float) -> None:
-        """Write the settings into the gate of lane `edits`; every worker does so when it starts."""
-        auto = in_flight_limit == "auto"
-        gate = {"learn": int(auto), "rate": rate_per_s, "ceiling": AUTO_CEILING if auto else int(in_flight_limit)}
-        if not auto:
-            gate["limit"] = int(in_flight_limit)
-        # A limit that was learnt before stays, since learning it again would cost refused calls.
-        elif self._client.hget(keys.lane("edits", "gate"), "learn") != "1":
-            gate |= {"limit": AUTO_START, "learnt": AUTO_START}
-        self._client.hset(keys.lane("edits", "gate"), mapping=gate)
+    def open(self, accounts: Sequence[Account]) -> tuple[str, ...]:
+        """
+        Set the gates of lane `edits` from a worker's accounts; every worker does so when it starts.
+
+        Returns the ids of all accounts that the lane has now: these, and others that a living worker serves. It returns
+        none for the one account that the settings make.
+        """
+        is_file = any(account.key_file or account.key_env for account in accounts)
+        texts = json.dumps([_gate_of(account) for account in accounts])
+        return tuple(self._open(args=[int(is_file), texts]).split())
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
         """Set the slot limit or the weight of one group; None leaves a value as it is."""
@@ -113,17 +132,24 @@ class Lanes(SharedLanes):
             self._client.hset(keys.lane(lane, "weights"), group, weight)
 
     def heartbeat(
-        self, lease_s: float, leases: Sequence[tuple[str, str, int]], worker: str = "", threads: int = 0
+        self,
+        lease_s: float,
+        leases: Sequence[tuple[str, str, int]],
+        worker: str = "",
+        threads: int = 0,
+        accounts: Iterable[str] = (),
+        process: str = "",
     ) -> list[str]:
         """
-        Renew leases, each (lane, item, fence), in one call; return the items whose lease is lost.
+        Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
         `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
-        `deliveries` gets as many slots as there are threads in all workers that sent a heartbeat within the last
-        `lease_s` seconds.
+        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are
+        those of the endpoint that the process serves: one of several that no worker has named within `lease_s` gets no
+        jobs. `process` is under which name it is counted among the workers that serve them.
         """
         values: list[Value] = [value for lease in leases for value in lease]
-        return self._heartbeat(args=[lease_s, worker, threads, *values])
+        return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])
 
     def leave(self, worker: str, threads: int) -> None:
         """Remove the threads of a worker that stops; the next heartbeat of another worker lowers the lane's limit."""
@@ -161,22 +187,42 @@ class Lanes(SharedLanes):
         `parked` is 0 in lane `deliveries`, and `dead` is 0 in both.
         """
         with self._client.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until").time()
+            pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
             pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
             # A tenant's deliveries to unproven targets are in a group of their own.
             for group in (tenant, f"~{tenant}"):
                 pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
-            (limit, paused, open_until), (seconds, _), parked, before, *rows = pipe.execute()
+            (limit, paused, open_until, accounts), (seconds, _), parked, before, *rows = pipe.execute()
         waiting, held = int(before or 0) + sum(rows[::2]), sum(int(count or 0) for count in rows[1::2])
         usual = AUTO_START if lane == "edits" else DELIVERIES_START
         open_s = max(0.0, float(open_until or 0) - seconds)
+        if accounts:
+            limit, open_s = run_sync(self._limit_of(accounts.split(), seconds))
         return LaneNumbers(
             waiting=waiting,
             held=held,
-            limit=int(limit or usual),
+            limit=usual if limit is None else int(limit),
             parked=parked if lane == "edits" else 0,
             dead=0,
             paused=paused == "1",
             breaker_open_s=open_s,
             waiting_by_group={tenant: waiting} if waiting else {},
         )
+
+
+def _gate_of(account: Account) -> dict[str, object]:
+    """Return what the gate of an account is set to."""
+    auto = account.limit == "auto"
+    return {
+        "id": account.id,
+        "learn": int(auto),
+        "limit": AUTO_START if auto else account.limit,
+        "ceiling": AUTO_CEILING if auto else account.limit,
+        "rate": account.rate_per_s,
+        "calls_per_day": account.calls_per_day,
+        "price": account.price_per_call,
+        "tier": account.tier,
+        "weight": account.weight,
+        "tenants": account.tenants,
+        "fallback": account.shared_fallback,
+    }

@@ -1,20 +1,22 @@
-"""The ledger shows what charges were good for, by tenant, day and tag. Budgets and backlog limits are set here too."""
+"""The ledger: what charges were good for, by tenant, day, tag and account. Also budgets and backlog limits."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Literal
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.batches import batched
 from retouch.store import keys
 from retouch.store.redis_commands import Client
 
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")
-By = Literal["tenant", "day", "tag"]
+By = Literal["tenant", "day", "tag", "account"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
 """The row that sums up all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
@@ -24,12 +26,11 @@ _CHUNK = 100
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """
-    Calls that may have been billed, counted for one `key`: a tenant, a day, or a tag as `name=value`.
+    Calls that may have been billed, under one key (a tenant, a day, a tag as `name=value`, or an account).
 
-    `useful` calls yielded an image that was stored. `repeated` calls were paid although another call yielded the image.
-    `wasted` calls were accepted by the endpoint and yielded no image. `unknown` calls never got an answer. `reserved`
-    calls are kept free for jobs that are in flight today. `amount` is the most that all calls but the reserved ones
-    cost.
+    `useful` calls yielded an image that is kept. `repeated` ones were paid again for an image that another call
+    yielded. `wasted` ones were accepted by the endpoint and yielded no image. The answer to `unknown` ones never came.
+    `reserved` ones are promised to jobs in flight today. `amount` is what all but the reserved ones cost at most.
     """
 
     key: str
@@ -67,24 +68,25 @@ class Ledger:
         price_per_call: float = 0.0,
     ) -> list[UsageRow]:
         """
-        Return the calls of one tenant or of all, summed up by tenant, day or tag, sorted by that key.
+        Sum up the calls of one tenant or all by tenant, day, tag or account, over whole UTC days.
 
-        `since` and `until` are UTC days and included; without them, all days up to today count. A call counts on the
-        day when its job ended, or when its late answer came. Tags are kept for 90 days; the row `other` sums up tags
-        beyond the first 1,000 of a tenant and day.
+        A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
+        `other` sums up tags beyond the first 1,000 of a tenant and day.
         """
         last = day_number(until or datetime.now(UTC).date())
         first = day_number(since) if since else 0
         tenants = [tenant] if tenant else sorted(self._client.smembers(keys.TENANTS))
         sums: dict[str, Counter[str]] = {}
-        for own, day, row, counts in self._tag_rows(tenants, first, last) if by == "tag" else self._rows(tenants):
+        rows = {"tag": partial(self._tag_rows, tenants, first, last), "account": partial(self._account_rows, tenants)}
+        for own, day, row, counts in rows.get(by, partial(self._rows, tenants))():
             if first <= day <= last:
-                key = {"tenant": own, "day": str(date.fromordinal(day + 719_163)), "tag": row}[by]
+                key = {"tenant": own, "day": str(date.fromordinal(day + 719_163))}.get(by, row)
                 sums.setdefault(key, Counter()).update(counts)
         # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
-        return [_row(key, counts, price_per_call) for key, counts in sorted(sums.items())]
+        prices = self._prices(sums) if by == "account" else {}
+        return [_row(key, counts, prices.get(key, price_per_call)) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
         """
@@ -129,6 +131,27 @@ class Ledger:
                 for field, count in ledger.items():
                     day, _, kind = field.partition(" ")
                     yield name, int(day), "", {kind: int(count)}
+
+    def _account_rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        """Yield the calls by account; those of a time with one account are calls of `default`."""
+        for name in tenants:
+            rest = Counter[tuple[int, str]]()
+            for _, number, _, counts in self._rows([name]):
+                rest.update({(number, kind): count for kind, count in counts.items()})
+            for field, count in self._client.hgetall(keys.ledger_accounts(name)).items():
+                day, account, kind = field.split(" ")
+                rest[int(day), kind] -= int(count)
+                yield name, int(day), account, {kind: int(count)}
+            yield from ((name, day, DEFAULT_ACCOUNT, {kind: count}) for (day, kind), count in rest.items() if count)
+
+    def _prices(self, accounts: Iterable[str]) -> dict[str, float]:
+        """Return the price of a call of each account that a file named."""
+        names = list(accounts)
+        with self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(keys.account_gate(name), "price")
+            prices = pipe.execute()
+        return {name: float(price) for name, price in zip(names, prices, strict=True) if price is not None}
 
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int

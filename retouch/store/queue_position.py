@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retouch.store import keys
+from retouch.store.accounts import AccountNumbers, AccountStore, accounts_for
 from retouch.store.lanes import LaneNumbers, Lanes
 from retouch.store.redis_commands import Client, Script
 from retouch.store.scripts import load
 from retouch.store.tenants import Tenant, TenantStore
 
-Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "in_flight", "rate"]
+Binding = Literal["none", "paused", "breaker", "budget", "backlog", "tenant_in_flight", "account", "in_flight", "rate"]
 NoRoom = Literal["", "backlog", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
     """
-    What decides when a tenant's next job would run.
+    The facts about a tenant's next job.
 
-    `ahead` is the number of the tenant's own jobs that would run first, `tenant_held` the number of slots that the
-    tenant holds. `no_room` is empty, or the reason why the job would be refused. `rate` is in dispatches per second, 0
-    for no limit. `weights` has only the tenants with a weight of their own.
+    `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
+    or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
+    tenants with a weight of their own. With several accounts of the endpoint, `accounts` are those that the tenant's
+    jobs may go to, `lane` has the numbers of those of them that take jobs, and `account` is the id of the one that the
+    job would go to now, empty while none has room.
     """
 
     lane: LaneNumbers
@@ -33,6 +36,8 @@ class QueuePosition:
     no_room: NoRoom
     rate: float
     weights: Mapping[str, float]
+    accounts: Sequence[AccountNumbers] = ()
+    account: str = ""
 
     @property
     def position(self) -> int:
@@ -46,19 +51,29 @@ class QueuePosition:
         )
         return self.ahead + sum(others) + 1
 
+    def per_s(self, usual_s: float) -> float:
+        """Return how many jobs of `usual_s` seconds are dispatched in a second while there is work for every slot."""
+        gates = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
+        if not self.accounts:
+            gates = [(self.lane.limit, self.rate)]
+        return sum(min(limit / usual_s, rate or float("inf")) for limit, rate in gates)
+
     @property
     def binding(self) -> Binding:
         """
         Return the limit that would make the job wait, or `none`; of several limits, the one with the longest wait.
         """
         tenant, lane = self.tenant, self.lane
+        is_shut = bool(self.accounts) and not any(account.takes_jobs for account in self.accounts)
+        is_full = not self.account if self.accounts else lane.held >= lane.limit
         limits: tuple[tuple[Binding, bool], ...] = (
             ("budget", self.no_room == "budget"),
             ("backlog", self.no_room == "backlog"),
             ("paused", lane.paused),
+            ("account", is_shut),
             ("breaker", lane.breaker_open_s > 0),
             ("tenant_in_flight", tenant.in_flight_limit is not None and self.tenant_held >= tenant.in_flight_limit),
-            ("in_flight", lane.held >= lane.limit),
+            ("in_flight", is_full),
             ("rate", self.rate > 0 and lane.waiting > 0),
         )
         return next((name for name, binds in limits if binds), "none")
@@ -73,6 +88,11 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         (seconds, _), held, rate, weights = pipe.execute()
     ahead = client.zcount(keys.lane("edits", f"backlog:{tenant}"), "-inf", seconds + 1 - boost_s)
     ask_room: Script[NoRoom] = load(client, "ask_room")
+    ask_account: Script[str] = load(client, "ask_account")
+    accounts = accounts_for(tenant, AccountStore(client).all())
+    if accounts:
+        lane = _lane_of(lane, accounts)
+        rate = sum(account.rate_per_s for account in accounts if all(one.rate_per_s for one in accounts))
     return QueuePosition(
         lane=lane,
         tenant=tenants.tenant(tenant),
@@ -81,4 +101,17 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
         no_room=ask_room(args=[tenant]),
         rate=float(rate or 0),
         weights={name: float(weight) for name, weight in weights.items()},
+        accounts=accounts,
+        account=ask_account(args=[tenant]) if accounts else "",
+    )
+
+
+def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
+    """Return the numbers of the lane as far as those of these accounts go that take jobs."""
+    open_ones = [account for account in accounts if account.takes_jobs]
+    return replace(
+        lane,
+        held=sum(account.held for account in open_ones),
+        limit=sum(account.limit for account in open_ones),
+        breaker_open_s=min((account.breaker_open_s for account in open_ones), default=0.0),
     )

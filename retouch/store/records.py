@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Required, TypedDict
+from typing import NamedTuple, Required, TypedDict
 
 from pydantic import ConfigDict, TypeAdapter
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
+from retouch.store.scripts import Message
 
 # It takes a third of the json module's time. With `constants`, NaN and Infinity become texts that this module can read.
 _write = TypeAdapter(JsonObject, config=ConfigDict(ser_json_inf_nan="constants")).dump_json
@@ -72,16 +74,16 @@ class JobSpec:
 @dataclass(slots=True)
 class Charge:
     """
-    A POST that may have cost money.
+    A POST that may have cost money. `kind` is the class of its answer, `""` while no answer is on record.
 
-    `fence` is the number of the lease under which it was sent. `kind` is the class of the answer (`docs/endpoint.md`),
-    and empty while no answer is on record.
+    `account` is the account of the endpoint that it went to.
     """
 
     fence: int
     intent_at: float
     kind: str = ""
     answered_at: float | None = None
+    account: str = DEFAULT_ACCOUNT
 
     @property
     def certain(self) -> bool:
@@ -96,7 +98,16 @@ class Charge:
 
 def charges_from(raws: Sequence[Document]) -> list[Charge]:
     """Return the charges that the scripts wrote, from parsed JSON, in the same order: oldest first."""
-    return [Charge(raw["fence"], raw["intent_at"], raw.get("class", ""), raw.get("answered_at")) for raw in raws]
+    return [
+        Charge(
+            raw["fence"],
+            raw["intent_at"],
+            raw.get("class", ""),
+            raw.get("answered_at"),
+            raw.get("account", DEFAULT_ACCOUNT),
+        )
+        for raw in raws
+    ]
 
 
 def checkpoint_from(text: str) -> Processing | Ready | None:
@@ -146,14 +157,14 @@ def checkpoint_json(checkpoint: Processing | Ready) -> str:
 @dataclass(slots=True)
 class Claim:
     """
-    A job whose lease a worker holds, with what was on record when it claimed the job.
+    A job whose lease a worker holds.
 
-    `fence` is the number of the lease. A later claim of the job has a higher one; from then on the store ignores what
-    this worker settles. `now_at` is the time of the claim by the clock of Redis, in Unix seconds; all instants of a job
-    are on that clock. `number` counts the attempts so far, 0 before the first POST. `polls` and `waits` count since the
-    last paid answer, `crashes` since the last attempt that ended. `forgiven` is how many of the first charges no longer
-    count, because the job was replayed after them. `reads_copy` is true once the endpoint could not read the caller's
-    link: the next POST then has the link of our copy. `account` is the account of the endpoint that the job is on.
+    `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
+    settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
+    `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
+    `account` is the account of the endpoint that the job was dispatched to; `may_move` is true if there are several.
+    `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
+    answer the checkpoint is.
     """
 
     job: str
@@ -171,7 +182,10 @@ class Claim:
     waits: int
     forgiven: int
     reads_copy: bool = False
-    account: str = "default"
+    account: str = DEFAULT_ACCOUNT
+    may_move: bool = False
+    is_forbidden: bool = False
+    checkpoint_of: int | None = None
 
     lane = "edits"
 
@@ -192,11 +206,13 @@ class Claim:
         """
         # These are different charges if a late answer was adopted after a later POST had yielded nothing.
         in_work = [charge for charge in self.charges if charge.kind == "processing"]
-        return in_work[-1] if in_work and isinstance(self.checkpoint, Processing) else self.charges[-1]
+        if not in_work or not isinstance(self.checkpoint, Processing):
+            return self.charges[-1]
+        return next((charge for charge in in_work if charge.fence == self.checkpoint_of), in_work[-1])
 
     def attempt(self) -> Attempt:
         """Return the facts about this attempt that `decide` needs."""
-        return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at)
+        return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at, self.may_move)
 
 
 def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]) -> Claim:
@@ -220,7 +236,24 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         waits=int(state.get("waits", 0)),
         forgiven=int(state.get("forgiven", 0)),
         reads_copy=state.get("reads_copy") == "1",
+        account=state.get("account", DEFAULT_ACCOUNT),
+        may_move="account" in state,
+        is_forbidden=state.get("forbidden") == "1",
+        checkpoint_of=int(state.get("checkpoint_of") or 0) or None,
     )
+
+
+class RecordedAnswer(NamedTuple):
+    """
+    What follows from an answer that went on record.
+
+    `messages` are to be sent. `open_s` is for how many seconds this opened the breaker of the account, 0 if it did not.
+    `event` is `account.closed` or `account.opened` if it did that to the account, else empty.
+    """
+
+    messages: list[Message]
+    open_s: float
+    event: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +290,9 @@ class JobRecord:
     """
     Everything on record about a job. Instants are in Unix seconds; `state` is a value of `JobState`.
 
-    `images` are those in the blob store, in the order of the endpoint's answer. `resumable` is true while a paid answer
-    is on record from which the next attempt can go on without a POST.
+    `images` are the kept ones, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
+    record from which the next attempt can go on without a POST. `account` is the account of the endpoint that it was
+    dispatched to last, and `account_reason` says why if there are several.
     """
 
     id: str
@@ -275,6 +309,8 @@ class JobRecord:
     cancelled: str
     cancel_requested: bool
     resumable: bool
+    account: str = DEFAULT_ACCOUNT
+    account_reason: str = ""
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:
@@ -303,4 +339,6 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
         cancelled=state.get("cancelled", ""),
         cancel_requested=state.get("cancel") == "1",
         resumable=bool(state.get("checkpoint")),
+        account=state.get("account", DEFAULT_ACCOUNT),
+        account_reason=state.get("account_reason", ""),
     )

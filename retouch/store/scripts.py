@@ -1,24 +1,32 @@
 """
-Composes the Lua scripts of `lua/` from their modules, and makes them callable.
+The Lua scripts of `lua/`, composed and made callable.
 
-Each move of a job is one script. So a process may die between any two instructions, and the record stays consistent.
+One script per move, so that a process may die between any two instructions and leave a record that holds together.
 
-`lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what the scripts share, one subject per file.
-A module is a file that returns a table of functions. A file that uses a module requires it at its top, into a local
-with the name of the module:
+`lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what they share, one subject per file. A
+module is a table of functions that its file returns. Who uses it names it at the top of the file, the module's name and
+the local's being the same:
 
     local clock = require('clock')
 
-Redis has no `require`, so the text that is sent to it is composed here. It begins with the modules that the script
-needs, directly or through other modules. Each is there once, after the modules that it needs itself, as `local clock =
-(function() … end)()`. Then comes the script, whose `require` lines have become empty lines. So a script carries only
-what it uses. A module cannot use another one that it does not require: the linter, which reads the original files,
-reports an undefined variable. Modules cannot need each other in a circle.
+Redis has no `require`, so the text that is sent is composed here: each module that a script needs, directly or through
+others, once and behind those that it needs itself, as `local clock = (function() … end)()`; then the script. The
+`require` lines become empty lines. So a script carries only what it uses, no module can see what it did not name (the
+linter reads the files as they are, and would call it an undefined variable), and modules cannot need each other in a
+circle.
 
-Creating a function takes about 0.15 µs, and creating those of all modules would be a large part of a script's time. So
-a script may also require modules inside a block, in consecutive lines. These modules, with those that only they need,
-are composed in that place and created when the block runs. Lua allows 200 locals in one function; the composed text has
-one for each module. Redis stores a script under the hash of its text, which is the same in each process.
+Making the functions of all modules would be a good part of a script's time, about 0.15 µs each. So a script may name
+modules inside a block, in lines that follow each other: they and what they need beyond the others are composed there,
+and made when that block runs. And a module that few runs need is named by `require_late`, in scripts and modules:
+
+    local account_dispatch = require_late('account_dispatch')
+    account_dispatch().serve(turn, now)
+
+It is composed as a function, and each call makes the module anew, so such a module keeps nothing between two calls.
+What it needs itself is made with the others.
+
+Lua allows 200 locals in one function: the composed text has one for each module. Redis keeps a script under the hash of
+its text, which is the same in each process.
 """
 
 from __future__ import annotations
@@ -42,7 +50,7 @@ Reply = TypeVar("Reply")
 
 
 _FOLDER = resources.files("retouch.store") / "lua"
-_NEED = re.compile(r"^( *)local (\w+) = require\('(\w+)'\)$", re.MULTILINE)
+_NEED = re.compile(r"^( *)local (\w+) = require(_late)?\('(\w+)'\)$", re.MULTILINE)
 _NEEDS_OF_BLOCK = re.compile(r"(?:^ +local \w+ = require\('\w+'\)$\n?)+", re.MULTILINE)
 
 
@@ -54,47 +62,50 @@ def source(name: str) -> str:
 
 def compose(folder: Traversable, name: str) -> str:
     """
-    Return the text of a script of `folder/scripts`, composed with its modules of `folder/modules`.
+    Compose the text of a script from `scripts/` and `modules/` of a folder.
 
-    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, or a module
-    needs another one inside a function.
+    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, a module
+    needs another one inside a function, or one is needed both at once and late.
     """
     script = (folder / "scripts" / f"{name}.lua").read_text()
     always: dict[str, str] = {}
-    for indent, local, module in _NEED.findall(script):
+    for indent, local, late, module in _NEED.findall(script):
         if not indent:
-            _add(folder, local, module, always, ())
+            _add(folder, local, module, late, always, ())
 
     def in_block(needs: re.Match[str]) -> str:
         modules = dict(always)
-        for _, local, module in _NEED.findall(needs[0]):
-            _add(folder, local, module, modules, ())
-        return _as_locals({module: text for module, text in modules.items() if module not in always})
+        for _, local, late, module in _NEED.findall(needs[0]):
+            _add(folder, local, module, late, modules, ())
+        return _written({module: text for module, text in modules.items() if module not in always})
 
-    return _as_locals(always) + _NEED.sub("", _NEEDS_OF_BLOCK.sub(in_block, script))
+    return _written(always) + _NEED.sub("", _NEEDS_OF_BLOCK.sub(in_block, script))
 
 
-def _add(folder: Traversable, local: str, module: str, modules: dict[str, str], path: tuple[str, ...]) -> None:
-    """
-    Add a module to `modules` (name → text), after the modules that it needs; `path` has the modules that led to it.
-    """
+def _add(
+    folder: Traversable, local: str, module: str, late: str, modules: dict[str, str], path: tuple[str, ...]
+) -> None:
+    """Add the definition of a module, behind those that it needs itself; `path` leads to whoever needs it."""
     if local != module:
         raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
     if module in path:
         raise ValueError(f"modules need each other in a circle: {' -> '.join((*path, module))}")
     if module in modules:
+        if modules[module].startswith(f"local function {module}(") != bool(late):
+            raise ValueError(f"module {module!r} is needed both at once and late")
         return
     text = (folder / "modules" / f"{module}.lua").read_text()
-    for indent, inner_local, needed in _NEED.findall(text):
+    for indent, inner_local, inner_late, needed in _NEED.findall(text):
         if indent:
             raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
-        _add(folder, inner_local, needed, modules, (*path, module))
-    modules[module] = _NEED.sub("", text)
+        _add(folder, inner_local, needed, inner_late, modules, (*path, module))
+    body = _NEED.sub("", text)
+    begin, end = (f"local function {module}()", "end") if late else (f"local {module} = (function()", "end)()")
+    modules[module] = f"{begin}\n{body}{end}\n"
 
 
-def _as_locals(modules: dict[str, str]) -> str:
-    """Return Lua text that creates each module (name → text) as a local."""
-    return "".join(f"local {module} = (function()\n{text}end)()\n" for module, text in modules.items())
+def _written(modules: dict[str, str]) -> str:
+    return "".join(modules.values())
 
 
 def load(client: AnyClient, name: str) -> Script[Reply]:

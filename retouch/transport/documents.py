@@ -52,6 +52,8 @@ def job_from(document: Document) -> JobRecord:
         cancelled=document["cancelled"] or "",
         cancel_requested=document["cancel_requested"],
         resumable=document["resumable"],
+        account=document["account"],
+        account_reason=document["account_reason"] or "",
     )
 
 
@@ -63,7 +65,7 @@ def _image(document: Document) -> Image:
 
 def _charge(document: Document) -> Charge:
     asked_at, answered_at = _instant(document["at"]), _instant(document["answered_at"])
-    return Charge(document["fence"], asked_at or 0.0, document["class"] or "", answered_at)
+    return Charge(document["fence"], asked_at or 0.0, document["class"] or "", answered_at, document["account"])
 
 
 def delivery_from(document: Document) -> DeliveryRecord:

@@ -5,6 +5,9 @@ Real Valkey with its append-only file, the simulator with its books of would-be 
 producers and workers that die at named points (`producer_kills.py`, `worker_kills.py`). Jobs keep coming while they
 die. When the kills are spent and every job is final, the auditor compares what the simulator charged with what is on
 record, and looks for what was lost, doubled or left behind.
+
+With `--accounts 3` there are three accounts with a simulator each. One of them is taken out of the accounts file when a
+third of the kills are done, and put back after two thirds.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from typing import Any
 from retouch import EditQueue, Settings
 from retouch.feed import read_page
 from retouch.images.validation import ValidImage, check
+from retouch.store.accounts import AccountStore
+from retouch.store.ledger import Ledger
 from retouch.store.records import JobRecord
 from retouch_ops.simulator.process import Simulator
 from tests.chaos.event_sink import EventSink
 from tests.chaos.producer_kills import POINTS as PRODUCER_POINTS
 from tests.chaos.producer_kills import Producers, extra_of
 from tests.chaos.stack import FINAL, environment_of
+from tests.chaos.storm_accounts import SPAM_FILTER_S, AccountsFile, portrait_of, simulators_of
 from tests.chaos.worker_kills import POINTS as WORKER_POINTS
 from tests.free_ports import own_valkey
 from tests.process_watch import eventually
@@ -37,15 +43,7 @@ from tests.store_access import store_access
 
 POINTS = [*PRODUCER_POINTS, *WORKER_POINTS]
 TENANTS = ("ann", "bob", "cy")
-SPAM_FILTER_S = 1.0
 CALL_MOST_S = 12.0  # a worker that stood still may bring its answer so late, when its job is long over
-ENDPOINT: dict[str, Any] = {
-    "latency_s": 0.1,
-    "cap": 100,
-    "spam_filter_s": SPAM_FILTER_S,
-    "processing_share": 0.3,
-    "processing_s": 0.3,
-}
 
 
 @dataclass
@@ -79,6 +77,7 @@ class Storm:
     max_charges: int = 2
     within_s: float = 600.0
     apart_s: float = 0.0
+    accounts: int = 0
 
     def run(self) -> Report:
         """Kill workers and producers, wait until every job is final, and audit the records."""
@@ -86,16 +85,19 @@ class Storm:
         with (
             tempfile.TemporaryDirectory() as folder,
             own_valkey(config={"appendonly": "yes", "appendfsync": "everysec"}) as valkey,
-            Simulator(**ENDPOINT) as sim,
+            simulators_of(self.accounts) as sims,
             EventSink() as sink,
         ):
-            settings = self._settings(valkey.port, sim, Path(folder))
+            file = AccountsFile(Path(folder), sims) if self.accounts else None
+            settings = self._settings(valkey.port, sims, Path(folder), file)
             log = Path(folder) / "kills"
             with EditQueue(settings=settings) as queue:
                 workers = self._start(settings, log)
+                if file:  # a job that is dispatched before is of the account that the settings make
+                    assert eventually(lambda: len(AccountStore(store_access(queue).client).ids()) == self.accounts)
                 try:
-                    with Producers(settings, log, sim.portrait_url, sink.url) as producers:
-                        jobs = self._enqueue(queue, producers, log)
+                    with Producers(settings, log, portrait_of(sims), sink.url) as producers:
+                        jobs = self._enqueue(queue, producers, log, file)
                     report = Report(Counter(point for point, _ in rows_of(log)), len(jobs))
                     self._wait(queue, jobs, report)
                     killed = killed_calls(log)
@@ -103,19 +105,21 @@ class Storm:
                 finally:
                     workers.terminate()
                     workers.wait()
-                Auditor(queue, sim, sink, self.max_charges, report, killed, all_succeed=self.apart_s > 0).audit(jobs)
+                Auditor(queue, sims, sink, self.max_charges, report, killed, all_succeed=self.apart_s > 0).audit(jobs)
         report.seconds = time.monotonic() - started
         return report
 
-    def _settings(self, port: int, sim: Simulator, folder: Path) -> Settings:
+    def _settings(self, port: int, sims: dict[str, Simulator], folder: Path, file: AccountsFile | None) -> Settings:
+        sim = next(iter(sims.values()))
         return Settings.load(
+            accounts=str(file.path) if file else "",
             redis_url=f"redis://127.0.0.1:{port}/0",
             pix2pix_url=sim.pix2pix_url,
             pix2pix_fetch_url=sim.fetch_url,
             pix2pix_key="sk-storm",
             store_url=folder.as_uri() + "/blobs",
             dangerous_allow_private_networks="127.0.0.0/8",
-            in_flight_limit=24,
+            in_flight_limit=24 // len(sims),
             lease_s=3.0,
             spam_filter_s=SPAM_FILTER_S,
             max_charges=self.max_charges,
@@ -135,18 +139,24 @@ class Storm:
             env=environment_of(settings),
         )
 
-    def _enqueue(self, queue: EditQueue, producers: Producers, log: Path) -> list[str]:
+    def _enqueue(self, queue: EditQueue, producers: Producers, log: Path, file: AccountsFile | None) -> list[str]:
         """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""
         rng = random.Random(self.seed)
         deaths = itertools.cycle(("",) if self.apart_s else ("", *PRODUCER_POINTS))
         jobs: list[str] = []
+        queues = file.queues if file else ["edits"]
         until = time.monotonic() + self.within_s
         while not log.exists() or len(log.read_text().splitlines()) < self.kills:
             assert time.monotonic() < until, f"only {len(log.read_text().splitlines())} kills in {self.within_s} s"
             if queue.status().waiting < 20:
                 jobs += producers.enqueue(len(jobs), 20, rng.choice(TENANTS), next(deaths))
-            store_access(queue).publisher.publish([("edits", rng.choice(jobs))])
+            store_access(queue).publisher.publish([(rng.choice(queues), rng.choice(jobs))])
+            if file:
+                done = len(log.read_text().splitlines()) / self.kills if log.exists() else 0.0
+                file.write(without_last=1 / 3 <= done < 2 / 3)
             time.sleep(0.05)
+        if file:
+            file.write(without_last=False)
         return jobs
 
     def _wait(self, queue: EditQueue, jobs: list[str], report: Report) -> None:
@@ -192,7 +202,7 @@ class Auditor:
     """
 
     queue: EditQueue
-    sim: Simulator
+    sims: dict[str, Simulator]
     sink: EventSink
     max_charges: int
     report: Report
@@ -201,7 +211,7 @@ class Auditor:
 
     def audit(self, jobs: list[str]) -> None:
         """Check every promise for every job; the report names each one that is broken."""
-        books: dict[str, Any] = self.sim.books()["by_tag"]
+        books: dict[str, Any] = {account: sim.books()["by_tag"] for account, sim in self.sims.items()}
         records = store_access(self.queue).jobs.records(jobs)
         known = sum(store_access(self.queue).client.zcard(f"rt:jobs:{tenant}") for tenant in TENANTS)
         if known != len(set(jobs)):
@@ -211,8 +221,8 @@ class Auditor:
         delivered = Counter((event["data"]["job_id"], event["type"]) for event in self.sink.events)
         feed = Counter((entry.job, entry.type) for entry in self._feed())
         for number, record in enumerate(records):
-            charged = books.get(str(number), {}).get("charged", 0)
-            self.report.charges[charged] += 1
+            charged = {account: tags.get(str(number), {}).get("charged", 0) for account, tags in books.items()}
+            self.report.charges[sum(charged.values())] += 1
             self.report.states[record.state] += 1
             self._audit_money(record, charged)
             self._audit_images(record, extra_of(number).get("samples", 1))
@@ -223,13 +233,25 @@ class Auditor:
                 self._break(f"{record.id}: {feed[final]} times {final[1]} in the feed")
         self.report.broken += unanswered(records, self.killed_calls)
         self._audit_what_is_left()
+        if len(self.sims) > 1:
+            self._audit_accounts()
 
-    def _audit_money(self, record: Any, charged: int) -> None:
-        possible = sum(charge.possible for charge in record.charges)
-        if charged > self.max_charges:
+    def _audit_accounts(self) -> None:
+        """Every account was used, and its ledger has no charge less than its simulator."""
+        booked = {row.key: row for row in Ledger(store_access(self.queue).client).usage(by="account")}
+        for account, sim in self.sims.items():
+            charged, row = sim.books(totals=True)["charged"], booked.get(account)
+            on_record = row.useful + row.repeated + row.wasted + row.unknown if row else 0
+            if not 0 < charged <= on_record:
+                self._break(f"account {account}: charged {charged} times, {on_record} in the ledger")
+
+    def _audit_money(self, record: Any, charged: dict[str, int]) -> None:
+        by_account = Counter(charge.account for charge in record.charges if charge.possible)
+        possible, total = by_account.total(), sum(charged.values())
+        if total > self.max_charges:
             self._break(f"{record.id}: charged {charged} times, at most {self.max_charges} are allowed")
-        if charged > possible:
-            self._break(f"{record.id}: charged {charged} times, {possible} on record")
+        if any(count > by_account[account] for account, count in charged.items()):
+            self._break(f"{record.id}: charged {charged} times, on record are {dict(by_account)}")
         if record.state != "succeeded" and self._is_no_excuse(record, possible):
             self._break(f"{record.id}: ended as {record.error} with {possible} possible charges")
 
@@ -271,11 +293,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--max-charges", type=int, default=2)
+    parser.add_argument("--accounts", type=int, default=0, help="several accounts, one of which comes and goes")
     parser.add_argument("--apart-s", type=float, default=0.0, help="seconds between kills: then every job must succeed")
     options = parser.parse_args()
     within_s = options.kills * (5.0 + options.apart_s) + 120
-    report = Storm(options.kills, options.seed, options.max_charges, within_s, options.apart_s).run()
-    sys.stdout.write(f"seed {options.seed}, max_charges {options.max_charges}\n{report.table()}\n")
+    storm = Storm(options.kills, options.seed, options.max_charges, within_s, options.apart_s, options.accounts)
+    report = storm.run()
+    setting = f"seed {options.seed}, max_charges {options.max_charges}, accounts {options.accounts or 1}"
+    sys.stdout.write(f"{setting}\n{report.table()}\n")
     sys.exit(bool(report.broken))
 
 

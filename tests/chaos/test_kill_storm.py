@@ -1,4 +1,4 @@
-"""Two storms of fifty kills in CI; the long run is `make chaos`."""
+"""Storms of fifty kills in CI; the long run is `make chaos`."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def test_no_promise_breaks_under_fifty_kills(max_charges: int, seed: int) -> Non
     assert report.broken == [], report.table()
     assert len(report.kills) >= 20, report.table()
     assert max(report.charges) <= max_charges
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+def test_an_account_comes_and_goes_during_a_storm() -> None:
+    """With three accounts, one of which is taken away and given back, no promise breaks under fifty kills either."""
+    report = Storm(kills=50, seed=13, max_charges=2, within_s=240.0, accounts=3).run()
+    assert report.broken == [], report.table()
+    assert max(report.charges) <= 2

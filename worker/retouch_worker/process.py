@@ -16,10 +16,12 @@ from typing import Any
 
 import redis
 
+from retouch.accounts import Account, accounts_of
 from retouch.blobs import BlobStore, open_blobs
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.accounts import AccountStore
 from retouch.store.bulk import BulkStore
 from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
@@ -55,7 +57,7 @@ class WorkerProcess:
         self.connections = 400
         self.threads_for_deliveries = 0
         self._queues: EditQueues | None = None
-        self._opened: tuple[int | str, float] | None = None
+        self._opened: tuple[tuple[Account, ...], tuple[str, ...]] | None = None
         self._draining = False
         self._redis_retry = RedisRetry()
 
@@ -78,7 +80,15 @@ class WorkerProcess:
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
-        return Pulse(lanes, self.publisher, self.settings, retention.sweep, self.threads_for_deliveries, self._look)
+        return Pulse(
+            lanes,
+            self.publisher,
+            self.settings,
+            retention.sweep,
+            self.threads_for_deliveries,
+            self._look,
+            lambda: self._served,
+        )
 
     @cached_property
     def bulk_runner(self) -> BulkRunner:
@@ -143,23 +153,38 @@ class WorkerProcess:
         if self._open_gates():
             self.pulse.start()
             self.bulk_runner.start()
-            log.info("worker_started", in_flight_limit=self._gates[0], lease_s=self.settings.lease_s)
+            limits = {account.id: account.limit for account in self._accounts}
+            limit = limits if self.settings.accounts else self.settings.in_flight_limit
+            log.info("worker_started", in_flight_limit=limit, lease_s=self.settings.lease_s)
 
     @property
-    def _gates(self) -> tuple[int | str, float]:
-        """Limit and rate of lane `edits`: those of the account if there is a single one, else those of the settings."""
-        accounts = self.credentials.now.accounts if self._queues else ()
-        if len(accounts) == 1:
-            return accounts[0].limit, accounts[0].rate_per_s
-        return self.settings.in_flight_limit, self.settings.rate_per_s
+    def _accounts(self) -> tuple[Account, ...]:
+        """The accounts whose gates this process sets."""
+        return self.credentials.now.accounts if self._queues else tuple(accounts_of(self.settings))
 
-    def _follow_gates(self) -> None:
-        wanted = self._gates
+    @property
+    def _served(self) -> tuple[str, ...]:
+        return self.credentials.now.served if self._queues else ()
+
+    def _follow_accounts(self) -> None:
+        """Write the gates of the accounts if they are not those that were written last, and announce these."""
         if self.settings.accounts and not self._queues:
-            self._gate_client.ping()  # only workers that take edits know the accounts, and so limit and rate
-        elif wanted != self._opened:
-            Lanes(self._gate_client).open(*wanted)
-            self._opened = wanted
+            self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
+            return
+        wanted, served = self._accounts, self._served
+        if (wanted, served) != self._opened:
+            lanes = Lanes(self._gate_client)
+            lanes.open(wanted)
+            lanes.heartbeat(self.settings.lease_s, [], accounts=served)
+            self._opened = wanted, served
+
+    def _reload(self) -> None:
+        before = self.credentials.now.keys
+        if self.credentials.reload_if_changed():
+            accounts, keys = AccountStore(self._gate_client), self.credentials.now.keys
+            for name in accounts.ids():
+                if name in keys and keys[name] != before.get(name):
+                    accounts.test(name)  # what closed it may have been the former key
 
     def take_edits(self, worker: Any) -> None:
         """
@@ -178,9 +203,9 @@ class WorkerProcess:
 
     def _look(self) -> None:
         if self._queues:
-            self.credentials.reload_if_changed()
+            self._reload()
             self._queues.follow()
-            self._follow_gates()
+            self._follow_accounts()
 
     def _report_missing_keys(self) -> None:
         lacking = self.credentials.now.lacking
@@ -197,7 +222,7 @@ class WorkerProcess:
         """
         while not self._draining:
             try:
-                self._follow_gates()
+                self._follow_accounts()
                 return True
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)

@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
@@ -61,9 +61,11 @@ class Pulse:
         sweep: Callable[[], bool] = lambda: False,
         threads_for_deliveries: int = 0,
         look: Callable[[], None] = lambda: None,
+        served: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        """`served` returns the ids of the endpoint's accounts that this process serves."""
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
-        self._look = look
+        self._look, self._served = look, served
         self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
@@ -140,8 +142,10 @@ class Pulse:
             leases = list(self._leases)
         worker = self._worker if self._threads_for_deliveries and not self._draining else ""
         self._behind = bool(leases)
-        if leases or worker:
-            lost = self._lanes.heartbeat(self._settings.lease_s, leases, worker, self._threads_for_deliveries)
+        accounts = () if self._draining else self._served()
+        if leases or worker or accounts:
+            lease_s, threads = self._settings.lease_s, self._threads_for_deliveries
+            lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts, self._worker)
             self._behind = False
             # An attempt that ended meanwhile has released its lease itself, so that lease was not lost.
             with self._lock:

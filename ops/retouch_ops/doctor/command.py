@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from retouch.errors import RetouchError
 from retouch.settings import Settings
+from retouch_ops.doctor.checks.accounts import check_accounts
 from retouch_ops.doctor.checks.endpoint import check_endpoint
 from retouch_ops.doctor.checks.lanes import check_lanes
 from retouch_ops.doctor.checks.redis import check_redis
@@ -47,6 +48,7 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
         "redis": check_redis,
         "store": check_store,
         "endpoint": check_endpoint,
+        "accounts": check_accounts,
         "workers": lambda known: check_workers(known, expected_workers),
         "lanes": check_lanes,
     }

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from retouch.admission import DEFAULT_TENANT
+from retouch.errors import RetouchError
 from retouch.settings import Settings
 from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
 from retouch_ops.processes import Group, NotReady, Report
 from retouch_ops.stack import programs
+from retouch_ops.stack.accounts import name_of, simulated_accounts, write_accounts
 from retouch_ops.stack.folder import HOST, StateFolder
 from retouch_ops.stack.programs import Ports
 from retouch_ops.stack_discovery import DEFAULT_STATE, adopted_names
@@ -28,44 +30,69 @@ SHARED_SETTINGS = (
     "RETOUCH_PUBLIC_URL",
     "RETOUCH_PIX2PIX_URL",
     "RETOUCH_PIX2PIX_FETCH_URL",
+    "RETOUCH_ACCOUNTS",
     "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS",
 )
+
+
+class RealAccounts(RetouchError):
+    """`--accounts` asks for simulators, and a key or an accounts file of the real endpoint is set."""
+
+    wrong_use = True
 
 
 class Stack:
     """
     Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    Use it as a context manager in the main thread, or call `start`, `group.supervise` and `stop`. Raises `StateInUse`,
-    `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`; then nothing is left running.
+    With `accounts`, there is one simulator for each of so many accounts, and an accounts file that names them. Use the
+    stack as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises
+    `RealAccounts`, `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running
+    then.
     """
 
     def __init__(
-        self, state: Path, *, port: int | None = None, fresh: bool = False, report: Report, write: Report
+        self,
+        state: Path,
+        *,
+        port: int | None = None,
+        fresh: bool = False,
+        accounts: int = 0,
+        report: Report,
+        write: Report,
     ) -> None:
         self.base = {name: value for name, value in os.environ.items() if name not in adopted_names()}
         self.settings = _own_settings()
+        if accounts and not self.simulated:
+            raise RealAccounts(
+                "--accounts starts simulators, but RETOUCH_PIX2PIX_KEY or RETOUCH_ACCOUNTS is set; nothing was "
+                "started: unset both, or leave --accounts out"
+            )
         self.folder = StateFolder(state, fresh=fresh)
         try:
-            self.ports = self._choose_ports(port)
+            self.ports = self._choose_ports(port, accounts)
+            self.accounts = simulated_accounts(self.ports.accounts)
+            if self.accounts:
+                write_accounts(self.accounts, self.folder.path)
         except BaseException:
             self.folder.release()
             raise
         self.group = Group(report, write)
         self.environment = programs.stack_environment(self.base, self.settings, self.ports, self.folder.path)
 
-    def _choose_ports(self, requested: int | None) -> Ports:
+    def _choose_ports(self, requested: int | None, accounts: int) -> Ports:
         return Ports(
             gateway=self.folder.port("gateway", requested=requested, preferred=[self.settings.gateway_port]),
             redis=self.folder.port("redis"),
             simulator=self.folder.port("simulator"),
             flower=self.folder.port("flower", preferred=[self.settings.flower_port]),
+            accounts=tuple(self.folder.port(name_of(number)) for number in range(1, accounts + 1)),
         )
 
     @property
     def simulated(self) -> bool:
-        """Whether the simulator replaces the endpoint, because no key of the endpoint is set."""
-        return not self.settings.pix2pix_key.get_secret_value()
+        """True if simulators replace the endpoint, because neither a key nor an accounts file is set."""
+        return programs.is_simulated(self.settings)
 
     def start(self) -> None:
         """Start Redis, then all other parts at once; return when every part answers, or after a signal to stop."""
@@ -80,7 +107,8 @@ class Stack:
                 programs.gateway_program(environment, ports.gateway),
                 programs.flower_program(environment, ports.flower),
             ]
-            if self.simulated:
+            servers += [programs.account_program(environment, account) for account in self.accounts]
+            if self.simulated and not self.accounts:
                 servers.append(programs.simulator_program(environment, ports.simulator))
             # Two stages, stopped in reverse order: a worker that finishes its call still needs simulator and gateway.
             self.group.start(*servers)
@@ -121,6 +149,7 @@ class Stack:
         """Return the content of `stack.json`: URLs, process ids and the shared settings. It contains no secret."""
         return {
             **self.urls(),
+            "accounts": {account.id: account.url for account in self.accounts},
             "pids": {"up": os.getpid(), **self.group.pids},
             "environment": self.shared_environment(),
         }
@@ -130,11 +159,12 @@ class Stack:
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
-        """Return the URL of each part; None for the simulator if it is not used."""
+        """Return the address of each part; the simulator's is None without one, with several that of the first."""
+        simulator = self.accounts[0].url if self.accounts else f"http://{HOST}:{self.ports.simulator}"
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",
             "flower_url": f"http://{HOST}:{self.ports.flower}",
-            "simulator_url": f"http://{HOST}:{self.ports.simulator}" if self.simulated else None,
+            "simulator_url": simulator if self.simulated else None,
             "redis_url": self.environment["RETOUCH_REDIS_URL"],
         }
 
@@ -160,13 +190,13 @@ def _own_settings() -> Settings:
     return Settings.load(**defaults)
 
 
-def run_until_stopped(state: Path, *, port: int | None, fresh: bool) -> None:
+def run_until_stopped(state: Path, *, port: int | None, fresh: bool, accounts: int = 0) -> None:
     """
     Run the stack in the foreground, with one log, until Ctrl-C or SIGTERM.
 
     A part that dies is started again. A second signal kills the parts that have not stopped yet.
     """
-    stack = Stack(state, port=port, fresh=fresh, report=_say, write=_print)
+    stack = Stack(state, port=port, fresh=fresh, accounts=accounts, report=_say, write=_print)
     with stack.group.counting_signals():
         begun_at = time.monotonic()
         _print_notes(stack, _say)
@@ -190,13 +220,17 @@ def _print_notes(stack: Stack, say: Callable[[str], None]) -> None:
             '`retouch` finds this stack in this folder; programs of yours do after: eval "$(retouch settings --export)"'
         )
     if not stack.simulated:
-        say("RETOUCH_PIX2PIX_KEY is set: the real endpoint is called, and calls cost money")
+        name = "RETOUCH_ACCOUNTS" if stack.settings.accounts else "RETOUCH_PIX2PIX_KEY"
+        say(f"{name} is set: the real endpoint is called, and calls cost money")
     if {"RETOUCH_REDIS_URL", "RETOUCH_BROKER_URL"} & stack.base.keys():
         say("RETOUCH_REDIS_URL and RETOUCH_BROKER_URL are not used here: this stack runs a Redis of its own")
 
 
 def _ready_line(stack: Stack, spent_s: float) -> str:
     named = {name.removesuffix("_url"): url for name, url in stack.urls().items() if url}
+    if stack.accounts:
+        del named["simulator"]
+        named |= {f"account {account.id}": account.url for account in stack.accounts}
     addresses = " · ".join(f"{name} {url}" for name, url in named.items())
     return f"ready in {spent_s:.1f} s: {addresses} · API key {stack.folder.api_key()} · Ctrl-C stops"
 

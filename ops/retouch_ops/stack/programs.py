@@ -14,6 +14,7 @@ from pathlib import Path
 
 from retouch.settings import Settings
 from retouch_ops.processes import Program
+from retouch_ops.stack.accounts import FILE, SimulatedAccount
 from retouch_ops.stack.folder import HOST
 from retouch_ops.worker_command import worker_programs
 
@@ -24,19 +25,21 @@ EDIT_THREADS, DELIVERY_THREADS = 32, 16
 
 @dataclass(frozen=True)
 class Ports:
-    """The port of each service of the stack, on 127.0.0.1."""
+    """Where each service of the stack listens, on 127.0.0.1; `accounts` are the simulators of several accounts."""
 
     redis: int
     simulator: int
     gateway: int
     flower: int
+    accounts: tuple[int, ...] = ()
 
 
 def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
     """
-    Return the environment for all parts, without the endpoint's key.
+    Return the environment of every part, without the endpoint key.
 
-    Redis and the addresses are always those of the stack. Without a key, the endpoint is the simulator.
+    Redis and the addresses are always the stack's own. Without a key and an accounts file, the endpoint is the
+    simulator; with ports of simulated accounts, the accounts file is that of the state folder.
     """
     fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
@@ -49,7 +52,9 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
         # Hides Celery's warning about root, seven lines for each worker: this stack is for a developer's machine.
         "PYTHONWARNINGS": "ignore:You're running the worker",
     }
-    if not settings.pix2pix_key.get_secret_value():
+    if ports.accounts:
+        fixed["RETOUCH_ACCOUNTS"] = str(state / FILE)
+    if is_simulated(settings):
         endpoint = f"http://{HOST}:{ports.simulator}"
         fixed["RETOUCH_PIX2PIX_URL"] = f"{endpoint}/api/v5/pix2pix"
         fixed["RETOUCH_PIX2PIX_FETCH_URL"] = f"{endpoint}/api/v3/fetch"
@@ -61,6 +66,11 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
     }
     # The user's variables replace the defaults, but never the addresses of this stack.
     return defaults | {name: value for name, value in base.items() if name not in withheld} | fixed
+
+
+def is_simulated(settings: Settings) -> bool:
+    """Return True if neither a key nor an accounts file is set, so that simulators replace the endpoint."""
+    return not settings.pix2pix_key.get_secret_value() and not settings.accounts
 
 
 def valkey_program(port: int, data: Path) -> Program:
@@ -94,6 +104,13 @@ def simulator_program(environment: Mapping[str, str], port: int) -> Program:
     """Return the program of the simulator, which replaces the endpoint."""
     command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port)]
     return Program("simulator", command, environment, ready=lambda: accepts(port), grace_s=3)
+
+
+def account_program(environment: Mapping[str, str], account: SimulatedAccount) -> Program:
+    """Return the simulator of one account, under the account's id."""
+    port = account.port
+    command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port), "--cap", str(account.cap)]
+    return Program(account.id, command, environment, ready=lambda: accepts(port), grace_s=3)
 
 
 def gateway_program(environment: Mapping[str, str], port: int) -> Program:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from retouch_producer.cli.accounts import command as account_commands
 from retouch_producer.cli.audit import command as audit_command
 from retouch_producer.cli.batch import command as batch_command
 from retouch_producer.cli.bulk import command as bulk_commands
@@ -43,4 +44,5 @@ def register(app: typer.Typer) -> None:
             app.command(rich_help_panel=panel)(command)
     app.add_typer(receiver_commands.app, name="receivers", rich_help_panel=MANAGE_PANEL)
     app.add_typer(bulk_commands.app, name="bulk", rich_help_panel=MANAGE_PANEL)
+    app.add_typer(account_commands.app, name="accounts", rich_help_panel=MANAGE_PANEL)
     app.add_typer(key_commands.app, name="keys", rich_help_panel=MANAGE_PANEL)

@@ -14,6 +14,7 @@ from retouch_producer.gateway.http.openapi import describe
 from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
+    accounts,
     admin,
     audit,
     bulk,
@@ -55,6 +56,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         bulk,
         admin,
         audit,
+        accounts,
         pix2pix_compat,
         files,
         health,

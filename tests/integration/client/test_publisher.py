@@ -123,7 +123,7 @@ class HeldUp:
 
 def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Settings) -> None:
     """While rescue waits for a silent broker for longer than a lease, the lease of a paid call is renewed."""
-    kit.lanes.open(20, 0.0)
+    kit.open(20, 0.0)
     paid, called_for = kit.new(), kit.new()
     kit.enqueue(paid, called_for)
     claim = kit.jobs.claim(paid.id, settings.lease_s)

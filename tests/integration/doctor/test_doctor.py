@@ -187,7 +187,9 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
 def test_only_what_is_asked() -> None:
     """`--only` narrows the checks, and an unknown check is wrong use."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
-    with pytest.raises(UnknownCheck, match="expected some of settings, redis, store, endpoint, workers, lanes"):
+    with pytest.raises(
+        UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"
+    ):
         run_checks(["moon"])
 
 

@@ -84,7 +84,7 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
     """Five equal edits after a job without an image make exactly one new job, and each key names it."""
-    sharing.lanes.open(5, 0.0)
+    sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
     results = put(sharing, *equal(sharing, 5))
@@ -96,7 +96,7 @@ def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Call
 @pytest.mark.parametrize("end", ENDS)
 def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
     """Ten equal requests at the same moment, after a job without an image, make one job."""
-    sharing.lanes.open(5, 0.0)
+    sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
     with ThreadPoolExecutor(10) as pool:
@@ -107,7 +107,7 @@ def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneK
 
 def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> None:
     """A duplicate of a job that succeeded gets that job, even if the tenant's backlog is full."""
-    sharing.lanes.open(1, 0.0)
+    sharing.open(1, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     sharing.finish(first.id, Succeed(IMAGE))
     ledger.set_limits("acme", backlog_limit=1)

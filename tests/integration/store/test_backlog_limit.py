@@ -23,7 +23,7 @@ RETRYING = keys.jobs_by("state", "acme", "retrying")
 
 def dead_letters(kit: LaneKit, count: int) -> list[str]:
     """Make failed jobs; none waits, and no slot is free for those that are replayed."""
-    kit.lanes.open(count, 0.0)
+    kit.open(count, 0.0)
     jobs = [one_job(kit) for _ in range(count)]
     for job in jobs:
         tried(kit, job, "failed", GIVE_UP)
@@ -52,7 +52,7 @@ def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, clie
 
 def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: Any) -> None:
     """A parked job keeps its place in the backlog while it waits and when it is due, until it ends."""
-    kit.lanes.open(2, 0.0)
+    kit.open(2, 0.0)
     ledger.set_limits("acme", backlog_limit=2)
     jobs = [one_job(kit) for _ in range(2)]
     for job in jobs:
@@ -72,7 +72,7 @@ def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: 
 
 def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
     """A spent budget refuses the replay of a job that would POST again, and not of one that is paid for."""
-    kit.lanes.open(2, 0.0)
+    kit.open(2, 0.0)
     paid, unpaid = one_job(kit), one_job(kit)
     claim = posted(kit, paid)
     kit.jobs.answer(claim, "succeeded", READY)
@@ -124,7 +124,7 @@ def test_a_dry_run_asks_the_same_rule(
     kit: LaneKit, ledger: Ledger, callers: Callers, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
     """`dry_run` names the backlog as the limit that binds when parked jobs fill it, as enqueueing does."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     ledger.set_limits("acme", backlog_limit=1)
     tried(kit, one_job(kit), "failed", AGAIN)
     assert callers("acme").post("/v1/edits?dry_run=1", edit_body()).json()["binding"] == "backlog"

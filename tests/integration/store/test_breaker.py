@@ -19,7 +19,7 @@ class Endpoint:
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)
-        self.kit.lanes.open(limit, 0.0)
+        self.kit.open(limit, 0.0)
         self.jobs = [self.kit.new() for _ in range(jobs)]
         self.kit.enqueue(*self.jobs)
 
@@ -46,7 +46,7 @@ class Endpoint:
         for.
         """
         kind = kind or ("unknown" if health == "down" else "failed")
-        _, open_s = self.kit.jobs.answer(claim, kind, None, health)
+        open_s = self.kit.jobs.answer(claim, kind, None, health).open_s
         self.kit.jobs.settle(claim, AGAIN)
         return open_s
 

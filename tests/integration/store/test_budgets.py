@@ -30,7 +30,7 @@ def today() -> int:
 def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
     """100 threads enqueue 3 jobs each at once while workers work: exactly the budget is accepted, and spent."""
     ledger.set_limits("acme", budget=37)
-    kit.lanes.open(8, 0.0)
+    kit.open(8, 0.0)
     jobs = [[kit.new() for _ in range(3)] for _ in range(100)]
     together, over = threading.Barrier(100), threading.Event()
     accepted: Counter[str] = Counter()
@@ -101,7 +101,7 @@ def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: Lane
 def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -> None:
     """Jobs beyond a lowered budget wait, and go on with the next sweep after the budget is raised or removed."""
     ledger.set_limits("acme", budget=3)
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     jobs = [one_job(kit) for _ in range(3)]
     ledger.set_limits("acme", budget=1)
     tried(kit, jobs[0], "succeeded", Succeed(IMAGE))
@@ -159,7 +159,7 @@ def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledge
 def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledger) -> None:
     """A repeated download goes before all jobs of its tenant, and needs no call of a spent budget."""
     ledger.set_limits("acme", budget=2)
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     paid = one_job(kit)
     claim = posted(kit, paid)
     kit.jobs.answer(claim, "succeeded", READY)
@@ -225,7 +225,7 @@ class Purse:
         client.flushdb()
         self.client, self.kit, self.ledger, self.most = client, LaneKit(client), Ledger(client), budget
         self.ledger.set_limits("acme", budget=budget)
-        self.kit.lanes.open(3, 0.0)
+        self.kit.open(3, 0.0)
         self.jobs: list[str] = []
         self.claims: list[Claim] = []
 

@@ -22,7 +22,7 @@ TARGET = "acme hooks.example"
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
     kit = LaneKit(client)
-    kit.lanes.open(100, 0.0)
+    kit.open(100, 0.0)
     return kit
 
 

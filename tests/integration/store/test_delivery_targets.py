@@ -18,7 +18,7 @@ THREADS = 64
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
     kit = LaneKit(client)
-    kit.lanes.open(10_000, 0.0)
+    kit.open(10_000, 0.0)
     kit.lanes.heartbeat(LEASE_S, [], "test:1", THREADS)
     return kit
 

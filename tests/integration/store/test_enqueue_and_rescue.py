@@ -47,7 +47,7 @@ def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any
 
 def test_two_thousand_jobs_are_put_in_and_run_in_order(kit: LaneKit, client: Any) -> None:
     """2,000 jobs in one call return results in order, and run in that order."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     jobs = [kit.new() for _ in range(2_000)]
     results, messages = kit.jobs.enqueue(jobs)
     assert [result.id for result in results] == [job.id for job in jobs]
@@ -77,7 +77,7 @@ def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) 
 
 def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, client: Any) -> None:
     """After a time without sweeps, expired leases are kept until their holders could have renewed them."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     kit.enqueue(kit.new())
     kit.rescue()
     claim = kit.claim(kit.dispatched()[0])
@@ -102,7 +102,7 @@ def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
 
 def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
     """A job with a slot whose message was lost gets another message, and a duplicate of it finds nothing to claim."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     kit.make_due("edits", "slots")
@@ -113,7 +113,7 @@ def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
 
 def test_retries_wait_in_the_timetable(kit: LaneKit, client: Any) -> None:
     """A job that waits for a retry holds no slot; when due it is queued by its age."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     first, second = kit.new(), kit.new()
     kit.enqueue(first)
     kit.enqueue(second)
@@ -136,7 +136,7 @@ def bucket_is_due(client: Any, job: str) -> None:
 
 def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
     """A job that waits at its deadline fails, dispatched or not; a claimed one is left to its worker."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     running, waiting = kit.new(), kit.new()
     kit.enqueue(running, waiting)
     claim = kit.claim(running.id)
@@ -153,7 +153,7 @@ def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
 
 def test_a_deadline_does_not_take_what_was_paid(kit: LaneKit, client: Any) -> None:
     """A job that waits to download a paid image is not ended by its deadline."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.intend(claim)
@@ -184,7 +184,7 @@ def test_busy_means_no_attempt_and_no_charge(kit: LaneKit) -> None:
     """A full queue returns attempt and charge, so that a job may get that answer any number of times."""
     from retouch.policy import RetryPolicy, decide
 
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(25):

@@ -22,7 +22,7 @@ UNKNOWN = Fail("outcome_unknown", "lost", retryable=True)
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
     kit = LaneKit(client)
-    kit.lanes.open(2, 0.0)
+    kit.open(2, 0.0)
     return kit
 
 
@@ -97,7 +97,7 @@ def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decisio
     """A job that waits for its retry, or failed as unknown, goes on from the answer, without another POST."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, decision)
-    messages, _ = kit.jobs.answer(frozen, "succeeded", READY)
+    messages, *_ = kit.jobs.answer(frozen, "succeeded", READY)
     assert messages == [("edits", frozen.job)]
     assert_consistent(client, [frozen.job])
     claim = kit.claim(frozen.job)
@@ -176,7 +176,7 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
     not.
     """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
-    kit.lanes.open(4, 0.0)
+    kit.open(4, 0.0)
     kit.lanes.pause()
     kit.enqueue(*jobs)
     kit.lanes.resume()

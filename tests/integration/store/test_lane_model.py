@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 
 from retouch.outcomes import (
+    AccountRefused,
     Busy,
     CancelledFirst,
     Failed,
@@ -37,7 +38,7 @@ from retouch.outcomes import (
     Stored,
     Unknown,
 )
-from retouch.policy import RetryPolicy, decide
+from retouch.policy import GATES, RetryPolicy, decide
 from retouch.store.deliveries import DeliveryClaim
 from retouch.store.records import Claim
 from retouch.store.scripts import Message
@@ -54,9 +55,17 @@ READY = Ready(("https://out.example/a.png",), "7")
 NO_POST: dict[str, Outcome] = {
     "stale": Stale(),
     "cancelled": CancelledFirst(),
-    "endpoint_down": GateClosed("endpoint_down"),
+    **{gate: GateClosed(gate) for gate in GATES},
 }
-HEALTH = {Ready: "ok", Processing: "ok", Busy: "full", Unknown: "down"}
+HEALTH = {Ready: "ok", Processing: "ok", Busy: "full", Unknown: "down", AccountRefused: "closed bad_key"}
+
+MODEL_SETTINGS = settings(
+    max_examples=int(os.environ.get("LANE_EXAMPLES", "25")),
+    stateful_step_count=50,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # shrinking through a real server would take minutes
+    suppress_health_check=list(HealthCheck),
+)
 
 answers = st.sampled_from(
     [READY, READY, ASKED, Refused("bad_key", "no"), Busy("queue_full", "full", 1.0), Failed("failed"), Unknown("lost")]
@@ -103,7 +112,7 @@ class Lane(RuleBasedStateMachine):
     def open(self, limit: int, tenant_limit: int, learns: bool, threads: int) -> None:
         self.client.flushdb()
         self.kit = LaneKit(self.client)
-        self.kit.lanes.open("auto" if learns else limit, 0.0)
+        self.kit.open("auto" if learns else limit, 0.0)
         self.kit.lanes.set_group("edits", "small", limit=tenant_limit)
         self.kit.lanes.set_group("edits", "heavy", weight=3.0)
         self.kit.receivers.add("acme", "https://hooks.example/acme")
@@ -156,7 +165,7 @@ class Lane(RuleBasedStateMachine):
             self.receive(lane, item)
 
     def receive(self, lane: str, item: str) -> None:
-        if lane == "edits" and (claim := self.kit.jobs.claim(item, LEASE_S)):
+        if lane != "deliveries" and (claim := self.kit.jobs.claim(item, LEASE_S)):
             self.workers.append(Worker(claim))
         elif lane == "deliveries" and (sender := self.kit.deliveries.claim(item, LEASE_S)):
             self.senders.append(sender)
@@ -243,7 +252,7 @@ class Lane(RuleBasedStateMachine):
 
     def sweep(self) -> None:
         self.messages += self.kit.rescue()
-        if not self.paused and not self.client.hexists("rt:edits:gate", "open_until"):
+        if not (self.paused or self.client.hmget("rt:edits:gate", "open_until", "accounts") != [None, None]):
             assert_no_idle_slot(self.client, "edits")
         assert_no_idle_slot(self.client, "deliveries")
 
@@ -332,14 +341,5 @@ def test_every_interleaving_holds_together_and_ends(client: Any) -> None:
         pass
 
     OnThisServer.client = client
-    run_state_machine_as_test(
-        OnThisServer,
-        settings=settings(
-            max_examples=int(os.environ.get("LANE_EXAMPLES", "25")),
-            stateful_step_count=50,
-            deadline=None,
-            phases=[Phase.explicit, Phase.generate],  # shrinking through a real server would take minutes
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(OnThisServer, settings=MODEL_SETTINGS)
     assert client.ping()

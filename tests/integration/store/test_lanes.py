@@ -26,7 +26,7 @@ def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]
 
 def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
     """A tenant with one job behind another's 150 gets a slot within a few dispatches."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(150)))
     messages += kit.enqueue(kit.new("small"))
     assert "small" in run_in_order(kit, messages, 7)
@@ -34,7 +34,7 @@ def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
 
 def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
     """An idle time earns no credit: two tenants with work get slots in turn from then on."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
     run_in_order(kit, messages, 30)
     messages += kit.enqueue(*(kit.new("late") for _ in range(20)))
@@ -43,7 +43,7 @@ def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
 
 def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
     """Weights 1, 2 and 3 get slots as 1 : 2 : 3, within a tenth."""
-    kit.lanes.open(4, 0.0)
+    kit.open(4, 0.0)
     kit.lanes.pause()
     for tenant, weight in (("one", 1.0), ("two", 2.0), ("three", 3.0)):
         kit.lanes.set_group("edits", tenant, weight=weight)
@@ -56,7 +56,7 @@ def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
 
 def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
     """A tenant with a limit of two never holds more, and the others take the rest."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     kit.lanes.set_group("edits", "small", limit=2)
     jobs = [kit.new("small") for _ in range(9)]
     kit.enqueue(*jobs)
@@ -70,7 +70,7 @@ def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
 
 def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
     """A tenant at its limit runs more from the next sweep on when the limit is removed."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     kit.lanes.set_group("edits", "held", limit=0)
     kit.enqueue(*(kit.new("held") for _ in range(3)))
     assert kit.rescue() == []
@@ -80,7 +80,7 @@ def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
 
 def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, client: Any) -> None:
     """Jobs in flight end; nothing new is dispatched until the tenant is below its new limit."""
-    kit.lanes.open(5, 0.0)
+    kit.open(5, 0.0)
     kit.enqueue(*(kit.new("acme") for _ in range(9)))
     kit.lanes.set_group("edits", "acme", limit=1)
     for held in (4, 3, 2, 1, 1, 1):
@@ -90,7 +90,7 @@ def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, c
 
 def test_priority_is_age(kit: LaneKit, client: Any) -> None:
     """High goes before normal before low, oldest first within; ten minutes of age equal one step."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.lanes.pause()
     names = ["low", "normal", "normal", "high", "low", "high"]
     jobs = [kit.new(priority=name) for name in names]
@@ -111,7 +111,7 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
 
 def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
     """In a paused lane jobs in flight end and none starts; once resumed, the next sweep starts them."""
-    kit.lanes.open(2, 0.0)
+    kit.open(2, 0.0)
     kit.enqueue(*(kit.new() for _ in range(4)))
     kit.lanes.pause()
     for job in kit.dispatched():
@@ -124,7 +124,7 @@ def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
 
 def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
     """At three a second, three are dispatched at once, then one more for each third of a second."""
-    kit.lanes.open(50, 3.0)
+    kit.open(50, 3.0)
     kit.enqueue(*(kit.new() for _ in range(30)))
     assert len(kit.dispatched()) == 3
     kit.rescue()
@@ -158,7 +158,7 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
     """
     New tenants with one job each keep arriving, two for each slot; a tenant with steady work still gets its turns.
     """
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
     for turn in range(60):
@@ -173,7 +173,7 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
 
 def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
     """After a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.enqueue(kit.new(), kit.new())
     claim = kit.claim(kit.dispatched()[0])
     assert kit.jobs.intend(claim) == "ok"
@@ -189,7 +189,7 @@ def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
 
 def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
     """A lane with a rate whose last refill is in the future goes on."""
-    kit.lanes.open(10, 2.0)
+    kit.open(10, 2.0)
     kit.enqueue(kit.new())
     client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
     kit.enqueue(kit.new())
@@ -198,7 +198,7 @@ def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> No
 
 def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
     """Jobs of a tenant whose budget is spent today are counted in the lane's numbers like any others."""
-    kit.lanes.open(1, 0.0)
+    kit.open(1, 0.0)
     kit.enqueue(*(kit.new("broke") for _ in range(4)))
     client.hset("rt:edits:budgets", "broke", 0)
     kit.finish(kit.dispatched()[0], SUCCEED)
@@ -208,17 +208,17 @@ def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
 
 def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
     """A lane that changes from a limit of 100 to `auto` begins with five; later workers keep what was learnt."""
-    kit.lanes.open(100, 0.0)
-    kit.lanes.open("auto", 0.0)
+    kit.open(100, 0.0)
+    kit.open("auto", 0.0)
     assert learnt(client) == (5, 5.0)
     client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
-    kit.lanes.open("auto", 0.0)
+    kit.open("auto", 0.0)
     assert learnt(client) == (9, 9.5)
 
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
     """The limit grows from five with successes, is halved once by a burst of full queues, and never falls below one."""
-    kit.lanes.open("auto", 0.0)
+    kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))
     assert learnt(client) == (5, 5.0)
     for _ in range(150):
@@ -239,14 +239,14 @@ def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
         client.hset("rt:edits:gate", "refused_at", 1)
         answer(kit, "full")
     assert learnt(client)[0] == 1
-    kit.lanes.open(3, 0.0)
+    kit.open(3, 0.0)
     answer(kit, "full")
     assert learnt(client)[0] == 3
 
 
 def test_a_second_worker_keeps_what_was_learnt(kit: LaneKit, client: Any) -> None:
     """A worker that starts does not reset a learnt limit."""
-    kit.lanes.open("auto", 0.0)
+    kit.open("auto", 0.0)
     client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
-    kit.lanes.open("auto", 0.0)
+    kit.open("auto", 0.0)
     assert learnt(client) == (9, 9.5)

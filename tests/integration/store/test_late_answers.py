@@ -22,7 +22,7 @@ ONE_CHARGE = RetryPolicy(max_charges=1)
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
     kit = LaneKit(client)
-    kit.lanes.open(2, 0.0)
+    kit.open(2, 0.0)
     return kit
 
 

@@ -53,7 +53,7 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
     assert called_again(kit) == [job]
     kit.finish(job, GIVE_UP)
     assert split(ledger) == {"unknown": 1}
-    messages, _ = kit.jobs.answer(frozen, "succeeded", READY)
+    messages, *_ = kit.jobs.answer(frozen, "succeeded", READY)
     assert ("edits", job) in messages
     assert split(ledger) == {"wasted": 1}
     kit.finish(job, Succeed(IMAGE))

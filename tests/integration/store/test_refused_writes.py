@@ -125,7 +125,7 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
         assert eventually(lambda: kept.done() or frail.refused(fault.word) >= 2)
         assert not kept.done()
         frail.run(fault.heal)
-        assert kept.result(20.0) == ([], 0.0)
+        assert kept.result(20.0) == ([], 0.0, "")
     record = frail.kit.jobs.record(new.id)
     assert record is not None
     assert record.resumable

@@ -68,13 +68,16 @@ def test_an_account_that_is_not_held_has_none(endpoints: Endpoints) -> None:
     assert endpoints.of("default") is None
 
 
-def test_a_sole_account_serves_jobs_of_the_time_before(server: RawServer, tmp_path: Path) -> None:
-    """With one account in the file, jobs that name no account are its."""
+def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_path: Path) -> None:
+    """Jobs that name no account are polled with the settings' key while it is set, and never with another account's."""
     (tmp_path / "a.key").write_text(KEY_A)
     (tmp_path / "accounts.toml").write_text(f'[accounts.a]\nurl = "{server.url("/a")}"\nkey_file = "a.key"\n')
-    settings = Settings.load(accounts=str(tmp_path / "accounts.toml"))
-    endpoints = Endpoints(settings, Credentials(settings), connections=2)
-    assert endpoints.of("default") is endpoints.of("a")
+    for key in ("", "sk-of-the-settings"):
+        settings = Settings.load(accounts=str(tmp_path / "accounts.toml"), pix2pix_key=key)
+        endpoints = Endpoints(settings, Credentials(settings), connections=2)
+        assert (endpoints.of("default") is None) == (key == "")
+        assert endpoints.to_post("default") is None
+        assert endpoints.to_post("a") is endpoints.of("a")
 
 
 def test_a_call_under_way_keeps_its_key(
@@ -91,15 +94,16 @@ def test_a_call_under_way_keeps_its_key(
     assert (LATER.encode() in old, KEY_A.encode() in old) == (False, True)
 
 
-def test_an_account_that_is_removed_has_no_endpoint(
+def test_an_account_that_is_removed_is_polled_and_gets_no_new_post(
     credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """Once its table is gone from the file, an account serves no new attempt."""
+    """Once its table is gone from the file, an account gets no POST; what is in work there ends with its key."""
     path = tmp_path / "accounts.toml"
     path.write_text(path.read_text().replace("[accounts.b]", "[accounts.c]"))
     assert credentials.reload_if_changed()
-    assert endpoints.of("b") is None
-    assert endpoints.of("c") is not None
+    assert endpoints.to_post("b") is None
+    assert endpoints.of("b") is not None
+    assert endpoints.to_post("c") is not None
 
 
 def test_no_key_of_the_process_is_shown(

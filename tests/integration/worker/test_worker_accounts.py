@@ -81,12 +81,12 @@ def test_a_worker_follows_its_accounts(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
     """
-    Without a restart: a key is rotated, an account gets its key, another one comes, one goes, and a fault changes
-    nothing. Every job is edited, and no key is in the log.
+    Without a restart: a key is rotated, an account gets its key, another one comes, one goes (its queue stays for what
+    is in work), and a fault changes nothing. Every job is edited, and no key is in the log.
     """
     (line,) = events(running, "accounts_not_served")
     assert line["accounts"] == ["other"]
-    assert queues_of(redis_url) == {"edits.default", "deliveries"}
+    assert queues_of(redis_url) == {"edits", "deliveries"}
     simulator.settings(keys=[KEY])
     edited(queue, simulator, redis_url, "first")
 
@@ -96,17 +96,17 @@ def test_a_worker_follows_its_accounts(
     edited(queue, simulator, redis_url, "rotated")
 
     accounts.key("other", OTHER)
-    assert eventually(lambda: queues_of(redis_url) == {"edits.default", "edits.other", "deliveries"})
+    assert eventually(lambda: queues_of(redis_url) == {"edits", "edits.other", "deliveries"})
     accounts.key("third", OTHER)
     accounts.name("default", "third")
-    assert eventually(lambda: queues_of(redis_url) == {"edits.default", "edits.third", "deliveries"})
+    assert eventually(lambda: queues_of(redis_url) == {"edits", "edits.other", "edits.third", "deliveries"})
     edited(queue, simulator, redis_url, "by the third's queue", "third")
 
     accounts.path.write_text("[accounts")
     assert eventually(lambda: events(running, "accounts_not_reloaded")), running.log
     edited(queue, simulator, redis_url, "faulty")
     accounts.name("default")
-    assert eventually(lambda: queues_of(redis_url) == {"edits", "deliveries"})
+    assert eventually(lambda: queues_of(redis_url) == {"edits", "edits.other", "edits.third", "deliveries"})
     job = queue.enqueue(Edit(prompt="winter [[one]]", init_image=simulator.portrait_url))
     assert job.result(20).format == "PNG"
     assert simulator.books(totals=True)["charged"] == 5
@@ -123,7 +123,7 @@ def test_what_waits_in_a_removed_queue_stays_there(
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits.other", "ed_0123456789abcdef01234567")])
     publisher.close()
-    assert queues_of(redis_url) == {"edits.default", "deliveries"}
+    assert queues_of(redis_url) == {"edits", "deliveries"}
     assert client.llen(f"{KEY_PREFIX}edits.other") == 1
 
 

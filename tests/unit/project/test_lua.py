@@ -15,7 +15,8 @@ SCRIPTS, MODULES = sorted((LUA / "scripts").glob("*.lua")), sorted((LUA / "modul
 LONGEST_FUNCTION, LONGEST_FILE = 50, 150
 NOT_CODE = re.compile(r"--[^\n]*|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"")
 BLOCK = re.compile(r"\b(function|if|do|repeat|end|until)\b")
-NEED = re.compile(r"local (\w+) = require\('\w+'\)")
+NEED = re.compile(r"local (\w+) = require(?:_late)?\('\w+'\)")
+ALIAS = r"(\w+) = {}\(\)(?=\n|$)"
 EXPORT = r"^(?:function )?{}\.(\w+)(?:\(| =)"
 
 
@@ -51,7 +52,9 @@ def exports(module: Path) -> set[str]:
 
 
 def uses(text: str, module: str) -> set[str]:
-    return set(re.findall(rf"(?<![\w.]){module}\.(\w+)", code(text)))
+    """Return what a text uses of a module, under its own name, or one that a late module was made under."""
+    names = "|".join([module, rf"{module}\(\)", *re.findall(ALIAS.format(module), code(text))])
+    return set(re.findall(rf"(?<![\w.])(?:{names})\.(\w+)", code(text)))
 
 
 def test_sizes_of_lua_functions_and_files() -> None:
@@ -85,10 +88,9 @@ def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_what_a_module_offers_is_used_and_there(path: Path) -> None:
     """Every function that others call is one that the module has, and each that it has is called."""
-    others = "\n".join(
-        other.read_text() for other in (*SCRIPTS, *MODULES) if f"require('{path.stem}')" in other.read_text()
-    )
-    assert uses(others, path.stem) == exports(path)
+    need = re.compile(rf"require(_late)?\('{path.stem}'\)")
+    others = [other.read_text() for other in (*SCRIPTS, *MODULES) if need.search(other.read_text())]
+    assert {name for text in others for name in uses(text, path.stem)} == exports(path)
     assert path.read_text().rstrip().endswith(f"\nreturn {path.stem}")
 
 
@@ -106,9 +108,9 @@ def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> N
     assert "require(" not in text
     made: set[str] = set()
     for line in code(text).splitlines():
-        if begins := re.match(r"local (\w+) = \(function\(\)$", line):
+        if begins := re.match(r"local (?:function )?(\w+)(?: = \(function)?\(\)$", line):
             made.add(begins[1])
-        known = {module.stem for module in MODULES if re.search(rf"(?<![\w.]){module.stem}\.\w+\(", line)}
+        known = {module.stem for module in MODULES if re.search(rf"(?<![\w.]){module.stem}(\(\))?\.\w+\(", line)}
         assert known <= made, line
     assert set(NEED.findall(path.read_text())) <= made
 
@@ -145,12 +147,27 @@ def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
     assert text.index("if b.x then") < text.index("local c = (function")
 
 
+def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
+    """A late module is composed as a function, once, behind what it needs; nothing of it is made before the call."""
+    text = composed(
+        tmp_path,
+        "local b = require('b')\nlocal late = require_late('late')\nif b.x then return late().x end\n",
+        a="return {}\n",
+        b="local late = require_late('late')\nreturn { x = late }\n",
+        late="local a = require('a')\nreturn { x = a }\n",
+    )
+    assert re.findall(r"^local (?:function )?(\w+)", text, re.MULTILINE) == ["a", "late", "b"]
+    assert "local function late()\n" in text
+    assert "require" not in text
+
+
 @pytest.mark.parametrize(
     ("script", "fault"),
     [
         ("local a = require('a')\n", "a -> b -> a"),
         ("local other = require('c')\n", "expected its own name"),
         ("local d = require('d')\n", "expected it at the top"),
+        ("local c = require('c')\nlocal c = require_late('c')\n", "both at once and late"),
     ],
 )
 def test_what_cannot_be_composed(tmp_path: Path, script: str, fault: str) -> None:

@@ -44,8 +44,8 @@ class Folder:
         tables = [f'[accounts.{name}]\nkey_file = "{name}.key"\n{fields.get(name, "")}\n' for name in names]
         self.write("accounts.toml", "\n".join(tables))
 
-    def credentials(self) -> Credentials:
-        return Credentials(Settings.load(accounts=str(self.path / "accounts.toml"), pix2pix_key="sk-of-the-settings"))
+    def credentials(self, settings_key: str = "") -> Credentials:
+        return Credentials(Settings.load(accounts=str(self.path / "accounts.toml"), pix2pix_key=settings_key))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
 
 
 def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is one line, from the file or the variable that its account names; the settings' key is nobody's."""
+    """A key is one line, from the file or the variable that its account names."""
     monkeypatch.setenv("OTHER_KEY", f" {OTHER} ")
     folder.write("accounts.toml", '[accounts.a]\nkey_file = "a.key"\n[accounts.b]\nkey_env = "OTHER_KEY"\n')
     holdings = folder.credentials().now
@@ -80,10 +80,44 @@ def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.
     assert holdings.queues == ("edits.a", "edits.b")
 
 
-def test_one_account_of_a_file_has_the_queue_of_always(folder: Folder) -> None:
-    """As long as a file names one account, messages go where they went without it."""
+def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
+    """Messages of `default` go where they went without a file, beside those of others."""
+    folder.accounts("a", "default")
+    folder.write("default.key", OTHER)
+    assert folder.credentials().now.queues == ("edits.a", "edits")
+
+
+def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
+    """While the settings' key is set beside a file without `default`, its jobs are taken, and it gets no new ones."""
+    credentials = folder.credentials("sk-of-the-settings")
+    assert list(credentials.now.served) == ["a"]
+    assert list(credentials.now.claimable) == ["a", "default"]
+    assert credentials.now.queues == ("edits.a", "edits")
+    folder.accounts("a", "default")
+    folder.write("default.key", OTHER)
+    assert credentials.reload_if_changed()
+    assert list(credentials.now.served) == list(credentials.now.claimable) == ["a", "default"]
+    assert credentials.now.keys["default"] == OTHER
+
+
+def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
+    """An account that left the file gets no new jobs here; those that are in work are polled with the key of before."""
+    folder.write("b.key", OTHER)
+    credentials = folder.credentials()
     folder.accounts("a")
-    assert folder.credentials().now.queues == ("edits",)
+    assert credentials.reload_if_changed()
+    assert (credentials.now.served, credentials.now.claimable) == (("a",), ("a", "b"))
+    assert credentials.now.keys["b"] == OTHER
+    folder.accounts("a", "b")
+    assert credentials.reload_if_changed()
+    assert credentials.now.leaving == ()
+
+
+def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
+    """A process that could only end jobs of before does not start."""
+    (folder.path / "a.key").unlink()
+    with pytest.raises(SettingsError):
+        folder.credentials("sk-of-the-settings").require_one()
 
 
 @pytest.mark.parametrize(

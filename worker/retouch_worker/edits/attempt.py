@@ -6,6 +6,7 @@ import random
 import time
 
 from retouch.outcomes import (
+    AccountRefused,
     CancelledFirst,
     Decision,
     Failed,
@@ -35,7 +36,7 @@ def run_edit(job: str, tools: EditTools) -> None:
     begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
     for a job that another worker holds, or that has ended, does nothing.
     """
-    claim = tools.jobs.claim(job, tools.settings.lease_s)
+    claim = tools.jobs.claim(job, tools.settings.lease_s, tools.endpoints.claimable)
     if claim is None:
         return
     started_at = time.monotonic()
@@ -62,7 +63,7 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
-    endpoint = tools.endpoints.of(claim.account)
+    endpoint = tools.endpoints.to_post(claim.account)
     if endpoint is None:
         return GateClosed("account_not_held")
     spec = request_spec(claim, tools.blobs, tools.settings)
@@ -76,6 +77,8 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
         case Processing() | Ready() as late_answer:
             return late_answer  # an earlier POST turned out to be paid: its answer is used, and nothing is POSTed
     answer, health = endpoint.post_edit(spec)
+    if claim.may_move and isinstance(answer, Refused):
+        answer, health = judge_refusal(answer, health, claim)
     outcome = apply_input_fallback(answer, claim, tools.blobs, tools.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
@@ -83,9 +86,21 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
     return outcome
 
 
+def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountRefused | Refused, str]:
+    """
+    Return a refusal as one of the account, with the health that closes it, if every job would be refused so.
+
+    Failure policy: a job that was answered 403 by one account already is what is forbidden, and closes no other one.
+    """
+    if not refused.of_account or (refused.code == "forbidden" and claim.is_forbidden):
+        return refused, health
+    return AccountRefused(refused.code, refused.message), f"closed {refused.code}"
+
+
 def poll(claim: Claim, checkpoint: Processing, tools: EditTools) -> Outcome:
     """Poll the endpoint about a request in work and return the outcome; a final answer goes on record."""
-    endpoint = tools.endpoints.of(claim.account)
+    # Nobody but who created a request can be asked about it, on whichever account the job is now.
+    endpoint = tools.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
         return checkpoint  # a worker that holds the account's key polls next
     age_s = claim.now_at - claim.charge_in_work.intent_at
@@ -112,10 +127,14 @@ def record_answer(
     `kind` is the class of the charge, `checkpoint` where to resume from, `health` a word of `health_after`. With
     `read_copy`, the next attempt sends the link to our copy of the input picture.
     """
-    messages, open_s = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
-    tools.publisher.publish(messages)
-    if open_s:
-        log.warning("breaker_opened", open_s=open_s, job=claim.job)
+    recorded = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
+    tools.publisher.publish(recorded.messages)
+    if recorded.open_s:
+        log.warning("breaker_opened", open_s=recorded.open_s, job=claim.job, account=claim.account)
+    if recorded.event == "account.closed":
+        log.error("account_closed", account=claim.account, code=health.partition(" ")[2], job=claim.job)
+    elif recorded.event == "account.opened":
+        log.info("account_opened", account=claim.account, job=claim.job)
 
 
 def charge_kind_after_poll(outcome: Outcome) -> str:

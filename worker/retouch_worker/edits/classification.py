@@ -12,9 +12,19 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 
 from retouch.egress.http import Answer, Trouble
-from retouch.outcomes import OUTPUTS_MOST, Busy, Failed, GenerationLost, Processing, Ready, Refused, Unknown
+from retouch.outcomes import (
+    OUTPUTS_MOST,
+    AccountRefused,
+    Busy,
+    Failed,
+    GenerationLost,
+    Processing,
+    Ready,
+    Refused,
+    Unknown,
+)
 
-PostOutcome = Ready | Processing | Refused | Busy | Failed | Unknown
+PostOutcome = Ready | Processing | Refused | AccountRefused | Busy | Failed | Unknown
 """The outcomes of a POST."""
 
 SPAM_FILTER_S, QUEUE_FULL_S, UNREACHABLE_S, RETRY_AFTER_MOST_S = 30.0, 5.0, 5.0, 120.0
@@ -29,6 +39,9 @@ _REFUSING = {
     402: "no_credits",
     403: "forbidden",
 }
+OF_ACCOUNT = {"bad_key": 401, "no_credits": 402, "forbidden": 403}
+"""Codes of refusals that concern an account, with the status that stands for each."""
+
 _CODES_BY_PHRASE = (
     ("invalid api key", "bad_key"),
     ("insufficient credits", "no_credits"),
@@ -45,7 +58,7 @@ def charge_kind(outcome: PostOutcome) -> str:
             return "succeeded"
         case Processing():
             return "processing"
-        case Refused() | Busy():
+        case Refused() | AccountRefused() | Busy():
             return "refused"
         case Failed():
             return "failed"
@@ -66,6 +79,21 @@ def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
         return "ok"
     is_down = isinstance(answer, Trouble) and answer.kind != "refused_address"
     return "down" if is_down or (isinstance(answer, Answer) and answer.status >= _SERVER_ERROR) else "alive"
+
+
+def is_of_account(answer: Answer | Trouble, refused: Refused, edit: Mapping[str, object]) -> bool:
+    """
+    Return whether every job of the account would be refused so: its key is bad or forbidden, or it has no credits.
+
+    A status says so. A text says so only if the edit does not contain it, since the endpoint may repeat what a tenant
+    wrote, and a tenant must not be able to close an account.
+    """
+    if refused.code not in OF_ACCOUNT or not isinstance(answer, Answer):
+        return False
+    if OF_ACCOUNT[refused.code] == answer.status:
+        return True
+    written = json.dumps(edit, ensure_ascii=False).lower()
+    return not any(code == refused.code and phrase in written for phrase, code in _CODES_BY_PHRASE)
 
 
 def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SPAM_FILTER_S) -> PostOutcome:

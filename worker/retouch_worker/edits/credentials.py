@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from retouch.accounts import Account, accounts_of
+from retouch.accounts import DEFAULT_ACCOUNT, Account, accounts_of
 from retouch.errors import SettingsError
+from retouch.publisher import queue_of
 from retouch.settings import Settings
 from retouch_worker.logs import log
 
@@ -26,22 +27,31 @@ Stamp = tuple[int, int, int] | None
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """
-    The accounts and keys as read at one time.
+    What one reading of the accounts came to.
 
-    `accounts` are all accounts of the file, in its order. `keys` maps account ids to the keys that this process could
-    read, and `lacking` maps the other ids to the reasons. `former` are keys that were replaced since the process began:
-    the endpoint's answers may still contain one, which must be removed.
+    `accounts` are all of the file, in its order; `keys` holds, by account id, those that this process could read, and
+    `lacking` the reasons for the others. `former` keys were replaced since the process began: an answer may still
+    repeat one. `leaving` are accounts that the file does not name any more, or not yet: this process ends their jobs,
+    and they get no new ones.
     """
 
     accounts: tuple[Account, ...]
     keys: Mapping[str, str] = field(repr=False)
     lacking: Mapping[str, str]
     former: tuple[str, ...] = field(default=(), repr=False)
+    leaving: tuple[Account, ...] = ()
 
     @property
     def held(self) -> tuple[Account, ...]:
         """The accounts whose key this process holds."""
         return tuple(account for account in self.accounts if account.id in self.keys)
+
+    def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
+        """Return the same with those of the accounts that the file does not name, and their keys."""
+        known = {account.id for account in (*self.accounts, *self.leaving)}
+        leaving = {account.id: account for account in accounts if account.id not in known}
+        held = {**{name: keys[name] for name in leaving}, **self.keys}
+        return replace(self, keys=held, leaving=(*self.leaving, *leaving.values()))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -49,13 +59,19 @@ class Holdings:
         return tuple(sorted({*self.keys.values(), *self.former} - {""}, key=len, reverse=True))
 
     @property
+    def served(self) -> tuple[str, ...]:
+        """The ids of the accounts that get jobs for this process."""
+        return tuple(account.id for account in self.held)
+
+    @property
+    def claimable(self) -> tuple[str, ...]:
+        """The ids of the accounts whose jobs this process takes: those that it serves, and those that leave."""
+        return (*self.served, *(account.id for account in self.leaving))
+
+    @property
     def queues(self) -> tuple[str, ...]:
-        """
-        The queues whose messages this process can serve: `edits` for a single account, else one for each held account.
-        """
-        if len(self.accounts) == 1:
-            return ("edits",)
-        return tuple(f"edits.{account.id}" for account in self.held)
+        """The queues whose messages this process takes: one for each account, and `edits` for `default`."""
+        return tuple(queue_of(account) for account in self.claimable)
 
 
 class Credentials:
@@ -82,7 +98,7 @@ class Credentials:
 
     def require_one(self) -> None:
         """Raise `SettingsError` if this process holds the key of no account."""
-        if not self._now.keys:
+        if not self._now.held:
             raise SettingsError(_lines(self._now.lacking))
 
     def ask_reload(self) -> None:
@@ -117,6 +133,7 @@ class Credentials:
                 log.warning("accounts_not_reloaded", reason="; ".join(faults))
                 return False
             replaced = {key for name, key in before.keys.items() if after.keys.get(name) != key}
+            after = after.with_leaving((*before.leaving, *before.held), before.keys)
             self._now = replace(after, former=tuple({*before.former, *replaced} - {*after.keys.values()}))
             _report(before, after, asked=asked)
             return True
@@ -142,7 +159,17 @@ class Credentials:
                 keys[account.id] = self._key(account)
             except _NoKey as reason:
                 lacking[account.id] = str(reason)
-        return Holdings(accounts, keys, lacking)
+        return Holdings(accounts, keys, lacking).with_leaving(self._former_default(), self._settings_key)
+
+    @property
+    def _settings_key(self) -> Mapping[str, str]:
+        return {DEFAULT_ACCOUNT: self._settings.pix2pix_key.get_secret_value()}
+
+    def _former_default(self) -> tuple[Account, ...]:
+        """Return the account of the settings while their key is still set beside a file: its jobs end with it."""
+        if not self._settings.accounts or not self._settings_key[DEFAULT_ACCOUNT]:
+            return ()
+        return tuple(accounts_of(self._settings.model_copy(update={"accounts": ""})))
 
     def _key(self, account: Account) -> str:
         if not self._settings.accounts:
@@ -187,7 +214,7 @@ def _stamp(path: Path) -> Stamp:
 
 def _faults(before: Holdings, after: Holdings) -> list[str]:
     gone = {name: reason for name, reason in after.lacking.items() if name in before.keys}
-    return _lines(gone if after.keys else after.lacking)
+    return _lines(gone if after.held else after.lacking)
 
 
 def _lines(reasons: Mapping[str, str]) -> list[str]:

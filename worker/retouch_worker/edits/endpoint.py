@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import requests
 
-from retouch.accounts import DEFAULT_ACCOUNT, Account
+from retouch.accounts import Account
 from retouch.egress.http import Answer, Trouble, download, make_session, send
 from retouch.images.validation import ImageLimits
-from retouch.outcomes import Failed, GenerationLost, Processing, Ready
+from retouch.outcomes import Failed, GenerationLost, Processing, Ready, Refused
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
-from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after
+from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after, is_of_account
 from retouch_worker.edits.credentials import Credentials, Holdings
 from retouch_worker.edits.redaction import redacted
 
@@ -55,6 +55,8 @@ class Endpoint:
         timeout_s = self._settings.pix2pix_timeout_s
         answer = self._post(self._sessions.trusted, self._account.url, body, timeout_s)
         outcome = classify(answer, self._account.fetch_url, self._settings.spam_filter_s)
+        if isinstance(outcome, Refused) and is_of_account(answer, outcome, spec.edit):
+            outcome = replace(outcome, of_account=True)
         outcome = redacted(outcome, spec.edit, self._key, self._secrets)
         return outcome, health_after(answer, outcome)
 
@@ -91,10 +93,19 @@ class Endpoints:
         """
         Return the endpoint of an account with its present key, or None if this process does not hold the key.
 
-        `default` is the account of jobs that were dispatched without an accounts file. If the file has a single
-        account, `default` stands for that one.
+        `default` is the account of jobs that were dispatched without an accounts file.
         """
         return self._of_now().by_id.get(account)
+
+    def to_post(self, account: str) -> Endpoint | None:
+        """Return the same for a new POST: an account that the accounts file does not name gets none."""
+        made = self._of_now()
+        return made.by_id.get(account) if account in made.holdings.served else None
+
+    @property
+    def claimable(self) -> tuple[str, ...]:
+        """The ids of the accounts whose jobs this process can take now."""
+        return self._credentials.now.claimable
 
     def download(self, url: str) -> Answer | Trouble:
         """
@@ -117,11 +128,10 @@ class Endpoints:
         return made
 
     def _make(self, holdings: Holdings) -> _Made:
-        held = holdings.held
-        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in held}
-        if len(holdings.accounts) == 1 and held:
-            by_id.setdefault(DEFAULT_ACCOUNT, by_id[held[0].id])
-        origins = frozenset(_origin(url) for one in holdings.accounts for url in (one.url, one.fetch_url))
+        ours = (*holdings.held, *holdings.leaving)
+        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in ours}
+        known = (*holdings.accounts, *holdings.leaving)
+        origins = frozenset(_origin(url) for one in known for url in (one.url, one.fetch_url))
         return _Made(holdings, by_id, origins)
 
 

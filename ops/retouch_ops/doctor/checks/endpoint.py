@@ -7,6 +7,8 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
+from retouch.accounts import accounts_of
+from retouch.errors import SettingsError
 from retouch.settings import Settings
 from retouch_producer.findings import Finding, bad, good, note
 
@@ -15,8 +17,18 @@ CHECK = "endpoint"
 
 
 def check_endpoint(settings: Settings) -> list[Finding]:
-    """Return findings on the endpoint's address, on the key of this process, and on the gateway's public URL."""
-    return [_address(settings.pix2pix_url), *_key(settings), *_public_url(settings)]
+    """Look at the endpoint's addresses, one for each account, and at whether this process has a key without a file."""
+    urls = _urls(settings)
+    keys = [] if settings.accounts else _key(settings)
+    return [*map(_address, urls), *keys, *_public_url(settings, urls)]
+
+
+def _urls(settings: Settings) -> list[str]:
+    """Return the addresses of all accounts, each once; none where the file is wrong, which its own check reports."""
+    try:
+        return list(dict.fromkeys(account.url for account in accounts_of(settings)))
+    except SettingsError:
+        return []
 
 
 def _address(url: str) -> Finding:
@@ -67,10 +79,10 @@ def _key(settings: Settings) -> list[Finding]:
     return [note(CHECK, "no key is set here", why, "set RETOUCH_PIX2PIX_KEY where workers run")]
 
 
-def _public_url(settings: Settings) -> list[Finding]:
+def _public_url(settings: Settings, urls: list[str]) -> list[Finding]:
     inside = {"127.0.0.1", "::1", "localhost"}
-    ours, theirs = urlsplit(settings.public_url).hostname, urlsplit(settings.pix2pix_url).hostname
-    if ours in inside and theirs not in inside:
+    ours, theirs = urlsplit(settings.public_url).hostname, {urlsplit(url).hostname for url in urls}
+    if ours in inside and theirs - inside:
         why = (
             "the endpoint cannot fetch images that were given as local files, and receivers cannot follow result links"
         )

@@ -57,11 +57,18 @@ def _lines(document: Document) -> list[str]:
         lines.append(f"error     {document['error']['code']}: {document['error']['message']}")
     if document["cancelled"]:
         lines.append(f"cancelled {document['cancelled'].replace('_', ' ')}")
+    if document["account_reason"]:
+        lines.append(f"account   {document['account']}, {document['account_reason']}")
     lines.append(f"charges   {charges_line(document['charges'])}")
-    lines += [f"  {entry['at']}  POST: {entry['class'] or 'no answer on record'}" for entry in document["charge_log"]]
+    lines += [_charge_line(entry, names_account=bool(document["account_reason"])) for entry in document["charge_log"]]
     lines += ["timeline", *(f"  {event_line(event)}" for event in document["timeline"])]
     lines += [line for delivery in document["deliveries"] for line in _delivery_lines(delivery)]
     return lines
+
+
+def _charge_line(entry: Document, *, names_account: bool) -> str:
+    at = f" at {entry['account']}" if names_account else ""
+    return f"  {entry['at']}  POST{at}: {entry['class'] or 'no answer on record'}"
 
 
 def event_line(event: Document | Event) -> str:

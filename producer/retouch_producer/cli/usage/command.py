@@ -8,7 +8,7 @@ import typer
 
 from retouch_producer.cli.options import Json, Since, TenantFilter
 
-By = Annotated[str, typer.Option("--by", help="One row for each tenant, day or tag.")]
+By = Annotated[str, typer.Option("--by", help="One row for each tenant, day, tag or account.")]
 
 
 def usage(by: By = "tenant", tenant: TenantFilter = None, since: Since = None, json: Json = False) -> None:

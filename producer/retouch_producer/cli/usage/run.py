@@ -12,12 +12,12 @@ from retouch_producer.cli.context import open_context
 from retouch_producer.cli.errors import WrongUse
 from retouch_producer.cli.render import print_table
 
-_BY: dict[str, By] = {"tenant": "tenant", "day": "day", "tag": "tag"}
+_BY: dict[str, By] = {"tenant": "tenant", "day": "day", "tag": "tag", "account": "account"}
 _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
 
 
 def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool) -> None:
-    """Print the sums of the ledger by tenant, day or tag, as a table or as a JSON array."""
+    """Print the sums by tenant, day, tag or account, as a table or as a JSON array."""
     if by not in _BY:
         raise WrongUse(f"--by: expected one of {', '.join(_BY)}, got {by[:40]!r}")
     first = datetime.fromtimestamp(parsing.since(since), UTC).date() if since else None

@@ -11,17 +11,14 @@ from retouch.store.queue_position import QueuePosition
 USUAL_S = 5.0
 """The duration in seconds that is assumed for a tenant without finished edits; the endpoint's sample took 4.6 s."""
 _SAMPLE = 20
-_UNFORESEEABLE = ("paused", "backlog", "budget")
+_UNFORESEEABLE = ("paused", "backlog", "budget", "account")
 
 
 def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | None:
     """Return the seconds until the job starts and ends; None while the end of the binding limit is unknown."""
     if line.binding in _UNFORESEEABLE:
         return None
-    per_s = line.lane.limit / usual_s
-    if line.rate > 0:
-        per_s = min(per_s, line.rate)
-    wait_s = 0.0 if line.binding == "none" else line.position / per_s + line.lane.breaker_open_s
+    wait_s = 0.0 if line.binding == "none" else line.position / line.per_s(usual_s) + line.lane.breaker_open_s
     return wait_s, wait_s + usual_s
 
 

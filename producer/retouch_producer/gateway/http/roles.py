@@ -34,6 +34,10 @@ CHANGES: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"): PRODUCERS,
     ("POST", "/v1/pause"): OPS,
     ("POST", "/v1/resume"): OPS,
+    ("POST", "/v1/accounts/{account_id}/test"): OPS,
+    ("POST", "/v1/accounts/{account_id}/pause"): OPS,
+    ("POST", "/v1/accounts/{account_id}/drain"): OPS,
+    ("POST", "/v1/accounts/{account_id}/resume"): OPS,
     ("POST", "/api/v5/pix2pix"): PRODUCERS,
     ("POST", "/api/v3/fetch/{job_id}"): ALL,
 }
@@ -42,6 +46,8 @@ CHANGES: dict[tuple[str, str], frozenset[str]] = {
 READS_OF_OPS: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/audit"): OPS,
     ("GET", "/metrics"): frozenset({"viewer", "ops"}),
+    ("GET", "/v1/accounts"): frozenset({"viewer", "ops"}),
+    ("GET", "/v1/accounts/{account_id}"): frozenset({"viewer", "ops"}),
 }
 
 

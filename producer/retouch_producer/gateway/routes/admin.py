@@ -14,6 +14,7 @@ from pydantic import BeforeValidator
 
 from retouch.store.failing_receivers import count_failing, failing_receivers
 from retouch.store.lanes import LANES
+from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
@@ -51,7 +52,7 @@ _SWITCH = documented(401, 403, 422, 503)
 def read_usage(
     key: Caller,
     tools: Tools,
-    by: Literal["tenant", "day", "tag"] = "tenant",
+    by: By = "tenant",
     tenant: TenantFilter = None,
     since: FirstDay = None,
     until: LastDay = None,
@@ -59,10 +60,10 @@ def read_usage(
     cursor: PageCursor = "",
 ) -> JSONResponse:
     """
-    Return how many calls were useful, repeated, wasted or unknown, what they cost, and how many are reserved.
+    Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
 
-    Reserved calls are those of jobs in flight. Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of
-    a day are in the row `other`.
+    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. Amounts by
+    account are at the price of each account.
     """
     wanted = scope(key, tenant) or None
     with clear_errors():

@@ -41,6 +41,7 @@ from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
 from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas.dry_run import DryRun
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"])
 
@@ -89,7 +90,7 @@ def body_of(model: type[edit_schemas.Shape]) -> Document:
     openapi_extra=body_of(edit_schemas.EditRequest),
     responses={
         200: {
-            "model": edit_schemas.Job | edit_schemas.DryRun,
+            "model": edit_schemas.Job | DryRun,
             "description": "The job ended within the wait, or the answer to a dry run.",
             "headers": _ACCEPTED_HEADERS,
         },

@@ -21,6 +21,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.routes.account_metrics import AccountCollector
 
 router = APIRouter(tags=["health"])
 _TENANTS_MOST = 50
@@ -112,4 +113,5 @@ def _scrape(tools: Dependencies) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(LaneCollector(tools))
+    registry.register(AccountCollector(tools.client))
     return generate_latest(registry)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from retouch.store.lanes import LaneNumbers
-from retouch.store.ledger import UsageRow
+from retouch.store.ledger import By, UsageRow
 from retouch_producer.gateway.schemas.edits import EventType, Instant, Shape
 from retouch_producer.gateway.schemas.events import Delivery
 
@@ -95,9 +95,9 @@ class RedeliveredMany(Shape):
 
 
 class Usage(Shape):
-    """One page of the sums of the ledger: a row for each tenant, day or tag."""
+    """Money, by tenant, day, tag or account."""
 
-    by: Literal["tenant", "day", "tag"]
+    by: By
     data: list[UsageRow]
     has_more: bool
     next_cursor: str | None

@@ -109,10 +109,13 @@ class Charges(Shape):
 
 class ChargeEntry(Shape):
     """
-    One POST; `class` is null while its answer is not on record, `fence` its lease's number. `possible`: maybe billed.
+    One POST to an `account` of the endpoint.
+
+    `class` is null while its answer is unknown; `fence` is the number of its lease.
     """
 
     fence: int
+    account: str
     at: Instant
     answered_at: Instant | None
     klass: str | None = Field(alias="class")
@@ -159,9 +162,11 @@ class Job(Shape):
     One job.
 
     `replayed`: the request returned an earlier job with its idempotency key. `shared`: it returned the job of an exact
-    duplicate. `edit` is what the endpoint gets; `input` is the name of our copy of the picture, under `/files/`.
+    duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
     record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
+    `account` is the account of the endpoint that the job was dispatched to last, and `account_reason` says why; it is
+    null while there is one account alone.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -185,6 +190,8 @@ class Job(Shape):
     cancelled: Literal["before_charge", "after_charge"] | None
     cancel_requested: bool
     resumable: bool
+    account: str
+    account_reason: str | None
     charges: Charges
     charge_log: list[ChargeEntry]
     receivers: list[str]
@@ -236,23 +243,6 @@ class StateChange(Shape):
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job
-
-
-class DryRun(Shape):
-    """
-    The answer to a dry run; nothing was enqueued.
-
-    `binding` is the limit that would make the job wait. `position` counts from 1, in the order in which jobs of all
-    tenants are dispatched. Estimates use recent durations, and are null if `binding` is `paused`, `backlog` or
-    `budget`.
-    """
-
-    cost: float = Field(description="Price of one call.")
-    cost_at_most: float = Field(description="Price of all charges that max_charges allows.")
-    position: int
-    estimated_start_at: Instant | None
-    estimated_end_at: Instant | None
-    binding: Literal["none", "paused", "in_flight", "tenant_in_flight", "rate", "backlog", "budget", "breaker"]
 
 
 class Upload(Shape):

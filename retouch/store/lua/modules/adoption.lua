@@ -55,7 +55,7 @@ function adoption.take_late_answer(job, tenant, checkpoint, fence, charges, now)
     checkpoints.keep(job, checkpoint, fence)
     go_on(job, tenant, now)
   elseif other_of ~= fence then
-    redis.call('HSET', own, 'spare', checkpoint)
+    checkpoints.put_aside(job, checkpoint, fence)
   end
 end
 

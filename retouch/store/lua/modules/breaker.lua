@@ -8,12 +8,16 @@ local breaker = {}
 
 local DOWN_MOST, OPEN_LEAST_S = 5, 10
 local OPEN_MOST_S, OPEN_MOST_FREE_S = 300, 20  -- by probes that may have been billed, and by those that cost nothing
+local CLOSED_S = 3650 * clock.DAY_S  -- an account is opened by hand, not by time
 local PROBE_S = 30  -- one job is let through; if nothing is heard of it by then, another one
 
--- Behind an open breaker the probe alone may call; what was dispatched before it opened waits again.
-function breaker.may_post(gate, job)
-  local known = redis.call('HMGET', gate, 'open_until', 'probing')
-  return not known[1] or known[2] == job
+-- Return why a job may not call, or nil. Behind an open breaker the probe alone may; what was dispatched before it
+-- opened waits again.
+function breaker.why_not(gate, job)
+  local open_until, probe, closed, mode = unpack(redis.call('HMGET', gate, 'open_until', 'probing', 'closed', 'mode'))
+  if mode then return 'account_paused' end
+  if not open_until or probe == job then return nil end
+  return closed and 'account_closed' or 'endpoint_down'
 end
 
 function breaker.begin_probe(gate, job, now)
@@ -27,9 +31,25 @@ function breaker.end_probe(gate, job)
   redis.call('HSET', gate, 'open_until', 0)
 end
 
-function breaker.close(gate)
-  if redis.call('HEXISTS', gate, 'down') == 0 then return end
-  redis.call('HDEL', gate, 'down', 'open_until', 'open_s', 'probing')
+-- The endpoint answered this job. An account that was closed is opened by its probe alone: calls that were under way
+-- when it closed say nothing new. Return the reason for which the account had been closed, or nil.
+function breaker.close(gate, job)
+  if redis.call('HEXISTS', gate, 'down') == 0 then return nil end
+  local closed, probe = unpack(redis.call('HMGET', gate, 'closed', 'probing'))
+  if closed and probe ~= job then return nil end
+  redis.call('HDEL', gate, 'down', 'open_until', 'open_s', 'probing', 'closed', 'closed_at')
+  return closed or nil
+end
+
+-- Close an account for a reason that no other job would change, until somebody has it probed. Return false if it is
+-- closed already and this was not the probe.
+function breaker.close_account(gate, job, reason, now)
+  local closed, probe = unpack(redis.call('HMGET', gate, 'closed', 'probing'))
+  if closed and probe ~= job then return false end
+  redis.call('HSET', gate, 'closed', reason, 'closed_at', clock.instant(now), 'down', DOWN_MOST, 'open_until',
+    clock.instant(now + CLOSED_S))
+  redis.call('HDEL', gate, 'probing')
+  return true
 end
 
 -- Count a sign that the endpoint is down. Return for how many seconds this opened the breaker, or ''.

@@ -43,8 +43,8 @@ function budgets.reserve(job, tenant)
   redis.call('HSET', keys.state('edits', job), 'reserved', clock.today())
 end
 
-function budgets.release_reservation(job, tenant)
-  local day = redis.call('HGET', keys.state('edits', job), 'reserved')
+-- `day` is that of the job's reservation, or false.
+function budgets.release_reservation(job, tenant, day)
   if not day then return end
   count(tenant, day, 'reserved', -1)
   redis.call('HDEL', keys.state('edits', job), 'reserved')
@@ -54,7 +54,7 @@ end
 -- calls again after its worker died, or midnight passed since its dispatch.
 function budgets.spend(job, tenant)
   local reserved_on = redis.call('HGET', keys.state('edits', job), 'reserved')
-  budgets.release_reservation(job, tenant)
+  budgets.release_reservation(job, tenant, reserved_on)
   if tonumber(reserved_on or nil) ~= clock.today() and not is_left(tenant) then return false end
   count(tenant, clock.today(), 'spent', 1)
   return true

@@ -1,5 +1,5 @@
--- The record of a job's charges: for each POST the number of its lease, when it was intended, and the class of its
--- answer. Keys: rt:edits:state:{job}.
+-- The record of a job's charges: for each POST the number of its lease, when it was intended, the class of its answer,
+-- and the account that it went to if there are several. Keys: rt:edits:state:{job}.
 
 local clock = require('clock')
 local keys = require('keys')
@@ -27,8 +27,9 @@ function charge_record.count_possible(charges)
   return possible
 end
 
-function charge_record.add_intent(job, charges, fence, now)
-  charges[#charges + 1] = { fence = tonumber(fence), intent_at = tonumber(clock.instant(now)) }
+function charge_record.add_intent(job, charges, fence, account, now)
+  local intent_at = tonumber(clock.instant(now))
+  charges[#charges + 1] = { fence = tonumber(fence), intent_at = intent_at, account = account or nil }
   save(job, charges)
 end
 
@@ -48,16 +49,16 @@ local function drop_refusal(job, charges, place)
 end
 
 -- Write the class of the answer to the POST of that lease. Return by how many calls this changes what the job cost
--- (-1, 0 or 1), and when that call was intended.
+-- (-1, 0 or 1), when that call was intended, and its account.
 function charge_record.add_answer(job, charges, fence, class, now)
   local place, charge = find(charges, fence)
-  if not charge then return 0, nil end
+  if not charge then return 0, nil, nil end
   local was_free, is_free = charge_record.is_free(charge.class), charge_record.is_free(class)
   charge.class, charge.answered_at = class, tonumber(clock.instant(now))
   if class == 'refused' and #charges > REFUSALS_KEPT then drop_refusal(job, charges, place) end
   save(job, charges)
-  if was_free == is_free then return 0, nil end
-  return is_free and -1 or 1, charge.intent_at
+  if was_free == is_free then return 0, nil, charge.account end
+  return is_free and -1 or 1, charge.intent_at, charge.account
 end
 
 return charge_record

@@ -1,9 +1,8 @@
 -- Dispatch: free slots go to the next items of a lane. Used by lane `edits` (group = tenant) and lane `deliveries`
--- (group = tenant; `~tenant` for its unproven targets). Keys: rt:L:backlog:{group}, rt:L:state:{item}.
+-- (group = tenant; `~tenant` for its unproven targets). With several accounts of the endpoint, account_dispatch.lua
+-- serves lane `edits`. Keys: rt:L:backlog:{group}.
 
-local budgets = require('budgets')
-local checkpoints = require('checkpoints')
-local clock = require('clock')
+local account_dispatch = require_late('account_dispatch')
 local fairness = require('fairness')
 local gates = require('gates')
 local keys = require('keys')
@@ -18,17 +17,21 @@ local function free_slots(turn, bounds, now)
   return math.min(free, turn.unproven_limit - fairness.held_by_unproven(turn.lane))
 end
 
--- Give a slot to an item that left the backlog. Return the item if it will call the endpoint, or nil.
-local function give_slot(turn, group, item, score, now)
-  local own, is_paid = keys.state(turn.lane, item), checkpoints.is_paid(turn.lane, item)
-  fairness.count_slot(turn.lane, group, 1)
-  if not is_paid then
-    redis.call('HSET', own, 'score', score)
-    if turn.lane == 'edits' then budgets.reserve(item, group) end
+-- Serve the next item of a group. Return 1 if it got a slot, else 0, and the item if it will call the endpoint.
+local function serve_group(turn, group, pass, now)
+  -- Asked again here: a limit or budget may have been lowered since the group joined.
+  local held = fairness.held_by(turn.lane, group)
+  local next_up = fairness.may_take(turn, group, held)
+    and redis.call('ZPOPMIN', keys.lane(turn.lane, 'backlog:' .. group)) or {}
+  if #next_up == 0 then
+    fairness.rest(turn, group, pass)
+    return 0
   end
-  redis.call('HSET', own, 'group', group, 'state', 'queued', 'dispatched_at', clock.instant(now))
-  slots.request_message(turn.lane, item, now + slots.MESSAGE_GRACE_S)
-  return not is_paid and item or nil
+  local caller, is_foreign = slots.give(turn.lane, group, next_up[1], next_up[2], now)
+  if is_foreign and not account_dispatch().give_foreign(group, next_up[1], next_up[2], now) then return 0 end
+  turn.clock = pass
+  fairness.move_on(turn, group, held + 1)
+  return 1, caller
 end
 
 -- Lowest pass first, then priority and age within the group.
@@ -36,22 +39,14 @@ local function serve(lane, line, now)
   if redis.call('ZCARD', keys.lane(lane, 'ready' .. line)) == 0 then return end
   local turn = fairness.read(lane, line)
   if turn.is_paused then return end
+  if turn.accounts then return account_dispatch().serve(turn, now) end
   local bounds = gates.read(gates.of(lane), lane)
   local free, given, caller = free_slots(turn, bounds, now), 0, nil
   while given < free do
     local group, pass = fairness.first(turn)
     if not group then break end
-    -- Asked again here: a limit or budget may have been lowered since the group joined.
-    local held = fairness.held_by(lane, group)
-    local next_up = fairness.may_take(turn, group, held)
-      and redis.call('ZPOPMIN', keys.lane(lane, 'backlog:' .. group)) or {}
-    if #next_up == 0 then
-      fairness.rest(turn, group, pass)
-    else
-      given, turn.clock = given + 1, pass
-      caller = give_slot(turn, group, next_up[1], next_up[2], now) or caller
-      fairness.move_on(turn, group, held + 1)
-    end
+    local served, called = serve_group(turn, group, pass, now)
+    given, caller = given + served, called or caller
   end
   if given == 0 then return end
   fairness.save_clock(turn)

@@ -3,7 +3,8 @@
 --
 -- Groups stand in one of two lines, each with its own order and clock: the unproven (`~tenant`, see targets.lua) have
 -- at most half of the slots, and are asked first, so that neither line starves the other.
--- Keys: rt:L:ready, rt:L:resting (both also :unproven), rt:L:held, rt:L:limits, rt:L:weights, rt:L:gate.
+-- Keys: rt:L:ready, rt:L:resting (both also :unproven), rt:L:held, rt:L:limits, rt:L:weights, rt:L:gate,
+-- rt:edits:account_tenants.
 
 local budgets = require('budgets')
 local gates = require('gates')
@@ -12,17 +13,21 @@ local keys = require('keys')
 local fairness = {}
 
 fairness.UNPROVEN = ':unproven'
+-- Behind all passes: a tenant that uses accounts of its own alone waits for no turn at the shared ones.
+fairness.LAST = 1e15
+fairness.OWN_ACCOUNTS = 'rt:edits:account_tenants'
 fairness.UNPROVEN_START = 8  -- slots of a tenant's unproven targets, to begin with
 
 function fairness.line_of(group) return string.byte(group) == 126 and fairness.UNPROVEN or '' end
 
--- Read where a line stands: its clock, whether the lane is paused, how many slots groups and lines may hold, and the
--- keys of those that are ready or rest.
+-- Read where a line stands: its clock, whether the lane is paused, how many slots groups and lines may hold, the keys
+-- of those that are ready or rest, and the ids of the endpoint's accounts if there are several.
 function fairness.read(lane, line)
-  local values = redis.call('HMGET', keys.lane(lane, 'gate'), 'clock' .. line, 'paused', 'group_limit', 'limit')
+  local names = { 'clock' .. line, 'paused', 'group_limit', 'limit', 'accounts' }
+  local values = redis.call('HMGET', keys.lane(lane, 'gate'), unpack(names))
   local turn = { lane = lane, line = line, clock = tonumber(values[1] or 0), is_paused = values[2] == '1',
     group_limit = tonumber(values[3] or nil) or math.huge, ready = keys.lane(lane, 'ready' .. line),
-    resting = keys.lane(lane, 'resting' .. line) }
+    resting = keys.lane(lane, 'resting' .. line), accounts = values[5] }
   if lane == 'deliveries' then
     local limit = tonumber(values[4] or nil) or gates.USUAL_LIMITS.deliveries
     turn.unproven_limit = math.max(1, math.floor(limit / 2))
@@ -60,7 +65,7 @@ function fairness.may_take(turn, group, held)
   return held < fairness.limit_of(turn, group) and (turn.lane ~= 'edits' or budgets.allows_dispatch(group))
 end
 
-local function stride_of(lane, group)
+function fairness.stride_of(lane, group)
   return 1 / tonumber(redis.call('HGET', keys.lane(lane, 'weights'), group) or 1)
 end
 
@@ -73,7 +78,10 @@ function fairness.join(lane, group)
   if not fairness.may_take(turn, group, fairness.held_by(lane, group)) then return end
   local pass = tonumber(redis.call('ZSCORE', turn.resting, group) or nil)
   -- A newcomer stands one turn behind the clock: newcomers without end would starve those who were served before.
-  if not pass then pass = turn.clock + stride_of(lane, group) end
+  if not pass then pass = turn.clock + fairness.stride_of(lane, group) end
+  if turn.accounts and string.find(redis.call('HGET', fairness.OWN_ACCOUNTS, group) or '', '^never ') then
+    pass = fairness.LAST
+  end
   redis.call('ZREM', turn.resting, group)
   redis.call('ZADD', turn.ready, math.max(pass, turn.clock), group)
 end
@@ -91,7 +99,7 @@ end
 
 -- The group had its turn, and holds so many slots now.
 function fairness.move_on(turn, group, held)
-  local pass = turn.clock + stride_of(turn.lane, group)
+  local pass = turn.clock + fairness.stride_of(turn.lane, group)
   local is_empty = redis.call('ZCARD', keys.lane(turn.lane, 'backlog:' .. group)) == 0
   if is_empty or not fairness.may_take(turn, group, held) then fairness.rest(turn, group, pass)
   else redis.call('ZADD', turn.ready, pass, group) end

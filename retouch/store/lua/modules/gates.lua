@@ -1,6 +1,7 @@
 -- Gates: what bounds the items in flight. A gate is a hash; the functions about its limit, rate, breaker and rest take
--- its name. Each lane has one gate; its hash also holds what concerns the whole lane (pause, fairness, sweeps), which
--- other modules read. Keys: rt:L:gate.
+-- its name. Each lane has a gate, whose hash also holds what concerns the whole lane (pause, fairness, sweeps), which
+-- other modules read. The lane's gate is that of the account `default` too; every other account of the endpoint has a
+-- gate of its own. Keys: rt:L:gate, rt:edits:gate:{account}.
 
 local breaker = require('breaker')
 local keys = require('keys')
@@ -8,10 +9,14 @@ local rate = require('rate')
 
 local gates = {}
 
+gates.DEFAULT = 'default'  -- the account whose names have no suffix
 gates.USUAL_LIMITS = { edits = 5, deliveries = 16 }  -- until a worker sets another one
 
--- The gate that an item of the lane passes.
-function gates.of(lane) return keys.lane(lane, 'gate') end
+-- The gate that an item of the lane passes; `account` is that of the item, or false.
+function gates.of(lane, account)
+  if not account or account == gates.DEFAULT then return keys.lane(lane, 'gate') end
+  return keys.lane(lane, 'gate:' .. account)
+end
 
 -- Read all that bounds the next dispatch through a gate.
 function gates.read(gate, lane)

@@ -1,6 +1,7 @@
--- The ledger: what charges were good for, by tenant, day and tag.
+-- The ledger: what charges were good for, by tenant, day and tag, and by account where there are several.
 -- Keys: rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}, rt:edits:state:{job}.
 
+local account_books = require_late('account_books')
 local charge_record = require('charge_record')
 local clock = require('clock')
 local keys = require('keys')
@@ -38,9 +39,18 @@ local function book_tag(tag_key, tag, by)
 end
 
 local function book_tags(tenant, tags, by)
+  if not tags or not next(tags) then return end
   local tag_key = 'rt:ledger_tags:' .. tenant .. ':' .. clock.today()
   for name, value in pairs(tags) do book_tag(tag_key, name .. '=' .. value, by) end
   redis.call('EXPIRE', tag_key, TAG_LIFE_S)
+end
+
+-- Whether any charge was made while there were several accounts.
+local function names_accounts(charges)
+  for _, charge in ipairs(charges) do
+    if charge.account then return true end
+  end
+  return false
 end
 
 -- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
@@ -58,7 +68,8 @@ function ledger.book(job, tenant, tags, charges, result)
     end
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
-  if is_changed and tags and next(tags) then book_tags(tenant, tags, by) end
+  if is_changed then book_tags(tenant, tags, by) end
+  if names_accounts(charges) then account_books().book(job, tenant, charges, result and true or false) end
 end
 
 return ledger

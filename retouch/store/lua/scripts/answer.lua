@@ -1,12 +1,14 @@
 -- Write the endpoint's answer to a POST, and what to resume from. A late paid answer is adopted if the job has no
 -- result. Then the next claim resumes from it; a job that had already failed is put back.
--- Keys: rt:edits:state:{job}, and those of the modules.
+-- Keys: rt:edits:state:{job}, rt:edits:account_calls:{day}, and those of the modules.
 -- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
---       endpoint: 'full', 'ok', 'alive', 'down' or ''), fence of the lease that POSTed, '1' if the endpoint could not
---       read the picture and is to be given our copy of it.
--- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or ''}.
+--       endpoint: 'full', 'ok', 'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the
+--       endpoint could not read the picture and is to be given our copy of it.
+-- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or '';
+--         'account.closed' or 'account.opened' if it did that to the account, or ''}.
 local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)
 
+local account_books = require_late('account_books')
 local budgets = require('budgets')
 local charge_record = require('charge_record')
 local checkpoints = require('checkpoints')
@@ -18,23 +20,28 @@ local leases = require('leases')
 
 local now = clock.now()
 local own = keys.state('edits', job)
-local tenant = redis.call('HGET', own, 'group') or ''
+local tenant, slot_account = unpack(redis.call('HMGET', own, 'group', 'account'))
+tenant = tenant or ''
 
 local charges = charge_record.of(job)
-local by, intent_at = charge_record.add_answer(job, charges, charge_fence, class, now)
+local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, now)
+-- The job may be on another account by now: what the answer says is said of the one that was called.
+local account = charge_account or slot_account
 if by ~= 0 then
   budgets.correct(tenant, intent_at, by)
+  if charge_account then account_books().count_call(charge_account, intent_at, by) end
   local fairness = require('fairness')
   fairness.join('edits', tenant)
 end
-local opened = endpoint_health.learn(gates.of('edits'), job, health, charge_record.is_free(class), now)
+local gate = gates.of('edits', account)
+local opened, event = endpoint_health.learn(gate, account, job, health, charge_record.is_free(class), now)
 
 if not leases.is_held('edits', job, fence) then
   local adoption = require('adoption')
   local slots = require('slots')
   adoption.take_late_answer(job, tenant, checkpoint, charge_fence, charges, now)
-  return { 'late', slots.messages, opened }
+  return { 'late', slots.messages, opened, event }
 end
 if checkpoint ~= '' then checkpoints.keep(job, checkpoint, charge_fence) end
 if reads_copy == '1' then redis.call('HSET', own, 'reads_copy', '1') end
-return { 'ok', {}, opened }
+return { 'ok', {}, opened, event }

@@ -1,8 +1,9 @@
--- Take the lease of an item that holds a slot and was called for. A duplicate message finds nothing to claim.
+-- Take the lease of an item that holds a slot and was called for. A duplicate message finds nothing to claim, nor does
+-- a worker that has no key for the job's account: rescue sends the message again.
 -- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua.
--- ARGV: lane, item, lease_s.
+-- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none).
 -- Returns false, or {spec, now, state fields...}.
-local lane, item, lease_s = unpack(ARGV)
+local lane, item, lease_s, accounts = unpack(ARGV)
 
 local clock = require('clock')
 local job_index = require('job_index')
@@ -10,9 +11,14 @@ local keys = require('keys')
 local leases = require('leases')
 
 local own = keys.state(lane, item)
-local known = redis.call('HMGET', own, 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced')
-local message_requested, state, group, started_at, last_fence, is_unannounced = unpack(known)
-if message_requested ~= '1' or not redis.call('ZSCORE', keys.lane(lane, 'slots'), item) then return false end
+local names = { 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced', 'account' }
+local known = redis.call('HMGET', own, unpack(names))
+local message_requested, state, group, started_at, last_fence, is_unannounced, account = unpack(known)
+local function is_claimable()
+  if accounts ~= '' and not string.find(accounts, ' ' .. (account or 'default') .. ' ', 1, true) then return false end
+  return message_requested == '1' and redis.call('ZSCORE', keys.lane(lane, 'slots'), item)
+end
+if not is_claimable() then return false end
 
 local spec = redis.call('GET', keys.spec(lane, item))
 if not spec then  -- erased while it waited: nothing is left to do

@@ -1,16 +1,20 @@
 -- Renew the leases that one worker process holds, and note how many threads it has for deliveries: the lane has as many
--- slots as all living workers have threads, so that none is given to a delivery that must wait for one.
--- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate.
--- ARGV: lease_s, worker ('' announces nothing), threads, then per lease: lane, item, fence.
+-- slots as all living workers have threads, so that none is given to a delivery that must wait for one. The accounts of
+-- the endpoint whose keys the process holds are served for the time of a lease.
+-- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
+--       rt:edits:gate:{account}, rt:edits:account_workers.
+-- ARGV: lease_s, worker ('' announces nothing), threads, ids of the accounts that it serves ('' for none), name of the
+--       process ('': it is not counted among those that serve them), then per lease: lane, item, fence.
 -- Returns the items whose lease is lost.
-local lease_s, worker, threads = unpack(ARGV, 1, 3)
-local beats = { unpack(ARGV, 4) }
+local lease_s, worker, threads, served, process = unpack(ARGV, 1, 5)
+local beats = { unpack(ARGV, 6) }
 
 local clock = require('clock')
+local gates = require('gates')
 local keys = require('keys')
 local leases = require('leases')
 
-local WORKERS = 'rt:deliveries:workers'
+local WORKERS, ACCOUNT_WORKERS = 'rt:deliveries:workers', 'rt:edits:account_workers'
 
 local function announce(lease_until, now)
   redis.call('ZADD', WORKERS, clock.instant(lease_until), worker .. ' ' .. threads)
@@ -19,6 +23,30 @@ local function announce(lease_until, now)
   for _, known in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do sum = sum + tonumber(string.match(known, '%d+$')) end
   -- With the last worker gone nothing can be served; the next one starts with its own number.
   if sum > 0 then redis.call('HSET', keys.lane('deliveries', 'gate'), 'limit', sum) end
+end
+
+-- Count this process among those that serve an account, for people: dispatch asks for `served_until` alone.
+local function count_worker(id, lease_until)
+  if process == '' then return end
+  redis.call('ZADD', ACCOUNT_WORKERS, clock.instant(lease_until), id .. ' ' .. process)
+  redis.call('EXPIRE', ACCOUNT_WORKERS, math.ceil(lease_s))
+end
+
+-- While there is one account, nothing is asked of it. One that is not in the lane's list joins it, since the file or
+-- the settings of this worker name it.
+local function serve_accounts(lease_until, now)
+  local known = redis.call('HGET', gates.of('edits'), 'accounts')
+  if not known then return end
+  redis.call('ZREMRANGEBYSCORE', ACCOUNT_WORKERS, '-inf', clock.instant(now))
+  for id in string.gmatch(served, '%S+') do
+    redis.call('HSET', gates.of('edits', id), 'served_until', clock.instant(lease_until))
+    count_worker(id, lease_until)
+    if not string.find(' ' .. known .. ' ', ' ' .. id .. ' ', 1, true) then
+      known = known .. ' ' .. id
+      redis.call('HSET', gates.of('edits'), 'accounts', known)
+      redis.call('SADD', 'rt:accounts', id)
+    end
+  end
 end
 
 local now = clock.now()
@@ -30,4 +58,5 @@ for at = 1, #beats, 3 do
   else lost[#lost + 1] = item end
 end
 if worker ~= '' then announce(lease_until, now) end
+if served ~= '' then serve_accounts(lease_until, now) end
 return lost

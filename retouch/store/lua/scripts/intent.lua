@@ -1,30 +1,40 @@
 -- Write the intent to POST, just before it: from here on the job may have been charged. Safe to repeat after a lost
 -- reply.
--- Keys: rt:edits:state:{job}, rt:edits:gate, and those of budgets.lua.
+-- Keys: rt:edits:state:{job}, the gate of the job's account, and those of budgets.lua, account_books.lua.
 -- ARGV: job, fence.
--- Returns 'ok', 'stale' (the lease is lost), 'cancelled', 'endpoint_down' (the breaker opened since the dispatch),
---         'budget_spent' (no call is left in the tenant's budget), or the checkpoint (JSON) of a late answer that has
---         arrived meanwhile.
+-- Returns 'ok', 'stale' (the lease is lost), 'cancelled', why the account may not be called ('endpoint_down': the
+--         breaker opened since the dispatch; 'account_closed', 'account_paused', 'account_spent'), 'budget_spent' (no
+--         call is left in the tenant's budget), or the checkpoint (JSON) of a late answer that has arrived meanwhile.
 local job, fence = unpack(ARGV)
 
+local account_books = require_late('account_books')
 local breaker = require('breaker')
 local budgets = require('budgets')
 local charge_record = require('charge_record')
 local clock = require('clock')
 local gates = require('gates')
 local keys = require('keys')
-local leases = require('leases')
 
-if not leases.is_held('edits', job, fence) then return 'stale' end
 local own = keys.state('edits', job)
-local cancel, checkpoint, tenant = unpack(redis.call('HMGET', own, 'cancel', 'checkpoint', 'group'))
+local known = redis.call('HMGET', own, 'fence', 'state', 'cancel', 'checkpoint', 'group', 'account')
+local cancel, checkpoint, tenant, account = unpack(known, 3)
+if known[1] ~= fence or known[2] ~= 'running' then return 'stale' end
 if cancel == '1' then return 'cancelled' end
 if checkpoint and checkpoint ~= '' then return checkpoint end
 local charges = charge_record.of(job)
 local last = charges[#charges]
 if last and last.fence == tonumber(fence) then return 'ok' end
-if not breaker.may_post(gates.of('edits'), job) then return 'endpoint_down' end
+local function why_not_call()
+  local gate = gates.of('edits', account)
+  local reason = breaker.why_not(gate, job)
+  if not reason and account and not account_books().is_call_left(account, gate) then return 'account_spent' end
+  return reason
+end
+local why_not = why_not_call()
+if why_not then return why_not end
 if not budgets.spend(job, tenant) then return 'budget_spent' end
-charge_record.add_intent(job, charges, fence, clock.now())
+local now = clock.now()
+if account then account_books().count_call(account, now, 1) end
+charge_record.add_intent(job, charges, fence, account, now)
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'

@@ -7,6 +7,7 @@
 --         early comes a tick after the next sweep, so that the others' looks are few.
 local tick_s, lease_s, retention_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
+local account_rescue = require_late('account_rescue')
 local backlog = require('backlog')
 local checkpoints = require('checkpoints')
 local clock = require('clock')
@@ -47,24 +48,42 @@ local function due_in(name)
   return redis.call('ZRANGEBYSCORE', name, '-inf', clock.instant(now), 'LIMIT', 0, BATCH)
 end
 
-local function recover(lane, group, item)
+-- The ids of the endpoint's accounts if there are several, else false.
+local accounts
+
+local function end_at_deadline(job, tenant)
+  jobs.finish_waiting(job, tenant, { state = 'failed', error = DEADLINE_PASSED }, now, retention_s)
+end
+
+local function recover(lane, group, item, account)
   local own = keys.state(lane, item)
   redis.call('HINCRBY', own, 'crashes', 1)
   redis.call('HSET', own, 'state', 'queued', 'dispatched_at', clock.instant(now))
   if lane == 'edits' then events.record(item, group, 'edit.recovered', now) end
-  slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S)
+  slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S, account)
+end
+
+-- Whether the message of a job is sent again: it is not where its account will not serve it.
+local function is_served(lane, group, item, account)
+  if lane ~= 'edits' or not (accounts or account) then return true end
+  local word = account_rescue().check(item, group, account or 'default', accounts, now)
+  if word == 'lost' then end_at_deadline(item, group) end
+  return not word
 end
 
 local function check_slot(lane, item)
-  local known = redis.call('HMGET', keys.state(lane, item), 'state', 'group', 'message_requested', 'dispatched_at')
-  local state, group, is_requested, dispatched_at = unpack(known)
+  local names = { 'state', 'group', 'message_requested', 'dispatched_at', 'account' }
+  local known = redis.call('HMGET', keys.state(lane, item), unpack(names))
+  local state, group, is_requested, dispatched_at, account = unpack(known)
   if state == 'running' and was_away then
     leases.hold_until(lane, item, now + heartbeat_s)
   elseif state == 'running' then
-    recover(lane, group, item)
+    recover(lane, group, item, account)
   elseif state == 'queued' or state == 'polling' then
+    if not is_served(lane, group, item, account) then return end
     local waited_s = is_requested == '1' and now - tonumber(dispatched_at or now) or 0
-    slots.request_message(lane, item, now + math.min(MESSAGE_GRACE_CAP_S, math.max(slots.MESSAGE_GRACE_S, waited_s)))
+    local grace_s = math.min(MESSAGE_GRACE_CAP_S, math.max(slots.MESSAGE_GRACE_S, waited_s))
+    slots.request_message(lane, item, now + grace_s, account)
   elseif group then
     slots.release(lane, group, item)
   else
@@ -74,12 +93,16 @@ end
 
 local function requeue_due(lane, item)
   local own = keys.state(lane, item)
-  local group, score, target = unpack(redis.call('HMGET', own, 'group', 'score', 'target'))
+  local known = redis.call('HMGET', own, 'group', 'score', 'target', 'account')
+  local group, score, target, account = unpack(known)
   timetable.unpark(lane, group or '', item)
   local to = target or group
   if not to then return end
   redis.call('HSET', own, 'state', 'queued')
   redis.call('HDEL', own, 'due_at')
+  local word = lane == 'edits' and (accounts or account) and account_rescue().follow(item, group, accounts, now)
+  if word == 'lost' then return end_at_deadline(item, group) end
+  if word then return end
   backlog.put(lane, to, item, score)
 end
 
@@ -87,20 +110,24 @@ local function check_deadline(job)
   local spec = specs.of('edits', job)
   local known = redis.call('HMGET', keys.state('edits', job), 'state', 'deadline_at')
   local state, deadline_at = known[1] or 'queued', known[2]
-  if not spec or checkpoints.is_paid('edits', job) or (state ~= 'queued' and state ~= 'retrying') then return end
+  if not spec or (state ~= 'queued' and state ~= 'retrying') then return end
+  if checkpoints.is_paid('edits', job) and not account_rescue().is_lost(job, accounts, now) then return end
   if deadline_at and tonumber(deadline_at) > now then return end
-  jobs.finish_waiting(job, spec.tenant, { state = 'failed', error = DEADLINE_PASSED }, now, retention_s)
+  end_at_deadline(job, spec.tenant)
 end
 
--- A new day, or a changed budget (`budget_day` is cleared then): tenants that had none left may go on.
-local function renew_budgets()
+-- Look whether the accounts are still those of before. On a new day, or after a changed budget (`budget_day` is cleared
+-- then), tenants that had none left may go on.
+local function review_lane()
   local gate = keys.lane('edits', 'gate')
-  if tonumber(redis.call('HGET', gate, 'budget_day') or nil) == clock.today() then return end
+  local day, ids = unpack(redis.call('HMGET', gate, 'budget_day', 'accounts'))
+  accounts = ids and account_rescue().review(ids, now)
+  if tonumber(day or nil) == clock.today() then return end
   for _, tenant in ipairs(redis.call('SMEMBERS', 'rt:tenants')) do fairness.join('edits', tenant) end
   redis.call('HSET', gate, 'budget_day', clock.today())
 end
 
-renew_budgets()
+review_lane()
 if deadlines.sweep(now, check_deadline) then soonest = now end
 for _, target in ipairs(due_in('rt:deliveries:shut')) do
   redis.call('ZREM', 'rt:deliveries:shut', target)

@@ -1,11 +1,12 @@
 -- Record what follows an attempt, give up the lease, and dispatch the next job.
 -- Keys: rt:edits:state:{job}, and those of timetable.lua, jobs.lua, adoption.lua.
--- ARGV: job, fence, move ('polling', 'retrying', 'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt
---       costs none), counts ('1': the wait is counted), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or
---       ''), result (JSON or ''), retention_s.
+-- ARGV: job, fence, move ('polling', 'retrying', 'moving' (to another account, or 'retrying' where none would take it),
+--       'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt costs none), counts ('1': the wait is
+--       counted), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or ''), result (JSON or ''), retention_s.
 -- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; whoever has it now decides.
 local job, fence, move, delay_s, refund, counts, checkpoint, error, result, retention_s = unpack(ARGV)
 
+local account_moves = require_late('account_moves')
 local checkpoints = require('checkpoints')
 local clock = require('clock')
 local dispatch = require('dispatch')
@@ -16,20 +17,26 @@ local leases = require('leases')
 local slots = require('slots')
 local timetable = require('timetable')
 
-if not leases.is_held('edits', job, fence) then return { 'stale', slots.messages } end
+local own = keys.state('edits', job)
+local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'cancel', 'account')
+local tenant, cancel, account = unpack(known, 3)
+if known[1] ~= fence or known[2] ~= 'running' then return { 'stale', slots.messages } end
 local now = clock.now()
 local due_at = now + tonumber(delay_s)
-local own = keys.state('edits', job)
-local tenant, cancel = unpack(redis.call('HMGET', own, 'group', 'cancel'))
 
 local function is_same_error(code)
   local last = redis.call('HGET', own, 'error')
   return last and cjson.decode(last).code == code
 end
 
+-- A late answer of another account may have come: then the job waits for a slot of that one.
 local function poll()
-  redis.call('HSET', own, 'state', 'polling')
   redis.call('HINCRBY', own, 'polls', 1)
+  if account and account_moves().must_change(job, account) then
+    redis.call('HSET', own, 'state', 'retrying', 'due_at', clock.instant(due_at), 'unannounced', '1')
+    return timetable.park('edits', tenant, job, due_at)
+  end
+  redis.call('HSET', own, 'state', 'polling')
   leases.hold_until('edits', job, due_at)
 end
 
@@ -67,6 +74,8 @@ local is_cancelled = cancel == '1'
 if move == 'polling' then poll()
 elseif is_cancelled then finish('cancelled')
 elseif move == 'retrying' then retry()
+elseif move == 'moving' then
+  if not account_moves().try(job, tenant, error, tonumber(delay_s), now) then retry() end
 elseif move ~= 'failed' or not adopt(has_spare) then finish(move) end
 dispatch.run('edits', now)
 return { 'ok', slots.messages }

@@ -1,0 +1,1 @@
+"""The commands for accounts of the endpoint: `retouch accounts`."""

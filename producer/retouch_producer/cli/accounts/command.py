@@ -1,0 +1,65 @@
+"""`retouch accounts`: its commands, their arguments and options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from retouch_producer.cli.options import Json
+
+app = typer.Typer(
+    help="Accounts of the endpoint: list, show, test, pause, drain, resume.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+Id = Annotated[str, typer.Argument(metavar="ID", help="The account's id in the accounts file.")]
+Wait = Annotated[float, typer.Option("--wait-s", min=0.0, max=3600.0, help="Longest wait for the job that tests it.")]
+
+
+@app.command("list")
+def list_all(json: Json = False) -> None:
+    """Show how each account stands: limit, slots held, what jobs wait for, workers, calls and money of today."""
+    from retouch_producer.cli.accounts.run import list_accounts
+
+    list_accounts(as_json=json)
+
+
+@app.command()
+def show(account: Id, json: Json = False) -> None:
+    """Show one account with its settings, its state and what its calls of today were good for."""
+    from retouch_producer.cli.accounts.run import show_account
+
+    show_account(account, as_json=json)
+
+
+@app.command("test")
+def send_test(account: Id, wait_s: Wait = 60.0) -> None:
+    """Let one job through to a closed account, and wait for what becomes of it; exit 1 unless the account is open."""
+    from retouch_producer.cli.accounts.run import test_account
+
+    raise typer.Exit(test_account(account, wait_s))
+
+
+@app.command()
+def pause(account: Id) -> None:
+    """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
+    from retouch_producer.cli.accounts.run import pause_account
+
+    pause_account(account)
+
+
+@app.command()
+def drain(account: Id) -> None:
+    """Send nothing new to an account; what it has in work is polled to its end."""
+    from retouch_producer.cli.accounts.run import drain_account
+
+    drain_account(account)
+
+
+@app.command()
+def resume(account: Id) -> None:
+    """End a pause or a drain. An account that the endpoint closed needs a test."""
+    from retouch_producer.cli.accounts.run import resume_account
+
+    resume_account(account)

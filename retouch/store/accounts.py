@@ -1,0 +1,207 @@
+"""The accounts of the endpoint as the store sees them: their numbers, and what an operator does with one."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from retouch.accounts import DEFAULT_ACCOUNT, SharedFallback
+from retouch.errors import RetouchError
+from retouch.store import keys
+from retouch.store.lanes import AUTO_START
+from retouch.store.ledger import CLASSES, day_of
+from retouch.store.redis_commands import AnyClient
+from retouch.sync_async import reply, sync_async
+
+Mode = Literal["", "paused", "draining"]
+"""`paused`: nothing is sent, polls neither. `draining`: nothing new, what is in work there ends."""
+
+
+Binding = Literal[
+    "none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"
+]
+"""What keeps jobs from an account; `resting` after a full queue, `in_flight` where all of its slots are taken."""
+
+
+class UnknownAccount(RetouchError):
+    """No accounts file names this account, or there is one account alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNumbers:
+    """
+    The numbers of one account. Instants are in Unix seconds.
+
+    `held` of `limit` slots are taken. `served`: a living worker holds its key; `workers` counts them. `closed` is the
+    code of the answer that closed it, with `closed_at`; `tested` is true while one job is let through to find out
+    whether it is open again. `breaker_open_s` and `resting_s` are the times until calls go out again after signs that
+    it is down, and after a full queue. `calls_today` counts the POSTs of this UTC day that were not free, of
+    `calls_per_day` (0: no bound). `charges_today` has the charges of jobs that ended today, by class of the ledger, and
+    `amount_today` their price.
+    """
+
+    id: str
+    limit: int
+    learns: bool
+    held: int
+    served: bool
+    workers: int
+    mode: Mode
+    closed: str
+    closed_at: float | None
+    tested: bool
+    breaker_open_s: float
+    resting_s: float
+    calls_today: int
+    calls_per_day: int
+    charges_today: Mapping[str, int]
+    amount_today: float
+    price_per_call: float
+    tier: int
+    weight: float
+    rate_per_s: float
+    tenants: tuple[str, ...]
+    shared_fallback: SharedFallback
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it gets new jobs, now or when its breaker closes: it is served, and neither paused nor closed."""
+        return self.served and not self.mode and not self.closed
+
+    @property
+    def binding(self) -> Binding:
+        """What keeps jobs from it now, or `none`; of several, what lasts longest."""
+        bounds: tuple[tuple[Binding, bool], ...] = (
+            ("unserved", not self.served),
+            ("closed", bool(self.closed) and not self.tested),
+            ("paused", self.mode == "paused"),
+            ("draining", self.mode == "draining"),
+            ("calls_per_day", 0 < self.calls_per_day <= self.calls_today),
+            ("breaker", self.breaker_open_s > 0),
+            ("resting", self.resting_s > 0),
+            ("in_flight", self.held >= self.limit),
+        )
+        return next((name for name, binds in bounds if binds), "none")
+
+
+def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[AccountNumbers]:
+    """Return the accounts that a tenant's new jobs may go to: its own ones, and the shared ones if these permit it."""
+    own = [account for account in accounts if tenant in account.tenants]
+    if any(account.shared_fallback == "never" for account in own):
+        return own
+    return [*own, *(account for account in accounts if not account.tenants)]
+
+
+class AccountStore:
+    """Reads the accounts of the store, and pauses, drains, resumes and tests one."""
+
+    def __init__(self, client: AnyClient) -> None:
+        self._client = client
+
+    @sync_async
+    async def ids(self) -> tuple[str, ...]:
+        """Return the ids of all accounts in order; none while there is the one account of the settings alone."""
+        return tuple((await reply(self._client.hget(keys.account_gate(DEFAULT_ACCOUNT), "accounts")) or "").split())
+
+    @sync_async
+    async def all(self) -> list[AccountNumbers]:
+        """Read the numbers of all accounts in two round trips, in order; none while there is one account alone."""
+        ids, day = await self.ids.awaited(), day_of(time.time())
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.HELD_BY_ACCOUNT).hgetall(keys.account_calls(day))
+        pipe.zrange(keys.ACCOUNT_WORKERS, 0, -1, withscores=True)
+        for account in ids:
+            pipe.hgetall(keys.account_gate(account))
+            pipe.hmget(keys.account_ledger(account), *(f"{day} {kind}" for kind in CLASSES))
+        (seconds, micros), slots, held, calls, workers, *rows = await reply(pipe.execute())
+        held[DEFAULT_ACCOUNT] = slots - sum(map(int, held.values()))
+        now = int(seconds) + int(micros) / 1e6
+        serving = Counter(member.partition(" ")[0] for member, until in workers if until > now)
+        gates = zip(ids, rows[::2], rows[1::2], strict=True)
+        return [
+            _numbers(account, gate, int(held.get(account, 0)), int(calls.get(account, 0)), charges, serving, now)
+            for account, gate, charges in gates
+        ]
+
+    @sync_async
+    async def show(self, account: str) -> AccountNumbers:
+        """Read the numbers of one account; raise `UnknownAccount`."""
+        found = [numbers for numbers in await self.all.awaited() if numbers.id == account]
+        if not found:
+            raise UnknownAccount(f"expected one of the accounts {', '.join(await self.ids.awaited())}, got {account!r}")
+        return found[0]
+
+    @sync_async
+    async def pause(self, account: str) -> None:
+        """Send nothing to the account, polls neither; raise `UnknownAccount`. Calls under way end."""
+        await self._set_mode(account, "paused")
+
+    @sync_async
+    async def drain(self, account: str) -> None:
+        """Send nothing new to the account; what it has in work is polled to its end. Raise `UnknownAccount`."""
+        await self._set_mode(account, "draining")
+
+    @sync_async
+    async def resume(self, account: str) -> None:
+        """End a pause or a drain; raise `UnknownAccount`. An account that is closed needs a test."""
+        await self.show.awaited(account)
+        await reply(self._client.hdel(keys.account_gate(account), "mode"))
+
+    @sync_async
+    async def test(self, account: str) -> bool:
+        """
+        Let one job through to a closed account; return False if it is not closed. Raise `UnknownAccount`.
+
+        The account is open again as soon as it answers that job with anything but a reason to close it. While it does
+        not answer, another job is tried, after 10 s at first and after 5 min at last.
+        """
+        if not (await self.show.awaited(account)).closed:
+            return False
+        await reply(self._client.hset(keys.account_gate(account), "open_until", 0))
+        return True
+
+    async def _set_mode(self, account: str, mode: Mode) -> None:
+        await self.show.awaited(account)
+        await reply(self._client.hset(keys.account_gate(account), "mode", mode))
+
+
+def _numbers(
+    account: str,
+    gate: Mapping[str, str],
+    held: int,
+    calls: int,
+    charges: list[str | None],
+    workers: Mapping[str, int],
+    now: float,
+) -> AccountNumbers:
+    counts = {kind: int(count or 0) for kind, count in zip(CLASSES, charges, strict=True)}
+    price, closed = float(gate.get("price", 0)), gate.get("closed", "")
+    open_until = float(gate.get("open_until", 0))
+    fallback = gate.get("fallback", "never")
+    return AccountNumbers(
+        id=account,
+        limit=int(gate.get("limit", AUTO_START)),
+        learns=gate.get("learn") == "1",
+        held=held,
+        served=float(gate.get("served_until", 0)) > now,
+        workers=workers.get(account, 0),
+        mode=next((mode for mode in get_args(Mode) if mode == gate.get("mode")), ""),
+        closed=closed,
+        closed_at=float(gate["closed_at"]) if "closed_at" in gate else None,
+        tested=bool(closed) and ("probing" in gate or open_until <= now),
+        breaker_open_s=0.0 if closed else max(0.0, open_until - now),
+        resting_s=max(0.0, float(gate.get("full_until", 0)) - now),
+        calls_today=calls,
+        calls_per_day=int(gate.get("calls_per_day", 0)),
+        charges_today=counts,
+        amount_today=round(sum(counts.values()) * price, 6),
+        price_per_call=price,
+        tier=int(gate.get("tier", 1)),
+        weight=float(gate.get("weight", 1)),
+        rate_per_s=float(gate.get("rate", 0)),
+        tenants=tuple(gate.get("tenants", "").split()),
+        shared_fallback=next((word for word in get_args(SharedFallback) if word == fallback), "never"),
+    )

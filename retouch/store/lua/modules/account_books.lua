@@ -1,0 +1,82 @@
+-- What is counted of each account of the endpoint: its calls of a day, and what its charges were good for.
+-- Keys: rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:ledger_accounts:{tenant}, rt:edits:state:{job},
+-- the gate's hash.
+
+local charge_record = require('charge_record')
+local clock = require('clock')
+local gates = require('gates')
+local keys = require('keys')
+
+local account_books = {}
+
+local CALLS_LIFE_S = 3 * clock.DAY_S
+
+local function calls_key(day) return keys.lane('edits', 'account_calls:' .. day) end
+
+-- Count a call that is intended now (by = 1), or one of `intent_at` that cost nothing, or something after all.
+function account_books.count_call(account, intent_at, by)
+  local name = calls_key(math.floor(intent_at / clock.DAY_S))
+  redis.call('HINCRBY', name, account, by)
+  redis.call('EXPIRE', name, CALLS_LIFE_S)
+end
+
+-- The calls of all accounts today, by account.
+function account_books.calls_today()
+  local flat, calls = redis.call('HGETALL', calls_key(clock.today())), {}
+  for at = 1, #flat, 2 do calls[flat[at]] = tonumber(flat[at + 1]) end
+  return calls
+end
+
+function account_books.is_call_left(account, gate)
+  local most = tonumber(redis.call('HGET', gate, 'calls_per_day') or 0)
+  return most == 0 or tonumber(redis.call('HGET', calls_key(clock.today()), account) or 0) < most
+end
+
+-- The charge that yielded the image: the one that the job resumed from, else the last that is certain.
+local function useful_charge(job, charges)
+  local resumed_from, useful = tonumber(redis.call('HGET', keys.state('edits', job), 'checkpoint_of') or nil), nil
+  for _, charge in ipairs(charges) do
+    local is_certain = charge.class == 'succeeded' or charge.class == 'processing'
+    if is_certain and charge.fence == resumed_from then return charge end
+    if is_certain then useful = charge end
+  end
+  return useful
+end
+
+-- In which class the ledger has a charge, or nil for one that cost nothing.
+local function class_of(charge, useful, has_image)
+  if charge_record.is_free(charge.class) then return nil end
+  if charge.class ~= 'succeeded' and charge.class ~= 'processing' then return 'unknown' end
+  if not has_image then return 'wasted' end
+  return charge == useful and 'useful' or 'repeated'
+end
+
+-- Sum up the charges of a job by account: "account class" → count.
+local function sums_of(job, charges, has_image)
+  local useful, sums = useful_charge(job, charges), {}
+  for _, charge in ipairs(charges) do
+    local class = class_of(charge, useful, has_image)
+    local name = class and (charge.account or gates.DEFAULT) .. ' ' .. class
+    if name then sums[name] = (sums[name] or 0) + 1 end
+  end
+  return sums
+end
+
+-- Book the charges of a job that is over, as ledger.lua does for its tenant: only the difference to what is booked.
+function account_books.book(job, tenant, charges, has_image)
+  local own = keys.state('edits', job)
+  local booked = cjson.decode(redis.call('HGET', own, 'booked_by_account') or '{}')
+  local sums, day = sums_of(job, charges, has_image), clock.today()
+  for name in pairs(booked) do sums[name] = sums[name] or 0 end
+  for name, count in pairs(sums) do
+    local account, class = string.match(name, '^(%S+) (%S+)$')
+    local by = count - (booked[name] or 0)
+    if by ~= 0 then
+      redis.call('HINCRBY', 'rt:ledger:account:' .. account, day .. ' ' .. class, by)
+      redis.call('HINCRBY', 'rt:ledger_accounts:' .. tenant, day .. ' ' .. name, by)
+    end
+  end
+  redis.call('HSET', own, 'booked_by_account', cjson.encode(sums))
+end
+
+return account_books

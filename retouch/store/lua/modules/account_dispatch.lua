@@ -1,0 +1,106 @@
+-- Dispatch while there are several accounts of the endpoint: fairness.lua says whose turn it is, and the job gets a
+-- slot of an account that has room. A tenant's own accounts serve it first and out of turn, since nobody else may use
+-- them; then the shared ones go to the tenants in turn. No cache and no randomness: all is read here, at the last
+-- moment. Keys: rt:edits:backlog:{tenant}, rt:edits:ready, rt:edits:resting, the gates' hashes, and those of
+-- account_choice.lua.
+
+local account_choice = require_late('account_choice')
+local account_jobs = require_late('account_jobs')
+local fairness = require('fairness')
+local gates = require('gates')
+local keys = require('keys')
+local slots = require('slots')
+
+local account_dispatch = {}
+
+local choice  -- of one run
+
+local function may_take(run, tenant)
+  return fairness.may_take(run.turn, tenant, fairness.held_by('edits', tenant))
+    and redis.call('ZCARD', keys.lane('edits', 'backlog:' .. tenant)) > 0
+end
+
+-- A tenant that was served out of turn keeps its pass; with nothing to do it leaves the line.
+local function stay_in_line(run, tenant)
+  if may_take(run, tenant) then return end
+  local pass = tonumber(redis.call('ZSCORE', run.turn.ready, tenant) or nil)
+  redis.call('ZREM', run.turn.ready, tenant)
+  if pass and pass < fairness.LAST then redis.call('ZADD', run.turn.resting, pass, tenant) end
+end
+
+-- The owner of an account whose turn it is there: stride scheduling among its owners, as among all tenants.
+local function next_owner(run, account, skipped)
+  local first, first_pass
+  for tenant in string.gmatch(account.tenants, '%S+') do
+    if not skipped[tenant] and may_take(run, tenant) then
+      local pass = tonumber(redis.call('HGET', account.gate, 'own_pass:' .. tenant) or 0)
+      pass = math.max(pass, account.own_clock)
+      if not first or pass < first_pass then first, first_pass = tenant, pass end
+    end
+  end
+  return first, first_pass
+end
+
+local function serve_owners(run, account)
+  local skipped = {}
+  while account.room > 0 do
+    local tenant, pass = next_owner(run, account, skipped)
+    if not tenant then return end
+    local outcome = choice.serve_next(run, tenant, false)
+    if outcome == 'given' then
+      account.own_clock = pass
+      redis.call('HSET', account.gate, 'own_clock', pass, 'own_pass:' .. tenant,
+        pass + fairness.stride_of('edits', tenant))
+    elseif not outcome then
+      skipped[tenant] = true
+    end
+    stay_in_line(run, tenant)
+  end
+end
+
+-- Return true when the tenant's turn moved the clock.
+local function serve_turn(run, tenant, pass)
+  local turn = run.turn
+  if choice.owner_of(run, tenant).fallback == 'never' then
+    redis.call('ZADD', turn.ready, fairness.LAST, tenant)
+    return false
+  end
+  local outcome = may_take(run, tenant) and choice.serve_next(run, tenant, true)
+  if outcome == 'given' then
+    turn.clock = pass
+    fairness.move_on(turn, tenant, fairness.held_by('edits', tenant))
+  elseif not outcome then
+    fairness.rest(turn, tenant, pass)
+  end
+  return outcome == 'given'
+end
+
+-- There is one account again, and this paid job was on another one. What has only to be downloaded gets a slot; what is
+-- to be polled waits for its account, as nobody else can be asked about it. Return true if it got a slot.
+function account_dispatch.give_foreign(tenant, job, score, now)
+  local known = account_jobs().read(job)
+  if known.creator and known.creator ~= gates.DEFAULT then
+    account_choice().park({ now = now }, tenant, job, score, known)
+    return false
+  end
+  redis.call('HDEL', keys.state('edits', job), 'account', 'account_reason')
+  slots.give('edits', tenant, job, score, now)
+  return true
+end
+
+function account_dispatch.serve(turn, now)
+  choice = account_choice()
+  local run, is_moved = choice.begin(turn, now), false
+  for _, account in ipairs(run.accounts) do
+    if account.tenants then serve_owners(run, account) end
+  end
+  while choice.has_shared_room(run) do
+    local tenant, pass = fairness.first(turn)
+    if not tenant or pass >= fairness.LAST then break end
+    is_moved = serve_turn(run, tenant, pass) or is_moved
+  end
+  if is_moved then fairness.save_clock(turn) end
+  choice.save(run)
+end
+
+return account_dispatch

@@ -1,0 +1,66 @@
+"""Moves for tests of several accounts: POST, refuse, succeed, close; and who has which job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retouch.outcomes import AccountRefused, Busy, Outcome, Processing, Ready, Stored
+from retouch.policy import RetryPolicy, decide
+from retouch.store.jobs import NewJob
+from retouch.store.records import Claim
+from retouch.store.scripts import Message
+from tests.lane_kit import IMAGE, LaneKit
+
+READY = Ready(("https://out.example/a.png",), "7")
+ASKED = Processing("7", "https://endpoint.example/fetch/7", 1.0)
+FULL = Busy("queue_full", "its queue is full", 5.0)
+POLICY = RetryPolicy(backoff_base_s=1.0)
+
+
+def accounts_of(kit: LaneKit, *jobs: str) -> list[str]:
+    """Return the account of each job, of those that hold a slot if none is named."""
+    return [record.account for record in kit.jobs.records(jobs or kit.dispatched())]
+
+
+def reason(kit: LaneKit, job: str) -> str:
+    record = kit.jobs.record(job)
+    assert record is not None
+    return record.account_reason
+
+
+def several(kit: LaneKit, count: int, tenant: str = "acme") -> list[NewJob]:
+    jobs = [kit.new(tenant) for _ in range(count)]
+    kit.enqueue(*jobs)
+    return jobs
+
+
+def post(kit: LaneKit, job: str) -> Claim:
+    """Claim a job and write the intent to POST."""
+    claim = kit.claim(job)
+    assert kit.jobs.intend(claim) == "ok"
+    return claim
+
+
+def settle(kit: LaneKit, claim: Claim, outcome: Outcome) -> list[Message]:
+    """Settle an attempt with what `decide` says of its outcome."""
+    return kit.jobs.settle(claim, decide(outcome, claim.attempt(), POLICY, claim.now_at, 0.5))
+
+
+def refuse(kit: LaneKit, claim: Claim, outcome: Outcome, health: str) -> list[Message]:
+    """Let the account refuse a POST, free of charge."""
+    kit.jobs.answer(claim, "refused", None, health)
+    return settle(kit, claim, outcome)
+
+
+def succeed(kit: LaneKit, claim: Claim) -> list[Message]:
+    kit.jobs.answer(claim, "succeeded", READY, "ok")
+    return settle(kit, claim, Stored(IMAGE))
+
+
+def events_of_accounts(client: Any) -> list[tuple[str, str]]:
+    entries = client.xrange("rt:feed")
+    return [(fields["type"], fields["account"]) for _, fields in entries if "account" in fields]
+
+
+def close(kit: LaneKit, job: str, code: str = "bad_key") -> list[Message]:
+    return refuse(kit, post(kit, job), AccountRefused(code, "no"), f"closed {code}")

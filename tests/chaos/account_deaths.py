@@ -1,0 +1,32 @@
+"""How an account dies in a test: what its simulator does from then on, and what must hold of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retouch_ops.simulator.process import Simulator
+
+
+@dataclass(frozen=True)
+class Death:
+    """
+    One way to die.
+
+    `closes` is the code with which the account is closed; empty where its breaker opens instead. `is_free` is true if
+    the endpoint charges nothing for what it refuses, so that each job costs one charge in the end.
+    """
+
+    name: str
+    begin: Callable[[Simulator], object]
+    closes: str = ""
+    is_free: bool = True
+
+
+DEATHS = (
+    Death("5xx", lambda simulator: simulator.faults(rates={"error_503": 1.0})),
+    Death("401", lambda simulator: simulator.settings(keys=["sk-another-key"]), closes="bad_key"),
+    Death("no credit", lambda simulator: simulator.faults(rates={"no_credits": 1.0}), closes="no_credits"),
+    Death("hangs", lambda simulator: simulator.faults(rates={"read_timeout": 1.0}), is_free=False),
+    Death("drops connections", lambda simulator: simulator.faults(rates={"reset_after_work": 1.0}), is_free=False),
+)

@@ -1,0 +1,102 @@
+"""How well several accounts are used: limits that are learnt, then a run whose shares and refusals are counted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.account_stage import AccountStage
+from tests.process_watch import eventually
+
+Json = dict[str, Any]
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Shares:
+    """
+    The figures of one run, by account.
+
+    `full_s` is the time in which the caps would allow all jobs at best. `used` is the share of each cap that was in
+    flight while jobs waited, `refused` counts the queue-full answers, `most` is the most that was ever in flight.
+    """
+
+    jobs: int
+    seconds: float
+    full_s: float
+    posts: dict[str, int]
+    refused: dict[str, int]
+    used: dict[str, float]
+    most: dict[str, int]
+
+    def table(self) -> str:
+        """Write the figures as Markdown."""
+        rows = [
+            f"| {account} | {self.posts[account]} | {self.used[account]:.1%} | {self.refused[account]} |"
+            for account in self.posts
+        ]
+        ratio = self.seconds / self.full_s
+        head = f"{self.jobs} jobs in {self.seconds:.1f} s; at best {self.full_s:.1f} s: {ratio:.3f} of it"
+        return "\n".join([head, "", "| account | calls | cap used | refused |", "|---|---|---|---|", *rows])
+
+
+def learn(stage: AccountStage, caps: dict[str, int], within_s: float = 240.0) -> int:
+    """Run jobs until each account has learnt its cap from refusals; return how many queue-full answers that took."""
+    until = time.monotonic() + within_s
+
+    def has_learnt() -> bool:
+        limits = {account: stage.numbers(account).limit for account in caps}
+        # The highest cap is the most that is ever tried, so it is never refused.
+        wanted = [account for account, cap in caps.items() if cap < max(caps.values())]
+        return limits == caps and all(refusals(stage)[account] for account in wanted)
+
+    while not has_learnt():
+        assert time.monotonic() < until, stage.accounts.all()
+        if stage.queue.status().waiting < BATCH:
+            stage.enqueue(BATCH)
+        time.sleep(0.1)
+    stage.wait_until_over(stage.jobs, within_s)
+    return sum(refusals(stage).values())
+
+
+def refusals(stage: AccountStage) -> dict[str, int]:
+    """Return how many queue-full answers each simulator gave."""
+    return {account: int(book["refused"].get("queue_full", 0)) for account, book in stage.books().items()}
+
+
+def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float) -> Shares:
+    """Run that many jobs of `latency_s` each, and measure how the accounts were used."""
+    for simulator in stage.simulators.values():
+        simulator.settings(latency_s=latency_s)
+    before, started = stage.books(), time.monotonic()
+    made = stage.enqueue(jobs)
+    full_s = jobs * latency_s / sum(caps.values())
+    assert eventually(lambda: not stage.queue.status().waiting, 3 * full_s + 60), stage.why_not_over(made)
+    used = used_of(before, stage.books(), caps)
+    stage.wait_until_over(made, 60)
+    seconds, after = time.monotonic() - started, stage.books()
+    refused = {account: book["refused"].get("queue_full", 0) for account, book in after.items()}
+    return Shares(
+        jobs,
+        seconds,
+        full_s,
+        posts={account: row["posts"] for account, row in difference(before, after).items()},
+        refused={account: refused[account] - before[account]["refused"].get("queue_full", 0) for account in caps},
+        used=used,
+        most={account: book["max_in_flight"] for account, book in after.items()},
+    )
+
+
+def difference(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Json]:
+    """Return what each simulator counted between two readings of its books."""
+    names = ("posts", "charged", "in_flight_seconds", "window_seconds")
+    return {account: {name: book[name] - before[account][name] for name in names} for account, book in after.items()}
+
+
+def used_of(before: dict[str, Json], after: dict[str, Json], caps: dict[str, int]) -> dict[str, float]:
+    """Return which share of each cap was in flight between two readings of the books."""
+    counted = difference(before, after)
+    return {
+        account: row["in_flight_seconds"] / row["window_seconds"] / caps[account] for account, row in counted.items()
+    }

@@ -1,0 +1,138 @@
+"""`retouch accounts` from the command line, against a real store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from retouch.store import keys
+from tests.command_line import typed
+from tests.lane_kit import LaneKit
+from tests.process_watch import eventually
+from tests.store_accounts import account, close, open_accounts
+
+
+@pytest.fixture(autouse=True)
+def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two accounts in an empty store, both served, and a wide terminal."""
+    monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
+    monkeypatch.setenv("COLUMNS", "200")
+    open_accounts(
+        client,
+        account("main", limit="auto", price_per_call=0.01, calls_per_day=100),
+        account("spare", tier=2, weight=0.5, tenants=("acme",)),
+    )
+    yield
+    client.flushdb()
+
+
+def test_without_a_file_there_is_one_account(client: Any) -> None:
+    """With the account of the settings alone, the list says where it is shown; JSON is an empty list."""
+    client.flushdb()
+    assert typed("accounts", "list").out.startswith("one account, made of the settings")
+    assert typed("accounts", "list", "--json").json == []
+
+
+def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
+    """Each account has a row: limit and how it came about, slots held, what jobs wait for, workers, calls and money."""
+    kit.enqueue(kit.new("globex"), kit.new("globex"))
+    client.hset("rt:edits:gate:main", "open_until", 1e15)
+    head, main, spare = typed("accounts", "list").out.splitlines()
+    assert head.split("  ")[0] == "ACCOUNT"
+    assert main.split() == ["main", "1", "1", "open", "5", "learnt", "2", "breaker", *main.split()[8:]]
+    assert main.split()[9:] == ["-", "1", "0", "of", "100", "0"]
+    assert spare.split() == ["spare", "2", "0.5", "open", "2", "set", "0", "-", "-", "-", "1", "0", "0"]
+
+
+def test_one_account_as_text_and_json() -> None:
+    """`show` has the account's settings and state, for people and as JSON with the same members as HTTP."""
+    text = typed("accounts", "show", "spare").out
+    assert "tier 2, weight 0.5" in text
+    assert "only acme; shared accounts: never" in text
+    document = typed("accounts", "show", "main", "--json").json
+    assert (document["id"], document["binding"], document["mode"], document["workers"]) == ("main", "none", None, 1)
+    assert (document["limit"], document["learns"], document["calls_per_day"]) == (5, True, 100)
+
+
+@pytest.mark.parametrize("command", ["show", "test", "pause", "drain", "resume"])
+def test_an_unknown_account_is_wrong_use(command: str) -> None:
+    """An id that no file names is refused with exit code 2 and the known ids."""
+    ended = typed("accounts", command, "moon")
+    assert ended.code == 2
+    assert "expected one of the accounts main, spare, got 'moon'" in ended.err
+
+
+@pytest.mark.parametrize(("command", "mode"), [("pause", "paused"), ("drain", "draining")])
+def test_pause_and_drain_until_resumed(command: str, mode: str) -> None:
+    """A paused or draining account says so and binds its jobs, until `resume`."""
+    assert typed("accounts", command, "main").out.startswith(f"main: {mode}; ")
+    document = typed("accounts", "show", "main", "--json").json
+    assert (document["mode"], document["binding"]) == (mode, mode)
+    assert typed("accounts", "resume", "main").out == "main: resumed\n"
+    assert typed("accounts", "show", "main", "--json").json["mode"] is None
+
+
+def test_a_drained_account_says_what_it_still_holds(kit: LaneKit) -> None:
+    """Slots that are still held by a draining account are counted in the answer."""
+    kit.enqueue(kit.new("globex"))
+    assert "main: 1 slots are still held" in typed("accounts", "drain", "main").out
+
+
+def test_resuming_does_not_open_what_the_endpoint_closed(client: Any) -> None:
+    """`resume` of a closed account says why it is closed, and names the test."""
+    close(client, "main")
+    assert "the endpoint closed it (bad_key); `retouch accounts test main`" in typed("accounts", "resume", "main").out
+    assert "closed: bad_key" in typed("accounts", "list").out
+
+
+def test_nothing_to_test() -> None:
+    """An account that is not closed is left alone."""
+    ended = typed("accounts", "test", "main")
+    assert (ended.code, ended.out) == (0, "main: is not closed; nothing was tested\n")
+
+
+def test_no_job_is_waiting_for_the_test(client: Any) -> None:
+    """Without a job, `test` says that the next one is let through, and exits 1 since nothing is known yet."""
+    close(client, "main")
+    ended = typed("accounts", "test", "main")
+    assert (ended.code, ended.out) == (1, "main: no job is waiting; the next one that comes is let through to it\n")
+    assert typed("accounts", "show", "main", "--json").json["tested"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({}, 1, "no answer within 0.3 s; the test goes on"),
+        ({"closed_at": 1_700_000_099.0}, 1, "a job was let through and refused (bad_key); the account stays closed"),
+        (None, 0, "is open again"),
+    ],
+)
+def test_what_becomes_of_the_test(
+    client: Any, kit: LaneKit, change: dict[str, float] | None, code: int, words: str
+) -> None:
+    """The answer to the job that was let through is reported: open again, refused again, or not yet there."""
+    gate = keys.account_gate("main")
+    kit.lanes.pause()
+    kit.enqueue(kit.new("globex"))
+    close(client, "main")
+
+    def answer() -> None:
+        if eventually(lambda: client.hget(gate, "open_until") == "0") and change is None:
+            client.hdel(gate, "closed", "closed_at", "open_until")
+        elif change:
+            client.hset(gate, mapping=change)
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    ended = typed("accounts", "test", "main", "--wait-s", 0.3 if change == {} else 20)
+    answering.join()
+    assert ended.code == code
+    assert ended.out.startswith(f"main: {words}")
+
+
+def test_usage_by_account_is_that_of_all_tenants() -> None:
+    """`usage --by account` is accepted."""
+    assert typed("usage", "--by", "account", "--json").json == []

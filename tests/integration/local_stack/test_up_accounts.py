@@ -1,0 +1,84 @@
+"""`retouch up --accounts N`: a simulator for each account, named in the ready line, and found by other commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process_watch import Spoken, retouch, run_retouch
+
+IDS = ["sim-5", "sim-10", "sim-15"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("accounts")
+
+
+@pytest.fixture(scope="module")
+def ready(folder: Path) -> Iterator[str]:
+    """The ready line of a stack with three accounts, while it runs."""
+    with run_retouch("up", "--accounts", "3", folder=folder) as running:
+        yield running.wait_for("retouch | ready in")
+        assert running.end(signal.SIGINT) == 0
+        assert no_key_in(folder, running)
+
+
+def no_key_in(folder: Path, running: Spoken) -> bool:
+    """Whether no key of the accounts is in the lines that the stack printed."""
+    text = "\n".join(running.lines)
+    return not any(key in text for key in keys_of(folder))
+
+
+def keys_of(folder: Path) -> list[str]:
+    return [path.read_text().strip() for path in (folder / "var/state/keys").iterdir()]
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "var/state/stack.json").read_text())
+    return found
+
+
+def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
+    """Each account is in the ready line with the address of its simulator, which allows 5, 10 or 15 in flight."""
+    accounts = record(folder)["accounts"]
+    assert list(accounts) == IDS
+    for number, (identity, url) in enumerate(accounts.items(), 1):
+        assert f"account {identity} {url} " in ready
+        with urllib.request.urlopen(f"{url}/control/settings", timeout=10) as answer:
+            assert json.loads(answer.read())["cap"] == 5 * number
+
+
+def test_keys_are_in_files_of_their_own(ready: str, folder: Path) -> None:
+    """The accounts file and the record name no key; a key file can be read by its owner alone."""
+    state = folder / "var/state"
+    text = (state / "accounts.toml").read_text()
+    assert list(tomllib.loads(text)["accounts"]) == IDS
+    assert {path.stat().st_mode & 0o777 for path in (state / "keys").iterdir()} == {0o600}
+    for key in keys_of(folder):
+        assert key not in text + (state / "stack.json").read_text() + ready
+
+
+def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None:
+    """`settings --export` has RETOUCH_ACCOUNTS, and `doctor` finds nothing bad in a stack of several accounts."""
+    assert "ready" in ready
+    lines = retouch("settings", "--export", folder=folder).stdout
+    assert f"export RETOUCH_ACCOUNTS={folder.resolve()}/var/state/accounts.toml" in lines.splitlines()
+    findings = json.loads(retouch("doctor", "--json", folder=folder).stdout)
+    assert [finding for finding in findings if finding["level"] == "bad"] == []
+
+
+@pytest.mark.parametrize("name", ["RETOUCH_PIX2PIX_KEY", "RETOUCH_ACCOUNTS"])
+def test_simulators_do_not_mix_with_real_accounts(tmp_path: Path, name: str) -> None:
+    """With a key or an accounts file set, `--accounts` is wrong use: nothing is started, no folder is made."""
+    ended = retouch("up", "--accounts", "2", folder=tmp_path, environment={name: "a-real-one"})
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("retouch: --accounts starts simulators")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+"""The choice of the account under every mixture of accounts, tenants, pauses and moves; real scripts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retouch.accounts import Account
+from retouch.store.accounts import AccountStore
+from tests.account_kit import (
+    post,
+    several,
+    succeed,
+)
+from tests.lane_kit import LaneKit, account
+
+
+@st.composite
+def mixtures(draw: st.DrawFn) -> list[Account]:
+    """Return some accounts: limits, tiers, weights, owners, fallbacks."""
+    names = ["default", "b", "c", "d"][: draw(st.integers(1, 4))]
+    return [
+        account(
+            name,
+            draw(st.integers(1, 4)),
+            tier=draw(st.integers(1, 2)),
+            weight=draw(st.sampled_from([0.5, 1.0, 3.0])),
+            tenants=tuple(draw(st.sets(st.sampled_from(["t1", "t2"]), max_size=2))) if draw(st.booleans()) else (),
+            shared_fallback=draw(st.sampled_from(["never", "free_only", "always"])),
+        )
+        for name in names
+    ]
+
+
+def may_use(tenant: str, one: Account, accounts: Sequence[Account]) -> bool:
+    own = [other for other in accounts if tenant in other.tenants]
+    if one.tenants:
+        return one in own
+    return not any(other.shared_fallback == "never" for other in own)
+
+
+class Mixture:
+    """Some accounts with jobs of four tenants, and what must hold of them between any two moves."""
+
+    tenants = ("t1", "t2", "t3", "t4")
+
+    def __init__(self, client: Any, accounts: list[Account]) -> None:
+        client.flushdb()
+        self.client, self.accounts = client, {one.id: one for one in accounts}
+        self.kit, self.store, self.paused = LaneKit(client), AccountStore(client), set[str]()
+        self.kit.open_accounts(*accounts)
+
+    def move(self, move: str, number: int) -> None:
+        """Enqueue jobs, end one, or pause or resume an account."""
+        if move == "put":
+            several(self.kit, 1 + number % 5, self.tenants[number % 4])
+        elif move == "toggle":
+            self.toggle(list(self.accounts)[number % len(self.accounts)])
+        elif dispatched := self.kit.dispatched():
+            succeed(self.kit, post(self.kit, dispatched[number % len(dispatched)]))
+
+    def toggle(self, name: str) -> None:
+        (self.store.resume if name in self.paused else self.store.pause)(name)
+        self.paused ^= {name}
+        self.kit.make_due("edits", "slots")
+        self.kit.rescue()
+
+    def usable(self, tenant: str) -> list[Account]:
+        everything = list(self.accounts.values())
+        return [one for one in everything if may_use(tenant, one, everything)]
+
+    def check(self) -> None:
+        """Check limits, owners, and that no usable slot is idle while a job waits for it."""
+        records = self.kit.jobs.records(self.kit.dispatched())
+        held = Counter(record.account for record in records)
+        assert all(held[name] <= int(self.accounts[name].limit) for name in held)
+        assert all(self.accounts[record.account] in self.usable(record.spec.tenant) for record in records)
+        for tenant in self.tenants:
+            if self.client.zcard(f"rt:edits:backlog:{tenant}"):
+                open_ones = [one for one in self.usable(tenant) if one.id not in self.paused]
+                assert all(held[one.id] >= int(one.limit) for one in open_ones), (tenant, held)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    accounts=mixtures(),
+    moves=st.lists(st.tuples(st.sampled_from(["put", "end", "end", "end", "toggle"]), st.integers(0, 99)), max_size=60),
+)
+def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
+    """
+    No limit is exceeded, no job is on an account that its tenant may not use, no usable slot is idle while a job waits
+    for it, no higher tier is used while a lower one had room, and every job that has an account runs in the end.
+    """
+    mixture = Mixture(client, accounts)
+    for move, number in moves:
+        mixture.move(move, number)
+        mixture.check()
+    for name in list(mixture.paused):
+        mixture.toggle(name)
+    while mixture.kit.dispatched():
+        mixture.move("end", 0)
+        mixture.check()
+    for tenant in mixture.tenants:
+        assert not mixture.usable(tenant) or not client.zcard(f"rt:edits:backlog:{tenant}"), f"{tenant} starves"

@@ -1,0 +1,92 @@
+"""
+The lane model with several accounts of the endpoint: they are paused, drained, closed, tested and left by their
+workers, in every interleaving with what the lane model does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+
+from retouch.outcomes import AccountRefused, Outcome, Processing
+from retouch.publisher import queue_of
+from retouch.store.accounts import AccountStore
+from retouch.store.keys import account_gate
+from tests.integration.store.test_lane_model import LEASE_S, MODEL_SETTINGS, READY, Lane, Worker, pick
+from tests.lane_kit import account
+
+NAMES = ("default", "own", "shared", "spare")
+names = st.sampled_from(NAMES)
+
+
+class Accounts(Lane):
+    """The store with four accounts: one is a tenant's own, one is of a second tier."""
+
+    @initialize(
+        limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans(), threads=st.integers(1, 6)
+    )
+    def open(self, limit: int, tenant_limit: int, learns: bool, threads: int) -> None:
+        super().open(limit, tenant_limit, learns, threads)
+        fallback: Any = ("never", "free_only", "always")[tenant_limit - 1 + learns]
+        self.kit.open_accounts(
+            account("default", limit),
+            account("own", "auto" if learns else 2, tenants=("small",), shared_fallback=fallback),
+            account("shared", 1, weight=2.0),
+            account("spare", 2, tier=2, calls_per_day=50),
+        )
+        self.never = fallback == "never"
+        self.store = AccountStore(self.client)
+
+    def receive(self, lane: str, item: str) -> None:
+        """A worker of each account consumes its queue alone, and holds its key alone."""
+        if lane == "deliveries":
+            super().receive(lane, item)
+            return
+        (held,) = [name for name in NAMES if queue_of(name) == lane]
+        if claim := self.kit.jobs.claim(item, LEASE_S, [held]):
+            assert claim.account == held
+            assert not (self.never and claim.spec.tenant == "small") or held == "own" or claim.checkpoint
+            if isinstance(claim.checkpoint, Processing):
+                assert claim.charge_in_work.account == held, "a poll goes to who created the request"
+            self.workers.append(Worker(claim))
+
+    @precondition(lambda self: any(worker.step == "post" for worker in self.workers))
+    @rule(at=pick)
+    def refuse_key(self, at: int) -> None:
+        """An account refuses its key: it closes, and the job moves."""
+        posting = [worker for worker in self.workers if worker.step == "post"]
+        refused: Outcome = AccountRefused("bad_key", "no")
+        self.advance(posting[at % len(posting)], refused, READY, refused)
+
+    @rule(name=names, mode=st.sampled_from(["pause", "drain", "resume", "test", "leave", "serve"]))
+    def operate(self, name: str, mode: str) -> None:
+        """An operator pauses, drains, resumes or tests an account, or its workers go and come."""
+        if mode == "leave":
+            self.client.hset(account_gate(name), "served_until", 1)
+        elif mode == "serve":
+            self.kit.serve(name)
+        else:
+            getattr(self.store, mode)(name)
+        self.sweep()
+
+    def round_of_good_workers(self) -> None:
+        """All accounts are served and open again, and no job avoids one any longer."""
+        for name in NAMES:
+            self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
+        self.kit.serve(*NAMES)
+        for job in self.jobs():
+            self.client.hdel(f"rt:edits:state:{job}", "avoid", "avoid_until")
+        super().round_of_good_workers()
+
+
+def test_every_interleaving_with_several_accounts_holds_together_and_ends(client: Any) -> None:
+    """No sequence of pauses, closings and lost workers exceeds a limit, asks the wrong account, or loses a job."""
+
+    class OnThisServer(Accounts):
+        pass
+
+    OnThisServer.client = client
+    run_state_machine_as_test(OnThisServer, settings=MODEL_SETTINGS)
+    assert client.ping()

@@ -1,0 +1,27 @@
+"""Accounts of the endpoint in the store, without workers: opened, served and closed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retouch.accounts import Account
+from retouch.store import keys
+from retouch.store.lanes import Lanes
+
+
+def account(identity: str, **fields: Any) -> Account:
+    """Return an account with a key file that nobody reads, of two slots unless `fields` say otherwise."""
+    return Account(identity, "https://a.example", "https://a.example/f", **{"key_file": "/k", "limit": 2, **fields})
+
+
+def open_accounts(client: Any, *accounts: Account, served_s: float = 3_600.0) -> None:
+    """Open the lane with these accounts, and have one worker serve them."""
+    lanes = Lanes(client)
+    lanes.open(accounts)
+    lanes.heartbeat(served_s, [], accounts=[one.id for one in accounts], process="host:1")
+
+
+def close(client: Any, identity: str, code: str = "bad_key") -> None:
+    """Close an account as the endpoint's refusal does."""
+    gate = keys.account_gate(identity)
+    client.hset(gate, mapping={"closed": code, "closed_at": 1_700_000_000.0, "open_until": 1e15})

@@ -1,0 +1,68 @@
+"""What is said of an account and not of a job: which refusals close it, which outcomes move a job elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from retouch.egress.http import Answer
+from retouch.outcomes import AccountRefused, Busy, Fail, GateClosed, Outcome, Refused, Retry, Unknown
+from retouch.policy import Attempt, RetryPolicy, decide
+from retouch_worker.edits.classification import classify, is_of_account
+
+EDIT = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
+
+
+def answer(status: int, message: str) -> Answer:
+    return Answer(status, {}, json.dumps({"status": "error", "message": message}).encode(), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "prompt", "closes"),
+    [
+        (401, "no", "winter", True),
+        (402, "no", "winter", True),
+        (403, "no", "winter", True),
+        (200, "Invalid API key", "winter", True),
+        (200, "Insufficient credits", "winter", True),
+        (200, "not allowed: 'Invalid API key'", "draw the words Invalid API key", False),
+        (200, "not allowed: out of credits", "a man OUT OF CREDITS", False),
+        (404, "model not found", "winter", False),
+        (422, "no", "winter", False),
+    ],
+)
+def test_what_closes_an_account(status: int, message: str, prompt: str, closes: bool) -> None:
+    """A status of the account does, or a text that the endpoint cannot have from the tenant."""
+    said = answer(status, message)
+    refused = classify(said, "https://a.example/fetch")
+    assert isinstance(refused, Refused)
+    assert is_of_account(said, refused, {**EDIT, "prompt": prompt}) is closes
+
+
+@pytest.mark.parametrize(
+    ("outcome", "moves"),
+    [
+        (Busy("queue_full", "full", 5.0), True),
+        (Busy("endpoint_unreachable", "no", 5.0), True),
+        (Busy("spam_filter", "again", 30.0), False),
+        (AccountRefused("bad_key", "no"), True),
+        (GateClosed("endpoint_down"), True),
+        (GateClosed("account_closed"), True),
+        (GateClosed("budget_spent"), False),
+        (GateClosed("not_on_disk"), False),
+        (Unknown("lost"), False),
+    ],
+)
+def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
+    """With several accounts, what was free and says something of the account; with one, nothing moves."""
+    for may_move in (False, True):
+        decision = decide(outcome, Attempt(1, 1, 0, 0, 1e9, may_move), RetryPolicy(), 0.0, 0.5)
+        assert isinstance(decision, Retry)
+        assert decision.moves == (moves and may_move)
+
+
+def test_a_job_that_is_refused_for_itself_fails() -> None:
+    """A refusal of the job ends it, whatever the number of accounts."""
+    decision = decide(Refused("invalid_request", "no"), Attempt(1, 0, 0, 0, 1e9, True), RetryPolicy(), 0.0, 0.5)
+    assert isinstance(decision, Fail)
