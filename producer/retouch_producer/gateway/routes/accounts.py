@@ -1,4 +1,4 @@
-"""`/v1/accounts`: the numbers of the endpoint's accounts, for roles viewer and ops; test, pause, drain, resume, for ops."""
+"""`/v1/accounts`: the endpoint's accounts, for roles viewer and ops; test, pause, drain, resume, for ops."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 -- Put jobs in: duplicates, room, record, backlog, then dispatch. One call, many jobs. Which request gets a job of its
 -- own is decided here and in duplicates.lua alone. Safe to call again with the same ids after a lost reply: an id that
 -- is on record counts as 'new'.
--- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants…, and those
---       of duplicates.lua, room.lua, job_index.lua.
+-- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants,
+--       rt:tenants_by_time, and those of duplicates.lua, room.lua, job_index.lua.
 -- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost
 --       of age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty)
 --       and the spec (JSON), or '' to ask only what the idempotency key leads to.
