@@ -23,7 +23,7 @@ and made when that block runs. And a module that few runs need is named by `requ
     account_dispatch().serve(turn, now)
 
 It is composed as a function, and each call makes the module anew, so such a module keeps nothing between two calls.
-What it needs itself is made with the others.
+What it needs itself is made with the others, but late modules, which are inside it.
 
 Lua allows 200 locals in one function: the composed text has one for each module. Redis keeps a script under the hash of
 its text, which is the same in each process.
@@ -95,13 +95,20 @@ def _add(
             raise ValueError(f"module {module!r} is needed both at once and late")
         return
     text = (folder / "modules" / f"{module}.lua").read_text()
+    inner: dict[str, str] = {}
     for indent, inner_local, inner_late, needed in _NEED.findall(text):
         if indent:
             raise ValueError(f"module {module!r} needs {needed!r} inside a function, expected it at the top")
-        _add(folder, inner_local, needed, inner_late, modules, (*path, module))
-    body = _NEED.sub("", text)
+        if late and inner_late:
+            # Inside: a script that does not call the outer module does not even make the inner function.
+            around = dict(modules)
+            _add(folder, inner_local, needed, inner_late, around, (*path, module))
+            inner[needed] = around.pop(needed)
+            modules |= {name: made for name, made in around.items() if name not in modules}
+        else:
+            _add(folder, inner_local, needed, inner_late, modules, (*path, module))
     begin, end = (f"local function {module}()", "end") if late else (f"local {module} = (function()", "end)()")
-    modules[module] = f"{begin}\n{body}{end}\n"
+    modules[module] = f"{begin}\n{_written(inner)}{_NEED.sub('', text)}{end}\n"
 
 
 def _written(modules: dict[str, str]) -> str:

@@ -27,9 +27,11 @@ function account_books.calls_today()
   return calls
 end
 
-function account_books.is_call_left(account, gate)
+-- Return why the account may not be called: no call of today is left. Or nil.
+function account_books.why_not(account, gate)
   local most = tonumber(redis.call('HGET', gate, 'calls_per_day') or 0)
-  return most == 0 or tonumber(redis.call('HGET', calls_key(clock.today()), account) or 0) < most
+  local is_left = most == 0 or tonumber(redis.call('HGET', calls_key(clock.today()), account) or 0) < most
+  return not is_left and 'account_spent' or nil
 end
 
 -- The charge that yielded the image: the one that the job resumed from, else the last that is certain.

@@ -3,6 +3,7 @@
 -- account_books.lua.
 
 local account_books = require_late('account_books')
+local account_slots = require_late('account_slots')
 local gates = require('gates')
 local keys = require('keys')
 local slots = require('slots')
@@ -31,7 +32,7 @@ function account_gates.of(id, now)
 end
 
 local function held_by_account(ids)
-  local flat, held, others = redis.call('HGETALL', slots.HELD_BY_ACCOUNT), {}, 0
+  local flat, held, others = redis.call('HGETALL', account_slots().HELD), {}, 0
   for at = 1, #flat, 2 do
     held[flat[at]] = tonumber(flat[at + 1])
     others = others + held[flat[at]]

@@ -8,7 +8,6 @@ local breaker = {}
 
 local DOWN_MOST, OPEN_LEAST_S = 5, 10
 local OPEN_MOST_S, OPEN_MOST_FREE_S = 300, 20  -- by probes that may have been billed, and by those that cost nothing
-local CLOSED_S = 3650 * clock.DAY_S  -- an account is opened by hand, not by time
 local PROBE_S = 30  -- one job is let through; if nothing is heard of it by then, another one
 
 -- Return why a job may not call, or nil. Behind an open breaker the probe alone may; what was dispatched before it
@@ -39,17 +38,6 @@ function breaker.close(gate, job)
   if closed and probe ~= job then return nil end
   redis.call('HDEL', gate, 'down', 'open_until', 'open_s', 'probing', 'closed', 'closed_at')
   return closed or nil
-end
-
--- Close an account for a reason that no other job would change, until somebody has it probed. Return false if it is
--- closed already and this was not the probe.
-function breaker.close_account(gate, job, reason, now)
-  local closed, probe = unpack(redis.call('HMGET', gate, 'closed', 'probing'))
-  if closed and probe ~= job then return false end
-  redis.call('HSET', gate, 'closed', reason, 'closed_at', clock.instant(now), 'down', DOWN_MOST, 'open_until',
-    clock.instant(now + CLOSED_S))
-  redis.call('HDEL', gate, 'probing')
-  return true
 end
 
 -- Count a sign that the endpoint is down. Return for how many seconds this opened the breaker, or ''.

@@ -8,9 +8,17 @@ local charge_record = {}
 
 local REFUSALS_KEPT = 20  -- a job may be refused for a day, every few seconds
 
-function charge_record.of(job)
-  local text = redis.call('HGET', keys.state('edits', job), 'charges')
-  return text and cjson.decode(text) or {}
+-- Read the field `charges` of a job's state, or false.
+function charge_record.read(text) return text and cjson.decode(text) or {} end
+
+function charge_record.of(job) return charge_record.read(redis.call('HGET', keys.state('edits', job), 'charges')) end
+
+-- Whether any of the charges was made while there were several accounts.
+function charge_record.names_account(charges)
+  for _, charge in ipairs(charges) do
+    if charge.account then return true end
+  end
+  return false
 end
 
 local function save(job, charges) redis.call('HSET', keys.state('edits', job), 'charges', cjson.encode(charges)) end
@@ -25,6 +33,12 @@ function charge_record.count_possible(charges)
     if not charge_record.is_free(charge.class) then possible = possible + 1 end
   end
   return possible
+end
+
+-- Whether the lease has written its intent already.
+function charge_record.is_intended(charges, fence)
+  local last = charges[#charges]
+  return last and last.fence == tonumber(fence)
 end
 
 function charge_record.add_intent(job, charges, fence, account, now)

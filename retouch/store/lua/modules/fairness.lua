@@ -23,8 +23,8 @@ function fairness.line_of(group) return string.byte(group) == 126 and fairness.U
 -- Read where a line stands: its clock, whether the lane is paused, how many slots groups and lines may hold, the keys
 -- of those that are ready or rest, and the ids of the endpoint's accounts if there are several.
 function fairness.read(lane, line)
-  local names = { 'clock' .. line, 'paused', 'group_limit', 'limit', 'accounts' }
-  local values = redis.call('HMGET', keys.lane(lane, 'gate'), unpack(names))
+  local gate = keys.lane(lane, 'gate')
+  local values = redis.call('HMGET', gate, 'clock' .. line, 'paused', 'group_limit', 'limit', 'accounts')
   local turn = { lane = lane, line = line, clock = tonumber(values[1] or 0), is_paused = values[2] == '1',
     group_limit = tonumber(values[3] or nil) or math.huge, ready = keys.lane(lane, 'ready' .. line),
     resting = keys.lane(lane, 'resting' .. line), accounts = values[5] }

@@ -8,10 +8,12 @@ local leases = {}
 
 function leases.hold_until(lane, item, at) redis.call('ZADD', keys.lane(lane, 'slots'), clock.instant(at), item) end
 
+-- `known` begins with the fields `fence` and `state` of the item.
+function leases.is_current(known, fence) return known[1] == fence and known[2] == 'running' end
+
 -- True while the caller's lease stands: nobody has claimed the item since.
 function leases.is_held(lane, item, fence)
-  local known = redis.call('HMGET', keys.state(lane, item), 'fence', 'state')
-  return known[1] == fence and known[2] == 'running'
+  return leases.is_current(redis.call('HMGET', keys.state(lane, item), 'fence', 'state'), fence)
 end
 
 return leases

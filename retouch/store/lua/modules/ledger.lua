@@ -45,14 +45,6 @@ local function book_tags(tenant, tags, by)
   redis.call('EXPIRE', tag_key, TAG_LIFE_S)
 end
 
--- Whether any charge was made while there were several accounts.
-local function names_accounts(charges)
-  for _, charge in ipairs(charges) do
-    if charge.account then return true end
-  end
-  return false
-end
-
 -- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
 -- `result` is false or nil for a job without an image.
 function ledger.book(job, tenant, tags, charges, result)
@@ -69,7 +61,7 @@ function ledger.book(job, tenant, tags, charges, result)
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
   if is_changed then book_tags(tenant, tags, by) end
-  if names_accounts(charges) then account_books().book(job, tenant, charges, result and true or false) end
+  if charge_record.names_account(charges) then account_books().book(job, tenant, charges, result and true or false) end
 end
 
 return ledger

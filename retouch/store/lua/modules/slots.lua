@@ -1,6 +1,7 @@
 -- Slots: the right to be in flight. While there are several accounts of the endpoint, the slot of a job is one of its
 -- account. Keys: rt:L:slots, rt:L:state:{item}, rt:edits:held_by_account.
 
+local account_slots = require_late('account_slots')
 local breaker = require('breaker')
 local budgets = require('budgets')
 local clock = require('clock')
@@ -12,7 +13,6 @@ local targets = require('targets')
 
 local slots = {}
 
-slots.HELD_BY_ACCOUNT = 'rt:edits:held_by_account'
 slots.MESSAGE_GRACE_S = 2  -- a message not claimed by then may be lost: it is sent again (duplicates are harmless)
 
 -- The messages that the script's caller must send, each "queue item".
@@ -28,42 +28,21 @@ function slots.request_message(lane, item, claimed_by, account)
   slots.messages[#slots.messages + 1] = queue .. ' ' .. item
 end
 
--- Slots of the account `default` are not counted: it holds what the others do not.
-local function count_account(account, by)
-  if account == gates.DEFAULT then return end
-  if redis.call('HINCRBY', slots.HELD_BY_ACCOUNT, account, by) <= 0 then
-    redis.call('HDEL', slots.HELD_BY_ACCOUNT, account)
-  end
-end
-
--- Write which account the job's slot is of, and why; `former` is the account of its last slot, or false.
-local function note_account(own, account, reason, former)
-  if account then
-    count_account(account, 1)
-    redis.call('HSET', own, 'account', account, 'account_reason', reason)
-  elseif former then
-    redis.call('HDEL', own, 'account', 'account_reason')
-  end
-end
-
--- What an item needs that will make a call: its place in the backlog, if it must come back, and one of its calls.
-local function reserve(lane, group, item, own, score)
-  redis.call('HSET', own, 'score', score)
-  if lane == 'edits' then budgets.reserve(item, group) end
-end
-
 -- Give a slot to an item that left the backlog; `account` and `reason` are nil while there is one account. Return the
--- item if it will call the endpoint, or nil; and true, with nothing done, for a paid job that was on another account
--- when there were several.
+-- item if it will call the endpoint, or nil; and true, with nothing done, for a paid job of a time of several
+-- accounts.
 function slots.give(lane, group, item, score, now, account, reason)
   local own = keys.state(lane, item)
   local checkpoint, former = unpack(redis.call('HMGET', own, 'checkpoint', 'account'))
   local is_paid = checkpoint and checkpoint ~= ''
-  if is_paid and former and not account and former ~= gates.DEFAULT then return nil, true end
+  if former and is_paid and not account then return nil, true end
   fairness.count_slot(lane, group, 1)
-  note_account(own, account, reason, former)
+  if account or former then account_slots().note(own, account, reason) end
   redis.call('HSET', own, 'group', group, 'state', 'queued', 'dispatched_at', clock.instant(now))
-  if not is_paid then reserve(lane, group, item, own, score) end
+  if not is_paid then
+    redis.call('HSET', own, 'score', score)
+    if lane == 'edits' then budgets.reserve(item, group) end
+  end
   slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S, account)
   return not is_paid and item or nil
 end
@@ -75,7 +54,7 @@ function slots.release(lane, group, item)
     local reserved_on, account = unpack(redis.call('HMGET', keys.state(lane, item), 'reserved', 'account'))
     budgets.release_reservation(item, group, reserved_on)
     breaker.end_probe(gates.of(lane, account), item)
-    if account then count_account(account, -1) end
+    if account then account_slots().count(account, -1) end
   end
   fairness.count_slot(lane, group, -1)
   if lane == 'deliveries' then targets.leave(item) end

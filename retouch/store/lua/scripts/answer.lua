@@ -20,10 +20,10 @@ local leases = require('leases')
 
 local now = clock.now()
 local own = keys.state('edits', job)
-local tenant, slot_account = unpack(redis.call('HMGET', own, 'group', 'account'))
-tenant = tenant or ''
+local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'account', 'charges')
+local is_held, tenant, slot_account = leases.is_current(known, fence), known[3] or '', known[4]
 
-local charges = charge_record.of(job)
+local charges = charge_record.read(known[5])
 local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, now)
 -- The job may be on another account by now: what the answer says is said of the one that was called.
 local account = charge_account or slot_account
@@ -36,7 +36,7 @@ end
 local gate = gates.of('edits', account)
 local opened, event = endpoint_health.learn(gate, account, job, health, charge_record.is_free(class), now)
 
-if not leases.is_held('edits', job, fence) then
+if not is_held then
   local adoption = require('adoption')
   local slots = require('slots')
   adoption.take_late_answer(job, tenant, checkpoint, charge_fence, charges, now)

@@ -11,8 +11,8 @@ local keys = require('keys')
 local leases = require('leases')
 
 local own = keys.state(lane, item)
-local names = { 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced', 'account' }
-local known = redis.call('HMGET', own, unpack(names))
+local known = redis.call('HMGET', own, 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced',
+  'account')
 local message_requested, state, group, started_at, last_fence, is_unannounced, account = unpack(known)
 local function is_claimable()
   if accounts ~= '' and not string.find(accounts, ' ' .. (account or 'default') .. ' ', 1, true) then return false end

@@ -14,23 +14,18 @@ local charge_record = require('charge_record')
 local clock = require('clock')
 local gates = require('gates')
 local keys = require('keys')
+local leases = require('leases')
 
 local own = keys.state('edits', job)
-local known = redis.call('HMGET', own, 'fence', 'state', 'cancel', 'checkpoint', 'group', 'account')
+local known = redis.call('HMGET', own, 'fence', 'state', 'cancel', 'checkpoint', 'group', 'account', 'charges')
 local cancel, checkpoint, tenant, account = unpack(known, 3)
-if known[1] ~= fence or known[2] ~= 'running' then return 'stale' end
+if not leases.is_current(known, fence) then return 'stale' end
 if cancel == '1' then return 'cancelled' end
 if checkpoint and checkpoint ~= '' then return checkpoint end
-local charges = charge_record.of(job)
-local last = charges[#charges]
-if last and last.fence == tonumber(fence) then return 'ok' end
-local function why_not_call()
-  local gate = gates.of('edits', account)
-  local reason = breaker.why_not(gate, job)
-  if not reason and account and not account_books().is_call_left(account, gate) then return 'account_spent' end
-  return reason
-end
-local why_not = why_not_call()
+local charges = charge_record.read(known[7])
+if charge_record.is_intended(charges, fence) then return 'ok' end
+local gate = gates.of('edits', account)
+local why_not = breaker.why_not(gate, job) or account and account_books().why_not(account, gate)
 if why_not then return why_not end
 if not budgets.spend(job, tenant) then return 'budget_spent' end
 local now = clock.now()

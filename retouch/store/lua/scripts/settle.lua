@@ -20,7 +20,7 @@ local timetable = require('timetable')
 local own = keys.state('edits', job)
 local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'cancel', 'account')
 local tenant, cancel, account = unpack(known, 3)
-if known[1] ~= fence or known[2] ~= 'running' then return { 'stale', slots.messages } end
+if not leases.is_current(known, fence) then return { 'stale', slots.messages } end
 local now = clock.now()
 local due_at = now + tonumber(delay_s)
 
