@@ -30,9 +30,7 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
-"""
-Priority counts as seconds of age: a high job overtakes normal ones enqueued up to ten minutes earlier; none starves.
-"""
+"""Priority counts as seconds of age: a high job overtakes normal ones of the last ten minutes; none starves."""
 
 BACKLOG_WAIT_S = 5.0
 """How many seconds a producer is asked to wait before it tries a full backlog again."""
