@@ -60,6 +60,11 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
+| `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
+| `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
+| `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |
+| `rt:history:totals` | hash | permanent | the same since ever, with 1,000 tenants by name |
 | `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
 | `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
@@ -83,6 +88,9 @@ PERMANENT = (
     "rt:deliveries:counts",
     "rt:tenants",
     "rt:feed",
+    "rt:history:open:",
+    "rt:history:unrolled",
+    "rt:history:totals",
     "rt:rescue",
     "rt:blobs",
     "rt:receiver:",

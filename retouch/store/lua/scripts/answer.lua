@@ -13,6 +13,7 @@ local checkpoints = require('checkpoints')
 local clock = require('clock')
 local endpoint_health = require('endpoint_health')
 local gates = require('gates')
+local history = require('history')
 local keys = require('keys')
 local leases = require('leases')
 
@@ -21,6 +22,7 @@ local own = keys.state('edits', job)
 local tenant = redis.call('HGET', own, 'group') or ''
 
 local charges = charge_record.of(job)
+history.note_answer(charges, charge_fence, class, tenant, now)
 local by, intent_at = charge_record.add_answer(job, charges, charge_fence, class, now)
 if by ~= 0 then
   budgets.correct(tenant, intent_at, by)

@@ -1,5 +1,5 @@
 -- Take the lease of an item that holds a slot and was called for. A duplicate message finds nothing to claim.
--- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua.
+-- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua, history.lua.
 -- ARGV: lane, item, lease_s.
 -- Returns false, or {spec, now, state fields...}.
 local lane, item, lease_s = unpack(ARGV)
@@ -10,8 +10,9 @@ local keys = require('keys')
 local leases = require('leases')
 
 local own = keys.state(lane, item)
-local known = redis.call('HMGET', own, 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced')
-local message_requested, state, group, started_at, last_fence, is_unannounced = unpack(known)
+local names = { 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced', 'account' }
+local known = redis.call('HMGET', own, unpack(names))
+local message_requested, state, group, started_at, last_fence, is_unannounced, account = unpack(known)
 if message_requested ~= '1' or not redis.call('ZSCORE', keys.lane(lane, 'slots'), item) then return false end
 
 local spec = redis.call('GET', keys.spec(lane, item))
@@ -29,7 +30,10 @@ redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', s
 leases.hold_until(lane, item, now + tonumber(lease_s))
 if lane == 'edits' then
   if not started_at then
-    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', job_index.created_at(item, group, now))
+    local history = require('history')
+    local created_at = job_index.created_at(item, group, now)
+    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', created_at)
+    history.time(account, 'wait', group, now - created_at, now)
   end
   if is_unannounced then
     redis.call('HDEL', own, 'unannounced')

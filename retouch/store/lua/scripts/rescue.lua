@@ -14,6 +14,7 @@ local deadlines = require('deadlines')
 local dispatch = require('dispatch')
 local events = require('events')
 local fairness = require('fairness')
+local history = require('history')
 local jobs = require('jobs')
 local keys = require('keys')
 local leases = require('leases')
@@ -52,7 +53,15 @@ local function recover(lane, group, item)
   redis.call('HINCRBY', own, 'crashes', 1)
   redis.call('HSET', own, 'state', 'queued', 'dispatched_at', clock.instant(now))
   if lane == 'edits' then events.record(item, group, 'edit.recovered', now) end
+  history.note_rescue('lease_expired', group, now)
   slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S)
+end
+
+-- `unclaimed_since` is nil for an item that nobody was asked to claim since: a poll that is due.
+local function send_message(lane, group, item, unclaimed_since)
+  if unclaimed_since then history.note_rescue('message_late', group or '', now) end
+  local waited_s = unclaimed_since and now - unclaimed_since or 0
+  slots.request_message(lane, item, now + math.min(MESSAGE_GRACE_CAP_S, math.max(slots.MESSAGE_GRACE_S, waited_s)))
 end
 
 local function check_slot(lane, item)
@@ -63,8 +72,7 @@ local function check_slot(lane, item)
   elseif state == 'running' then
     recover(lane, group, item)
   elseif state == 'queued' or state == 'polling' then
-    local waited_s = is_requested == '1' and now - tonumber(dispatched_at or now) or 0
-    slots.request_message(lane, item, now + math.min(MESSAGE_GRACE_CAP_S, math.max(slots.MESSAGE_GRACE_S, waited_s)))
+    send_message(lane, group, item, is_requested == '1' and tonumber(dispatched_at or now) or nil)
   elseif group then
     slots.release(lane, group, item)
   else
