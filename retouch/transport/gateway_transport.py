@@ -18,6 +18,7 @@ from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
+from retouch.store import history
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult, refused
@@ -25,7 +26,8 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
-from retouch.transport.documents import delivery_from, failing_from, job_from, lane_from, receiver_from
+from retouch.store.stats import Stats
+from retouch.transport.documents import delivery_from, failing_from, job_from, lane_from, receiver_from, stats_from
 from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
@@ -231,6 +233,10 @@ class GatewayTransport:
             cursor = page["next_cursor"]
             if not cursor:
                 return rows
+
+    async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Read the statistics of one tenant, or of all that the API key may read."""
+        return stats_from(await self._get("/v1/stats", {"tenant": tenant, "since": f"{since:.3f}", "by": by}))
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Read which jobs have events since a cursor; see `News`."""

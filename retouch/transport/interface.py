@@ -15,6 +15,7 @@ from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store import history
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -22,6 +23,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
+from retouch.store.stats import Stats
 from retouch.transport.feed_listener import Listener
 
 EditWithOptions = tuple[Edit, JobOptions]
@@ -125,6 +127,9 @@ class Transport(Protocol):
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Sum up the calls of one tenant, or of all."""
+
+    async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Read the statistics from an instant (Unix seconds) until now, of one tenant or of all."""
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Return the receiver at a URL; a new URL gets one."""

@@ -14,6 +14,7 @@ from retouch_producer.cli.keys import command as key_commands
 from retouch_producer.cli.lanes import command as lane_commands
 from retouch_producer.cli.options import ENQUEUE_PANEL, MANAGE_PANEL
 from retouch_producer.cli.receivers import command as receiver_commands
+from retouch_producer.cli.stats import command as stats_command
 from retouch_producer.cli.tenants import command as tenant_commands
 from retouch_producer.cli.usage import command as usage_command
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
             *(job_commands.jobs, job_commands.job, job_commands.watch, lane_commands.status),
             *(job_commands.cancel, job_commands.replay, lane_commands.pause, lane_commands.resume),
             *(delivery_commands.deliveries, delivery_commands.redeliver, usage_command.usage, tenant_commands.erase),
+            stats_command.stats,
         ),
     }
     for panel, commands in panels.items():

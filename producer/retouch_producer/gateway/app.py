@@ -24,6 +24,7 @@ from retouch_producer.gateway.routes import (
     metrics,
     pix2pix_compat,
     receivers,
+    stats,
     uploads,
 )
 
@@ -48,6 +49,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         receivers,
         deliveries,
         admin,
+        stats,
         pix2pix_compat,
         files,
         health,
