@@ -25,6 +25,7 @@ from retouch_producer.gateway.routes import (
     pix2pix_compat,
     receivers,
     stats,
+    store_metrics,
     uploads,
 )
 
@@ -54,7 +55,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         files,
         health,
     )
-    for resource in (*resources, metrics):
+    for resource in (*resources, metrics, store_metrics):
         app.include_router(resource.router)
     describe(app)
     # The middleware added last runs first: an answer counts, whichever layer below gave it.
