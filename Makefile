@@ -66,6 +66,11 @@ browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian: ap
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
 	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py $(ARGS)
 
+.PHONY: alerts-test
+alerts-test: $(STAMP) ## Test the alerts, fire each one once, and evaluate the dashboard on a real Prometheus (Debian's package)
+	@$(BIN)/python -m tests.alerts.prometheus || { [ "$$(id -u)" = 0 ] && apt-get install -qq --no-install-recommends prometheus >/dev/null; }
+	@$(BIN)/python -m pytest tests/alerts/fired_alerts.py $(ARGS)
+
 .PHONY: openapi-lint
 openapi-lint: $(STAMP) ## Hold the gateway's OpenAPI description to a linter from npm
 	@mkdir -p var && $(BIN)/python -m retouch_producer.gateway.openapi_file > var/openapi.json
@@ -102,6 +107,7 @@ fmt: $(STAMP) ## Rewrite the code in the house format, and the pages that are ma
 	$(BIN)/ruff format .
 	$(BIN)/python -m retouch_ops.settings_docs
 	$(BIN)/python -m retouch_ops.cli_docs
+	$(BIN)/python -m retouch_ops.dashboard
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against no queue and plain Celery; prints a table of ratios

@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     flower_address: str = Field("127.0.0.1", description="Address that Flower listens on; keep it inside.")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port that Flower listens on.")
+    flower_read_only: bool = Field(True, description="Flower only shows. Its controls can end calls that are paid for.")
     flower_basic_auth: SecretStr = Field(SecretStr(""), description="user:password for Flower; empty means none.")
     capture_input: Literal["off", "keep", "ours"] = Field(
         "keep",

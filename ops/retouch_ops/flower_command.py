@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 from retouch.errors import RetouchError
 from retouch.settings import Settings
@@ -32,8 +33,22 @@ def flower_arguments(settings: Settings) -> list[str]:
         "--max-tasks=10000",
         "--purge-offline-workers=60",
         "--logging=error",
+        *(["--read-only"] if settings.flower_read_only else []),
         *([f"--basic-auth={auth}"] if auth else []),
     ]
+
+
+def job_of(task_id: str) -> str:
+    """Return the job of a task, whose id begins with that of its job or of its delivery."""
+    kind, _, rest = task_id.partition("_")
+    return f"ed_{rest.split('-')[0]}" if kind in {"ed", "dl"} else ""
+
+
+def show_job(task: Any, public_url: str) -> Any:
+    """Return a task as Flower's page shows it: what leads to its job is in place of its keyword arguments."""
+    if job := job_of(task.uuid or ""):
+        task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"
+    return task
 
 
 def run_flower() -> None:
@@ -43,7 +58,14 @@ def run_flower() -> None:
     for name in [name for name in os.environ if name.upper() == OPEN_API]:
         del os.environ[name]
 
+    from flower.options import default_options
+
     from retouch.broker import make_app
+
+    def format_task(task: Any) -> Any:  # Flower takes nothing but a function
+        return show_job(task, settings.public_url)
+
+    default_options.format_task = format_task
 
     app = make_app(settings)
     app.conf.broker_pool_limit = 10  # every 5 s Flower asks workers for their events, each time on a new connection

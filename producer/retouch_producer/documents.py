@@ -14,6 +14,7 @@ from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobRecord
+from retouch.store.stats import Stats
 
 Document = dict[str, Any]
 
@@ -161,3 +162,10 @@ def _attempt(attempt: DeliveryAttempt) -> Document:
 
 def _instant(at: float | None) -> str | None:
     return iso(at) if at else None
+
+
+def stats_document(stats: Stats) -> Document:
+    """Describe statistics; the rows by account or tenant are in `data`."""
+    document = asdict(stats)
+    rows = document.pop("rows")
+    return {**document, "since": iso(stats.since), "until": iso(stats.until), "data": rows}

@@ -1,95 +1,76 @@
 """
-Every Redis key of Retouch: name, type, how long it is kept, and what is in it.
+Every Redis key of Retouch: name, type, how long it is kept, and who writes it.
 
-Retouch uses one Redis (no Cluster), since scripts build the names of the keys that they use. Words of the table:
-
-- L is a lane, `edits` or `deliveries`.
-- An item is a job (lane `edits`, id `ed_…`) or a delivery (lane `deliveries`, id `dl_…`).
-- A target is one host to which a tenant's webhooks go, or one Celery task that its callbacks call. A success that took
-  less than a second makes a target proven. It is unproven before that, and again after an attempt that took longer.
-- The window of a target is how many of its deliveries may be in the backlog or hold a slot at the same time. Further
-  deliveries wait for admission to the backlog.
-- A group is one of those between which a lane divides its slots: a tenant, or `~tenant`, which stands for the
-  deliveries of that tenant to unproven targets.
-- The pass of a group is its place in the order of fairness. Each dispatch increases it, and the group with the lowest
-  pass is next.
-- The priority of a job counts as age in the backlog: 600 s more for `high`, 600 s less for `low`.
-- "Empties itself": scripts remove each entry when its time is over, and Redis deletes a key without entries.
+Retouch uses one Redis (no Cluster), since scripts build the names of the keys they touch. L is a lane, `edits` or
+`deliveries`; an item is a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant,
+or `~tenant` for its deliveries to targets that are not proven. A target is a tenant's webhooks to one host, or its
+callbacks to one Celery task.
 
 | key | type | life | what |
 |---|---|---|---|
-| `rt:L:spec:{item}` | string, JSON | gets a TTL when the item is final | the request; it never changes |
-| `rt:L:state:{item}` | hash | as `spec` | state and counters; a waiting job has none before its first dispatch |
-| `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = enqueued at, less the priority's age |
-| `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass |
-| `rt:L:resting` | sorted set | empties itself | groups that cannot run now; score = their pass |
-| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same two for the groups `~tenant` |
-| `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must check each |
-| `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when each is due |
-| `rt:L:held` | hash | empties itself | number of slots that each group holds; `~` has the sum of all groups `~tenant` |
+| `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
+| `rt:L:state:{item}` | hash | with spec | its state and counters; a waiting job has none until its first dispatch |
+| `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
+| `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
+| `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
+| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same for unproven groups |
+| `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must look at them |
+| `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when they are due |
+| `rt:L:held` | hash | empties itself | slots held by each group; `~` counts those of all unproven groups |
 | `rt:deliveries:shut` | sorted set | empties itself | targets whose breaker is open; score = until when |
-| `rt:deliveries:target:{target}` | hash | 30 days | window and breaker of the target, and whether it is proven |
-| `rt:deliveries:admitted:{target}` | sorted set | empties itself | deliveries in the backlog or with a slot |
-| `rt:deliveries:waiting:{target}` | sorted set | empties itself | deliveries that wait for admission |
-| `rt:deliveries:waiting_by_tenant` | hash | empties itself | by tenant: deliveries that wait for admission |
-| `rt:deliveries:workers` | sorted set | empties itself | workers, each with its number of threads; score = until when |
-| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock, accounts … |
-| `rt:edits:gate:{account}` | hash | permanent | the gate of one of several accounts; that of `default` is the lane's |
-| `rt:edits:held_by_account` | hash | empties itself | slots held by each account but `default` |
-| `rt:edits:account_tenants` | hash | permanent | by tenant: its fallback to shared accounts, and its own accounts |
-| `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
-| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
-| `rt:edits:account_workers` | sorted set | a lease | each account with a process that serves it; score = until when |
-| `rt:accounts` | set | permanent | every account that was ever named |
-| `rt:L:limits`, `rt:L:weights` | hash | permanent | slot limit and weight of each group that has its own |
-| `rt:L:counts` | hash | permanent | number of items that ended, by state |
-| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when each failed |
-| `rt:edits:deadlines:{n}` | list | until rescue has swept it | jobs whose deadline is in the n-th 5 s since 1970 |
-| `rt:jobs:{tenant}` | sorted set | trimmed by retention | jobs of the tenant; score = enqueued at |
-| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | jobs in one state; the same score |
-| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | jobs that failed with one code; same score |
-| `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | jobs with one tag; the same score |
-| `rt:job_indexes:{tenant}` | sorted set | empties itself | indexes by code and tag; score = when each is next trimmed |
-| `rt:tenants` | set | permanent | all tenants that were ever seen |
-| `rt:tenants_by_time` | sorted set | permanent | the same tenants; score = when each last enqueued |
+| `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
+| `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
+| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
+| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
+| `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
+| `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
+| `rt:L:counts` | hash | permanent | items that ended, by state |
+| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
+| `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
+| `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
+| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
+| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
+| `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
-| `rt:shared:{tenant}:{hash}` | string | 24 h | id of the job that exact duplicates of a request share |
-| `rt:timeline:{job}` | list, JSON | as `spec` | events of the job; the sequence of an event is its position, from 1 |
-| `rt:feed` | stream | trimmed by age, 30 days | each event of each job, as a pointer into the job's timeline |
-| `rt:deliveries_of:{job}` | list | 30 days | ids of the job's deliveries |
-| `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = created at |
-| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | the tenant's deliveries; score = created at |
-| `rt:deliveries:log:{item}` | list, JSON | 30 days | attempts: time, status, latency, excerpt of the answer |
-| `rt:deliveries:health:{receiver}` | hash | 30 days | of a failing receiver: since when, why, how often, next attempt |
-| `rt:deliveries:failing` | sorted set | empties itself | failing receivers; score = since when |
-| `rt:deliveries:failing:{tenant}` | sorted set | empties itself | failing receivers of the tenant; score = since when |
+| `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
+| `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
+| `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
+| `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
+| `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
+| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | one tenant's deliveries; score = made at |
+| `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt of the answer |
+| `rt:deliveries:health:{receiver}` | hash | 30 days | a receiver that fails: since when, why, how often, next attempt |
+| `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
+| `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of the tenant |
-| `rt:receivers:{tenant}` | set | permanent | receivers that get events of all the tenant's jobs |
-| `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | by tenant: calls per UTC day; most waiting jobs |
+| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
+| `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
+| `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
-| `rt:ledger:{tenant}` | hash | permanent | charges by UTC day and class: useful, repeated, wasted, unknown |
-| `rt:ledger:account:{account}` | hash | permanent | charges by UTC day and class, of one of several accounts |
-| `rt:ledger_accounts:{tenant}` | hash | permanent | charges of the tenant, by UTC day, account and class |
-| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | charges of a UTC day by tag and class; 1,000 tags, and `other` |
+| `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
-| `rt:console_session:{sha256}` | hash | 1 h idle, 12 h in all | one sign-in to the console: its API key, since when |
-| `rt:console_link:{sha256}` | string | 1 h | a sign-in link that was not used yet: the hash of its API key |
-| `rt:console_wrong_keys:{address}` | string | 60 s | wrong keys from one address at the console's sign-in |
-| `rt:sharing` | hash | permanent | by tenant: `1` if its exact duplicates become one job |
-| `rt:link_key` | string | permanent | the secret that signs links to images |
-| `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs each |
-| `rt:blobs:{tenant}` | sorted set | trimmed by retention | images that the tenant owns; score = until when |
-| `rt:rescue` | hash | permanent | when the last sweep ran, and when the next one is due |
-| `rt:trimmed` | string | 50 s | set when a trimming of the indexes starts; while it exists, no other one starts |
+| `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
+| `rt:link_key` | string | permanent | signs links to images |
+| `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
+| `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
+| `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
+| `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
+| `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |
+| `rt:history:totals` | hash | permanent | the same since ever, with 1,000 tenants by name |
+| `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
+| `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
 Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
 `weights` (`lanes.py`); `rt:blobs…` (`blob_retention.py` too); budgets and limits of tenants (`ledger.py`); API keys and
-sharing (`tenants.py`); `rt:link_key` (`links.py`); `rt:console_…`
-(`console_sessions.py`).
+sharing (`tenants.py`); `rt:link_key` (`links.py`).
 """
 
 from __future__ import annotations
@@ -112,6 +93,9 @@ PERMANENT = (
     "rt:tenants_by_time",
     "rt:feed",
     "rt:audit",
+    "rt:history:open:",
+    "rt:history:unrolled",
+    "rt:history:totals",
     "rt:rescue",
     "rt:blobs",
     "rt:receiver:",

@@ -15,6 +15,7 @@ from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyChoices
+from retouch.store.stats import Cost, LatencySummary, Stats, StatsRow
 
 
 def job_from(document: Document) -> JobRecord:
@@ -141,6 +142,25 @@ def failing_from(document: Document) -> FailingReceiver:
 def lane_from(document: Document) -> LaneNumbers:
     """Return the numbers of a lane that a document describes."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
+
+
+def stats_from(document: Document) -> Stats:
+    """Read statistics."""
+    return Stats(
+        since=_instant(document["since"]) or 0.0,
+        until=_instant(document["until"]) or 0.0,
+        by=document["by"],
+        total=_stats_row(document["total"]),
+        rows=tuple(_stats_row(row) for row in document["data"]),
+        today=Cost(**document["today"]),
+        yesterday=Cost(**document["yesterday"]),
+        oldest_waiting_s=document["oldest_waiting_s"],
+    )
+
+
+def _stats_row(row: Document) -> StatsRow:
+    latencies = {name: LatencySummary(**row[name]) for name in ("wait_s", "endpoint_s", "total_s", "delivery_lag_s")}
+    return StatsRow(**{**row, **latencies, "cost": Cost(**row["cost"])})
 
 
 def _instant(text: str | None) -> float | None:

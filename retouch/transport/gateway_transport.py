@@ -19,6 +19,7 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
+from retouch.store import history
 from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
@@ -27,6 +28,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
+from retouch.store.stats import Stats
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
     audit_line_from,
@@ -35,6 +37,7 @@ from retouch.transport.documents import (
     job_from,
     lane_from,
     receiver_from,
+    stats_from,
 )
 from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_bulk import GatewayBulk
@@ -257,6 +260,10 @@ class GatewayTransport:
             cursor = page["next_cursor"]
             if not cursor:
                 return rows
+
+    async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Read the statistics of one tenant, or of all that the API key may read."""
+        return stats_from(await self._get("/v1/stats", {"tenant": tenant, "since": f"{since:.3f}", "by": by}))
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """Return the next cursor, and the ids of the jobs that had events after a cursor; see `News`."""

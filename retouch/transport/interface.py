@@ -15,6 +15,7 @@ from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
+from retouch.store import history
 from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
@@ -23,6 +24,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
+from retouch.store.stats import Stats
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 
@@ -139,6 +141,9 @@ class Transport(Protocol):
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Return the calls of one tenant or of all (None) since a UTC day, summed up by tenant, day or tag."""
+
+    async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Read the statistics from an instant (Unix seconds) until now, of one tenant or of all."""
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Return the receiver at a URL; create one if there is none."""

@@ -22,6 +22,7 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store import history
 from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
@@ -35,6 +36,7 @@ from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
+from retouch.store.stats import Stats, read_stats
 from retouch.sync_async import reply
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
@@ -297,6 +299,12 @@ class RedisTransport:
         read = partial(ledger.usage, tenant=tenant, since=since, by=by, price_per_call=price)
         with clear_errors():
             return await self.concurrency.run_blocking(read)
+
+    async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Read the statistics from an instant until now, at the price of our settings."""
+        client, price = self.connections.blocking_client, self.connections.settings.price_per_call
+        with clear_errors():
+            return await self.concurrency.run_blocking(partial(read_stats, client, price, since, by=by, tenant=tenant))
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Return the receiver at a URL; create one if there is none."""

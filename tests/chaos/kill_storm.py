@@ -28,7 +28,8 @@ from retouch import EditQueue, Settings
 from retouch.feed import read_page
 from retouch.images.validation import ValidImage, check
 from retouch.store.accounts import AccountStore
-from retouch.store.ledger import Ledger
+from retouch.store.history import History, roll_up
+from retouch.store.ledger import CLASSES, Ledger
 from retouch.store.records import JobRecord
 from retouch_ops.simulator.process import Simulator
 from tests.chaos.event_sink import EventSink
@@ -232,6 +233,7 @@ class Auditor:
             if feed[final] != 1:
                 self._break(f"{record.id}: {feed[final]} times {final[1]} in the feed")
         self.report.broken += unanswered(records, self.killed_calls)
+        self._audit_history(records)
         self._audit_what_is_left()
         if len(self.sims) > 1:
             self._audit_accounts()
@@ -267,6 +269,20 @@ class Auditor:
             image = check(store_access(self.queue).blobs.get(kept.name))
             if not isinstance(image, ValidImage) or image.sha256 != kept.sha256:
                 self._break(f"{record.id}: an image is not the one on record")
+
+    def _audit_history(self, records: list[JobRecord]) -> None:
+        """Compare the counts of history with the records, the lane and the ledger, before and after a roll-up."""
+        store = store_access(self.queue)
+        uses = Counter[str]()
+        for row in Ledger(store.client).usage():
+            uses.update({use: getattr(row, use) for use in CLASSES if getattr(row, use)})
+        calls = sum(len(record.charges) for record in records)
+        expected = (len(records), store.jobs.counts(), calls, dict(uses))
+        for _ in range(2):
+            counts = History(store.client).totals()
+            if (found := (counts.enqueued, counts.ended, counts.calls, counts.charges)) != expected:
+                self._break(f"history has {found}, on record are {expected}")
+            roll_up(store.client)
 
     def _audit_what_is_left(self) -> None:
         for lane in ("edits", "deliveries"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from retouch.blobs import BlobError, BlobStore
 from retouch.store import keys
 from retouch.store.blob_retention import drop_blob, take_due_blobs, trim_indexes
+from retouch.store.history import roll_up
 from retouch.store.redis_commands import Client
 from retouch_worker.logs import log
 
@@ -21,10 +22,11 @@ class Retention:
 
     def sweep(self) -> bool:
         """
-        Trim the indexes and delete one batch of the images that are due; return True if more images may be due.
+        Roll up history, trim the indexes and delete a batch of the images due; return True if more may be due.
 
-        Failure policy: an image that cannot be deleted now, or was just stored again, becomes due again in an hour.
+        Failure policy: an image that cannot be deleted now, or was just stored again, is looked at again in an hour.
         """
+        roll_up(self.client)
         index_entries, due_blobs = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
         for name, mark in due_blobs.items():
             self._drop(name, mark)

@@ -1,4 +1,11 @@
-"""The two Celery tasks. Each runs one attempt; its only argument is an id."""
+"""
+The Celery tasks: each runs one attempt. Their only argument is an id.
+
+A task whose attempt ended its job or delivery for good, without success, raises an exception of ours: Celery then
+records a failure, so Flower and every other tool that counts tasks shows it. Nothing else follows from it: such a task
+is never retried, and since the exception is expected (`throws`), no traceback is logged. A message that found nothing
+to claim is no failure, nor is an attempt after which the job waits for its next one.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +13,34 @@ from typing import Any
 
 from celery import Celery
 
+from retouch.outcomes import Fail
 from retouch.publisher import TASKS
 from retouch_worker.deliveries.attempt import run_delivery
 from retouch_worker.edits.attempt import run_edit
 from retouch_worker.process import WorkerProcess
 
 
+class JobFailed(Exception):
+    """The job of a task failed; the text is its id and its error code."""
+
+
+class DeliveryDead(Exception):
+    """The delivery of a task was given up; the text is its id and why."""
+
+
 def register(app: Celery, process: WorkerProcess) -> None:
     """Register the two tasks with the Celery app."""
 
-    @app.task(name=TASKS["edits"], bind=True)
+    @app.task(name=TASKS["edits"], bind=True, throws=(JobFailed,))
     def edit(self: Any, job_id: str) -> None:
         if not process.requeue_if_draining(self.request.delivery_info["routing_key"], job_id):
-            run_edit(job_id, process.edit_tools)
+            decision = run_edit(job_id, process.edit_tools)
+            if isinstance(decision, Fail):
+                raise JobFailed(f"{job_id}: {decision.code}")
 
-    @app.task(name=TASKS["deliveries"])
+    @app.task(name=TASKS["deliveries"], throws=(DeliveryDead,))
     def deliver(delivery_id: str) -> None:
         if not process.requeue_if_draining("deliveries", delivery_id):
-            run_delivery(delivery_id, process.delivery_tools)
+            settlement = run_delivery(delivery_id, process.delivery_tools)
+            if settlement and settlement.move == "dead":
+                raise DeliveryDead(f"{delivery_id}: {settlement.log.status or settlement.log.trouble}")

@@ -17,6 +17,7 @@ from retouch_producer.cli.keys import command as key_commands
 from retouch_producer.cli.lanes import command as lane_commands
 from retouch_producer.cli.options import ENQUEUE_PANEL, MANAGE_PANEL
 from retouch_producer.cli.receivers import command as receiver_commands
+from retouch_producer.cli.stats import command as stats_command
 from retouch_producer.cli.tenants import command as tenant_commands
 from retouch_producer.cli.usage import command as usage_command
 
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
             *(
                 delivery_commands.deliveries,
                 delivery_commands.redeliver,
+                stats_command.stats,
                 usage_command.usage,
                 audit_command.audit,
                 tenant_commands.erase,

@@ -13,11 +13,13 @@ from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.settings import Settings
+from retouch.store import history
 from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch.store.stats import Stats
 from retouch.sync_async import run_sync
 from retouch.transport.factory import open_transport
 from retouch.transport.interface import BlockingTransport, OnlyOverRedis
@@ -99,6 +101,10 @@ class CommandContext:
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Return the sums of the ledger; over a gateway, amounts use the price in the gateway's settings."""
         return run_sync(self.transport.usage(tenant, since, by))
+
+    def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
+        """Return the statistics from an instant until now; amounts use the same price as those of `usage`."""
+        return run_sync(self.transport.stats(tenant, since, by))
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
         """

@@ -28,6 +28,8 @@ from retouch_producer.gateway.routes import (
     metrics,
     pix2pix_compat,
     receivers,
+    stats,
+    store_metrics,
     uploads,
 )
 
@@ -57,11 +59,12 @@ def make_gateway(settings: Settings) -> FastAPI:
         admin,
         audit,
         accounts,
+        stats,
         pix2pix_compat,
         files,
         health,
     )
-    for resource in (*resources, metrics, console):
+    for resource in (*resources, metrics, store_metrics, console):
         app.include_router(resource.router)
     describe(app)
     # The middleware added last runs first, so `Counting` counts the answers of all layers below it.

@@ -31,9 +31,14 @@ def compose() -> dict[str, Any]:
     return found
 
 
-def services() -> dict[str, dict[str, Any]]:
+def services(profile: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the services that start without a profile, or those of one."""
     found: dict[str, dict[str, Any]] = compose()["services"]
-    return found
+    return {
+        name: service
+        for name, service in found.items()
+        if service.get("profiles", []) == ([profile] if profile else [])
+    }
 
 
 def interpolated(text: str) -> str:
@@ -145,8 +150,9 @@ def test_only_those_who_call_get_the_key() -> None:
 
 def test_every_service_comes_back_and_has_a_health_check() -> None:
     """Every service restarts after a crash or a reboot, and has a health check."""
-    assert {service["restart"] for service in services().values()} == {"always"}
-    assert all(service["healthcheck"]["test"] for service in services().values())
+    every = services() | services("watching")
+    assert {service["restart"] for service in every.values()} == {"always"}
+    assert all(service["healthcheck"]["test"] for service in every.values())
 
 
 def test_calls_in_flight_may_end() -> None:
@@ -160,7 +166,8 @@ def test_calls_in_flight_may_end() -> None:
 def test_nothing_runs_as_root_or_is_open_to_the_world() -> None:
     """The image's user is not root, and published ports are bound to this machine."""
     users = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    ports = [port for service in services().values() for port in service.get("ports", [])]
+    every = services() | services("watching")
+    ports = [port for service in every.values() for port in service.get("ports", [])]
     assert users
     assert users[-1] not in {"root", "0"}
     assert ports
@@ -173,3 +180,23 @@ def test_the_image_installs_what_was_tested() -> None:
     packages = re.findall(r"^\S+==.*?(?=^\S|\Z)", (ROOT / "image.lock").read_text(), re.MULTILINE | re.DOTALL)
     assert len(packages) > 20
     assert [package.split()[0] for package in packages if package.strip() not in tested] == []
+
+
+def test_what_watches_finds_its_files_and_targets() -> None:
+    """The profile `watching` has pinned images and mounts folders that exist; Prometheus scrapes services."""
+    watching = services("watching")
+    assert set(watching) == {"prometheus", "grafana"}
+    assert all(re.search(r":v?\d+\.\d+\.\d+$", service["image"]) for service in watching.values())
+    mounts = [mount for service in watching.values() for mount in service["volumes"] if mount.startswith("./")]
+    assert len(mounts) == 3
+    assert all((ROOT / mount.split(":")[0]).is_dir() and mount.endswith(":ro") for mount in mounts)
+    scrapes = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    targets = {target for job in scrapes for config in job["static_configs"] for target in config["targets"]}
+    environment = services()["gateway"]["environment"]
+    assert targets == {f"gateway:{environment['RETOUCH_GATEWAY_PORT']}"}
+    assert [job.get("metrics_path", "/metrics") for job in scrapes] == ["/metrics/store", "/metrics"]
+    provisioning = ROOT / "ops/grafana/provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources/retouch.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/retouch.yml").read_text())["providers"]
+    assert f"./ops/grafana:{provider['options']['path']}:ro" in mounts

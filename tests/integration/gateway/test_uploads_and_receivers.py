@@ -120,7 +120,10 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
     problem(nobody.get("/metrics"), "unauthorized", 401)
     problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
     problem(api.get("/metrics"), "forbidden", 403)
-    assert 'retouch_lane_waiting{lane="edits"}' in callers("staff", "ops").get("/metrics").text
+    problem(nobody.get("/metrics/store"), "unauthorized", 401)
+    problem(api.get("/metrics/store"), "forbidden", 403)
+    assert "retouch_build_info" in callers("staff", "ops").get("/metrics").text
+    assert 'retouch_lane_waiting{lane="edits"}' in callers("staff", "ops").get("/metrics/store").text
 
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
@@ -135,7 +138,7 @@ def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, caller
     assert api.get("/v1/receivers").json()["data"][0]["failing"] == failing
     stranger = callers("globex").get("/v1/status").json()
     assert (stranger["receivers_failing"], stranger["failing_receivers"]) == (0, [])
-    assert "retouch_receivers_failing 1.0" in ops.get("/metrics").text
+    assert "retouch_receivers_failing 1.0" in ops.get("/metrics/store").text
 
 
 def test_usage_comes_in_pages(api: Api, client: Any) -> None:

@@ -40,9 +40,9 @@ class DeliveryTools:
     settings: Settings
 
 
-def run_delivery(delivery: str, tools: DeliveryTools) -> None:
+def run_delivery(delivery: str, tools: DeliveryTools) -> Settlement | None:
     """
-    Run one attempt of a delivery.
+    Run one attempt of a delivery; return what follows it, None if there was no claim.
 
     Failure policy: at least once. The attempt goes on record after the POST, so if a worker dies in between, the event
     is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery is given up when ten
@@ -50,7 +50,7 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
     """
     claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
     if claim is None:
-        return
+        return None
     with tools.pulse.keeping(claim):
         settlement = attempt_delivery(claim, tools)
         messages = tools.deliveries.settle(claim, settlement)
@@ -64,6 +64,7 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
         status=settlement.log.status,
         trouble=settlement.log.trouble,
     )
+    return settlement
 
 
 def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:

@@ -28,17 +28,17 @@ from retouch_worker.edits.resume import resume
 from retouch_worker.logs import log
 
 
-def run_edit(job: str, tools: EditTools) -> None:
+def run_edit(job: str, tools: EditTools) -> Decision | None:
     """
-    Run one attempt at a job, starting from what its record says.
+    Run one attempt at a job, starting from where its record stands; return the decision, None if there was no claim.
 
     Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
     begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
-    for a job that another worker holds, or that has ended, does nothing.
+    for a job that another worker holds, or that is over, does nothing.
     """
     claim = tools.jobs.claim(job, tools.settings.lease_s, tools.endpoints.claimable)
     if claim is None:
-        return
+        return None
     started_at = time.monotonic()
     policy = claim.spec.retry_policy(tools.policy)
     with tools.pulse.keeping(claim):
@@ -55,6 +55,7 @@ def run_edit(job: str, tools: EditTools) -> None:
         messages = tools.jobs.settle(claim, decision)
     tools.publisher.publish(messages)
     log_attempt(claim, outcome, decision, took_s=time.monotonic() - started_at)
+    return decision
 
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:

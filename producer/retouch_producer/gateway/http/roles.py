@@ -46,6 +46,7 @@ CHANGES: dict[tuple[str, str], frozenset[str]] = {
 READS_OF_OPS: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/audit"): OPS,
     ("GET", "/metrics"): frozenset({"viewer", "ops"}),
+    ("GET", "/metrics/store"): frozenset({"viewer", "ops"}),
     ("GET", "/v1/accounts"): frozenset({"viewer", "ops"}),
     ("GET", "/v1/accounts/{account_id}"): frozenset({"viewer", "ops"}),
 }

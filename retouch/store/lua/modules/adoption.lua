@@ -49,7 +49,7 @@ function adoption.take_late_answer(job, tenant, checkpoint, fence, charges, now)
   local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'checkpoint_of')
   local state, other, result, other_of = unpack(known)
   if not state then return end
-  if job_states.is_final(state) then ledger.book(job, tenant, specs.tags_of(job), charges, result) end
+  if job_states.is_final(state) then ledger.book(job, tenant, specs.tags_of(job), charges, result, now) end
   if checkpoint == '' or result then return end
   if not other or other == '' then
     checkpoints.keep(job, checkpoint, fence)

@@ -6,6 +6,7 @@ local charge_record = require('charge_record')
 local clock = require('clock')
 local delivery_life = require('delivery_life')
 local events = require('events')
+local history = require('history')
 local images = require('images')
 local job_index = require('job_index')
 local json = require('json')
@@ -58,12 +59,14 @@ end
 -- and the JSON texts of `error` and `result` where there are such.
 function jobs.finish(job, tenant, ending, now, retention_s)
   slots.release('edits', tenant, job)
-  local created_at = redis.call('HGET', keys.state('edits', job), 'created_at') or clock.instant(now)
+  local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')
+  local created_at, account, forgiven = known[1] or clock.instant(now), known[2], known[3]
   local charges = charge_record.of(job)
   job_index.note_end(job, tenant, ending.state, created_at, ending.error, now)
   local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
   record_end(job, tenant, ending, cancelled, now)
-  if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result) end
+  history.note_end(account, ending, cancelled, tenant, created_at, forgiven, now)
+  if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result, now) end
   local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
   local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
   for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end

@@ -4,6 +4,7 @@
 local account_books = require_late('account_books')
 local charge_record = require('charge_record')
 local clock = require('clock')
+local history = require('history')
 local keys = require('keys')
 
 local ledger = {}
@@ -47,7 +48,7 @@ end
 
 -- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
 -- `result` is false or nil for a job without an image.
-function ledger.book(job, tenant, tags, charges, result)
+function ledger.book(job, tenant, tags, charges, result, now)
   local own = keys.state('edits', job)
   local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
   local now_split = split(charges, result and true or false)
@@ -57,6 +58,7 @@ function ledger.book(job, tenant, tags, charges, result)
     if by[place] ~= 0 then
       is_changed = true
       redis.call('HINCRBY', 'rt:ledger:' .. tenant, clock.today() .. ' ' .. class, by[place])
+      history.note_use(charges[#charges].account, class, tenant, by[place], now)
     end
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))

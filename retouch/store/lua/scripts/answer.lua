@@ -15,6 +15,7 @@ local checkpoints = require('checkpoints')
 local clock = require('clock')
 local endpoint_health = require('endpoint_health')
 local gates = require('gates')
+local history = require('history')
 local keys = require('keys')
 local leases = require('leases')
 
@@ -24,6 +25,7 @@ local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'account', 'ch
 local is_held, tenant, slot_account = leases.is_current(known, fence), known[3] or '', known[4]
 
 local charges = charge_record.read(known[5])
+history.note_answer(charges, charge_fence, class, tenant, now)
 local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, now)
 -- The job may be on another account by now: what the answer says is said of the one that was called.
 local account = charge_account or slot_account

@@ -1,6 +1,6 @@
 -- Take the lease of an item that holds a slot and was called for. A duplicate message finds nothing to claim, nor does
 -- a worker that has no key for the job's account: rescue sends the message again.
--- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua.
+-- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua, history.lua.
 -- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none).
 -- Returns false, or {spec, now, state fields...}.
 local lane, item, lease_s, accounts = unpack(ARGV)
@@ -35,7 +35,10 @@ redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', s
 leases.hold_until(lane, item, now + tonumber(lease_s))
 if lane == 'edits' then
   if not started_at then
-    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', job_index.created_at(item, group, now))
+    local history = require('history')
+    local created_at = job_index.created_at(item, group, now)
+    redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', created_at)
+    history.time(account, 'wait', group, now - created_at, now)
   end
   if is_unannounced then
     redis.call('HDEL', own, 'unannounced')

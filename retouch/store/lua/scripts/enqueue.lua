@@ -2,7 +2,7 @@
 -- own is decided here and in duplicates.lua alone. Safe to call again with the same ids after a lost reply: an id that
 -- is on record counts as 'new'.
 -- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants,
---       rt:tenants_by_time, and those of duplicates.lua, room.lua, job_index.lua.
+--       rt:tenants_by_time, and those of duplicates.lua, room.lua, job_index.lua, history.lua.
 -- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost
 --       of age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty)
 --       and the spec (JSON), or '' to ask only what the idempotency key leads to.
@@ -17,6 +17,7 @@ local deadlines = require('deadlines')
 local dispatch = require('dispatch')
 local duplicates = require('duplicates')
 local fairness = require('fairness')
+local history = require('history')
 local job_index = require('job_index')
 local keys = require('keys')
 local room = require('room')
@@ -64,7 +65,7 @@ local function enqueue(heading, spec)
   index(id, tenant, spec)
   batch.add('RPUSH', deadlines.list_at(now + deadline_s), id)
   batch.add('ZADD', keys.lane('edits', 'backlog:' .. tenant), boost_s == '0' and at or clock.instant(now - boost_s), id)
-  joined[tenant] = true
+  joined[tenant] = (joined[tenant] or 0) + 1
   return 'new'
 end
 
@@ -72,9 +73,10 @@ for place = 1, #headings_and_specs, 2 do
   results[#results + 1] = enqueue(headings_and_specs[place], headings_and_specs[place + 1])
 end
 batch.flush()
-for tenant in pairs(joined) do
+for tenant, count in pairs(joined) do
   redis.call('SADD', 'rt:tenants', tenant)
   redis.call('ZADD', 'rt:tenants_by_time', at, tenant)
+  history.count('enqueued', tenant, count, now)
   fairness.join('edits', tenant)
 end
 deadlines.begin(now)

@@ -1,6 +1,6 @@
 -- Write the intent to POST, just before it: from here on the job may have been charged. Safe to repeat after a lost
 -- reply.
--- Keys: rt:edits:state:{job}, the gate of the job's account, and those of budgets.lua, account_books.lua.
+-- Keys: rt:edits:state:{job}, the gate of the job's account, and those of budgets.lua, account_books.lua, history.lua.
 -- ARGV: job, fence.
 -- Returns 'ok', 'stale' (the lease is lost), 'cancelled', why the account may not be called ('endpoint_down': the
 --         breaker opened since the dispatch; 'account_closed', 'account_paused', 'account_spent'), 'budget_spent' (no
@@ -13,6 +13,7 @@ local budgets = require('budgets')
 local charge_record = require('charge_record')
 local clock = require('clock')
 local gates = require('gates')
+local history = require('history')
 local keys = require('keys')
 local leases = require('leases')
 
@@ -31,5 +32,6 @@ if not budgets.spend(job, tenant) then return 'budget_spent' end
 local now = clock.now()
 if account then account_books().count_call(account, now, 1) end
 charge_record.add_intent(job, charges, fence, account, now)
+history.count_of(account, 'calls', tenant, 1, now)
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'

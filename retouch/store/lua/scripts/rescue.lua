@@ -15,6 +15,7 @@ local deadlines = require('deadlines')
 local dispatch = require('dispatch')
 local events = require('events')
 local fairness = require('fairness')
+local history = require('history')
 local jobs = require('jobs')
 local keys = require('keys')
 local leases = require('leases')
@@ -25,8 +26,7 @@ local timetable = require('timetable')
 
 local BATCH = 500
 local MESSAGE_GRACE_CAP_S = 10
-local DEADLINE_PASSED = cjson.encode({ code = 'deadline_passed', message = 'the job was not done by its deadline',
-  retryable = true })
+local DEADLINE = { code = 'deadline_passed', message = 'the job was not done by its deadline', retryable = true }
 
 local now = clock.now()
 local sweep = redis.call('HMGET', 'rt:rescue', 'next_at', 'last_at')
@@ -52,7 +52,7 @@ end
 local accounts
 
 local function end_at_deadline(job, tenant)
-  jobs.finish_waiting(job, tenant, { state = 'failed', error = DEADLINE_PASSED }, now, retention_s)
+  jobs.finish_waiting(job, tenant, { state = 'failed', error = cjson.encode(DEADLINE) }, now, retention_s)
 end
 
 local function recover(lane, group, item, account)
@@ -60,15 +60,24 @@ local function recover(lane, group, item, account)
   redis.call('HINCRBY', own, 'crashes', 1)
   redis.call('HSET', own, 'state', 'queued', 'dispatched_at', clock.instant(now))
   if lane == 'edits' then events.record(item, group, 'edit.recovered', now) end
+  history.note_rescue('lease_expired', group, now)
   slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S, account)
 end
 
--- Whether the message of a job is sent again: it is not where its account will not serve it.
+-- Whether the message of a job is sent again: not if its account does not serve it.
 local function is_served(lane, group, item, account)
   if lane ~= 'edits' or not (accounts or account) then return true end
   local word = account_rescue().check(item, group, account or 'default', accounts, now)
   if word == 'lost' then end_at_deadline(item, group) end
   return not word
+end
+
+-- `unclaimed_since` is nil for an item that nobody was asked to claim since: a poll that is due.
+local function send_message(lane, group, item, unclaimed_since, account)
+  if unclaimed_since then history.note_rescue('message_late', group or '', now) end
+  local waited_s = unclaimed_since and now - unclaimed_since or 0
+  local grace_s = math.max(slots.MESSAGE_GRACE_S, math.min(MESSAGE_GRACE_CAP_S, waited_s))
+  slots.request_message(lane, item, now + grace_s, account)
 end
 
 local function check_slot(lane, item)
@@ -81,9 +90,8 @@ local function check_slot(lane, item)
     recover(lane, group, item, account)
   elseif state == 'queued' or state == 'polling' then
     if not is_served(lane, group, item, account) then return end
-    local waited_s = is_requested == '1' and now - tonumber(dispatched_at or now) or 0
-    local grace_s = math.min(MESSAGE_GRACE_CAP_S, math.max(slots.MESSAGE_GRACE_S, waited_s))
-    slots.request_message(lane, item, now + grace_s, account)
+    local unclaimed_since = is_requested == '1' and tonumber(dispatched_at or now) or nil
+    send_message(lane, group, item, unclaimed_since, account)
   elseif group then
     slots.release(lane, group, item)
   else

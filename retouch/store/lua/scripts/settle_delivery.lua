@@ -1,6 +1,7 @@
 -- Record one delivery attempt and what follows, give up the lease, dispatch the next delivery.
 -- Keys: rt:deliveries:spec:{item}, rt:deliveries:state:{item}, rt:deliveries:log:{item}, rt:deliveries:counts,
---       rt:deliveries:dead, and those of receiver_health.lua, target_health.lua, timetable.lua.
+--       rt:deliveries:dead, and those of receiver_health.lua, target_health.lua, timetable.lua,
+--       history.lua.
 -- ARGV: item, fence, move ('delivered', 'retrying', 'dead'), delay_s, counts ('1': this was an attempt), log (JSON),
 --       health ('ok', 'failed' or '': says nothing about the receiver), disable ('1': the receiver wants no more).
 -- Returns {'ok' or 'stale', messages}.
@@ -9,6 +10,7 @@ local item, fence, move, delay_s, counts, log, health, disable = unpack(ARGV)
 local clock = require('clock')
 local delivery_life = require('delivery_life')
 local dispatch = require('dispatch')
+local history = require('history')
 local keys = require('keys')
 local leases = require('leases')
 local receiver_health = require('receiver_health')
@@ -20,7 +22,8 @@ local timetable = require('timetable')
 if not leases.is_held('deliveries', item, fence) then return { 'stale', slots.messages } end
 local now = clock.now()
 local own = keys.state('deliveries', item)
-local group, target = unpack(redis.call('HMGET', own, 'group', 'target'))
+local known = redis.call('HMGET', own, 'group', 'target', 'created_at', 'by_hand')
+local group, target, created_at, by_hand = unpack(known)
 local due_at = move == 'retrying' and now + tonumber(delay_s) or nil
 
 local function write_log()
@@ -54,6 +57,7 @@ local function finish()
 end
 
 write_log()
+history.note_delivery(move, group, created_at, by_hand, now)
 learn()
 if due_at then
   redis.call('HSET', own, 'state', 'retrying', 'due_at', clock.instant(due_at))

@@ -1,0 +1,27 @@
+"""The wire shape of `/v1/stats`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from retouch.store.stats import Cost, StatsRow
+from retouch_producer.gateway.schemas.edits import Instant, Shape
+
+
+class Stats(Shape):
+    """
+    What happened between two instants: `total`, and `data` with a row for each account or tenant if asked for.
+
+    `today` and `yesterday` are costs of UTC days, the whole of yesterday.
+    """
+
+    since: Instant
+    until: Instant
+    by: Literal["account", "tenant"] | None
+    total: StatsRow
+    data: list[StatsRow]
+    today: Cost
+    yesterday: Cost
+    oldest_waiting_s: float | None = Field(description="Age of the oldest next job of a tenant; null if none waits.")

@@ -1,0 +1,161 @@
+"""Counts of history, and what is read from them: sums by state, code or class, and percentiles of latencies."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Latency = Literal["wait", "endpoint", "total", "lag"]
+LATENCIES: tuple[Latency, ...] = ("wait", "endpoint", "total", "lag")
+_SLOW = (
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+    *(1800.0, 3600.0, 7200.0, 21600.0, 86400.0),
+)
+BOUNDS: Mapping[str, tuple[float, ...]] = {
+    "wait": _SLOW,
+    "endpoint": (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0),
+    "total": _SLOW,
+    "lag": _SLOW,
+}
+"""Upper bounds of the buckets of each latency, in seconds, as in history.lua; one more bucket holds what is above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Latencies as counts in buckets: `counts` has one for each bound (seconds), and one for what is above them all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of latencies."""
+        return sum(self.counts)
+
+    def percentile(self, percent: float) -> float | None:
+        """
+        Return the latency in seconds that so many percent do not exceed, or None if there are no latencies.
+
+        Within a bucket the latencies are taken to be evenly spread; above the last bound the answer is that bound.
+        """
+        rank, below = self.count * percent / 100, 0
+        if not self.count:
+            return None
+        for place, count in enumerate(self.counts[: len(self.bounds)]):
+            if count and below + count >= rank:
+                lower = self.bounds[place - 1] if place else 0.0
+                return lower + (self.bounds[place] - lower) * max(0.0, rank - below) / count
+            below += count
+        return self.bounds[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCounts:
+    """
+    What happened in some time, by the names under which history.lua counts it; see the properties.
+
+    Counts of something that never happened are 0 or absent.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def enqueued(self) -> int:
+        """Jobs that were enqueued; requests that got an earlier job are not counted."""
+        return self.counts.get("enqueued", 0)
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """Ends of jobs by state; a job that is replayed may end more than once."""
+        return self._by_first("ended")
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Failed jobs by error code, the most frequent first."""
+        codes = self._by_first("ended:failed")
+        return dict(sorted(codes.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    @property
+    def cancelled(self) -> dict[str, int]:
+        """Cancelled jobs by when that was: `before_charge` or `after_charge`."""
+        return self._by_first("ended:cancelled")
+
+    @property
+    def calls(self) -> int:
+        """POSTs that were intended, each of which may have been sent to the endpoint."""
+        return self.counts.get("calls", 0)
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """Answers of the endpoint by class; one that was `processing` counts again when its polls are over."""
+        return self._by_first("answers")
+
+    @property
+    def charges(self) -> dict[str, int]:
+        """Charges by use, as the ledger has them: `useful`, `repeated`, `wasted`, `unknown`."""
+        net = Counter(self._by_first("charges"))
+        net.subtract(self._by_first("charges_back"))
+        return {use: count for use, count in net.items() if count}
+
+    @property
+    def charges_booked(self) -> dict[str, int]:
+        """Charges by the use that they were ever booked as; these counts never go down."""
+        return self._by_first("charges")
+
+    @property
+    def charges_moved(self) -> dict[str, int]:
+        """Charges by the use that they no longer have, since a late answer moved them to another one."""
+        return self._by_first("charges_back")
+
+    @property
+    def deliveries(self) -> dict[str, int]:
+        """Delivery attempts by what followed: `delivered`, `retrying` or `dead`."""
+        return self._by_first("deliveries")
+
+    @property
+    def rescues(self) -> dict[str, int]:
+        """What rescue did: `lease_expired` (its worker died or hung), `message_late` (not claimed in time)."""
+        return self._by_first("rescues")
+
+    def latency(self, name: Latency) -> Distribution:
+        """
+        Return one kind of latencies.
+
+        `wait` is from enqueueing to the first claim, `endpoint` a POST to the endpoint, `total` from enqueueing to the
+        end of a job that was neither cancelled nor replayed, `lag` from an event to its delivery.
+        """
+        bounds = BOUNDS[name]
+        sums = [0] * (len(bounds) + 1)
+        for bound, count in self._by_first(name).items():
+            sums[bisect_left(bounds, float(bound))] += count
+        return Distribution(bounds, tuple(sums))
+
+    def _by_first(self, prefix: str) -> dict[str, int]:
+        """Sum up the counts below a prefix by the next part of their names."""
+        sums: dict[str, int] = {}
+        for name, count in self.counts.items():
+            if name.startswith(f"{prefix}:"):
+                part = name[len(prefix) + 1 :].split(":", 1)[0]
+                sums[part] = sums.get(part, 0) + count
+        return sums
+
+    def codes(self, state: str) -> dict[str, int]:
+        """Return the ends of jobs in one state by code; the code is empty for `succeeded`."""
+        sums: dict[str, int] = {}
+        for name, count in self.counts.items():
+            word, _, rest = name.partition(":")
+            if word == "ended" and rest.split(":", 1)[0] == state:
+                code = rest.partition(":")[2]
+                sums[code] = sums.get(code, 0) + count
+        return sums
+
+
+def summed(parts: Iterable[HistoryCounts]) -> HistoryCounts:
+    """Add counts up."""
+    sums = Counter[str]()
+    for part in parts:
+        sums.update(part.counts)
+    return HistoryCounts(sums)
