@@ -4,14 +4,14 @@ local checkpoints = require('checkpoints')
 local fairness = require('fairness')
 local keys = require('keys')
 local slots = require('slots')
-local targets = require('targets')
+local targets = require_late('targets')
 local timetable = require('timetable')
 
 local backlog = {}
 
 -- A delivery is put in by its target, which gives it a group when its turn comes: `group` is the target's name then.
 function backlog.put(lane, group, item, score)
-  if lane == 'deliveries' then return targets.put(group, item, score) end
+  if lane == 'deliveries' then return targets().put(group, item, score) end
   redis.call('ZADD', keys.lane(lane, 'backlog:' .. group), checkpoints.is_paid(lane, item) and 0 or score, item)
   fairness.join(lane, group)
 end

@@ -8,7 +8,7 @@ local delivery_life = require('delivery_life')
 local job_states = require('job_states')
 local keys = require('keys')
 local specs = require('specs')
-local targets = require('targets')
+local targets = require_late('targets')
 
 local deliveries = {}
 
@@ -28,7 +28,7 @@ local function add(event, receiver, now)
     type = event.type, receiver = receiver, tenant = event.tenant }))
   redis.call('RPUSH', of_job, item)
   redis.call('EXPIRE', of_job, delivery_life.LOG_S)
-  local target = targets.of(receiver, event.tenant)
+  local target = targets().of(receiver, event.tenant)
   redis.call('HSET', keys.state('deliveries', item), 'target', target, 'score', at, 'state', 'queued', 'created_at', at)
   redis.call('ZADD', 'rt:deliveries:recent', at, item)
   redis.call('ZADD', 'rt:deliveries_by_tenant:' .. event.tenant, at, item)

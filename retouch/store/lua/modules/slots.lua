@@ -9,7 +9,7 @@ local fairness = require('fairness')
 local gates = require('gates')
 local keys = require('keys')
 local leases = require('leases')
-local targets = require('targets')
+local targets = require_late('targets')
 
 local slots = {}
 
@@ -57,7 +57,7 @@ function slots.release(lane, group, item)
     if account then account_slots().count(account, -1) end
   end
   fairness.count_slot(lane, group, -1)
-  if lane == 'deliveries' then targets.leave(item) end
+  if lane == 'deliveries' then targets().leave(item) end
   fairness.join(lane, group)
 end
 

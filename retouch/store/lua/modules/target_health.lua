@@ -5,7 +5,7 @@
 local clock = require('clock')
 local fairness = require('fairness')
 local keys = require('keys')
-local targets = require('targets')
+local targets = require_late('targets')
 
 local target_health = {}
 
@@ -75,7 +75,7 @@ function target_health.learn(target, group, is_ok, latency_s, now)
   if not is_shut(target) and (known.probing or mostly_fails(known)) then
     shut(target, known.probing, known.shut_s or 0, now)
   end
-  if not is_quick or known.probing or is_shut(target) then targets.recall(target) end
+  if not is_quick or known.probing or is_shut(target) then targets().recall(target) end
 end
 
 return target_health

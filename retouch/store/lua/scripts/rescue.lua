@@ -20,7 +20,7 @@ local keys = require('keys')
 local leases = require('leases')
 local slots = require('slots')
 local specs = require('specs')
-local targets = require('targets')
+local targets = require_late('targets')
 local timetable = require('timetable')
 
 local BATCH = 500
@@ -131,7 +131,7 @@ review_lane()
 if deadlines.sweep(now, check_deadline) then soonest = now end
 for _, target in ipairs(due_in('rt:deliveries:shut')) do
   redis.call('ZREM', 'rt:deliveries:shut', target)
-  targets.admit(target)
+  targets().admit(target)
 end
 for _, lane in ipairs({ 'edits', 'deliveries' }) do
   for _, item in ipairs(due_in(keys.lane(lane, 'slots'))) do check_slot(lane, item) end
