@@ -61,6 +61,11 @@ install-test: $(STAMP) ## Install the wheels as users do, in clean environments 
 image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine (Linux, root, tests/containers/README.md)
 	@$(BIN)/python -m pytest tests/containers/image_and_compose.py $(ARGS)
 
+.PHONY: browser-test
+browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian: apt-get install chromium), see docs/console.md
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
+	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py $(ARGS)
+
 .PHONY: openapi-lint
 openapi-lint: $(STAMP) ## Hold the gateway's OpenAPI description to a linter from npm
 	@mkdir -p var && $(BIN)/python -m retouch_producer.gateway.openapi_file > var/openapi.json
@@ -108,9 +113,10 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url -
 MEMBERS := producer/pyproject.toml worker/pyproject.toml ops/pyproject.toml $(foreach name,retouch retouch-producer retouch-worker retouch-ops,--no-emit-package $(name))
 
 .PHONY: lock
-lock: $(STAMP) ## Choose package versions anew and write both locks with hashes
+lock: $(STAMP) ## Choose package versions anew and write all locks with hashes
 	$(COMPILE) --upgrade --extra dev pyproject.toml $(MEMBERS) --output-file requirements.lock
 	$(COMPILE) --extra s3 --constraint requirements.lock pyproject.toml $(MEMBERS) --output-file image.lock
+	$(COMPILE) --extra browser --constraint requirements.lock pyproject.toml --output-file browser.lock
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) --upgrade - --output-file bootstrap.lock
 
 .PHONY: clean

@@ -1,8 +1,8 @@
 """
 The accounts of the endpoint, read from the TOML file that `RETOUCH_ACCOUNTS` names.
 
-An account is where the vendor hangs quota, 429 answers and bill; its id stays when its key changes. Neither the file
-nor an `Account` holds a key: both name the place that a worker reads it from.
+The vendor counts quota, 429 answers and costs for each account. The id of an account stays when its key changes.
+Neither the file nor an `Account` contains a key: both name the place from which a worker reads it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from retouch.ids import TENANT
 from retouch.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
-"""The id of the one account that the settings make where there is no accounts file."""
+"""The id of the only account if there is no accounts file; its values are those of the settings."""
 
 LIMIT_MOST = 10_000
 
@@ -40,8 +40,9 @@ class Account:
     One account of the endpoint, without its key.
 
     `key_file` is an absolute path; both `key_file` and `key_env` are empty for the account that the settings make.
-    `limit` is the number of requests in flight, or `auto`; `calls_per_day` 0 and `rate_per_s` 0 mean no bound. A lower
-    `tier` is used first, `weight` divides the work within one. `tenants` whose own account it is; none: all share it.
+    `limit` is the number of requests in flight, or `auto`; `calls_per_day` 0 and `rate_per_s` 0 mean no bound. Accounts
+    of a lower `tier` are used first; `weight` is the share of the work among those of one tier. `tenants` are the
+    owners of the account; without any, all tenants share it.
     """
 
     id: str
@@ -60,7 +61,9 @@ class Account:
 
 
 def accounts_of(settings: Settings) -> list[Account]:
-    """Return the accounts of the file, in its order, or the one account `default` that the settings make."""
+    """
+    Return the accounts of the file, in its order; without a file, return the one account `default` from the settings.
+    """
     if settings.accounts:
         return read_accounts(settings.accounts, settings)
     return [Account(DEFAULT_ACCOUNT, **_defaults(settings))]
@@ -68,10 +71,10 @@ def accounts_of(settings: Settings) -> list[Account]:
 
 def read_accounts(path: str | Path, settings: Settings) -> list[Account]:
     """
-    Read an accounts file; what a table leaves out comes from the settings.
+    Return the accounts of a file; a field that a table leaves out has the value of the settings.
 
     Raises `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
-    -1`. Texts that could be a key by mistake are not shown.
+    -1`. A text that may be a key in the wrong field is not shown.
     """
     import tomllib  # 4 ms that only processes with an accounts file pay
 
@@ -144,6 +147,7 @@ def _faults_of_table(place: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nearest(name: str) -> str:
+    """Return a hint for a message: the known field whose name is most similar, or all known fields."""
     import difflib
 
     near = difflib.get_close_matches(name, _FIELDS, 1)
@@ -151,7 +155,7 @@ def _nearest(name: str) -> str:
 
 
 def _shown(field: str, value: object) -> str:
-    """Describe a value for a message; a text only where its field takes one of a few words."""
+    """Return a description of a value for a message; a text is quoted only where it cannot be a key."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -211,4 +215,4 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: value in get_args(SharedFallback),
     ),
 }
-"""Field of a table → what is expected of it, and whether a value is that."""
+"""Field of a table → (what is expected of it, function that checks a value)."""

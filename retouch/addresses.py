@@ -36,7 +36,8 @@ _PRIVATE_NAMES = frozenset(
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Not for users although `ipaddress.is_global` is true: on Python 3.11 that includes NAT64, 6to4 and multicast too.
+# Users may not reach these although `ipaddress.is_global` is true. In Python 3.11 it is true for NAT64, 6to4 and
+# multicast too.
 _LESS_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -74,7 +75,7 @@ class Url(NamedTuple):
     """
     The parts of a URL that passed the text rules.
 
-    `host` is in lower case, and an IPv6 literal has no brackets. `target` is path and query, beginning with `/`.
+    `host` is in lower case; an IPv6 address has no brackets. `target` is path and query, beginning with `/`.
     """
 
     scheme: str
@@ -84,7 +85,7 @@ class Url(NamedTuple):
 
 
 class SocketAddress(NamedTuple):
-    """One vetted answer of a lookup, for `socket.socket(family)` and `connect(sockaddr)`."""
+    """One vetted address from a lookup, for `socket.socket(family)` and `connect(sockaddr)`."""
 
     family: socket.AddressFamily
     sockaddr: tuple[object, ...]
@@ -92,10 +93,10 @@ class SocketAddress(NamedTuple):
 
 def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLOWED_PORTS) -> str | None:
     """
-    Return what is wrong with the text of a URL that a user supplied, or None; no name server is asked.
+    Return what is wrong with the text of a URL that a user supplied, or None; no name is looked up.
 
-    If there are any `networks`, a name passes even if it looks private or has an unusual port: the address it resolves
-    to is vetted when we connect.
+    If there are any `networks`, a name passes even if it looks private or has an unusual port: the address that it
+    resolves to is vetted when we connect.
     """
     parts = split(url)
     if isinstance(parts, str):
@@ -141,10 +142,11 @@ def resolve(
     host: str, port: int, networks: Sequence[str] | None = (), ports: Sequence[int] = ALLOWED_PORTS
 ) -> list[SocketAddress]:
     """
-    Look a host up once and vet every answer; the caller must connect to one of these and not look the host up again.
+    Look a host up once, vet every address, and return them; the caller must connect to one of these, without a new
+    lookup.
 
-    `networks=None` vets nothing, for addresses that the operator set. Raises `AddressRefused` if an answer outside
-    `networks` is private or the port unusual, and `OSError` if the name does not resolve.
+    `networks=None` vets nothing, for addresses that the operator set. Raises `AddressRefused` if an address outside
+    `networks` is private or `port` is not one of `ports`, and `OSError` if the name does not resolve.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]
@@ -155,7 +157,9 @@ def resolve(
 
 
 def is_public(ip: Ip) -> bool:
-    """Return whether an address is on the public internet; an IPv4-mapped one counts as the IPv4 address in it."""
+    """
+    Return whether an address is on the public internet; an IPv4-mapped address counts as the IPv4 address inside it.
+    """
     ip = _unwrapped(ip)
     if isinstance(ip, ipaddress.IPv6Address):
         return ip.scope_id is None and ip in _GLOBAL_V6 and not any(ip in network for network in _LESS_V6)
@@ -164,7 +168,7 @@ def is_public(ip: Ip) -> bool:
 
 
 def within(ip: Ip, networks: Sequence[str]) -> bool:
-    """Return whether an address is inside one of the networks."""
+    """Return whether an address, or the IPv4 address inside it, is in one of the networks."""
     inner = _unwrapped(ip)
     return any(ip in network or inner in network for network in _compiled(tuple(networks)))
 
@@ -175,11 +179,13 @@ def _compiled(networks: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def _unwrapped(ip: Ip) -> Ip:
+    """Return the IPv4 address inside an IPv4-mapped IPv6 address; return any other address as it is."""
     return ip if isinstance(ip, ipaddress.IPv4Address) else ip.ipv4_mapped or ip
 
 
 @lru_cache(4_096)
 def _literal(text: str) -> Ip | None:
+    """Return the IP address that a text is, or None for a name; an address with a scope id counts as a name."""
     try:
         return ipaddress.ip_address(text) if "%" not in text else None
     except ValueError:
@@ -187,6 +193,7 @@ def _literal(text: str) -> Ip | None:
 
 
 def _require(address: str, port: int, networks: Sequence[str], ports: Sequence[int]) -> None:
+    """Raise `AddressRefused` unless users may make us call this address and port."""
     if not vet(address, networks):
         raise AddressRefused(f"expected a public address, the name resolved to private {address}")
     ip = _literal(address)
@@ -218,7 +225,7 @@ def _fault_of_host(host: str) -> str | None:
     if host.startswith("["):
         return _fault_of_ipv6(host[1:-1])
     labels = host.lower().split(".")
-    # A last label that is a number makes it an IPv4 address to many parsers, as in "127.1" and "0x7f000001".
+    # Many parsers read a host whose last label is a number as an IPv4 address, such as "127.1" and "0x7f000001".
     if _NUMERIC_LABEL.fullmatch(labels[-1] or labels[-2 if len(labels) > 1 else 0]):
         ip = _literal(host)
         return None if ip is not None else f"expected an IPv4 address as four decimal numbers, got {host[:64]!r}"
@@ -231,7 +238,7 @@ def _fault_of_ipv6(text: str) -> str | None:
     ip = _literal(text)
     if not isinstance(ip, ipaddress.IPv6Address):
         return "expected an IPv6 address within the brackets"
-    # One way to write an address: others are read differently by some parsers.
+    # Only one way to write an address is accepted, since some parsers read the others differently.
     if ip.ipv4_mapped is None and ip.compressed != text.lower():
         return f"expected the IPv6 address in its short form, {ip.compressed}"
     return None
@@ -239,7 +246,7 @@ def _fault_of_ipv6(text: str) -> str | None:
 
 def _fault_of_name(parts: Url, networks: Sequence[str], ports: Sequence[int]) -> str | None:
     labels = parts.host.split(".")
-    # "localhost" is the one name whose address is known without asking.
+    # "localhost" is the only name whose address is known without a lookup.
     if networks and (labels[-1] != "localhost" or any(within(ip, networks) for ip in _LOOPBACK)):
         return None
     if len(labels) == 1 or labels[-1] in _PRIVATE_NAMES or ".".join(labels[-2:]) in _PRIVATE_NAMES:

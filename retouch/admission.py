@@ -1,5 +1,5 @@
 """
-Admission: a request is checked and becomes a job that can be enqueued, without any I/O.
+Checks requests and makes jobs of them that can be enqueued, without any I/O.
 
 The options are checked once for all edits that share them (`resolve_options`); then each edit is admitted (`admit`).
 """
@@ -35,9 +35,9 @@ class Options:
     """
     How a job is to run and who gets its events; `None` stands for the default from the settings.
 
-    `priority` is `high`, `normal` or `low`, worth ten minutes of age each way. `deadline_s` counts from enqueueing.
-    `webhook` is a URL, `callback` an allow-listed Celery task; they get the final events, and those in `events`. Every
-    event contains the `tags`.
+    `priority` is `high`, `normal` or `low`: `high` counts as ten minutes more of age, `low` as ten less. `deadline_s`
+    counts from enqueueing. `webhook` is a URL, `callback` an allow-listed Celery task; they get the final events, and
+    those in `events`. Every event contains the `tags`.
     """
 
     idempotency_key: str = field(default="", repr=False)
@@ -55,7 +55,7 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
     """
-    Options that were checked. `spec` is the spec of each of their jobs, but for its edit.
+    Options that were checked. `spec` is the spec of each of their jobs, still without an edit.
 
     `networks` are the private networks in which addresses are allowed.
     """
@@ -67,7 +67,7 @@ class ResolvedOptions:
 
 def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
     """
-    Check options and resolve them against the settings; `receiver(tenant, url)` returns a webhook's receiver id.
+    Check options and return them with the defaults of the settings; `receiver(tenant, url)` returns a receiver's id.
 
     Raises `InvalidEdit`, which names every fault.
     """
@@ -98,7 +98,7 @@ def _policy(options: Options) -> PolicyChoices:
 
 def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
     """
-    Make the job for one edit, with options that were checked.
+    Return the job for one edit; `terms` are options that were checked.
 
     Raises `InvalidEdit` if its `init_image` is an address that the endpoint could not read.
     """
@@ -106,17 +106,17 @@ def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
         raise InvalidEdit([("init_image", fault)])
     spec = replace(terms.spec, edit=edit.fields())
     text = spec.to_json()
-    # Without a key nothing is ever compared with the fingerprint, and hashing costs more than the rest.
+    # Without a key, nothing is ever compared with the fingerprint, and hashing takes longer than all the rest.
     print_ = fingerprint(text) if terms.idempotency_key else "-"
     return NewJob(new_job_id(), text, spec.tenant, spec.priority, spec.deadline_s, terms.idempotency_key, print_)
 
 
 class Admission:
     """
-    Admits the edits of one call and collects the faults of all of them.
+    Checks the edits of one call, makes their jobs, and collects the faults of all of them.
 
-    `common` options apply to every edit unless it has options of its own. `receivers` are the (tenant, URL) pairs that
-    webhooks name; the caller must create these receivers before it enqueues the jobs.
+    `common` options apply to every edit; an edit's own options override them. `receivers` are the (tenant, URL) pairs
+    that webhooks name; the caller must create these receivers before it enqueues the jobs.
     """
 
     def __init__(self, common: JobOptions, settings: Settings) -> None:
@@ -128,8 +128,8 @@ class Admission:
         self._count = 0
 
     def take(self, edit: Edit, own: JobOptions) -> None:
-        """Admit one more edit, or record what is wrong with it."""
-        # Edits without options of their own share one check, which costs more than an edit.
+        """Check one more edit and make its job, or record its faults."""
+        # Edits without options of their own share one check of options, which takes longer than that of an edit.
         shared = None if own else self._shared()
         try:
             self._jobs.append(admit(edit, shared or self._resolve({**self._common, **own})))
@@ -138,7 +138,11 @@ class Admission:
         self._count += 1
 
     def jobs(self) -> list[NewJob]:
-        """Return the jobs; raises `InvalidEdit`, which names every fault, in several edits as `edits[3].prompt`."""
+        """
+        Return the jobs of all edits; raise `InvalidEdit`, which names every fault, if there are any.
+
+        If there are several edits, a fault names its field as `edits[3].prompt`.
+        """
         if self._faults:
             many = self._count > 1
             raise InvalidEdit([(f"edits[{at}].{name}" if many else name, text) for at, name, text in self._faults])
@@ -158,17 +162,21 @@ class Admission:
 
 
 def options_of(values: JobOptions) -> Options:
-    """Read options that were given by name; raises `TypeError` for an unknown name."""
+    """Return the `Options` for keyword arguments; raise `TypeError` for an unknown name."""
     if unknown := sorted(values.keys() - set(Options.__dataclass_fields__)):
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(Options.__dataclass_fields__)}")
-    # A caller may pass None for "no webhook"; the record has an empty text for it.
+    # A caller may pass None for "no webhook"; `Options` has an empty text for that.
     absent = {name for name in ("webhook", "callback", "idempotency_key") if values.get(name) is None}
     given: JsonObject = {name: value for name, value in values.items() if name not in absent}
     return Options(**given)
 
 
 def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
-    """Return one error for all requests that were refused: for faults, else for conflicts, else for lack of room."""
+    """
+    Return one error for all requests that were refused, or None if there are none.
+
+    It is `InvalidEdit` if any request has faults, else `IdempotencyConflict`, else `QueueFull`, else the first error.
+    """
     errors = [(place, result.error) for place, result in enumerate(results) if result.error]
     if not errors:
         return None
@@ -179,14 +187,18 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
             f"{len(conflicts)} of {len(results)} requests repeat an idempotency key with another request (the first is "
             f"number {conflicts[0]}); those were not enqueued. Use a new key for a new request."
         )
-    # The first one's reason and time to wait stand for all.
+    # The error has the reason and the time to wait of the first one.
     if full := [error for _, error in errors if isinstance(error, QueueFull)]:
         return QueueFull(full[0].tenant, full[0].reason, len(full), full[0].retry_after_s)
     return errors[0][1]
 
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
-    """Return the faults of an invalid edit; with several edits, each fault names the place of its edit."""
+    """
+    Return the faults of the edit at `place`, none if the error is not `InvalidEdit`.
+
+    If there are several edits (`count`), each fault names the place of its edit.
+    """
     if not isinstance(error, InvalidEdit):
         return []
     prefix = f"edits[{place}]." if count > 1 else ""
@@ -194,11 +206,9 @@ def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]
 
 
 def fingerprint(spec_json: str) -> str:
-    """
-    Return a short hash of a request, which does not depend on the order of its fields.
-    """
+    """Return a hash of a request, 32 hex digits, which does not depend on the order of its fields."""
     spec = json.loads(spec_json)
-    # Each link to a blob is signed anew, so the blob is compared in its place.
+    # Each link to a blob is signed anew, so the name of the blob is compared and not the link.
     if name := name_in(spec.get("edit", {}).get("init_image", "")):
         spec["edit"]["init_image"] = name
     canonical = json.dumps(spec, sort_keys=True)
@@ -233,10 +243,14 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
 
 
 def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
+    """
+    Return a list with the fault of an option that is not a number above 0 and at most `most`; without a fault, no
+    entry.
+    """
     if value is None:
         return []
     whole = name != "deadline_s"
-    # True is an int in Python, and never a number that was meant.
+    # True is an int in Python, but nobody means it as a number.
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) and 0 < value <= most
     wanted = f"a whole number from 1 to {most:g}" if whole else f"seconds, more than 0 and at most {most:,.0f}"
     return [] if fits else [(name, f"expected {wanted}, got {value!r:.40}")]

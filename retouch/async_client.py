@@ -1,22 +1,27 @@
-"""`AsyncEditQueue`: the client for a backend on an event loop, which it never blocks."""
+"""`AsyncEditQueue`: the client for a backend on an event loop. It never blocks the loop."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, Unpack, overload
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
 from retouch.client import EditRequest, with_options
 from retouch.edit import Edit
 from retouch.events import Event
-from retouch.options import JobOptions, StateName
+from retouch.options import JobOptions, Priority, StateName
+from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Surface
+from retouch.store.bulk import BulkAction, BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
+from retouch.transport.bulk_interface import BulkAsk
 from retouch.transport.factory import open_loop_transport, settings_for
 
 
@@ -24,8 +29,8 @@ class AsyncEditQueue:
     """
     `retouch.EditQueue` for asyncio: the same arguments, methods, results and errors, awaited.
 
-    Make one per process inside the running loop, such as in a web application's lifespan, best with `async with`: slow
-    parts are then loaded beforehand and not in the first call. Any number of tasks may share it.
+    Make one per process inside the running loop, such as in a web application's lifespan. `async with` loads slow parts
+    beforehand; otherwise the first call does. Any number of tasks may share the queue.
     """
 
     def __init__(
@@ -34,10 +39,11 @@ class AsyncEditQueue:
         *,
         api_key: str | None = None,
         settings: Settings | None = None,
+        surface: Surface = "python",
         **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_loop_transport(self.settings)
+        self._transport = open_loop_transport(self.settings, surface)
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"
@@ -65,53 +71,109 @@ class AsyncEditQueue:
         return [AsyncJob(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> AsyncJob:
-        """Return a handle on a job; nothing is awaited here, and reading an unknown job raises `UnknownJob`."""
+        """Return a handle on a job, without I/O; reading an unknown job raises `UnknownJob`."""
         return AsyncJob(job_id, self._transport)
 
-    async def jobs(
+    @overload
+    def jobs(
         self,
         state: StateName | JobState | None = None,
         *,
+        query: str | None = None,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> AsyncIterator[AsyncJob]: ...
+
+    @overload
+    def jobs(
+        self, query: str, /, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0, limit: int = 100
+    ) -> AsyncIterator[AsyncJob]: ...
+
+    async def jobs(
+        self,
+        state: str | None = None,
+        *,
+        query: str | None = None,
         tenant: str | None = DEFAULT_TENANT,
         since: float = 0.0,
         limit: int = 100,
     ) -> AsyncIterator[AsyncJob]:
-        """Yield jobs, newest first; see `EditQueue.jobs`."""
-        async for record in self._transport.jobs(JobState(state) if state else None, tenant, since, limit):
+        """Yield jobs, newest first, as `EditQueue.jobs` does."""
+        async for record in self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit):
             yield AsyncJob(record.id, self._transport)
 
     async def cancel(self, job_id: str) -> str:
-        """Cancel a job; see `Job.cancel`."""
+        """Cancel a job; return what happened, as `Job.cancel` does."""
         return await self._transport.cancel(job_id)
 
     async def replay(self, job_id: str) -> str:
-        """Replay a dead letter; see `Job.replay`."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         return await self._transport.replay(job_id)
 
+    async def bulk_preview(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+    ) -> Preview:
+        """Count what `bulk` would do; see `EditQueue.bulk_preview`."""
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        return await self._transport.bulk.preview(ask)
+
+    async def bulk(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+        idempotency_key: str = "",
+    ) -> BulkRun:
+        """Act on all jobs that fit a query, in the background; see `EditQueue.bulk`."""
+        ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
+        return await self._transport.bulk.start(ask)
+
+    async def bulk_run(self, run_id: str) -> BulkRun:
+        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        return await self._transport.bulk.find(run_id)
+
+    async def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
+        """List the bulk runs of the last 90 days, newest first."""
+        return await self._transport.bulk.page(limit)
+
+    async def abort_bulk(self, run_id: str) -> str:
+        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        return await self._transport.bulk.abort(run_id)
+
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
-        """Read a page of the feed: (cursor, event), oldest first; see `EditQueue.events`."""
+        """Return a page of the feed: (cursor, event) pairs, oldest first, as `EditQueue.events` does."""
         return await self._transport.events(after, limit)
 
     async def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
-        """Return the receiver at a webhook URL, with its secret; see `EditQueue.receiver`."""
+        """Return the receiver at a webhook URL, with its secret, as `EditQueue.receiver` does."""
         return await self._transport.receiver(url, tenant)
 
     async def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
-        """List deliveries with their attempts, newest first; see `EditQueue.deliveries`."""
+        """Return deliveries with their attempts, newest first, as `EditQueue.deliveries` does."""
         return await self._transport.deliveries(dead, since, limit)
 
     async def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
-        """Send deliveries again by hand; see `EditQueue.redeliver`."""
+        """Send deliveries again by hand; return what happened to each, as `EditQueue.redeliver` does."""
         return {item: await self._transport.redeliver(item) for item in deliveries}
 
     async def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching; see `EditQueue.pause`."""
+        """Stop dispatching in a lane, as `EditQueue.pause` does."""
         await self._transport.pause(lane)
 
     async def resume(self, lane: str = "edits") -> None:
-        """Dispatch again; see `EditQueue.resume`."""
+        """Dispatch in a lane again, as `EditQueue.resume` does."""
         await self._transport.resume(lane)
 
     async def status(self, lane: str = "edits") -> LaneNumbers:
-        """Read the numbers of a lane; see `EditQueue.status`."""
+        """Return the numbers of a lane, as `EditQueue.status` does."""
         return await self._transport.status(lane)

@@ -1,4 +1,4 @@
-"""Jobs and results for a backend on an event loop: the members of `retouch.handles`, awaited where they do I/O."""
+"""The members of `retouch.handles` for a backend on an event loop: those that do I/O are awaited."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from retouch.transport.job_follower import events_of, images_of
 
 
 class AsyncEditResult(ImageFacts):
-    """The edited image; `image`, `url` and `save()` are awaited, the other members are read at once."""
+    """An edited image. `image`, `url` and `save()` are awaited; the other members are read at once."""
 
     __slots__ = ()
 
     @property
     def image(self) -> Awaitable[bytes]:
-        """The image file's bytes, read outside the event loop. Raises `BlobError` if the store cannot read them."""
+        """
+        Return an awaitable for the bytes of the image file, which are read outside the event loop.
+
+        Awaiting it raises `BlobError` if the store cannot read them.
+        """
         return self.transport.image(self.job_id, self.kept, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
-        """A link to the image that anybody may open; it expires."""
+        """Return an awaitable for a link to the image that anybody may open; the link expires."""
         return self.transport.link(self.job_id, self.kept, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
@@ -47,38 +51,38 @@ class AsyncJob:
         return f"AsyncJob({self.id!r})"
 
     async def record(self) -> JobRecord:
-        """Read everything on record about the job; see `Job.record`."""
+        """Return everything on record about the job, as `Job.record` does."""
         return await self._transport.record(self.id)
 
     @property
     def state(self) -> Awaitable[JobState]:
-        """The state of the job now: `await job.state`."""
+        """Return an awaitable for the present state of the job: `await job.state`."""
         return self._state()
 
     async def _state(self) -> JobState:
         return JobState((await self.record()).state)
 
     async def cancel(self) -> str:
-        """Cancel: `cancelled`, `requested` or `final`; see `Job.cancel`."""
+        """Cancel the job; return `cancelled`, `requested` or `final`, as `Job.cancel` does."""
         return await self._transport.cancel(self.id)
 
     async def replay(self) -> str:
-        """Enqueue a dead letter again: `replayed`, `open` or `succeeded`; see `Job.replay`."""
+        """Enqueue a failed or cancelled job again; return `replayed`, `open` or `succeeded`, as `Job.replay` does."""
         return await self._transport.replay(self.id)
 
     async def result(self, timeout_s: float | None = None) -> AsyncEditResult:
         """
-        Wait for the image for up to `timeout_s` seconds; None waits for ever, 0 looks once.
+        Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
-        Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`, and if the
-        task that waits here is cancelled.
+        Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`, and also if
+        the task that waits here is cancelled.
         """
         return AsyncEditResult(self.id, await images_of(self._transport, self.id, timeout_s), self._transport)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
-        """Yield the job's events, also those to come; see `Job.events`."""
+        """Return an iterator of the job's events, also of those to come, as `Job.events` does."""
         return events_of(self._transport, self.id, after)
 
     async def deliveries(self) -> list[DeliveryRecord]:
-        """List the job's webhooks and callbacks with all their attempts."""
+        """Return the job's webhooks and callbacks with all their attempts."""
         return await self._transport.deliveries_of(self.id)

@@ -1,4 +1,8 @@
-"""Batches of items, for calls that take a limited number. Python 3.12 has `itertools.batched`; this is for 3.11."""
+"""
+Divides items into batches, for calls that take a limited number of them.
+
+Python 3.12 has `itertools.batched`; this is for 3.11.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-The Celery app, made from the settings, for processes that run tasks or watch them; a producer needs none.
+Makes the Celery app from the settings, for processes that run tasks or watch them; a producer needs none.
 
-Celery carries messages and runs tasks. Which jobs wait, which may run and what was paid is in the store. Each option
-below has the failure that it prevents beside it.
+Celery carries messages and runs tasks. Which jobs wait, which may run and what was paid is in the store. The failure
+that each option prevents is stated beside it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST_CONNECTIONS = 2_000
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make the Celery app of one process. It connects when first used and does not become Celery's current app."""
+    """Return the Celery app of one process. It connects when first used and does not become Celery's current app."""
     app = Celery("retouch", set_as_current=False, broker=settings.broker)
     app.conf.update(
         # Nothing but JSON is read: a pickled message would run code.

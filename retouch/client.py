@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, Unpack, overload
 
 from retouch.admission import DEFAULT_TENANT
 from retouch.edit import Edit
 from retouch.events import Event
 from retouch.handles import Job
-from retouch.options import JobOptions, StateName
+from retouch.options import JobOptions, Priority, StateName
+from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import Surface
+from retouch.store.bulk import BulkAction, BulkRun, Preview
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.sync_async import iterate_sync, run_sync
+from retouch.transport.bulk_interface import BulkAsk
 from retouch.transport.factory import open_transport, settings_for
 from retouch.transport.interface import EditWithOptions
 
@@ -29,7 +34,8 @@ class EditQueue:
 
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
-    settings from the environment. Nothing connects before the first call.
+    settings from the environment; `surface` is what the audit names for this process. Nothing connects before the first
+    call.
     """
 
     def __init__(
@@ -38,10 +44,11 @@ class EditQueue:
         *,
         api_key: str | None = None,
         settings: Settings | None = None,
+        surface: Surface = "python",
         **overrides: object,
     ) -> None:
         self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings)
+        self._transport = open_transport(self.settings, surface)
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -63,8 +70,8 @@ class EditQueue:
         Options are `idempotency_key` (within 24 h, the same request returns the same job), `priority`, `tenant`,
         `deadline_s`, `max_attempts`, `max_charges`, `webhook`, `callback`, `events` and `tags`; see `JobOptions`.
 
-        Raises `InvalidEdit`, `IdempotencyConflict` or `QueueFull` if nothing was enqueued. After `StoreUnavailable`,
-        repeat the call with the same key.
+        Raises `InvalidEdit`, `IdempotencyConflict` or `QueueFull` if nothing was enqueued. After `StoreUnavailable`, it
+        is not known whether the job was enqueued: repeat the call with the same key.
         """
         return self.enqueue_many([(edit, options)])[0]
 
@@ -72,10 +79,10 @@ class EditQueue:
         """
         Enqueue many edits, 100 in each round trip, and return their jobs in order.
 
-        An item is an `Edit`, or an `Edit` with options of its own, which override the common ones. If one item is
-        invalid, none is enqueued, and `InvalidEdit` names it as `edits[3].prompt`. An idempotency key that came with
-        another request raises `IdempotencyConflict`, and a tenant without room `QueueFull`; the other items are then
-        enqueued.
+        An item is an `Edit`, or an `Edit` with options of its own, which replace the common ones. If one item is
+        invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. An idempotency key of another
+        request raises `IdempotencyConflict`, and a tenant without room raises `QueueFull`; in both cases the other
+        items are enqueued.
         """
         results = run_sync(self._transport.enqueue(with_options(edits), options))
         return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
@@ -84,46 +91,120 @@ class EditQueue:
         """Return a handle on a job; reading an unknown job raises `UnknownJob`."""
         return Job(job_id, self._transport)
 
+    @overload
     def jobs(
         self,
         state: StateName | JobState | None = None,
         *,
+        query: str | None = None,
+        tenant: str | None = DEFAULT_TENANT,
+        since: float = 0.0,
+        limit: int = 100,
+    ) -> Iterator[Job]: ...
+
+    @overload
+    def jobs(
+        self, query: str, /, *, tenant: str | None = DEFAULT_TENANT, since: float = 0.0, limit: int = 100
+    ) -> Iterator[Job]: ...
+
+    def jobs(
+        self,
+        state: str | None = None,
+        *,
+        query: str | None = None,
         tenant: str | None = DEFAULT_TENANT,
         since: float = 0.0,
         limit: int = 100,
     ) -> Iterator[Job]:
-        """List jobs, newest first: of one tenant (None for all), in one state, enqueued since a Unix time."""
-        found = self._transport.jobs(JobState(state) if state else None, tenant, since, limit)
+        """
+        Yield up to `limit` jobs, newest first, of one tenant and one state (None for all), enqueued at `since` or
+        later.
+
+        `since` is in Unix seconds.
+        """
+        found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
 
     def cancel(self, job_id: str) -> str:
-        """Cancel a job; see `Job.cancel`."""
+        """Cancel a job; return what happened, as `Job.cancel` does."""
         return run_sync(self._transport.cancel(job_id))
 
     def replay(self, job_id: str) -> str:
-        """Replay a dead letter; see `Job.replay`."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         return run_sync(self._transport.replay(job_id))
+
+    def bulk_preview(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+    ) -> Preview:
+        """
+        Count what `bulk` would do with the jobs that fit a query; nothing is changed.
+
+        `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
+        `dead`: of the deliveries, those alone that gave up. `tenant` counts where the query names none; None is all.
+        Raises `InvalidEdit` and `InvalidQuery`.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        return run_sync(self._transport.bulk.preview(ask))
+
+    def bulk(
+        self,
+        action: BulkAction,
+        query: str,
+        *,
+        tenant: str | None = DEFAULT_TENANT,
+        priority: Priority | None = None,
+        dead: bool = False,
+        idempotency_key: str = "",
+    ) -> BulkRun:
+        """
+        Act on all jobs that fit a query, in the background: workers carry the run out.
+
+        `bulk_run(id)` shows its progress. Jobs that are enqueued, or end, after this call are not meant. Raises what
+        `bulk_preview` raises, and `QueueFull` while the tenant has five open runs.
+        """
+        ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
+        return run_sync(self._transport.bulk.start(ask))
+
+    def bulk_run(self, run_id: str) -> BulkRun:
+        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        return run_sync(self._transport.bulk.find(run_id))
+
+    def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
+        """List the bulk runs of the last 90 days, newest first."""
+        return run_sync(self._transport.bulk.page(limit))
+
+    def abort_bulk(self, run_id: str) -> str:
+        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        return run_sync(self._transport.bulk.abort(run_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
         """
-        Read a page of the feed of all jobs: (cursor, event) pairs after a cursor, oldest first.
+        Return a page of the feed of all jobs: (cursor, event) pairs that follow the cursor `after`, oldest first.
 
-        Start with `"0"`, then pass the last cursor; an empty page is the end. Events of jobs that are gone, and events
-        about receivers, are left out.
+        Start with `"0"`, then pass the last cursor; an empty page is the end. Events of jobs that are no longer on
+        record, and events about receivers, are left out.
         """
         return run_sync(self._transport.events(after, limit))
 
     def receiver(self, url: str, tenant: str = DEFAULT_TENANT) -> Receiver:
-        """Return the receiver at a webhook URL, with the secret that verifies its webhooks; a new URL gets one."""
+        """
+        Return the receiver at a webhook URL, with the secret that verifies its webhooks; create one if there is none.
+        """
         return run_sync(self._transport.receiver(url, tenant))
 
     def deliveries(self, *, dead: bool = False, since: float = 0.0, limit: int = 100) -> list[DeliveryRecord]:
-        """List deliveries with their attempts, newest first; with `dead`, the dead letters only."""
+        """Return up to `limit` deliveries with their attempts, newest first; with `dead`, the dead letters only."""
         return run_sync(self._transport.deliveries(dead, since, limit))
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """
-        Send deliveries again by hand; return for each `redelivered`, or why nothing happened.
+        Send deliveries again by hand; return {id: `redelivered`, or why nothing was done}.
 
         Reasons are `open` (it is still under way), `gone` (its job is no longer on record, so there is nothing to send)
         and `unknown`.
@@ -131,18 +212,18 @@ class EditQueue:
         return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching: jobs wait, those in flight go on, and nothing is lost."""
+        """Stop dispatching in a lane: jobs wait, those in flight go on, and nothing is lost."""
         run_sync(self._transport.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:
-        """Dispatch again, within about a second."""
+        """Dispatch in a lane again, within about a second."""
         run_sync(self._transport.resume(lane))
 
     def status(self, lane: str = "edits") -> LaneNumbers:
-        """Read the numbers of a lane: waiting, in flight, limit, waiting by tenant."""
+        """Return the numbers of a lane: waiting, in flight, limit, waiting by tenant."""
         return run_sync(self._transport.status(lane))
 
 
 def with_options(edits: Iterable[EditRequest]) -> list[EditWithOptions]:
-    """Pair every edit with its own options."""
+    """Return each edit paired with its own options, which are empty if there are none."""
     return [item if isinstance(item, tuple) else (item, {}) for item in edits]

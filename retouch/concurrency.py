@@ -23,13 +23,13 @@ _THREADS = 16  # how many files, messages and HTTP calls an asyncio client works
 
 
 class Signal(Protocol):
-    """What a thread or task waits for until another one sets it."""
+    """A flag that some threads or tasks wait for and another one sets."""
 
     def set(self) -> None:
-        """Wake whoever waits."""
+        """Set the signal, which wakes all that wait for it."""
 
     def clear(self) -> None:
-        """Make the next wait last until the signal is set again."""
+        """Clear the signal: whoever waits from now on waits until it is set again."""
 
     def is_set(self) -> bool:
         """Return whether the signal was set since it was last cleared."""
@@ -42,7 +42,7 @@ class ThreadSignal(threading.Event):
     """A signal for threads."""
 
     async def wait_within(self, limit_s: float) -> None:
-        """Block the thread until the signal is set."""
+        """Block the thread until the signal is set, for `limit_s` seconds at most."""
         self.wait(limit_s)
 
 
@@ -50,54 +50,54 @@ class LoopSignal(asyncio.Event):
     """A signal for tasks of one event loop."""
 
     async def wait_within(self, limit_s: float) -> None:
-        """Suspend the task until the signal is set."""
+        """Suspend the task until the signal is set, for `limit_s` seconds at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self.wait()
 
 
 class Concurrency(Protocol):
-    """How a client waits, calls functions that block, and runs work in the background."""
+    """The way in which a client waits, calls functions that block, and runs work in the background."""
 
     def signal(self) -> Signal:
-        """Make a signal that is not set yet."""
+        """Return a new signal that is not set."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait for some seconds."""
 
     async def yield_control(self) -> None:
-        """Let other tasks run, in the middle of long work."""
+        """Let other tasks run in the middle of long work."""
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
         """Call a function that may block, without blocking an event loop, and return its value."""
 
     def start(self, work: Work[None]) -> None:
-        """Start work in the background; it runs until it ends or this is closed."""
+        """Start work in the background; it runs until it ends or `close` is called."""
 
     async def close(self) -> None:
-        """End the work in the background and release threads."""
+        """End the background work and release the threads."""
 
 
 class ThreadConcurrency:
     """Waits by blocking the calling thread."""
 
     def signal(self) -> ThreadSignal:
-        """Make a signal that is not set yet."""
+        """Return a new signal that is not set."""
         return ThreadSignal()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
+        """Block the thread for some seconds."""
         time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this class is for
 
     async def yield_control(self) -> None:
         """Do nothing: other threads run anyway."""
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
-        """Call the function in this thread."""
+        """Call the function in this thread and return its value."""
         return work(*args)
 
     def start(self, work: Work[None]) -> None:
-        """Run the work in a thread that does not keep the process alive."""
+        """Start the work in a thread that does not keep the process alive."""
         threading.Thread(target=run_sync, args=(work,), name="retouch-feed", daemon=True).start()
 
     async def close(self) -> None:
@@ -105,18 +105,18 @@ class ThreadConcurrency:
 
 
 class LoopConcurrency:
-    """Waits while the event loop goes on. It belongs to the loop on which it is first used."""
+    """Waits by suspending the task while the event loop goes on. It belongs to the loop on which it is first used."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="retouch")
         self._beside: set[asyncio.Task[None]] = set()
 
     def signal(self) -> LoopSignal:
-        """Make a signal that is not set yet."""
+        """Return a new signal that is not set."""
         return LoopSignal()
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend the task."""
+        """Suspend the task for some seconds."""
         await asyncio.sleep(seconds)
 
     async def yield_control(self) -> None:
@@ -124,17 +124,21 @@ class LoopConcurrency:
         await asyncio.sleep(0)
 
     async def run_blocking(self, work: Callable[[*Arguments], Value], *args: *Arguments) -> Value:
-        """Call the function in one of this client's threads."""
+        """Call the function in one of this client's threads and return its value."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def start(self, work: Work[None]) -> None:
-        """Run the work as a task."""
+        """Start the work as a task."""
         task = asyncio.create_task(work)
         self._beside.add(task)  # asyncio itself keeps no reference, and a task without one may vanish
         task.add_done_callback(self._beside.discard)
 
     async def close(self) -> None:
-        """Cancel the tasks, and let each thread end with its present call. May be used again afterwards."""
+        """
+        Cancel the background tasks and wait for their end; each thread ends after the call that it is running.
+
+        The object may be used again afterwards.
+        """
         tasks = list(self._beside)
         for task in tasks:
             task.cancel()

@@ -7,6 +7,8 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.audit import SharedAuditLog
+from retouch.store.bulk_service import BulkService
 from retouch.store.deliveries import DeliveryStore, SharedDeliveryStore
 from retouch.store.jobs import JobStore, SharedJobStore
 from retouch.store.lanes import Lanes, SharedLanes
@@ -18,10 +20,10 @@ from retouch.store.redis_commands import AnyClient, Client
 
 class SharedConnections:
     """
-    What a client in threads and one on an event loop have in common; each part connects when first used.
+    The parts that a client in threads and one on an event loop have in common; each part connects when first used.
 
-    `client` is the kind that the stores use. The publisher and the blob store are always for threads: they use
-    `blocking_client`.
+    The stores use `client`, which is of the kind that their code needs. The publisher and the blob store always run in
+    threads and use `blocking_client`.
     """
 
     def __init__(self, settings: Settings, client: AnyClient, blocking_client: Client) -> None:
@@ -33,16 +35,27 @@ class SharedConnections:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Sends the messages for what was dispatched."""
+        """Return the publisher, which sends the messages for dispatched items."""
         return Publisher(self.settings)
 
     @cached_property
+    def bulk(self) -> BulkService:
+        """Bulk runs; always for threads."""
+        settings = self.settings
+        return BulkService(self.blocking_client, retention_s=settings.retention_s, max_charges=settings.max_charges)
+
+    @cached_property
+    def audit(self) -> SharedAuditLog:
+        """Where changes are written down."""
+        return SharedAuditLog(self.client)
+
+    @cached_property
     def blobs(self) -> BlobStore:
-        """The blob store, where images are kept."""
+        """Return the blob store, where images are kept."""
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.blocking_client))
 
     def warm(self) -> None:
-        """Make the publisher and the blob store now, so that no later call takes the time for it."""
+        """Make the publisher and the blob store now, since that takes long and no later call should have to wait."""
         _ = self.publisher, self.blobs
 
     async def close(self) -> None:
@@ -53,7 +66,7 @@ class SharedConnections:
 
 
 class Connections(SharedConnections):
-    """The parts of a process that may block, with all that the stores can do."""
+    """The parts of a process that may block; its stores have all their methods."""
 
     client: Client
     jobs: JobStore
@@ -71,7 +84,7 @@ class Connections(SharedConnections):
 
 
 class LoopConnections(SharedConnections):
-    """The parts of a client on an event loop, with those methods of the stores alone that can be awaited."""
+    """The parts of a client on an event loop; its stores have only the methods that can be awaited."""
 
     def __init__(self, settings: Settings) -> None:
         self._loop_client = connect_on_loop(settings)

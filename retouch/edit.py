@@ -1,7 +1,8 @@
 """
-`Edit`: one requested edit. It is checked when it is made, so that no invalid one is enqueued or paid for.
+`Edit`: one requested edit. It is checked when it is made, so that no invalid edit is enqueued or paid for.
 
-The ranges are those of the endpoint's documentation: its v5 page (guidance_scale 1 to 20), else its v6 page.
+The ranges are those of the endpoint's documentation: of its v5 page for guidance_scale (1 to 20), otherwise of its v6
+page.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Edit(BaseModel):
                 ]
             else:
                 faults = []
-            # All faults at once: a caller corrects an edit in one go.
+            # All faults at once, so that a caller can correct them together.
             faults += [(name, message) for name, message in _text_faults(values) if name not in dict(faults)]
             if faults:
                 raise InvalidEdit(faults)
@@ -77,11 +78,12 @@ class Edit(BaseModel):
 
 
 def _short(number: float) -> float:
-    """Return whole numbers as int: JSON then has `7` and not `7.0`, as in the endpoint's examples."""
+    """Return whole numbers as int, so that JSON has `7` and not `7.0`, as in the endpoint's examples."""
     return int(number) if number == int(number) else number
 
 
 def _fault(name: str, kind: str, values: Mapping[str, object]) -> tuple[str, str]:
+    """Return (field, message) for a field that pydantic refused; `kind` is pydantic's type of the error."""
     if kind == "missing":
         return name, "expected a value, got none"
     if kind == "extra_forbidden":
@@ -140,7 +142,7 @@ def _nests_within(value: object, levels: int) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Return whether text can be encoded as UTF-8: half of a surrogate pair cannot."""
+    """Return whether a text can be encoded as UTF-8; one with half of a surrogate pair cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -7,6 +7,7 @@ Messages contain ids and numbers, and never a prompt, a customer's URL, a key or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class RetouchError(Exception):
@@ -17,7 +18,7 @@ class SettingsError(RetouchError):
     """
     One or more settings are wrong; nothing was started.
 
-    `faults` has a line for each, with the name of the variable and what was expected.
+    `faults` has one line for each wrong setting: the name of the variable, and what was expected.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -37,6 +38,26 @@ class InvalidEdit(RetouchError, ValueError):
         super().__init__("; ".join(f"{field}: {message}" for field, message in self.faults))
 
 
+class QueryFault(NamedTuple):
+    """What is wrong with one term of a query: the term, its position in the query (from 1), what was expected."""
+
+    term: str
+    at: int
+    message: str
+
+    def __str__(self) -> str:
+        where = f"at {self.at}, {self.term!r}" if self.at else self.term or "query"
+        return f"{where}: {self.message}"
+
+
+class InvalidQuery(RetouchError, ValueError):
+    """A query over jobs cannot be read; nothing was looked up or changed. `faults` names each wrong term."""
+
+    def __init__(self, faults: Sequence[QueryFault]) -> None:
+        self.faults = list(faults)
+        super().__init__("the query is wrong: " + "; ".join(str(fault) for fault in self.faults))
+
+
 class IdempotencyConflict(RetouchError):
     """An idempotency key was used before for another request; nothing was enqueued. Use a new key for a new request."""
 
@@ -45,9 +66,10 @@ class QueueFull(RetouchError):
     """
     A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
 
-    `reason` is `backlog` (too many of its jobs wait, for a slot or for their next attempt), `budget` (its calls of
-    today are spent or reserved) or `requests` (the gateway is serving as many of its requests as it does at one time).
-    It is worth trying again after `retry_after_s` seconds. Of several edits, those that had room are enqueued.
+    `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (the
+    tenant's calls of today are spent or reserved) or `requests` (the gateway serves only so many requests of one tenant
+    at once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
+    enqueued.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
@@ -60,10 +82,10 @@ class QueueFull(RetouchError):
 
 class StoreUnavailable(RetouchError):
     """
-    Redis or the gateway did not answer in time, or Redis temporarily refuses writes; the message says which, and why.
+    Redis or the gateway did not answer in time, or Redis refuses writes for a while; the message says which, and why.
 
-    Without an answer it is not known whether the last command was carried out; a refused one was not. Enqueueing again
-    with the same idempotency key is safe.
+    If there was no answer, it is not known whether the last command was carried out; if Redis refused, it was not.
+    Enqueueing again with the same idempotency key is safe.
     """
 
 
@@ -80,7 +102,7 @@ class EditFailed(RetouchError):
     The job ended without an image.
 
     `code` never changes its meaning; `message` is for people, in the endpoint's own words if it gave any. `retryable`
-    says whether a replay may help, `charges` how many POSTs may have been billed.
+    is true if a replay may help; `charges` is how many POSTs may have been billed.
     """
 
     def __init__(self, job_id: str, code: str, message: str, retryable: bool, charges: int) -> None:
@@ -98,7 +120,7 @@ class EditCancelled(RetouchError):
 
 
 class ResultTimeout(RetouchError, TimeoutError):
-    """The job is not final yet. It goes on, and `result()` may be called again."""
+    """The job has not ended within `timeout_s` seconds. It goes on, and `result()` may be called again."""
 
     def __init__(self, job_id: str, state: str, timeout_s: float) -> None:
         self.job_id, self.state, self.timeout_s = job_id, state, timeout_s

@@ -12,11 +12,13 @@ from retouch.outcomes import Image
 from retouch.store.records import Charge, JobRecord, TimelineEntry, charges_from, images_from
 
 Link = Callable[[str], str]
-"""Returns a URL for the name of a blob."""
+"""A function that returns a URL for the name of a blob."""
 
 
 class ImageObject(TypedDict):
-    """A kept image. `bytes` is the size of the file in bytes, `width` and `height` are in pixels; the links expire."""
+    """
+    An image in the blob store. `bytes` is the size of the file, `width` and `height` are in pixels; the links expire.
+    """
 
     url: str
     thumbnail_url: str
@@ -29,7 +31,9 @@ class ImageObject(TypedDict):
 
 
 class ChargeSummary(TypedDict):
-    """POSTs that were billed for certain, POSTs that may have been, and what the latter cost at most."""
+    """
+    How many POSTs were billed for certain, how many may have been (these included), and what all of those cost at most.
+    """
 
     certain: int
     possible: int
@@ -37,7 +41,7 @@ class ChargeSummary(TypedDict):
 
 
 class Timings(TypedDict):
-    """Seconds until a job first ran, at the endpoint, and in all."""
+    """Seconds that a job waited before it first ran, that the endpoint took for it, and since it was enqueued."""
 
     queued: float | None
     endpoint: float | None
@@ -45,7 +49,7 @@ class Timings(TypedDict):
 
 
 class EventData(TypedDict):
-    """The facts of an event; `sequence` is its place in its job's timeline."""
+    """The facts of an event; `sequence` is its position in its job's timeline."""
 
     job_id: str
     sequence: int
@@ -78,12 +82,13 @@ def event_object(
     record: JobRecord, entry: TimelineEntry, link: Link, price_per_call: float = 0.0, *, private: bool = False
 ) -> Event:
     """
-    Build the event for one entry of a job's timeline, with new links to the result.
+    Return the event for one entry of a job's timeline, with new links to the images.
 
-    With `private`, the prompt and the customer's URL are left out: the event of a callback is in a Celery message.
+    With `private`, the event has no prompt, no URL of the customer and no `extra`, since the event of a callback is
+    sent inside a Celery message.
     """
     kind = entry["type"]
-    # The charges and images of that moment, not of now: an event is the same whenever it is built.
+    # The charges and images at the time of the event, not those of now: an event is the same whenever it is built.
     charges = charges_from(entry.get("charges", ()))
     results = result_objects(images_from(entry.get("result")), link)
     return {
@@ -107,7 +112,7 @@ def event_object(
 
 
 def queued_event(record: JobRecord, price_per_call: float = 0.0) -> Event:
-    """Build the event of enqueueing, with which every timeline begins: sequence 0, which no receiver gets."""
+    """Return the event of enqueueing, sequence 0, with which every job's events begin; no receiver gets it."""
     entry: TimelineEntry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
     return event_object(record, entry, str, price_per_call)
 
@@ -119,19 +124,21 @@ def event_id(job: str, sequence: int) -> str:
 
 
 def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSummary:
-    """Count the certain and the possible charges (certain or unknown), and what the possible ones cost at most."""
+    """
+    Return how many charges are certain and how many possible (certain or unknown), and what the latter cost at most.
+    """
     possible = sum(charge.possible for charge in charges)
     certain = sum(charge.certain for charge in charges)
     return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
 
 
 def result_objects(images: Sequence[Image], link: Link) -> list[ImageObject]:
-    """Describe the images of a job, with new links, in the order of the endpoint's answer."""
+    """Return the images of a job as events have them, with new links, in the order of the endpoint's answer."""
     return [result_object(image, link) for image in images]
 
 
 def result_object(image: Image, link: Link) -> ImageObject:
-    """Describe a kept image, with new links."""
+    """Return an image as events have it, with new links."""
     return {
         "url": link(image.name),
         "thumbnail_url": link(thumbnail_name(image.name)),
@@ -152,6 +159,7 @@ def _state(kind: str) -> str:
 
 
 def _edit(edit: JsonObject, private: bool) -> JsonObject:
+    """Return the edit of an event; with `private`, only its numbers."""
     return {name: value for name, value in edit.items() if not private or name not in ("prompt", "init_image", "extra")}
 
 

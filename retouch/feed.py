@@ -1,4 +1,4 @@
-"""Reading the feed by cursor, in threads and on event loops."""
+"""Reads the feed by cursor, in threads and on event loops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FeedEntry:
 
 @SyncAsync
 async def read_page(client: AnyClient, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
-    """Read a page of the feed after a cursor, oldest first; `"0"` is the start."""
+    """Return up to `count` entries of the feed that follow a cursor, oldest first; `"0"` is before all of them."""
     return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, f"({after}", count=count))]
 
 
@@ -34,9 +34,9 @@ async def next_page(
     client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
-    Read a page of the feed after a cursor; wait up to `wait_s` seconds for an event, and return none if none comes.
+    Return entries of the feed that follow a cursor; if there are none yet, wait up to `wait_s` seconds for one.
 
-    `wait_s` must be below `redis_timeout_s`, or the wait is taken for a Redis that does not answer.
+    `wait_s` must be below `redis_timeout_s`, or the wait counts as a Redis that does not answer.
     """
     # BLOCK 0 would wait for ever.
     page = await reply(client.xread({FEED: after}, count=count, block=max(1, int(wait_s * 1000))))
@@ -45,7 +45,7 @@ async def next_page(
 
 @SyncAsync
 async def last_cursor(client: AnyClient) -> str:
-    """Return the cursor of the newest event, `"0"` while there is none."""
+    """Return the cursor of the newest event, or `"0"` if there is none."""
     newest = await reply(client.xrevrange(FEED, count=1))
     return newest[0][0] if newest else "0"
 

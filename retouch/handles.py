@@ -23,10 +23,11 @@ class ImageFacts:
     """
     The facts about an edited image that are known without reading it.
 
-    `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is its place
-    in `results`; there are several results if `extra` made the endpoint return several images. `warnings` may contain
-    `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The first image may also have
-    `output_missing:N`, for each image that could not be downloaded, and `outputs_beyond_16:N`.
+    `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is the
+    position of the image in `results`, from 0; there are several results if `extra` made the endpoint return several
+    images. `warnings` may contain `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The
+    first image may also have `output_missing:N`, for each image that could not be downloaded, and
+    `outputs_beyond_16:N`.
     """
 
     job_id: str
@@ -36,53 +37,53 @@ class ImageFacts:
 
     @property
     def results(self) -> tuple[Self, ...]:
-        """Every image of the endpoint's answer, in its order; the first is the job's `result`."""
+        """Return every image of the endpoint's answer, in its order; the first is the job's `result`."""
         return tuple(replace(self, index=index) for index in range(len(self.images)))
 
     @property
     def kept(self) -> Image:
-        """The image as the record describes it."""
+        """Return the image as the record of the job describes it."""
         return self.images[self.index]
 
     @property
     def sha256(self) -> str:
-        """The hash of the bytes, in hex."""
+        """Return the SHA-256 of the image file, in hex."""
         return self.kept.sha256
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+        """Return width and height in pixels."""
         return self.kept.width, self.kept.height
 
     @property
     def bytes(self) -> int:
-        """The size of the file in bytes."""
+        """Return the size of the image file in bytes."""
         return self.kept.bytes
 
     @property
     def format(self) -> str:
-        """PNG, JPEG or WEBP."""
+        """Return PNG, JPEG or WEBP."""
         return self.kept.format
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is unusual about the image; mostly empty."""
+        """Return what is unusual about the image; usually nothing."""
         return self.kept.warnings
 
 
 class EditResult(ImageFacts):
-    """The edited image. Its bytes are read, and its link is made, on access."""
+    """An edited image. Its bytes are read, and its link is made, on each access."""
 
     __slots__ = ()
 
     @property
     def image(self) -> bytes:
-        """The bytes of the image file. Raises `BlobError` if the store cannot read them."""
+        """Return the bytes of the image file. Raises `BlobError` if the store cannot read them."""
         return run_sync(self.transport.image(self.job_id, self.kept, self.index))
 
     @property
     def url(self) -> str:
-        """A link to the image that anybody may open; it expires."""
+        """Return a new link to the image that anybody may open; the link expires."""
         return run_sync(self.transport.link(self.job_id, self.kept, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
@@ -107,25 +108,35 @@ class Job:
         return f"Job({self.id!r})"
 
     def record(self) -> JobRecord:
-        """Read everything on record about the job."""
+        """Return everything on record about the job."""
         return run_sync(self._transport.record(self.id))
 
     @property
     def state(self) -> JobState:
-        """The state of the job now."""
+        """Return the present state of the job."""
         return JobState(self.record().state)
 
     def cancel(self) -> str:
-        """Cancel the job: `cancelled` now, `requested` while a call is under way, or `final` if the job was over."""
+        """
+        Cancel the job and return a word for what happened.
+
+        The word is `cancelled` (the job has ended), `requested` (a call is under way, and the job ends with it) or
+        `final` (the job had ended before).
+        """
         return run_sync(self._transport.cancel(self.id))
 
     def replay(self) -> str:
-        """Enqueue a dead letter again: `replayed` (it may cost again). One that is `open` or `succeeded` stays so."""
+        """
+        Enqueue a failed or cancelled job again and return `replayed`; another call may have to be paid.
+
+        A job that is `open` or `succeeded` stays as it is, and this word is returned. Raises `QueueFull` if the tenant
+        has no room.
+        """
         return run_sync(self._transport.replay(self.id))
 
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
-        Wait for the image for up to `timeout_s` seconds; None waits for ever, 0 looks once.
+        Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
         Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, after which the job goes on.
         """
@@ -133,12 +144,12 @@ class Job:
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
-        Yield the job's events with a sequence above `after`: those of the past, then each one as it happens.
+        Yield the job's events whose sequence is above `after`: first those of the past, then each one as it happens.
 
-        Ends after a final event. The first event of every job is `edit.queued`, sequence 0.
+        The iterator ends after a final event. The first event of every job is `edit.queued`, sequence 0.
         """
         return iterate_sync(events_of(self._transport, self.id, after))
 
     def deliveries(self) -> list[DeliveryRecord]:
-        """List the job's webhooks and callbacks with all their attempts."""
+        """Return the job's webhooks and callbacks with all their attempts."""
         return run_sync(self._transport.deliveries_of(self.id))

@@ -1,4 +1,4 @@
-"""Types for JSON as the json module reads it; the type checker cannot know the types of its values."""
+"""Types for JSON as the json module reads it. The types of the values inside are not known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""An object that may be changed."""
+"""A JSON object that may be changed."""
 
 Document = Mapping[str, Any]
-"""An object that is only read."""
+"""A JSON object that is only read."""

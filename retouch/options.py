@@ -1,4 +1,4 @@
-"""The options of a job as keyword arguments of `EditQueue`, for type checkers."""
+"""The options of a job as keyword arguments of `EditQueue`, typed for type checkers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 Priority = Literal["high", "normal", "low"]
-"""`high` is worth ten minutes of age in the backlog, `low` costs ten."""
+"""`high` counts as ten minutes more of age in the backlog, `low` as ten less."""
 
 StateName = Literal["queued", "running", "polling", "retrying", "succeeded", "failed", "cancelled"]
 """The states of a job; see `JobState`."""
@@ -21,7 +21,7 @@ EventName = Literal[
     "edit.adopted",
     "edit.replayed",
 ]
-"""The events that a webhook or callback can get; it always gets the first three."""
+"""The events that a webhook or callback can get; it gets the first three in any case."""
 
 
 class JobOptions(TypedDict, total=False):

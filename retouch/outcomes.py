@@ -1,8 +1,9 @@
 """
 Outcomes (what an attempt saw) and decisions (what follows): plain values that the modules pass to each other.
 
-Our modules do not raise exceptions for what an attempt saw. The classes of the endpoint's answers are those of
-`docs/endpoint.md`: succeeded (`Ready`), processing, refused (`Refused`, `Busy`), failed, unknown.
+Our modules do not raise exceptions for what an attempt saw. `docs/endpoint.md` describes the classes of the endpoint's
+answers: succeeded (`Ready`), processing (`Processing`), refused (`Refused`, `Busy`), failed (`Failed`), unknown
+(`Unknown`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 OUTPUTS_MOST = 16
-"""How many images of one answer are kept; a warning on the first image says if there were more."""
+"""How many images of one answer are stored at most; if there were more, a warning on the first image says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is kept: its name in the blob store, and the facts that were measured on its bytes."""
+    """An image in the blob store: its name there, and the facts that were measured on its bytes."""
 
     name: str
     sha256: str
@@ -28,7 +29,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """No POST was made, or none that may have been billed: the attempt must POST."""
+    """No POST is on record that may have been billed: the attempt must POST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Processing:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """
-    The image is paid for and at the first of `urls` that yields it: the attempt must download and never POST.
+    The image is paid for: the attempt must download it from the first of `urls` that yields it, and never POST.
 
-    `more` has the URLs of each further image of the answer. `brought` has the images that are done, each with its place
-    from 0: an image that is kept, or None for one that was rejected. `beyond` is how many images the answer had, if
-    these were more than `OUTPUTS_MOST`.
+    `more` has the URLs of each further image of the answer. `brought` has the images for which nothing is left to do,
+    as (position from 0, stored image, or None if it was rejected). `beyond` is how many images the answer had, if these
+    were more than `OUTPUTS_MOST`, otherwise 0. `flagged` is true if the endpoint marked an image as not safe for work.
     """
 
     urls: tuple[str, ...]
@@ -59,7 +60,7 @@ class Ready:
 
     @property
     def outputs(self) -> tuple[tuple[str, ...], ...]:
-        """The URLs of each image, in the order of the answer."""
+        """Return the URLs of each image, in the order of the answer."""
         return self.urls, *self.more
 
 
@@ -74,10 +75,10 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class ImageUnavailable:
     """
-    The image is paid for and could not be downloaded or stored this time; `message` says why.
+    The image is paid for but could not be downloaded or stored this time; `message` says why.
 
-    `our_store_failed`: it was downloaded and our own store did not take it, so another POST would not help. `images`
-    are those of the same answer that are kept; the job succeeds with them if this one never comes.
+    `our_store_failed` is true if the image was downloaded and our own store did not take it, so another POST would not
+    help. `images` are those of the same answer that are stored; the job succeeds with them if this one never comes.
     """
 
     message: str
@@ -87,7 +88,7 @@ class ImageUnavailable:
 
 @dataclass(frozen=True, slots=True)
 class ImageRejected:
-    """The image was downloaded and is beyond our limits of bytes, pixels or frames."""
+    """The image was downloaded and exceeds our limits of bytes, pixels or frames."""
 
     message: str
 
@@ -110,7 +111,7 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Busy:
     """
-    The endpoint accepted nothing for now.
+    The endpoint accepted nothing for now; the job waits for `wait_s` seconds.
 
     `code` is `queue_full`, `spam_filter`, or `endpoint_unreachable` if no byte could be sent.
     """
@@ -137,7 +138,8 @@ class Failed:
     """
     The endpoint tried and failed; this is treated as not charged.
 
-    `seen_by_poll`: it answered so about a request that it was processing, so polling that one again yields nothing.
+    `seen_by_poll` is true if a poll for an earlier POST returned this answer, so another poll for it would yield
+    nothing.
     """
 
     message: str
@@ -147,7 +149,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A POST may have been billed and its answer is not known. The spam filter accepts it again in `again_in_s`."""
+    """
+    A POST may have been billed and its answer is not known.
+
+    In `again_in_s` seconds the spam filter accepts the same POST again.
+    """
 
     message: str
     again_in_s: float = 0.0
@@ -155,7 +161,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class GenerationLost:
-    """The endpoint no longer knows a request that was paid."""
+    """The endpoint no longer knows a request that was paid for."""
 
     message: str
 
@@ -224,7 +230,9 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The job fails. `drop_checkpoint`: a replay must POST again, since the checkpoint can yield nothing."""
+    """
+    The job fails. `drop_checkpoint` is true if the checkpoint can yield nothing, so that a replay must POST again.
+    """
 
     code: str
     message: str
@@ -253,7 +261,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The job keeps its slot until the next poll, which goes on from `checkpoint`."""
+    """The job keeps its slot until the next poll, in `delay_s` seconds, which goes on from `checkpoint`."""
 
     delay_s: float
     checkpoint: Processing
@@ -266,7 +274,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Nothing is recorded: the lease was lost, and the worker that holds it now decides."""
+    """Nothing is recorded, since the lease was lost: the worker that holds it now decides."""
 
 
 Decision = Succeed | Fail | Retry | Poll | Cancel | LeaseLost

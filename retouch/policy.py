@@ -54,7 +54,7 @@ GATES = {
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "
     "until it does: look at its disk, and whether it is append-only",
 }
-"""The gates that may forbid a POST after dispatch, with the message for each."""
+"""What may forbid a POST after the dispatch → the message for the job's record."""
 
 _OF_THE_ACCOUNT = frozenset(
     {
@@ -68,9 +68,9 @@ _OF_THE_ACCOUNT = frozenset(
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How often a job may be tried, and how long it waits between attempts, in seconds.
+    How often a job may be tried, and how many seconds it waits between attempts.
 
-    `max_attempts` is the number of attempts in all. `max_charges` bounds the POSTs that may have been billed.
+    `max_attempts` is the total number of attempts. `max_charges` bounds the POSTs that may have been billed.
     """
 
     max_attempts: int = 5
@@ -98,17 +98,21 @@ class Attempt:
 
 
 def backoff_s(number: int, policy: RetryPolicy) -> float:
-    """Return the wait after attempt `number`, without jitter: the base, doubled for each attempt, up to the cap."""
+    """
+    Return the wait after attempt `number`, without jitter: the base, doubled for each earlier attempt, up to the cap.
+    """
     return float(min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(max(number, 1) - 1, 60)))
 
 
 def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> float:
-    """Spread a wait by up to 20 % each way, up to the cap; `random` is in [0, 1)."""
+    """Return a wait that is up to 20 % shorter or longer, up to the cap; `random` is in [0, 1)."""
     return min(cap_s, delay_s * (1 + JITTER * (2 * random - 1)))
 
 
 def poll_s(polls: int, eta_s: float) -> float:
-    """Return the wait before the next poll: the endpoint's eta at first (1 to 60 s), then 2 s growing to 10 s."""
+    """
+    Return the wait before the next poll: the endpoint's eta at first (1 to 60 s), later from 2 s, growing to 10 s.
+    """
     if polls == 0:
         return min(max(eta_s, POLL_FIRST_S[0]), POLL_FIRST_S[1])
     return float(min(POLL_CAP_S, POLL_BASE_S * POLL_GROWTH ** min(polls - 1, 20)))
@@ -118,7 +122,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, now: float, random: float
 ) -> Decision:
     """
-    Return what follows an outcome; `now` is in Unix seconds, `random` in [0, 1).
+    Return the decision that follows an outcome; `now` is in Unix seconds, `random` in [0, 1).
 
     Failure policy: while a paid answer can still yield its image, there is no new POST. A POST whose answer is unknown
     is repeated only while `max_charges` permits. Otherwise the job fails, and a person decides.
@@ -172,6 +176,7 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
 
 
 def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
+    """Return the next poll, or a failure if the deadline has passed."""
     # Until its deadline a paid request is polled, however long the endpoint takes.
     left_s = attempt.deadline_at - now
     if left_s <= 0:
@@ -180,7 +185,8 @@ def _poll_later(outcome: Processing, attempt: Attempt, now: float) -> Decision:
 
 
 def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
-    # An attempt past the deadline would fail at once; to fail now saves the wait.
+    """Return the retry, or a failure if its wait would end after the deadline."""
+    # The next attempt would be past the deadline and fail at once, so the job need not wait for it.
     if now + retry.delay_s > attempt.deadline_at:
         return Fail("deadline_passed", f"no time is left for another attempt; last: {retry.message}", retryable=True)
     return retry
@@ -205,8 +211,12 @@ def _post_again(
     least_s: float = 0.0,
     drop_checkpoint: bool = False,
 ) -> Decision:
-    """POST again after the backoff, if attempts, charges and the deadline permit it."""
-    # Money goes before attempts: the message must name the limit that only a person should lift.
+    """
+    Return a retry that POSTs again after the backoff, or a failure if attempts, charges or deadline do not permit it.
+
+    `least_s` is the shortest wait.
+    """
+    # Charges are checked before attempts, so that the message names the limit which only a person should raise.
     if attempt.charges >= policy.max_charges:
         spent = f"{attempt.charges} of at most {policy.max_charges} charges may have been made"
         return Fail(code, f"{message}; {spent}", retryable=True, drop_checkpoint=drop_checkpoint)

@@ -1,9 +1,9 @@
 """
-The publisher: it writes and sends one Celery message for each dispatched item, without Celery.
+The publisher writes and sends one Celery message for each dispatched item, without Celery.
 
-Our messages differ in their ids only, so their text is made once, here; `tests/unit/client/test_message_text.py` holds
-it equal to what Celery and kombu write. Publishing with them builds an exchange and an envelope for each message, which
-is ten times the work of the LPUSH that sends it, and producers would import Celery for nothing else.
+Our messages differ in their ids only, so their text is made once, here; `tests/unit/client/test_message_text.py` checks
+that it equals what Celery and kombu write. These two would build an exchange and an envelope for each message, which
+takes ten times as long as the LPUSH that sends it, and producers would import Celery for nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
 KEY_PREFIX = "rt:broker:"
 """The prefix of all keys of the broker."""
 
-_LONGEST_LIST = 4_000  # messages of a lane that nobody consumes; rescue sends again those that are still needed
+_LONGEST_LIST = 4_000  # messages, if nobody consumes a lane; rescue sends again those that are still needed
 _REST_S = 2.0  # pause after a broker did not answer; rescue takes as long to send a message again
 _ID, _ITEM, _BODY = "@id@", "@item@", "@body@"  # placeholders in the text of a message
 
@@ -42,12 +42,12 @@ class Publisher:
     """
     Sends messages with one LPUSH on a kept connection.
 
-    If several threads publish at the same time, one of them sends for all. A message that is lost is sent again by
-    rescue; one that is sent twice does no harm, since the second claim finds nothing.
+    If several threads publish at the same time, one of them sends for all. Rescue sends a lost message again. A message
+    that is sent twice does no harm, since the second one finds nothing to claim.
     """
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
-        """`on_loss` is called with the number of messages that were dropped, and with the error."""
+        """Call `on_loss` whenever messages are dropped, with their number and the error."""
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
@@ -59,11 +59,11 @@ class Publisher:
 
         Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
         error, and so are those of the next two seconds, so that callers do not wait again and again. The work is in the
-        store, and rescue sends its messages again within seconds. The oldest messages of a list that has grown long,
-        because nobody consumes its lane, are dropped for the same reason.
+        store, and rescue sends its messages again within seconds. For the same reason the oldest messages may be
+        dropped from a list that has grown long because nobody consumes its lane.
         """
         self._pending.extend(messages)
-        # Looked at again after each release: a thread that found the lock taken has left its messages here.
+        # Checked again after each release: a thread that did not get the lock has left its messages in the queue.
         while self._pending and self._sending.acquire(blocking=False):
             try:
                 self._send_all()
@@ -82,11 +82,11 @@ class Publisher:
             lane, item = self._pending.popleft()
             envelope = self._envelopes.get(lane) or self._envelopes.setdefault(lane, Envelope(lane))
             by_lane.setdefault(lane, []).append(envelope.around(item))
-        # The queue above is emptied all the same: messages of a broker that is away must not pile up.
+        # The queue has been emptied in any case: messages for a broker that does not answer must not pile up.
         if time.monotonic() < self._rests_until:
             return
         try:
-            # LPUSH returns the length of the list, so a list that grows costs no command to find.
+            # LPUSH returns the length of the list, so no other command is needed to notice that a list grows.
             for lane, texts in by_lane.items():
                 if self._client.lpush(KEY_PREFIX + lane, *texts) > _LONGEST_LIST:
                     self._client.ltrim(KEY_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)
@@ -110,14 +110,17 @@ def lane_of(queue: str) -> str:
 
 
 class Envelope:
-    """The text of a queue's messages (Celery's protocol 2 in kombu's envelope), made once and then filled in."""
+    """
+    The text of the messages of one queue (Celery's protocol 2 in kombu's envelope), made once, with placeholders for
+    ids.
+    """
 
     def __init__(self, lane: str) -> None:
         self._text = json.dumps(_envelope(lane))
         self._body = json.dumps([[_ITEM], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))])
 
     def around(self, item: str) -> str:
-        """Return the text of a message for one item."""
+        """Return the text of the message for one item."""
         # The task id begins with the item, so that Flower shows which job it is about.
         body = b64encode(self._body.replace(_ITEM, item).encode()).decode()
         identity = f"{item}-{random.getrandbits(48):012x}"

@@ -146,7 +146,7 @@ class Settings(BaseSettings):
     @classmethod
     def _gateway(cls, value: str) -> str:
         parts = urlsplit(value)
-        # A password in it would be shown wherever the address is; the key has a setting of its own.
+        # Addresses are shown in messages, so a password must not be in this one; the key has a setting of its own.
         if value and not (parts.scheme in ("http", "https") and parts.hostname and not parts.username):
             raise ValueError("expected http(s)://host[:port][/path], without a password")
         return value.rstrip("/")
@@ -171,24 +171,26 @@ class Settings(BaseSettings):
 
     @property
     def address(self) -> str:
-        """The URL of the gateway or of Redis that a client uses, without user and password."""
+        """Return the URL of the gateway or of Redis that a client uses, without user and password."""
         parts = urlsplit(self.gateway_url or self.redis_url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
     @property
     def broker(self) -> str:
-        """The URL of the broker: `broker_url`, else that of Redis."""
+        """Return the URL of the broker: `broker_url`, or that of Redis if it is empty."""
         return self.broker_url or self.redis_url
 
     @property
     def store(self) -> str:
-        """The URL of the blob store: `store_url`, else `var/blobs` in the working folder."""
+        """
+        Return the URL of the blob store: `store_url`, or that of `var/blobs` in the working folder if it is empty.
+        """
         return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
 
     @classmethod
     def load(cls, **overrides: object) -> Settings:
         """
-        Read the environment; keyword arguments override it.
+        Return the settings of the environment, overridden by keyword arguments.
 
         Raises `SettingsError`, which names every wrong setting and what was expected. It shows no values, since one of
         them may be a secret.

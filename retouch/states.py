@@ -14,23 +14,26 @@ class JobState(StrEnum):
     """The state of a job."""
 
     QUEUED = "queued"
-    """It is in the backlog, or dispatched (it holds a slot) and not claimed yet. It ends with a worker's claim."""
+    """The job is in the backlog, or it holds a slot and no worker has claimed it yet. The claim ends this state."""
     RUNNING = "running"
-    """A worker holds the lease. It ends when the worker settles the attempt, or by rescue after the lease expired."""
+    """
+    A worker holds the lease. The state ends when the worker settles the attempt, or by rescue once the lease has
+    expired.
+    """
     POLLING = "polling"
-    """The endpoint is processing it. It keeps its slot, and rescue sends a message when the next poll is due."""
+    """The endpoint is processing the job, which keeps its slot. Rescue sends a message when the next poll is due."""
     RETRYING = "retrying"
-    """It waits without a slot, in the timetable. Rescue puts it back into the backlog when it is due."""
+    """The job waits without a slot, in the timetable. Rescue puts it back into the backlog when it is due."""
     SUCCEEDED = "succeeded"
     """Final: the image is in our blob store, and the record has its name. Kept for `retention_s`."""
     FAILED = "failed"
-    """Final: a dead letter with a code and a message. It can be replayed while it is kept, for `retention_s`."""
+    """Final: a dead letter with a code and a message. Kept for `retention_s`, and can be replayed until then."""
     CANCELLED = "cancelled"
-    """Final: cancelled, `before_charge` or `after_charge` by its record. Kept for `retention_s`."""
+    """Final: somebody cancelled the job; the record says `before_charge` or `after_charge`. Kept for `retention_s`."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the job is over; only a replay by hand changes it."""
+        """Return whether the job has ended; only a replay by hand changes that."""
         return self in _FINAL
 
 
@@ -38,15 +41,18 @@ class DeliveryState(StrEnum):
     """The state of a delivery."""
 
     QUEUED = "queued"
-    """It waits for a slot, or it has one and is not claimed yet."""
+    """The delivery waits for a slot, or it has one and no worker has claimed it yet."""
     RUNNING = "running"
     """A worker holds the lease and POSTs the event."""
     RETRYING = "retrying"
-    """An attempt failed; the next one is in the timetable, when the schedule says."""
+    """An attempt failed; the next one is in the timetable."""
     DELIVERED = "delivered"
     """Final: the receiver answered 2xx. Kept for 30 days."""
     DEAD = "dead"
-    """Final: out of attempts, or without a receiver. Kept for 30 days; it can be redelivered while its job is kept."""
+    """
+    Final: no attempt is left, or there is no receiver. Kept for 30 days; it can be redelivered while its job is on
+    record.
+    """
 
 
 _FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

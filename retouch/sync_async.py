@@ -1,9 +1,9 @@
 """
-Code that is written once, for threads and for event loops.
+Lets code be written once, for threads and for event loops.
 
-Such code is a coroutine, and all its waiting is in calls of a client. redis-py's blocking client returns the reply,
-its asyncio client something to await; `reply` takes either. With a blocking client the coroutine never suspends, so a
-single step runs it to its end (`run_sync`), which costs a few microseconds.
+Such code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply;
+its asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
+single step runs it to its end (`run_sync`), which takes a few microseconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 Work: TypeAlias = Coroutine[object, None, Value]
 
 Replied: TypeAlias = Value | Awaitable[Value]
-"""The reply of a blocking client, or something to await for it, of an asyncio client."""
+"""The reply of a blocking client, or an awaitable for the reply of an asyncio client."""
 
 
 def run_sync(work: Work[Value]) -> Value:
@@ -34,7 +34,7 @@ def run_sync(work: Work[Value]) -> Value:
 
 
 def iterate_sync(items: AsyncGenerator[Value, None]) -> Iterator[Value]:
-    """Yield the items of an asynchronous generator that never suspends but to yield."""
+    """Yield the items of an asynchronous generator that never waits for an event loop."""
     try:
         while True:
             try:
@@ -51,7 +51,7 @@ async def _next(items: AsyncIterator[Value]) -> Value:
 
 
 async def reply(value: Replied[Value]) -> Value:
-    """Return the reply of a client of either kind."""
+    """Return the reply of a client of either kind; await it if it is an awaitable."""
     if isinstance(value, Awaitable):
         answer: Value = await value
         return answer
@@ -59,7 +59,10 @@ async def reply(value: Replied[Value]) -> Value:
 
 
 class SyncAsync(Generic[P, Value]):
-    """A coroutine function that a plain call runs to its end; on an event loop, `await it.awaited(…)`."""
+    """
+    A coroutine function for both kinds of callers: a plain call runs it to its end; on an event loop, `await
+    it.awaited(…)`.
+    """
 
     __slots__ = ("awaited",)
 
@@ -67,13 +70,14 @@ class SyncAsync(Generic[P, Value]):
         self.awaited = awaited
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Value:
-        """Run the coroutine to its end in this thread."""
+        """Run the coroutine to its end in this thread and return its value."""
         return run_sync(self.awaited(*args, **kwargs))
 
 
 class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator has the name of a function
     """
-    Make a method `SyncAsync`: `store.record(job)` in a thread, `await store.record.awaited(job)` on an event loop.
+    Decorate a method as `SyncAsync`: `store.record(job)` in a thread, `await store.record.awaited(job)` on an event
+    loop.
     """
 
     def __init__(self, method: Callable[Concatenate[Owner, P], Work[Value]]) -> None:

@@ -23,11 +23,11 @@ _PREFIX = "whsec_"
 
 
 class WebhookNotVerified(RetouchError):
-    """The request is not from us, was changed on its way, or is too old: answer 400 and ignore it."""
+    """The request is not from us, was changed on its way, or is too old. Answer it with 400 and ignore it."""
 
 
 def new_secret() -> str:
-    """Make a secret for a receiver: `whsec_` and 32 random bytes in base64."""
+    """Return a new secret for a receiver: `whsec_` and 32 random bytes in base64."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -59,7 +59,8 @@ def verify_webhook(
 
     `body` is the raw request body, not one that was parsed and written again; header names may be in any case. Raises
     `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
-    `tolerance_s` seconds from `now` (Unix seconds, by default the clock): such a request may be a recording.
+    `tolerance_s` seconds from `now` (Unix seconds, by default the clock): somebody may have recorded the request and
+    sent it again.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     try:

@@ -1,8 +1,8 @@
 """
 The `retouch` command, for producers and for operators.
 
-Each command imports what it needs when it runs, so that `retouch --help` is quick. An error of ours is one line on
-stderr. Exit code 0 is success, 1 means that the job (or a check) failed, 2 wrong use.
+Each command imports what it needs when it runs, so that `retouch --help` is quick. An error of ours is printed as one
+line on standard error. Exit code 0 means success, 1 that the job (or a check) failed, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ import typer
 
 import retouch_ops.commands
 import retouch_producer.cli
-from retouch.errors import EditFailed, IdempotencyConflict, InvalidEdit, RetouchError, SettingsError, UnknownJob
+from retouch.errors import (
+    EditFailed,
+    IdempotencyConflict,
+    InvalidEdit,
+    InvalidQuery,
+    RetouchError,
+    SettingsError,
+    UnknownJob,
+)
 from retouch_ops.stack_discovery import adopt_running_stack
 
-WRONG_USE = (InvalidEdit, SettingsError, UnknownJob, IdempotencyConflict)
+WRONG_USE = (InvalidEdit, InvalidQuery, SettingsError, UnknownJob, IdempotencyConflict)
 
 app = typer.Typer(
     name="retouch",
@@ -50,13 +58,13 @@ retouch_ops.commands.register(app)
 
 
 def exit_code(error: RetouchError) -> int:
-    """Return 2 if the request itself was wrong, so that repeating it cannot help; 1 otherwise."""
+    """Return 2 for an error in the request itself, which repeating cannot help; 1 for any other error."""
     wrong_use = isinstance(error, WRONG_USE) or getattr(error, "wrong_use", False)
     return 2 if wrong_use else 1
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes one line without a traceback."""
+    """Run the command line; an error of ours is printed as one line without a traceback, and the process exits."""
     try:
         app()
     except RetouchError as error:
@@ -69,7 +77,7 @@ def main() -> None:
         typer.echo(f"retouch: this command needs {missing}: install retouch-ops, which brings all packages", err=True)
         sys.exit(1)
     except OSError as error:
-        # A full disk, a port in use, a file that may not be read: the system's own text names the cause best.
+        # Such as a full disk, a port in use, a file without permission: the system's own text names the cause best.
         where = f": {error.filename}" if error.filename else ""
         typer.echo(f"retouch: {error.strerror or error}{where}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Writes `docs/cli.md` from the commands themselves: `python -m retouch_ops.cli_docs`. A test compares the two."""
+"""Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test compares the two."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ This page is written by `python -m retouch_ops.cli_docs` from the commands' own 
 
 
 def page() -> str:
-    """Return the whole page as Markdown."""
+    """Return the page `docs/cli.md` as Markdown."""
     group = _typed(get_command(app))
     assert isinstance(group, TyperGroup)
     panels: dict[str, list[str]] = {}
@@ -44,20 +44,20 @@ def page() -> str:
 
 
 def standalone_command(function: Callable[..., None]) -> Command:
-    """Return a command of its own for a function that parses its arguments itself."""
+    """Return a command made from a function, for a command of `retouch` that passes its arguments on to it."""
     one = typer.Typer(add_completion=False)
     one.command()(function)
     return _typed(get_command(one))
 
 
 def _typed(command: object) -> Command:
-    """Narrow a command to typer's public classes, since typer's functions return a private base class."""
+    """Return a command unchanged, as one of typer's public classes: typer's functions return a private base class."""
     assert isinstance(command, TyperGroup | TyperCommand)
     return command
 
 
 def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
-    """Yield the parts of one command's section, then those of its subcommands."""
+    """Yield the parts of one command's section, then those of its subcommands; `depth` is that of the heading."""
     yield f"{'#' * depth} {name}\n{_plain(command.help)}"
     if isinstance(command, TyperGroup):
         for word, one in command.commands.items():
@@ -73,7 +73,7 @@ def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
 
 
 def _plain(text: str | None) -> str:
-    """Return a help text on one line, with the characters escaped that Markdown would interpret."""
+    """Return a help text on one line, with characters escaped that Markdown would interpret."""
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 

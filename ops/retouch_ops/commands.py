@@ -40,10 +40,10 @@ Expect = Annotated[list[str] | None, typer.Option("--worker", help="Name of a wo
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to the `retouch` command."""
+    """Add these commands to the app of the `retouch` command."""
     for command in (up, demo, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
-    # The simulator parses its options itself, --help too, so they are passed on unchanged.
+    # The simulator parses its options itself, also --help, so they are passed on unchanged.
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(rich_help_panel=PANEL, context_settings=passed_on, add_help_option=False)(simulator)
 

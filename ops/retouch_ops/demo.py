@@ -2,8 +2,8 @@
 `retouch demo`: edits one photograph through the whole path, as a backend would, and stops everything again.
 
 Embedded Redis, simulator, workers, gateway and Flower are real processes. A server in this process receives the
-webhook, and an independent library verifies it. Nothing is paid: all settings of the environment are removed, the key
-with them.
+webhook, and an independent library verifies it. Nothing is paid: all settings are removed from the environment,
+including the key of the endpoint.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ STEP_S = 20.0
 
 
 class DemoFailed(RetouchError):
-    """A step failed; everything is stopped."""
+    """A step of the demo failed, and everything was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One request as the receiver got it."""
+    """One request as the receiver got it: headers and body."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -88,7 +88,7 @@ def _edit(stack: Stack, url: str, received: queue.Queue[Webhook]) -> None:
 
 
 def _settings(stack: Stack) -> Settings:
-    """Return the settings that a producer of this stack has."""
+    """Return the settings with which a producer uses this stack."""
     overrides = {name.removeprefix("RETOUCH_").lower(): value for name, value in stack.shared_environment().items()}
     return Settings.load(**overrides)
 
@@ -147,7 +147,7 @@ def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> Non
 
 
 def _find_in_flower(flower: str, job: Job) -> str:
-    """Find the job's task in Flower's list and read its page; return the address of the page."""
+    """Wait until Flower lists the job's task as done; return the URL of the task's page, which names the job."""
     _step("find the task in Flower")
     order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
     query = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
@@ -176,7 +176,7 @@ def _fetch(url: str) -> bytes:
 
 @contextmanager
 def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Receive webhooks on a free port of this machine; yield the address and the queue of requests."""
+    """Context manager that receives webhooks on a free port; yields the URL, and a queue of what was received."""
     received: queue.Queue[Webhook] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -201,7 +201,11 @@ def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
 
 @contextmanager
 def _time_limit(log_path: Path) -> Iterator[None]:
-    """Raise an error if the demo takes too long, and on SIGTERM as on Ctrl-C, so that everything is stopped."""
+    """
+    Context manager that raises `DemoFailed` if its block takes too long, and `KeyboardInterrupt` on SIGTERM.
+
+    Either way everything is stopped.
+    """
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
         raise DemoFailed(f"not done after {LONGEST_S:g} s; {log_path} says what happened")

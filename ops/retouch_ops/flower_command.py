@@ -1,4 +1,4 @@
-"""`retouch flower`: Flower on our broker, on a local address, with bounded memory and without an open API."""
+"""`retouch flower`: runs Flower on our broker, on a local address, with bounded memory and without an open API."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from retouch.errors import RetouchError
 from retouch.settings import Settings
 
 OPEN_API = "FLOWER_UNAUTHENTICATED_API"
-"""With this variable Flower lets anyone send tasks to workers, so it is always removed."""
+"""With this variable Flower would let anyone send tasks to workers, so `run_flower` removes it."""
 
 
 class FlowerPortTaken(RetouchError):
-    """The port of Flower is in use; Flower was not started."""
+    """The port for Flower is in use, so Flower was not started."""
 
     wrong_use = True
 
 
 def flower_arguments(settings: Settings) -> list[str]:
     """
-    Return Flower's options. They hold the password, so they are passed inside the process, never on a command line.
+    Return Flower's options. They contain the password, so they must not be put on a command line.
 
-    Each task takes 8.3 kB of memory, so 10,000 are kept. Without the purge a killed worker would be shown online for
-    ever.
+    Each task needs 8.3 kB of memory, so Flower keeps 10,000. Without the purge it would show a killed worker as online
+    for ever.
     """
     auth = settings.flower_basic_auth.get_secret_value()
     return [
@@ -37,7 +37,7 @@ def flower_arguments(settings: Settings) -> list[str]:
 
 
 def run_flower() -> None:
-    """Serve Flower until SIGTERM or SIGINT; raises `FlowerPortTaken`."""
+    """Serve Flower until SIGTERM or SIGINT. Raises `FlowerPortTaken`."""
     settings = Settings.load()
     # Flower ignores the case of this name.
     for name in [name for name in os.environ if name.upper() == OPEN_API]:

@@ -1,9 +1,9 @@
 """
 Runs a command that must not outlive the process that started it: `python parent_death.py PARENT_PID SIGNAL COMMAND…`.
 
-It is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel to
-send SIGNAL when the parent dies, then replaces itself by the command. On other systems it stays, watches the parent and
-forwards signals.
+This file is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel
+to send SIGNAL to the command when the parent dies, then replaces itself by the command. On other systems it stays,
+watches the parent and forwards signals.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ LOOK_EVERY_S, LAST_GRACE_S = 0.2, 5.0
 
 
 def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
-    """Return the command line that runs `command` and sends it `death_signal` if the calling process dies."""
-    # -I -S: it imports the standard library alone, so looking for other packages would only cost time.
+    """Return a command line that runs `command`, and sends it `death_signal` if the calling process dies."""
+    # -I -S: only the standard library is imported, so looking for other packages would only cost time.
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(death_signal)), *command]
 
 
 def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    Replace this process by the command; the kernel signals it when the *thread* that started it ends (Linux).
+    Replace this process by the command, which the kernel signals when the *thread* that started it ends (Linux).
 
-    The request to the kernel survives exec. If the parent died before the request, its pid is no longer our parent's.
+    The request to the kernel survives exec. If the parent died before the request, this process has another parent by
+    now: then it exits instead.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
@@ -39,7 +40,7 @@ def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> N
 
 
 def watch(parent: int, death_signal: int, command: Sequence[str]) -> int:
-    """Run the command as a child until it ends or the parent is gone; return its exit code."""
+    """Run the command as a child until it ends; signal it if the parent dies before. Return its exit code."""
     child = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: child.send_signal(received))
@@ -60,7 +61,7 @@ def _end(child: subprocess.Popen[bytes], death_signal: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command in the way that this system offers; return its exit code."""
+    """Run the command by `replace_process` on Linux, else by `watch`; return its exit code."""
     parent, death_signal, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if sys.platform == "linux":
         replace_process(parent, death_signal, command)

@@ -1,8 +1,8 @@
 """
 Groups of child processes: started in order, restarted when they die, stopped together, never orphaned.
 
-A `Program` says what to run, a `Group` runs several. Start children from a thread that lives at least as long as they
-should: on Linux they are signalled when the thread that started them ends (`retouch_ops.parent_death`).
+A `Program` says what to run, and a `Group` runs several. Start children from a thread that lives at least as long as
+they should: on Linux they get their death signal when the thread that started them ends (`retouch_ops.parent_death`).
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ Report = Callable[[str], None]
 
 
 class NotReady(RetouchError):
-    """A child process was not ready in time; all children are stopped again."""
+    """A child process was not ready in time. All children have been stopped."""
 
 
 @dataclass(frozen=True)
 class Program:
     """
-    One child process: its command, its whole environment (None: ours), and the check that says that it is ready.
+    How to run one child process, and how to find out whether it is ready.
 
-    `grace_s` is the time between SIGTERM and SIGKILL when it is stopped. `death_signal` is what it gets if this process
-    dies. If it `reloads`, each SIGHUP that this process gets is passed on to it.
+    `environment` is the whole environment; None stands for ours. `grace_s` is the time between SIGTERM and SIGKILL when
+    the child is stopped. The child gets `death_signal` if this process dies. If it `reloads`, each SIGHUP to this
+    process is passed on to it.
     """
 
     name: str
@@ -51,7 +52,11 @@ class Program:
 
 @dataclass
 class Child:
-    """One program and its present process; `starts_at` is when it is started again after a death."""
+    """
+    One program and its present process, None while it is dead. It is started again at `starts_at`.
+
+    `fast_deaths` counts the latest deaths in a row that came within 5 s of a start.
+    """
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
@@ -62,42 +67,51 @@ class Child:
 
 
 def pause_s(fast_deaths: int) -> float:
-    """Return the seconds before a restart: 0 after a long life, else 0.5 s, doubled for each fast death up to 30 s."""
+    """
+    Return the seconds before a restart: 0 without fast deaths, else 0.5, doubled for each further one up to 30.
+
+    A fast death is one within 5 s of the start.
+    """
     return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** min(fast_deaths, 16)) if fast_deaths else 0.0
 
 
 class Group:
     """
-    Several children with one log and one shutdown.
+    Several children with one log, which are stopped together.
 
+    They are in *stages*: the children of one call of `start`. Stages are stopped in the reverse order of their starts.
     With `write`, each line that a child prints is passed to it as `name | line`. Without it the children inherit our
     output, so that a collector of JSON lines meets no prefixes. `report` gets the lines of the group itself.
     """
 
     def __init__(self, report: Report, write: Report | None = None) -> None:
         self.report, self.write = report, write
-        self.waves: list[list[Child]] = []
+        self.stages: list[list[Child]] = []
         self.signals = 0
 
     @property
     def children(self) -> list[Child]:
         """All children, in the order in which they were started."""
-        return [child for wave in self.waves for child in wave]
+        return [child for stage in self.stages for child in stage]
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process id of each program that runs now."""
+        """The process id of each program that runs now, by name."""
         return {child.program.name: child.process.pid for child in self.children if child.process}
 
     def start(self, *programs: Program) -> None:
-        """Start a wave of programs without waiting for them; waves are stopped in reverse order."""
-        wave = [Child(program) for program in programs]
-        self.waves.append(wave)
-        for child in wave:
+        """Start a new stage of programs, without waiting until they are ready."""
+        stage = [Child(program) for program in programs]
+        self.stages.append(stage)
+        for child in stage:
             self._spawn(child)
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until every program is ready; after `timeout_s`, stop all and raise `NotReady`."""
+        """
+        Wait until every program is ready, or a signal to stop has come.
+
+        After `timeout_s` seconds, stop all children and raise `NotReady`.
+        """
         until = time.monotonic() + timeout_s
         waiting = [child for child in self.children if child.program.ready]
         while waiting and not self.signals:
@@ -111,7 +125,7 @@ class Group:
             time.sleep(LOOK_EVERY_S / 2 if waiting else 0)
 
     def check_children(self) -> None:
-        """Find children that have died, and start again those that are due."""
+        """Schedule the restart of each child that has died, and start those whose restart is due."""
         now = time.monotonic()
         for child in self.children:
             if child.process and child.process.poll() is not None:
@@ -120,7 +134,11 @@ class Group:
                 self._spawn(child)
 
     def supervise(self) -> None:
-        """Keep all running until SIGTERM or SIGINT, then stop them; a second signal kills those that still run."""
+        """
+        Restart children that die until SIGTERM or SIGINT, then stop all.
+
+        A second signal kills those that have not stopped yet.
+        """
         with self.counting_signals():
             while not self.signals:
                 self.check_children()
@@ -129,29 +147,37 @@ class Group:
             self.stop()
 
     def counting_signals(self) -> _SignalCounter:
-        """Count SIGTERM and SIGINT and pass SIGHUP on, in a `with` block, instead of ending the process."""
+        """
+        Return a context manager. During its block SIGTERM and SIGINT are counted instead of ending this process.
+
+        SIGHUP is passed on to the children that reload.
+        """
         return _SignalCounter(self)
 
     def stop(self) -> None:
-        """Stop the waves in reverse order: SIGTERM, the grace of each program, then SIGKILL."""
-        earlier_signals = self.signals
-        for wave in reversed(self.waves):
-            self._stop_wave([child for child in wave if child.process], earlier_signals)
-        self.waves.clear()
+        """
+        Stop all children, stage by stage, the last started stage first.
 
-    def _stop_wave(self, wave: Sequence[Child], earlier_signals: int) -> None:
+        Each child gets SIGTERM, and SIGKILL after its `grace_s` or after another signal to this process.
+        """
+        earlier_signals = self.signals
+        for stage in reversed(self.stages):
+            self._stop_stage([child for child in stage if child.process], earlier_signals)
+        self.stages.clear()
+
+    def _stop_stage(self, stage: Sequence[Child], earlier_signals: int) -> None:
         begun_at = time.monotonic()
-        for child in wave:
+        for child in stage:
             _send(child, signal.SIGTERM)
-        while left := [child for child in wave if child.process and child.process.poll() is None]:
+        while left := [child for child in stage if child.process and child.process.poll() is None]:
             spent_s = time.monotonic() - begun_at
             for child in left:
-                # The first signal may have begun this shutdown; one more means that it takes too long.
+                # The first signal may have begun this shutdown; another one means that it takes too long.
                 if spent_s > child.program.grace_s or self.signals > max(earlier_signals, 1):
                     self.report(f"{child.program.name} did not stop within {spent_s:.1f} s and is killed")
                     _kill(child)
             time.sleep(LOOK_EVERY_S / 5)
-        for child in wave:
+        for child in stage:
             self._clean_up(child)
 
     def _spawn(self, child: Child) -> None:
@@ -196,7 +222,7 @@ class Group:
 
 
 class _SignalCounter:
-    """Installs signal handlers that count, or pass SIGHUP on, and restores the former ones at the end."""
+    """Context manager behind `Group.counting_signals`; it restores the former signal handlers at the end."""
 
     def __init__(self, group: Group) -> None:
         self.group = group
@@ -216,7 +242,9 @@ class _SignalCounter:
         self.group.signals += 1
 
     def _hang_up(self, number: int, _frame: FrameType | None) -> None:
-        if self.ends_with_terminal and not _has_terminal():  # its window was closed: nobody can stop it later
+        if (
+            self.ends_with_terminal and not _has_terminal()
+        ):  # the terminal's window was closed: nobody could stop this process later
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture `retouch_simulator`, for tests of code that calls the endpoint or enqueues edits."""
+"""A pytest plugin with the fixture `retouch_simulator`, for tests of code that calls the endpoint or enqueues edits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _retouch_simulator_process() -> Iterator[Simulator]:
 @pytest.fixture
 def retouch_simulator(_retouch_simulator_process: Simulator) -> Simulator:
     """
-    Return a simulator of the endpoint with empty books. It is a process of its own, which ends with the session.
+    Return a simulator of the endpoint whose counts are zero. It is a process of its own, which ends with the session.
 
-    `pix2pix_url` and `fetch_url` are its addresses, `faults(…)` makes it fail, `books()` returns what was charged. It
+    `pix2pix_url` and `fetch_url` are its URLs, `faults(…)` makes it fail, `books()` returns what was charged. It
     answers after 20 ms; `settings(latency_s=4.6)` changes that, or any other setting, until the test ends.
     """
     _retouch_simulator_process.reset()

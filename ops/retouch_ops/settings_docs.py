@@ -1,4 +1,6 @@
-"""Writes `docs/settings.md` from the model: `python -m retouch_ops.settings_docs`. A test compares the two."""
+"""
+Writes `docs/settings.md` from the model of the settings: `python -m retouch_ops.settings_docs`. A test compares them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ This page is written by `python -m retouch_ops.settings_docs` from `retouch/sett
 
 
 def page() -> str:
-    """Return the whole page as Markdown."""
+    """Return the page `docs/settings.md` as Markdown."""
     lines = [
         f"| `{variable(name)}` | {_code(default_text(field))} | {unit(name)} | {field.description} |\n"
         for name, field in Settings.model_fields.items()

@@ -1,4 +1,4 @@
-"""`retouch settings`: the table of all settings, made from the model, with secrets masked."""
+"""`retouch settings`: the table of all settings, made from their model, with secrets masked."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _USERINFO = re.compile(r"(?<=://)[^/@]*@")
 
 
 class NoStackHere(RetouchError):
-    """No `retouch up` runs in this folder, or its settings are not in use because RETOUCH_REDIS_URL is set."""
+    """No `retouch up` runs in this folder, or it is not used because RETOUCH_REDIS_URL is set."""
 
     wrong_use = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting as text; the value is masked if it is a secret or contains one."""
+    """One setting, with every column as text. `value` is masked if it is a secret or contains one."""
 
     name: str
     unit: str
@@ -39,12 +39,12 @@ class Row:
 
 
 def variable(field_name: str) -> str:
-    """Return the environment variable of a setting."""
+    """Return the name of a setting's environment variable."""
     return PREFIX + field_name.upper()
 
 
 def unit(name: str) -> str:
-    """Return the unit of a setting, which its name ends with: `_s` is seconds."""
+    """Return the unit of a setting, found by the ending of its name (`_s` is seconds), or ""."""
     if name in UNITS:
         return UNITS[name]
     endings = {"_s": "seconds", "_url": "URL", "_port": "port", "_attempts": "attempts", "_charges": "charges"}
@@ -52,7 +52,7 @@ def unit(name: str) -> str:
 
 
 def text(value: object) -> str:
-    """Return a value as it is written in the environment; a secret as asterisks, or empty if it is not set."""
+    """Return a value as the environment would hold it; a secret as asterisks, or as an empty text if it is not set."""
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
     if isinstance(value, tuple):
@@ -68,7 +68,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def rows(settings: Settings) -> list[Row]:
-    """Return all settings in the order of the model."""
+    """Return a row for each setting, in the order of the model."""
     return [
         Row(
             variable(name), unit(name), default_text(field), text(getattr(settings, name)), _origin(name), _about(field)
@@ -89,7 +89,7 @@ def _about(field: FieldInfo) -> str:
 
 
 def show(*, as_json: bool) -> None:
-    """Print the table, or as JSON a list of objects with the members of `Row`."""
+    """Print all settings as a table, or as a JSON array of objects with the members of `Row`."""
     table = rows(Settings.load())
     if as_json:
         print(json.dumps([asdict(row) for row in table], indent=2))
@@ -98,7 +98,11 @@ def show(*, as_json: bool) -> None:
 
 
 def export() -> None:
-    """Print the settings of the stack that runs in this folder, as lines for `eval`; none of them is a secret."""
+    """
+    Print the settings of the stack that runs in this folder, as lines for `eval`; they contain no secret.
+
+    Raises `NoStackHere`.
+    """
     if not adopted_names():
         raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and used instead")
     for name in sorted(adopted_names()):

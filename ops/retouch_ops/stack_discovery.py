@@ -1,8 +1,8 @@
 """
 Finds the stack that `retouch up` runs in this folder, so that other commands use it.
 
-The stack holds the lock file as long as it runs, so a record whose lock is free belongs to a stack that has ended. This
-module imports only the standard library, since every command loads it.
+The stack holds the lock file as long as it runs, so a record whose lock is free belongs to a stack that has ended.
+Every command loads this module, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ _adopted: set[str] = set()
 
 
 def hold_lock(state: Path) -> IO[str] | None:
-    """Lock the state folder until the returned file is closed or the process ends; None if another process has it."""
+    """
+    Lock the state folder and return the open lock file; return None if another process has the lock.
+
+    The lock is held until the file is closed or this process ends.
+    """
     lock = (state / LOCK).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +35,7 @@ def hold_lock(state: Path) -> IO[str] | None:
 
 
 def read_running(state: Path) -> dict[str, Any] | None:
-    """Return the record of the stack that now runs on this state folder, or None."""
+    """Return the record of the stack that runs on this state folder, or None if none runs."""
     try:
         record = json.loads((state / RECORD).read_text())
     except (OSError, ValueError):
@@ -46,9 +50,9 @@ def read_running(state: Path) -> dict[str, Any] | None:
 
 def adopt_running_stack(state: Path = DEFAULT_STATE) -> None:
     """
-    Put the settings of the stack that runs in this folder into the environment, unless RETOUCH_REDIS_URL is set.
+    Put the settings of the stack that runs on this state folder into the environment.
 
-    Variables that are already set are not changed.
+    Variables that are already set are not changed. If RETOUCH_REDIS_URL is set, nothing is done.
     """
     if "RETOUCH_REDIS_URL" in os.environ:
         return
@@ -60,5 +64,5 @@ def adopt_running_stack(state: Path = DEFAULT_STATE) -> None:
 
 
 def adopted_names() -> frozenset[str]:
-    """Return the names of the environment variables that came from the running stack."""
+    """Return the names of the environment variables that `adopt_running_stack` has set."""
     return frozenset(_adopted)

@@ -1,4 +1,4 @@
-"""`retouch worker`: Celery worker processes, and a parent that restarts dead ones and stops all in bounded time."""
+"""`retouch worker`: runs Celery worker processes, restarts dead ones, and stops all in bounded time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from retouch_worker.edits.credentials import Credentials
 
 LANES = ("edits", "deliveries")
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""Limits glibc to two memory arenas. With more, memory that some threads free is of no use to the other hundreds."""
+"""Limits glibc to two memory arenas, since memory that threads free in one arena is not reused in another."""
 
 GRACE_BEYOND_CALL_S = 10.0
-"""A call in flight may last `pix2pix_timeout_s`; this much more is for storing its result and exiting."""
+"""Seconds for storing a result and exiting, after the `pix2pix_timeout_s` that a call in flight may take."""
 
 
 class WrongLanes(RetouchError):
-    """`--lanes` holds a name that is no lane."""
+    """A name after `--lanes` is not the name of a lane."""
 
     wrong_use = True
 
 
 def parse_lanes(text: str) -> tuple[str, ...]:
-    """Return the lanes of a comma-separated list, in the order of `LANES`; raise `WrongLanes` for any other name."""
+    """Return the lanes of a comma-separated list, in the order of `LANES`. Raises `WrongLanes` for any other name."""
     named = {part.strip() for part in text.split(",") if part.strip()}
     if not named or named - set(LANES):
         raise WrongLanes(f"--lanes: expected some of {', '.join(LANES)}, comma-separated, got {text!r}")
@@ -45,7 +45,7 @@ def worker_programs(
     processes: int,
     environment: Mapping[str, str] | None = None,
 ) -> list[Program]:
-    """Return one program per process, named NAME-1, NAME-2…"""
+    """Return a program for each worker process; they are named NAME-1, NAME-2 and so on."""
     worker = (sys.executable, "-P", "-m", "retouch_ops.worker_process")
     return [
         Program(
@@ -61,12 +61,12 @@ def worker_programs(
 
 def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | None) -> None:
     """
-    Keep the processes running until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s. SIGHUP goes on
-    to them: they read accounts and keys anew.
+    Run worker processes until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s.
 
-    Raises `SettingsError` where the accounts file is wrong, or where edits are asked for and none of its keys is here.
+    SIGHUP is passed on to them: they read accounts and keys again. Raises `SettingsError` if the accounts file is
+    wrong, or if edits are to be served and this process can read none of its keys.
 
-    Failure policy: a worker that is killed, at the end of its grace or otherwise, loses nothing. Its leases expire, and
+    Failure policy: a worker that is killed, after its grace period or otherwise, loses nothing. Its leases expire, and
     another worker resumes its jobs from their records.
     """
     settings = Settings.load()

@@ -1,8 +1,8 @@
 """
 One Celery worker process: `python -m retouch_ops.worker_process NAME LANES CONCURRENCY`, as `retouch worker` runs it.
 
-It does the same as `celery --app retouch_worker.app worker`, without the rest of Celery's command line: the imports of
-its other commands, Flower and a line editor cost each process 0.9 s of CPU and 10 MB.
+It does the same as `celery --app retouch_worker.app worker`, but does not load the rest of Celery's command line. The
+imports of Celery's other commands, Flower and a line editor would cost each process 0.9 s of CPU and 10 MB.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from collections.abc import Sequence
 
 from celery.utils.nodenames import gethostname
 
-# For Flower alone, which shows a worker as offline after two missed ones; Celery's default is 2 s.
+# Only Flower uses heartbeats: it shows a worker as offline after two missed ones. Celery's default is 2 s.
 HEARTBEAT_S = 5.0
 
 
 def main(arguments: Sequence[str]) -> int:
     """
-    Work until SIGTERM, then drain; return the exit code.
+    Work until SIGTERM, then drain, and return the exit code.
 
-    The pool is threads, since one process holds hundreds of waiting calls. Mingle and gossip are off: they send
-    messages between all workers, and Retouch keeps all shared state in the store.
+    The pool is one of threads, since one process has hundreds of waiting calls. Mingle and gossip are off: they send
+    messages between all workers, while the shared state of Retouch is in the store.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the worker takes it: what is asked for is read now anyway
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # until the worker handles it: accounts and keys are about to be read anyway
     from retouch_worker.app import app, settings
     from retouch_worker.logs import configure
 
-    # Celery configures logging later; lines and Python warnings of its start should have the same form already.
+    # Celery configures logging only later, but its first lines and Python warnings should have the same form.
     configure(settings)
     logging.captureWarnings(True)
     name, lanes, concurrency = arguments

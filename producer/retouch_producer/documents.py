@@ -7,6 +7,8 @@ from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.accounts import AccountNumbers
+from retouch.store.audit import AuditLine
+from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -17,7 +19,7 @@ Document = dict[str, Any]
 
 
 def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
-    """Describe one job; instants are ISO 8601, links to the result are minted now."""
+    """Return one job as a JSON object. Instants are ISO 8601; `link` signs a new link to each image."""
     spec, results = record.spec, result_objects(record.images, link)
     return {
         "id": record.id,
@@ -52,7 +54,9 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
 
 
 def charge_document(charge: Charge) -> Document:
-    """Describe one POST; `class` is null while its answer is not known, `fence` the number of its lease."""
+    """
+    Return one POST as a JSON object. `class` is null while no answer is on record; `fence` is the number of its lease.
+    """
     return {
         "fence": charge.fence,
         "account": charge.account,
@@ -65,7 +69,7 @@ def charge_document(charge: Charge) -> Document:
 
 
 def delivery_document(record: DeliveryRecord) -> Document:
-    """Describe one delivery with its attempts, oldest first."""
+    """Return one delivery as a JSON object, with its attempts, oldest first."""
     return {
         "id": record.id,
         "job_id": record.job,
@@ -83,7 +87,7 @@ def delivery_document(record: DeliveryRecord) -> Document:
 
 
 def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Document:
-    """Describe one receiver; the secret is left out unless it was asked for."""
+    """Return one receiver as a JSON object; its secret is included only with `show_secret`."""
     described: Document = {
         "id": receiver.id,
         "tenant": receiver.tenant,
@@ -97,13 +101,51 @@ def receiver_document(receiver: Receiver, *, show_secret: bool = False) -> Docum
 
 
 def failure_document(failing: FailingReceiver) -> Document:
-    """Describe how a receiver fails."""
+    """Return the failures of a receiver as a JSON object."""
     instants = {name: _instant(getattr(failing, name)) for name in ("since", "last_at", "next_at", "shut_until")}
     return {**asdict(failing), "reason": failing.reason, **instants}
 
 
+def preview_document(preview: Preview, price_per_call: float) -> Document:
+    """Describe what a bulk run would do, with what its calls cost at most."""
+    return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
+
+
+def bulk_document(run: BulkRun, price_per_call: float) -> Document:
+    """Describe one bulk run."""
+    return {
+        "id": run.id,
+        "tenant": run.tenant,
+        "state": run.state,
+        "action": run.request.action,
+        "query": str(run.request.query),
+        "priority": run.request.priority or None,
+        "dead": run.request.dead,
+        "by": asdict(run.actor),
+        "preview": preview_document(run.preview, price_per_call),
+        "created_at": iso(run.created_at),
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+        "matched": run.matched,
+        "acted_on": run.acted_on,
+        "outcomes": run.outcomes,
+    }
+
+
+def audit_document(line: AuditLine) -> Document:
+    """Describe one change."""
+    return {
+        "id": line.id,
+        "at": iso(line.at),
+        "action": line.action,
+        "by": asdict(line.actor),
+        "tenant": line.tenant,
+        "details": line.details,
+    }
+
+
 def lane_document(numbers: LaneNumbers) -> Document:
-    """Describe how a lane stands; `waiting_by_group` counts by tenant."""
+    """Return the numbers of a lane as a JSON object; `waiting_by_group` counts the waiting jobs of each tenant."""
     return asdict(numbers)
 
 

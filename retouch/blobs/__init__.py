@@ -1,7 +1,7 @@
 """
-The blob store: it keeps images under names made from their bytes, in a folder or in an S3 bucket.
+The blob store keeps images under names made from their bytes, in a folder or in an S3 bucket.
 
-A job is `succeeded` only once its image is here. No copy elsewhere is needed from then on.
+A job is `succeeded` only once its image is here. From then on, no copy elsewhere is needed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = [
 
 def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> BlobStore:
     """
-    Open the store at a URL such as that in `RETOUCH_STORE_URL`: `file:///folder` or `s3://bucket/prefix`.
+    Open and return the store at a URL such as that in `RETOUCH_STORE_URL`: `file:///folder` or `s3://bucket/prefix`.
 
     `sign` signs the links that lead through the gateway, which are those to files of a folder and those to thumbnails.
-    Links to images in a bucket are signed by S3.
+    S3 signs the links to images in a bucket.
 
     Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
     """

@@ -1,8 +1,9 @@
 """
 A blob store in a folder, for one machine or a shared file system; the gateway serves its files under `/files/`.
 
-A file is written under `.partial/`, flushed to disk and then renamed, so a file with its final name is always whole.
-What a writer that died left under `.partial/` is removed when the store is next opened.
+A file is written under `.partial/`, flushed to disk and then renamed, so a file with its final name is always whole. If
+a process dies while it writes, its file stays under `.partial/`. Opening the store removes those that are older than an
+hour.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _ADVICE = {
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, which is made if it is missing; its links are `GatewayLinks` of `public_url` and `sign`.
+    A `BlobStore` in `folder`, which is made if it is missing. `public_url` and `sign` make its links (`GatewayLinks`).
 
-    `durable=False` leaves flushing to the operating system, which is faster; a power cut may then lose recent files.
+    With `durable=False` the operating system decides when to flush, which is faster; a power cut may then lose recent
+    files.
     """
 
     def __init__(self, folder: Path, public_url: str, *, sign: Sign | None = None, durable: bool = True) -> None:
@@ -52,7 +54,7 @@ class FileBlobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name, whole or not at all."""
+        """Store bytes under a name, all of them or none."""
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("write"):
@@ -64,12 +66,12 @@ class FileBlobs:
                 raise
 
     def get(self, name: str) -> bytes:
-        """Return the whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raise `BlobMissing` if there is none."""
         with self._explained("read", name):
             return self._path(name).read_bytes()
 
     def size(self, name: str) -> int:
-        """Return the blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raise `BlobMissing` if there is none."""
         with self._explained("read", name):
             return self._path(name).stat().st_size
 
@@ -86,8 +88,8 @@ class FileBlobs:
         """
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        Failure policy: bytes that were just written must stay. One case remains: a process that is killed between the
-        two moves below, just when another one has written the same blob, loses it.
+        Failure policy: bytes that were just written must stay. One case remains: the blob is lost if this process is
+        killed between the two moves below, and another process has written the same blob just before.
         """
         target, before = self._path(name), time.time() - idle_s
         aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"
@@ -95,7 +97,7 @@ class FileBlobs:
             try:
                 if target.stat().st_mtime >= before:
                     return False
-                # Moved aside and looked at again: a writer may have replaced the file since the look above.
+                # Moved aside and checked again: another process may have written the file since the check above.
                 target.rename(aside)
                 if aside.stat().st_mtime >= before:
                     self._move(aside, target)
@@ -130,7 +132,7 @@ class FileBlobs:
         self._sync(target.parent)
 
     def _sync(self, folder: Path) -> None:
-        """Flush a folder: it holds the names of its files, which are flushed apart from their bytes."""
+        """Flush a folder to disk: it has the names of its files, which are flushed separately from their bytes."""
         if self._durable:
             descriptor = os.open(folder, os.O_RDONLY)
             try:
@@ -147,6 +149,11 @@ class FileBlobs:
 
     @contextlib.contextmanager
     def _explained(self, verb: str, name: str = "") -> Iterator[None]:
+        """
+        Return a context manager that turns an `OSError` into a `BlobError` with advice.
+
+        A file that is missing becomes `BlobMissing` if `name` is given.
+        """
         try:
             yield
         except FileNotFoundError as error:

@@ -2,7 +2,7 @@
 The interface of blob stores, the names of blobs, and the errors.
 
 A blob's name is made from its bytes, as in `ab/abcdef….png`. So the same bytes are stored once, a name always stands
-for the same bytes, and it shows nothing of the job, the tenant or the prompt.
+for the same bytes, and a name shows nothing of the job, the tenant or the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from retouch.errors import RetouchError
 
 LINK_S = 7 * 86_400.0
-"""How long a link is valid by default: the longest time that S3 permits."""
+"""For how many seconds a link is valid by default: the longest time that S3 permits."""
 
 _NAME = re.compile(r"(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}(?:\.[a-z0-9]{1,12}){1,2}")
 _THUMBNAIL = ".thumb.webp"
@@ -45,15 +45,15 @@ class BlobStore(Protocol):
         ...
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name from `thumbnail_name`, in place of any earlier ones."""
+        """Store bytes under a name from `thumbnail_name`; they replace earlier ones."""
         ...
 
     def get(self, name: str) -> bytes:
-        """Return the whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raise `BlobMissing` if there is none."""
         ...
 
     def size(self, name: str) -> int:
-        """Return the blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raise `BlobMissing` if there is none."""
         ...
 
     def exists(self, name: str) -> bool:
@@ -68,7 +68,7 @@ class BlobStore(Protocol):
         """
         Delete a blob unless its bytes were written within the last `idle_s` seconds; return whether it is gone.
 
-        `put` writes the bytes even if they are there, so that a blob which is needed again is not idle.
+        `put` writes the bytes even if they are already stored, so a blob that is needed again is not idle.
         """
         ...
 
@@ -78,7 +78,11 @@ class BlobStore(Protocol):
 
 
 def content_name(data: bytes, suffix: str) -> str:
-    """Return the name of bytes: two hex digits, a slash, their SHA-256, the suffix."""
+    """
+    Return the name for bytes: two hex digits, a slash, their SHA-256, a dot and the suffix.
+
+    Raises `ValueError` for a malformed suffix.
+    """
     if not _SUFFIX.fullmatch(suffix):
         raise ValueError(f"expected a suffix of 1 to 12 letters and digits, got {suffix[:32]!r}")
     digest = hashlib.sha256(data).hexdigest()
@@ -91,19 +95,23 @@ def thumbnail_name(name: str) -> str:
 
 
 def is_thumbnail(name: str) -> bool:
-    """Return whether a name is one of `thumbnail_name`."""
+    """Return whether a name is that of a thumbnail."""
     return name.endswith(_THUMBNAIL)
 
 
 def image_names(name: str) -> tuple[str, ...]:
-    """Return the names that the image behind a name may have: the name itself, or for a thumbnail several."""
+    """
+    Return the names that the image behind a name may have: for a thumbnail one for each format, else the name itself.
+    """
     # The name of a thumbnail does not show the format of its image.
     stem = name.removesuffix(_THUMBNAIL)
     return tuple(f"{stem}.{suffix}" for suffix in ("png", "jpg", "webp")) if is_thumbnail(name) else (name,)
 
 
 def checked(name: str) -> str:
-    """Return a well-formed name; raises `ValueError` for one that could lead out of the store's folder or prefix."""
+    """
+    Return the name if it is well-formed; raise `ValueError` otherwise, since it could lead out of the folder or prefix.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a blob name such as ab/abcdef….png, got {name[:100]!r}")
     return name

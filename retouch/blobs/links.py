@@ -1,4 +1,4 @@
-"""Links to blobs through the gateway, which reads the blob store for anybody with a link."""
+"""Links to blobs through the gateway, which sends the bytes of a blob to anybody who has its link."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from retouch.blobs.interface import checked
 _STEP_S = 3600
 
 Sign = Callable[[str, int], str]
-"""Returns the signature of a name and an expiry in whole Unix seconds; see `retouch.store.links`."""
+"""A function that returns the signature of a name and an expiry in whole Unix seconds; see `retouch.store.links`."""
 
 
 class GatewayLinks:
     """
     Makes links that start with `public_url` and end with the signature of `sign`.
 
-    Without `sign` links have no signature, and the gateway asks for an API key.
+    Without `sign`, links have no signature, and the gateway asks for an API key.
     """
 
     def __init__(self, public_url: str, sign: Sign | None = None) -> None:
@@ -29,6 +29,6 @@ class GatewayLinks:
         bare = f"{self._public_url}/files/{checked(name)}"
         if self._sign is None:
             return bare
-        # Rounded up to a full hour: a link that is made again soon is the same, and caches find it.
+        # Rounded up to a full hour, so that a link which is made again soon is the same and caches can use it.
         expires = math.ceil((time.time() + expires_s) / _STEP_S) * _STEP_S
         return f"{bare}?expires={expires}&signature={self._sign(name, expires)}"

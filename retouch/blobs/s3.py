@@ -24,7 +24,7 @@ LONGEST_LINK_S = 7 * 86_400.0
 
 
 class S3Blobs:
-    """A `BlobStore` in `bucket`, with all names below `prefix`; `links` makes the links to thumbnails."""
+    """A `BlobStore` in `bucket`; each name is prefixed with `prefix`. `links` makes the links to thumbnails."""
 
     def __init__(self, bucket: str, prefix: str, links: GatewayLinks) -> None:
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
@@ -44,18 +44,18 @@ class S3Blobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name, whole or not at all."""
+        """Store bytes under a name, all of them or none."""
         with self._explained("write"):
-            # In one request: a multipart upload that is not finished stays in the bucket, and costs.
+            # In one request: a multipart upload that is not finished stays in the bucket and costs money.
             obstore.put(self._store, checked(name), data, use_multipart=False)
 
     def get(self, name: str) -> bytes:
-        """Return the whole blob; raises `BlobMissing`."""
+        """Return the whole blob; raise `BlobMissing` if there is none."""
         with self._explained("read", name):
             return obstore.get(self._store, checked(name)).bytes().to_bytes()
 
     def size(self, name: str) -> int:
-        """Return the blob's size in bytes; raises `BlobMissing`."""
+        """Return the blob's size in bytes; raise `BlobMissing` if there is none."""
         with self._explained("read", name):
             return obstore.head(self._store, checked(name))["size"]
 
@@ -75,8 +75,8 @@ class S3Blobs:
         """
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        Failure policy: bytes that are written between the check and the deletion, some milliseconds, are lost, since
-        not every S3 can delete on a condition. A bucket with versions still has them.
+        Failure policy: bytes that are written between the check and the deletion, within some milliseconds, are lost,
+        since not every S3 can delete on a condition. If the bucket has versions, it still has them.
         """
         try:
             with self._explained("read", name):
@@ -90,7 +90,8 @@ class S3Blobs:
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """
-        Return a presigned URL, valid for `expires_s` or the 7 days that S3 permits; for a thumbnail, a gateway link.
+        Return a presigned URL for an image, valid for `expires_s` or at most 7 days; for a thumbnail, return a gateway
+        link.
         """
         # A thumbnail is made when the gateway is first asked for it, so the bucket may not have it yet.
         if is_thumbnail(name):
@@ -101,6 +102,11 @@ class S3Blobs:
 
     @contextlib.contextmanager
     def _explained(self, verb: str, name: str = "") -> Iterator[None]:
+        """
+        Return a context manager that turns an error of S3 into a `BlobError` with advice.
+
+        An object that is missing becomes `BlobMissing` if `name` is given.
+        """
         try:
             yield
         except (NotFoundError, FileNotFoundError):

@@ -1,1 +1,1 @@
-"""HTTP to addresses outside; only this package of `retouch` imports requests and urllib3."""
+"""HTTP to addresses outside of our own; only this package of `retouch` imports requests and urllib3."""

@@ -22,7 +22,7 @@ class Deadline:
     The deadline of one call. The call must `watch` each connection that it uses, and `lift` the deadline at its end.
 
     `at` is an instant of `time.monotonic` and may be moved to a later one during the call. `expired` is true once the
-    connection was shut down; a deadline that was lifted does not expire any more.
+    connection was shut down. After `lift`, a deadline cannot expire any more.
     """
 
     __slots__ = ("at", "descriptor", "expired", "lifted_at")
@@ -34,22 +34,22 @@ class Deadline:
         self.descriptor: int | None = None
 
     def left_s(self) -> float:
-        """Return the seconds that remain, at least a millisecond."""
+        """Return the seconds that remain until the deadline, at least a millisecond."""
         # A socket timeout of 0 would mean "do not block".
         return max(self.at - time.monotonic(), 0.001)
 
     def watch(self, connection: socket.socket) -> None:
-        """Shut this connection down at the deadline; TLS may be wrapped around it before or after."""
-        # A duplicate of the descriptor: the number of the original may belong to another socket by then.
+        """Shut this connection down at the deadline. It may be wrapped in TLS before or after this call."""
+        # A duplicate of the descriptor, since the original number may belong to another socket at the deadline.
         _watchman().add(self, os.dup(connection.fileno()))
 
     def lift(self) -> None:
-        """Stop watching; may be called more than once, and from any thread."""
+        """End the deadline and stop watching; this may be called more than once, and from any thread."""
         _watchman().remove(self)
 
 
 class _Watchman:
-    """The thread, and the deadlines of the calls in flight; one lock guards both."""
+    """The thread that shuts connections down, with the deadlines of the calls in flight; one lock guards them."""
 
     def __init__(self) -> None:
         self._in_flight: set[Deadline] = set()
@@ -85,6 +85,7 @@ class _Watchman:
 
 
 def _cut(deadline: Deadline) -> None:
+    """Shut the connection of a deadline down, so that a call which is blocked on it returns."""
     deadline.expired = True
     if deadline.descriptor is not None:
         with contextlib.suppress(OSError), socket.socket(fileno=deadline.descriptor) as connection:
@@ -93,6 +94,7 @@ def _cut(deadline: Deadline) -> None:
 
 
 def _close(deadline: Deadline) -> None:
+    """Close the duplicate descriptor of a deadline, if it has one; the connection stays open."""
     if deadline.descriptor is not None:
         os.close(deadline.descriptor)
         deadline.descriptor = None

@@ -1,4 +1,4 @@
-"""Bounds how much work threads do at the same time, fairly, so that no tenant's work holds up another's."""
+"""Bounds how much work threads do at the same time, so that the work of one tenant does not delay that of another."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 DECODED_AT_ONCE = min(os.cpu_count() or 1, 4)
-"""Pictures that a process decodes at one time. More than it has processors would only take memory, 1.2 GB each."""
+"""How many pictures a process decodes at one time: not more than it has processors, since each takes up to 1.2 GB."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
+    """A caller that waits for room; `admitted` is set once it has it."""
+
     amount: int
     admitted: threading.Event = field(default_factory=threading.Event)
 
 
 class FairLimiter:
     """
-    Admits work up to a total amount and up to an amount for each group; groups take turns, each in its own order.
+    Admits work up to a total amount, and up to an amount for each group.
 
-    A new group waits for at most one holder of each other group, however many wait in the other groups.
+    The groups take turns; within a group, the order is that of arrival. A group that begins to wait is admitted after
+    at most one turn of each other group, however many callers wait there.
     """
 
     def __init__(self, most: int, most_per_group: int) -> None:
@@ -35,9 +38,10 @@ class FairLimiter:
     @contextmanager
     def hold(self, group: str, amount: int = 1, within_s: float | None = None) -> Iterator[None]:
         """
-        Wait for room, and free it at the end; an `amount` above the group's limit counts as that limit.
+        Return a context manager that waits for room and frees it at the end.
 
-        Raises `TimeoutError` if there is no room within `within_s` seconds.
+        An `amount` above the group's limit counts as that limit. Raises `TimeoutError` if there is no room within
+        `within_s` seconds; None waits for ever.
         """
         waiter = _Waiter(min(amount, self._per_group))
         with self._lock:
@@ -56,14 +60,14 @@ class FairLimiter:
             return len(self._lines.get(group, ()))
 
     def _leave(self, group: str, waiter: _Waiter) -> bool:
-        """Remove a waiter from its line; return False if it was admitted meanwhile."""
+        """Remove a waiter from the line of its group; return False if it was admitted meanwhile."""
         with self._lock:
             if waiter.admitted.is_set():
                 return False
             self._lines[group].remove(waiter)
             if not self._lines[group]:
                 del self._lines[group]
-            self._admit()  # the next in its line may need less room
+            self._admit()  # the next one in this line may need less room
             return True
 
     def _give_back(self, group: str, amount: int) -> None:
@@ -79,12 +83,13 @@ class FairLimiter:
             continue
 
     def _admit_one(self) -> bool:
+        """Admit the waiter whose turn it is; return False if there is none, or no room for it."""
         for group, line in self._lines.items():
             amount = line[0].amount
             if self._held[group] + amount > self._per_group:
                 continue
             if amount > self._free:
-                return False  # nothing overtakes it, or a large amount would wait for ever
+                return False  # if smaller amounts went first, a large one would wait for ever
             line.popleft().admitted.set()
             self._free -= amount
             self._held[group] += amount
@@ -96,5 +101,7 @@ class FairLimiter:
 
 
 def decoding_limiter() -> FairLimiter:
-    """Make the limiter for decoding pictures: a group is a tenant, and one tenant never takes the last processor."""
+    """
+    Return a new limiter for decoding pictures. A group is a tenant, and one tenant never takes the last processor.
+    """
     return FairLimiter(DECODED_AT_ONCE, max(DECODED_AT_ONCE - 1, 1))

@@ -1,9 +1,10 @@
 """
-Connections that reach permitted addresses only: one lookup, every answer vetted, and a connection to a vetted answer.
+Sessions that connect only to permitted addresses: they look a name up once, vet all its addresses, and use one of them.
 
-We override `_new_conn` of urllib3's connections, set through `poolmanager.pool_classes_by_scheme`. Every connection of
-the session begins there, those of redirects and retries included. Host header, SNI and certificate keep the name. A
-connection also knows the call that it serves, and marks it once a byte of the request may have left this process.
+Every connection of urllib3 begins in `_new_conn`, also after a redirect or for a retry. Our connection classes override
+it; `poolmanager.pool_classes_by_scheme` makes the pools use these classes. The Host header, SNI and the check of the
+certificate still use the name. A connection also knows the call that it serves, and notes there that a byte of the
+request may have left this process.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ from retouch.egress.deadline import Deadline
 
 REUSE_WITHIN_S = 1.0
 """
-A connection that was idle for longer is not used again. Servers close idle connections after 2 s or more. A request
-that is sent at that moment looks like a reset after sending, which for a paid POST is an unknown charge.
+A connection that was idle for more seconds is not used again. Servers close idle connections after 2 s or more. If a
+request is sent at that moment, its answer looks like a reset after sending, which for a paid POST is an unknown charge.
 """
 
 STATUSES_MOST = 20
-"""The most statuses in one answer, with interim ones (1xx); a server normally sends one, or a few."""
+"""How many statuses one answer may have, interim ones (1xx) included. A server normally sends one, or a few."""
 
 
 class Call:
     """
     One request, with its deadline, and whether any byte of it may have left this process.
 
-    `sent` becomes True before the first byte is passed to the kernel. The deadline is that for connecting until the
-    connection is made, with TLS, and from then on that of the whole call.
+    `sent` becomes True before the first byte is passed to the kernel. `deadline` is first that for connecting, TLS
+    included; once connected, it is that of the whole call, `total_at`.
     """
 
     __slots__ = ("deadline", "sent", "total_at")
@@ -67,7 +68,7 @@ _this_thread = threading.local()
 
 
 def serve(call: Call | None) -> None:
-    """Set the call that connections of this thread serve; None for no call."""
+    """Set the call that the connections of this thread serve; None means no call."""
     _this_thread.call = call
 
 
@@ -76,7 +77,9 @@ _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 
 class _Bounded(http.client.HTTPResponse):
-    """The standard library's reader of answers, with limits where it reads for as long as the peer sends."""
+    """
+    Reads answers like its base class, which in some places reads for as long as the peer sends; here these have limits.
+    """
 
     _statuses = 0
 
@@ -89,7 +92,7 @@ class _Bounded(http.client.HTTPResponse):
 
     def _read_next_chunk_size(self) -> int:
         line = self.fp.readline(_CHUNK_LINE_MOST)
-        # A line that was cut may look like another size: "0" of "0f3a" would be the end of the answer.
+        # A line that was cut may look like another size: if only "0" of "0f3a" came, the answer would end there.
         if not line.endswith(b"\n"):
             raise ValueError("the size of a chunk was cut")
         if not (found := _CHUNK_LINE.fullmatch(line)):
@@ -101,7 +104,12 @@ class _Bounded(http.client.HTTPResponse):
 
 
 class _Guarded(HTTPConnection):
-    """What both schemes share; `networks` is set for each session, None for addresses that the operator set."""
+    """
+    A connection that vets its address; the base of both schemes.
+
+    `networks` are private networks that it may reach too, set in a subclass for each session. None means that nothing
+    is vetted, for addresses that the operator set.
+    """
 
     response_class = _Bounded
     networks: tuple[str, ...] | None = ()
@@ -110,7 +118,7 @@ class _Guarded(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the pool may use this connection again: it is alive, and was not idle for too long."""
+        """Return whether the pool may use this connection again: it is open, and was not idle for too long."""
         if (previous := self._call) is not None:
             previous.deadline.lift()
             idle_s = time.monotonic() - (previous.deadline.lifted_at or 0.0)
@@ -133,7 +141,7 @@ class _Guarded(HTTPConnection):
             raise NewConnectionError(self, "the name was not resolved") from error
         fault = OSError("the name has no address")
         for tried, answer in enumerate(answers):
-            # Each address gets its share of the time, so that one that drops packets does not use all of it.
+            # Each address gets a share of the time, so that an address which never answers does not use all of it.
             within_s = max((give_up_at - time.monotonic()) / (len(answers) - tried), 0.001)
             try:
                 return _connected(answer, within_s, self.socket_options or ())
@@ -142,7 +150,9 @@ class _Guarded(HTTPConnection):
         raise NewConnectionError(self, "no address answered") from fault
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send head and body with one system call; two would cost a tenth of the whole exchange."""
+        """
+        Send head and body with one system call; a second one would take a tenth of the time of the whole exchange.
+        """
         self._gathered = []
         super().request(*args, **options)
         data, self._gathered = b"".join(self._gathered), []
@@ -157,24 +167,25 @@ class _Guarded(HTTPConnection):
         self.sock.sendall(data)
 
     def send(self, data: Any) -> None:
-        """Keep a part of the request; `request` sends all parts together."""
+        """Collect a part of the request; `request` sends all parts together."""
         self._gathered.append(data)
 
     def _attach(self, call: Call) -> None:
         call.connected()
         self.sock.settimeout(call.deadline.left_s())
-        if self._call is not call:  # a kept connection: the deadline of its last call was lifted
+        if self._call is not call:  # a connection that is used again, and was watched for its last call
             self._call = call
             call.deadline.watch(self.sock)
 
 
 class _GuardedTls(_Guarded, HTTPSConnection):
-    """The same with TLS; the certificate is checked against the name."""
+    """A guarded connection with TLS; the certificate is checked against the name."""
 
 
 def _connected(
     answer: SocketAddress, within_s: float, options: Sequence[tuple[int, int, int | bytes]]
 ) -> socket.socket:
+    """Return a socket that was connected to a vetted address within `within_s` seconds."""
     connection = socket.socket(answer.family, socket.SOCK_STREAM)
     try:
         for option in options:
@@ -188,17 +199,24 @@ def _connected(
 
 
 def _lookup(host: str, port: int, networks: tuple[str, ...] | None, give_up_at: float) -> list[SocketAddress]:
-    """Resolve a host before a deadline."""
+    """
+    Return the vetted addresses of a host; raise `TimeoutError` if the lookup has not ended at `give_up_at`.
+
+    `give_up_at` is an instant of `time.monotonic`. Raises the errors of `resolve` too.
+    """
     host = host.strip("[]")
-    if vet(host, ("0.0.0.0/0", "::/0")):  # a literal: nothing to wait for
+    if vet(host, ("0.0.0.0/0", "::/0")):  # the host is an IP address, so no name server is asked
         return resolve(host, port, networks)
-    # The C library's resolver cannot be interrupted, so it runs in a thread that is left alone if it takes too long.
+    # The C library's resolver cannot be interrupted, so it runs in a thread that is abandoned if it takes too long.
     found: Future[list[SocketAddress]] = Future()
-    threading.Thread(target=_look_up, args=(found, host, port, networks), name="retouch-lookup", daemon=True).start()
+    threading.Thread(
+        target=_resolve_into, args=(found, host, port, networks), name="retouch-lookup", daemon=True
+    ).start()
     return found.result(max(give_up_at - time.monotonic(), 0.001))
 
 
-def _look_up(found: Future[list[SocketAddress]], host: str, port: int, networks: tuple[str, ...] | None) -> None:
+def _resolve_into(found: Future[list[SocketAddress]], host: str, port: int, networks: tuple[str, ...] | None) -> None:
+    """Set the vetted addresses of a host, or the error, as the result of a future."""
     try:
         found.set_result(resolve(host, port, networks))
     except (OSError, ValueError, AddressRefused) as error:
@@ -215,20 +233,23 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__(pool_connections=max(pool_size, 16), pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """Make the pools, with one TLS context for all: reading the CA bundle for each connection would cost 15 ms."""
+        """Make the pools, with one TLS context for all: reading the CA bundle for each connection would take 15 ms."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
 
 @cache
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Make the TLS context of the process; reading a CA bundle takes 20 ms and a megabyte."""
+    """
+    Return the TLS context for a CA bundle, one for the whole process: reading a bundle takes 20 ms and a megabyte.
+    """
     context = create_urllib3_context()
     context.load_verify_locations(ca_file)
     return context
 
 
 def _pool_classes(networks: tuple[str, ...] | None) -> dict[str, type[HTTPConnectionPool]]:
+    """Return classes of pools by scheme; their connections may reach these networks."""
     plain = type("GuardedConnection", (_Guarded,), {"networks": networks})
     tls = type("GuardedTlsConnection", (_GuardedTls,), {"networks": networks})
     return {
@@ -241,11 +262,13 @@ def make_session(
     networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
 ) -> requests.Session:
     """
-    Make a session that keeps `pool_size` connections per host; threads share it, one for the whole process.
+    Return a session that keeps up to `pool_size` connections per host. A process needs one of each kind for its
+    threads.
 
-    `networks=None` is for addresses that the operator set, such as the endpoint. With a sequence the session is
-    guarded, for addresses that users supply: it reaches the public internet and these networks. It ignores proxies and
-    netrc of the environment, keeps no cookies, and never redirects or retries.
+    With a sequence of `networks` the session is guarded, for addresses that users supply: it reaches the public
+    internet and these private networks (as CIDR). `None` vets nothing, for addresses that the operator set, such as the
+    endpoint. `ca_file` is the bundle that certificates are checked with. Proxies and netrc of the environment are
+    ignored. Requests must go through `send` or `download`, which keep no cookies and never retry.
     """
     session = requests.Session()
     session.trust_env = False
@@ -257,7 +280,7 @@ def make_session(
 
 
 def adapter_of(session: requests.Session) -> GuardedAdapter:
-    """Return the adapter of a session that `make_session` made, with its pools and networks."""
+    """Return the adapter of a session of `make_session`; it has the pools and the networks."""
     adapter = session.adapters["https://"]
     assert isinstance(adapter, GuardedAdapter), "expected a session of make_session"
     return adapter
@@ -269,5 +292,7 @@ def _keep_urls_out_of_logs() -> None:
 
 
 def _drop(_record: logging.LogRecord) -> bool:
-    """Drop the record: urllib3 logs whole URLs, also at WARNING, and they belong to customers."""
+    """
+    Return False, so that the record is dropped: urllib3 logs whole URLs, also at WARNING, and they belong to customers.
+    """
     return False

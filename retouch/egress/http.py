@@ -1,13 +1,13 @@
 """
 One HTTP exchange within a total deadline. Its result is a value: an `Answer`, or `Trouble` that says why there is none.
 
-It uses the connection pools of a `requests` session (`make_session`) and nothing else of `requests`, whose preparing,
-hooks, cookies and redirects cost more than the exchange and are not wanted here. Nothing is sent twice. Nothing that a
-peer does raises an exception.
+It uses only the connection pools of a `requests` session (`make_session`). The other parts of `requests` (preparing,
+hooks, cookies, redirects) take more time than the exchange and are not wanted here. Nothing is sent twice. Nothing that
+a peer does raises an exception.
 
 Failure policy: money depends on `Trouble.sent`. It is False only if no byte of the request was passed to the kernel,
-as when the name, the vetting, the connection or the TLS handshake failed. A kept connection that the peer had closed
-counts as sent.
+because the name, the vetting, the connection or the TLS handshake failed. If a kept connection had been closed by the
+peer, the request counts as sent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Answer:
     """
     The answer of the peer, whatever its status.
 
-    `headers` finds names in any case. `truncated` is true if the body was longer than `max_bytes`.
+    Names in `headers` are found in any case. `truncated` is true if the body was longer than `max_bytes`.
     """
 
     status: int
@@ -76,7 +76,7 @@ class Trouble:
 
 
 class _Refused(Exception):
-    """Carries kind and detail of a `Trouble` from where a body is read to `send`."""
+    """Carries the kind and the detail of a `Trouble` from the code that reads a body to `send`."""
 
     def __init__(self, kind: TroubleKind, detail: str) -> None:
         self.kind, self.detail = kind, detail
@@ -98,11 +98,12 @@ def send(
     admit: Callable[[int], bool] | None = None,
 ) -> Answer | Trouble:
     """
-    Send one request and read its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
+    Send one request and return its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
 
-    `json` is serialised, `data` is sent as it is. A body of more than `max_bytes` is `Trouble`, or with `truncate` is
-    cut there. Before a body is read, `admit` is called with its largest possible size; if it returns False, the result
-    is `timeout`. On a guarded session the text of the URL is checked, and every address that it resolves to.
+    `json` is serialised, `data` is sent as it is. A body of more than `max_bytes` makes the result `Trouble`; with
+    `truncate`, the body is cut there instead. Before a body is read, `admit` is called with the largest size that the
+    body may have; if `admit` returns False, the result is `timeout`. On a guarded session the text of the URL is
+    checked, and every address that it resolves to.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks
@@ -129,10 +130,10 @@ def download(
     session: requests.Session, url: str, *, timeout_s: float, max_bytes: int, admit: Callable[[int], bool] | None = None
 ) -> Answer | Trouble:
     """
-    GET a URL and follow up to three redirects, each of which is checked and vetted like the first URL.
+    GET a URL, follow up to three redirects, and return the last answer, whatever its status.
 
-    `timeout_s` is the limit for all requests together; `admit` is called for each of them, as in `send`. The result is
-    the last answer, whatever its status.
+    Each redirect is checked and vetted like the first URL. `timeout_s` is the limit for all requests together; `admit`
+    is called for each of them, as in `send`.
     """
     give_up_at = time.monotonic() + timeout_s
     for _ in range(MAX_REDIRECTS + 1):
@@ -156,6 +157,7 @@ def _headers(given: Mapping[str, str] | None, is_json: bool) -> dict[str, str]:
 def _exchange(
     session: requests.Session, method: str, url: Url, data: bytes | None, headers: dict[str, str], call: Call
 ) -> BaseHTTPResponse:
+    """Send the request and return the response, whose body is not read yet."""
     serve(call)
     pool = adapter_of(session).poolmanager.connection_from_host(url.host, url.port, url.scheme)
     left_s = call.total_at - time.monotonic()
@@ -177,7 +179,7 @@ def _exchange(
 def _read(
     response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call, admit: Callable[[int], bool] | None
 ) -> tuple[bytes, bool]:
-    """Return the body, and whether it was cut."""
+    """Read the body and return (body, whether it was cut)."""
     try:
         size = _check_head(response, max_bytes, truncate)
         if admit is not None and not admit(size):
@@ -189,7 +191,7 @@ def _read(
             count += len(chunk)
         if count > max_bytes and not truncate:
             raise _Refused("too_large", f"expected at most {max_bytes} bytes, got more")
-        # Such a body ends when the connection does, so ours being shut down looks like its end.
+        # Such a body ends with the connection, so if we shut the connection down, that looks like the body's end.
         if call.deadline.expired and _ends_with_connection(response):
             raise _Refused("timeout", "the answer was not complete in time")
         body = b"".join(chunks)
@@ -218,9 +220,10 @@ def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> i
 
 
 def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
+    """Return the trouble for an exception of an exchange."""
     if isinstance(error, AddressRefused):
         return Trouble("refused_address", False, str(error), elapsed_s)
-    # Before any other class of error: what was not sent was not billed, whatever went wrong.
+    # Checked before any other class of error: what was not sent was not billed, whatever went wrong.
     if not call.sent:
         return Trouble("not_connected", False, _name(error), elapsed_s)
     if call.deadline.expired or isinstance(error, ReadTimeoutError) or isinstance(_cause(error), TimeoutError):
@@ -232,14 +235,15 @@ def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
 
 
 def _name(error: Exception) -> str:
-    """Return the class of an error, with the system's words for it."""
-    # Not the text of urllib3 or ssl: it contains hosts and URLs.
+    """Return the class of the error that caused this one, with the operating system's words for it."""
+    # The text of urllib3 or ssl is not used, since it contains hosts and URLs.
     cause = _cause(error)
     words = cause.reason if isinstance(cause, ssl.SSLError) else cause.strerror if isinstance(cause, OSError) else None
     return f"{type(cause).__name__}: {words}" if words else type(cause).__name__
 
 
 def _cause(error: BaseException) -> BaseException:
+    """Return the innermost cause of an error of urllib3; any other error is its own cause."""
     while isinstance(error, HTTPError):
         inner = error.__cause__ or next((one for one in error.args if isinstance(one, BaseException)), None)
         if inner is None:

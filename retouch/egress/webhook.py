@@ -1,4 +1,4 @@
-"""Sending a webhook: the bytes of the event, signed for this attempt, over the guarded session."""
+"""Sends a webhook: it signs the bytes of an event for this attempt, and sends them over a guarded session."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ EXCERPT_BYTES = 4_096
 
 def post_webhook(session: requests.Session, receiver: Receiver, identity: str, event: Document) -> Answer | Trouble:
     """
-    POST an event to a receiver; `identity` is the event's id, which is the same in all attempts.
+    POST an event to a receiver and return what came of it; `identity` is the event's id, the same in all attempts.
 
-    It follows no redirect and reads at most 4 KiB of the answer. Make the session with `make_session` and the networks
-    of the settings.
+    It follows no redirect and reads at most 4 KiB of the answer. The session must be one of `make_session`, with the
+    networks of the settings.
     """
     now, body = time.time(), event_body(event)
     headers = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}

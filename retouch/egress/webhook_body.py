@@ -1,4 +1,4 @@
-"""The body of a webhook: at most 20,000 bytes, and a list of the parts that were cut to fit."""
+"""Makes the body of a webhook: at most 20,000 bytes, with a list of the parts that were cut to fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch.json_types import Document, JsonObject
 
 BODY_MOST_BYTES = 20_000
 
-# What is left of each part when the whole is too long. With the parts of fixed size, their sum is below the limit.
+# How long each part may stay when the whole is too long. With the parts of fixed size, their sum is below the limit.
 PROMPT_BYTES, URL_BYTES, RESULTS_BYTES, MESSAGE_BYTES, TAGS_BYTES = 2_000, 2_100, 5_000, 1_000, 6_000
 
 Item = TypeVar("Item")
@@ -20,7 +20,7 @@ def event_body(event: Document) -> bytes:
     """
     Return an event as the bytes of a webhook, at most `BODY_MOST_BYTES`.
 
-    From a longer event these are cut, in this order, until it fits: `edit.extra`, the end of `edit.prompt`,
+    If it is longer, these parts are cut in this order until it fits: `edit.extra`, the end of `edit.prompt`,
     `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then has
     the name of each part that was cut, and `edit.truncated` is true if one of them belongs to the edit.
     """
@@ -78,13 +78,13 @@ _CUTS: tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...] = (
 
 
 def _cut_edit(edit: Document, name: str, value: str | None) -> JsonObject:
-    """Return the edit with one field replaced, or without it if the value is None."""
+    """Return the edit with one field replaced, or without that field if the value is None."""
     rest = {key: kept for key, kept in edit.items() if key != name or value is not None}
     return {**rest, **({} if value is None else {name: value}), "truncated": True}
 
 
 def _start_of(text: str, most_bytes: int) -> str:
-    """Return the text; if it takes more than `most_bytes` as JSON, return as much as fits, and an ellipsis."""
+    """Return a text; if it takes more than `most_bytes` as JSON, return as much of it as fits, and an ellipsis."""
     if len(_dumps(text)) <= most_bytes:
         return text
     start = text[:most_bytes]

@@ -1,1 +1,1 @@
-"""Validation of images, and thumbnails; only this package of `retouch` imports Pillow."""
+"""Checks images and makes thumbnails; only this package of `retouch` imports Pillow."""

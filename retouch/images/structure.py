@@ -1,9 +1,9 @@
 """
-What a PNG or JPEG file consists of, read from its chunks and segments before anything is decoded.
+Reads what a PNG or JPEG file consists of, its chunks and segments, before anything is decoded.
 
-A header shows the number of pixels, but not the work of decoding them: a JPEG of 100 kB may have thousands of scans
-over all of its pixels, a PNG a colour profile that is inflated a thousand times. So scans are counted first, and the
-decoder gets the file without metadata.
+A header shows the number of pixels, but not the work of decoding them. A JPEG of 100 kB may have thousands of scans,
+each over all of its pixels; the colour profile of a PNG may grow a thousand times when it is inflated. So scans are
+counted first, and the decoder gets the file without metadata.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal
 _MARKER: Final = re.compile(
     rb"\xff[\xc0-\xcf\xd8-\xfe]"
 )  # without stuffed bytes and restart markers, which are part of a scan
-_WINDOW_BYTES = 1_000_000  # a search holds the interpreter lock, for some milliseconds in hostile bytes
+_WINDOW_BYTES = 1_000_000  # bytes for one search, which holds the interpreter lock: for some ms if they are hostile
 _SOI, _EOI, _SOS, _EXIF_SEGMENT = 0xD8, 0xD9, 0xDA, 0xE1
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
 _JPEG_TABLES: Final = {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
@@ -31,10 +31,10 @@ _ORIENTATION = 0x0112
 @dataclass(frozen=True, slots=True)
 class Structure:
     """
-    What decoding a file would cost. `data` is the file without metadata, `exif` its EXIF block, or empty.
+    What decoding a file would cost. `data` is the file without metadata, `exif` is its EXIF block, or empty.
 
-    `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, 8 times as much with arithmetic
-    coding. `parts` is the number of chunks or segments in the file; it may have `parts_most`, and reading stops there.
+    `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, and 8 times that with arithmetic
+    coding. `parts` is how many chunks or segments were counted; a file may have `parts_most`, where counting stops.
     """
 
     data: bytes
@@ -46,7 +46,7 @@ class Structure:
 
 
 def structure_of(data: bytes, kind: str) -> Structure:
-    """Read the structure of a PNG, JPEG or WEBP file; the decoder finds what is broken in it."""
+    """Return the structure of a PNG, JPEG or WEBP file. Broken files are found by the decoder and not here."""
     if kind == "PNG":
         return _structure_of_png(data)
     if kind == "JPEG":
@@ -55,7 +55,7 @@ def structure_of(data: bytes, kind: str) -> Structure:
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the EXIF orientation, from 1 to 8; 1 if there is none."""
+    """Return the EXIF orientation, from 1 to 8; 1 if the block has none."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
     directory = int.from_bytes(tiff[4:8], order)
@@ -107,7 +107,9 @@ def _structure_of_jpeg(data: bytes) -> Structure:
 
 
 def _scans_of(data: bytes, at: int) -> tuple[int, int]:
-    """Count the scans, and all segments, from the first scan to the end of the image."""
+    """
+    Return (number of scans, number of all segments) from `at`, where the first scan begins, to the end of the image.
+    """
     scans = segments = 0
     while segments <= _JPEG_SEGMENTS_MOST and (start := _next_marker(data, at)) >= 0:
         marker, at = data[start + 1], start + 2 + int.from_bytes(data[start + 2 : start + 4])
@@ -118,6 +120,7 @@ def _scans_of(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _next_marker(data: bytes, at: int) -> int:
+    """Return the position of the first marker from `at` on, or -1."""
     while at < len(data):
         if found := _MARKER.search(data, at, at + _WINDOW_BYTES + 1):
             return found.start()

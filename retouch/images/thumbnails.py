@@ -1,4 +1,6 @@
-"""Thumbnails; each is made on the first request for it, since decoding a picture costs more than all else in a job."""
+"""
+Makes each thumbnail on the first request for it, since no other step of a job takes as much time as decoding a picture.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ from retouch.images.validation import thumbnail
 
 def thumbnail_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -> str:
     """
-    Return the name of a blob's thumbnail; if it is missing, make it, with `turn` held meanwhile.
+    Return the name of a blob's thumbnail; make the thumbnail first if it is missing.
 
-    Raises `BlobMissing`, and `ValueError` for a blob that is not an image.
+    `turn` is the context in which the image is decoded. Raises `BlobMissing`, and `ValueError` for a blob that is not
+    an image.
     """
     # Two calls at once may both make it. They write the same bytes, so that does no harm.
     small = thumbnail_name(name)

@@ -1,10 +1,10 @@
 """
 Checks whether bytes are a whole image: the endpoint sends HTML pages, half files and blank images with status 200.
 
-First come the magic bytes, then the structure of the file, then the Pillow reader for its format, and no other reader.
+The magic bytes are checked first, then the structure of the file; then the Pillow reader for this one format opens it.
 Limits on bytes, parts, scans, pixels and frames are checked before anything is decoded. Then the file is decoded once,
-to its end, since its header shows nothing of its second half. Metadata never reaches a decoder. Servers hold a turn of
-the [decoding limiter](../egress/fair_limiter.py) meanwhile.
+to its end, since its header shows nothing of its second half. Metadata never reaches a decoder. Servers call this while
+they hold a turn of the [decoding limiter](../egress/fair_limiter.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the picture upright."""
+"""EXIF orientation → the operation that turns the picture upright."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class ImageLimits:
     """
     The limits of an accepted image. A megapixel is a million pixels; more than one frame is an animation.
 
-    `max_scan_megapixels` bounds the scans of a progressive JPEG times its megapixels: 15 scans at 40 megapixels.
-    Encoders make about 10 scans, and each costs up to 2 ms for a megapixel.
+    `max_scan_megapixels` bounds the scans of a progressive JPEG times its megapixels; the default allows 15 scans at 40
+    megapixels. Encoders make about 10 scans, and each takes up to 2 ms for a megapixel.
     """
 
     max_bytes: int = 50_000_000
@@ -76,7 +76,7 @@ class ValidImage:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the file, without a dot."""
+        """Return the suffix of the file, without a dot."""
         return FORMATS[self.format]
 
 
@@ -94,7 +94,9 @@ class ImageFault:
 
 
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | ImageFault:
-    """Check that bytes are a whole image within `limits`; this decodes it, which takes 5 to 40 ms a megapixel."""
+    """
+    Return the facts about a whole image within `limits`, or the fault; this decodes it, in 5 to 40 ms for a megapixel.
+    """
     if len(data) > limits.max_bytes:
         return ImageFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")
     kind = kind_of(data)
@@ -113,7 +115,7 @@ def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | Imag
 
 
 def kind_of(data: bytes) -> str:
-    """Return the kind of file by its first bytes: PNG, JPEG or WEBP, or a few words for any other."""
+    """Return the kind of a file by its first bytes: PNG, JPEG or WEBP, or a few words for any other."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -127,7 +129,7 @@ def thumbnail(data: bytes, size: int = 256) -> bytes:
     """
     Return a thumbnail as WebP, with at most `size` pixels a side, turned upright by its EXIF orientation.
 
-    `data` must be bytes that `check` accepted; raises `ValueError` for others.
+    `data` must be bytes that `check` accepted; other bytes raise `ValueError`.
     """
     kind = kind_of(data)
     if kind not in FORMATS:
@@ -157,7 +159,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """Return the image with 8 bits for each channel."""
     if not image.mode.startswith("I;16"):
         return image
-    # Scaled by hand: Pillow clips 16-bit grey when it converts, which turns almost everything white.
+    # Scaled here, since Pillow clips 16-bit grey when it converts, which turns almost everything white.
     return image.convert("I").point([value >> 8 for value in range(65_536)], "L")
 
 
@@ -195,11 +197,11 @@ def _fault_of_head(image: ImageFile, limits: ImageLimits) -> ImageFault | None:
 
 def _decoded(image: ImageFile, kind: str, data: bytes, structure: Structure) -> ValidImage:
     width, height = image.size
-    # A JPEG is decoded at an eighth of its size, which reads every byte as well and takes much less time.
+    # A JPEG is decoded at an eighth of its size, which also reads every byte and takes much less time.
     image.draft("L", (max(width // 8, 1), max(height // 8, 1)))
     image.load()
     flat = _is_flat(image)
-    if flat and kind == "JPEG":  # at an eighth, pixels are averages, so only the whole image shows it
+    if flat and kind == "JPEG":  # at an eighth, pixels are averages, so the whole image must show it too
         with JpegImageFile(io.BytesIO(structure.data)) as whole:
             flat = _is_flat(whole)
     digest = hashlib.sha256(data).hexdigest()

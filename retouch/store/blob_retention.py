@@ -1,8 +1,8 @@
 """
-How long blobs and index entries are kept: an index entry as long as its record, a blob until no record needs it.
+Decides how long blobs and index entries are kept: an index entry as long as its record, a blob while a record needs it.
 
-A blob has one entry in `rt:blobs`, because jobs that yielded the same bytes share it. It has one more for each tenant
-whose jobs or uploads lead to it: these tenants own it.
+A blob has one entry in `rt:blobs`, even if several jobs yielded the same bytes. It has one more entry for each tenant
+that owns it: a tenant owns the blobs of its jobs and uploads.
 """
 
 from __future__ import annotations
@@ -18,48 +18,54 @@ from retouch.store.scripts import load
 
 DELIVERIES_KEPT_S = 30 * 86_400.0
 AGAIN_S = 3_600.0
-"""A blob that is taken, or was written within this time, is due again so many seconds later: a job may need it soon."""
+"""
+A job may soon need a blob that is due, so deletion waits for this many seconds in two cases: after the blob's bytes
+were written, and after another process has taken the blob to delete it.
+"""
 
 _TURN_S = 50
 _DUE_MOST = 200
 _PART = 500
-_LOOKED_AT_AGAIN = 0.25  # of the retention: an index of a tag outlives its last job by that much at most
+_LOOKED_AT_AGAIN = 0.25  # of the retention, until an index is due again: it outlives its last job by that at most
 
 
 def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None:
     """
-    Keep a blob for `for_s` seconds from now, or longer if it was already to be kept longer; `tenant` owns it meanwhile.
+    Keep a blob for at least `for_s` seconds from now; `tenant`, if any, owns it for the same time.
 
-    This is for uploads and input pictures. The script that ends a job records the images of that job.
+    This never shortens the time for which a blob is kept. It is for uploads and input pictures: the script that ends a
+    job records the images of that job.
     """
-    # The clock of Redis, by which the scripts decide what is due.
+    # Not the clock of this process: the scripts decide by the clock of Redis what is due.
     seconds, _ = client.time()
     with client.pipeline(transaction=True) as pipe:
         pipe.zadd(keys.KEPT, {name: seconds + for_s}, gt=True)
         if tenant:
-            # A tenant may begin with an upload. Erasing another tenant asks each one on this list what it owns.
+            # A tenant may begin with an upload. Erasing another tenant checks what each tenant of this set owns.
             pipe.sadd(keys.TENANTS, tenant).zadd(keys.owned(tenant), {name: seconds + for_s}, gt=True)
         pipe.execute()
 
 
 def owns_blob(client: Client, tenant: str, name: str) -> bool:
-    """Return whether a tenant owns an image, or the image behind a thumbnail."""
+    """Return whether a tenant owns an image; for a thumbnail, whether the tenant owns the image that it shows."""
     return any(score is not None for score in client.zmscore(keys.owned(tenant), list(image_names(name))))
 
 
 def owned_blobs(client: Client, tenant: str) -> set[str]:
-    """Return the blobs that a tenant owns, and those whose ownership ended a short time ago."""
+    """Return the names of the blobs that a tenant owns, also of those whose time has just ended."""
     return set(client.zrange(keys.owned(tenant), 0, -1))
 
 
 def disown_blobs(client: Client, tenant: str, names: Iterable[str]) -> None:
-    """End a tenant's ownership of blobs."""
+    """End a tenant's ownership of these blobs."""
     for part in batched(names, _PART):
         client.zrem(keys.owned(tenant), *part)
 
 
 def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[str]:
-    """Return the blobs that other tenants own too. Each round trip asks up to 500 tenants about up to 500 names."""
+    """
+    Return those of the blobs that another tenant owns too; each round trip asks about up to 500 tenants and 500 names.
+    """
     found = set[str]()
     others = client.smembers(keys.TENANTS) - {tenant}
     for part in batched(names, _PART):
@@ -74,9 +80,9 @@ def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[st
 
 def take_due_blobs(client: Client) -> dict[str, float]:
     """
-    Take at most 200 blobs whose time is over; return each with the mark that `drop_blob` needs.
+    Take up to 200 blobs that no record needs any more, to delete them; return {name: mark}, for `drop_blob`.
 
-    For an hour no other caller gets them. They stay recorded, so if the caller dies they are taken again.
+    For an hour no other caller gets them. Their entries stay, so if the caller dies, another one takes them then.
     """
     take: Script[list[str]] = load(client, "take_blobs")
     flat = take(args=[_DUE_MOST, AGAIN_S])
@@ -84,7 +90,7 @@ def take_due_blobs(client: Client) -> dict[str, float]:
 
 
 def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Make blobs due in an hour; return for each until when it was to be kept, and the mark for `drop_blob`."""
+    """Make blobs due in an hour; return for each until when it was kept before, and the mark for `drop_blob`."""
     seconds, micros = client.time()
     mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
     with client.pipeline(transaction=True) as pipe:
@@ -96,11 +102,13 @@ def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float
 
 def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
     """
-    Delete a blob, its thumbnail and its entry; return whether it is gone. Raises `BlobError`.
+    Delete a blob, its thumbnail and its entry in `rt:blobs`; return whether it is gone. Raises `BlobError`.
 
-    Failure policy: the blob stays if it was to be kept longer since it was marked, or if its bytes were written within
-    the last hour. One case remains: a blob that is to be kept longer between this check and the deletion, without its
-    bytes being written again, is lost.
+    `mark` is the score of the entry when the caller took the blob.
+
+    Failure policy: the blob stays if its score has changed, since a job then needs it again, or if its bytes were
+    written within the last hour. One case remains: a blob that a job needs again between this check and the deletion,
+    without its bytes being written again, is lost.
     """
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
@@ -111,7 +119,7 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
 
 
 class IndexTrimmer:
-    """Drops entries of an index whose records are gone, a part of the index for each call of the script."""
+    """Drops the entries of an index whose records are gone. Each call of the script reads a part of the index."""
 
     def __init__(self, client: Client) -> None:
         self._script: Script[tuple[int, int]] = load(client, "retention")
@@ -127,9 +135,10 @@ class IndexTrimmer:
         again_s: float = 0.0,
     ) -> int:
         """
-        Drop from an index, and from those in `also`, what is older than `older_s` and no longer on record.
+        Drop the entries that are older than `older_s` seconds and whose records, in `lane`, are gone; return how many.
 
-        Returns how many entries went. An index that is `listed_in` another is due there again in `again_s`.
+        The same entries are dropped from the indexes in `also`. If the index is an entry of the sorted set `listed_in`,
+        it becomes due there again in `again_s` seconds, or is removed from there once it is empty.
         """
         gone = place = 0
         while place >= 0:
@@ -140,11 +149,11 @@ class IndexTrimmer:
 
 def trim_indexes(client: Client, retention_s: float) -> int:
     """
-    Drop index entries whose records are gone, and receivers that no job has named for long; return how many.
+    Drop index entries whose records are gone, and receivers that no job has named for 90 days; return how many.
 
-    All workers call this; each minute it runs in one of them.
+    All workers call this. After a call that did the work, the calls of the next 50 seconds do nothing.
     """
-    # The key expires by itself, so a worker that dies in here holds up the others for one turn only.
+    # The key expires by itself, so a worker that dies here delays the others by 50 seconds at most.
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
         return 0
     trim = IndexTrimmer(client)
@@ -162,7 +171,11 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
-    """Trim the index of a tenant's jobs and those by state, then its indexes by code and tag that are due."""
+    """
+    Trim the indexes of a tenant's jobs: of all jobs, by state, and those by code and tag that are due.
+
+    Returns how many entries of the first were dropped.
+    """
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
     own, (now, _) = keys.job_indexes(tenant), client.time()
@@ -174,14 +187,14 @@ def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: flo
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
     """Trim all of a tenant's indexes by code and tag now, whether they are due or not."""
-    # Erasing must not leave the tenant's tags behind, and the names of these indexes hold them.
+    # Erasing must not leave the tenant's tags behind, and the names of these indexes contain them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):
         trim(index, "edits", 0.0, listed_in=own, again_s=_TURN_S)
 
 
 def _trim_owned(client: Client, tenant: str) -> None:
-    """End the ownership of blobs whose time is over."""
+    """End a tenant's ownership of the blobs whose time is over."""
     now, _ = client.time()
     # A thousand names at a time: one command for all of them could keep Redis busy for long.
     while names := client.zrangebyscore(keys.owned(tenant), "-inf", now, start=0, num=2 * _PART):

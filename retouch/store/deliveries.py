@@ -1,4 +1,4 @@
-"""Deliveries in Redis: each is one event that must reach one receiver, with its attempts."""
+"""Deliveries in Redis: each is one event that must reach one receiver. A record has its attempts too."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from retouch.sync_async import Replied, reply, sync_async
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
     """
-    A delivery whose lease a worker holds.
+    A delivery whose lease a worker holds, with the event that the worker must send.
 
-    `number` is that of this attempt, from 1. `by_hand` is true when a person asked for it. `age_s` is the time since
-    its schedule began, which is when it was created or redelivered by hand. `crashes` counts the workers that died
-    while they held it, since the last attempt that ended.
+    `number` is that of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the time
+    since the delivery was created or last redelivered by hand, when its schedule began. `crashes` is how many workers
+    died while they held the delivery, since the last attempt that ended.
     """
 
     delivery: str
@@ -39,7 +39,7 @@ class DeliveryClaim:
 
     @property
     def item(self) -> str:
-        """The delivery's id, under the name that claims of both lanes have."""
+        """Return the delivery's id, by the name that claims of both lanes have for it."""
         return self.delivery
 
 
@@ -48,8 +48,8 @@ class DeliveryAttempt:
     """
     One attempt of a delivery, for people. `at` is in Unix seconds; `attempt` counts from 1.
 
-    `status` is None where there was no answer, and `trouble` says why; `excerpt` is the start of the answer's body.
-    `next_in_s` is the wait that follows, None where no other attempt does.
+    `status` is None if there was no answer; `trouble` then says why. `excerpt` is the start of the answer's body.
+    `next_in_s` is the wait before the next attempt, None if there is none.
     """
 
     at: float
@@ -67,8 +67,9 @@ class Settlement:
     """
     What follows one delivery attempt.
 
-    `move` is `delivered`, `retrying` or `dead`. `counts_as_attempt` is false where nothing was sent. `health` is `ok`,
-    `failed`, or empty where the attempt shows nothing about the receiver. `log` is kept for 30 days.
+    `move` is `delivered`, `retrying` or `dead`. `counts_as_attempt` is false if nothing was sent. `health` is `ok`,
+    `failed`, or empty if the attempt shows nothing about the receiver. `log` is kept for 30 days. `disable` is true if
+    the receiver must get no more webhooks.
     """
 
     move: str
@@ -81,7 +82,11 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A delivery with its attempts. Instants are in Unix seconds; `state` is a value of `DeliveryState`."""
+    """
+    Everything on record about a delivery, its attempts in `log`.
+
+    Instants are in Unix seconds; `state` is a value of `DeliveryState`.
+    """
 
     id: str
     job: str
@@ -101,7 +106,7 @@ class SharedDeliveryStore:
     """
     What producers do with deliveries, in threads and on event loops.
 
-    Methods that change a delivery return the Celery messages that the caller must then send.
+    Methods that change a delivery also return the Celery messages that the caller must send.
     """
 
     def __init__(self, client: AnyClient) -> None:
@@ -111,17 +116,19 @@ class SharedDeliveryStore:
     @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """
-        Send a delivery again by hand; return `redelivered` with the messages to send.
+        Send a delivery again by hand; return a word and the messages.
 
-        Nothing happens to a delivery that is `open` (still under way), `gone` (its job is no longer on record) or
-        `unknown`.
+        The word is `redelivered`, or why nothing was done: the delivery is `open` (still under way), `gone` (its job is
+        no longer on record) or `unknown`.
         """
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
 
     @sync_async
     async def records(self, deliveries: Sequence[str]) -> list[DeliveryRecord]:
-        """Read many deliveries with their attempts, in one round trip; leave out those that are gone."""
+        """
+        Return many deliveries in the order of their ids, in one round trip; leave out those that are not on record.
+        """
         pipe = self._client.pipeline(transaction=False)
         # Three commands for each, so the replies below are read three by three.
         for item in deliveries:
@@ -133,18 +140,23 @@ class SharedDeliveryStore:
 
     @sync_async
     async def of_job(self, job: str) -> list[DeliveryRecord]:
-        """Read a job's deliveries, oldest first."""
+        """Return a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))
 
     @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
-        """Read up to `count` ids of deliveries, newest first, from place `start` on."""
+        """
+        Return up to `count` ids of deliveries, or with `dead` of dead letters, newest first, without the first `start`
+        of them.
+
+        `since` is when the oldest of them was created or, for dead letters, failed (Unix seconds).
+        """
         index = keys.lane("deliveries", "dead" if dead else "recent")
         return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
 
 
 class DeliveryStore(SharedDeliveryStore):
-    """All deliveries in Redis, for code that may block: what workers and operators do with them too."""
+    """All that is done with deliveries, for code that may block: workers and operators use it."""
 
     _client: Client
 
@@ -154,13 +166,16 @@ class DeliveryStore(SharedDeliveryStore):
         self._settle: Script[tuple[str, list[str]]] = load(client, "settle_delivery")
 
     def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
-        """Take the delivery's lease; return None if another worker holds it or it is over."""
+        """
+        Take the delivery's lease for `lease_s` seconds; return None if another worker holds it or the delivery has
+        ended.
+        """
         reply = self._claim(args=["deliveries", delivery, lease_s, ""])
         if not reply:
             return None
         spec, state = json.loads(reply[0]), fields_of(reply[2:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
-        # Redis' own clock may have gone back, as when another server has become the primary.
+        # The clock of Redis may have gone back, for example because another server has become the primary.
         age_s = max(0.0, float(reply[1]) - float(state["score"]))
         crashes = int(state.get("crashes", 0))
         return DeliveryClaim(
@@ -168,7 +183,7 @@ class DeliveryStore(SharedDeliveryStore):
         )
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
-        """Record one attempt and what follows it; do nothing if the lease was lost."""
+        """Record one attempt and what follows it, and return the messages; do nothing if the lease was lost."""
         log = json.dumps(asdict(settlement.log), separators=(",", ":"))
         _, messages = self._settle(
             args=[
@@ -185,13 +200,13 @@ class DeliveryStore(SharedDeliveryStore):
         return messages_of(messages)
 
     def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
-        """Yield the ids of one tenant's deliveries, newest first."""
+        """Yield the ids of one tenant's deliveries created at `since` or later, newest first."""
         for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
             yield place.item
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Yield the ids of all deliveries, or of the dead letters only, newest first."""
-        # By rank: a delivery that is created meanwhile moves the rest by one, so one may be yielded twice.
+        """Yield the ids of all deliveries, or with `dead` of the dead letters only, newest first."""
+        # Read by rank: a delivery that is created meanwhile moves the others by one, so an id may be yielded twice.
         start = 0
         while batch := self.page(start, page, dead=dead, since=since):
             yield from batch

@@ -1,4 +1,4 @@
-"""Erasing a tenant: its jobs, images, events, deliveries and receivers are deleted; the ledger of its charges stays."""
+"""Erases a tenant: deletes its jobs, images, events, deliveries and receivers. The ledger of its charges stays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Erased:
     """
     How many jobs and images were erased.
 
-    `in_flight` jobs were cancelled and are not over yet; the next call erases them. `images_due` were written within
+    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` were written within
     the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
     """
 
@@ -46,19 +46,19 @@ class Erased:
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
     """
-    Erase all data of a tenant except the ledger.
+    Erase all data of a tenant except its ledger, and return how much was erased.
 
-    All its open jobs are cancelled first; those in flight stay until their call has ended. An image that another tenant
-    owns too, by a job or an upload, is kept for that tenant. The call may be repeated.
+    The tenant's open jobs are cancelled first; those in flight stay until their call has ended. An image that another
+    tenant owns too, by a job or an upload, is kept for that tenant. The call may be repeated.
     """
     records = list(_records(jobs, tenant))
     for record in records:
         if not JobState(record.state).is_final:
             jobs.cancel(record.id)
-    # Read again: a cancelled job that was only waiting is over now, and one may have ended meanwhile.
+    # Read again: the cancelled jobs that were only waiting have ended, and others may have ended meanwhile.
     over = [record for record in jobs.records([r.id for r in records]) if JobState(record.state).is_final]
     names = owned_blobs(client, tenant) | _images(over)
-    # A job in flight still needs its input, and its result may have the same bytes as one that is over.
+    # A job in flight still needs its input, and its result may have the same bytes as that of a job that has ended.
     if len(over) < len(records):
         still_open = {record.id for record in records} - {record.id for record in over}
         names -= _images(jobs.records(sorted(still_open)))
@@ -72,11 +72,10 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
 
 def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str]) -> tuple[int, int]:
     """
-    Delete the images that only this tenant owns; return how many are gone, and how many a worker deletes in an hour.
+    Delete the images that only this tenant owns; return (number deleted, number that a worker deletes in an hour).
     """
     released = release_blobs(client, names - owned_by_others(client, tenant, names))
-    # Asked once more: another tenant's job may have ended in between. The mark does not show that if the job is kept
-    # for a shorter time than the image already was.
+    # Asked once more: another tenant's job may have ended in between, and the mark does not always show that.
     for name in owned_by_others(client, tenant, released):
         before, mark = released.pop(name)
         keep_blob(client, name, AGAIN_S + before - mark)
@@ -86,7 +85,7 @@ def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str])
 
 
 def _images(records: Iterable[JobRecord]) -> set[str]:
-    """Return the names of jobs' images: their results, and the uploaded or kept input pictures."""
+    """Return the names of the images of jobs: the results, and the input pictures that were uploaded or copied."""
     found = set[str]()
     for record in records:
         found |= {record.spec.input, name_in(record.spec.edit["init_image"])}
@@ -125,18 +124,19 @@ def _forget_delivery(client: Client, item: str) -> None:
         pipe.zrem(keys.lane("deliveries", "dead"), item)
         pipe.zrem(keys.lane("deliveries", f"backlog:{group}"), item)
         pipe.zrem(keys.lane("deliveries", "timetable"), item)
-        # Read within the transaction: claimed between two commands, it would lose its state under a worker.
+        # Read within the transaction: a delivery that is claimed between two commands would lose its state.
         pipe.zscore(keys.lane("deliveries", "slots"), item)
         pipe.zrem(keys.lane("deliveries", f"waiting:{target}"), item)
         slot, waited = pipe.execute()[-2:]
     if waited and target:
         _count_waiting(client, target, -waited)
-    if slot is None:  # a delivery with a slot finds no spec when it is claimed, and its slot is freed then
+    if slot is None:  # otherwise, the claim of the delivery finds no spec and frees the slot
         client.zrem(keys.lane("deliveries", f"admitted:{target}"), item)
         client.delete(own)
 
 
 def _count_waiting(client: Client, target: str, by: int) -> None:
+    """Add `by` to the number of the tenant's deliveries that wait for admission."""
     name, tenant = keys.lane("deliveries", "waiting_by_tenant"), target.partition(" ")[0]
     if client.hincrby(name, tenant, by) <= 0:
         client.hdel(name, tenant)

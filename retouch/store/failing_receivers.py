@@ -1,4 +1,4 @@
-"""The receivers that fail now: since when, why, and when each is tried again. Read from an index, never by a search."""
+"""Reads the receivers that fail now: since when, why, and when each is tried again. An index names them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from retouch.store.redis_commands import Client
 @dataclass(frozen=True, slots=True)
 class FailingReceiver:
     """
-    One receiver without a success since `since` (Unix seconds, like the other instants).
+    One receiver that has had no success since `since` (Unix seconds, like the other instants).
 
-    `id` is a receiver's, or `tenant task:name` of a Celery callback. `status` is None without an answer, and
-    `trouble` says why. `waiting` counts the deliveries to its host that wait. `next_at` is None when no attempt is
-    scheduled; `shut_until` is None while the breaker is closed.
+    `id` is that of the receiver, or `tenant task:name` for a Celery callback. `status` is None if there was no answer;
+    `trouble` then says why. `waiting` is how many deliveries to the same host wait or hold a slot. `next_at` is None if
+    no attempt is scheduled; `shut_until` is None while the breaker of that host is closed.
     """
 
     id: str
@@ -32,12 +32,14 @@ class FailingReceiver:
 
     @property
     def reason(self) -> str:
-        """Why the last attempt failed: the status of the answer, or the trouble that there was instead of one."""
+        """Return why the last attempt failed: the status of the answer, or the trouble if there was none."""
         return f"HTTP {self.status}" if self.status else self.trouble
 
 
 def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> list[FailingReceiver]:
-    """List the receivers of one tenant, or of all, that fail, longest first; at most `count`."""
+    """
+    Return up to `count` failing receivers of one tenant, or of all if none is named; the one that began first is first.
+    """
     index = _index(tenant)
     while True:
         ids = client.zrange(index, 0, count - 1)
@@ -45,12 +47,12 @@ def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> lis
         gone = [identity for identity in ids if identity not in found]
         if not gone:
             return [found[identity] for identity in ids]
-        # What was last tried a month ago is forgotten: nothing is known of it any more.
+        # The record of a receiver ends 30 days after its last attempt, so its index entry ends here.
         client.zrem(index, *gone)
 
 
 def failures_of(client: Client, identities: Sequence[str]) -> dict[str, FailingReceiver]:
-    """Return those of the receivers that fail, by id, in two round trips."""
+    """Return {id: failing receiver} for those of the receivers that fail, in two round trips."""
     with client.pipeline(transaction=False) as pipe:
         for identity in identities:
             pipe.hgetall(keys.lane("deliveries", f"health:{identity}"))
@@ -67,12 +69,12 @@ def failures_of(client: Client, identities: Sequence[str]) -> dict[str, FailingR
 
 
 def count_failing(client: Client, tenant: str = "") -> int:
-    """Count the receivers of one tenant, or of all, that fail."""
+    """Return how many receivers of one tenant fail, or of all if none is named."""
     return int(client.zcard(_index(tenant)))
 
 
 def count_shut(client: Client) -> int:
-    """Count the hosts and tasks of all tenants whose breaker is open."""
+    """Return how many targets (hosts and Celery tasks) of all tenants have an open breaker."""
     return int(client.zcard(keys.lane("deliveries", "shut")))
 
 

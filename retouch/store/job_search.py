@@ -1,68 +1,71 @@
-"""Lists of jobs by tenant, state, error code, tag and time. Each page is read from the smallest index that serves."""
+"""
+Lists the jobs that match a query. Each page is read from the smallest index that has all matches, and checked against
+the others.
+
+A field with several values uses one index for each value. `cost` and `account` have no index: jobs that match the other
+terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first; an index of all
+tenants' jobs would cost each waiting job 110 bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from retouch.batches import batched
+from retouch.query import JobQuery
 from retouch.store import keys
+from retouch.store.index_walks import STEP, Filter, Source, Walk, begin_walk, fill, passing, take_newest
 from retouch.store.jobs import SharedJobStore
 from retouch.store.pagination import IndexCursor
-from retouch.store.records import JobRecord
-from retouch.store.redis_commands import AnyClient
+from retouch.store.records import JobRecord, charges_from
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
-"""How many index entries one page looks at, at about 3 µs each; records are read only for entries that fit."""
-_STEP = 1_000
+"""How many index entries are read for one page, at about 3 µs each. Records are read only for entries that match."""
+UNINDEXED_MOST = 20_000
+"""How many of them if a field of the query has no index, at about 30 µs each."""
+DEFAULT_ACCOUNT = "default"
+_PART = 1_000  # commands that are sent together, so that others have their turn between them
 _IN_FLIGHT = frozenset({"running", "polling"})
 
 
-@dataclass(frozen=True, slots=True)
-class JobQuery:
-    """The filters of a list; an empty field filters nothing. Instants are in Unix seconds, `until` is exclusive."""
-
-    tenants: Sequence[str]
-    state: str = ""
-    code: str = ""
-    tag: tuple[str, str] | None = None
-    since: float = 0.0
-    until: float = float("inf")
-
-    def fits(self, record: JobRecord) -> bool:
-        """Return whether a record passes all filters."""
-        return (
-            record.spec.tenant in self.tenants
-            and self.state in ("", record.state)
-            and (not self.code or (record.state == "failed" and _code(record) == self.code))
-            and (self.tag is None or record.spec.tags.get(self.tag[0]) == self.tag[1])
-        )
-
-
 class JobPage(NamedTuple):
-    """Jobs, newest first, and the cursor of the next page, None at the end."""
+    """
+    One page of jobs, newest first. `following` is the cursor of the next page, None at the end; `looked_at` is how many
+    index entries were read for this page.
+    """
 
     records: list[JobRecord]
     following: IndexCursor | None
+    looked_at: int = 0
 
 
-@dataclass(slots=True)
-class _Walk:
-    """A walk through an index, newest entry first. What counts is in all of `within` and in none of `without`."""
+def fits(query: JobQuery, record: JobRecord) -> bool:
+    """Return whether a record matches a query. Receivers are not compared: only the indexes have them."""
+    tags = record.spec.tags
+    return (
+        _allows(query.tenants, record.spec.tenant)
+        and _allows(query.states, record.state)
+        and (not query.codes or (record.state == "failed" and _code(record) in query.codes))
+        and all(any(tags.get(name) == value for name, value in pairs) for pairs in query.tags)
+        and _allows(query.ids, record.id)
+        and query.since <= record.created_at < query.until
+        and _costs_fit(query, sum(charge.possible for charge in record.charges))
+    )
 
-    index: str
-    within: Sequence[str] = ()
-    without: Sequence[str] = ()
-    last: IndexCursor | None = None
-    unread: list[IndexCursor] = field(default_factory=list)
-    is_read: bool = False
-    count: int = _STEP
+
+def _allows(values: Sequence[str], value: str) -> bool:
+    return not values or value in values
+
+
+def _costs_fit(query: JobQuery, possible: int) -> bool:
+    return all(any(bound.holds(possible) for bound in bounds) for bounds in query.costs)
 
 
 class JobSearch:
-    """Runs queries on the indexes that the scripts write; see `job_index.lua`."""
+    """Queries over the indexes that the scripts write; see `job_index.lua`."""
 
     def __init__(self, jobs: SharedJobStore) -> None:
         self._jobs, self._client = jobs, jobs.client
@@ -70,138 +73,189 @@ class JobSearch:
     @sync_async
     async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
-        Read up to `limit` jobs that follow a cursor.
-
-        A page is shorter only at the end, or after 100,000 index entries among which fewer jobs pass all filters.
+        Return up to `limit` jobs after a cursor. A page is shorter only at the end, or after 100,000 entries of the
+        smallest index (20,000 if a field has no index) did not fill it.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
-        async for places, looked_until in self._candidates(query, after, limit + 1):
-            # Records are read a page at a time: the first ones may fill the page.
+        looked_at = 0
+        async for places, looked_at, stopped_at in self._candidates(query, after, limit + 1):
             for part in batched(places, limit + 1):
                 records = {one.id: one for one in await self._jobs.records.awaited([place.item for place in part])}
-                found += [(at, records[at.item]) for at in part if at.item in records and query.fits(records[at.item])]
+                there = [(at, records[at.item]) for at in part if at.item in records]
+                found += [(at, record) for at, record in there if fits(query, record)]
                 if len(found) > limit:
-                    return JobPage([record for _, record in found[:limit]], found[limit - 1][0])
-            if looked_until is not None:
-                return JobPage([record for _, record in found], looked_until)
-        return JobPage([record for _, record in found], None)
+                    return JobPage([record for _, record in found[:limit]], found[limit - 1][0], looked_at)
+            if stopped_at is not None:
+                return JobPage([record for _, record in found], stopped_at, looked_at)
+        return JobPage([record for _, record in found], None, looked_at)
 
     async def _candidates(
         self, query: JobQuery, after: IndexCursor | None, wanted: int
-    ) -> AsyncIterator[tuple[list[IndexCursor], IndexCursor | None]]:
-        """Yield entries that pass by the indexes, newest first, and a cursor if that stops before the end."""
-        walks = await self._plan(query, after)
-        # Where entries are dropped by other indexes, a page of entries is seldom a page of jobs.
+    ) -> AsyncIterator[tuple[list[IndexCursor], int, IndexCursor | None]]:
+        """
+        Yield batches of cursors that match by all indexes, newest first, each with the number of entries read so far.
+
+        The last batch has the cursor at which reading stopped, unless the indexes were read to their end.
+        """
+        walks = await self._plan(query, after, wanted)
+        most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
         for walk in walks:
-            walk.count = _STEP if walk.within or walk.without else min(wanted, _STEP)
+            walk.count = STEP if walk.is_checked or query.unindexed else min(wanted, STEP)
         looked_at = 0
         while True:
-            await _fill(self._client, [walk for walk in walks if not (walk.unread or walk.is_read)], query)
-            taken = _take_oldest_safe(walks)
+            await fill(self._client, [walk for walk in walks if not (walk.unread or walk.is_read)], query)
+            taken = take_newest(walks)
             if not taken:
                 return
             looked_at += len(taken)
-            stopped = taken[-1][0] if looked_at >= CANDIDATES_MOST else None
-            yield await _filtered(self._client, taken), stopped
-            if stopped:
+            stopped_at = taken[-1][0] if looked_at >= most else None
+            places = await passing(self._client, taken)
+            yield await self._without_index(query, places), looked_at, stopped_at
+            if stopped_at:
                 return
 
-    async def _plan(self, query: JobQuery, after: IndexCursor | None) -> list[_Walk]:
-        """Choose for each tenant the index with the fewest entries among those that serve."""
-        serving = [_indexes(query, tenant) for tenant in query.tenants]
-        pipe = self._client.pipeline(transaction=False)
-        for tenant, indexes in zip(query.tenants, serving, strict=True):
-            for index in indexes:
-                pipe.zcard(index)
-            if query.state in _IN_FLIGHT:
-                pipe.zinter({keys.lane("edits", "slots"): 0, keys.jobs(tenant): 1}, withscores=True)
-        replies = iter(await reply(pipe.execute()))
-        walks = []
-        for tenant, indexes in zip(query.tenants, serving, strict=True):
-            sizes = {index: next(replies) for index in indexes}
-            smallest, *others = sorted(indexes, key=lambda index: sizes[index])
-            walk = _Walk(smallest, others, last=after)
-            if query.state == "queued":
-                walk.without = [keys.jobs_by("state", tenant, "retrying")]
-            if query.state in _IN_FLIGHT:  # read whole: the limit of the lane bounds how many jobs have a slot
-                _read(walk, next(replies), query)
-                walk.is_read = True
-            walks.append(walk)
+    async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
+        """Return the cursors whose jobs match by the fields without an index; whole records are not read."""
+        if not query.unindexed or not places:
+            return places
+        found = list[IndexCursor]()
+        for part in batched(places, _PART):
+            pipe = self._client.pipeline(transaction=False)
+            for place in part:
+                pipe.hmget(keys.state("edits", place.item), "charges", "account")
+            for place, (charges, account) in zip(part, await reply(pipe.execute()), strict=True):
+                possible = sum(charge.possible for charge in charges_from(json.loads(charges or "[]")))
+                if _costs_fit(query, possible) and _allows(query.accounts, account or DEFAULT_ACCOUNT):
+                    found.append(place)
+        return found
+
+    async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
+        """Choose for each tenant the field whose indexes have the fewest entries in that time; return the walks."""
+        walks = list[Walk]()
+        for tenants in batched(await self._tenants(query, after, wanted), _PART):
+            lists = await self._lists(query, tenants)
+            filters = [_filters(query, tenant, own) for tenant, own in zip(tenants, lists, strict=True)]
+            sizes = await self._sizes(query, [source for own in filters for one in own for source in one])
+            for own in filters:
+                smallest, *others = sorted(own, key=lambda one: sum(sizes[source] for source in one))
+                walks += [begin_walk(source, others, query, after) for source in smallest if sizes[source]]
         return walks
 
+    async def _tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> Sequence[str]:
+        """Return the tenants whose jobs may match: of the query, else of the ids in it, else as few as do."""
+        if query.tenants:
+            return query.tenants
+        if query.ids:
+            specs = await reply(self._client.mget([keys.spec("edits", job) for job in query.ids]))
+            return sorted({json.loads(spec)["tenant"] for spec in specs if spec})
+        if query.states or query.codes or query.tags or query.receivers or query.unindexed:
+            return await self._jobs.tenants.awaited()
+        return await self._latest_tenants(query, after, wanted)
 
-def indexes_of(record: JobRecord) -> list[str]:
-    """Return the keys of the indexes by state, code and tag that may have a job."""
-    tenant, code = record.spec.tenant, _code(record)
-    names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
-    names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
-    return [*names, keys.jobs_by("code", tenant, code)] if code else names
+    async def _latest_tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[str]:
+        """
+        Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
+
+        A tenant's latest job is as new as its score in `rt:tenants_by_time`. So the newest jobs older than an instant
+        are jobs of the tenants that enqueued since then, and of as many others, latest first, as jobs are wanted.
+        """
+        before = min(query.until, after.at if after else query.until)
+        found, older, start, last_at = list[str](), 0, 0, 0.0
+        while True:
+            batch = await reply(
+                self._client.zrevrangebyscore(
+                    keys.TENANTS_BY_TIME, "+inf", query.since, start=start, num=_PART, withscores=True
+                )
+            )
+            sizes = await self._sizes(query, [Source(keys.jobs(tenant)) for tenant, _ in batch])
+            for tenant, at in batch:
+                # Tenants of one instant belong together: which of their jobs is newer depends on the ids.
+                if older >= wanted and at < last_at:
+                    return found
+                if sizes[Source(keys.jobs(tenant))]:
+                    found.append(tenant)
+                    older, last_at = older + (at < before), at
+            if len(batch) < _PART:
+                return found
+            start += _PART
+
+    async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
+        """Return for each tenant its jobs in flight, which the lane's limit bounds, and its jobs among the ids."""
+        if not (_asks_in_flight(query) or query.ids):
+            return [_Lists((), ())] * len(tenants)
+        pipe = self._client.pipeline(transaction=False)
+        for tenant in tenants:
+            if _asks_in_flight(query):
+                pipe.zinter({keys.lane("edits", "slots"): 0, keys.jobs(tenant): 1}, withscores=True)
+            if query.ids:
+                pipe.zmscore(keys.jobs(tenant), list(query.ids))
+        replies = iter(await reply(pipe.execute()))
+        found = list[_Lists]()
+        for _ in tenants:
+            in_flight = _places(next(replies)) if _asks_in_flight(query) else ()
+            found.append(_Lists(in_flight, _places(zip(query.ids, next(replies), strict=True)) if query.ids else ()))
+        return found
+
+    async def _sizes(self, query: JobQuery, sources: Sequence[Source]) -> dict[Source, int]:
+        """Return how many entries each source has in the query's time."""
+        sizes = {source: len(source.listed) for source in sources if source.listed is not None}
+        indexed = [source for source in dict.fromkeys(sources) if source.listed is None]
+        for part in batched(indexed, _PART):
+            pipe = self._client.pipeline(transaction=False)
+            for source in part:
+                pipe.zcount(source.name, query.since, f"({query.until}" if query.until < float("inf") else "+inf")
+            sizes |= dict(zip(part, await reply(pipe.execute()), strict=True))
+        return sizes
 
 
 def _code(record: JobRecord) -> str:
     return record.error.code if record.error else ""
 
 
-def _indexes(query: JobQuery, tenant: str) -> list[str]:
-    """Return the keys of the indexes that have every job which passes the filters."""
-    found = [keys.jobs_by("code", tenant, query.code)] if query.code else []
-    if query.tag:
-        found.append(keys.jobs_by("tag", tenant, "=".join(query.tag)))
-    if query.state:
-        # A state without an index of its own is one of open jobs.
-        known = query.state if query.state in keys.JOB_STATES_INDEXED else "open"
-        found.append(keys.jobs_by("state", tenant, known))
-    return found or [keys.jobs(tenant)]
+class _Lists(NamedTuple):
+    """A tenant's jobs in flight, and its jobs among the ids of a query."""
+
+    in_flight: tuple[IndexCursor, ...]
+    named: tuple[IndexCursor, ...]
 
 
-async def _fill(client: AnyClient, walks: Sequence[_Walk], query: JobQuery) -> None:
-    """
-    Read more entries of these walks until each has some or is at its end; each turn of the loop is one round trip.
-    """
-    while walks:
-        pipe = client.pipeline(transaction=False)
-        for walk in walks:
-            latest = f"{walk.last.at:.3f}" if walk.last else f"({query.until}" if query.until < float("inf") else "+inf"
-            # By instant, not by rank: ranks move when jobs come or change. Entries of that instant come a second time.
-            pipe.zrevrangebyscore(walk.index, latest, query.since, start=0, num=walk.count, withscores=True)
-        for walk, entries in zip(walks, await reply(pipe.execute()), strict=True):
-            walk.is_read = len(entries) < walk.count
-            _read(walk, entries, query)
-            # All entries were of the instant where the walk stands: read further with more of them.
-            if not walk.unread:
-                walk.count *= 2
-        walks = [walk for walk in walks if not (walk.unread or walk.is_read)]
+def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, ...]:
+    return tuple(IndexCursor(at, item) for item, at in entries if at is not None)
 
 
-def _read(walk: _Walk, entries: Sequence[tuple[str, float]], query: JobQuery) -> None:
-    places = sorted((IndexCursor(at, item) for item, at in entries if query.since <= at < query.until), reverse=True)
-    walk.unread = [place for place in places if walk.last is None or place < walk.last]
-    if walk.unread:
-        walk.last = walk.unread[-1]
+def _asks_in_flight(query: JobQuery) -> bool:
+    """Return whether jobs in flight must be listed; with `queued`, the index of open jobs has them too."""
+    return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 
-def _take_oldest_safe(walks: Sequence[_Walk]) -> list[tuple[IndexCursor, _Walk]]:
-    """Take the unread entries that are newer than anything a walk has yet to read, newest first."""
-    # The oldest unread entry of a walk bounds what it may still read; below the highest of these, order is not known.
-    floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
-    taken = []
-    for walk in walks:
-        safe = [place for place in walk.unread if floor is None or place >= floor]
-        walk.unread = walk.unread[len(safe) :]
-        taken += [(place, walk) for place in safe]
-    return sorted(taken, key=lambda one: one[0], reverse=True)
+def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
+    """Return for each field of a query the sources that have a tenant's matches; without such a field, all its jobs."""
+    texts: list[tuple[Literal["code", "receiver", "tag"], Sequence[str]]]
+    texts = [("code", query.codes), ("receiver", query.receivers)]
+    texts += [("tag", ["=".join(pair) for pair in pairs]) for pairs in query.tags]
+    found = [tuple(Source(keys.jobs_by(kind, tenant, one)) for one in values) for kind, values in texts if values]
+    if query.states:
+        found.append(_state_sources(query, tenant, lists.in_flight))
+    if query.ids:
+        found.append((Source(f"named of {tenant}", listed=lists.named),))
+    return found or [(Source(keys.jobs(tenant)),)]
 
 
-async def _filtered(client: AnyClient, taken: Sequence[tuple[IndexCursor, _Walk]]) -> list[IndexCursor]:
-    """Keep the entries that all of `within` have and none of `without`."""
-    checks: list[tuple[str, bool, list[IndexCursor]]] = []
-    for walk in {id(walk): walk for _, walk in taken}.values():
-        own = [place for place, of in taken if of is walk] if walk.within or walk.without else []
-        checks += [(index, True, own) for index in walk.within] + [(index, False, own) for index in walk.without]
-    pipe = client.pipeline(transaction=False)
-    for index, _, places in checks:
-        pipe.zmscore(index, [place.item for place in places])
-    out = set[IndexCursor]()
-    for (_, has_to_be, places), scores in zip(checks, await reply(pipe.execute()) if checks else (), strict=True):
-        out.update(place for place, score in zip(places, scores, strict=True) if (score is not None) != has_to_be)
-    return [place for place, _ in taken if place not in out]
+def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, ...]) -> Filter:
+    known = [state for state in query.states if state in keys.JOB_STATES_INDEXED]
+    sources = [Source(keys.jobs_by("state", tenant, state)) for state in known]
+    if "queued" in query.states:
+        without = "" if "retrying" in known else keys.jobs_by("state", tenant, "retrying")
+        sources.append(Source(keys.jobs_by("state", tenant, "open"), without))
+    elif _asks_in_flight(query):
+        sources.append(Source(f"in flight of {tenant}", listed=in_flight))
+    return tuple(sources)
+
+
+def indexes_of(record: JobRecord) -> list[str]:
+    """Return the indexes by state, code, tag and named receiver that may have an entry of a job."""
+    tenant, code = record.spec.tenant, _code(record)
+    names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
+    names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
+    names += [keys.jobs_by("receiver", tenant, receiver) for receiver in record.spec.receivers]
+    return [*names, keys.jobs_by("code", tenant, code)] if code else names

@@ -1,4 +1,4 @@
-"""The arguments of `settle.lua` for each decision."""
+"""Translates each decision into the arguments of `settle.lua`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch.store.redis_commands import Value
 
 
 def settlement_arguments(decision: Decision) -> list[Value]:
-    """Return a decision as the script's arguments: move, delay_s, refund, counts, checkpoint, error, result."""
+    """Return the script's arguments for a decision: move, delay_s, refund, counts, checkpoint, error, result."""
     match decision:
         case Succeed(image, others):
             return ["succeeded", 0, 0, 0, "", "", result_json(image, others)]

@@ -1,4 +1,4 @@
-"""Jobs in Redis: a method for each script that changes one, and methods that read them."""
+"""Jobs in Redis: a method for each script that changes jobs, and methods that read them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
-"""Priority is age: a high job overtakes normal ones enqueued up to ten minutes earlier, so none starves."""
+"""Priority counts as seconds of age: a high job overtakes normal ones of the last ten minutes; none starves."""
 
 BACKLOG_WAIT_S = 5.0
-"""How long a producer is asked to wait before it tries a full backlog again."""
+"""How many seconds a producer is asked to wait before it tries a full backlog again."""
 
 _BATCH = 100  # keeps a script below ten milliseconds: Redis answers nobody else meanwhile
 _DISK_MS = 1_500  # below the least sensible redis_timeout_s
@@ -41,10 +41,10 @@ _DISK_MS = 1_500  # below the least sensible redis_timeout_s
 
 class NewJob(NamedTuple):
     """
-    One job to enqueue. `fingerprint` shows whether a repeated idempotency key came with the same request.
+    One job to enqueue. `fingerprint` shows whether a repeated idempotency key belongs to the same request.
 
-    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; it is empty where
-    the picture's bytes are not known. With an empty `spec_json`, the script only looks up the idempotency key.
+    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; this key is empty
+    if the picture's bytes are not known. If `spec_json` is empty, the script only looks up the idempotency key.
     """
 
     id: str
@@ -61,9 +61,9 @@ class EnqueueResult(NamedTuple):
     """
     What became of one request to enqueue.
 
-    `kind` is `new`; `replayed`, for the earlier job of its idempotency key; `shared`, for the job of an exact
-    duplicate; `refused`, with the reason in `error`; or `absent`, when a look-up found no job for the key. `id` is the
-    job's, empty where there is none. `new` is the job that was enqueued.
+    `kind` is `new`; `replayed`, if the idempotency key belongs to an earlier job; `shared`, if the job of an exact
+    duplicate is used; `refused`, with the reason in `error`; or `absent`, if a look-up found no job for the key. `id`
+    is that of the job, empty for the last two. `new` is the job that was enqueued.
     """
 
     kind: Literal["new", "replayed", "shared", "refused", "absent"]
@@ -73,13 +73,13 @@ class EnqueueResult(NamedTuple):
 
 
 def refused(error: Exception) -> EnqueueResult:
-    """Return the result of a request that was refused with this error."""
+    """Return the result of a request that is refused with this error."""
     return EnqueueResult("refused", error=error)
 
 
 def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
-    """Return the error for jobs that a tenant has no room for: `reason` is `backlog` or `budget`."""
-    # A budget is that of a UTC day.
+    """Return the error for `count` jobs that a tenant has no room for; `reason` is `backlog` or `budget`."""
+    # A budget that is spent begins anew with the next UTC day.
     wait_s = DAY_S - time.time() % DAY_S if reason == "budget" else BACKLOG_WAIT_S
     return QueueFull(tenant, reason, count, wait_s)
 
@@ -88,7 +88,7 @@ class SharedJobStore:
     """
     What producers do with jobs, in threads (`jobs.record(id)`) and on event loops (`await jobs.record.awaited(id)`).
 
-    Every method that changes a job returns the Celery messages that the caller must then send.
+    Every method that changes jobs also returns the Celery messages that the caller must send.
     """
 
     def __init__(self, client: AnyClient, *, retention_s: float) -> None:
@@ -99,7 +99,7 @@ class SharedJobStore:
 
     @sync_async
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
-        """Enqueue jobs in order, 100 in each round trip."""
+        """Enqueue jobs in order, 100 in each round trip; return one result for each, and the messages."""
         results: list[EnqueueResult] = []
         messages: list[Message] = []
         for part in batched(jobs, _BATCH):
@@ -111,17 +111,22 @@ class SharedJobStore:
 
     @sync_async
     async def cancel(self, job: str) -> tuple[str, list[Message]]:
-        """Cancel a job: `cancelled` now, `requested` if it is in flight, `final` if it was over, or `unknown`."""
+        """
+        Cancel a job; return a word and the messages.
+
+        The word is `cancelled` (the job has ended), `requested` (it is in flight and ends when its call does), `final`
+        (it had ended before) or `unknown`.
+        """
         word, messages = await reply(self._cancel(args=[job, self._retention_s]))
         return word, messages_of(messages)
 
     @sync_async
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """
-        Enqueue a dead letter again; return `replayed`.
+        Enqueue a failed or cancelled job again; return a word and the messages.
 
-        Nothing happens to a job that is `open`, `succeeded` or `unknown`, or if its tenant has no room (`full backlog`,
-        `full budget`).
+        The word is `replayed`, or why nothing was done: the job is `open`, `succeeded` or `unknown`, or its tenant has
+        no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means as long as at first.
         """
         deadline = "" if deadline_s is None else deadline_s
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
@@ -129,12 +134,12 @@ class SharedJobStore:
 
     @sync_async
     async def record(self, job: str) -> JobRecord | None:
-        """Read one job; None if it is not on record."""
+        """Return one job, or None if it is not on record."""
         return next(iter(await self.records.awaited([job])), None)
 
     @sync_async
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs in two round trips, in order; leave out those that are gone."""
+        """Return many jobs in the order of their ids, in two round trips; leave out those that are not on record."""
         pipe = self.client.pipeline(transaction=False)
         for job in jobs:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
@@ -150,24 +155,30 @@ class SharedJobStore:
     async def page(
         self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
     ) -> list[str]:
-        """Read up to `count` ids of a tenant's jobs, newest first, from place `start` on."""
+        """
+        Return up to `count` ids of a tenant's jobs, newest first, without the first `start` of them.
+
+        The jobs were enqueued at `since` or later and earlier than `before`, in Unix seconds.
+        """
         index = keys.jobs(tenant)
         return await reply(self.client.zrevrangebyscore(index, f"({before}", since, start=start, num=count))
 
     @sync_async
     async def tenants(self) -> list[str]:
-        """Return every tenant that was ever seen, in order."""
+        """Return the names of all tenants that were ever seen, sorted."""
         return sorted(await reply(self.client.smembers(keys.TENANTS)))
 
     @sync_async
     async def timeline(self, job: str, after: int = 0) -> list[TimelineEntry]:
-        """Read the events of a job above a sequence number, in order."""
+        """Return the events of a job whose sequence is above `after`, in order."""
         entries = await reply(self.client.lrange(keys.timeline(job), after, -1))
         return [timeline_entry(number, text) for number, text in enumerate(entries, after + 1)]
 
     @sync_async
     async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[TimelineEntry | None]:
-        """Read events of many jobs, each named by job and sequence, in one round trip; None for those that are gone."""
+        """
+        Return events of many jobs, each wanted as (job, sequence), in one round trip; None for an event that is gone.
+        """
         pipe = self.client.pipeline(transaction=False)
         for job, sequence in wanted:
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -177,13 +188,13 @@ class SharedJobStore:
 
     @sync_async
     async def counts(self) -> dict[str, int]:
-        """Count the jobs that ever ended, by state."""
+        """Return how many jobs ever ended, by state."""
         ended = await reply(self.client.hgetall(keys.lane("edits", "counts")))
         return {state: int(count) for state, count in ended.items()}
 
 
 class JobStore(SharedJobStore):
-    """All that is done with jobs, for code that may block: workers and operators need it."""
+    """All that is done with jobs, for code that may block: workers and operators use it."""
 
     client: Client
 
@@ -217,14 +228,14 @@ class JobStore(SharedJobStore):
         Failure policy: if this call raises, the POST must not happen.
         """
         word = self._intend_durably(claim) if self._durable_intents else self._intent(args=[claim.job, claim.fence])
-        # What the script has recorded, so that the claim need not be read again.
+        # The same as the script has recorded, so that the claim need not be read again.
         if word == "ok":
             claim.number += 1
             claim.charges.append(Charge(claim.fence, claim.now_at, account=claim.account))
         return checkpoint_from(word) or word if word.startswith("{") else word
 
     def _intend_durably(self, claim: Claim) -> str:
-        """Write the intent and wait until it is on the disk of Redis."""
+        """Write the intent and wait until it is on the disk of Redis; return the script's word, or `not_on_disk`."""
         # On one connection: WAITAOF waits for the writes of its own connection only.
         with self.client.pipeline(transaction=False) as pipe:
             self._intent(args=[claim.job, claim.fence], client=pipe)
@@ -233,7 +244,7 @@ class JobStore(SharedJobStore):
         if isinstance(word, Exception):
             raise word
         if isinstance(confirmed, Exception) or confirmed[0] < 1:
-            # An intent that no POST follows would count as a possible charge.
+            # No POST follows, and an intent without an answer would count as a possible charge.
             if word == "ok":
                 self._answer(args=[claim.job, claim.fence, "refused", "", "", claim.fence, 0])
             return "not_on_disk" if word == "ok" else str(word)
@@ -265,38 +276,39 @@ class JobStore(SharedJobStore):
 
     def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
-        Record which images of a paid answer are in the blob store; the last is blob `name`, "" if it is not kept.
+        Write the checkpoint `ready`, which says what images of a paid answer are stored; return False if the lease was
+        lost.
 
-        The next attempt goes on with the image after them. The blob is kept until the job's retention is over. Returns
-        False if the lease was lost.
+        `name` is the blob of the last image, empty if it was rejected; it is kept until the job's retention is over.
+        The next attempt goes on with the images that the checkpoint does not have yet.
         """
         keep_until = claim.deadline_at + self._retention_s
         word = self._bring(args=[claim.job, claim.fence, checkpoint_json(ready), name, keep_until])
         return word == "ok"
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
-        """Record what follows the attempt and end the lease; do nothing if the lease was lost."""
+        """Record what follows the attempt, end the lease and return the messages; do nothing if the lease was lost."""
         if isinstance(decision, LeaseLost):
             return []
         _, messages = self._settle(args=[claim.job, claim.fence, *settlement_arguments(decision), self._retention_s])
         return messages_of(messages)
 
     def ids(self, tenant: str, *, since: float = 0.0, before: float = float("inf"), page: int = 500) -> Iterator[str]:
-        """Yield the ids of a tenant's jobs between two instants, newest first."""
+        """Yield the ids of a tenant's jobs enqueued at `since` or later and earlier than `before`, newest first."""
         start = 0
         while batch := self.page(tenant, start, page, since=since, before=before):
             yield from batch
             start += len(batch)
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Yield the dead letters of all tenants that failed since an instant, newest first."""
+        """Yield the ids of the dead letters of all tenants that failed at `since` or later, newest first."""
         start = 0
         while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
             yield from batch
             start += len(batch)
 
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, TimelineEntry | None]:
-        """Read a job and one event of its timeline, in one round trip; None for what is gone."""
+        """Return a job and one event of its timeline, in one round trip; None for each of them that is gone."""
         with self.client.pipeline(transaction=False) as pipe:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -305,7 +317,7 @@ class JobStore(SharedJobStore):
         return record, timeline_entry(sequence, entry) if entry else None
 
     def counts_of(self, tenant: str) -> dict[str, int]:
-        """Return how many jobs of a tenant ended and are still on record, by state."""
+        """Return how many jobs of a tenant ended and are still on record, by state; states without any are left out."""
         ends = ("succeeded", "failed", "cancelled")
         with self.client.pipeline(transaction=False) as pipe:
             for state in ends:
@@ -314,14 +326,14 @@ class JobStore(SharedJobStore):
 
 
 def _heading(job: NewJob) -> str:
-    """Return what the script needs beside the spec, as one line."""
+    """Return what `enqueue.lua` needs beside the spec, as one line."""
     # The idempotency key comes last: it may contain spaces.
     boost_s, share_key = PRIORITY_BOOST_S[job.priority], job.share_key or "-"
     return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {share_key} {job.idempotency_key}"
 
 
 def _enqueue_result(job: NewJob, word: str) -> EnqueueResult:
-    """Read the word that the script returned for one job."""
+    """Return the result for one job from the word that the script returned for it."""
     if word == "new":
         return EnqueueResult("new", job.id, new=job)
     kind, _, rest = word.partition(" ")

@@ -1,80 +1,95 @@
 """
-Every Redis key of Retouch: name, type, how long it is kept, and who writes it.
+Every Redis key of Retouch: name, type, how long it is kept, and what is in it.
 
-Retouch uses one Redis (no Cluster), since scripts build the names of the keys they touch. L is a lane, `edits` or
-`deliveries`; an item is a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant,
-or `~tenant` for its deliveries to targets that are not proven. A target is a tenant's webhooks to one host, or its
-callbacks to one Celery task.
+Retouch uses one Redis (no Cluster), since scripts build the names of the keys that they use. Words of the table:
+
+- L is a lane, `edits` or `deliveries`.
+- An item is a job (lane `edits`, id `ed_…`) or a delivery (lane `deliveries`, id `dl_…`).
+- A target is one host to which a tenant's webhooks go, or one Celery task that its callbacks call. A success that took
+  less than a second makes a target proven. It is unproven before that, and again after an attempt that took longer.
+- The window of a target is how many of its deliveries may be in the backlog or hold a slot at the same time. Further
+  deliveries wait for admission to the backlog.
+- A group is one of those between which a lane divides its slots: a tenant, or `~tenant`, which stands for the
+  deliveries of that tenant to unproven targets.
+- The pass of a group is its place in the order of fairness. Each dispatch increases it, and the group with the lowest
+  pass is next.
+- The priority of a job counts as age in the backlog: 600 s more for `high`, 600 s less for `low`.
+- "Empties itself": scripts remove each entry when its time is over, and Redis deletes a key without entries.
 
 | key | type | life | what |
 |---|---|---|---|
-| `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
-| `rt:L:state:{item}` | hash | with spec | its state and counters; a waiting job has none until its first dispatch |
-| `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
-| `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
-| `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
-| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same for unproven groups |
-| `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must look at them |
-| `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when they are due |
-| `rt:L:held` | hash | empties itself | slots held by each group; `~` counts those of all unproven groups |
+| `rt:L:spec:{item}` | string, JSON | gets a TTL when the item is final | the request; it never changes |
+| `rt:L:state:{item}` | hash | as `spec` | state and counters; a waiting job has none before its first dispatch |
+| `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = enqueued at, less the priority's age |
+| `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass |
+| `rt:L:resting` | sorted set | empties itself | groups that cannot run now; score = their pass |
+| `rt:deliveries:{ready, resting}:unproven` | sorted set | empties itself | the same two for the groups `~tenant` |
+| `rt:L:slots` | sorted set | empties itself | items that hold a slot; score = when rescue must check each |
+| `rt:L:timetable` | sorted set | empties itself | items that wait without a slot; score = when each is due |
+| `rt:L:held` | hash | empties itself | number of slots that each group holds; `~` has the sum of all groups `~tenant` |
 | `rt:deliveries:shut` | sorted set | empties itself | targets whose breaker is open; score = until when |
-| `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
-| `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
-| `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
-| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
-| `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
+| `rt:deliveries:target:{target}` | hash | 30 days | window and breaker of the target, and whether it is proven |
+| `rt:deliveries:admitted:{target}` | sorted set | empties itself | deliveries in the backlog or with a slot |
+| `rt:deliveries:waiting:{target}` | sorted set | empties itself | deliveries that wait for admission |
+| `rt:deliveries:waiting_by_tenant` | hash | empties itself | by tenant: deliveries that wait for admission |
+| `rt:deliveries:workers` | sorted set | empties itself | workers, each with its number of threads; score = until when |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock, accounts … |
 | `rt:edits:gate:{account}` | hash | permanent | the gate of one of several accounts; that of `default` is the lane's |
 | `rt:edits:held_by_account` | hash | empties itself | slots held by each account but `default` |
-| `rt:edits:account_tenants` | hash | permanent | a tenant's own accounts, behind its fallback to the shared ones |
+| `rt:edits:account_tenants` | hash | permanent | by tenant: its fallback to shared accounts, and its own accounts |
 | `rt:edits:account_clocks` | hash | permanent | the pass at which the accounts of each tier stand |
 | `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day, without the free ones |
 | `rt:edits:account_workers` | sorted set | a lease | each account with a process that serves it; score = until when |
 | `rt:accounts` | set | permanent | every account that was ever named |
-| `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
-| `rt:L:counts` | hash | permanent | items that ended, by state |
-| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
-| `rt:edits:deadlines:{n}` | list | swept after its time | jobs whose deadline falls into the n-th five seconds |
-| `rt:jobs:{tenant}` | sorted set | trimmed by retention | a tenant's jobs; score = enqueued at |
-| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
-| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
-| `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
-| `rt:tenants` | set | permanent | every tenant that was ever seen |
+| `rt:L:limits`, `rt:L:weights` | hash | permanent | slot limit and weight of each group that has its own |
+| `rt:L:counts` | hash | permanent | number of items that ended, by state |
+| `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when each failed |
+| `rt:edits:deadlines:{n}` | list | until rescue has swept it | jobs whose deadline is in the n-th 5 s since 1970 |
+| `rt:jobs:{tenant}` | sorted set | trimmed by retention | jobs of the tenant; score = enqueued at |
+| `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | jobs in one state; the same score |
+| `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | jobs that failed with one code; same score |
+| `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | jobs with one tag; the same score |
+| `rt:job_indexes:{tenant}` | sorted set | empties itself | indexes by code and tag; score = when each is next trimmed |
+| `rt:tenants` | set | permanent | all tenants that were ever seen |
+| `rt:tenants_by_time` | sorted set | permanent | the same tenants; score = when each last enqueued |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
-| `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
-| `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
-| `rt:feed` | stream | trimmed by age, 30 days | every event of every job, as pointers into timelines |
-| `rt:deliveries_of:{job}` | list | 30 days | the job's deliveries |
-| `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = made at |
-| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | one tenant's deliveries; score = made at |
-| `rt:deliveries:log:{item}` | list, JSON | 30 days | its attempts: time, status, latency, excerpt of the answer |
-| `rt:deliveries:health:{receiver}` | hash | 30 days | a receiver that fails: since when, why, how often, next attempt |
-| `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
-| `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
+| `rt:shared:{tenant}:{hash}` | string | 24 h | id of the job that exact duplicates of a request share |
+| `rt:timeline:{job}` | list, JSON | as `spec` | events of the job; the sequence of an event is its position, from 1 |
+| `rt:feed` | stream | trimmed by age, 30 days | each event of each job, as a pointer into the job's timeline |
+| `rt:deliveries_of:{job}` | list | 30 days | ids of the job's deliveries |
+| `rt:deliveries:recent` | sorted set | trimmed by retention | all deliveries; score = created at |
+| `rt:deliveries_by_tenant:{tenant}` | sorted set | trimmed by retention | the tenant's deliveries; score = created at |
+| `rt:deliveries:log:{item}` | list, JSON | 30 days | attempts: time, status, latency, excerpt of the answer |
+| `rt:deliveries:health:{receiver}` | hash | 30 days | of a failing receiver: since when, why, how often, next attempt |
+| `rt:deliveries:failing` | sorted set | empties itself | failing receivers; score = since when |
+| `rt:deliveries:failing:{tenant}` | sorted set | empties itself | failing receivers of the tenant; score = since when |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
-| `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
-| `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
+| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of the tenant |
+| `rt:receivers:{tenant}` | set | permanent | receivers that get events of all the tenant's jobs |
+| `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | by tenant: calls per UTC day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
-| `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
-| `rt:ledger:account:{account}` | hash | permanent | the same for each of several accounts |
-| `rt:ledger_accounts:{tenant}` | hash | permanent | the same of one tenant, by day and account |
-| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
+| `rt:ledger:{tenant}` | hash | permanent | charges by UTC day and class: useful, repeated, wasted, unknown |
+| `rt:ledger:account:{account}` | hash | permanent | charges by UTC day and class, of one of several accounts |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | charges of the tenant, by UTC day, account and class |
+| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | charges of a UTC day by tag and class; 1,000 tags, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
-| `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
-| `rt:link_key` | string | permanent | signs links to images |
-| `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
-| `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
-| `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
+| `rt:console_session:{sha256}` | hash | 1 h idle, 12 h in all | one sign-in to the console: its API key, since when |
+| `rt:console_link:{sha256}` | string | 1 h | a sign-in link that was not used yet: the hash of its API key |
+| `rt:console_wrong_keys:{address}` | string | 60 s | wrong keys from one address at the console's sign-in |
+| `rt:sharing` | hash | permanent | by tenant: `1` if its exact duplicates become one job |
+| `rt:link_key` | string | permanent | the secret that signs links to images |
+| `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs each |
+| `rt:blobs:{tenant}` | sorted set | trimmed by retention | images that the tenant owns; score = until when |
+| `rt:rescue` | hash | permanent | when the last sweep ran, and when the next one is due |
+| `rt:trimmed` | string | 50 s | set when a trimming of the indexes starts; while it exists, no other one starts |
 
 Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
 `weights` (`lanes.py`); `rt:blobs…` (`blob_retention.py` too); budgets and limits of tenants (`ledger.py`); API keys and
-sharing (`tenants.py`); `rt:link_key` (`links.py`).
+sharing (`tenants.py`); `rt:link_key` (`links.py`); `rt:console_…`
+(`console_sessions.py`).
 """
 
 from __future__ import annotations
@@ -94,7 +109,9 @@ PERMANENT = (
     "rt:edits:counts",
     "rt:deliveries:counts",
     "rt:tenants",
+    "rt:tenants_by_time",
     "rt:feed",
+    "rt:audit",
     "rt:rescue",
     "rt:blobs",
     "rt:receiver:",
@@ -115,94 +132,112 @@ API_KEYS = "rt:api_keys"
 SHARING = "rt:sharing"
 LINK_KEY = "rt:link_key"
 TENANTS = "rt:tenants"
+TENANTS_BY_TIME = "rt:tenants_by_time"
 KEPT = "rt:blobs"
+AUDIT = "rt:audit"
+BULK_RUNS = "rt:bulk:runs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 ACCOUNTS = "rt:accounts"
 ACCOUNT_WORKERS = "rt:edits:account_workers"
 HELD_BY_ACCOUNT = "rt:edits:held_by_account"
 
-# A job is in `open` until it ends; the states between are read from the lane, which changes them often.
+# A job is in `open` until it ends. Its states before the end change often, so they are read from the lane.
 JOB_STATES_INDEXED = ("open", "retrying", "succeeded", "failed", "cancelled")
 
 
 def spec(lane: str, item: str) -> str:
-    """Return the key of what was asked for, for one item."""
+    """Return the key of an item's spec: the request as JSON, which never changes."""
     return f"rt:{lane}:spec:{item}"
 
 
 def state(lane: str, item: str) -> str:
-    """Return the key of the state of one item."""
+    """Return the key of an item's state and counters."""
     return f"rt:{lane}:state:{item}"
 
 
 def lane(name: str, part: str) -> str:
-    """Return the key of one structure of a lane: `slots`, `timetable`, `gate` and so on."""
+    """Return the key of one part of a lane, such as `slots`, `timetable` or `gate`."""
     return f"rt:{name}:{part}"
 
 
 def timeline(job: str) -> str:
-    """Return the key of the events of one job, in order."""
+    """Return the key of a job's timeline: its events, in order."""
     return f"rt:timeline:{job}"
 
 
 def jobs(tenant: str) -> str:
-    """Return the key of the index of a tenant's jobs by the time they were enqueued."""
+    """Return the key of the index of all jobs of a tenant; the score is the time of enqueueing."""
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag"], tenant: str, value: str) -> str:
-    """Return the key of the index of a tenant's jobs with this state, error code or `name=value` tag."""
+def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
+    """Return the key of the index of a tenant's jobs with this state, error code or tag (as `name=value`)."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def job_indexes(tenant: str) -> str:
-    """Return the key of the list of a tenant's indexes by code and tag."""
+    """Return the key of the sorted set that names a tenant's indexes by code and tag."""
     return f"rt:job_indexes:{tenant}"
 
 
 def deliveries_of(job: str) -> str:
-    """Return the key of the ids of one job's deliveries."""
+    """Return the key of the list of ids of a job's deliveries."""
     return f"rt:deliveries_of:{job}"
 
 
 def deliveries_by_tenant(tenant: str) -> str:
-    """Return the key of the index of a tenant's deliveries by the time they were created."""
+    """Return the key of the index of a tenant's deliveries; the score is the time of creation."""
     return f"rt:deliveries_by_tenant:{tenant}"
 
 
 def receivers_by_tenant(tenant: str) -> str:
-    """Return the key of all receivers of a tenant, including those that its jobs named."""
+    """Return the key of the set of all receivers of a tenant, including those that its jobs named."""
     return f"rt:receivers_by_tenant:{tenant}"
 
 
 def delivery_log(item: str) -> str:
-    """Return the key of the attempts of one delivery."""
+    """Return the key of the log of a delivery: its attempts, in order."""
     return f"rt:deliveries:log:{item}"
 
 
 def receiver(identity: str) -> str:
-    """Return the key of a receiver's address, secret and settings."""
+    """Return the key of a receiver's URL, secret and settings."""
     return f"rt:receiver:{identity}"
 
 
 def receivers(tenant: str) -> str:
-    """Return the key of the receivers that get events of every job of a tenant."""
+    """Return the key of the set of receivers that get the events of every job of a tenant."""
     return f"rt:receivers:{tenant}"
 
 
 def owned(tenant: str) -> str:
-    """Return the key of the images that a tenant's jobs and uploads lead to."""
+    """Return the key of the images that a tenant owns: those of its jobs and uploads."""
     return f"rt:blobs:{tenant}"
 
 
 def api_key(digest: str) -> str:
-    """Return the key of an API key, by the hash of its secret."""
+    """Return the Redis key of the record of an API key; `digest` is the SHA-256 of the API key's secret, in hex."""
     return f"rt:api_key:{digest}"
 
 
+def console_session(digest: str) -> str:
+    """One sign-in to the console, by the hash of its cookie."""
+    return f"rt:console_session:{digest}"
+
+
+def console_link(digest: str) -> str:
+    """One sign-in link that works once, by the hash of its secret."""
+    return f"rt:console_link:{digest}"
+
+
+def console_wrong_keys(address: str) -> str:
+    """How many wrong keys came from one address within the minute."""
+    return f"rt:console_wrong_keys:{address}"
+
+
 def ledger(tenant: str) -> str:
-    """Return the key of the ledger of a tenant: what its charges were good for, by day."""
+    """Return the Redis key of a tenant's ledger: its charges by day and class."""
     return f"rt:ledger:{tenant}"
 
 
@@ -227,10 +262,25 @@ def account_calls(day: int) -> str:
 
 
 def ledger_tags(tenant: str, day: int) -> str:
-    """Return the key of the ledger of a tenant and day by tag."""
+    """Return the Redis key of a tenant's ledger by tag for one day (a number of days since 1970)."""
     return f"rt:ledger_tags:{tenant}:{day}"
 
 
+def audit_count(key: str, day: int) -> str:
+    """Return the key that counts the audit lines of one API key on a UTC day."""
+    return f"rt:audit:count:{key}:{day}"
+
+
+def bulk(run: str) -> str:
+    """One bulk run."""
+    return f"rt:bulk:{run}"
+
+
+def bulk_runs(tenant: str) -> str:
+    """The history of one tenant's bulk runs; of all tenants' for ""."""
+    return f"{BULK_RUNS}:{tenant}" if tenant else BULK_RUNS
+
+
 def idempotency(tenant: str, key: str) -> str:
-    """Return the key of the job and the fingerprint behind a tenant's idempotency key."""
+    """Return the Redis key of the job id and fingerprint that are recorded for a tenant's idempotency key."""
     return f"rt:idem:{tenant}:{key}"

@@ -14,7 +14,7 @@ from retouch.store.scripts import Message, load, messages_of
 from retouch.sync_async import reply, run_sync, sync_async
 
 LANES = ("edits", "deliveries")
-DELIVERIES_START = 16  # until a worker says how many threads it has
+DELIVERIES_START = 16  # until a worker has reported how many threads it has
 AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 requests at a time
 
 
@@ -46,22 +46,22 @@ class SharedLanes:
 
     @sync_async
     async def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching; jobs that hold a slot go on."""
+        """Stop dispatching in a lane; jobs that hold a slot go on."""
         await reply(self._client.hset(keys.lane(lane, "gate"), "paused", 1))
 
     @sync_async
     async def resume(self, lane: str = "edits") -> None:
-        """Dispatch again, from the next sweep on."""
+        """Allow dispatching in a lane again; the next sweep of rescue starts it."""
         await reply(self._client.hdel(keys.lane(lane, "gate"), "paused"))
 
     @sync_async
     async def numbers(self, lane: str) -> LaneNumbers:
-        """Read the numbers of a lane."""
+        """Return the numbers of a lane."""
         pipe = self._client.pipeline(transaction=False)
         for ready in ("ready", "ready:unproven"):
             pipe.zrange(keys.lane(lane, ready), 0, -1)
         pipe.hkeys(keys.lane(lane, "held")).hkeys(keys.lane(lane, "limits")).hkeys(keys.lane(lane, "budgets"))
-        # Only these can have a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
+        # No other group has a backlog: a group that waits may run now, or holds slots, or has a limit or budget.
         groups = sorted({group for names in await reply(pipe.execute()) for group in names if group != "~"})
         pipe.zcard(keys.lane(lane, "slots")).zcard(keys.lane(lane, "timetable")).zcard(keys.lane(lane, "dead"))
         pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
@@ -124,7 +124,7 @@ class Lanes(SharedLanes):
         return tuple(self._open(args=[int(is_file), texts]).split())
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
-        """Set the slot limit or the weight of one group; None leaves it as it is."""
+        """Set the slot limit or the weight of one group; None leaves a value as it is."""
         if limit is not None:
             self._client.hset(keys.lane(lane, "limits"), group, limit)
             self._client.hdel(keys.lane("edits", "gate"), "budget_day")  # makes the next sweep look at all tenants
@@ -152,19 +152,22 @@ class Lanes(SharedLanes):
         return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])
 
     def leave(self, worker: str, threads: int) -> None:
-        """Withdraw the threads of a worker that stops; the limit follows with the next heartbeat of another worker."""
+        """Remove the threads of a worker that stops; the next heartbeat of another worker lowers the lane's limit."""
         self._client.zrem(keys.lane("deliveries", "workers"), f"{worker} {threads}")
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
-        """Sweep both lanes unless another worker just did; return in how many seconds to call again, and messages."""
+        """
+        Sweep both lanes unless another worker just did; return after how many seconds to call again, and the messages.
+        """
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
 
     def oldest_waiting(self, tenants: Iterable[str]) -> tuple[str, float] | None:
         """
-        Find the tenant whose next job of lane `edits` was enqueued first: (tenant, Unix seconds), or None.
+        Return the tenant whose next job of lane `edits` was enqueued first, and when; None if no job waits.
 
-        Only the next job of each tenant is looked at, so the cost is one round trip for each of two commands.
+        The time is in Unix seconds. Only the next job of each tenant is read, in two round trips for any number of
+        tenants.
         """
         names = list(tenants)
         with self._client.pipeline(transaction=False) as pipe:
@@ -178,11 +181,15 @@ class Lanes(SharedLanes):
         return (min(found)[1], min(found)[0]) if found else None
 
     def numbers_of(self, lane: str, tenant: str) -> LaneNumbers:
-        """Read one tenant's numbers in a lane, with the lane's limit and gate; `parked` only of edits, `dead` never."""
+        """
+        Return one tenant's numbers in a lane, with the limit, pause and breaker of the whole lane.
+
+        `parked` is 0 in lane `deliveries`, and `dead` is 0 in both.
+        """
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
             pipe.zcard(keys.jobs_by("state", tenant, "retrying")).hget(keys.lane(lane, "waiting_by_tenant"), tenant)
-            # A tenant's deliveries to targets that are not proven form a group of their own.
+            # A tenant's deliveries to unproven targets are in a group of their own.
             for group in (tenant, f"~{tenant}"):
                 pipe.zcard(keys.lane(lane, f"backlog:{group}")).hget(keys.lane(lane, "held"), group)
             (limit, paused, open_until, accounts), (seconds, _), parked, before, *rows = pipe.execute()

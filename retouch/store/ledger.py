@@ -19,7 +19,7 @@ CLASSES = ("useful", "repeated", "wasted", "unknown")
 By = Literal["tenant", "day", "tag", "account"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
-"""The row for all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
+"""The row that sums up all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
 _CHUNK = 100
 
 
@@ -43,7 +43,7 @@ class UsageRow:
 
 
 def day_of(at: float) -> int:
-    """Return the UTC day of an instant (Unix seconds), counted from 1970."""
+    """Return the UTC day of an instant (Unix seconds) as a number of days since 1970."""
     return int(at // DAY_S)
 
 
@@ -53,7 +53,7 @@ def day_number(day: date) -> int:
 
 
 class Ledger:
-    """Reads the ledger, which the scripts write when a job ends or a late answer comes, and sets limits."""
+    """Reads the ledger, and sets limits. The scripts write the ledger when a job ends or a late answer comes."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -82,21 +82,23 @@ class Ledger:
             if first <= day <= last:
                 key = {"tenant": own, "day": str(date.fromordinal(day + 719_163))}.get(by, row)
                 sums.setdefault(key, Counter()).update(counts)
-        # Reserved calls are those of now: they belong to no tag and to no earlier day.
+        # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
         prices = self._prices(sums) if by == "account" else {}
         return [_row(key, counts, prices.get(key, price_per_call)) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
-        """Set a tenant's budget of calls per UTC day and its backlog limit; 0 lifts one, None leaves it as it is."""
+        """
+        Set a tenant's budget of calls per UTC day and its backlog limit; 0 removes a limit, None leaves it as it is.
+        """
         for name, value in (("budgets", budget), ("backlog_limits", backlog_limit)):
             if value is not None and value > 0:
                 self._client.hset(f"rt:edits:{name}", tenant, value)
             elif value is not None:
                 self._client.hdel(f"rt:edits:{name}", tenant)
         self._client.sadd(keys.TENANTS, tenant)
-        self._client.hdel("rt:edits:gate", "budget_day")  # the next sweep looks at all tenants again
+        self._client.hdel("rt:edits:gate", "budget_day")  # so that the next sweep checks all tenants again
 
     def budget(self, tenant: str) -> tuple[int, int, int] | None:
         """Return a tenant's budget today as (calls allowed, spent, reserved), or None if it has no budget."""
@@ -119,13 +121,14 @@ class Ledger:
             yield from ((name, int(count)) for name, count in zip(names, counts, strict=True) if count)
 
     def _rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        """Yield (tenant, day, "", {class: count}) for each count in the ledgers of tenants."""
         for names in batched(tenants, _CHUNK):
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
                     pipe.hgetall(keys.ledger(name))
-                books = pipe.execute()
-            for name, book in zip(names, books, strict=True):
-                for field, count in book.items():
+                ledgers = pipe.execute()
+            for name, ledger in zip(names, ledgers, strict=True):
+                for field, count in ledger.items():
                     day, _, kind = field.partition(" ")
                     yield name, int(day), "", {kind: int(count)}
 
@@ -153,6 +156,7 @@ class Ledger:
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int
     ) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        """Yield (tenant, day, tag, {class: count}) for each tag and day from `first` to `last`."""
         # Older hashes have expired, and `first` may lie decades back.
         oldest = max(first, day_number(_today()) - TAGS_KEPT_DAYS)
         for name in tenants:

@@ -1,4 +1,6 @@
-"""The signature of links to images: those who mint links know a key in Redis, and the gateway checks with it."""
+"""
+The signature of links to images. Processes sign links with a secret in Redis, and the gateway verifies them with it.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,14 @@ from retouch.store.redis_commands import Client
 
 
 class LinkSigner:
-    """Signs a blob's name and an expiry (whole Unix seconds) with a key that all processes share through Redis."""
+    """Signs a blob's name and an expiry (whole Unix seconds) with a secret that all processes share through Redis."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     @cached_property
     def _key(self) -> bytes:
-        # With `nx`, the first of several processes decides, and all read its key.
+        # With `nx`, the secret of the first process stays, and all processes read that one.
         self._client.set(keys.LINK_KEY, secrets.token_hex(32), nx=True)
         shared = self._client.get(keys.LINK_KEY)
         assert shared, "the key was set above and never expires"
@@ -31,7 +33,7 @@ class LinkSigner:
         return hmac.new(self._key, f"{name}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
     def verify(self, name: str, expires: str, signature: str) -> bool:
-        """Return whether a signature is ours and has not expired; the arguments may be any text."""
+        """Return whether a signature is ours and the link has not expired; the arguments may be any text."""
         # At most twelve digits: a longer text of digits takes long to convert.
         if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12) or int(expires) < time.time():
             return False

@@ -1,4 +1,4 @@
-"""Pages of indexes by time, newest first. Their cursors neither skip nor repeat entries of one instant."""
+"""Reads indexes by time in pages, newest first. Its cursors neither skip nor repeat entries of the same instant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _STEP = 500
 
 
 class IndexCursor(NamedTuple):
-    """The place of an entry in an index by time; its text is a cursor."""
+    """
+    The position of an entry in an index by time: its score and its id. As a text, it is the cursor that clients get.
+    """
 
     at: float
     item: str
@@ -22,7 +24,7 @@ class IndexCursor(NamedTuple):
 
 
 def cursor_from(cursor: str) -> IndexCursor:
-    """Read a cursor; raises `ValueError` for any other text."""
+    """Parse the text of a cursor; raise `ValueError` for any other text."""
     at, _, item = cursor.partition("_")
     if not (item and at.replace(".", "", 1).isdecimal() and at.isascii()):
         raise ValueError("expected the cursor of an earlier page")
@@ -32,7 +34,11 @@ def cursor_from(cursor: str) -> IndexCursor:
 def walk(
     client: Client, indexes: Sequence[str], *, since: float = 0.0, after: IndexCursor | None = None
 ) -> Iterator[IndexCursor]:
-    """Yield the entries of several indexes by time, merged, newest first, that follow a cursor."""
+    """
+    Yield the entries of several indexes by time, merged, newest first.
+
+    Entries are at `since` or later (Unix seconds); with `after`, only those that follow this cursor are yielded.
+    """
     return heapq.merge(*(_walk_one(client, index, since, after) for index in indexes), reverse=True)
 
 

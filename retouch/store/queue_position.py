@@ -1,4 +1,4 @@
-"""The position that a job would have if it were enqueued now, and the limit that would make it wait."""
+"""Computes the position that a job would have if it were enqueued now, and the limit that would make it wait."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class QueuePosition:
 
     @property
     def position(self) -> int:
-        """Return its place among the jobs of all tenants, from 1."""
-        # Fairness: before it, each other tenant gets its share of dispatches and no more.
+        """Return the job's position among the waiting jobs of all tenants, from 1."""
+        # Fairness: before the job, each other tenant gets its share of dispatches and no more.
         rounds = (self.ahead + 1) / self.tenant.weight
         others = (
             min(depth, round(rounds * self.weights.get(name, 1.0)))
@@ -60,7 +60,9 @@ class QueuePosition:
 
     @property
     def binding(self) -> Binding:
-        """Return the limit that would make it wait; of several, the one with the longest wait."""
+        """
+        Return the limit that would make the job wait, or `none`; of several limits, the one with the longest wait.
+        """
         tenant, lane = self.tenant, self.lane
         is_shut = bool(self.accounts) and not any(account.takes_jobs for account in self.accounts)
         is_full = not self.account if self.accounts else lane.held >= lane.limit
@@ -78,7 +80,7 @@ class QueuePosition:
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
-    """Read the facts for a job of this tenant; its priority counts as `boost_s` seconds of age."""
+    """Read what decides when the tenant's next job would run; its priority counts as `boost_s` seconds of age."""
     tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
     with client.pipeline(transaction=False) as pipe:
         pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")

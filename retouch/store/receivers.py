@@ -15,22 +15,23 @@ from retouch.sync_async import reply, sync_async
 from retouch.webhooks import new_secret
 
 ROTATION_S = 24 * 3600.0
-"""How long the old secret still signs beside the new one."""
+"""For how many seconds the old secret of a receiver still signs beside the new one."""
 
 OF_EVERY_JOB_MOST = 20  # each adds up to a millisecond to the script that ends a job
 _PART = 500
 
 UNUSED_S = 90 * 86_400.0
-"""How long a receiver is kept after the last job that named it, unless it was added for every job."""
+"""For how many seconds a receiver is kept after the last job that named it, unless it was added for every job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
     """
-    A webhook's target.
+    One address for webhooks.
 
-    `secret` verifies what it receives (`verify_webhook`). With no `events` it gets the final ones. With `every_job` it
-    gets events of all the tenant's jobs, otherwise only of jobs that name its URL.
+    `secret` verifies what the receiver gets (`verify_webhook`); until `old_until` (Unix seconds), `old_secret` signs
+    too. Without `events` it gets the final ones. With `every_job` it gets events of all the tenant's jobs, otherwise
+    only of jobs that name its URL.
     """
 
     id: str
@@ -44,7 +45,7 @@ class Receiver:
     every_job: bool = False
 
     def signing_keys(self, now: float) -> list[str]:
-        """Return the secrets that sign at `now` (Unix seconds): two during a rotation."""
+        """Return the secrets that sign a webhook at `now` (Unix seconds): two during a rotation, otherwise one."""
         return [self.secret, self.old_secret] if self.old_secret and now < self.old_until else [self.secret]
 
 
@@ -57,15 +58,16 @@ class SharedReceiverStore:
     @sync_async
     async def ensure(self, tenant: str, url: str) -> Receiver:
         """
-        Return the receiver at this URL; a new one gets a fresh secret. Safe from many processes at once.
+        Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        A receiver that was not added for every job is deleted when nobody asked for it within `UNUSED_S`.
+        Many processes may call this at once. A receiver that was not added for every job is deleted when no call asked
+        for it for `UNUSED_S`.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
         pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
         for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
-            pipe.hsetnx(keys.receiver(identity), name, value)  # of two processes at once, the first decides
+            pipe.hsetnx(keys.receiver(identity), name, value)  # of two processes, the first one's values stay
         pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(tenant), identity)
         pipe.hgetall(keys.receiver(identity))
         return _receiver(identity, (await reply(pipe.execute()))[-1])
@@ -78,12 +80,12 @@ class ReceiverStore(SharedReceiverStore):
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
-        Add a receiver for every job of the tenant: for the final events, or for those named.
+        Add a receiver that gets events of every job of the tenant: the final ones, or those in `events`. Return it.
 
-        Raises `InvalidEdit` beyond 20 of them, since each one makes every job of the tenant cost more.
+        Raises `InvalidEdit` if the tenant already has 20 of these, since each one makes every job of the tenant slower.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
-        # One that is there already may be changed, also at the limit.
+        # A receiver that exists may be changed, also at the limit.
         if self._client.scard(own) >= OF_EVERY_JOB_MOST and not self._client.sismember(own, identity):
             most = f"expected at most {OF_EVERY_JOB_MOST} receivers of every job of a tenant; remove one first"
             raise InvalidEdit([("url", most)])
@@ -93,12 +95,12 @@ class ReceiverStore(SharedReceiverStore):
         return self.get(receiver.id) or receiver
 
     def get(self, identity: str) -> Receiver | None:
-        """Read one receiver; None if it is not on record."""
+        """Return one receiver, or None if it is not on record."""
         raw = self._client.hgetall(keys.receiver(identity))
         return _receiver(identity, raw) if raw else None
 
     def all(self, tenant: str = "") -> list[Receiver]:
-        """List the receivers of one tenant, or of all."""
+        """Return the receivers of one tenant, or of all tenants if none is named, sorted by id."""
         index = keys.receivers_by_tenant(tenant) if tenant else "rt:receivers"
         found, identities = list[Receiver](), sorted(self._client.smembers(index))
         for part in batched(identities, _PART):
@@ -109,7 +111,10 @@ class ReceiverStore(SharedReceiverStore):
         return found
 
     def rotate(self, identity: str) -> Receiver | None:
-        """Replace a receiver's secret; for a day the old one signs beside the new one."""
+        """
+        Replace a receiver's secret and return the receiver, or None if it is unknown; for a day the old secret signs
+        too.
+        """
         receiver = self.get(identity)
         if receiver is None:
             return None
@@ -124,7 +129,7 @@ class ReceiverStore(SharedReceiverStore):
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:
-        """Delete a receiver; deliveries that wait for it end as dead. Returns False if there was none."""
+        """Delete a receiver; return False if it is unknown. Deliveries that wait for it end as dead."""
         receiver = self.get(identity)
         if receiver is None:
             return False
@@ -138,12 +143,16 @@ class ReceiverStore(SharedReceiverStore):
         return True
 
     def set_disabled(self, identity: str, disabled: bool) -> Receiver | None:
-        """Disable or enable a receiver; a disabled one gets only what a person redelivers."""
+        """
+        Disable or enable a receiver and return it, or None if it is unknown.
+
+        A disabled receiver gets only what a person redelivers.
+        """
         receiver = self.get(identity)
         if receiver is None:
             return None
         self._client.hset(keys.receiver(identity), "disabled", int(disabled))
-        # It starts afresh: failures from before it was disabled say nothing about it now.
+        # Failures from before it was disabled show nothing about it now.
         if not disabled:
             self._client.delete(keys.lane("deliveries", f"health:{identity}"))
             self._forget_failing(self._client, receiver)

@@ -15,14 +15,14 @@ from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
 from retouch.store.scripts import Message
 
-# A third of the json module's time. `constants`: that module reads NaN and Infinity back as the same numbers.
+# It takes a third of the json module's time. With `constants`, NaN and Infinity become texts that this module can read.
 _write = TypeAdapter(JsonObject, config=ConfigDict(ser_json_inf_nan="constants")).dump_json
 _PAID = frozenset({"succeeded", "processing"})
 _FREE = frozenset({"refused", "failed"})
 
 
 class PolicyChoices(TypedDict, total=False):
-    """What a caller chose of the retry policy; see `RetryPolicy`."""
+    """The parts of the retry policy that a caller chose; see `RetryPolicy`."""
 
     max_attempts: int
     max_charges: int
@@ -31,9 +31,11 @@ class PolicyChoices(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """
-    What was asked for; it never changes. `policy` has what the caller chose; the worker's settings are for the rest.
+    The request of one job; it never changes.
 
-    `input` is the blob of our own copy of the picture, if the gateway kept one.
+    `policy` has what the caller chose; the worker's settings decide the rest. `deadline_s` counts from enqueueing.
+    `receivers` has ids. `callback` is `task@queue`, or empty. `input` is the blob name of our own copy of the picture,
+    or empty if the gateway made no copy.
     """
 
     tenant: str
@@ -48,8 +50,8 @@ class JobSpec:
     input: str = ""
 
     def to_json(self) -> str:
-        """Return it as JSON for the store."""
-        # Empty and usual values are left out: a million of these may wait in memory.
+        """Return the spec as JSON for the store."""
+        # Empty and usual values are left out, since a million specs may be in the memory of Redis.
         given = {name: value for name in self.__slots__ if (value := getattr(self, name))}
         if self.priority == "normal":
             del given["priority"]
@@ -57,15 +59,15 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
-        """Read the JSON that `to_json` wrote."""
+        """Return the spec that `to_json` wrote."""
         raw = json.loads(text)
-        # JSON knows lists only.
+        # JSON has lists in place of tuples.
         for name in ("receivers", "events"):
             raw[name] = tuple(raw.get(name, ()))
         return cls(**raw)
 
     def retry_policy(self, defaults: RetryPolicy) -> RetryPolicy:
-        """Return the job's policy: the defaults with the caller's choices."""
+        """Return the job's retry policy: `defaults`, with the caller's choices in place of some values."""
         return replace(defaults, **self.policy)
 
 
@@ -90,12 +92,12 @@ class Charge:
 
     @property
     def possible(self) -> bool:
-        """Return whether it may have been billed: true unless the endpoint answered that it did nothing."""
+        """Return whether the POST may have been billed: true unless the endpoint answered that it refused or failed."""
         return self.kind not in _FREE
 
 
 def charges_from(raws: Sequence[Document]) -> list[Charge]:
-    """Read charges in the form that the scripts write, oldest first."""
+    """Return the charges that the scripts wrote, from parsed JSON, in the same order: oldest first."""
     return [
         Charge(
             raw["fence"],
@@ -109,13 +111,17 @@ def charges_from(raws: Sequence[Document]) -> list[Charge]:
 
 
 def checkpoint_from(text: str) -> Processing | Ready | None:
-    """Read the checkpoint that an attempt goes on from; None if no paid answer is on record."""
+    """
+    Return the checkpoint in a text of `checkpoint_json`: an attempt goes on from there.
+
+    Returns None for an empty text, which means that no paid answer is on record.
+    """
     if not text:
         return None
     raw = json.loads(text)
     if raw.pop("kind") == "processing":
         return Processing(**raw)
-    # Nested tuples, which JSON made lists.
+    # JSON has lists in place of these nested tuples.
     nested = {
         "urls": tuple(raw["urls"]),
         "more": tuple(tuple(urls) for urls in raw.get("more", ())),
@@ -125,25 +131,25 @@ def checkpoint_from(text: str) -> Processing | Ready | None:
 
 
 def image_from(raw: Document) -> Image:
-    """Read one kept image of a result."""
+    """Return one stored image of a result, from parsed JSON."""
     # Known fields only: the first image of a result also contains the others.
     known = {name: raw[name] for name in Image.__dataclass_fields__}
     return Image(**{**known, "warnings": tuple(raw["warnings"])})
 
 
 def images_from(result: Document | None) -> tuple[Image, ...]:
-    """Read all images of a job's result, in order; none without a result."""
+    """Return all images of a job's result, in the order of the endpoint's answer; without a result, none."""
     return tuple(image_from(one) for one in (result, *result.get("others", ()))) if result else ()
 
 
 def result_json(image: Image, others: Sequence[Image] = ()) -> str:
-    """Return a job's images as the JSON of one result: the first image, which contains the others."""
+    """Return a job's images as the JSON of one result: the fields of the first image, with the others in `others`."""
     further = {"others": [asdict(one) for one in others]} if others else {}
     return json.dumps({**asdict(image), **further}, separators=(",", ":"))
 
 
 def checkpoint_json(checkpoint: Processing | Ready) -> str:
-    """Return a checkpoint as JSON; see `checkpoint_from`."""
+    """Return a checkpoint as JSON, for `checkpoint_from`."""
     kind = "processing" if isinstance(checkpoint, Processing) else "ready"
     return json.dumps({"kind": kind, **asdict(checkpoint)}, separators=(",", ":"))
 
@@ -185,32 +191,32 @@ class Claim:
 
     @property
     def item(self) -> str:
-        """The job's id, under the name that claims of both lanes have."""
+        """Return the job's id, by the name that claims of both lanes have for it."""
         return self.job
 
     @property
     def possible_charges(self) -> int:
-        """Count the POSTs that may have been billed since the job was enqueued or last replayed."""
+        """Return how many POSTs may have been billed since the job was enqueued or last replayed."""
         return sum(charge.possible for charge in self.charges[self.forgiven :])
 
     @property
     def charge_in_work(self) -> Charge:
         """
-        Return the charge that this attempt follows: the one that the endpoint is processing, else the latest.
+        Return the charge whose answer this attempt is about: the one that the endpoint is processing, else the latest.
         """
-        # The two differ if a late answer was adopted after a later POST had yielded nothing.
+        # These are different charges if a late answer was adopted after a later POST had yielded nothing.
         in_work = [charge for charge in self.charges if charge.kind == "processing"]
         if not in_work or not isinstance(self.checkpoint, Processing):
             return self.charges[-1]
         return next((charge for charge in in_work if charge.fence == self.checkpoint_of), in_work[-1])
 
     def attempt(self) -> Attempt:
-        """Return the facts that `decide` needs."""
+        """Return the facts about this attempt that `decide` needs."""
         return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at, self.may_move)
 
 
 def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]) -> Claim:
-    """Read a claim from the reply of `claim.lua`."""
+    """Return the claim for a reply of `claim.lua`; `state` has the fields of the job's state in Redis."""
     spec = JobSpec.from_json(spec_text)
     created_at = float(state["created_at"])
     return Claim(
@@ -219,7 +225,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         spec=spec,
         now_at=now_at,
         created_at=created_at,
-        # A replay gives a job a new deadline; without one, it counts from enqueueing.
+        # A replay writes a new deadline. The deadline of a job that was not replayed counts from enqueueing.
         deadline_at=float(state.get("deadline_at") or created_at + spec.deadline_s),
         number=int(state.get("attempt", 0)),
         charges=charges_from(json.loads(state.get("charges", "[]"))),
@@ -252,7 +258,7 @@ class RecordedAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed, or why it is retried. `code` never changes its meaning; `retryable`: a replay may help."""
+    """Why a job failed or is retried. `code` never changes its meaning; `retryable` is true if a replay may help."""
 
     code: str
     message: str
@@ -260,7 +266,7 @@ class JobError:
 
 
 class TimelineEntry(TypedDict, total=False):
-    """One event of a job, as the scripts write it. `sequence` is its place in the timeline, from 1."""
+    """One event of a job, as the scripts write it. `sequence` is its position in the timeline, from 1."""
 
     sequence: Required[int]
     type: Required[str]
@@ -273,7 +279,7 @@ class TimelineEntry(TypedDict, total=False):
 
 
 def timeline_entry(sequence: int, text: str) -> TimelineEntry:
-    """Read one entry of a timeline."""
+    """Parse one entry of a timeline, and add its sequence, which the text does not contain."""
     entry: TimelineEntry = json.loads(text)
     entry["sequence"] = sequence
     return entry
@@ -308,14 +314,19 @@ class JobRecord:
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:
-    """Read a record; `created_at` is for a job that was never dispatched and has no state yet."""
+    """
+    Return the record of a job from its parts in Redis.
+
+    `created_at` is used for a job that was never dispatched: its `state` is still empty.
+    """
 
     def instant(name: str) -> float | None:
         return float(state[name]) if state.get(name) else None
 
+    spec = JobSpec.from_json(spec_text)
     return JobRecord(
         id=job,
-        spec=JobSpec.from_json(spec_text),
+        spec=replace(spec, priority=state["priority"]) if state.get("priority") else spec,
         state=state.get("state", "queued"),
         created_at=float(state.get("created_at") or created_at or 0),
         started_at=instant("started_at"),

@@ -1,4 +1,4 @@
-"""Clients for Redis: how long they wait for an answer, and how often they try again."""
+"""Makes clients for Redis, and decides how long they wait for an answer and how often they try again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from retouch.store.redis_commands import AsyncClient, Client
 from retouch.store.redis_retry import RedisRetry, backoff, refusal
 
 PRODUCER_TRIES = 1
-# A connection to a primary that was demoted stays open, and its address leads to the new one: connect again.
+# A connection to a primary that was demoted stays open. A new connection to its address reaches the new primary.
 _TRY_AGAIN = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, MasterDownError)
 _MOST_CONNECTIONS = 2_000  # redis-py's default of 100 stalls a lane of 500 threads silently
 _READ_BYTES = 8_192  # kept by each connection, of which a worker has hundreds; redis-py's default is 64 kB
@@ -27,11 +27,11 @@ _LOOP_CONNECTIONS = 50  # one event loop fills no more, and a burst of 1,000 enq
 
 def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: RedisRetry | None = None) -> Client:
     """
-    Make a client for the store; it connects when first used.
+    Return a client for the store; it connects when first used.
 
     `tries` is how often a failed command is repeated on a new connection. Repeating is safe, since every script of ours
-    sees what it has already done. A producer tries once more and then raises. A worker passes `patience`, which goes on
-    for an hour so that a paid answer is not lost.
+    sees what it has already done. A producer repeats once and then raises. A worker passes `patience`, which repeats
+    for an hour so that no paid answer is lost.
     """
     retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
     client = redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))
@@ -40,9 +40,9 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: RedisR
 
 def connect_to_broker(settings: Settings) -> Client:
     """
-    Make a client for the broker, to send messages with; it connects when first used.
+    Return a client for the broker, which sends messages; it connects when first used.
 
-    It tries a command once more, and without a pause: a message that is lost is sent again by rescue.
+    A failed command is repeated once, without a pause: a message that is lost is sent again by rescue.
     """
     # The kept connection may have been closed by the broker, or lead to a primary that was demoted.
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError, redis.ReadOnlyError))
@@ -51,7 +51,10 @@ def connect_to_broker(settings: Settings) -> Client:
 
 
 def connect_on_loop(settings: Settings) -> AsyncClient:
-    """Make a client for asyncio; a command waits for a free connection as long as it would for an answer."""
+    """
+    Return a client for asyncio; it connects when first used. A command waits up to `redis_timeout_s` for a free
+    connection.
+    """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=_LOOP_CONNECTIONS,
@@ -63,6 +66,7 @@ def connect_on_loop(settings: Settings) -> AsyncClient:
 
 
 def _wire(settings: Settings) -> dict[str, object]:
+    """Return the options that all clients share."""
     waits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), settings.redis_timeout_s)
     # No `driver_info`: for each connection redis-py would read its own version from disk and send two more commands.
     return {
@@ -76,7 +80,11 @@ def _wire(settings: Settings) -> dict[str, object]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Raise `StoreUnavailable` where Redis does not answer or temporarily refuses; other errors pass."""
+    """
+    Return a context manager that raises `StoreUnavailable` if Redis does not answer or refuses for a while.
+
+    Other errors pass through unchanged.
+    """
     try:
         yield
     except redis.RedisError as error:

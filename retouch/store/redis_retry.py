@@ -27,23 +27,23 @@ _REFUSALS = {
     "UNBLOCKED": "has become a replica",
     "BUSY": "is held up by a script",
 }
-"""The first word of each error that ends by itself or when an operator acts → what Redis is or does then."""
+"""First word of an error that ends by itself, or when an operator acts → the state of Redis, for a message."""
 
-# Redis before 7 puts words before an error that a script meets, and redis-py before one of a pipeline.
+# Redis before 7 puts a prefix before an error inside a script; redis-py puts one before an error inside a pipeline.
 _REFUSAL = re.compile(
     rf"(?:ERR Error running script .*: -|Command # .* of pipeline caused error: )?({'|'.join(_REFUSALS)})\b"
 )
 
 
 def refusal(error: redis.RedisError) -> str:
-    """Return why Redis is temporarily refusing, such as "is out of memory"; "" for any other error."""
+    """Return why Redis refuses commands for a while, such as "is out of memory"; return "" for any other error."""
     # Where redis-py has a class for an error, it moves the first word from the text to `status_code`.
     found = _REFUSAL.match(f"{error.status_code or ''} {error}".lstrip())
     return _REFUSALS[found[1]] if found else ""
 
 
 def trouble(error: redis.RedisError) -> str:
-    """Return in a few words what is wrong with Redis, for a log; the command is left out, since it holds data."""
+    """Return in a few words for a log what is wrong with Redis, without the command, since that contains data."""
     if isinstance(error, redis.AuthenticationError):
         return "Redis does not let us in"
     silent = isinstance(error, redis.ConnectionError | redis.TimeoutError)
@@ -51,17 +51,17 @@ def trouble(error: redis.RedisError) -> str:
 
 
 def backoff() -> ExponentialWithJitterBackoff:
-    """Return the waits between tries: from 0.05 s up to 2 s."""
+    """Return the rule for the waits between tries: from 0.05 s up to 2 s, with jitter."""
     return ExponentialWithJitterBackoff(base=_FIRST_WAIT_S, cap=_LONGEST_WAIT_S)
 
 
 class RedisRetry(Retry):
     """
-    Repeats a worker's commands for `hold_s` from the first failure, each time on a new connection.
+    Repeats a worker's command for up to `hold_s` seconds, each time on a new connection.
 
-    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. So it waits while Redis is
-    away, full, or no longer the primary; its address then leads to the new primary. Any other error is raised at once,
-    such as that of a script which Redis does not know.
+    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. So it waits while Redis
+    does not answer, refuses for a while, or is no longer the primary: a new connection then reaches the new primary.
+    Any other error is raised at once, such as that of a script which Redis does not know.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
@@ -70,7 +70,9 @@ class RedisRetry(Retry):
         self._hold_s, self._end_at = hold_s, math.inf
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Return the same object: redis-py copies it for each connection, and `end_within` must reach all of them."""
+        """
+        Return this same object: redis-py makes a copy for each connection, and `end_within` must reach all of them.
+        """
         return self
 
     def end_within(self, limit_s: float) -> None:
@@ -84,13 +86,17 @@ class RedisRetry(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> Value:
-        """Call `do` until it succeeds; after each failure `fail` closes the connection."""
+        """
+        Call `do` until it succeeds, and return its value; after each failure, `fail` closes the connection.
+
+        Raises the last error when the time is over, and raises an error at once if waiting does not help.
+        """
         began_at, failures = time.monotonic(), 0
         while True:
             try:
                 return do()
             except redis.RedisError as error:
-                if not _passes(error) or (is_retryable and not is_retryable(error)):
+                if not _is_temporary(error) or (is_retryable and not is_retryable(error)):
                     raise
                 failures += 1
                 _ = fail(error, failures) if with_failure_count else fail(error)
@@ -99,5 +105,6 @@ class RedisRetry(Retry):
             time.sleep(self._waits.compute(min(failures, _MOST_DOUBLINGS)))
 
 
-def _passes(error: redis.RedisError) -> bool:
+def _is_temporary(error: redis.RedisError) -> bool:
+    """Return whether the error may end by itself or when an operator acts."""
     return isinstance(error, redis.ConnectionError | redis.TimeoutError) or bool(refusal(error))

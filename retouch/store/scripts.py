@@ -56,7 +56,7 @@ _NEEDS_OF_BLOCK = re.compile(r"(?:^ +local \w+ = require\('\w+'\)$\n?)+", re.MUL
 
 @cache
 def source(name: str) -> str:
-    """Return the text of one script, behind the modules that it needs."""
+    """Return the composed text of one script of `lua/`: its modules first, then the script itself."""
     return compose(_FOLDER, name)
 
 
@@ -117,10 +117,10 @@ def _written(modules: dict[str, str]) -> str:
 
 def load(client: AnyClient, name: str) -> Script[Reply]:
     """
-    Make a script callable on a connection; it is sent to Redis when first called.
+    Return a function that runs a script on this client's connections; the script is sent to Redis when first called.
 
-    During a failover redis-py may send a script to the old primary over one connection and call it at the new one over
-    another; then it goes there with its text, in one command.
+    During a failover, redis-py may send the script to the old primary over one connection and call it on the new
+    primary over another connection. The new primary does not know the script; then its text is sent with the call.
     """
     own, text = client, source(name)
     known: Script[Reply] = client.register_script(text)
@@ -136,10 +136,10 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
 
 
 def messages_of(reply: list[str]) -> list[Message]:
-    """Read the messages that a script asks its caller to send."""
+    """Parse the messages that a script asks its caller to send, each `lane item`; return (lane, item) pairs."""
     return [(lane, item) for lane, _, item in (line.partition(" ") for line in reply)]
 
 
 def fields_of(flat: list[str]) -> dict[str, str]:
-    """Read a flat list of names and values."""
+    """Return a hash as a dict; a script returns it as a flat list of names and values in turn."""
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Tenants, their limits, and the API keys by which the gateway knows them."""
+"""Tenants, their limits, and the API keys by which the gateway identifies them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from retouch.store.ledger import Ledger
 from retouch.store.redis_commands import Client
 
 KEY_PREFIX = "rtk_"
-ROLES = ("producer", "ops")
+ROLES = ("producer", "viewer", "ops")
 REVOKED_LIFE_S = 90 * 86_400
-"""How long a revoked key is still listed."""
+"""For how many seconds a revoked key is still listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """
-    One API key. Its secret is not here, since only a hash is kept. Instants are in Unix seconds.
+    One API key without its secret, of which only a hash is stored. Instants are in Unix seconds.
 
-    A key of role `producer` reads and changes what belongs to its tenant; one of role `ops` reads all tenants, pauses
-    and resumes. `last_used_at` is accurate to a minute.
+    A key of role `producer` reads and changes what belongs to its tenant. A key of role `ops` reads all tenants, and
+    pauses and resumes lanes. `last_used_at` is accurate to a minute.
     """
 
     id: str
@@ -40,11 +40,11 @@ class ApiKey:
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """
-    The limits of a tenant; None is no limit.
+    The limits of a tenant; None means no limit.
 
-    `weight` is its share while other tenants wait too. `in_flight_limit` bounds its calls at the endpoint at one time,
-    `budget` those of a UTC day, `backlog_limit` its waiting jobs. With `share_duplicates`, exact duplicates become one
-    job.
+    `weight` is the tenant's share of dispatches while other tenants wait too. `in_flight_limit` bounds its calls at the
+    endpoint at one time, `budget` its calls in a UTC day, `backlog_limit` its waiting jobs. With `share_duplicates`,
+    exact duplicates become one job.
     """
 
     name: str
@@ -56,25 +56,28 @@ class Tenant:
 
 
 class TenantStore:
-    """API keys and limits in Redis. A change takes effect in every gateway within seconds."""
+    """API keys and the limits of tenants, in Redis. A change takes effect in every gateway within seconds."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._lanes, self._ledger = client, Lanes(client), Ledger(client)
 
     def create_key(self, tenant: str, role: str = "producer", name: str = "") -> tuple[ApiKey, str]:
-        """Make a key; return it with its secret, which cannot be read again. Raises `ValueError` for a wrong role."""
+        """
+        Create an API key and return it with its secret, which cannot be read again. Raises `ValueError` for an unknown
+        role.
+        """
         if role not in ROLES:
             raise ValueError(f"role: expected {' or '.join(ROLES)}, got {role!r:.40}")
         secret = KEY_PREFIX + secrets.token_urlsafe(32)
         return self.add_key(secret, tenant, role, name), secret
 
     def add_key(self, secret: str, tenant: str, role: str, name: str = "") -> ApiKey:
-        """Record a key whose secret was made elsewhere; one that is on record already is left as it is."""
-        digest = _digest(secret)
+        """Record a key whose secret was made elsewhere, and return it; a key that is on record stays as it is."""
+        digest = digest_of(secret)
         fields = {"tenant": tenant, "role": role, "name": name, "created_at": f"{time.time():.6f}"}
         if not self._client.exists(keys.api_key(digest)):
             self._client.hset(keys.api_key(digest), mapping=fields)
-        # Also for a key that is there: a process may have died between these commands.
+        # Also for a key that is on record: a process may have died between these commands.
         self._client.sadd(keys.API_KEYS, digest)
         self._client.sadd(keys.TENANTS, tenant)
         return _key(digest, self._client.hgetall(keys.api_key(digest)))
@@ -83,23 +86,28 @@ class TenantStore:
         """Return the key that a secret belongs to; None if it is unknown or revoked."""
         if not secret.startswith(KEY_PREFIX):
             return None
-        digest = _digest(secret)
+        return self.find_by_digest(digest_of(secret))
+
+    def find_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key whose secret has this hash; None for unknown and revoked ones."""
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
-        """Return for each secret whether its key is known and not revoked, in one round trip."""
+        """Return for each secret whether its key is on record and not revoked; all take one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
             for secret in secrets:
-                pipe.hmget(keys.api_key(_digest(secret)), "tenant", "revoked_at")
+                pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 
     def note_use(self, secret: str, at: float) -> None:
-        """Record when a key was last used (Unix seconds)."""
-        self._client.hset(keys.api_key(_digest(secret)), "last_used_at", f"{at:.0f}")
+        """Record that the key with this secret was used at `at` (Unix seconds)."""
+        self._client.hset(keys.api_key(digest_of(secret)), "last_used_at", f"{at:.0f}")
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
-        """List the keys of one tenant, or of all, oldest first; a revoked one is listed for 90 days."""
+        """
+        Return the keys of one tenant, or of all if none is named, oldest first; a revoked key is listed for 90 days.
+        """
         found = [
             (digest, self._client.hgetall(keys.api_key(digest))) for digest in self._client.smembers(keys.API_KEYS)
         ]
@@ -107,7 +115,7 @@ class TenantStore:
         return sorted(listed, key=lambda key: (key.created_at, key.id))
 
     def revoke(self, identity: str) -> ApiKey | None:
-        """Revoke a key for good and return it; None if no key has this id."""
+        """Revoke the key with this id for ever and return it; return None if the id is unknown."""
         for digest in self._client.smembers(keys.API_KEYS):
             if _identity(digest) == identity and self._client.exists(keys.api_key(digest)):
                 self._client.hsetnx(keys.api_key(digest), "revoked_at", f"{time.time():.3f}")
@@ -117,7 +125,7 @@ class TenantStore:
         return None
 
     def tenant(self, name: str) -> Tenant:
-        """Read the limits of a tenant; one that was never set up has none."""
+        """Return the limits of a tenant; a tenant for which none were set has none."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hget(keys.lane("edits", "weights"), name).hget(keys.lane("edits", "limits"), name)
             pipe.hget(keys.lane("edits", "backlog_limits"), name).hget(keys.lane("edits", "budgets"), name)
@@ -135,8 +143,8 @@ class TenantStore:
         budget: int | None = None,
         share_duplicates: bool | None = None,
     ) -> Tenant:
-        """Change the limits of a tenant; None leaves one as it is, 0 lifts it."""
-        # A limit of 0 would stop the tenant, so it is lifted by removing it.
+        """Change the limits of a tenant and return them; None leaves a limit as it is, 0 removes it."""
+        # A stored limit of 0 would stop the tenant, so the limit is removed.
         self._lanes.set_group("edits", name, limit=in_flight_limit or None, weight=weight)
         if in_flight_limit == 0:
             self._client.hdel(keys.lane("edits", "limits"), name)
@@ -146,13 +154,14 @@ class TenantStore:
         return self.tenant(name)
 
 
-def _digest(secret: str) -> str:
-    """Hash a secret."""
-    # A slow hash would add nothing: a secret has 32 random bytes, so nobody can guess it.
+def digest_of(secret: str) -> str:
+    """Return the SHA-256 of a secret, in hex."""
+    # A slow hash would not help: a secret has 32 random bytes, so nobody can guess it.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _identity(digest: str) -> str:
+    """Return the id of an API key, which is made from the hash of its secret."""
     return f"key_{digest[:16]}"
 
 

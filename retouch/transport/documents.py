@@ -1,4 +1,4 @@
-"""Reads the gateway's JSON documents as the records that the store returns."""
+"""Converts JSON documents of the gateway into the records that the store would return."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from datetime import datetime
 from retouch.blobs import name_in
 from retouch.json_types import Document
 from retouch.outcomes import Image
+from retouch.query import parse_query
+from retouch.store.audit import Actor, AuditLine
+from retouch.store.bulk import BulkRequest, BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -15,8 +18,8 @@ from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyCh
 
 
 def job_from(document: Document) -> JobRecord:
-    """Read a job; its instants are accurate to a millisecond."""
-    # null stands for the workers' settings, so such a choice must be absent.
+    """Return the record that the document of a job describes; its instants are accurate to a millisecond."""
+    # null means that the workers' settings decide, so the record has no such choice.
     policy = PolicyChoices()
     if document["max_attempts"] is not None:
         policy["max_attempts"] = document["max_attempts"]
@@ -55,7 +58,7 @@ def job_from(document: Document) -> JobRecord:
 
 
 def _image(document: Document) -> Image:
-    # The blob's name is in the link alone; the links of a bucket contain it as well.
+    # The document has the blob's name only as a part of the link; a link to a bucket contains it too.
     known = {name: document[name] for name in Image.__dataclass_fields__ if name in document}
     return Image(**{**known, "name": name_in(document["url"]), "warnings": tuple(document["warnings"])})
 
@@ -66,7 +69,7 @@ def _charge(document: Document) -> Charge:
 
 
 def delivery_from(document: Document) -> DeliveryRecord:
-    """Read a delivery with its attempts."""
+    """Return the record that the document of a delivery describes, with its attempts."""
     same = ("id", "sequence", "type", "receiver", "tenant", "state", "attempt")
     return DeliveryRecord(
         job=document["job_id"],
@@ -79,7 +82,7 @@ def delivery_from(document: Document) -> DeliveryRecord:
 
 
 def receiver_from(document: Document) -> Receiver:
-    """Read a receiver."""
+    """Return the receiver that a document describes; the secret is empty if the document does not show it."""
     same = ("id", "tenant", "url", "disabled", "every_job")
     return Receiver(
         secret=document["secret"] or "",
@@ -89,8 +92,43 @@ def receiver_from(document: Document) -> Receiver:
     )
 
 
+def preview_from(document: Document) -> Preview:
+    """Read what a bulk run would do."""
+    return Preview(**{name: document[name] for name in Preview.__dataclass_fields__})
+
+
+def bulk_run_from(document: Document) -> BulkRun:
+    """Read a bulk run; what only workers need is left out."""
+    query = parse_query(document["query"], 0.0)
+    return BulkRun(
+        id=document["id"],
+        tenant=document["tenant"],
+        state=document["state"],
+        request=BulkRequest(document["action"], query, document["priority"] or "", document["dead"]),
+        actor=Actor(**document["by"]),
+        preview=preview_from(document["preview"]),
+        created_at=_instant(document["created_at"]) or 0.0,
+        started_at=_instant(document["started_at"]),
+        finished_at=_instant(document["finished_at"]),
+        matched=document["matched"],
+        outcomes=document["outcomes"],
+    )
+
+
+def audit_line_from(document: Document) -> AuditLine:
+    """Read one change of the audit."""
+    return AuditLine(
+        document["id"],
+        _instant(document["at"]) or 0.0,
+        document["action"],
+        Actor(**document["by"]),
+        document["tenant"],
+        document["details"],
+    )
+
+
 def failing_from(document: Document) -> FailingReceiver:
-    """Read how a receiver fails."""
+    """Return the failing receiver that a document describes."""
     return FailingReceiver(
         since=_instant(document["since"]) or 0.0,
         last_at=_instant(document["last_at"]) or 0.0,
@@ -101,7 +139,7 @@ def failing_from(document: Document) -> FailingReceiver:
 
 
 def lane_from(document: Document) -> LaneNumbers:
-    """Read the numbers of a lane."""
+    """Return the numbers of a lane that a document describes."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
 
 

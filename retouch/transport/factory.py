@@ -1,4 +1,4 @@
-"""Chooses the transport of a client, by its URL or by the settings."""
+"""Opens the transport of a client: over Redis or over a gateway, as its settings say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from retouch.concurrency import LoopConcurrency
 from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
+from retouch.store.audit import Surface
 from retouch.transport.interface import BlockingTransport, Transport
 from retouch.transport.redis_transport import BlockingRedisTransport, RedisTransport
 
@@ -17,7 +18,8 @@ def settings_for(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> Settings:
     """
-    Return a client's settings: those that are given, or those of the environment, overridden by a URL, a key and more.
+    Return a client's settings: `settings` if given, otherwise those of the environment, overridden by the single
+    values.
 
     Raises `TypeError` if both settings and single values are given.
     """
@@ -36,20 +38,20 @@ def settings_for(
     return Settings.load(**given)
 
 
-def open_transport(settings: Settings) -> BlockingTransport:
-    """Return the transport that the settings name, for code that may block; nothing connects yet."""
+def open_transport(settings: Settings, surface: Surface = "python") -> BlockingTransport:
+    """Return the transport that the settings name, for code that may block; it connects when first used."""
     if settings.gateway_url:
         # Imported here: a client over Redis needs no HTTP.
         from retouch.transport.gateway_transport import BlockingGatewayTransport
 
         return BlockingGatewayTransport(settings)
-    return BlockingRedisTransport(Connections(settings))
+    return BlockingRedisTransport(Connections(settings), surface)
 
 
-def open_loop_transport(settings: Settings) -> Transport:
-    """Return the transport that the settings name, for an event loop; nothing connects yet."""
+def open_loop_transport(settings: Settings, surface: Surface = "python") -> Transport:
+    """Return the transport that the settings name, for an event loop; it connects when first used."""
     if settings.gateway_url:
         from retouch.transport.gateway_transport import GatewayTransport
 
         return GatewayTransport(settings, LoopConcurrency())
-    return RedisTransport(LoopConnections(settings), LoopConcurrency())
+    return RedisTransport(LoopConnections(settings), LoopConcurrency(), surface)

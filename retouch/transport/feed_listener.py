@@ -1,4 +1,4 @@
-"""One reader of the feed for each client, which wakes those that wait for a job."""
+"""Reads the feed with one reader for each client, and wakes the threads or tasks that wait for a job."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _OUTAGE_PAUSE_S = 0.2
 
 News = Callable[[str | None], Awaitable[tuple[str, set[str]]]]
 """
-Reads the feed after a cursor; returns the next cursor, and the jobs that had events since.
+A function that reads the feed after a cursor. It returns the next cursor, and the ids of the jobs that had events.
 
-Waits up to a second if there is no event. With None it returns the cursor of the newest event, and no job.
+It waits up to a second if there is no event. For None it returns the cursor of the newest event, and no job.
 """
 
 
@@ -24,8 +24,8 @@ class Listener:
     """
     Wakes those that wait for jobs, with one reader of the feed for all of them.
 
-    The reader runs while any job is followed, and reads at most once in `every_s`. It goes on after an outage, and then
-    wakes everybody.
+    The reader runs while any job is followed, and reads at most once in `every_s` seconds. During an outage it tries
+    again and again, and wakes all that wait each time.
     """
 
     def __init__(self, concurrency: Concurrency, every_s: float = 0.0) -> None:
@@ -37,9 +37,11 @@ class Listener:
     @asynccontextmanager
     async def follow(self, job: str, news: News) -> AsyncIterator[Signal]:
         """
-        Yield a signal that is set whenever the job has an event. First read the job, then wait for the signal.
+        Return an async context manager that yields a signal, which is set whenever the job has an event.
+
+        The caller must read the job after it has entered, and then wait for the signal.
         """
-        # `news` belongs to a client. It is passed on and not kept, so that a client nobody uses any more is freed.
+        # `news` belongs to a client. It is not kept here, so that a client which nobody uses any more is freed.
         changed = self._concurrency.signal()
         with self._lock:
             self._followers.setdefault(job, []).append(changed)
@@ -65,11 +67,11 @@ class Listener:
                     self._wake(None)
                     await self._concurrency.sleep(_OUTAGE_PAUSE_S)
                     continue
-                # Events before the first cursor are not in any page, so everybody looks at their job once.
+                # Events before the first cursor are in no page, so all that wait must read their job once.
                 self._wake(jobs if cursor is not None else None)
                 cursor = at
                 await self._concurrency.sleep(max(0.0, next_at - time.monotonic()))
-        except BaseException:  # the task was cancelled; the next that follows a job starts another reader
+        except BaseException:  # the task was cancelled; the next call of `follow` starts another reader
             self._reads = False
             raise
 
@@ -79,6 +81,7 @@ class Listener:
             return not self._reads
 
     def _wake(self, jobs: set[str] | None) -> None:
+        """Set the signals of these jobs; None stands for all jobs that are followed."""
         with self._lock:
             for job in self._followers.keys() if jobs is None else jobs & self._followers.keys():
                 for changed in self._followers[job]:

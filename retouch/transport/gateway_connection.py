@@ -1,4 +1,6 @@
-"""HTTP to the gateway with the standard library: kept connections, whole answers, and errors as exceptions."""
+"""
+Calls the gateway over HTTP, with the standard library: connections are reused, and error answers become exceptions.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from retouch.errors import (
 from retouch.json_types import Document, JsonObject
 
 Query = Mapping[str, object]
-"""Parameters of a URL; those that are None or empty are left out, and a list becomes one for each of its values."""
+"""Parameters of a URL. One that is None or empty is left out; a list becomes one parameter for each of its values."""
 
 _KEPT_MOST = 32
 
@@ -40,7 +42,7 @@ class Answer:
     body: bytes
 
     def document(self) -> JsonObject:
-        """Read the body as a JSON object; raises `StoreUnavailable` for any other, since no gateway sends one."""
+        """Return the body as a JSON object; raise `StoreUnavailable` for any other body, since no gateway sends one."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -51,12 +53,12 @@ class Answer:
 
 
 class StateConflict(RetouchError):
-    """The state of a job does not permit the call."""
+    """The state of a job or a delivery does not permit the call."""
 
 
 class GatewayConnections:
     """
-    Kept connections to one gateway. Threads may share it: each call has a connection of its own.
+    Reused connections to one gateway. Threads may share this object: each call has a connection of its own.
 
     It follows no redirect and uses no proxy. `timeout_s` bounds the wait for each part of an answer. A request may be
     sent twice; those that enqueue have an idempotency key.
@@ -76,10 +78,10 @@ class GatewayConnections:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Send a request and read the whole answer; raises the exception for an answer that is an error.
+        Send a request and return the whole answer; raise the exception that an error answer stands for.
 
-        Failure policy: a kept connection that the gateway has closed looks like a lost answer, so the request is sent
-        once more on a new connection. If that fails too, this raises `StoreUnavailable`.
+        Failure policy: if the gateway has closed an idle connection, its next use looks like a lost answer. So the
+        request is sent once more, on a new connection. If that fails too, this raises `StoreUnavailable`.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
@@ -104,7 +106,7 @@ class GatewayConnections:
                 return self._read(connection, connection.getresponse(), idle)
             except (OSError, HTTPException) as error:
                 connection.close()
-                # A timeout on a kept connection is no closed connection: asking again would double the wait.
+                # After a timeout, the connection was not closed, and another try would double the wait.
                 if connection is not kept or isinstance(error, TimeoutError):
                     raise _outage(f"did not answer ({type(error).__name__})") from error
         raise AssertionError("the last connection answers or raises")
@@ -130,7 +132,7 @@ class GatewayConnections:
         return ssl.create_default_context()
 
     def close(self) -> None:
-        """Close the kept connections; those in use are closed when their calls end."""
+        """Close the idle connections; those in use are closed when their calls end."""
         idle, self._idle = self._idle, deque()
         _close_all(idle)
 
@@ -142,8 +144,8 @@ def _close_all(idle: deque[HTTPConnection]) -> None:
 
 
 def error_of(answer: Answer) -> RetouchError:
-    """Return the exception for an answer that is an error."""
-    # 3xx: we follow no redirect, so something else than a gateway is at this address.
+    """Return the exception for an answer whose status is an error."""
+    # A gateway never answers 3xx, so something else is at this address.
     if answer.status >= 500 or answer.status < 400:
         outage = _outage(f"answered {answer.status}")
         return BlobError(str(outage)) if b"/problems/image-store-unavailable" in answer.body else outage
@@ -158,7 +160,7 @@ def _outage(what: str) -> StoreUnavailable:
 
 
 def error_in(problem: Document) -> RetouchError:
-    """Return the exception for a problem document, the same one that a queue over Redis raises."""
+    """Return the exception for a problem document: the one that a queue over Redis would raise."""
     kind, detail = str(problem.get("type", "")).rpartition("/")[2], str(problem.get("detail", ""))
     match kind:
         case "unauthorized" | "forbidden":

@@ -1,9 +1,9 @@
-"""The transport over the HTTP gateway, with the same calls, results and errors as over Redis."""
+"""The transport over the HTTP gateway; its calls, results and errors are those of the transport over Redis."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
@@ -16,8 +16,10 @@ from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
+from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult, refused
@@ -25,24 +27,34 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
-from retouch.transport.documents import delivery_from, failing_from, job_from, lane_from, receiver_from
+from retouch.transport.bulk_interface import BulkTransport
+from retouch.transport.documents import (
+    audit_line_from,
+    delivery_from,
+    failing_from,
+    job_from,
+    lane_from,
+    receiver_from,
+)
 from retouch.transport.feed_listener import Listener
+from retouch.transport.gateway_bulk import GatewayBulk
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
 _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; here characters are counted, for speed
 _PAGE = 100
-_NEWS_EVERY_S = 0.1  # between two reads of the feed; while there is no event, the gateway itself waits with its answer
+_NEWS_EVERY_S = 0.1  # between two reads of the feed; while there is no event, the gateway itself delays its answer
 _WAIT = {"Prefer": "wait=1"}  # short, since closing a client waits for it
 
 
 class GatewayTransport:
-    """The queue over a gateway. On an event loop the HTTP calls run in threads, sixteen at one time."""
+    """The `Transport` over a gateway. On an event loop the HTTP calls run in threads, sixteen at one time."""
 
     def __init__(self, settings: Settings, concurrency: Concurrency) -> None:
         self._settings, self.concurrency = settings, concurrency
         self._wire = GatewayConnections(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
         self.listener = Listener(concurrency, _NEWS_EVERY_S)
+        self.bulk: BulkTransport = GatewayBulk(self._get, self._post)
 
     async def _get(self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None) -> JsonObject:
         return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query, None, headers)).document()
@@ -51,15 +63,18 @@ class GatewayTransport:
         return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body)).document()
 
     async def open(self) -> None:
-        """Do nothing: there is nothing slow to load."""
+        """Do nothing: nothing here takes long to load."""
 
     async def close(self) -> None:
-        """Close the kept connections."""
+        """End the background work and close the idle connections; a later call opens new ones."""
         await self.concurrency.close()
         self._wire.close()
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
-        """Return settings that forbid nothing which the gateway's own settings may allow."""
+        """
+        Return settings that forbid nothing which the gateway's own settings may allow: any network, and these
+        callbacks.
+        """
         allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
         return self._settings.model_copy(update=allowed)
 
@@ -68,14 +83,14 @@ class GatewayTransport:
 
     async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
         """
-        Enqueue edits, up to 1,000 in a call; see `EditQueue.enqueue_many`.
+        Enqueue edits, up to 1,000 in one HTTP call, and return a result for each; see `EditQueue.enqueue_many`.
 
-        A fault that only the gateway can see, such as a private address or a callback that is not on its list, refuses
-        its own edit only; the others are enqueued then.
+        Some faults only the gateway can find, such as a private address or a callback that is not on its list. If it
+        refuses an edit for one of these, the other edits are enqueued before the error is raised.
         """
         await self._check(edits, common)
         results: list[EnqueueResult] = []
-        # Each item has an idempotency key, if need be one of ours, so that a call may be repeated after a lost answer.
+        # An item without an idempotency key gets one from us, so that a call may be repeated after a lost answer.
         for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
             for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
@@ -85,7 +100,7 @@ class GatewayTransport:
         return results
 
     async def _check(self, edits: Sequence[EditWithOptions], common: JobOptions) -> None:
-        """Find faults that do not depend on the gateway's settings, before anything is sent."""
+        """Raise `InvalidEdit` for all faults that do not depend on the gateway's settings, before anything is sent."""
         callbacks = {str(one["callback"]) for one in (common, *(own for _, own in edits)) if one.get("callback")}
         admission = Admission(common, self.admission_settings(callbacks))
         for place, (edit, own) in enumerate(edits):
@@ -95,19 +110,19 @@ class GatewayTransport:
         admission.jobs()
 
     async def record(self, job: str) -> JobRecord:
-        """Read a job with its charges."""
+        """Return a job with its charges; raise `UnknownJob` if it is not on record."""
         try:
             return job_from(await self._get(f"/v1/edits/{job}"))
         except UnknownJob:
             raise not_on_record(job) from None
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, 100 to a call."""
+        """Return many jobs, 100 in one HTTP call; leave out those that are not on record."""
         pages = [await self._get("/v1/edits", {"id": ids}) for ids in batched(jobs, _PAGE)]
         return [job_from(one) for page in pages for one in page["data"]]
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
-        """Read a job's events above a sequence, and whether the job was final after that."""
+        """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
         document = await self._timeline(job)
         news = [event for event in document["events"] if event["data"]["sequence"] > after]
         return news, JobState(document["job"]["state"]).is_final
@@ -119,33 +134,40 @@ class GatewayTransport:
             raise not_on_record(job) from None
 
     async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
-        """Read one of a job's images."""
+        """
+        Return the bytes of one of a job's images, `place` counted from 0 in its results; raise `BlobMissing` if there
+        is none.
+        """
         path, query = f"/v1/edits/{job}/image", {"index": place or None}
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
-            # As over Redis, where the bytes are looked up without the job.
+            # The same error as over Redis, where the bytes are read without the job.
             raise BlobMissing(kept.sha256) from None
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images."""
+        """Return a new link to one of a job's images, `place` counted from 0 in its results."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
         if place >= len(results):
             raise BlobMissing(kept.sha256)
         return str(results[place]["url"])
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield jobs, newest first; the default tenant stands for that of the API key."""
-        query = {"state": state, "tenant": _own(tenant), "since": since or None}
-        async for one in self._pages("/v1/edits", limit, query):
+        """Yield up to `limit` jobs, newest first; the default tenant stands for that of the API key."""
+        filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
+        async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
 
-    async def _pages(self, path: str, limit: int, query: Query) -> AsyncGenerator[JsonObject, None]:
+    async def _pages(
+        self, path: str, limit: int, query: Query, on_page: Callable[[int], object] = lambda _: None
+    ) -> AsyncGenerator[JsonObject, None]:
+        """Yield up to `limit` items of a list, page by page."""
         cursor = None
         while limit > 0:
             page = await self._get(path, {**query, "limit": min(limit, _PAGE), "cursor": cursor})
+            on_page(page.get("looked_at", 0))
             for one in page["data"]:
                 yield one
             limit -= len(page["data"])
@@ -154,15 +176,15 @@ class GatewayTransport:
                 return
 
     async def cancel(self, job: str) -> str:
-        """Cancel a job; see `Job.cancel`."""
+        """Cancel a job; return what happened, as `Job.cancel` does."""
         return await self._move(job, "cancel")
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter; see `Job.replay`."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         try:
             return await self._move(job, "replay")
         except StateConflict:
-            # Over Redis this is a result and not an error; the problem does not say which of the two it is.
+            # Over Redis, "open" and "succeeded" are results and no errors. The problem does not say which one it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
 
@@ -173,21 +195,21 @@ class GatewayTransport:
             raise not_on_record(job) from None
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
-        """Read a page of those events that the API key may read; see `EditQueue.events`."""
+        """Return a page of those events that the API key may read, as `EditQueue.events` does."""
         page = await self._get("/v1/events", {"after": after, "limit": limit})
         return [(one["cursor"], _event(one)) for one in page["data"]]
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """List deliveries, newest first."""
+        """Return up to `limit` deliveries, or with `dead` dead letters, newest first."""
         query = {"state": "dead" if dead else None, "since": since or None}
         return [delivery_from(one) async for one in self._pages("/v1/deliveries", limit, query)]
 
     async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
-        """List a job's deliveries, oldest first."""
+        """Return a job's deliveries, oldest first."""
         return [delivery_from(one) for one in (await self._timeline(job))["deliveries"]]
 
     async def redeliver(self, delivery: str) -> str:
-        """Send a delivery again by hand; see `EditQueue.redeliver`."""
+        """Send a delivery again by hand; return what happened, as `EditQueue.redeliver` does."""
         try:
             return str((await self._post(f"/v1/deliveries/{delivery}/redeliver"))["outcome"])
         except UnknownJob:
@@ -196,34 +218,38 @@ class GatewayTransport:
             return "gone"
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Return the receiver at a URL; a new URL gets one."""
+        """Return the receiver at a URL; create one if there is none."""
         return receiver_from(
             await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
         )
 
     async def pause(self, lane: str) -> None:
-        """Stop dispatching in a lane; the key must have role ops."""
+        """Stop dispatching in a lane; the API key must have role `ops`."""
         await self._post("/v1/pause", query={"lane": lane})
 
     async def resume(self, lane: str) -> None:
-        """Dispatch in a lane again; the key must have role ops."""
+        """Allow dispatching in a lane again; the API key must have role `ops`."""
         await self._post("/v1/resume", query={"lane": lane})
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read the numbers of a lane."""
+        """Return the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
 
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first; for keys of role ops."""
+        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
+
     async def ended(self) -> dict[str, int]:
-        """Count the jobs that ever ended, by state."""
+        """Return how many jobs ever ended, by state."""
         return dict((await self._get("/v1/status"))["ended"])
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
         document = await self._get("/v1/status")
         return int(document["receivers_failing"]), [failing_from(one) for one in document["failing_receivers"][:most]]
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up the calls of one tenant, or of all that the API key may read."""
+        """Return the calls of one tenant, or of all that the API key may read, summed up by tenant, day or tag."""
         rows, cursor = list[UsageRow](), None
         while True:
             page = await self._get("/v1/usage", {"tenant": tenant, "since": since, "by": by, "cursor": cursor})
@@ -233,34 +259,38 @@ class GatewayTransport:
                 return rows
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read which jobs have events since a cursor; see `News`."""
+        """Return the next cursor, and the ids of the jobs that had events after a cursor; see `News`."""
         page = await self._get("/v1/events", {"after": after or "latest", "limit": 1_000}, _WAIT if after else None)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:  # noqa: ARG002 - they come from data and key
-        """Upload a picture, which the gateway keeps for a week."""
+        """Upload a picture, which the gateway keeps for a week, and return its URL."""
         return str((await self._post("/v1/uploads", data))["url"])
 
     async def input_link(self, name: str) -> str:
-        """Return a stand-in of the right form: the gateway names the URL when the picture is uploaded."""
+        """Return a placeholder with the form of a URL: only the upload shows which URL the gateway makes."""
         return f"https://upload.invalid/{name}"
 
 
 class BlockingGatewayTransport(GatewayTransport):
-    """The queue over a gateway, for code that may block."""
+    """The `Transport` over a gateway, for code that may block."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, ThreadConcurrency())
 
     @property
     def connections(self) -> Connections:
-        """Raise `OnlyOverRedis`: the stores are behind the gateway."""
+        """Raise `OnlyOverRedis`: a client of a gateway cannot reach the stores."""
         raise OnlyOverRedis
 
     def image_links(self, record: JobRecord) -> Link:
-        """Return what makes the routes of the job's images, which ask for the API key."""
+        """
+        Return a function that makes a link from a blob's name, for this job's images and thumbnails.
+
+        The links are routes of the gateway, which ask for the API key.
+        """
         own = f"{self._settings.gateway_url}/v1/edits/{record.id}"
-        # The first place counts where the endpoint answered with the same bytes twice.
+        # If the endpoint answered with the same bytes twice, the link has the first of the two places.
         places = {image.name: place for place, image in reversed([*enumerate(record.images)])}
         queries = {name: f"?index={place}" if place else "" for name, place in places.items()}
         queries |= {thumbnail_name(name): query for name, query in queries.items()}
@@ -272,6 +302,7 @@ def _event(document: Document) -> Event:
 
 
 def _own(tenant: str | None) -> str | None:
+    """Return a tenant, or None for the default one: the gateway then takes the tenant of the API key."""
     return None if tenant == DEFAULT_TENANT else tenant
 
 
@@ -285,17 +316,17 @@ def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
 
 
 def _result_of(item: Document, has_own_key: bool) -> EnqueueResult:
-    """Read what became of one item."""
+    """Return the result for one item of the gateway's answer."""
     if item["problem"]:
         return refused(error_in(item["problem"]))
     if item.get("shared"):
         return EnqueueResult("shared", item["id"])
-    # With a key of ours, a job that was there before is one that an earlier try of this same call enqueued.
+    # An idempotency key from us is used by this call alone, so an earlier try of it enqueued the job.
     return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
 
 
 def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject]]]:
-    """Yield items in batches that fit into one call, each with the place of its first item."""
+    """Yield batches of items that fit into one HTTP call, each with the position of its first item."""
     start, size = 0, 0
     for place, item in enumerate(items):
         weight = len(repr(item))  # close to the length of its JSON, and quicker to find

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from retouch.errors import RetouchError, UnknownJob
 from retouch.events import Event, Link
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import Settings
-from retouch.states import JobState
+from retouch.store.audit import AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -22,10 +23,11 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
+from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 
 EditWithOptions = tuple[Edit, JobOptions]
-"""One edit with its own options."""
+"""An edit and the options that apply to it alone."""
 
 
 def not_on_record(job: str) -> UnknownJob:
@@ -34,7 +36,7 @@ def not_on_record(job: str) -> UnknownJob:
 
 
 class OnlyOverRedis(RetouchError):
-    """The call needs the stores themselves, and a gateway has no route for it; nothing was done."""
+    """The call needs the stores, which only a client over Redis can reach; nothing was done."""
 
     def __init__(self) -> None:
         super().__init__("this command needs Redis: unset RETOUCH_GATEWAY_URL, and set RETOUCH_REDIS_URL")
@@ -42,109 +44,121 @@ class OnlyOverRedis(RetouchError):
 
 class Transport(Protocol):
     """
-    The queue, as a client sees it; `EditQueue` and `Job` document each call.
+    What a client can do with the queue. `EditQueue` and `Job` document each call.
 
-    All calls raise `StoreUnavailable` while the other side does not answer; those about one job raise `UnknownJob`.
-    What is not here cannot be done over every transport, or not on an event loop.
+    All calls raise `StoreUnavailable` while Redis or the gateway does not answer; those about one job raise
+    `UnknownJob`. What is missing here cannot be done over every transport, or cannot be done on an event loop.
     """
 
     concurrency: Concurrency
     listener: Listener
+    bulk: BulkTransport
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
-        """Return the settings by which requests are checked before they are sent; `callbacks` are those they name."""
+        """
+        Return the settings for checking requests before they are sent; `callbacks` are those that the requests name.
+        """
 
     async def require_answer(self) -> None:
-        """Raise `StoreUnavailable`, with advice for an operator, unless the other side answers."""
+        """Raise `StoreUnavailable`, with advice for an operator, unless Redis or the gateway answers."""
 
     async def open(self) -> None:
-        """Load what takes long; without this, the first calls do it."""
+        """Load now what takes long to load; otherwise the first calls do it."""
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read which jobs have events since a cursor; see `retouch.transport.feed_listener.News`."""
+        """
+        Return the next cursor, and the ids of the jobs that had events after a cursor.
+
+        See `retouch.transport.feed_listener.News`.
+        """
 
     async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
-        """Enqueue edits; every result has a job, since a refusal is raised."""
+        """Enqueue edits and return a result for each, in order. Every result has a job, since a refusal is raised."""
 
     async def record(self, job: str) -> JobRecord:
-        """Read a job."""
+        """Return a job; raise `UnknownJob` if it is not on record."""
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, in order; leave out those that are gone."""
+        """Return many jobs in the order of their ids; leave out those that are not on record."""
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
-        """Read a job's events above a sequence, and whether the job was final after that."""
+        """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
 
     async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
-        """Read one of a job's images; `place` is that in its results."""
+        """Return the bytes of one of a job's images; `place` is its position in the job's results, from 0."""
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images."""
+        """Return a new link to one of a job's images; `place` is its position in the job's results, from 0."""
 
     def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = ...
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield jobs, newest first."""
+        """
+        Yield up to `limit` jobs, newest first, of one state and tenant (None for all), enqueued at `since` or later.
+        """
 
     async def cancel(self, job: str) -> str:
-        """Cancel a job."""
+        """Cancel a job; return what happened, as `Job.cancel` does."""
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
-        """Read a page of the feed."""
+        """Return up to `limit` (cursor, event) pairs of the feed that follow the cursor `after`, oldest first."""
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """List deliveries."""
+        """Return up to `limit` deliveries, or with `dead` dead letters, newest first; `since` is in Unix seconds."""
 
     async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
-        """List a job's deliveries."""
+        """Return a job's deliveries, oldest first."""
 
     async def redeliver(self, delivery: str) -> str:
-        """Send a delivery again by hand."""
+        """Send a delivery again by hand; return what happened, as `EditQueue.redeliver` does."""
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Keep a picture, by its name in a blob store, as long as a job may need it; return its `init_image` URL."""
+        """Store a picture as long as a job may need it, and return its `init_image` URL; `name` is that of its blob."""
 
     async def input_link(self, name: str) -> str:
         """
-        Return the `init_image` URL that a picture will have once it is kept.
+        Return the `init_image` URL that a picture will have once it is stored.
 
-        Raises `InvalidEdit` where the endpoint could not read it.
+        Raises `InvalidEdit` if the endpoint could not read that URL.
         """
 
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first."""
+
     async def ended(self) -> dict[str, int]:
-        """Count the jobs that ever ended, by state."""
+        """Return how many jobs ever ended, by state."""
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up the calls of one tenant, or of all."""
+        """Return the calls of one tenant or of all (None) since a UTC day, summed up by tenant, day or tag."""
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Return the receiver at a URL; a new URL gets one."""
+        """Return the receiver at a URL; create one if there is none."""
 
     async def pause(self, lane: str) -> None:
-        """Stop dispatching in a lane."""
+        """Stop dispatching in a lane; jobs that hold a slot go on."""
 
     async def resume(self, lane: str) -> None:
-        """Dispatch in a lane again."""
+        """Allow dispatching in a lane again."""
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read the numbers of a lane."""
+        """Return the numbers of a lane."""
 
 
 class BlockingTransport(Transport, Protocol):
-    """A transport for code that may block: its calls never suspend, so `run_sync` runs each one to its end."""
+    """A transport for code that may block. Its calls never suspend, so `run_sync` runs each one to its end."""
 
     @property
     def connections(self) -> Connections:
-        """Return the stores behind the queue; raises `OnlyOverRedis` over a gateway."""
+        """Return the stores behind the queue; raise `OnlyOverRedis` if the transport is one over a gateway."""
 
     def image_links(self, record: JobRecord) -> Link:
-        """Return what makes a link to an image of this job, or to its thumbnail, from its name in the blob store."""
+        """Return a function that makes a link from a blob's name, for this job's images and thumbnails."""

@@ -1,4 +1,4 @@
-"""Follows one job to its end, for its image or for its events."""
+"""Waits for the images or the events of one job."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from retouch.states import FINAL_EVENTS, JobState
 from retouch.store.records import JobError, JobRecord
 from retouch.transport.interface import Transport
 
-_RECHECK_S = 15.0  # the feed wakes us; this is for events that an outage has hidden
+_RECHECK_S = 15.0  # the feed wakes us sooner, unless an outage has hidden an event
 
 
 async def images_of(transport: Transport, job: str, timeout_s: float | None) -> tuple[Image, ...]:
-    """Wait for a job to end and return its images, at least one; see `Job.result`."""
+    """Wait for a job to end and return its images, at least one, as `Job.result` does."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
     async with transport.listener.follow(job, transport.news) as changed:
         while not JobState((record := await transport.record(job)).state).is_final:
@@ -29,6 +29,7 @@ async def images_of(transport: Transport, job: str, timeout_s: float | None) -> 
 
 
 def _images(record: JobRecord) -> tuple[Image, ...]:
+    """Return the images of a job that has ended; raise `EditCancelled`, or `EditFailed` if it has none."""
     if record.state == JobState.CANCELLED:
         raise EditCancelled(record.id, record.cancelled)
     if not record.images:
@@ -39,7 +40,7 @@ def _images(record: JobRecord) -> tuple[Image, ...]:
 
 
 async def events_of(transport: Transport, job: str, after: int) -> AsyncGenerator[Event, None]:
-    """Yield a job's events above a sequence, also those to come; see `Job.events`."""
+    """Yield a job's events whose sequence is above `after`, also those to come, as `Job.events` does."""
     async with transport.listener.follow(job, transport.news) as changed:
         while True:
             news, is_final = await transport.timeline(job, after)

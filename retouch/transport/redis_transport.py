@@ -1,8 +1,9 @@
-"""The transport over Redis, where the jobs are kept."""
+"""The transport over Redis: it uses the stores directly."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 
@@ -18,12 +19,14 @@ from retouch.events import Event, Link, event_object, queued_event
 from retouch.feed import FeedEntry, last_cursor, next_page, read_page
 from retouch.options import JobOptions
 from retouch.outcomes import Image
+from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
+from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.jobs import EnqueueResult, queue_full
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, Ledger, UsageRow
@@ -33,8 +36,10 @@ from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.sync_async import reply
+from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
 from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.redis_bulk import RedisBulk
 
 _SLICE = 50  # items between two turns of the event loop: a millisecond or two of work
 _NEWS_WAIT_S = 1.0
@@ -42,29 +47,31 @@ _RECEIVERS_MOST = 10_000
 
 
 class RedisTransport:
-    """The queue over Redis; the client in `connections` must be of the kind that `concurrency` needs."""
+    """The `Transport` over Redis. The client in `connections` must be of the kind that `concurrency` needs."""
 
-    def __init__(self, connections: SharedConnections, concurrency: Concurrency) -> None:
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency, surface: Surface = "python") -> None:
         self.connections, self.concurrency = connections, concurrency
+        self.actor = Actor(surface)
+        self.bulk: BulkTransport = RedisBulk(connections, concurrency, self.actor)
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Load the publisher and the blob store, which is slow."""
+        """Load the publisher and the blob store now, since that takes long."""
         await self.concurrency.run_blocking(self.connections.warm)
 
     async def close(self) -> None:
-        """Close the connections; a later call opens new ones."""
+        """End the background work and close the connections; a later call opens new ones."""
         await self.concurrency.close()
         await self.connections.close()
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:  # noqa: ARG002 - ours list what is allowed
-        """Return our own settings: nobody else checks a request before it is in the store."""
+        """Return our own settings, since nobody else checks a request before it is in the store."""
         return self.connections.settings
 
     async def require_answer(self) -> None:
-        """Ask Redis for an answer."""
+        """Raise `StoreUnavailable`, with advice for an operator, unless Redis answers."""
         address = self.connections.settings.address
         try:
             await reply(self.connections.client.ping())
@@ -78,13 +85,13 @@ class RedisTransport:
             raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
     async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
-        """Enqueue edits, 100 in each round trip; see `EditQueue.enqueue_many`."""
+        """Enqueue edits, 100 in each round trip, and return a result for each; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
         for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)
             if place % _SLICE == _SLICE - 1:
                 await self.concurrency.yield_control()
-        # Raises for all faults together, before anything is written.
+        # This raises one error for all faults, before anything is written.
         new = admission.jobs()
         with clear_errors():
             await self._ensure(admission.receivers)
@@ -107,7 +114,7 @@ class RedisTransport:
             await self.concurrency.run_blocking(self.connections.publisher.publish, messages)
 
     async def record(self, job: str) -> JobRecord:
-        """Read a job; raises `UnknownJob`."""
+        """Return a job; raise `UnknownJob` if it is not on record."""
         with clear_errors():
             found = await self.connections.jobs.record.awaited(job)
         if found is None:
@@ -115,12 +122,12 @@ class RedisTransport:
         return found
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read many jobs, in two round trips."""
+        """Return many jobs in the order of their ids, in two round trips; leave out those that are not on record."""
         with clear_errors():
             return await self.connections.jobs.records.awaited(jobs)
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
-        """Read a job's events above a sequence, and whether the job was final after that."""
+        """Return a job's events whose sequence is above `after`, and whether the job had ended after they were read."""
         with clear_errors():
             entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             record = await self.record(job)
@@ -130,30 +137,30 @@ class RedisTransport:
         return begin + events, JobState(record.state).is_final
 
     def _events(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
-        """Build the events for entries of timelines; this may block, since links are signed with a key from Redis."""
+        """Return the events of entries of timelines; this may block, since it signs links with a secret from Redis."""
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
 
     async def image(self, job: str, kept: Image, place: int = 0) -> bytes:  # noqa: ARG002 - a gateway goes by the job
-        """Read an image from the blob store."""
+        """Return the bytes of an image from the blob store; raise `BlobMissing` if it is not there."""
         return await self.concurrency.run_blocking(self.connections.blobs.get, kept.name)
 
     async def link(self, job: str, kept: Image, place: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
-        """Return a new link to an image."""
+        """Return a new link to the image; only its name in the blob store counts here."""
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
 
     async def jobs(
-        self, state: JobState | None, tenant: str | None, since: float, limit: int
+        self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield jobs, newest first, without those of which only an index entry is left."""
+        """Yield up to `limit` jobs, newest first; skip index entries whose record is gone."""
         following: IndexCursor | None = None
         with clear_errors():
-            tenants = [tenant] if tenant else await self.connections.jobs.tenants.awaited()
-            query = JobQuery(tenants, state=state or "", since=since)
-            # In small pages: a caller that stops early has not read much in vain.
+            wanted = replace(query, tenants=query.tenants or ((tenant,) if tenant else ()))
+            # In small pages, so that little is read in vain if the caller stops early.
             while limit > 0:
-                page = await self._search.page.awaited(query, min(limit, _SLICE), following)
+                page = await self._search.page.awaited(wanted, min(limit, _SLICE), following)
+                on_page(page.looked_at)
                 for record in page.records:
                     yield record
                 limit, following = limit - len(page.records), page.following
@@ -161,28 +168,37 @@ class RedisTransport:
                     return
 
     async def cancel(self, job: str) -> str:
-        """Cancel a job; see `Job.cancel`."""
+        """Cancel a job; return what happened, as `Job.cancel` does."""
         with clear_errors():
-            return await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            word = await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
+            await self._note(word, "edit.cancel", job)
+        return word
 
     async def replay(self, job: str) -> str:
-        """Replay a dead letter; see `Job.replay`."""
+        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         with clear_errors():
             word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
+            await self._note(word, "edit.replay", job)
         kind, _, reason = word.partition(" ")
-        # The gateway answers in the same way: no room is an error, any other word a result.
+        # As over a gateway: a tenant without room is an error, any other word is a result.
         if kind == "full":
             raise queue_full((await self.record(job)).spec.tenant, reason)
         return word
 
+    async def _note(self, outcome: str, action: str, item: str) -> None:
+        """Write a single move into the audit, if it changed something."""
+        if outcome in CHANGES:
+            await self.connections.audit.record.awaited(self.actor, action, ids=[item], outcome=outcome)
+
     async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
+        """Send the messages and return the word of a script; raise `UnknownJob` for the word `unknown`."""
         await self._publish(messages)
         if word == "unknown":
             raise not_on_record(job)
         return word
 
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
-        """Read a page of the feed; see `EditQueue.events`."""
+        """Return a page of the feed, as `EditQueue.events` does."""
         events: list[tuple[str, Event]] = []
         with clear_errors():
             entries = await read_page.awaited(self.connections.client, after, limit)
@@ -202,7 +218,7 @@ class RedisTransport:
         return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Read which jobs have events since a cursor; see `News`."""
+        """Return the next cursor, and the ids of the jobs that had events after a cursor; see `News`."""
         with clear_errors():
             if after is None:
                 return await last_cursor.awaited(self.connections.client), set()
@@ -210,7 +226,7 @@ class RedisTransport:
         return (page[-1].cursor if page else after), {entry.job for entry in page}
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """List deliveries, newest first."""
+        """Return up to `limit` deliveries, or with `dead` dead letters, newest first."""
         store, found = self.connections.deliveries, list[DeliveryRecord]()
         with clear_errors():
             for start in range(0, limit, _SLICE):
@@ -221,31 +237,32 @@ class RedisTransport:
         return found
 
     async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
-        """List a job's deliveries, oldest first."""
+        """Return a job's deliveries, oldest first."""
         with clear_errors():
             return await self.connections.deliveries.of_job.awaited(job)
 
     async def redeliver(self, delivery: str) -> str:
-        """Send a delivery again by hand; see `EditQueue.redeliver`."""
+        """Send a delivery again by hand; return what happened, as `EditQueue.redeliver` does."""
         with clear_errors():
             word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
+            await self._note(word, "delivery.redeliver", delivery)
         await self._publish(messages)
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Keep a picture until a job that is enqueued now has ended and its retention is over."""
+        """Store a picture until a job that is enqueued now has ended and its retention is over; return its link."""
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)
 
     def _keep_input(self, name: str, data: bytes, tenant: str) -> None:
         settings = self.connections.settings
-        # On record first: a blob whose bytes come late is harmless, one that retention does not know is never deleted.
+        # The entry comes before the bytes: an entry without bytes does no harm, bytes without one are never deleted.
         keep_blob(self.connections.blocking_client, name, settings.deadline_s + settings.retention_s, tenant)
         self.connections.blobs.put(data, name.rpartition(".")[2])
 
     async def input_link(self, name: str) -> str:
-        """Mint a link to a picture of ours; raises `InvalidEdit` for one that leads to a private address."""
+        """Return a link to a picture of ours; raise `InvalidEdit` if it would lead to a private address."""
         settings = self.connections.settings
         if settings.store.startswith("file:") and (
             fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks)
@@ -255,13 +272,19 @@ class RedisTransport:
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
 
+    async def audit(self, since: float, limit: int) -> list[AuditLine]:
+        """Read who changed what since an instant, newest first."""
+        log = AuditLog(self.connections.blocking_client)
+        with clear_errors():
+            return await self.concurrency.run_blocking(log.page, since, "", limit)
+
     async def ended(self) -> dict[str, int]:
-        """Count the jobs that ever ended, by state."""
+        """Return how many jobs ever ended, by state."""
         with clear_errors():
             return await self.connections.jobs.counts.awaited()
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Count the receivers that fail, and read those that have failed longest; at most `most`."""
+        """Return how many receivers fail, and up to `most` of those that have failed longest."""
         client = self.connections.blocking_client
         with clear_errors():
             return await self.concurrency.run_blocking(
@@ -269,41 +292,43 @@ class RedisTransport:
             )
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Sum up the calls of one tenant, or of all, at the price of our settings."""
+        """Return the calls of one tenant or of all, summed up by tenant, day or tag, at the price of our settings."""
         ledger, price = Ledger(self.connections.blocking_client), self.connections.settings.price_per_call
         read = partial(ledger.usage, tenant=tenant, since=since, by=by, price_per_call=price)
         with clear_errors():
             return await self.concurrency.run_blocking(read)
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
-        """Return the receiver at a URL; a new URL gets one."""
+        """Return the receiver at a URL; create one if there is none."""
         with clear_errors():
             return await self.connections.receivers.ensure.awaited(tenant, url)
 
     async def pause(self, lane: str) -> None:
-        """Stop dispatching in a lane."""
+        """Stop dispatching in a lane; jobs that hold a slot go on."""
         with clear_errors():
             await self.connections.lanes.pause.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.pause", lane=lane)
 
     async def resume(self, lane: str) -> None:
-        """Dispatch in a lane again."""
+        """Allow dispatching in a lane again."""
         with clear_errors():
             await self.connections.lanes.resume.awaited(lane)
+            await self.connections.audit.record.awaited(self.actor, "lane.resume", lane=lane)
 
     async def status(self, lane: str) -> LaneNumbers:
-        """Read the numbers of a lane."""
+        """Return the numbers of a lane."""
         with clear_errors():
             return await self.connections.lanes.numbers.awaited(lane)
 
 
 class BlockingRedisTransport(RedisTransport):
-    """The queue over Redis, for code that may block."""
+    """The `Transport` over Redis, for code that may block."""
 
     connections: Connections
 
-    def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, ThreadConcurrency())
+    def __init__(self, connections: Connections, surface: Surface = "python") -> None:
+        super().__init__(connections, ThreadConcurrency(), surface)
 
     def image_links(self, record: JobRecord) -> Link:  # noqa: ARG002 - a gateway makes links from the job's id
-        """Return what mints links to the blob store."""
+        """Return the function that makes a link from a blob's name; it is the same for all jobs."""
         return self.connections.blobs.link

@@ -75,10 +75,13 @@ class Proxy:
             writer.transport.abort()
 
     async def _end(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        self._flows.set()
+        # A task that is cancelled while it connects leaves a transport open, so each task ends by itself: connecting
+        # takes no time on loopback, and a task that reads or writes ends when its transport is aborted.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await asyncio.wait(others, timeout=0.01)
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0)  # a turn of the loop, in which closed transports let go of their sockets

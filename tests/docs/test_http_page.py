@@ -23,7 +23,7 @@ PAGE = DOCS / "http.md"
 COMMANDS = [
     line[2:] for block in blocks(PAGE, "console") for line in block.code.splitlines() if line.startswith("$ curl")
 ]
-IDS = {"ed_": "JOB", "rc_": "RECEIVER", "dl_": "DELIVERY"}
+IDS = {"ed_": "JOB", "bk_": "BULK", "rc_": "RECEIVER", "dl_": "DELIVERY"}
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def batch_codes() -> set[str]:
 def findings() -> set[str]:
     """Return what the doctor can find wrong, as `check: what`; inserted values are written as an ellipsis."""
     found = set()
-    for path in sources("ops/retouch_ops/doctor"):
+    for path in sources("ops/retouch_ops/doctor", "producer/retouch_producer/findings"):
         for function in nodes(path):
             if not isinstance(function, ast.FunctionDef):
                 continue

@@ -11,6 +11,6 @@ def mistakes(queue: EditQueue, edit: Edit) -> None:
     queue.enqueue(edit, priority="urgent")  # type: ignore[arg-type]  # high, normal or low
     queue.enqueue_many([edit], max_charge=1)  # type: ignore[call-arg]  # it is called max_charges
     queue.enqueue(edit, events=["edit.done"])  # type: ignore[list-item]  # no such event
-    queue.jobs(state="suceeded")  # type: ignore[arg-type]  # no such state
+    queue.jobs(state="suceeded")  # type: ignore[call-overload]  # no such state
     Edit(prompt="winter", init_image="https://shop.example/in.png", stepz=3)  # type: ignore[call-arg]  # it is called steps
     Edit(prompt="winter")  # type: ignore[call-arg]  # init_image is missing

@@ -1,5 +1,5 @@
 """
-The Celery worker, `celery -A retouch_worker.app worker`: the composition root, and the only module that acts on import.
+The Celery worker, `celery -A retouch_worker.app worker`: it puts the parts together. No other module acts on import.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Starts our part of the process once Celery's thread pool is there."""
+    """Celery's hook for our part of the process; `start` is called once Celery's thread pool exists."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -43,7 +43,7 @@ class PulseStep(bootsteps.StartStopStep):
     def start(self, _worker: object) -> None:
         """Configure the lanes and start the pulse."""
         # There is no `stop`: Celery would call it while attempts still run, and their leases need the pulse to the end.
-        # Celery's own handler, installed just before, would restart the process, and that ends its paid calls.
+        # This replaces Celery's own handler, which would restart the process and so end its paid calls.
         signal.signal(signal.SIGHUP, lambda *_: process.ask_reload())
         process.start(edits=self.takes_edits)
 
@@ -71,5 +71,5 @@ def _drain_process(**_: object) -> None:
 
 @signals.task_prerun.connect
 def _clear_log_context(**_: object) -> None:
-    # Threads are reused and keep their context variables: what one task bound must not appear in the next one's log.
+    # Threads keep their context variables: what one task bound must not be in the log lines of the next task.
     structlog.contextvars.clear_contextvars()

@@ -1,8 +1,8 @@
 """
-A guard around one method of kombu's Redis channel: with it, a worker survives an outage of its broker.
+A guard around one method of kombu's Redis channel. With it, a worker survives an outage of its broker.
 
-Without it, a worker with tasks in flight exits when Redis goes away. Closing the channel reads a pending BRPOP, which
-raises; a second close then finds a half-closed channel (kombu 5.7.0, `Channel.close`). The exit kills paid calls in
+Without it, a worker with tasks in flight exits when Redis goes away: closing the channel reads a pending BRPOP, which
+raises, and a second close then finds a half-closed channel (kombu 5.7.0, `Channel.close`). The exit ends paid calls in
 flight. kombu is pinned to that exact version, and `tests/chaos` restarts Redis under a worker that has work.
 """
 

@@ -1,8 +1,8 @@
 """
-A Celery consumer that sends its task events in batches and reconnects soon after an outage of its broker.
+A Celery consumer that sends its task events in batches, and reconnects soon after an outage of its broker.
 
-Celery's own flushes task events after each turn of its loop. Under load that is one PUBLISH per message, a quarter of
-the main thread's time. Flower needs the events within a second, not within a millisecond.
+Celery's own consumer sends the buffered task events after each turn of its loop. Under load that is one PUBLISH for
+each message, a quarter of the main thread's time. Flower needs the events within a second, not within a millisecond.
 """
 
 from __future__ import annotations
@@ -21,28 +21,36 @@ RECONNECT_MOST_S = 3.0
 
 
 class BatchingConsumer(Consumer):
-    """Flushes task events twice a second, or as soon as 24 are buffered."""
+    """A consumer that sends its task events twice a second, or as soon as 24 are buffered."""
 
     _flushing: Any = None
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Reconnect every few seconds: kombu's waits grow to half a minute, in which every slot would stand idle."""
+        """
+        Return a connection once the broker answers, after waits of at most 3 s between two tries.
+
+        kombu's own waits grow to half a minute, in which no slot would be used.
+        """
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=RECONNECT_MOST_S
         )
         return super().ensure_connected(conn)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Pause before reconnecting to a broker that refuses writes for now; raise any other error reply."""
+        """
+        Prepare to reconnect after a lost connection.
+
+        If the broker only refuses writes for now, wait a second first. Any other error reply is raised.
+        """
         if isinstance(exc, redis.ResponseError):
             if not refusal(exc):
                 raise exc
-            # Connecting succeeds at once, so without a pause this would be a busy loop.
+            # Reconnecting succeeds at once, so without the wait this would be a busy loop.
             time.sleep(RECONNECT_MOST_S / 3)
         super().on_connection_error_after_connected(exc)
 
     def on_send_event_buffered(self) -> None:
-        """Leave the event in the buffer until the next flush."""
+        """Do nothing: the event stays in the buffer until the next flush."""
 
     def on_ready(self) -> None:
         """Start the flush timer; Celery calls this again after each reconnection."""
@@ -52,7 +60,7 @@ class BatchingConsumer(Consumer):
         self._flushing = self.hub.call_repeatedly(EVENTS_WITHIN_S, self._flush)
 
     def stop(self) -> None:
-        """Flush the buffered events, then stop."""
+        """Send the buffered events, then stop."""
         self._flush()
         super().stop()
 

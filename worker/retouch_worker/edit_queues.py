@@ -1,4 +1,4 @@
-"""Which queues of lane `edits` a Celery worker consumes: those of the accounts that it holds, also as they change."""
+"""Which queues of lane `edits` a Celery worker consumes: those of the accounts whose keys its process holds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from retouch.publisher import lane_of
 
 
 class EditQueues:
-    """The queues of lane `edits` of one Celery worker; its queues of other lanes are left alone."""
+    """The queues of lane `edits` that one Celery worker consumes. Queues of other lanes are left alone."""
 
     def __init__(self, worker: Any, wanted: Callable[[], Collection[str]]) -> None:
-        """`wanted` returns the names of the queues that are to be consumed at the moment of the call."""
+        """Store the worker, and the function that returns the names of the queues to consume now."""
         self._worker, self._wanted = worker, wanted
 
     def select(self) -> None:
-        """Consume the wanted queues from the start on; for the time before Celery's consumer is there."""
+        """Select the wanted queues before Celery's consumer exists, so that it starts with them."""
         queues = self._worker.app.amqp.queues
         wanted = self._wanted()
         queues.deselect(sorted(self._consumed.difference(wanted)))
@@ -25,9 +25,9 @@ class EditQueues:
 
     def follow(self) -> None:
         """
-        Have the consumer follow what is wanted now. May be called from any thread, and as often as wished.
+        Make the running consumer consume the queues that are wanted now. Any thread may call this, at any time.
 
-        The change is made in the consumer's own loop. One that a reconnection swallows is made by the next call.
+        The consumer makes the change in its own loop. If a reconnection prevents it, the next call makes it.
         """
         consumer = self._worker.consumer
         if consumer is not None and self._consumed != set(self._wanted()):
@@ -38,7 +38,7 @@ class EditQueues:
         for name in sorted(wanted - self._consumed):
             consumer.add_task_queue(name)
         for name in sorted(self._consumed - wanted):
-            # A message that is read from it all the same goes back to it; rescue sends again what nobody claims.
+            # A message that is still read from this queue is put back; rescue repeats messages that nobody claims.
             consumer.cancel_task_queue(name)
 
     @property

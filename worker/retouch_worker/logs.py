@@ -1,7 +1,7 @@
 """
-Logging of a worker: one line per event, as text or JSON. A line holds ids, and never a prompt, URL, key or secret.
+Logging of a worker: one line for each event, as text or JSON. A line has ids, and never a prompt, URL, key or secret.
 
-Every event has its heading in `docs/runbook.md`.
+`docs/runbook.md` has a heading for every event.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amq
 
 def configure(settings: Settings) -> None:
     """
-    Send our log lines and those of libraries to standard error, as text or JSON as the settings say.
+    Make our log lines and those of libraries go to standard error, as text or JSON as the settings say.
 
     Our own lines bypass `logging`, which would double their cost.
     """
@@ -50,7 +50,7 @@ def configure(settings: Settings) -> None:
 
 
 def _renderers(settings: Settings) -> list[Processor]:
-    """Return the last processors, which turn an event into a line."""
+    """Return the processors that turn an event into a line; they are the last in the chain."""
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     # structlog's own tracebacks show local variables, which may be prompts or secrets.

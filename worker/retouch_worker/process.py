@@ -1,5 +1,5 @@
 """
-One worker process: the tools that its attempts share, and its life: start, drain, stop.
+One worker process: the tools that its attempts share, and how it starts, drains and stops.
 
 Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
 worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. Outcomes that Redis
@@ -22,6 +22,8 @@ from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.accounts import AccountStore
+from retouch.store.bulk import BulkStore
+from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore
 from retouch.store.lanes import Lanes
@@ -30,6 +32,7 @@ from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.edit_queues import EditQueues
@@ -42,12 +45,12 @@ from retouch_worker.retention import Retention
 
 _FILES_PER_CONNECTION, _OTHER_FILES = 6, 256
 _STORE_RETRY_S = 1.0
-_STORING_S = 5.0  # to store the outcome of the last call; the supervisor kills after 10
-_HAND_BACK_PAUSE_S = 0.2  # until this process stops consuming, it may get the message back that it sends again
+_STORING_S = 5.0  # for storing the outcome of the last call; the supervisor kills the process after 10 s
+_HAND_BACK_PAUSE_S = 0.2  # before requeueing: until it stops consuming, this process may get the message again
 
 
 class WorkerProcess:
-    """The parts of one process. Each is made when first used, so importing the worker opens no connection."""
+    """The parts of one process. Each is made when it is first used, so importing the worker opens no connection."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -60,18 +63,20 @@ class WorkerProcess:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Sends a Celery message for each item that was dispatched."""
+        """The publisher, which sends a Celery message for each item that was dispatched."""
         return Publisher(self.settings, _log_lost_messages)
 
     @cached_property
     def credentials(self) -> Credentials:
-        """The accounts and their keys. Only a process that takes edits may read them."""
+        """
+        The accounts and their keys. Only a process that works on edits may use it, since its first use reads the keys.
+        """
         return Credentials(self.settings)
 
     @cached_property
     def pulse(self) -> Pulse:
-        """Renews leases, rescues, and runs retention."""
-        # A client of its own, without the long retries of the attempts: waiting for one would delay the next renewal.
+        """The threads that renew leases, take part in rescue, run retention and follow changed accounts."""
+        # A client of its own, without the long retries of the attempts, which would delay the next renewal.
         client = connect(self.settings)
         lanes = Lanes(client)
         retention = Retention(client, self._blobs, self.settings.retention_s)
@@ -86,8 +91,16 @@ class WorkerProcess:
         )
 
     @cached_property
+    def bulk_runner(self) -> BulkRunner:
+        """Carries out bulk runs; on connections of its own, so that it holds up no attempt."""
+        client = connect(self.settings)
+        jobs = JobStore(client, retention_s=self.settings.retention_s)
+        chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
+        return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
+
+    @cached_property
     def edit_tools(self) -> EditTools:
-        """The tools that edit attempts share."""
+        """The tools that edit attempts use."""
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
@@ -103,7 +116,7 @@ class WorkerProcess:
 
     @cached_property
     def delivery_tools(self) -> DeliveryTools:
-        """The tools that delivery attempts share."""
+        """The tools that delivery attempts use."""
         settings = self.settings
         return DeliveryTools(
             deliveries=DeliveryStore(self._client),
@@ -129,12 +142,17 @@ class WorkerProcess:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self._client))
 
     def start(self, *, edits: bool = True) -> None:
-        """Wait for Redis, configure the lanes and start the pulse; `edits`: this process works on the lane of edits."""
+        """
+        Wait for Redis, configure the lanes and start the pulse.
+
+        `edits` says whether this process works on lane `edits`, and so needs keys of the endpoint.
+        """
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
         if edits:
             self._report_missing_keys()
         if self._open_gates():
             self.pulse.start()
+            self.bulk_runner.start()
             limits = {account.id: account.limit for account in self._accounts}
             limit = limits if self.settings.accounts else self.settings.in_flight_limit
             log.info("worker_started", in_flight_limit=limit, lease_s=self.settings.lease_s)
@@ -170,16 +188,16 @@ class WorkerProcess:
 
     def take_edits(self, worker: Any) -> None:
         """
-        Make a Celery worker consume the queues of the accounts whose keys this process holds, also when they change.
+        Make a Celery worker consume the queues of the accounts whose keys this process holds, also after changes.
 
-        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of its keys.
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read no key that it names.
         """
         self.credentials.require_one()
         self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
         self._queues.select()
 
     def ask_reload(self) -> None:
-        """Make the pulse reload the accounts and keys within a second. Safe in a signal handler."""
+        """Make the pulse reload the accounts and keys within a second. A signal handler may call this."""
         if self._queues:
             self.credentials.ask_reload()
 
@@ -197,7 +215,11 @@ class WorkerProcess:
             log.warning("no_endpoint_key", what="RETOUCH_PIX2PIX_KEY is empty; the endpoint will refuse every edit")
 
     def _open_gates(self) -> bool:
-        """Configure the lanes; wait for Redis, with a log line for each try. Return False if the process is stopped."""
+        """
+        Configure the lanes, and return True. While Redis does not answer, log that and try again every second.
+
+        Return False if the process has begun to stop meanwhile.
+        """
         while not self._draining:
             try:
                 self._follow_accounts()
@@ -208,14 +230,17 @@ class WorkerProcess:
         return False
 
     def drain(self) -> None:
-        """Take no more work: messages that still come are sent again, attempts in flight go on to their end."""
+        """Accept no more work: messages that still arrive are sent again, and attempts in flight go on to their end."""
         self._draining = True
         self.pulse.drain()
+        self.bulk_runner.stop()
         self._redis_retry.end_within(self.settings.pix2pix_timeout_s + _STORING_S)
         log.info("worker_draining", in_flight=self.pulse.held, at_most_s=self.settings.pix2pix_timeout_s)
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
-        """If this process is stopping, send the item's message to its queue again, for another worker; return True."""
+        """
+        Return whether this process is draining; if so, send the item's message to its queue again, for another worker.
+        """
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
             self.publisher.publish([(lane, item)])
@@ -223,7 +248,7 @@ class WorkerProcess:
 
 
 def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
-    """Return how many of a process' threads serve deliveries: none, all, or half if it also works on edits."""
+    """Return how many of a process' threads serve deliveries: none, all, or half if the process also works on edits."""
     if "deliveries" not in lanes:
         return 0
     return threads if len(lanes) == 1 else max(1, threads // 2)
@@ -234,7 +259,11 @@ def _log_lost_messages(messages: int, error: BaseException) -> None:
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit of open files: a call in flight holds two sockets and a file, pooled connections more."""
+    """
+    Raise the soft limit of open files to `wanted`, or to the hard limit if that is lower.
+
+    A call in flight has two sockets and a file open; pooled connections need more.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < target:

@@ -1,11 +1,11 @@
 """
-The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention, one
-looks for changed accounts.
+The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention, and one looks
+for changed accounts.
 
 They are threads, and not a timer of Celery's, because that timer stops while the consumer reconnects to its broker, and
-leases of paid calls would expire for no reason. Renewal has a thread of its own because the others may take longer
-than a lease lasts: rescue sends messages to a broker that may not answer, and retention deletes hundreds of images from
-a bucket.
+leases of paid calls would expire for no reason. Renewal has a thread of its own because the others may take longer than
+a lease lasts: rescue sends messages to a broker that may not answer, and retention deletes hundreds of images from a
+bucket.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _RETENTION_EVERY_S = 60.0
 
 
 class Lease(Protocol):
-    """The right of one worker to work on one item of a lane, under a fencing number."""
+    """The right of one worker to work on one item of a lane until it expires. A fencing number identifies it."""
 
     lane: str
 
     @property
     def fence(self) -> int:
-        """The fencing number: each later lease of the item has a higher one."""
+        """The fencing number; each later lease of the same item has a higher one."""
 
     @property
     def item(self) -> str:
@@ -46,7 +46,12 @@ class Lease(Protocol):
 
 
 class Pulse:
-    """Renews the leases of this process, takes part in rescue and calls `look` once a second, `sweep` once a minute."""
+    """
+    The four threads of one process.
+
+    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` checks
+    for changed accounts, and is called once a second.
+    """
 
     def __init__(
         self,
@@ -83,9 +88,13 @@ class Pulse:
             thread.start()
 
     def drain(self) -> None:
-        """Stop rescuing, since rescued work could come to this process, which is stopping; go on renewing leases."""
+        """
+        Stop rescuing, but continue to renew leases.
+
+        Rescued work could be sent to this process, which is stopping.
+        """
         self._draining = True
-        with suppress(redis.RedisError):  # if Redis is away, the announced threads expire by themselves
+        with suppress(redis.RedisError):  # if Redis is away, the record of this process' threads expires by itself
             self._lanes.leave(self._worker, self._threads_for_deliveries)
 
     @property
@@ -95,7 +104,11 @@ class Pulse:
 
     @contextmanager
     def keeping(self, lease: Lease) -> Iterator[None]:
-        """Renew a lease while the block runs; if Redis does not accept the block's outcome, log that and raise."""
+        """
+        Context manager that renews a lease during the block.
+
+        If Redis does not accept the outcome of the block, that is logged and the error is raised.
+        """
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:
             self._leases.add(entry)
@@ -109,7 +122,11 @@ class Pulse:
                 self._leases.discard(entry)
 
     def _repeat(self, work: Callable[[], float], due_s: float, pause_s: float) -> None:
-        """Call `work` for ever. It returns the seconds until its next call; after an error that is `pause_s`."""
+        """
+        Call `work` for ever: first after `due_s` seconds, then after as many as `work` returned.
+
+        After an error, the next call follows after `pause_s` seconds.
+        """
         while True:
             time.sleep(max(due_s, _SHORTEST_S))
             due_s = pause_s
@@ -130,7 +147,7 @@ class Pulse:
             lease_s, threads = self._settings.lease_s, self._threads_for_deliveries
             lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts, self._worker)
             self._behind = False
-            # An attempt that has ended since then has given up its lease itself: that one is not lost.
+            # An attempt that ended meanwhile has released its lease itself, so that lease was not lost.
             with self._lock:
                 held_now = {item for _, item, _ in self._leases}
             for item in held_now.intersection(lost):
@@ -140,7 +157,7 @@ class Pulse:
     def _rescue(self) -> float:
         if self._draining:
             return TICK_S
-        # After an outage our own leases are renewed first, so that rescue does not take them for expired.
+        # After an outage our own leases are renewed first, so that rescue does not regard them as expired.
         if self._behind:
             return _SHORTEST_S
         due_s, messages = self._lanes.rescue(TICK_S, self._settings.lease_s, self._settings.retention_s)

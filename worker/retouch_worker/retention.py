@@ -21,9 +21,9 @@ class Retention:
 
     def sweep(self) -> bool:
         """
-        Trim the indexes and delete a batch of the images that are due; return True if more may be due.
+        Trim the indexes and delete one batch of the images that are due; return True if more images may be due.
 
-        Failure policy: an image that cannot be deleted now, or was just stored again, is looked at again in an hour.
+        Failure policy: an image that cannot be deleted now, or was just stored again, becomes due again in an hour.
         """
         index_entries, due_blobs = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)
         for name, mark in due_blobs.items():

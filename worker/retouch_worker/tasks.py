@@ -1,4 +1,4 @@
-"""The Celery tasks: each runs one attempt. Their only argument is an id."""
+"""The two Celery tasks. Each runs one attempt; its only argument is an id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retouch_worker.process import WorkerProcess
 
 
 def register(app: Celery, process: WorkerProcess) -> None:
-    """Register the two tasks with the app."""
+    """Register the two tasks with the Celery app."""
 
     @app.task(name=TASKS["edits"], bind=True)
     def edit(self: Any, job_id: str) -> None:

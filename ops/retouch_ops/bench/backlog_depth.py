@@ -1,4 +1,4 @@
-"""Whether enqueueing or picking up a job gets slower as the backlog grows. Neither should."""
+"""Measures whether enqueueing a job, or starting the next one, takes longer as the backlog grows. Neither should."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ SAMPLE, CHUNK, REWRITE_MOST_S = 300, 20_000, 30.0
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time single enqueues and pickups at growing depths; a pickup is a settlement and the claim of the next job."""
+    """
+    Return the median times of an enqueue and of a pickup, for growing backlogs.
+
+    A pickup is the settlement of one job and the claim of the next.
+    """
     depths = (0, 1_000, 10_000, 100_000, 1_000_000) if scale == "full" else (0, 2_000, 20_000)
     rows, first_ms = [], None
     chunk = edits(CHUNK)
@@ -55,7 +59,7 @@ def _fill(harness: Harness, queue: EditQueue, chunk: list[Edit], depth: int) -> 
 
 
 def _wait_for_rewrite(harness: Harness) -> None:
-    """Wait until Valkey has rewritten its append-only file: that takes a core, whatever the depth of the backlog."""
+    """Wait until Valkey has rewritten its append-only file, which uses a core and would disturb the measurement."""
     deadline_at = time.monotonic() + REWRITE_MOST_S
     while harness.client.info("persistence")["aof_rewrite_in_progress"] and time.monotonic() < deadline_at:
         time.sleep(0.1)
@@ -67,7 +71,7 @@ def _enqueue_times_s(queue: EditQueue) -> list[float]:
 
 
 def _pickup_times_s(harness: Harness, jobs: JobStore) -> Iterator[float]:
-    """Yield the seconds from the end of an attempt to the claim of the next job, in one worker."""
+    """Yield the seconds from the end of one attempt to the claim of the next job, for one worker."""
     claim = jobs.claim(str(harness.client.zrange("rt:edits:slots", 0, 0)[0]), 60.0)
     for _ in range(SAMPLE):
         if claim is None:

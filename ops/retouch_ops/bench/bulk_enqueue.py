@@ -1,4 +1,4 @@
-"""How fast many jobs are enqueued at once, and how much Redis memory each one takes while it waits."""
+"""Measures how fast many jobs are enqueued at once, and how much Redis memory each one needs while it waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ URL = "https://example.com/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.pn
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time `enqueue_many`, and a loop of `send_task` for the tutorial's Celery."""
+    """Return the rate of `enqueue_many`, compared with a loop of `send_task` of the tutorial's Celery."""
     count, celery_count = (60_000, 3_000) if scale == "full" else (6_000, 300)
     started_at = time.perf_counter()
     requests = edits(count)
@@ -34,7 +34,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def memory(harness: Harness) -> float:
-    """Return the bytes that Valkey uses for data, without buffers of clients and of its file."""
+    """Return the bytes that Valkey uses for data, without the buffers of its clients and of its append-only file."""
     info = harness.client.info("memory")
     return float(info["used_memory"] - info["mem_clients_normal"] - info["mem_aof_buffer"])
 

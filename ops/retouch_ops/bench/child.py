@@ -1,4 +1,4 @@
-"""A child process of a measurement: CPU time and memory of itself and of its descendants. Linux only."""
+"""A child process whose CPU time and memory are measured, with those of its descendants. Linux only."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class NotMeasured(RetouchError):
-    """A measurement failed; `retouch bench` goes on with the others."""
+    """A measurement failed. `retouch bench` runs the others all the same."""
 
 
 class MeasuredChild:
-    """A child process in a session of its own, which writes to a log file. It is killed if this process dies."""
+    """A child process in a session of its own, with a log file as its output. It is killed if this process dies."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.log = log
@@ -43,12 +43,12 @@ class MeasuredChild:
         return float(sum(int(stat[21]) * _PAGE_BYTES for stat in self._stats()))
 
     def pss_bytes(self) -> float:
-        """Return the proportional memory in bytes of the child itself: a page shared by two processes counts half."""
+        """Return the child's own memory in bytes, in which a page shared by two processes counts half."""
         lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
         return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
 
     def _stats(self) -> Iterator[list[str]]:
-        # Behind the name, proc(5): 3 is the session, 11 to 14 are CPU ticks with reaped children, 21 resident pages.
+        # Fields after the name, proc(5): 3 session; 11 to 14 CPU ticks, with ended children; 21 resident pages.
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text().rpartition(") ")[2].split()
@@ -70,7 +70,7 @@ class MeasuredChild:
         self.process.stdin.flush()
 
     def stop(self) -> None:
-        """Kill the child and its session at once: nothing that they hold is needed after a measurement."""
+        """Kill the child and its session at once: nothing that they have is needed after a measurement."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

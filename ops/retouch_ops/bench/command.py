@@ -1,4 +1,4 @@
-"""`retouch bench`: runs the chosen measurements one after the other and prints one table."""
+"""`retouch bench`: runs the chosen measurements one after the other, and prints one table."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
 
 
 class UnknownMeasurement(RetouchError):
-    """A name on the command line is no measurement of `retouch bench`."""
+    """A name on the command line is not the name of a measurement."""
 
     wrong_use = True
 
 
 def run(names: Sequence[str], scale: Scale, *, as_json: bool) -> bool:
-    """Run the measurements and print them; return True if each one could be made, whatever its figures are."""
+    """Run the named measurements, or all, and print them. Return True if none failed, whatever the figures are."""
     if unknown := [name for name in names if name not in MEASUREMENTS]:
         raise UnknownMeasurement(f"expected some of {', '.join(MEASUREMENTS)}, got {unknown[0]!r}")
     before, rows, not_measured = machine.describe(), [], {}

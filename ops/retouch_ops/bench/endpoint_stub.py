@@ -1,9 +1,9 @@
 """
 Endpoint, image host and webhook receiver in one process that uses as little CPU as possible.
 
-It replaces the simulator, whose edits of pictures would take CPU from the workers: `python -m
-retouch_ops.bench.endpoint_stub LATENCY_S SIDE ANSWER`, where SIDE is the picture's side in pixels and ANSWER is
-`success` or `failed`. It prints its port. `GET /hooks?N` is answered once N webhooks have arrived.
+It replaces the simulator, whose edits would take CPU from the workers: `python -m retouch_ops.bench.endpoint_stub
+LATENCY_S SIDE ANSWER`, where SIDE is the picture's side in pixels and ANSWER is `success` or `failed`. It prints its
+port. `GET /hooks?N` is answered once N webhooks have arrived.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 def picture(side: int) -> bytes:
-    """Return a PNG of noise, always the same one: three bytes per pixel, since noise does not compress."""
+    """Return a PNG of noise, the same at each call. It has three bytes per pixel, since noise cannot be compressed."""
     noise = random.Random(side).randbytes(side * side * 3)
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), noise).save(out, "PNG")
@@ -30,14 +30,18 @@ def picture(side: int) -> bytes:
 
 
 def answer(body: bytes, kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
-    """Return the bytes of an HTTP answer."""
+    """Return the bytes of an HTTP answer with this body."""
     head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (status, kind, len(body))
     return head + body
 
 
 @dataclass
 class StubState:
-    """The requests counted so far, and the clients that wait for more; instants are of the monotonic clock."""
+    """
+    The counts of requests so far, and the clients that wait for more webhooks.
+
+    `waiting` holds the number that each client waits for; `last_at` is of the monotonic clock.
+    """
 
     latency_s: float
     image: bytes
@@ -48,14 +52,14 @@ class StubState:
     waiting: list[tuple[int, asyncio.Transport]] = field(default_factory=list)
 
     def count_webhook(self) -> None:
-        """Count a webhook and answer the client that waited for it."""
+        """Count a webhook, and answer the first waiting client if enough webhooks have arrived."""
         self.webhooks += 1
         self.last_at = time.monotonic()
         if self.waiting and self.waiting[0][0] <= self.webhooks:
             self.send_counts(self.waiting.pop(0)[1])
 
     def send_counts(self, transport: asyncio.Transport) -> None:
-        """Send the counts to a client."""
+        """Answer a client with the counts as a JSON object."""
         reply = {"hooks": self.webhooks, "posts": self.posts, "last_at": self.last_at}
         transport.write(answer(json.dumps(reply).encode()))
 
@@ -68,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport for the answers."""
+        """Store the transport, to which answers are written."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -106,7 +110,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(state: StubState, kind: str) -> None:
-    """Print the port, then serve until killed."""
+    """Print the port, then serve until the process is killed. `kind` is the status in the endpoint's answers."""
     server = await asyncio.get_running_loop().create_server(lambda: Connection(state), HOST, 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     reply = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}

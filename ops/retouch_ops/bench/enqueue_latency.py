@@ -1,4 +1,4 @@
-"""What one enqueue costs its caller if the lane is full, so that no message is sent."""
+"""Measures what one enqueue costs its caller if all slots are taken, so that no message is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM = 50
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time single enqueues, one after the other."""
+    """Return the time and CPU time of single enqueues, compared with `send_task` of the tutorial's Celery."""
     count = 4_000 if scale == "full" else 400
     requests = iter(edits(count + WARM))
     with harness.queue() as queue:

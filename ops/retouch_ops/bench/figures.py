@@ -1,4 +1,4 @@
-"""The figures of a measurement, as rows of one table and as JSON."""
+"""The figures of a measurement, as rows of a table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADINGS = ("measured", "Retouch", "aim", "no queue", "plain Celery", "x no que
 @dataclass(frozen=True)
 class Row:
     """
-    One figure of Retouch and those of the baselines; None for a baseline that has no such figure.
+    One figure: Retouch's, and those of the two baselines, where None means that there is no such figure.
 
     `aim` is the figure that Retouch should reach: at most this, or at least this if `more_is_better`.
     """
@@ -30,17 +30,17 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """True if the aim was reached, None if there is no aim."""
+        """Whether the aim was reached; None if there is no aim."""
         if self.aim is None:
             return None
         return self.ours >= self.aim if self.more_is_better else self.ours <= self.aim
 
     def ratio(self, baseline: float | None) -> float | None:
-        """Return our figure divided by a baseline's, or None without one."""
+        """Return Retouch's figure divided by a baseline's; None if the baseline has none."""
         return self.ours / baseline if baseline else None
 
     def as_json(self) -> dict[str, object]:
-        """Return all members, the ratios and whether the aim was reached, for programs."""
+        """Return the row as a JSON object, with the ratios and whether the aim was reached."""
         ratios = {"times_no_queue": self.ratio(self.no_queue), "times_celery": self.ratio(self.celery)}
         return {**asdict(self), "reached": self.reached, **ratios}
 
@@ -48,19 +48,19 @@ class Row:
 def comparison(
     what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
 ) -> Row:
-    """Make a row of three figures: Retouch, no queue, plain Celery. Each is multiplied by `factor`."""
+    """Return a row for three figures, in the order Retouch, no queue, plain Celery, each multiplied by `factor`."""
     ours, plain, celery = (figure * factor for figure in figures)
     return Row(what, unit, ours, plain, celery, aim, note=note)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which `share` (0 to 1) of the values lie."""
+    """Return the value below which a share of the values lies; `share` is from 0 to 1."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 def number(value: float | None) -> str:
-    """Format a figure with three significant digits; a dash for None."""
+    """Return a figure as text with three significant digits; a dash for None."""
     if value is None:
         return "-"
     if abs(value) >= 1_000:
@@ -69,7 +69,7 @@ def number(value: float | None) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Format the rows as a table in columns, for people."""
+    """Return the rows as a table in columns, for people."""
     lines = [_HEADINGS, *map(_cells, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
     return "\n".join(_padded(line, widths) for line in lines)

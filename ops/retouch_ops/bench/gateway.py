@@ -1,4 +1,4 @@
-"""The HTTP gateway under load, compared with a FastAPI route that does nothing, in the same run."""
+"""Measures the gateway under load, compared with a FastAPI route that does nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ PICTURE = "https://example.com/in.png"
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Count edits accepted one by one and in batches; measure the memory of watchers of server-sent events."""
+    """
+    Return the rates at which edits are accepted one by one and in batches, and the gateway's memory.
+
+    The memory is measured while many clients watch server-sent events.
+    """
     singles, batches, watchers = (4_000, 20, 1_000) if scale == "full" else (800, 4, 200)
     _, secret = TenantStore(connect(harness.settings())).create_key("bench", "ops")
     # Without the capture of pictures: this measures the gateway and not an image host.
@@ -52,7 +56,11 @@ def _all_accepted(load: Load) -> Load:
 async def _memory_while_watched(
     queue: EditQueue, url: str, secret: str, watchers: int, pid: int
 ) -> tuple[float, float]:
-    """Return the memory in MB before and while all watch one job; each of them must receive its last event."""
+    """
+    Return the gateway's memory in MB before, and while, `watchers` clients watch one job.
+
+    Raises `NotMeasured` unless each client receives the job's last event.
+    """
     job = next(iter(queue.jobs(tenant="bench", limit=1))).id
     before_mb, subscribed = _memory_mb(pid), asyncio.Semaphore(0)
     address = f"{url}/v1/edits/{job}/events"

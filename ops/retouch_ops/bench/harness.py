@@ -1,4 +1,4 @@
-"""The processes of a measurement: an append-only Valkey, a stub endpoint, workers."""
+"""Runs the processes that measurements need: an append-only Valkey, a stub endpoint, workers, the gateway, Flower."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PROMPT = "make him a woman with long hair, in the style of an old photograph"
 
 class Harness:
     """
-    Starts the processes of one measurement on demand, and kills them at the end of the `with` block.
+    Context manager that starts the processes of one measurement on demand, and kills them at the end of its block.
 
     A worker's log goes to a file, in the format of production. Retouch and the tutorial's Celery use the same Valkey,
-    one after the other.
+    one after the other. `say` prints a line of progress.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -59,7 +59,11 @@ class Harness:
         self._folder.cleanup()
 
     def web(self, module: str, **environment: str) -> tuple[str, MeasuredChild]:
-        """Run a module that serves HTTP; return its address. It gets its port as argument and as setting."""
+        """
+        Start a module that serves HTTP; return its URL and its process once it listens.
+
+        The module gets its port as an argument and as a setting.
+        """
         port = _free_port()
         own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
         # Settings of the shell must not change what is measured.
@@ -72,18 +76,18 @@ class Harness:
         return f"http://127.0.0.1:{port}", child
 
     def stub(self, *, latency_s: float = 0.0, side: int = 64, kind: str = "success") -> str:
-        """Start a stub endpoint and return its address."""
+        """Start a stub endpoint (see `endpoint_stub.py`), and return its URL."""
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.endpoint_stub", str(latency_s), str(side), kind]
         child = self._run("stub", command)
         self._wait_until(lambda: child.log.read_text().endswith("\n"), child)
         return f"http://127.0.0.1:{child.log.read_text().strip()}"
 
     def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
-        """Return settings for these processes; the environment counts only for settings that are not set here."""
+        """Return settings for these processes. The environment counts only for settings that are not set here."""
         return Settings.load(**self._overrides(stub_url), **more)
 
     def queue(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> EditQueue:
-        """Return a client of this Valkey."""
+        """Return a client that enqueues in this Valkey."""
         return EditQueue(settings=self.settings(stub_url, **more))
 
     def _overrides(self, stub_url: str) -> dict[str, object]:
@@ -102,7 +106,7 @@ class Harness:
     def workers(
         self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: object
     ) -> list[MeasuredChild]:
-        """Start worker processes of Retouch for both lanes, `threads` in each; return when they are ready."""
+        """Start worker processes for both lanes, with `threads` threads each; return them once they are ready."""
         self._started += 1
         settings = self.settings(stub_url, **more)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
@@ -117,7 +121,7 @@ class Harness:
         return children
 
     def tutorial_workers(self, *, processes: int, threads: int, pool: str) -> list[MeasuredChild]:
-        """Start workers of the tutorial's Celery app; return when they are ready."""
+        """Start workers of the tutorial's Celery app; return them once they are ready."""
         self._started += 1
         names = [f"tutorial{self._started}-{number}" for number in range(processes)]
         command = [
@@ -137,7 +141,7 @@ class Harness:
         return children
 
     def run_no_queue(self, stub_url: str, jobs: int, threads: int) -> Cost:
-        """Run the baseline without a queue in a process of its own; return its cost."""
+        """Run the baseline without a queue in a process of its own, and return its cost."""
         command = [
             sys.executable,
             "-P",
@@ -151,35 +155,43 @@ class Harness:
         return Cost(**json.loads(child.log.read_text()))
 
     def folder(self, name: str) -> Path:
-        """Return a folder that is deleted at the end, made if it is not there."""
+        """Return a folder of this name, created if needed; it is deleted at the end."""
         path = self._path / name
         path.mkdir(exist_ok=True)
         return path
 
     def wait_for_webhooks(self, stub_url: str, at_least: int) -> float:
-        """Wait until that many webhooks have arrived; return when the last one did, on the monotonic clock."""
+        """
+        Wait until at least this many webhooks have arrived.
+
+        Return the time of the last one, in seconds of the monotonic clock.
+        """
         with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
             return float(json.load(reply)["last_at"])
 
     def snapshots(self, children: Sequence[MeasuredChild]) -> list[dict[str, float]]:
-        """Return the CPU seconds of each section so far, for each worker that runs `worker_profile`."""
+        """
+        Return what CPU time was spent on, for each worker process: seconds so far by section of `worker_profile`.
+
+        The processes must run the module `worker_profile`.
+        """
         self._started += 1
         snapshots = []
-        for place, child in enumerate(children):
-            path = self._path / f"snapshot{self._started}-{place}.json"
+        for number, child in enumerate(children):
+            path = self._path / f"snapshot{self._started}-{number}.json"
             child.ask(str(path))
             self._wait_until(path.exists, child)
             snapshots.append(json.loads(path.read_text()))
         return snapshots
 
     def stop(self, children: Sequence[MeasuredChild]) -> None:
-        """Stop some processes before the end, so that they do not disturb the next step."""
+        """Stop processes before the end of the block, so that they do not disturb the next step."""
         for child in children:
             child.stop()
             self._children.remove(child)
 
     def flower(self, settings: Settings) -> MeasuredChild:
-        """Start Flower on this broker."""
+        """Start Flower on this broker; return its process once it has subscribed to events."""
         own = {"RETOUCH_REDIS_URL": settings.redis_url, "RETOUCH_FLOWER_PORT": "0"}
         child = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
         self._wait_until(lambda: bool(self.client.pubsub_numpat()), child)
@@ -202,7 +214,7 @@ class Harness:
 
 
 def edits(count: int, stub_url: str = "https://example.com") -> list[Edit]:
-    """Make edits that differ in their prompts."""
+    """Return `count` edits that differ in their prompts."""
     url = f"{stub_url}/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
     return [Edit(prompt=f"{PROMPT} {number}", init_image=url, steps=50) for number in range(count)]
 

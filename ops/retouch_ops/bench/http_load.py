@@ -1,4 +1,4 @@
-"""HTTP load over keep-alive connections on one event loop, without an HTTP library: it uses little CPU itself."""
+"""HTTP load over keep-alive connections on one event loop. It uses no HTTP library, so that it needs little CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Load:
-    """The figures of a load: requests per second, the seconds of each, and how many were not answered 2xx."""
+    """The figures of a load: requests per second, the seconds of each request, and how many were not answered 2xx."""
 
     per_s: float
     times: list[float]
@@ -18,7 +18,11 @@ class Load:
 
 
 def post_many(url: str, body: bytes, secret: str, *, requests: int, connections: int) -> Load:
-    """POST the same JSON body many times; each connection sends one request after the other."""
+    """
+    POST the same JSON body `requests` times, and return the figures.
+
+    Each of the connections sends one request after the other.
+    """
     return asyncio.run(_post_many(url, _message("POST", url, secret, body), requests, connections))
 
 
@@ -56,12 +60,16 @@ def _message(method: str, url: str, secret: str, body: bytes = b"") -> bytes:
 
 
 async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -> bool:
-    """Read a stream of server-sent events until `until` is in it; release `begun` at the first event."""
+    """
+    Read a stream of server-sent events until `until` occurs in it; return False if it ends before.
+
+    `begun` is released once, at the first event.
+    """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(_message("GET", url, secret))
     received = await reader.readuntil(b"data: ")
     begun.release()
     while until not in received and (more := await reader.read(65_536)):
-        received = received[-64:] + more  # the word may be split over two reads
+        received = received[-64:] + more  # `until` may be split over two reads
     writer.close()
     return until in received

@@ -1,4 +1,4 @@
-"""How many commands two idle workers send to Redis, with and without Flower."""
+"""Measures how many commands two idle workers send to Redis, with and without Flower."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SETTLE_S = 3.0
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the commands per second that Redis counted while nothing happened, including those inside scripts."""
+    """Return the commands per second that Redis counts, including those inside scripts, while there are no jobs."""
     window_s = 10.0 if scale == "full" else 1.5
     settle_s = SETTLE_S if scale == "full" else 0.5
     stub = harness.stub()

@@ -1,4 +1,4 @@
-"""The time from an enqueue to the arrival of its webhook, on an idle machine with an endpoint that takes no time."""
+"""Measures the time from an enqueue to the arrival of the job's webhook, on an idle machine with a fast endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM, PAUSE_S = 10, 0.02
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time one job after the other, with pauses between them; the picture is 64 x 64."""
+    """Return the times of jobs that run one after the other, with pauses between them; pictures are 64 x 64."""
     count = 400 if scale == "full" else 40
     ours = _retouch(harness, count)
     harness.say("no queue")

@@ -1,4 +1,4 @@
-"""Hundreds of slow calls at once on two worker processes: wall time compared with the ideal, and memory."""
+"""Measures hundreds of slow calls at once on two worker processes: the wall time beside the ideal, and the memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from retouch_ops.bench.child import MeasuredChild
 from retouch_ops.bench.figures import Row, Scale, comparison
 from retouch_ops.bench.harness import Harness, edits
 
-PROCESSES, SPARE_THREADS, SIDE, WAVES = 2, 16, 183, 3
+PROCESSES, SPARE_THREADS, SIDE, ROUNDS = 2, 16, 183, 3
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Seconds from the first enqueue to the last webhook, and the workers' memory at the end, in bytes."""
+    """Seconds from the first enqueue to the last webhook, and the memory of the workers at the end, in bytes."""
 
     wall_s: float
     rss_bytes: float
@@ -24,9 +24,13 @@ class Burst:
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Time three waves of calls, from the first enqueue to the last webhook; the ideal is three latencies."""
+    """
+    Return the time from the first enqueue to the last webhook for three times as many jobs as may be in flight.
+
+    The ideal is three latencies of the endpoint.
+    """
     at_once, latency_s = (500, 4.6) if scale == "full" else (60, 0.5)
-    jobs, ideal_s = at_once * WAVES, latency_s * WAVES
+    jobs, ideal_s = at_once * ROUNDS, latency_s * ROUNDS
     ours = _retouch(harness, jobs, at_once, latency_s)
     harness.say("no queue")
     plain = harness.run_no_queue(harness.stub(latency_s=latency_s, side=SIDE), jobs, at_once)

@@ -1,4 +1,4 @@
-"""The machine and the versions that the figures were measured on."""
+"""Describes what the figures were measured on: the machine, its load, and the versions of packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = ("retouch", "celery", "kombu", "redis", "requests", "urllib3", "valke
 
 
 def describe() -> dict[str, object]:
-    """Return the machine, the versions of packages, and the present load."""
+    """Return a description of the machine, the versions of packages, and the load average of this moment."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": f"{platform.system()} {platform.machine()}",
@@ -23,7 +23,7 @@ def describe() -> dict[str, object]:
 
 
 def as_line(machine: dict[str, object]) -> str:
-    """Format a description as two lines for people."""
+    """Return a description as two lines of text."""
     versions = machine["versions"]
     assert isinstance(versions, dict)
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())

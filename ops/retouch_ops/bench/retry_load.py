@@ -1,4 +1,4 @@
-"""How much memory thousands of waiting retries take in the workers. Retouch keeps them in the store."""
+"""Measures how much worker memory thousands of waiting retries need. Retouch has them in the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ BROKER_LISTS = ("rt:broker:edits", "rt:broker:deliveries", "rt:broker:unacked")
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Let each job's first attempt fail, with the second one an hour later; the tutorial waits by countdown."""
+    """
+    Return how much the workers' memory grows for each waiting retry.
+
+    Each job's first attempt fails, and the second is due an hour later. The tutorial's Celery waits by countdown.
+    """
     count, warm = (10_000, 1_000) if scale == "full" else (300, 100)
     ours, left = _retouch(harness, count, warm)
     harness.say("the tutorial's Celery")

@@ -1,4 +1,4 @@
-"""The CPU time that workers use per job, with all guarantees on, and the parts that it goes to."""
+"""Measures the CPU time that workers use per job, and what it is used for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROCESSES, THREADS, LATENCY_S, SIDE = 2, 40, 0.3, 183
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Measure CPU seconds for 1,000 jobs; the check of the picture has a row of its own."""
+    """Return the CPU seconds for 1,000 jobs; those of checking the picture are in a row of their own."""
     jobs = 1_000 if scale == "full" else 150
     ours, sections = _retouch(harness, jobs)
     harness.say("no queue")
@@ -38,7 +38,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def check_cpu_s() -> float:
-    """Return the CPU seconds of one check of the picture, the median of 30."""
+    """Return the CPU seconds of checking the picture once, the median of 30 checks."""
     data, times = picture(SIDE), []
     for _ in range(30):
         started_at = time.thread_time()
@@ -93,9 +93,9 @@ def _tutorial(harness: Harness, jobs: int, pool: str, threads: int) -> float:
 def _cpu_during(
     harness: Harness, stub: str, workers: Sequence[MeasuredChild], webhooks: int, enqueue: Callable[[], object]
 ) -> float:
-    """Return the CPU seconds of the workers from the first enqueue until just after the last webhook."""
+    """Call `enqueue`; return the CPU seconds that the workers use from then until just after the last webhook."""
     before = sum(worker.cpu_s() for worker in workers)
     enqueue()
     harness.wait_for_webhooks(stub, webhooks)
-    time.sleep(0.2)  # until the last delivery is settled, too
+    time.sleep(0.2)  # until the last delivery is settled as well
     return sum(worker.cpu_s() for worker in workers) - before

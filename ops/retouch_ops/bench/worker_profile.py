@@ -2,8 +2,9 @@
 A worker process that measures where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
 CONCURRENCY`.
 
-The calls that an attempt makes are timed by the CPU clock of their thread. For each path that is read from standard
-input, a snapshot is written there as JSON: CPU seconds of each section and of the rest.
+A *section* is a kind of work, such as "Redis scripts", with the functions that do it. Their calls are timed by the CPU
+clock of their thread. For each path that is read from standard input, a file is written there as JSON: the CPU seconds
+of each section so far, and those of everything else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from retouch_worker.edits.endpoint import Endpoint, Endpoints
 P = ParamSpec("P")
 Value = TypeVar("Value")
 
-# The functions themselves and not their names: a rename that forgets this table is a type error.
+# The functions themselves and not their names, so that a rename that forgets this table is a type error.
 SECTIONS: dict[str, list[tuple[object, Callable[..., object]]]] = {
     "HTTP to the endpoint": [(Endpoint, Endpoint.post_edit), (Endpoint, Endpoint.poll)],
     "HTTP download": [(Endpoints, Endpoints.download)],
@@ -58,7 +59,7 @@ _lock = threading.Lock()
 
 
 class TimedLog:
-    """A logger that times its `info` lines."""
+    """A logger whose `info` calls are timed as section `logging`."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -69,7 +70,7 @@ class TimedLog:
 
 
 def timed(section: str, call: Callable[P, Value]) -> Callable[P, Value]:
-    """Return a function that calls `call` and adds its CPU time to a section."""
+    """Return a function that calls `call` and adds the CPU time of each call to a section."""
 
     def wrapped(*arguments: P.args, **named: P.kwargs) -> Value:
         started_at = time.thread_time()
@@ -84,7 +85,7 @@ def timed(section: str, call: Callable[P, Value]) -> Callable[P, Value]:
 
 
 def install() -> None:
-    """Wrap the calls of all sections, and start the thread that writes snapshots."""
+    """Replace the functions of all sections by timed ones, and start the thread that writes snapshots."""
     for section, calls in SECTIONS.items():
         for owner, call in calls:
             setattr(owner, call.__name__, timed(section, call))
@@ -102,7 +103,7 @@ def _answer_snapshots() -> None:
 
 
 def snapshot() -> dict[str, float]:
-    """Return the CPU seconds so far: of each section, of the main thread, and the rest of the task threads."""
+    """Return the CPU seconds so far: of each section, of the main thread, and of all else in the threads of tasks."""
     with _lock:
         sections = dict(_spent_s)
     main_thread = threading.main_thread().ident

@@ -1,1 +1,1 @@
-"""`retouch doctor`: looks at everything that a running Retouch stands on, and says what to do about what it finds."""
+"""`retouch doctor`: checks everything that a running Retouch depends on, and says what to do about each fault."""

@@ -1,4 +1,4 @@
-"""Runs the checks and prints what they found."""
+"""Runs the checks of `retouch doctor`, and prints the findings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from retouch_ops.doctor.checks.redis import check_redis
 from retouch_ops.doctor.checks.settings import check_names, check_settings, load_settings
 from retouch_ops.doctor.checks.store import check_store
 from retouch_ops.doctor.checks.workers import check_workers
-from retouch_ops.doctor.findings import Finding, as_lines
+from retouch_producer.findings import Finding, as_lines
 
 
 class UnknownCheck(RetouchError):
-    """`--only` named no check."""
+    """A name after `--only` is not the name of a check."""
 
     wrong_use = True
 
 
 def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[str]) -> bool:
-    """Print the findings of all checks, or of those named; True if none of them is bad."""
+    """Run all checks, or those in `only`, and print their findings. Return True if no finding is bad."""
     findings = run_checks(only, expected_workers)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -35,7 +35,11 @@ def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[st
 
 
 def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -> list[Finding]:
-    """The findings; wrong settings end it early, since nothing else can be looked at with them."""
+    """
+    Return the findings of all checks, or of those in `only`. Raises `UnknownCheck`.
+
+    If settings are wrong, return only the findings about them, since the other checks need settings.
+    """
     settings, faults = load_settings()
     if settings is None:
         return faults + check_names()

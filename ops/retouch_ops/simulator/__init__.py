@@ -1,5 +1,6 @@
 """
-A simulator of the pix2pix endpoint for development: it has the same contract, edits pictures, and charges nobody.
+A simulator of the pix2pix endpoint for development. It has the endpoint's contract, edits pictures, and charges nobody.
 
-It is for tests, yours included. Every answer carries the header `X-Retouch-Simulator`. See docs/simulator.md.
+It is for tests, also for those of your own code. Every answer has the header `X-Retouch-Simulator`. See
+docs/simulator.md.
 """

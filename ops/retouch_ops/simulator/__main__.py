@@ -1,6 +1,4 @@
-"""
-`python -m retouch_ops.simulator`: runs the simulator from the command line.
-"""
+"""The command line of the simulator: `python -m retouch_ops.simulator`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The checks that a POST passes before its work begins: form, key, fields, spam filter, cap, faults, in this order.
+The checks that a POST must pass before its work begins: form, key, fields, spam filter, cap, faults, in this order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from retouch_ops.simulator.validation import EditRequest, validate
 
 
 class PostRefused(Exception):
-    """A request is answered with an error and never runs; `body` replaces the usual answer of this reason."""
+    """A POST is answered with an error, and its work never begins. `body` replaces the usual answer for `reason`."""
 
     def __init__(self, reason: str, body: dict[str, object] | None = None) -> None:
         self.reason, self.body = reason, body
@@ -26,7 +26,11 @@ class PostRefused(Exception):
 
 @dataclass(frozen=True)
 class AdmittedPost:
-    """One admitted POST: its owner (a hash of the key), its edit, its names in the books, and its fault."""
+    """
+    A POST that has passed all checks, with the fault that its answer gets.
+
+    `owner` is the hash of the API key that was sent; `identity` holds the names under which the POST is counted.
+    """
 
     owner: str
     edit: EditRequest
@@ -35,12 +39,12 @@ class AdmittedPost:
 
     @property
     def spam_key(self) -> str:
-        """The name of owner and body in the spam filter."""
+        """The spam filter's name for this POST: equal for equal bodies with the same API key."""
         return self.owner + self.identity.body
 
 
 async def body_of(request: Request) -> dict[str, object]:
-    """Return the JSON object of a request, or an empty one if the body is no object or not sent as JSON."""
+    """Return the JSON object in a request's body; an empty one if the body is no object or not sent as JSON."""
     if "json" not in request.headers.get("content-type", ""):
         return {}
     try:
@@ -51,17 +55,17 @@ async def body_of(request: Request) -> dict[str, object]:
 
 
 def base_url(request: Request, state: SimulatorState) -> str:
-    """Return the start of links to this simulator."""
+    """Return the scheme and host with which links to this simulator begin."""
     return (state.config.public_url or str(request.base_url)).rstrip("/")
 
 
 def is_v6(request: Request) -> bool:
-    """Return True if the caller used a path of v6, whose answers have another shape."""
+    """Return whether the request's path is one of v6, whose answers have another shape."""
     return request.url.path.startswith("/api/v6/")
 
 
 def admit(state: SimulatorState, request: Request, body: dict[str, object], identity: Identity) -> AdmittedPost:
-    """Return the admitted request and its fault; raise `PostRefused` if a check or a fault refuses it."""
+    """Return the admitted POST with its fault. Raises `PostRefused` if a check or a fault refuses it."""
     if not body:
         raise PostRefused("invalid_request")
     if not state.accepts(body.get("key")):

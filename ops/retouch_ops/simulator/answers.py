@@ -1,5 +1,5 @@
 """
-Every answer of the endpoint, exactly as it is known to send them.
+Every answer of the endpoint, exactly as the endpoint is known to send it.
 
 The shapes come from the vendor's documentation of v3 to v6, its SDKs and public client code. The misspellings
 (`messege`, `tips`) are the vendor's own, and a client has to handle them.
@@ -23,7 +23,7 @@ PROCESSING_NO_ID = {"status": "processing", "id": "", "messege": "Request proces
 FAILED = {"status": "failed", "id": "", "message": "Failed, Try Again", "output": ""}
 IMAGE_UNREADABLE: dict[str, object] = {"status": "error", "messege": {"image": ["The image could not be read."]}}
 
-# Reason: (HTTP status when errors do not come inside 200, body).
+# Reason: (HTTP status if `errors_inside_200` is off, body).
 _ERRORS: dict[str, tuple[int, dict[str, object]]] = {
     "spam_filter": (
         429,
@@ -65,7 +65,7 @@ _PAGES = {
 
 
 def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None = None) -> Response:
-    """Return the error answer for this reason; `body` replaces its usual one."""
+    """Return the error answer for a reason; `body` replaces the usual body."""
     if reason in ("queue_full", "retry_after_header"):
         return _queue_full(reason, config)
     status, usual = _ERRORS[reason]
@@ -73,7 +73,7 @@ def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None
 
 
 def broken(kind: str) -> Response:
-    """Return the answer that a fault puts in place of the ordinary one."""
+    """Return the answer that a fault of this kind sends instead of the ordinary one."""
     if kind in _FIXED:
         status, body = _FIXED[kind]
         return JSONResponse(body, status)
@@ -85,7 +85,7 @@ def broken(kind: str) -> Response:
 
 
 def page(title: str, status: int, body: str = "") -> HTMLResponse:
-    """Return an HTML page with the banner of the simulator."""
+    """Return an HTML page with the banner of the simulator; without `body` its content is the title."""
     return HTMLResponse(
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>'
         f"<body>{BANNER}{body or f'<h1>{title}</h1>'}</body></html>",
@@ -94,7 +94,11 @@ def page(title: str, status: int, body: str = "") -> HTMLResponse:
 
 
 def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, flagged: bool) -> dict[str, object]:
-    """Return a success, in the shape of v6 if `as_list`, else in that of v5: several outputs are a list there, too."""
+    """
+    Return the body of a success, in the shape of v6 if `as_list`, else in that of v5.
+
+    In v6 `output` is always a list, in v5 only if there are several images.
+    """
     head: dict[str, object] = {"status": "success", "generationTime": round(took_s, 4), "id": identifier}
     if not as_list:
         output = links[0] if len(links) == 1 else links
@@ -111,7 +115,9 @@ def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, 
 
 
 def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
-    """Return a processing answer; only the shape of v6 holds the links that the outputs will have."""
+    """
+    Return the body of a processing answer. Only in the shape of v6 does it hold `links`, those of the future outputs.
+    """
     reply = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:
         text = "Try to fetch request after seconds estimated"

@@ -1,6 +1,4 @@
-"""
-The simulator as a Starlette application: its routes, and the header that identifies it.
-"""
+"""The simulator as a Starlette application: its routes, and the header that marks all its answers."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ Handler = Callable[[SimulatorState, Request], Awaitable[Response]]
 
 
 class _SimulatorHeader:
-    """Adds the simulator's header to every answer."""
+    """ASGI middleware that adds the simulator's header to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +40,7 @@ class _SimulatorHeader:
 
 def make_simulator(config: SimulatorConfig) -> Starlette:
     """
-    Return a simulator with its own state; run it in one process.
+    Return a simulator. Its state is in memory, so it must run in a single process.
 
     Faults that break the connection need `retouch_ops.simulator.server.serve`. Under any other server they raise.
     """

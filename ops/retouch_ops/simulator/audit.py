@@ -1,8 +1,8 @@
 """
-The simulator's books: every POST, every charge that the endpoint would have made, and the use of the cap.
+The simulator's *books*: counts of POSTs, of charges that the endpoint would have made, and of requests in flight.
 
-They cover the time since the last reset. Entries are kept by tag (a token like `[[order-17]]` in the prompt, else the
-hash of the body), by the hash of the prompt and by the hash of the body. No entry holds an API key.
+They cover the time since the last reset. POSTs are counted by their tag (a token like `[[order-17]]` in the prompt,
+else the hash of the body), by the hash of the prompt and by the hash of the body. The books hold no API key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAMED = ("prompt", "init_image", "image_guidance_scale", "steps", "guidance_sca
 
 @dataclass(frozen=True)
 class Identity:
-    """The three names of one request in the books."""
+    """The three names under which one POST is counted: its tag, the hash of its prompt, the hash of its body."""
 
     tag: str
     prompt: str
@@ -29,7 +29,7 @@ class Identity:
 
     @classmethod
     def of(cls, request: Mapping[str, object]) -> Identity:
-        """Return the names of a request body; they do not depend on its key."""
+        """Return the names of a request body. They do not depend on the API key in it."""
         prompt = str(request.get("prompt", ""))
         body = json.dumps([_normalized(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)
@@ -37,26 +37,26 @@ class Identity:
 
 
 def without_token(prompt: str) -> str:
-    """Return the prompt without its tag, so that the tag does not change the picture."""
+    """Return a prompt without its `[[tag]]`, so that the tag does not change the picture."""
     return _TOKEN.sub("", prompt).strip()
 
 
 @dataclass
 class Entry:
-    """The counts and answers of all requests with one name."""
+    """The counts and the answers of all POSTs with one name."""
 
     posts: int = 0
     charged: int = 0
     statuses: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
-        """Return the entry as JSON."""
+        """Return the entry as a JSON object."""
         return {"posts": self.posts, "charged": self.charged, "statuses": self.statuses}
 
 
 @dataclass
 class Line:
-    """One line of the list of recent requests. It holds the prompt, since this is a development tool."""
+    """One line in the list of recent POSTs. It holds the prompt, since this is a development tool."""
 
     at: float
     identity: Identity
@@ -68,7 +68,7 @@ class Line:
 
 
 class Audit:
-    """The counts of one period. A reset starts a new one; requests that still run are counted in the old one."""
+    """The books of one period. A reset begins new ones; a POST that still runs then is counted in the old ones."""
 
     def __init__(self, cap: int) -> None:
         self.posts = self.charged = self.fetches = 0
@@ -83,7 +83,7 @@ class Audit:
         self._in_flight_s = self._busy_s = self._cap_s = self._busy_cap_s = 0.0
 
     def record_post(self, identity: Identity, prompt: str) -> Line:
-        """Count one POST and return its line."""
+        """Count one POST, and return its line in the list of recent ones."""
         self.posts += 1
         for entry in self._entries(identity):
             entry.posts += 1
@@ -92,48 +92,48 @@ class Audit:
         return line
 
     def record_charge(self, line: Line) -> None:
-        """Count one charge that the endpoint would have made."""
+        """Count one charge that the endpoint would have made for a POST."""
         self.charged += 1
         line.charged = True
         for entry in self._entries(line.identity):
             entry.charged += 1
 
     def record_answer(self, line: Line, answer: str) -> None:
-        """Record the answer of the POST."""
+        """Record the name of the answer to a POST, and how long it took."""
         line.answer, line.seconds = answer, time.time() - line.at
         for entry in self._entries(line.identity):
             entry.statuses.append(answer)
 
     def record_refusal(self, line: Line, reason: str) -> None:
-        """Count one refusal by its reason."""
+        """Count one refusal by its reason, which is also recorded as the answer."""
         self.refused[reason] += 1
         self.record_answer(line, reason)
 
     def is_full(self, owner: str) -> bool:
-        """Return True if this key has no place in flight left."""
+        """Return whether an API key has as many requests in flight as the cap allows."""
         return self._in_flight[owner] >= self._cap
 
-    def enter(self, owner: str) -> CapPlace:
-        """Take one place in flight; the caller must leave it."""
+    def enter(self, owner: str) -> InFlightRequest:
+        """Count one more request of an API key as in flight, until `leave` is called on the returned object."""
         self._tick()
         self._in_flight[owner] += 1
         self._total += 1
         self.max_in_flight = max(self.max_in_flight, self._total)
-        return CapPlace(self, owner)
+        return InFlightRequest(self, owner)
 
     def leave(self, owner: str) -> None:
-        """Release one place; only `CapPlace` calls this."""
+        """Count one request fewer as in flight; only `InFlightRequest.leave` calls this."""
         self._tick()
         self._in_flight[owner] -= 1
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Use another cap from now on; the use of the cap so far is counted with the old one."""
+        """Use another cap from now on. The shares of the cap that were used so far refer to the old one."""
         self._tick()
         self._cap = cap
 
     def as_json(self, *, totals: bool = False) -> dict[str, object]:
-        """Return the books as JSON, or only their totals."""
+        """Return the books as a JSON object; with `totals`, without the entries by tag, prompt and body."""
         self._tick()
         sums: dict[str, object] = {
             "posts": self.posts,
@@ -162,7 +162,7 @@ class Audit:
         ]
 
     def _tick(self) -> None:
-        # Called before each change: the time since the last one is counted with the old cap and places.
+        # Called before each change: the time since the last change is counted with the old cap and requests in flight.
         now = time.monotonic()
         passed_s, self._since = now - self._since, now
         cap_s = self._cap * max(1, len(self._in_flight)) * passed_s
@@ -174,22 +174,22 @@ class Audit:
 
 
 @dataclass
-class CapPlace:
-    """One place in flight; only the first call of `leave` has an effect."""
+class InFlightRequest:
+    """One request that counts as in flight; only the first call of `leave` has an effect."""
 
     books: Audit
     owner: str
     taken: bool = True
 
     def leave(self) -> None:
-        """Release the place, unless that has already happened."""
+        """Stop counting this request as in flight."""
         if self.taken:
             self.taken = False
             self.books.leave(self.owner)
 
 
 def _normalized(value: object) -> object:
-    """Return the value with integers as floats, so that 7 and 7.0 are the same body."""
+    """Return an integer as a float, any other value unchanged: bodies with 7 and with 7.0 must have the same hash."""
     return float(value) if isinstance(value, int) else value
 
 

@@ -1,5 +1,5 @@
 """
-The settings of the simulator. Each can be changed while it runs, by `POST /control/settings`.
+The settings of the simulator. Each can be changed while the simulator runs, by `POST /control/settings`.
 
 Durations are float seconds. `docs/simulator.md` lists every setting; a test compares the two.
 """
@@ -16,7 +16,7 @@ OutputKind = Literal["png", "html", "truncated", "bomb", "flat", "same_as_input"
 
 
 class ControlError(ValueError):
-    """A control call was wrong and changed nothing; `faults` has one line per fault, with the known names."""
+    """A control call was wrong, and changed nothing. `faults` has one line per fault, with the names that are known."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -24,7 +24,7 @@ class ControlError(ValueError):
 
 
 class SimulatorConfig(BaseModel):
-    """One immutable set of settings; `changed` returns another one."""
+    """One immutable set of settings; `changed` returns another set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,11 +77,11 @@ class SimulatorConfig(BaseModel):
 
     @property
     def reported_eta_s(self) -> float:
-        """The eta of a processing answer."""
+        """The seconds that a processing answer names as `eta`."""
         return self.processing_s if self.eta_s is None else self.eta_s
 
     def as_json(self) -> dict[str, object]:
-        """Return the settings as JSON, with the number of keys in place of the keys."""
+        """Return the settings as a JSON object; for `keys` it only says how many are accepted."""
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 
 

@@ -1,6 +1,4 @@
-"""
-The control calls: settings, faults, reset, books. A wrong call is answered 400, with its faults and the known names.
-"""
+"""The control calls: settings, faults, reset, books. A wrong call is answered 400; the answer names its faults."""
 
 from __future__ import annotations
 
@@ -14,21 +12,24 @@ from retouch_ops.simulator.state import SimulatorState
 
 
 async def settings(state: SimulatorState, request: Request) -> Response:
-    """Return the settings; a POST first changes those that it names."""
+    """Return the settings; a POST first changes those in its body."""
     if request.method == "POST":
         state.configure(await _object(request))
     return JSONResponse(state.config.as_json())
 
 
 async def faults(state: SimulatorState, request: Request) -> Response:
-    """Return the faults to come; a POST first adds to them."""
+    """Return the faults that are still to come; a POST first adds those in its body."""
     if request.method == "POST":
         state.faults.apply(await _object(request))
     return JSONResponse(state.faults.as_json())
 
 
 async def reset(state: SimulatorState, request: Request) -> Response:
-    """Delete books, faults and outputs, and the settings too unless the body says {"keep_settings": true}."""
+    """
+    Begin new books, and delete faults and outputs. The settings become the initial ones again, unless the body is
+    {"keep_settings": true}.
+    """
     wanted = await _object(request)
     if set(wanted) - {"keep_settings"} or not isinstance(wanted.get("keep_settings", False), bool):
         raise ControlError([f"expected nothing or keep_settings as true or false, got {sorted(wanted)}"])
@@ -37,12 +38,12 @@ async def reset(state: SimulatorState, request: Request) -> Response:
 
 
 async def books(state: SimulatorState, request: Request) -> Response:
-    """Return the books; `?totals=1` leaves out the entries by tag, prompt and body."""
+    """Return the books (see `audit.py`); `?totals=1` leaves out the entries by tag, prompt and body."""
     return JSONResponse(state.books.as_json(totals=request.query_params.get("totals") == "1"))
 
 
 def refused(_: Request, error: Exception) -> Response:
-    """Return the answer to a wrong control call."""
+    """Return the answer 400 to a wrong control call."""
     return JSONResponse({"error": error.faults if isinstance(error, ControlError) else str(error)}, 400)
 
 

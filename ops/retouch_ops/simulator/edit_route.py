@@ -1,8 +1,9 @@
 """
 One POST of an edit, from its admission to its answer.
 
-A POST is in flight from its admission until its work is done, even if its client leaves. It is charged when its
-picture has been read, before the latency passes, unless the endpoint does not bill the stage of its fault.
+A POST is in flight from its admission until its work is done, even if its client disconnects. It is charged when its
+picture has been read, before the latency has passed. POSTs with a fault that the endpoint does not bill are not
+charged.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LATER = ("processing", "processing_failed", "processing_no_id")
 
 
 async def post(state: SimulatorState, request: Request) -> Response:
-    """Answer one POST of an edit."""
+    """Do the work of one POST of an edit, count it in the books, and return its answer."""
     body = await body_of(request)
     books, identity = state.books, Identity.of(body)
     line = books.record_post(identity, str(body.get("prompt", "")))
@@ -47,7 +48,7 @@ async def post(state: SimulatorState, request: Request) -> Response:
 
 
 def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Response:
-    """Return the ordinary answer, or what the fault turns it into."""
+    """Return the ordinary answer, or the one that a fault of this kind sends instead."""
     if kind == "drip":
         return Drip(ordinary, config.drip_bytes_per_s)
     if kind == "reset_after_work":
@@ -60,8 +61,12 @@ def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Respons
 
 
 async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line: Line) -> Generation:
-    """Do the work. The place in flight is left at its end, which for processing is after the answer."""
-    place, after_s = books.enter(admitted.owner), 0.0
+    """
+    Do the work of a POST and return its generation. Raises `PostRefused` if the picture cannot be read.
+
+    The POST counts as in flight until its work is done: for a processing answer, until some time after the answer.
+    """
+    in_flight, after_s = books.enter(admitted.owner), 0.0
     state.spam_filter.accept(admitted.spam_key)
     started_at = time.monotonic()
     try:
@@ -77,15 +82,15 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
         state.spam_filter.forget(admitted.spam_key)
         raise
     finally:
-        # Also if the client has left: the endpoint goes on working on a request that nobody waits for.
+        # Also if the client has disconnected: the endpoint goes on working on a request that nobody waits for.
         if after_s:
-            asyncio.get_running_loop().call_later(after_s, place.leave)
+            asyncio.get_running_loop().call_later(after_s, in_flight.leave)
         else:
-            place.leave()
+            in_flight.leave()
 
 
 async def _generate(state: SimulatorState, admitted: AdmittedPost) -> Generation:
-    """Read and edit the picture; raise `PostRefused` if it cannot be read."""
+    """Read and edit the picture, and return the generation. Raises `PostRefused` if the picture cannot be read."""
     edit, fault = admitted.edit, admitted.fault
     plan = Plan.of(without_token(edit.prompt), edit.image_guidance_scale, edit.steps, edit.guidance_scale)
     try:
@@ -145,7 +150,7 @@ def _refusal(refused: PostRefused, config: SimulatorConfig) -> Response:
 
 
 def _answer_name(kind: str) -> str:
-    """Return the name of an answer in the books; faults that end in an ordinary answer share its name."""
+    """Return the name under which the books count an answer; faults with an ordinary answer share its name."""
     if kind in _LATER or kind in _STUCK:
         return "processing"
     return "success" if kind in ("success", "list_output") else kind

@@ -1,7 +1,7 @@
 """
-The effects of a prompt on a picture: those that its words name, else a mild tint whose colour depends on the prompt.
+The effects of a prompt on a picture: those that it names, or a mild tint whose colour depends on the prompt.
 
-The same picture, prompt and numbers always lead to the same result. Only Pillow is used; its heavy calls release the
+The same picture, prompt and numbers always lead to the same result. Only Pillow is used; its slow calls release the
 GIL.
 """
 
@@ -22,7 +22,7 @@ Effect = Callable[[Picture], Picture]
 
 @dataclass(frozen=True)
 class Plan:
-    """The effects in order, their strength (0 to 1), and the tint for a prompt that names no effect."""
+    """The effects to apply, in order, their strength (0 to 1), and the tint for a prompt that names no effect."""
 
     effects: tuple[str, ...]
     strength: float
@@ -30,17 +30,21 @@ class Plan:
 
     @classmethod
     def of(cls, prompt: str, image_guidance_scale: float, steps: int, guidance_scale: float) -> Plan:
-        """Return the plan of a prompt and the three numbers."""
+        """Return the plan for a prompt and the three numbers of an edit."""
         words = prompt.lower()
         named = tuple(name for name, (pattern, _) in EFFECTS.items() if pattern.search(words))
-        # Four levels per channel: with more, each prompt would be an edit of its own, and no cache could hold them.
+        # Four levels per channel: with more, each prompt would lead to another edit, and no cache could hold them.
         red, green, blue = (byte & 0xC0 | 0x20 for byte in hashlib.sha256(words.encode()).digest()[:3])
         tint = (0, 0, 0) if named else (red, green, blue)
         return cls(named, strength_of(image_guidance_scale, steps, guidance_scale), tint)
 
 
 def strength_of(image_guidance_scale: float, steps: int, guidance_scale: float) -> float:
-    """Return the strength of the edit: it grows with guidance_scale and steps, and falls with image_guidance_scale."""
+    """
+    Return the strength of an edit, from 0.05 to 1.
+
+    It grows with guidance_scale and steps, and falls with image_guidance_scale.
+    """
     pull = 0.35 + 0.65 * math.sqrt(min(max((guidance_scale - 1) / 19, 0.0), 1.0))
     loyalty = 1.25 / (1 + 0.25 * max(image_guidance_scale, 0.0))
     effort = 0.4 + 0.6 * min(max(steps, 1), 50) / 50

@@ -1,8 +1,8 @@
 """
 Answers that HTTP frameworks cannot send: connection resets, silence, and bytes that arrive slowly.
 
-They need the connection itself. `SocketProtocol` puts it into the scope of the request, and
-`retouch_ops.simulator.server` runs that protocol.
+They need the connection itself. `SocketProtocol` puts it into the scope of the request; `retouch_ops.simulator.server`
+serves with that protocol.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class SocketProtocol(HttpToolsProtocol):
     """The HTTP protocol of uvicorn, which also passes the connection to the application."""
 
     def on_message_begin(self) -> None:
-        """Start a request with its connection in the scope."""
+        """Begin a request, with its connection in the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {_CONNECTION: {"transport": self.transport}}
 
 
 class Reset(Response):
-    """Resets the connection instead of answering."""
+    """An answer that resets the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         """Close with SO_LINGER 0, so that the client sees a reset and not an orderly close."""
@@ -43,7 +43,7 @@ class Reset(Response):
 
 
 class Silence(Response):
-    """Never answers; the connection stays open until the client closes it."""
+    """An answer that never comes: the connection stays open until the client closes it."""
 
     async def __call__(self, _: Scope, receive: Receive, __: Send) -> None:
         """Wait until the client closes the connection."""
@@ -51,14 +51,14 @@ class Silence(Response):
 
 
 class Drip(Response):
-    """Sends another answer slowly, headers included, then closes the connection."""
+    """An answer whose bytes are sent slowly, headers included; then the connection is closed."""
 
     def __init__(self, answer: Response, bytes_per_s: float) -> None:
         super().__init__()
         self._answer, self._bytes_per_s = answer, bytes_per_s
 
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
-        """Write the bytes of the answer to the connection, piece by piece."""
+        """Write the bytes of the answer to the connection, a few at a time."""
         transport = _transport(scope)
         async for piece in _slowly(_raw_bytes(self._answer), self._bytes_per_s):
             if transport.is_closing():
@@ -69,7 +69,7 @@ class Drip(Response):
 
 
 def slow_download(content: bytes, bytes_per_s: float, media_type: str) -> Response:
-    """Return an answer whose body is sent at this speed."""
+    """Return an answer whose body is sent at `bytes_per_s`."""
     headers = {"content-length": str(len(content))}
     return StreamingResponse(_slowly(content, bytes_per_s), media_type=media_type, headers=headers)
 

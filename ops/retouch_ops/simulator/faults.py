@@ -1,10 +1,10 @@
 """
-The faults of the simulator, and the script that says which answer gets which fault.
+The faults of the simulator, and the script that decides which answer gets which fault.
 
 Each fault belongs to one stage. The stage decides whether the books count a charge:
 
-- `refusal`: answered at once, nothing runs, not charged;
-- `failing`: takes the latency and holds its place in flight, not charged;
+- `refusal`: the answer comes at once, no work is done, not charged;
+- `failing`: the answer comes after the latency, until then the POST is in flight; not charged;
 - `lost`: the work is done and charged, and the answer is lost or unreadable;
 - `variant`: the work is done and charged, and the answer is a valid one of another shape.
 """
@@ -61,17 +61,21 @@ FETCH_FAULTS = ("success", "bad_key", "queue_full", "failed", "error_500", "erro
 
 
 def stage_of(kind: str) -> Stage:
-    """Return the stage at which this fault changes a POST."""
+    """Return the stage to which a fault belongs; the module's docstring explains the stages."""
     return FAULTS[kind][0]
 
 
 def is_charged(kind: str) -> bool:
-    """Return True if the endpoint would bill a POST with this fault."""
+    """Return whether the endpoint would bill a POST with this fault."""
     return stage_of(kind) in ("lost", "variant")
 
 
 class Fault(BaseModel):
-    """One line of a script: the fault of the next `times` answers, or of those to POSTs with `tag`."""
+    """
+    One line of a script: a fault for the next `times` answers; with `tag`, only for POSTs with that tag.
+
+    `output_kind` replaces the bytes of the output; with `output_index` only those of one of several outputs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -85,7 +89,7 @@ class Fault(BaseModel):
 
 
 class FaultCall(BaseModel):
-    """The body of `POST /control/faults`; a member that is left out changes nothing."""
+    """The body of `POST /control/faults`. A member that is left out changes nothing."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,7 +99,7 @@ class FaultCall(BaseModel):
     seed: int | None = None
 
     def faults(self) -> list[str]:
-        """Return one line for each wrong kind or rate."""
+        """Return what is wrong with the call, a line for each unknown fault and for wrong rates."""
         return [
             *_unknown([fault.kind for fault in self.next or []], tuple(FAULTS)),
             *_unknown([fault.kind for fault in self.next_fetch or []], FETCH_FAULTS),
@@ -111,7 +115,11 @@ class _ScriptLine:
 
 
 class FaultScript:
-    """The faults of the next answers: the scripted ones in order, then a draw by the rates, from a seeded source."""
+    """
+    The faults of the next answers: first the scripted ones, in order, then faults drawn at random by the rates.
+
+    The random numbers depend only on the seed.
+    """
 
     def __init__(self) -> None:
         self._next: deque[_ScriptLine] = deque()
@@ -121,7 +129,8 @@ class FaultScript:
 
     def apply(self, call: object) -> None:
         """
-        Apply one control call: append `next` and `next_fetch`, replace the rates, restart the draws with `seed`.
+        Apply one control call: append `next` and `next_fetch`, replace the rates, restart the random numbers with
+        `seed`.
 
         Raises `ControlError` if any part is wrong, and then changes nothing.
         """
@@ -134,7 +143,7 @@ class FaultScript:
             self._random.seed(wanted.seed)
 
     def for_post(self, tag: str, processing_share: float) -> Fault:
-        """Return the fault of the next accepted POST."""
+        """Remove and return the fault of the next admitted POST, scripted or drawn at random."""
         scripted = _take(self._next, tag)
         if scripted is not None:
             return scripted
@@ -144,15 +153,15 @@ class FaultScript:
         return Fault(kind=drawn)
 
     def for_fetch(self, tag: str) -> Fault:
-        """Return the fault of the next fetch; only scripted faults apply to fetches."""
+        """Remove and return the fault of the next fetch; only scripted faults apply to fetches."""
         return _take(self._next_fetch, tag) or Fault()
 
     def spread(self, latency_s: float, spread: float) -> float:
-        """Return one latency drawn around `latency_s`."""
+        """Return a random latency around `latency_s`; `spread` is its standard deviation as a share."""
         return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
 
     def as_json(self) -> dict[str, object]:
-        """Return the faults to come as JSON."""
+        """Return the faults that are still to come, and the rates, as a JSON object."""
         return {
             "next": [_remaining(line) for line in self._next],
             "next_fetch": [_remaining(line) for line in self._next_fetch],

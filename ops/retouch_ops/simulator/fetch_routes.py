@@ -1,6 +1,4 @@
-"""
-The routes that cost nothing: the fetch of a processing request, and the output links.
-"""
+"""The routes that cost nothing: fetches of processing requests, and downloads of outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from retouch_ops.simulator.state import SimulatorState
 
 
 async def fetch(state: SimulatorState, request: Request) -> Response:
-    """Answer one fetch of a processing request."""
+    """Return the answer to a fetch of a processing request."""
     body = await body_of(request)
     state.books.fetches += 1
     if not state.accepts(body.get("key")):
@@ -34,7 +32,7 @@ async def fetch(state: SimulatorState, request: Request) -> Response:
 
 
 async def output(state: SimulatorState, request: Request) -> Response:
-    """Answer one read of an output link."""
+    """Return the answer to a download of an output, and count it by status."""
     name = request.path_params["name"]
     answer = await _output(state, state.generations.by_name(name), name)
     state.books.downloads[str(answer.status_code)] += 1

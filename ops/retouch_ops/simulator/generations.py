@@ -1,5 +1,7 @@
 """
-The requests that the simulator accepted: what a fetch of each answers, what its output links serve, and when.
+The requests that the simulator has accepted, called generations.
+
+Each holds what its fetches return, and what its output links serve from which time on.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ MOST_KEPT = 20_000
 
 @dataclass(eq=False)
 class Generation:
-    """One accepted request; instants are of the monotonic clock."""
+    """
+    One accepted request. Instants are of the monotonic clock.
+
+    `kind` is its fault. `mark` is written into its outputs, so that equal edits of two requests have different bytes.
+    `output_kind` is for the output at `odd_index`, or for all outputs if that is None.
+    """
 
     id: int
     tag: str
@@ -38,30 +45,30 @@ class Generation:
 
     @property
     def names(self) -> list[str]:
-        """The names of its pictures, one for each sample."""
+        """The file names of its outputs, one for each sample."""
         return [f"{self.stem}-{index}.png" for index in range(self.samples)]
 
     @property
     def paths(self) -> list[str]:
-        """The paths of the output links."""
+        """The URL paths of its outputs, in the order of `names`."""
         return [f"/generations/{name}" for name in self.names]
 
     def kind_of(self, index: int) -> OutputKind:
-        """Return the output kind of one picture."""
+        """Return the output kind of the output at an index."""
         return self.output_kind if self.odd_index in (None, index) else "png"
 
     def mark_of(self, index: int) -> str:
-        """Return a text that makes one picture differ from all others, also from those of the same answer."""
+        """Return the mark of the output at an index; all outputs of one answer have different marks."""
         return f"{self.mark}-{index}" if index else self.mark
 
     @property
     def is_ready(self) -> bool:
-        """True if the work is done."""
+        """Whether the work is done, so that the outputs can be downloaded."""
         return time.monotonic() >= self.ready_at
 
 
 class Generations:
-    """The generations that can still be fetched or read; the oldest beyond `MOST_KEPT` are dropped."""
+    """The generations that can still be fetched and downloaded: the latest `MOST_KEPT`."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(14_624_464)
@@ -69,7 +76,7 @@ class Generations:
         self._by_name: dict[str, Generation] = {}
 
     def next_id(self) -> int:
-        """Return a number that no earlier call returned."""
+        """Return a new id."""
         return next(self._ids)
 
     def keep(self, generation: Generation) -> None:

@@ -1,8 +1,8 @@
 """
-Fetches and edits pictures in two small thread pools, with a cache in front of each.
+Fetches and edits pictures in two small thread pools, with a cache for each.
 
-An init_image is fetched once for all requests that need it at the same time. An edit is made once per picture and plan,
-and made again if its link is read after the cache has dropped it.
+An init_image is fetched once for all requests that need it at the same time. An edit is made once for a picture and
+plan, and made again if it is downloaded after the cache has dropped it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED_PICTURE = (
     "https://d1okzptojspljx.cloudfront.net/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png",
     Path(__file__).parents[1] / "samples" / "portrait.jpg",
 )
-"""The picture of the endpoint's own examples, and the file that replaces it: the examples need no network."""
+"""The URL of the picture in the endpoint's own examples, and a file that is used instead: no network is needed."""
 _PIECE = 65_536
 V = TypeVar("V")
 
@@ -40,21 +40,25 @@ class UnfetchableImage(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one init_image, and their hash."""
+    """The bytes of one init_image, and their SHA-256 in hex."""
 
     content: bytes
     sha256: str
 
 
 class Cache(Generic[V]):
-    """Recent values, shared by all callers while they are being made; the oldest is dropped first."""
+    """A cache of values that take time to make; a value is made once for all callers. The oldest is dropped first."""
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._entries: OrderedDict[object, tuple[float, asyncio.Future[V]]] = OrderedDict()
 
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
-        """Return the value of the key, or make it; a failure is raised in every waiting caller and not kept."""
+        """
+        Return the value of a key; call `make` if there is none or it is older than `lifetime_s`.
+
+        A failure of `make` is raised in every waiting caller, and not cached.
+        """
         entry = self._entries.get(key)
         if entry is None or (entry[1].done() and time.monotonic() - entry[0] >= lifetime_s):
             entry = (time.monotonic(), asyncio.ensure_future(make()))
@@ -72,7 +76,7 @@ class Cache(Generic[V]):
 
 
 class ImagePool:
-    """Fetches and edits for one simulator; `close` ends its threads."""
+    """The threads and caches of one simulator."""
 
     def __init__(self) -> None:
         self._fetchers = ThreadPoolExecutor(FETCHERS, "simulator-fetch")
@@ -80,14 +84,14 @@ class ImagePool:
         self._sources: Cache[Source] = Cache(256)
         self._edits: Cache[bytes] = Cache(128)
         self._session = requests.Session()
-        # A simulator must not use proxies and netrc of the environment, and reading them costs more than a fetch.
+        # A simulator must not use proxies and netrc of the environment, whose reading also takes longer than a fetch.
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=FETCHERS, pool_maxsize=FETCHERS))
 
     async def source(self, url: str, config: SimulatorConfig) -> Source:
         """
-        Return the bytes behind a URL.
+        Return the picture at a URL.
 
         Raises `UnfetchableImage` if it is no http(s) URL, is not answered 200, or exceeds the limits of size and time.
         """
@@ -99,7 +103,7 @@ class ImagePool:
         return await self._sources.get(url, fetch, config.init_image_cache_s)
 
     async def edited(self, source: Source, plan: Plan) -> bytes:
-        """Return the edit as a PNG; raise `UnreadableImage` if the source is no picture."""
+        """Return an edited picture as a PNG. Raises `UnreadableImage` if the source is no picture."""
 
         async def edit() -> bytes:
             loop = asyncio.get_running_loop()
@@ -108,7 +112,7 @@ class ImagePool:
         return await self._edits.get((source.sha256, plan), edit)
 
     def close(self) -> None:
-        """End the threads without waiting for their downloads."""
+        """Close the threads without waiting for their downloads."""
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._editors.shutdown(wait=False, cancel_futures=True)
         self._session.close()

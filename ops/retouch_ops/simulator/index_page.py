@@ -1,6 +1,4 @@
-"""
-The simulator's index page: settings, books, latest requests, and the control calls as curl commands.
-"""
+"""The simulator's index page: settings, books, latest requests, and the control calls as curl commands."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ curl -X POST {url}/control/reset
 
 
 async def show(state: SimulatorState, request: Request) -> Response:
-    """Return the page."""
+    """Return the index page."""
     url = base_url(request, state)
     sums = state.books.as_json(totals=True)
     parts = [

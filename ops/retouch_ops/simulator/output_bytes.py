@@ -1,7 +1,7 @@
 """
 The bytes that an output link serves, for each output kind.
 
-Outputs that are no edits are cached, because tests read the same few many times.
+Outputs that are no edits are cached, because tests download the same few many times.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _BOMB_SIDE = 20_000
 
 
 class UnreadableImage(ValueError):
-    """The bytes of init_image are no picture that Pillow reads within the limits."""
+    """The bytes of init_image are no picture that Pillow can read within the limits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """The content of one link; `mark` makes it differ from the same edit of another request."""
+    """The content of one output link. `mark` is put into a PNG so that equal edits of two requests differ."""
 
     content: bytes
     media_type: str = "image/png"
     mark: str = ""
 
     def to_bytes(self) -> bytes:
-        """Return the bytes to send."""
+        """Return the bytes to send: the content, with the mark as a text chunk."""
         if not self.mark:
             return self.content
         chunk = _chunk(b"tEXt", b"Retouch simulator\0" + self.mark.encode("ascii"))
@@ -46,7 +46,7 @@ class Output:
 
 def edited_png(source: bytes, plan: Plan) -> bytes:
     """
-    Edit a picture and return it as a PNG of at most `LONGEST_SIDE` pixels a side.
+    Return an edited picture as a PNG of at most `LONGEST_SIDE` pixels a side.
 
     Raises `UnreadableImage` if the bytes are no picture, or one with too many pixels.
     """
@@ -57,7 +57,11 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
 
 
 def output_of(kind: OutputKind, edited: bytes, source: bytes, mark: str) -> Output:
-    """Return the output of this kind; `edited` is a PNG, `source` the bytes of init_image."""
+    """
+    Return the output to serve for an output kind, made from the edit or from the input as the kind requires.
+
+    `edited` is the edit as a PNG, `source` the bytes of init_image. `mark` is put into a `png` only.
+    """
     if kind == "png":
         return Output(edited, mark=mark)
     if kind == "truncated":

@@ -27,10 +27,10 @@ Json = dict[str, Any]
 
 class Simulator:
     """
-    A simulator that runs for the length of a `with` block, on a free port of 127.0.0.1. It never outlives this process.
+    Context manager that runs a simulator in a process of its own, on a free port of 127.0.0.1.
 
-    Keyword arguments are settings of `SimulatorConfig`. A wrong control call raises `ValueError` with the simulator's
-    message.
+    The process never outlives this one. Keyword arguments are settings of `SimulatorConfig`. A wrong control call
+    raises `ValueError` with the simulator's message.
     """
 
     def __init__(self, *, port: int = 0, **settings: object) -> None:
@@ -41,7 +41,7 @@ class Simulator:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start the process and wait until it listens; raise `RuntimeError` if it does not start."""
+        """Start the process and return this object once it listens. Raises `RuntimeError` if it does not start."""
         pairs = [f"--set={name}={json.dumps(value)}" for name, value in self._settings.items()]
         command = [
             sys.executable,
@@ -69,7 +69,7 @@ class Simulator:
         self.stop()
 
     def stop(self) -> None:
-        """Stop the process at once, with its open connections; do nothing if it is not running."""
+        """Kill the process with its open connections; do nothing if it is not running."""
         self._session.close()
         process, self._process = self._process, None
         if process is None:
@@ -79,33 +79,37 @@ class Simulator:
 
     @property
     def pix2pix_url(self) -> str:
-        """The address to POST edits to."""
+        """The URL to POST edits to."""
         return f"{self.url}/api/v5/pix2pix"
 
     @property
     def fetch_url(self) -> str:
-        """The address of fetches, without the id."""
+        """The URL of fetches without the id: append `/` and the id of a processing answer."""
         return f"{self.url}/api/v3/fetch"
 
     @property
     def portrait_url(self) -> str:
-        """The address of a photograph that can be used as init_image."""
+        """The URL of a photograph that can be used as init_image."""
         return f"{self.url}/samples/portrait.jpg"
 
     def books(self, *, totals: bool = False) -> Json:
-        """Return the books since the last reset; with `totals` without their entries, for frequent calls."""
+        """Return the counts since the last reset; with `totals`, without the entries by tag, prompt and body."""
         return self._call("GET", f"/control/books{'?totals=1' if totals else ''}")
 
     def faults(self, **call: object) -> Json:
-        """Add faults (`next`, `next_fetch`, `rates`, `seed`) and return those to come."""
+        """Add faults (`next`, `next_fetch`, `rates`, `seed`), and return those that are still to come."""
         return self._call("POST", "/control/faults", call)
 
     def settings(self, **changes: object) -> Json:
-        """Change the named settings and return all."""
+        """Change the named settings, and return all settings."""
         return self._call("POST", "/control/settings", changes)
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """Start new books, and drop faults and links; settings go back to the first ones unless `keep_settings`."""
+        """
+        Begin new books, and delete faults and outputs.
+
+        The settings become the initial ones again, unless `keep_settings`.
+        """
         self._call("POST", "/control/reset", {"keep_settings": keep_settings})
 
     def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> Json:

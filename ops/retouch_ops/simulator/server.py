@@ -1,6 +1,4 @@
-"""
-Runs the simulator in this process, on one event loop; prints a line when it listens.
-"""
+"""Runs the simulator in this process, on one event loop; prints a line when it listens."""
 
 from __future__ import annotations
 
@@ -18,19 +16,19 @@ from retouch_ops.simulator.config import SimulatorConfig
 from retouch_ops.simulator.fault_transport import SocketProtocol
 
 READY = "simulator ready on "
-# Clients keep connections between jobs. A connection that closes under a client would be a fault that no test wants.
+# Clients keep connections between jobs. One that the server closes would be a fault that no test has asked for.
 _KEEP_ALIVE_S = 600
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that prints its address, and with `with_parent` ends when standard input does."""
+    """A uvicorn server that prints its address. With `with_parent` it ends when standard input does."""
 
     def __init__(self, config: uvicorn.Config, url: str, with_parent: bool) -> None:
         super().__init__(config)
         self._url, self._with_parent = url, with_parent
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then print the ready line."""
+        """Start to listen, then print the line that begins with `READY`."""
         await super().startup(sockets)
         if self._with_parent:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._on_parent_input)
@@ -44,7 +42,7 @@ class _Server(uvicorn.Server):
 
 def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool = False) -> None:
     """
-    Serve until SIGINT or SIGTERM, or with `with_parent` until standard input ends; port 0 takes a free one.
+    Serve until SIGINT or SIGTERM; with `with_parent`, also until standard input ends. Port 0 takes a free one.
 
     Raises `OSError` if it cannot listen on the address.
     """

@@ -1,6 +1,4 @@
-"""
-The state that the routes of one simulator share: settings, books, faults to come, generations.
-"""
+"""The state that the routes of one simulator share: settings, books, faults to come, generations."""
 
 from __future__ import annotations
 
@@ -16,30 +14,30 @@ _MOST_REMEMBERED = 50_000
 
 
 class SpamFilter:
-    """The last acceptance of each body, so that the same body can be refused for a while."""
+    """When each body was last accepted, so that the same body can be refused for a while."""
 
     def __init__(self) -> None:
         self._accepted_at: dict[str, float] = {}
 
     def is_repeated(self, body: str, within_s: float) -> bool:
-        """Return True if this body was accepted less than `within_s` ago."""
+        """Return whether this body was accepted less than `within_s` seconds ago."""
         accepted_at = self._accepted_at.get(body)
         return accepted_at is not None and time.monotonic() - accepted_at < within_s
 
     def accept(self, body: str) -> None:
-        """Remember the body from now on."""
+        """Record that this body was accepted now; beyond 50,000 bodies, the oldest record is dropped."""
         self._accepted_at.pop(body, None)
         self._accepted_at[body] = time.monotonic()
         if len(self._accepted_at) > _MOST_REMEMBERED:
             del self._accepted_at[next(iter(self._accepted_at))]
 
     def forget(self, body: str) -> None:
-        """Undo an acceptance, because nothing ran."""
+        """Delete the record of this body, because its work did not run."""
         self._accepted_at.pop(body, None)
 
 
 class SimulatorState:
-    """The state of one simulator. A reset replaces its parts; requests that still run end in the old ones."""
+    """The state of one simulator. A reset replaces its parts; requests that still run use the old ones to their end."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
@@ -47,16 +45,20 @@ class SimulatorState:
         self.reset()
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """Drop books, faults and generations; settings go back to the first ones unless `keep_settings`."""
+        """
+        Begin new books, and delete faults and generations.
+
+        The settings become the initial ones again, unless `keep_settings`.
+        """
         self.config = self.config if keep_settings else self._first_config
         self.books, self.faults = Audit(self.config.cap), FaultScript()
         self.generations, self.spam_filter = Generations(), SpamFilter()
 
     def configure(self, changes: dict[str, object]) -> None:
-        """Change settings from now on; if one is wrong, raise `ControlError` and change nothing."""
+        """Change settings from now on. Raises `ControlError` if one is wrong, and then changes nothing."""
         self.config = self.config.changed(changes)
         self.books.set_cap(self.config.cap)
 
     def accepts(self, key: object) -> bool:
-        """Return True if this API key is accepted."""
+        """Return whether requests with this API key are accepted: any text, or only those in the setting `keys`."""
         return isinstance(key, str) and bool(key) and (not self.config.keys or key in self.config.keys)

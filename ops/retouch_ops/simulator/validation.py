@@ -1,7 +1,7 @@
 """
 The endpoint's checks of a request body, with the endpoint's messages.
 
-A fault is the name of a field and a list of strings. Numbers must be JSON numbers.
+Faults map the name of a field to a list of messages. Numbers must be JSON numbers.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Field: (least, most, whole numbers only, value when left out); v5 states a range for guidance_scale alone.
+# Field: (least, most, whole numbers only, default); of v5 only the range for guidance_scale is documented.
 _V6: dict[str, tuple[float, float, bool, float]] = {
     "image_guidance_scale": (1, 8, False, 1),
     "steps": (1, 50, True, 20),
     "guidance_scale": (1, 20, False, 7),
 }
-SAMPLES_MOST = 20  # related endpoints accept `samples` up to 4; more is for tests of what exceeds a bound
+SAMPLES_MOST = 20  # related endpoints accept `samples` up to 4; more is for tests of limits
 _V5 = _V6 | {"image_guidance_scale": (0, 100, False, 1), "steps": (1, 1000, True, 20)}
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """A request body that passed the checks."""
+    """A request body that has passed the checks."""
 
     prompt: str
     init_image: str
@@ -32,7 +32,7 @@ class EditRequest:
 
 
 def validate(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
-    """Return the request, or the faults as the `message` object of the answer."""
+    """Return the checked request; if it has faults, return these as the `message` object of the answer."""
     ranges = _V6 if is_v6 else _V5
     faults: dict[str, object] = {}
     for field in ("prompt", "init_image"):

@@ -1,1 +1,1 @@
-"""`retouch up`: the whole of Retouch on one machine, without Docker, root, key or network."""
+"""`retouch up`: all parts of Retouch on one machine, without Docker, root, key or network."""

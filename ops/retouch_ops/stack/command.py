@@ -12,6 +12,7 @@ from typing import Self
 from retouch.admission import DEFAULT_TENANT
 from retouch.errors import RetouchError
 from retouch.settings import Settings
+from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
 from retouch_ops.processes import Group, NotReady, Report
@@ -94,7 +95,7 @@ class Stack:
         return programs.is_simulated(self.settings)
 
     def start(self) -> None:
-        """Start Redis, then all other parts at once; return when every part answers, or on a signal to stop."""
+        """Start Redis, then all other parts at once; return when every part answers, or after a signal to stop."""
         ports, environment = self.ports, self.environment
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
@@ -109,7 +110,7 @@ class Stack:
             servers += [programs.account_program(environment, account) for account in self.accounts]
             if self.simulated and not self.accounts:
                 servers.append(programs.simulator_program(environment, ports.simulator))
-            # Two waves, stopped in reverse: a worker that finishes its call still needs simulator and gateway.
+            # Two stages, stopped in reverse order: a worker that finishes its call still needs simulator and gateway.
             self.group.start(*servers)
             self.group.start(*workers)
             self.group.wait_ready(READY_WITHIN_S)
@@ -120,10 +121,21 @@ class Stack:
         self.folder.record(self.description())
 
     def _create_owner_key(self) -> None:
-        """Create the API key of this folder. Its role is ops, since the owner of a stack may see all of it."""
+        """
+        Add the API key in the state folder to the new Redis, so that the gateway accepts it.
+
+        Its role is ops, since whoever runs the stack may see the data of all tenants.
+        """
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
+
+    def console_link(self) -> str:
+        """Make an address that signs in to the console once, with the API key of this folder."""
+        client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
+        link = ConsoleSessions(client).make_link(self.folder.api_key())
+        client.close()
+        return f"{self.urls()['gateway_url']}/console/enter/{link}"
 
     def _wait_for_workers(self, names: list[str]) -> None:
         settings = Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url="")
@@ -134,7 +146,7 @@ class Stack:
                 raise NotReady(f"{', '.join(names)}: no answer through the broker within {READY_WITHIN_S:g} s")
 
     def description(self) -> dict[str, object]:
-        """Return the content of `stack.json`: addresses, process ids and the shared settings; no secret."""
+        """Return the content of `stack.json`: URLs, process ids and the shared settings. It contains no secret."""
         return {
             **self.urls(),
             "accounts": {account.id: account.url for account in self.accounts},
@@ -143,7 +155,7 @@ class Stack:
         }
 
     def shared_environment(self) -> dict[str, str]:
-        """Return the settings that producers and other commands need to find this stack; none of them is a secret."""
+        """Return the settings with which other commands find this stack, as environment variables; none is a secret."""
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
@@ -157,7 +169,7 @@ class Stack:
         }
 
     def stop(self) -> None:
-        """Stop everything, Redis last, and release the state folder."""
+        """Stop all parts, Redis last, and release the state folder."""
         self.group.stop()
         self.folder.release()
 
@@ -170,7 +182,7 @@ class Stack:
 
 
 def _own_settings() -> Settings:
-    """Return the user's settings, without those that came from another running stack."""
+    """Return the settings of the environment, without those that came from another running stack."""
     defaults = {
         name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
         for name in adopted_names()
@@ -191,6 +203,7 @@ def run_until_stopped(state: Path, *, port: int | None, fresh: bool, accounts: i
         stack.start()
         if not stack.group.signals:
             _say(_ready_line(stack, time.monotonic() - begun_at))
+            _say(f"console {stack.console_link()} signs you in, once and within an hour")
         try:
             stack.group.supervise()
         finally:

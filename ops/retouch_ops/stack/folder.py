@@ -1,4 +1,4 @@
-"""The state folder of a local stack: its marker, its lock, its ports and its API key."""
+"""The state folder of a local stack: its marker file, its lock, its ports and its API key."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ HOST = "127.0.0.1"
 
 
 class StateInUse(RetouchError):
-    """Another `retouch up` is running on this state folder; nothing was started."""
+    """Another `retouch up` runs on this state folder, so nothing was started."""
 
     wrong_use = True
 
 
 class StateNotOurs(RetouchError):
-    """The folder holds files and not our marker; nothing in it was changed."""
+    """The folder has files but no marker of ours, so nothing in it was changed."""
 
     wrong_use = True
 
 
 class StateUnusable(RetouchError):
-    """The folder cannot be created or written; nothing was started."""
+    """The folder cannot be created or written, so nothing was started."""
 
     wrong_use = True
 
 
 class PortTaken(RetouchError):
-    """The requested port is in use; nothing was started."""
+    """The requested port is in use, so nothing was started."""
 
     wrong_use = True
 
 
 class StateFolder:
     """
-    One folder with Redis data, images, ports and the record of the stack that runs on it.
+    One folder with Redis data, images, ports and a record of the stack that runs on it.
 
-    It is locked on construction, until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
+    It is locked from construction until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
@@ -77,7 +77,7 @@ class StateFolder:
             raise StateUnusable(f"--state: {self.path} cannot be used: {error.strerror}") from error
 
     def _claim(self) -> IO[str]:
-        # A command that looks for a running stack holds the lock for an instant, so try three times.
+        # A command that looks for a running stack has the lock for an instant, so there are three tries.
         for _ in range(3):
             if lock := hold_lock(self.path):
                 return lock
@@ -100,10 +100,10 @@ class StateFolder:
 
     def port(self, name: str, *, requested: int | None = None, preferred: Sequence[int] = ()) -> int:
         """
-        Return a free port for one service, and remember it for the next start.
+        Return a free port for one service, and store it for the next start.
 
-        With `requested` it is that port, or `PortTaken` is raised. Otherwise it is the first free one of: the preferred
-        ports, the one of the last start, any port.
+        With `requested`, return that port, or raise `PortTaken`. Otherwise return the first free one of: the preferred
+        ports, the port of the last start, any port.
         """
         if requested and not _is_free(requested):
             raise PortTaken(f"--port: {requested} is in use on {HOST}; name another, or none to get a free one")
@@ -115,7 +115,7 @@ class StateFolder:
         return self.remembered[name]
 
     def api_key(self) -> str:
-        """Return the API key of this stack; it is made once, in a file that only its owner can read."""
+        """Return the API key of this stack. It is made at the first call, in a file that only its owner can read."""
         path = self.path / API_KEY
         if not path.exists():
             draft = path.with_suffix(".new")
@@ -125,13 +125,13 @@ class StateFolder:
         return path.read_text().strip()
 
     def record(self, stack: Mapping[str, object]) -> None:
-        """Write the record of the running stack, which other commands in this folder read; in one step."""
+        """Write the record of the running stack, by which other commands in this folder find it."""
         draft = self.path / (RECORD + ".new")
         draft.write_text(json.dumps(stack, indent=2))
         draft.replace(self.path / RECORD)
 
     def release(self) -> None:
-        """Delete the record and unlock the folder."""
+        """Delete the record of the running stack, and unlock the folder."""
         (self.path / RECORD).unlink(missing_ok=True)
         self._lock.close()
 

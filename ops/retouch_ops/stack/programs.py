@@ -1,4 +1,4 @@
-"""The programs of a local stack, each with the check that says that it is ready."""
+"""The programs of a local stack, each with a check whether it is ready."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
         "RETOUCH_FLOWER_ADDRESS": HOST,
         "RETOUCH_FLOWER_PORT": str(ports.flower),
         "PYTHONUNBUFFERED": "1",
-        # Celery's warning about root, seven lines for each worker: this stack is for a developer's machine.
+        # Hides Celery's warning about root, seven lines for each worker: this stack is for a developer's machine.
         "PYTHONWARNINGS": "ignore:You're running the worker",
     }
     if ports.accounts:
@@ -64,7 +64,7 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
         "RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": LOOPBACK,
         "RETOUCH_IN_FLIGHT_LIMIT": "5",  # the simulator's cap, and the smallest plan of the endpoint
     }
-    # The user's variables replace the defaults, and never what makes this stack one of its own.
+    # The user's variables replace the defaults, but never the addresses of this stack.
     return defaults | {name: value for name, value in base.items() if name not in withheld} | fixed
 
 
@@ -75,7 +75,7 @@ def is_simulated(settings: Settings) -> bool:
 
 def valkey_program(port: int, data: Path) -> Program:
     """
-    Return the embedded server: append-only, so that no job is lost, and never evicting.
+    Return the program of the embedded server, which is append-only, so that no job is lost, and never evicts keys.
 
     If this process dies, the server gets SIGTERM and writes its data to disk before it ends.
     """
@@ -101,7 +101,7 @@ def valkey_program(port: int, data: Path) -> Program:
 
 
 def simulator_program(environment: Mapping[str, str], port: int) -> Program:
-    """Return the simulator, which replaces the endpoint."""
+    """Return the program of the simulator, which replaces the endpoint."""
     command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port)]
     return Program("simulator", command, environment, ready=lambda: accepts(port), grace_s=3)
 
@@ -114,19 +114,23 @@ def account_program(environment: Mapping[str, str], account: SimulatedAccount) -
 
 
 def gateway_program(environment: Mapping[str, str], port: int) -> Program:
-    """Return the HTTP gateway."""
+    """Return the program of the HTTP gateway."""
     command = [sys.executable, "-P", "-m", "retouch_producer.gateway"]
     return Program("gateway", command, environment, ready=http_ok(f"http://{HOST}:{port}/readyz"), grace_s=5)
 
 
 def flower_program(environment: Mapping[str, str], port: int) -> Program:
-    """Return Flower, started by `retouch flower`, so that its options are the same everywhere."""
+    """Return the program of Flower. It runs `retouch flower`, so that Flower has the same options everywhere."""
     command = [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"]
     return Program("flower", command, environment, ready=http_ok(f"http://{HOST}:{port}/healthcheck"), grace_s=3)
 
 
 def all_worker_programs(environment: Mapping[str, str], settings: Settings, key: str, suffix: str) -> list[Program]:
-    """Return a process for edits, which alone gets the key, and one for deliveries, so that neither lane waits."""
+    """
+    Return two programs, one for edits and one for deliveries, so that neither lane waits for the other.
+
+    Only the one for edits gets the endpoint's key.
+    """
     environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
     return [
         program
@@ -138,7 +142,7 @@ def all_worker_programs(environment: Mapping[str, str], settings: Settings, key:
 
 
 def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
-    """Return True if all workers of these names answer a ping through the broker."""
+    """Return whether all workers of these names answer a ping through the broker."""
     from retouch.broker import make_app
 
     nodes = [f"{name}@{socket.gethostname()}" for name in names]
@@ -148,7 +152,7 @@ def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
 
 
 def answers_ping(port: int) -> bool:
-    """Return True if Redis is up and has loaded its data."""
+    """Return whether Redis answers PING on this port, which it does once it has loaded its data."""
     try:
         with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
@@ -158,7 +162,7 @@ def answers_ping(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Return True if something listens on the port."""
+    """Return whether something listens on this port."""
     try:
         socket.create_connection((HOST, port), PROBE_TIMEOUT_S).close()
     except OSError:
@@ -167,7 +171,7 @@ def accepts(port: int) -> bool:
 
 
 def http_ok(url: str) -> Callable[[], bool]:
-    """Return a check that an address answers 200; proxies of the environment are not used."""
+    """Return a function that returns whether a URL answers 200. It uses no proxy of the environment."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:

@@ -13,6 +13,7 @@ from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
 from retouch.settings import Settings
+from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
@@ -28,9 +29,9 @@ from retouch_producer.documents import Document, job_document
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    What a command works with: `queue` is the public client, `transport` the connection behind it.
+    What a command works with. `queue` is the public client, `transport` the connection that it uses.
 
-    `connections` are the stores in Redis, for the commands of operators; they cannot be reached over a gateway.
+    `connections` are the stores in Redis, for commands of operators; they are not available over a gateway.
     """
 
     settings: Settings
@@ -39,25 +40,29 @@ class CommandContext:
 
     @property
     def connections(self) -> Connections:
-        """The stores in Redis. Raises `WrongUse` over a gateway."""
+        """The stores in Redis. Raises `WrongUse` if the connection is one to a gateway."""
         try:
             return self.transport.connections
         except OnlyOverRedis as error:
             raise WrongUse(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """Return the settings to check requests with; what only a gateway can judge is left to the gateway."""
+        """Return the settings to check requests with; what only a gateway can check is left out."""
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
-        """Return the link that a picture will have once it is kept; over a gateway, a placeholder until the upload."""
+        """Return the link that a picture will have once it is stored; over a gateway, a placeholder until then."""
         return run_sync(self.transport.input_link(blob))
 
     def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
-        """Keep a local picture for as long as its job needs it, and return the URL that the endpoint reads."""
+        """Store a local picture for as long as its job needs it, and return the URL that the endpoint reads."""
         if picture.path is None:
             return picture.url
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
+
+    def note_change(self, action: str, tenant: str = "", **details: object) -> None:
+        """Write a change at the stores into the audit, as done on this command line."""
+        self.connections.audit.record(Actor("cli"), action, tenant, **details)
 
     def record(self, job: str) -> JobRecord:
         """Return the record of a job. Raises `UnknownJob`."""
@@ -68,44 +73,53 @@ class CommandContext:
         return run_sync(self.transport.records(jobs))
 
     def document(self, record: JobRecord) -> Document:
-        """Return a job as JSON, with signed links to its images; over a gateway, with URLs that need the API key."""
+        """
+        Return a job as a JSON object, with signed links to its images.
+
+        Over a gateway, the links are URLs that need the API key.
+        """
         return job_document(record, self.transport.image_links(record), self.settings.price_per_call)
 
-    def image(self, record: JobRecord, place: int) -> bytes:
-        """Return the bytes of one image of a job. Raises `BlobMissing`."""
-        return run_sync(self.transport.image(record.id, record.images[place], place))
+    def image(self, record: JobRecord, index: int) -> bytes:
+        """Return the bytes of a job's image with this index in the answer. Raises `BlobMissing`."""
+        return run_sync(self.transport.image(record.id, record.images[index], index))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
-        """Return the events of a job after a sequence number, and whether the job has ended."""
+        """Return the events of a job with a sequence number above `after`, and whether the job has ended."""
         return run_sync(self.transport.timeline(job, after))
 
     def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return how many jobs have ever ended, by state."""
         return run_sync(self.transport.ended())
 
     def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and those that have failed longest; at most `most`."""
+        """Return how many receivers fail, and up to `most` of them, the one that has failed for longest first."""
         return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Return the sums of the ledger; amounts use the price in the settings of the gateway, if there is one."""
+        """Return the sums of the ledger; over a gateway, amounts use the price in the gateway's settings."""
         return run_sync(self.transport.usage(tenant, since, by))
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Wait briefly for events after a cursor; return the new cursor and the ids of their jobs. None starts now."""
+        """
+        Wait briefly for events after a cursor; return the next cursor and the ids of the events' jobs.
+
+        With None, return the newest cursor at once, and no ids.
+        """
         return run_sync(self.transport.news(after))
 
 
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Read the settings, check that Redis answers, and close the connections at the end.
+    Context manager that reads the settings, checks that Redis answers, and yields the context of the command.
 
-    Raises `SettingsError`, and `NoStore` when Redis or the gateway does not answer, now or later.
+    Raises `SettingsError`, and `NoStore` if Redis or the gateway does not answer, then or during the block.
     """
     settings = Settings.load()
     try:
-        context = CommandContext(settings, EditQueue(settings=settings), open_transport(settings))
+        transport = open_transport(settings, "cli")
+        context = CommandContext(settings, EditQueue(settings=settings, surface="cli"), transport)
     except ValueError:
         # The original error may quote the URL with its password.
         raise SettingsError(["RETOUCH_REDIS_URL: expected redis://[user:password@]host[:port][/number]"]) from None

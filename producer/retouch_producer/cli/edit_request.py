@@ -1,4 +1,4 @@
-"""Builds an edit and its options from the arguments of a command, before anything is kept or enqueued."""
+"""Builds an edit and its options from the arguments of a command, before anything is stored or enqueued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 
 def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: object = None) -> Edit:
     """
-    Return the edit; numbers may be text, and None means the default. Raises `InvalidEdit`.
+    Return the edit of these arguments; numbers may be text, and None means the default. Raises `InvalidEdit`.
 
     `samples` is the number of images in one answer, which the endpoint takes as an extra parameter.
     """
@@ -43,7 +43,7 @@ def _number(value: object) -> object:
 
 def options_of(**typed: object) -> JobOptions:
     """
-    Return the options that were given, for `EditQueue.enqueue`, with numbers read from their text.
+    Return the options that are not None, for `EditQueue.enqueue`, with numbers converted from text.
 
     They are not checked yet: text that is not a number stays as it is, and `terms_of` refuses it.
     """
@@ -55,5 +55,9 @@ def options_of(**typed: object) -> JobOptions:
 
 
 def terms_of(options: JobOptions, settings: Settings) -> ResolvedOptions:
-    """Check options as enqueueing does, but without creating a receiver for the webhook. Raises `InvalidEdit`."""
+    """
+    Return options as checked and resolved for enqueueing. Raises `InvalidEdit`.
+
+    Unlike enqueueing, this creates no receiver for the webhook.
+    """
     return resolve_options(admission.options_of(options), settings, lambda _tenant, _url: "")

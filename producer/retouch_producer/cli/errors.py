@@ -1,4 +1,4 @@
-"""Errors of the command line itself, with exit code 2: wrong arguments, or no connection."""
+"""Errors of the command line, with exit code 2: wrong arguments, or no connection."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from retouch.errors import RetouchError, StoreUnavailable
 
 
 class WrongUse(RetouchError):
-    """An argument or option is wrong; nothing was done."""
+    """An argument or option is wrong, so nothing was done."""
 
     wrong_use = True
 
 
 class NoStore(StoreUnavailable):
-    """Redis or the gateway does not answer; the message says whether anything was done."""
+    """Redis or the gateway does not answer. The message says whether anything was done."""
 
     wrong_use = True

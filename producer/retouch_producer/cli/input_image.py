@@ -1,4 +1,4 @@
-"""The IMAGE argument of a command: a URL, or a local file that is checked, kept in the blob store and linked to."""
+"""The IMAGE argument of a command: a URL, or a local file that is checked, stored in the blob store and linked to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 @dataclass(frozen=True, slots=True)
 class InputImage:
     """
-    An input picture: a URL, or a file (`path`) with the name that it will have in the blob store (`blob`).
+    An input picture: either `url`, or a file at `path`, which gets the name `blob` in the blob store.
 
-    `stem` is the base of the result's file name. The bytes are not held, since a batch may check thousands of files.
+    `stem` is the base of the result's file name. The bytes are not held in memory, since a batch may check thousands of
+    files.
     """
 
     stem: str
@@ -32,11 +33,11 @@ class InputImage:
 
     @property
     def identity(self) -> str:
-        """The URL, or the hash of the bytes: the same for the same picture, in whatever file it is."""
+        """The URL, or the blob name with the hash of the bytes: equal for equal pictures, in whatever file they are."""
         return self.url or self.blob
 
     def link(self, mint: Callable[[str], str]) -> str:
-        """Return the URL that the endpoint reads; `mint` makes the link to a blob."""
+        """Return the URL that the endpoint reads; for a file, `mint` makes it from the name of the blob."""
         return self.url or mint(self.blob)
 
     def read(self) -> bytes:
@@ -49,13 +50,13 @@ class InputImage:
 
     def keep(self, blobs: BlobStore, client: Client, for_s: float, tenant: str) -> None:
         """
-        Put the file into the blob store as this tenant's, to be kept for `for_s` seconds.
+        Put the file into the blob store as a blob of this tenant, stored for `for_s` seconds; do nothing for a URL.
 
-        Raises `InvalidEdit` if the file changed since it was checked.
+        Raises `InvalidEdit` if the file has changed since it was checked.
         """
         if self.path is None:
             return
-        # Before the bytes are there: a blob that nobody keeps could be swept away in between.
+        # Before the bytes are written: retention could delete them in between if no record kept them.
         keep_blob(client, self.blob, for_s, tenant)
         blobs.put(self.read(), self.blob.rpartition(".")[2])
 

@@ -20,6 +20,11 @@ OptionalIds = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Ids; - reads them from standard input.")
 ]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+OfQuery = Annotated[
+    str | None, typer.Option("--query", metavar="QUERY", help="All jobs that fit; docs/queries.md lists the fields.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it would do and cost.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="With --query: do not wait for the end of the run.")]
 Lane = Annotated[str, typer.Option("--lane", help="edits or deliveries.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant of the job.")]
 TenantFilter = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; else all tenants.")]

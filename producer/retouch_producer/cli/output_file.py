@@ -1,4 +1,4 @@
-"""Saves images: a file is overwritten only if it was named with --out, and never holds a part of an image."""
+"""Saves images. A file is overwritten only if `--out` names it, and never holds a part of an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def check_target(out: Path | None) -> None:
-    """Raise `WrongUse` for a file that could not be written, before anything is paid."""
+    """Raise `WrongUse` if `out` could not be written, so that this is noticed before anything is paid."""
     if out is None:
         return
     if out.is_dir():
@@ -27,7 +27,7 @@ def check_target(out: Path | None) -> None:
 
 def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
     """
-    Write the images of a job, and return their paths.
+    Write the images of a job to files, and return their paths.
 
     The first goes to `out`, or to `<stem>-edited.<format>` in the working folder. Further ones go to unused names:
     `<out>-2.<format>` and so on.
@@ -42,13 +42,17 @@ def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
 
 
 def free_path(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
-    """Return an unused path: `stem.suffix`, else `stem-2.suffix` and so on, beginning with number `first`."""
+    """Return the first unused path of `stem.suffix`, `stem-2.suffix` and so on, counting from `first`."""
     names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(first))
     return next(path for name in names if not (path := folder / name).exists())
 
 
 def safe_name(text: str, most: int = 80) -> str:
-    """Return a file name made from any text: of letters, digits, dots and dashes, never hidden and never empty."""
+    """
+    Return a file name made from a text: at most `most` letters, digits, `_`, dots and dashes.
+
+    It is never empty, and never that of a hidden file.
+    """
     return _UNSAFE.sub("_", text).strip("._")[:most] or "image"
 
 
@@ -59,7 +63,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with partial.open("xb") as file:
             file.write(data)
             file.flush()
-            # Without it, a crash of the machine could leave the final name on an empty file.
+            # Without fsync, a crash of the machine could leave an empty file under the final name.
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:

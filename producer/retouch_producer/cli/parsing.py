@@ -17,7 +17,11 @@ _LEAST_UNIX = 1e8  # 1973: a smaller number is a mistake, such as 30 for 30m
 
 
 def number(text: str) -> int | float | str:
-    """Return text as a number, or unchanged if it is none: the check of the edit then names the field and range."""
+    """
+    Return a text as a number, or unchanged if it is none.
+
+    The check of the edit then refuses it, with a message that names the field and the range.
+    """
     match = _NUMBER.fullmatch(text.strip())
     # Python refuses to convert thousands of digits, with an error that names no field.
     if match is None or len(text) > 40:
@@ -26,7 +30,11 @@ def number(text: str) -> int | float | str:
 
 
 def since(text: str | None) -> float:
-    """Return a time as Unix seconds: an age (`90s`, `15m`, `1h`, `2d`, `1w`), ISO 8601 or Unix seconds; 0 for None."""
+    """
+    Return a time as Unix seconds; 0 for None.
+
+    The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `WrongUse`.
+    """
     if text is None:
         return 0.0
     if ago := _AGO.fullmatch(text):
@@ -45,7 +53,7 @@ def since(text: str | None) -> float:
 
 
 def tags(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the tags of `name=value` pairs. Raises `WrongUse`."""
+    """Return `name=value` pairs as a dictionary. Raises `WrongUse` for a text without a name or `=`."""
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
             raise WrongUse(f"--tag: expected name=value, got {pair[:40]!r}")
@@ -53,7 +61,7 @@ def tags(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def ids(typed: Sequence[str]) -> list[str]:
-    """Return ids without repetition; `-` stands for the ids on standard input. Raises `WrongUse` without any."""
+    """Return ids without duplicates; `-` stands for the ids on standard input. Raises `WrongUse` if there are none."""
     typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
     if not typed_ids:
         raise WrongUse("expected at least one id, got none")

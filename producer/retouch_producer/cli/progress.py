@@ -1,4 +1,4 @@
-"""Waits for one job, and shows at a terminal its state, how long it took so far, and its attempt."""
+"""Waits for one job; at a terminal it shows the job's state, the time so far, and the attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
     Wait for a job and return its result.
 
-    Standard error gets a live line if it is a terminal, else one line with the id. Raises `EditFailed`,
+    Standard error gets a line that is updated if it is a terminal, else one line with the id. Raises `EditFailed`,
     `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
     """
     if not sys.stderr.isatty():

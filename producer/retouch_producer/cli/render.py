@@ -1,4 +1,4 @@
-"""Prints tables for people: nothing is cut off, so that grep and awk work on them too."""
+"""Prints tables for people. No cell is cut off, so that grep and awk work on them too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _STEPS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty: str) -> None:
-    """Print rows under a head, or the line `if_empty` if there are no rows."""
+    """Print a table with a heading line, or the line `if_empty` if there are no rows."""
     if not rows:
         print(if_empty)
         return
@@ -20,15 +20,15 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty:
 
 
 def ago(at: float | None) -> str:
-    """Return the age of an instant in its largest unit, such as `5s`; `in 5s` for a future one, `-` for None."""
+    """Return how long ago an instant was, such as `5s`; `in 5s` for a future one, `-` for None."""
     if not at:
         return "-"
     past_s = time.time() - at
-    # The clocks of two machines differ: half a second ahead is now.
+    # The clocks of two machines differ, so half a second ahead counts as now.
     return f"in {span(-past_s)}" if past_s < -0.5 else span(max(past_s, 0.0))
 
 
 def span(seconds: float) -> str:
-    """Return a duration in its largest unit, such as `3h`."""
+    """Return a duration in seconds as text in its largest unit, such as `3h`."""
     size, unit = next(((size, unit) for size, unit in _STEPS if seconds >= size), (1.0, "s"))
     return f"{seconds / size:.0f}{unit}"

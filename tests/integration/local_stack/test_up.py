@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -64,6 +65,18 @@ def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
     with urllib.request.urlopen(asked, timeout=10) as answer:
         assert json.loads(answer.read())["edits"]["paused"] is False
     assert key not in (folder / "var/state/stack.json").read_text()
+
+
+def test_the_console_link_signs_in_once(stack: Spoken, folder: Path) -> None:
+    """The line behind the ready line has an address whose button signs in, and a second time does not."""
+    gateway = record(folder)["gateway_url"]
+    address = stack.wait_for("retouch | console http").split()[3]
+    assert address.startswith(f"{gateway}/console/enter/")
+    with httpx.Client(headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=True, trust_env=False) as browser:
+        assert "Sign in" in browser.get(address).text
+        form = {"link": address.rpartition("/")[2]}
+        assert "Overview" in browser.post(f"{gateway}/console/enter", data=form).text
+        assert browser.post(f"{gateway}/console/enter", data=form).status_code == 403
 
 
 def test_redis_is_durable(stack: Spoken, folder: Path) -> None:

@@ -140,5 +140,5 @@ def test_a_dry_run_knows_all_accounts(kit: LaneKit, client: Any, store: AccountS
     assert (other.lane.limit, other.per_s(2.0), other.binding) == (8, 2.0, "none")
     assert kit.lanes.numbers("edits").limit == 10
     store.pause("own")
-    assert queue_position(client, "acme", 0.0).binding == "paused"
+    assert queue_position(client, "acme", 0.0).binding == "account"
     assert kit.lanes.numbers("edits").limit == 8

@@ -45,7 +45,7 @@ def test_unknown_secrets_and_roles(client: Any) -> None:
     """An unknown secret finds nothing, and an unknown role is an error."""
     assert TenantStore(client).find("rtk_wrong") is None
     assert TenantStore(client).find("") is None
-    with pytest.raises(ValueError, match="producer or ops"):
+    with pytest.raises(ValueError, match="producer or viewer or ops"):
         TenantStore(client).create_key("acme", "root")
 
 

@@ -28,7 +28,7 @@ CRASHES_MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTools:
-    """The stores, the sender and the settings that delivery attempts use; one per worker process."""
+    """The stores, the sender and the settings that delivery attempts use. There is one per worker process."""
 
     deliveries: DeliveryStore
     jobs: JobStore
@@ -45,8 +45,8 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
     Run one attempt of a delivery.
 
     Failure policy: at least once. The attempt goes on record after the POST, so if a worker dies in between, the event
-    is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery ends when ten workers in
-    a row have died while they ran it, so no delivery is sent for ever.
+    is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery is given up when ten
+    workers in a row have died while they ran it, so that no delivery is sent for ever.
     """
     claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
     if claim is None:
@@ -68,10 +68,10 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> None:
 
 def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     """
-    Send the event and return what follows, also when sending raises.
+    Send the event and return what follows; an exception while sending counts as a failed attempt.
 
-    Failure policy: an error of Redis passes through, since nothing can be put on record then. The lease expires and
-    another worker sends the event.
+    Failure policy: an error of Redis is raised, since nothing can be put on record then. The lease expires and another
+    worker sends the event.
     """
     if claim.crashes >= CRASHES_MOST:
         return undeliverable("worker after worker died over it", claim.number, time.time())
@@ -79,17 +79,17 @@ def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
         return send_event(claim, tools)
     except redis.RedisError:
         raise
-    except Exception as error:  # noqa: BLE001 - not on record, it would be sent again every few seconds for ever
+    except Exception as error:  # noqa: BLE001 - if this were not put on record, the event would be sent again for ever
         frame = extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         log.error("delivery_raised", delivery=claim.delivery, job=claim.job, error=type(error).__name__, place=place)
         outcome = DeliveryOutcome(None, "raised", excerpt=type(error).__name__)
-        # No health: an error of ours says nothing about the receiver.
+        # Health is not changed: an error of ours says nothing about the receiver.
         return replace(settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random()), health="")
 
 
 def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
-    """Send the event to its receiver and return what follows."""
+    """Send the event to its receiver and return what follows; a delivery that cannot be sent ends as dead."""
     event = _build_event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
     if event is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
@@ -106,7 +106,11 @@ def _settlement(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
 
 
 def _build_event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
-    """Build the event anew, so that its links expire as late as possible; None if its job is no longer on record."""
+    """
+    Return the event, or None if its job is no longer on record. `private` leaves out prompt and picture.
+
+    It is built anew for each attempt, so that its links expire as late as possible.
+    """
     record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:
         return None

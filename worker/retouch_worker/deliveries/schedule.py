@@ -1,4 +1,4 @@
-"""When a delivery is tried again: the schedule, and how an answer changes it. Pure functions."""
+"""When a delivery is tried again: the schedule, and how an answer changes it. All functions are pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from retouch.policy import JITTER, jittered
 from retouch.store.deliveries import DeliveryAttempt, Settlement
 
 SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
-"""The wait after attempt 1, 2, …, from the end of the failed attempt: ten attempts over more than 75 hours."""
+"""The waits in seconds after failed attempts 1, 2, … and 9. The ten attempts take more than 75 hours."""
 
 OVERLOADED_LEAST_S = 60.0
 RETRY_AFTER_MOST_S = 3_600.0
 STRETCHED_MOST_S = 96 * 3_600.0
-"""The longest that a receiver can stretch its schedule by Retry-After: a job is on record for at least 100 hours."""
+"""The most that a schedule may take with a receiver's Retry-After: a job is on record for at least 100 hours."""
 
 _OVERLOADED = frozenset({429, 502, 503, 504})
 
@@ -22,7 +22,7 @@ _OVERLOADED = frozenset({429, 502, 503, 504})
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
     """
-    What one delivery attempt saw. `status` is None if there was no answer, and `trouble` then says why.
+    What one delivery attempt saw. `status` is None if there was no answer; `trouble` then says why.
 
     `retry_after` is the text of the header; `excerpt` is the start of the answer's body, for the log.
     """
@@ -35,13 +35,17 @@ class DeliveryOutcome:
 
     @property
     def accepted(self) -> bool:
-        """True for 2xx; a redirect is a failure and is not followed."""
+        """Whether the status is 2xx. A redirect is a failure, and is not followed."""
         return self.status is not None and 200 <= self.status < 300
 
 
 def retry_after_s(text: str, now: float) -> float | None:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; None if it is not readable."""
-    digits = text.strip()  # it strips more than `float` does, such as \x1f
+    """
+    Return the seconds that a Retry-After header asks to wait; it holds a number or a date.
+
+    Return None for any other text. `now` is in Unix seconds.
+    """
+    digits = text.strip()  # `strip` removes more than `float` does, such as \x1f
     if digits.isdecimal():
         return float(digits)
     try:
@@ -54,7 +58,7 @@ def next_delay_s(outcome: DeliveryOutcome, number: int, now: float, random: floa
     """
     Return the wait in seconds after failed attempt `number` (from 1), or None if that was the last one.
 
-    `age_s` is the time since the schedule began.
+    `now` is in Unix seconds, `random` in [0, 1). `age_s` is the time since the schedule began.
     """
     if number > len(SCHEDULE_S):
         return None
@@ -75,9 +79,12 @@ def settlement_of(
     """
     Return what follows a delivery attempt. Pure: `now` is in Unix seconds, `random` in [0, 1).
 
-    `age_s` is the time since the schedule began. Failure policy: every answer that is not 2xx is tried again, so a
-    receiver may get an event twice. After the last attempt the delivery is kept as a dead letter. The answer 410 means
-    that the receiver wants no more events: it is switched off.
+    `number` counts attempts from 1; `age_s` is the time since the schedule began. An attempt `by_hand` does not count
+    for the receiver's health.
+
+    Failure policy: every answer that is not 2xx is tried again, so a receiver may get an event twice. After the last
+    attempt the delivery is kept as a dead letter. The answer 410 means that the receiver wants no more events: it is
+    disabled.
     """
     log = DeliveryAttempt(
         at=round(now, 3),
@@ -100,7 +107,7 @@ def settlement_of(
 
 
 def undeliverable(reason: str, number: int, now: float) -> Settlement:
-    """Return the settlement of a delivery that ends without an attempt; `reason` is kept in its log."""
+    """Return the settlement of a delivery that ends as dead without an attempt. `reason` is recorded in its log."""
     return Settlement(
         "dead",
         0.0,

@@ -1,4 +1,4 @@
-"""Sends an event as a signed webhook, or as a Celery task of the backend's own app."""
+"""Sends an event as a signed webhook, or as a task to the Celery app of the backend."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from retouch_worker.deliveries.schedule import DeliveryOutcome
 
 
 class Sender:
-    """Sends events to receivers. One per worker process; safe to share between threads."""
+    """Sends events to receivers. There is one per worker process; threads may share it."""
 
     def __init__(self, settings: Settings, *, connections: int) -> None:
         self._session = make_session(settings.dangerous_allow_private_networks, connections)
-        # The backend's own app reads its queues without our key prefix, so its tasks go through an app without one.
+        # The backend's Celery app reads queues without our key prefix, so its tasks are sent by an app without one.
         self._callbacks = Celery("retouch-callbacks", set_as_current=False, broker=settings.broker)
         self._callbacks.conf.broker_transport_options = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
 
     def webhook(self, receiver: Receiver, identity: str, event: Event) -> DeliveryOutcome:
-        """POST the event, signed for this attempt, and return the outcome. Never raises; follows no redirect."""
+        """
+        POST an event, signed for this attempt, and return the outcome. This never raises, and follows no redirect.
+
+        `identity` is the event's id, which becomes its webhook-id.
+        """
         answer = post_webhook(self._session, receiver, identity, event)
         if isinstance(answer, Answer):
             excerpt = answer.body.decode(errors="replace")
@@ -33,7 +37,12 @@ class Sender:
         return DeliveryOutcome(None, answer.kind, excerpt=answer.detail, elapsed_s=answer.elapsed_s)
 
     def callback(self, task: str, event: Event) -> DeliveryOutcome:
-        """Send a task to the backend's own app; `task` is `name@queue`, its only argument is the event."""
+        """
+        Send an event as a Celery task to the backend's own app, and return the outcome.
+
+        `task` is `name@queue`; the only argument of the Celery task is the event. Status 200 means that the broker has
+        accepted the task. No answer from the broker is the trouble `broker`.
+        """
         name, _, queue = task.partition("@")
         started = time.monotonic()
         try:

@@ -1,4 +1,4 @@
-"""One attempt at a job: claim it, take it as far as it goes, settle it. `run_edit` is the function to read first."""
+"""One attempt at a job: claim it, take it as far as possible, settle it. Begin with `run_edit`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from retouch_worker.logs import log
 
 def run_edit(job: str, tools: EditTools) -> None:
     """
-    Run one attempt at a job, starting from where its record stands.
+    Run one attempt at a job, starting from what its record says.
 
     Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
     begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
-    for a job that another worker holds, or that is over, does nothing.
+    for a job that another worker holds, or that has ended, does nothing.
     """
     claim = tools.jobs.claim(job, tools.settings.lease_s, tools.endpoints.claimable)
     if claim is None:
@@ -58,7 +58,11 @@ def run_edit(job: str, tools: EditTools) -> None:
 
 
 def post_edit(claim: Claim, tools: EditTools) -> Outcome:
-    """POST the edit: the intent goes on record before the POST, and the answer's class after it."""
+    """
+    POST the edit and return the outcome; what forbids a POST is returned instead.
+
+    The intent goes on record before the POST, and the class of the answer after it.
+    """
     endpoint = tools.endpoints.to_post(claim.account)
     if endpoint is None:
         return GateClosed("account_not_held")
@@ -71,7 +75,7 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
         case str(gate) if gate in GATES:
             return GateClosed(gate)
         case Processing() | Ready() as late_answer:
-            return late_answer  # an earlier POST was paid for after all: its answer is followed, nothing is POSTed
+            return late_answer  # an earlier POST turned out to be paid: its answer is used, and nothing is POSTed
     answer, health = endpoint.post_edit(spec)
     if claim.may_move and isinstance(answer, Refused):
         answer, health = judge_refusal(answer, health, claim)
@@ -94,11 +98,11 @@ def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountR
 
 
 def poll(claim: Claim, checkpoint: Processing, tools: EditTools) -> Outcome:
-    """Ask the endpoint about a request that it is working on; a final answer goes on record."""
+    """Poll the endpoint about a request in work and return the outcome; a final answer goes on record."""
     # Nobody but who created a request can be asked about it, on whichever account the job is now.
     endpoint = tools.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
-        return checkpoint  # a worker that holds the key asks again
+        return checkpoint  # a worker that holds the account's key polls next
     age_s = claim.now_at - claim.charge_in_work.intent_at
     outcome = endpoint.poll(checkpoint, request_spec(claim, tools.blobs, tools.settings), age_s)
     if isinstance(outcome, Ready):
@@ -117,7 +121,12 @@ def record_answer(
     *,
     read_copy: bool = False,
 ) -> None:
-    """Put an answer on record: the class of its charge, the checkpoint to resume from, and the endpoint's health."""
+    """
+    Put an answer on record, and send the messages of jobs that this dispatched.
+
+    `kind` is the class of the charge, `checkpoint` where to resume from, `health` a word of `health_after`. With
+    `read_copy`, the next attempt sends the link to our copy of the input picture.
+    """
     recorded = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
     tools.publisher.publish(recorded.messages)
     if recorded.open_s:
@@ -129,12 +138,16 @@ def record_answer(
 
 
 def charge_kind_after_poll(outcome: Outcome) -> str:
-    """Return the class of a charge after a poll: `failed` is not charged, a lost generation had been accepted."""
+    """
+    Return the class of a charge after a poll that ended its request.
+
+    `failed` is not charged. A lost generation was accepted, so it counts as charged (`processing`).
+    """
     return "failed" if isinstance(outcome, Failed) else "processing"
 
 
 def log_attempt(claim: Claim, outcome: Outcome, decision: Decision, *, took_s: float) -> None:
-    """Log how an attempt ended: what it saw and what follows, by the names of their classes."""
+    """Log how an attempt ended: the class names of its outcome and its decision, and how long it took."""
     log.info(
         "attempt_ended",
         job=claim.job,

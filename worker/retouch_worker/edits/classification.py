@@ -2,7 +2,7 @@
 What an answer of the endpoint means: the classification of `docs/endpoint.md`, as pure functions.
 
 Failure policy: an answer is `refused` or `failed` (not charged) only if the endpoint says so in JSON, or by a status
-that proves that it did nothing. Every other answer to a request that was sent is `unknown`: it may have cost money.
+which proves that nothing was done. Every other answer to a request that was sent is `unknown`: it may have cost money.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _CODES_BY_PHRASE = (
 
 
 def charge_kind(outcome: PostOutcome) -> str:
-    """Return the class of a POST's outcome, as the record of its charge holds it."""
+    """Return the class under which the outcome of a POST is recorded with its charge."""
     match outcome:
         case Ready():
             return "succeeded"
@@ -68,10 +68,10 @@ def charge_kind(outcome: PostOutcome) -> str:
 
 def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
     """
-    Return the endpoint's health as an answer shows it, for the breaker and the learnt limit.
+    Return what an answer says about the endpoint's health, for the breaker and the learnt limit.
 
-    `ok`: it accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the request.
-    `down`: it answered 5xx, a proxy answered in its place, or nothing answered.
+    `ok`: the endpoint accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the
+    request. `down`: it answered 5xx, a proxy answered in its place, or there was no answer.
     """
     if isinstance(outcome, Busy) and outcome.code == "queue_full":
         return "full"
@@ -100,8 +100,8 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     """
     Return the outcome of a POST.
 
-    `fetch_url` is the address to poll, without the id, for an answer that holds an id and no link. `spam_filter_s` is
-    the wait after a refusal of the spam filter that names no wait.
+    `fetch_url` is the address to poll, without the id; it is used for an answer that has an id and no link.
+    `spam_filter_s` is the wait after a refusal by the spam filter that names no wait.
     """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
@@ -111,7 +111,7 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     status = str(reply.get("status", "")).lower()
     if status == "success" and (outputs := _outputs(reply)):
         return _ready(outputs, _identity(reply), reply)
-    if status in ("success", "processing"):  # a success without an output is polled, as a processing one is
+    if status in ("success", "processing"):  # a success without an output is polled like `processing`
         return _processing(reply, fetch_url) or Unknown(f"the endpoint said {status}, without an output or an id")
     if status == "failed":
         return Failed(_text(reply) or "the endpoint said failed")
@@ -122,10 +122,10 @@ def classify_poll(
     answer: Answer | Trouble, checkpoint: Processing, age_s: float
 ) -> Ready | Processing | Failed | GenerationLost:
     """
-    Return the outcome of a poll; `age_s` is the time since the POST.
+    Return the outcome of a poll. `age_s` is the time since the POST.
 
-    A poll costs nothing, so an answer that says nothing about the request leads to another poll: the checkpoint is
-    returned unchanged.
+    A poll costs nothing. So if an answer says nothing about the request, the checkpoint is returned unchanged, and the
+    request is polled again.
     """
     reply = _json_object(answer.body) if isinstance(answer, Answer) else None
     if reply is None:
@@ -135,7 +135,7 @@ def classify_poll(
         return _ready(outputs, checkpoint.endpoint_id, reply)
     is_unknown = "not found" in text.lower() or "error_id" in reply or (not status and not text)
     if is_unknown and status not in ("success", "processing"):
-        # A fresh id may not be known yet to the server that answers.
+        # Another server of the endpoint may not know a new id yet.
         if age_s <= LOST_AFTER_S:
             return checkpoint
         return GenerationLost("the endpoint no longer knows the request it was paid for")
@@ -152,7 +152,7 @@ def _classify_trouble(trouble: Trouble) -> Refused | Busy | Unknown:
 
 
 def _classify_page(answer: Answer) -> Refused | Busy | Unknown:
-    """Classify an answer that is not a JSON object: the page of a proxy, or an empty body."""
+    """Return the outcome of an answer that is no JSON object, such as the page of a proxy or an empty body."""
     if answer.status == 429:
         return Busy("queue_full", "the endpoint said 429", _retry_after(answer, {}, QUEUE_FULL_S))
     if answer.status in _REFUSING:
@@ -188,10 +188,10 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
-    Return the URLs of each image that an answer names, in the order to try them: `output`, proxy and future links.
+    Return the URLs of each image in an answer, in the order to try them: `output`, then proxy links, then future links.
 
-    If `output` is a list, the links at one index of the three lists lead to the same image. If it is a single link,
-    there is one image, and all other links are fallbacks for it.
+    If `output` is a list, the links at the same index of the three lists lead to the same image. If it is a single
+    link, there is one image, and all other links are fallbacks for it.
     """
     links_by_field = [_links(reply.get(name)) for name in ("output", "proxy_links", "future_links")]
     if isinstance(reply.get("output"), str) and any(links_by_field[0]):
@@ -201,7 +201,7 @@ def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 
 def _links(value: object) -> list[str]:
-    """Return a link, or a list of links, as a list; an item that is not a link becomes "", so that indexes stay."""
+    """Return a link or a list of links as a list. An item that is no link becomes "", so that indexes do not shift."""
     links = value if isinstance(value, list) else [value]
     return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
 
@@ -233,7 +233,7 @@ def _processing(reply: Mapping[str, object], fetch_url: str) -> Processing | Rea
 
 
 def _text(reply: Mapping[str, object]) -> str:
-    """Return the endpoint's message and tip as one text; its message is a string, or lists of faults by field."""
+    """Return the endpoint's message and tip as one text. The message is a string, or an object of faults by field."""
     message = reply.get("message") or reply.get("messege") or ""
     if isinstance(message, dict):
         message = "; ".join(f"{field}: {_joined(faults)}" for field, faults in message.items())
@@ -256,7 +256,9 @@ def _seconds(value: object) -> float | None:
 
 
 def _retry_after(answer: Answer, reply: Mapping[str, object], default_s: float) -> float:
-    """Return the wait in seconds that the body or the header asks for, within bounds; else the default."""
+    """
+    Return the wait in seconds that the body or else the header names, from 1 to 120; `default_s` if none is named.
+    """
     wait_s = _seconds(reply.get("retry_after"))
     wait_s = _seconds(answer.headers.get("Retry-After")) if wait_s is None else wait_s
     return default_s if wait_s is None else min(max(wait_s, 1.0), RETRY_AFTER_MOST_S)

@@ -1,4 +1,4 @@
-"""The tools of an edit attempt: stores, endpoint, settings."""
+"""The tools that edit attempts use: stores, endpoints, settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_worker.pulse import Pulse
 
 @dataclass(frozen=True, slots=True)
 class EditTools:
-    """The stores, the endpoint and the settings that edit attempts use; one per worker process."""
+    """The stores, the endpoints and the settings that edit attempts use. There is one per worker process."""
 
     jobs: JobStore
     endpoints: Endpoints

@@ -1,8 +1,8 @@
 """
 The endpoint keys of one worker process, and the accounts that they belong to.
 
-Keys live in this process' memory alone: they are in no `repr`, log line or message. Readers get an immutable
-`Holdings`; a reload puts another one in its place, so that an attempt goes on with the keys that it began with.
+Keys are only in this process' memory: no `repr`, log line or message has one. Readers get an immutable `Holdings`. A
+reload replaces it as a whole, so an attempt ends with the keys with which it began.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Holdings:
 
     @property
     def held(self) -> tuple[Account, ...]:
-        """The accounts whose key is here."""
+        """The accounts whose key this process holds."""
         return tuple(account for account in self.accounts if account.id in self.keys)
 
     def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
@@ -55,7 +55,7 @@ class Holdings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All keys of this process, the longest first, so that none hides the rest of one that it begins."""
+        """All present and former keys, the longest first: a key may be the beginning of another."""
         return tuple(sorted({*self.keys.values(), *self.former} - {""}, key=len, reverse=True))
 
     @property
@@ -76,10 +76,10 @@ class Holdings:
 
 class Credentials:
     """
-    The accounts and keys of this process. Safe to share between threads.
+    The accounts and keys of this process. Threads may share it.
 
-    Raises `SettingsError` where the accounts file is wrong; a key that cannot be read is no error yet, since other
-    workers may hold it.
+    Raises `SettingsError` if the accounts file is wrong. A key that cannot be read is no error yet, since other workers
+    may hold it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -93,32 +93,38 @@ class Credentials:
 
     @property
     def now(self) -> Holdings:
-        """What this process holds at this moment."""
+        """The accounts and keys that this process holds at present."""
         return self._now
 
     def require_one(self) -> None:
-        """Raise `SettingsError` if this process could serve no account of the file."""
+        """Raise `SettingsError` if this process holds the key of no account."""
         if not self._now.held:
             raise SettingsError(_lines(self._now.lacking))
 
     def ask_reload(self) -> None:
-        """Have the next `reload_if_changed` reload in any case. Safe in a signal handler: it sets a flag alone."""
+        """Make the next `reload_if_changed` reload in any case. A signal handler may call this: it only sets a flag."""
         self._asked = True
 
     def reload_if_changed(self) -> bool:
-        """Reload if a reload was asked for, or if the accounts file or a key file is another; True if all went in."""
+        """
+        Reload if that was asked for, or if the accounts file or a key file has changed; return True if it was reloaded.
+        """
         is_same = all(_stamp(path) == stamp for path, stamp in self._stamps.items())
         return False if is_same and not self._asked else self.reload()
 
     def reload(self) -> bool:
         """
-        Read the accounts and keys anew; True if they are in force now.
+        Read the accounts and keys again; return True if they are now in force.
 
-        Failure policy: with any fault all stays as it was, and the log says why. A key file that is gone or empty is a
-        fault for an account that was held: it may be half-written, and dropping the account would stop paid work.
+        Failure policy: with any fault everything stays as it was, and the log says why. A missing or empty key file of
+        an account whose key was held is a fault: the file may be half-written, and dropping the account would stop paid
+        work.
         """
         with self._reading:
-            asked, self._asked = self._asked, False  # before reading: a signal that comes meanwhile counts again
+            asked, self._asked = (
+                self._asked,
+                False,
+            )  # before reading: a signal during the reading leads to another reload
             if not self._settings.accounts:
                 log.warning("accounts_not_reloaded", reason="RETOUCH_ACCOUNTS is empty; a changed key needs a restart")
                 return False
@@ -140,7 +146,7 @@ class Credentials:
         return after, _faults(self._now, after)
 
     def _read(self) -> Holdings:
-        # Each stamp is taken before its file is read: a change in between is then seen as one.
+        # Each stamp is taken before its file is read, so that a change in between is noticed at the next check.
         where = [Path(self._settings.accounts)] if self._settings.accounts else []
         stamps = {path: _stamp(path) for path in where}
         self._stamps |= stamps
@@ -177,13 +183,15 @@ class Credentials:
             raise _NoKey(f"{source} is empty")
         if not key.isprintable():
             raise _NoKey(f"{source}: expected one line of text")
-        if len(key) < KEY_LEAST:  # it is taken out of answers wherever it occurs: a short one occurs in links
+        if (
+            len(key) < KEY_LEAST
+        ):  # keys are removed from answers wherever they occur, and a short one may occur in a link by chance
             raise _NoKey(f"{source}: expected {KEY_LEAST} characters or more")
         return key
 
 
 class _NoKey(Exception):
-    """Why an account's key could not be read; the text never holds a part of it."""
+    """An account's key could not be read. The text says why, and never has a part of the key."""
 
 
 def _content(path: str) -> str:

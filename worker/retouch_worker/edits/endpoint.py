@@ -25,7 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """The connections of all accounts, pooled by host: to configured addresses, and to those that are vetted."""
+    """The HTTP sessions of all accounts: `trusted` for configured addresses; `guarded` vets each address."""
 
     trusted: requests.Session
     guarded: requests.Session
@@ -33,10 +33,10 @@ class Sessions:
 
 class Endpoint:
     """
-    The pix2pix endpoint as one account uses it. Safe to share between threads; never changed once it is made.
+    The pix2pix endpoint as one account uses it. It is immutable, and threads may share it.
 
     The key is in no message, log line, error text or `repr`. If the endpoint repeats it in an answer, it is removed
-    from the outcome. Every other key of this process is removed from the outcome's message.
+    from the outcome. All other keys of this process are removed from the outcome's message.
     """
 
     def __init__(self, account: Account, holdings: Holdings, settings: Settings, sessions: Sessions) -> None:
@@ -45,11 +45,11 @@ class Endpoint:
 
     def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str]:
         """
-        POST an edit; return the outcome, and the endpoint's health as `health_after` names it.
+        POST an edit; return the outcome, and the endpoint's health as a word of `health_after`.
 
-        This may cost money from the first byte sent, so the intent must already be on record.
+        This may cost money from the first byte that is sent, so the intent must already be on record.
         """
-        # The order decides: no extra field replaces one of the edit, and nothing replaces the key.
+        # Later fields win: no extra field replaces one of the edit, and nothing replaces the key.
         fields = {name: value for name, value in spec.edit.items() if name != "extra"}
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
@@ -61,7 +61,11 @@ class Endpoint:
         return outcome, health_after(answer, outcome)
 
     def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
-        """Ask whether a request is done; `spec` is what was POSTed. This generates nothing and costs nothing."""
+        """
+        Ask whether a request is done, and return the outcome. This generates nothing and costs nothing.
+
+        `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST.
+        """
         session = self._session_for(checkpoint.fetch_url)
         answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
         return redacted(classify_poll(answer, checkpoint, age_s), spec.edit, self._key, self._secrets)
@@ -70,13 +74,13 @@ class Endpoint:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
-        """Return the trusted session for the configured hosts, and the one that vets addresses for all others."""
+        """Return the trusted session for a configured host, and for any other the one that vets addresses."""
         configured = (self._account.url, self._account.fetch_url)
         return self._sessions.trusted if _origin(url) in map(_origin, configured) else self._sessions.guarded
 
 
 class Endpoints:
-    """One `Endpoint` for each account that this process holds a key of, over shared sessions."""
+    """An `Endpoint` for each account whose key this process holds. They share their HTTP sessions."""
 
     def __init__(self, settings: Settings, credentials: Credentials, *, connections: int) -> None:
         self._settings, self._credentials = settings, credentials
@@ -105,10 +109,10 @@ class Endpoints:
 
     def download(self, url: str) -> Answer | Trouble:
         """
-        Download an output, without a key.
+        Download an output without sending a key; return the answer, or why there is none.
 
         An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
-        private network. All other addresses are vetted, those that a redirect leads to as well.
+        private network. All other addresses are vetted, including those that a redirect leads to.
         """
         if _origin(url) in self._of_now().origins:
             limit = self._limits.max_bytes
@@ -133,7 +137,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """The endpoints of one reading of the accounts, replaced as a whole."""
+    """The endpoints for one `Holdings`. After a reload it is replaced as a whole."""
 
     holdings: Holdings
     by_id: Mapping[str, Endpoint]

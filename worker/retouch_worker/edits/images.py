@@ -1,5 +1,5 @@
 """
-The images of a paid answer: each is downloaded, checked and stored, whether or not the others can be had.
+The images of a paid answer: each is downloaded, checked and stored, even if others are not available.
 
 Each stored image goes on record before the next one is downloaded, so a worker that dies between two of them loses
 nothing and costs nothing.
@@ -20,68 +20,70 @@ from retouch_worker.logs import log
 
 EARLY_READS = 5
 """
-Downloads, over half a minute, before a picture is kept that comes with a status of failure.
+How often a picture that comes with an error status is downloaded before it is accepted; this takes half a minute.
 
 Until then it may be a placeholder for an output that is not ready.
 """
 
 OUTPUT_LIMITS = ImageLimits(max_scan_megapixels=4 * ImageLimits().max_scan_megapixels)
-"""An output was paid for, so more decoding is spent on it than on a tenant's picture, within a bound."""
+"""An output was paid for, so its decoding may take four times the work of a tenant's picture, but not more."""
 _BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
 
-Brought = Mapping[int, Image | None]
-"""The images handled so far, by their index in the answer: stored, or None for one that was rejected."""
+HandledImages = Mapping[int, Image | None]
+"""The images that need no further attempt, by their index in the answer; None stands for a rejected one."""
 
 
 def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
     """
-    Download and store the images: of each, the picture of the first link that yields an acceptable one.
+    Download and store the images of an answer; of several links to one image, the first usable one counts.
 
     Failure policy: the job succeeds once each image is stored or rejected. While one may still become available, the
-    outcome is `ImageUnavailable`, which holds the others.
+    outcome is `ImageUnavailable`, which holds the images stored so far.
     """
-    brought: dict[int, Image | None] = _already_stored(ready, tools)
+    handled: dict[int, Image | None] = _already_stored(ready, tools)
     unavailable: list[ImageUnavailable] = []
     outcome: Outcome = ImageRejected("every image of the answer was rejected")
-    for place, urls in enumerate(ready.outputs):
-        if place in brought:
+    for index, urls in enumerate(ready.outputs):
+        if index in handled:
             continue
         outcome = _store_first_usable(urls, claim, ready, tools)
         if isinstance(outcome, ImageUnavailable):
             unavailable.append(outcome)
             continue
-        brought[place] = outcome.image if isinstance(outcome, Stored) else None
-        # A single image goes on record with the settlement, so it costs no call here.
-        if ready.more and not _record_progress(claim, ready, brought, place, tools):
+        handled[index] = outcome.image if isinstance(outcome, Stored) else None
+        # A single image goes on record with the settlement, so it needs no call here.
+        if ready.more and not _record_progress(claim, ready, handled, index, tools):
             return Stale()
-    images = _in_order(ready, brought)
+    images = _in_order(ready, handled)
     if unavailable:
-        # A failure of our own store comes first: waiting for it does not use up the download tries.
+        # A failure of our own store takes precedence, since waiting for the store uses up no download.
         return replace(next((one for one in unavailable if one.our_store_failed), unavailable[0]), images=images)
     return Stored(images[0], images[1:]) if images else outcome
 
 
 def _already_stored(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
-    """Return the images of earlier attempts, without those that retention has deleted before a replay."""
+    """Return the images handled by earlier attempts, without those that retention has deleted before a replay."""
     try:
-        return {place: one for place, one in ready.brought if one is None or tools.blobs.exists(one.name)}
+        return {index: one for index, one in ready.brought if one is None or tools.blobs.exists(one.name)}
     except BlobError:
         return dict(ready.brought)
 
 
-def _record_progress(claim: Claim, ready: Ready, brought: Brought, place: int, tools: EditTools) -> bool:
-    """Put the images handled so far on record; return False if the lease was lost."""
-    image = brought[place]
-    progress = replace(ready, brought=tuple(sorted(brought.items())))
+def _record_progress(claim: Claim, ready: Ready, handled: HandledImages, index: int, tools: EditTools) -> bool:
+    """Put the handled images on record, of which the one at `index` is new; return False if the lease was lost."""
+    image = handled[index]
+    progress = replace(ready, brought=tuple(sorted(handled.items())))
     return tools.jobs.note_brought(claim, progress, image.name if image else "")
 
 
-def _in_order(ready: Ready, brought: Brought) -> tuple[Image, ...]:
-    """Return the stored images in order; the first one gets a warning for each image that is missing."""
-    gaps = [f"output_missing:{place}" for place in range(len(ready.outputs)) if not brought.get(place)]
+def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
+    """
+    Return the stored images in their order in the answer. The first gets a warning for each image that is missing.
+    """
+    gaps = [f"output_missing:{index}" for index in range(len(ready.outputs)) if not handled.get(index)]
     if ready.beyond:
         gaps.append(f"outputs_beyond_{OUTPUTS_MOST}:{ready.beyond}")
-    images = [image for _, image in sorted(brought.items()) if image]
+    images = [image for _, image in sorted(handled.items()) if image]
     return tuple(replace(one, warnings=(*one.warnings, *gaps)) if one is images[0] else one for one in images)
 
 

@@ -1,7 +1,7 @@
 """
-Which link to the picture the endpoint gets: the caller's or, once the endpoint could not read that one, our copy's.
+Which link to the input picture the endpoint gets: the caller's, or that of our copy if the caller's was unreadable.
 
-The gateway keeps the copies. Their links are signed here, just before the POST, because they expire.
+The gateway stores the copies. Their links are signed here, just before the POST, because they expire.
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ _CALLERS_LINK_FAILED = (
 
 
 def request_spec(claim: Claim, blobs: BlobStore, settings: Settings) -> JobSpec:
-    """Return the spec to POST. Once the endpoint failed to read the caller's link, it holds the link of our copy."""
+    """Return the spec to POST; if the endpoint could not read the caller's link, the spec has the link of our copy."""
     link = _copy_link(claim, blobs, settings) if claim.reads_copy else ""
     return replace(claim.spec, edit={**claim.spec.edit, "init_image": link}) if link else claim.spec
 
 
 def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, settings: Settings) -> PostOutcome:
-    """Add to an "image unreadable" outcome whether our copy can be read instead, and else what the caller can do."""
+    """
+    Return an outcome; if it says that the picture is unreadable, its message and `retry_with_copy` say what follows.
+
+    Either the next attempt sends the link of our copy, or the message says what the caller can do.
+    """
     if not isinstance(outcome, Refused) or outcome.code != UNREADABLE:
         return outcome
     retry_with_copy = not claim.reads_copy and bool(_copy_link(claim, blobs, settings))
@@ -43,7 +47,11 @@ def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, s
 
 
 def _copy_link(claim: Claim, blobs: BlobStore, settings: Settings) -> str:
-    """Return a link to our copy, or "" if there is no copy, the job's link leads to it already, or it is private."""
+    """
+    Return a link to our copy of the picture, or "" if that cannot help.
+
+    It cannot help if there is no copy, if the job's own link leads to it, or if the link's address is private.
+    """
     name = claim.spec.input
     if not name or name == name_in(claim.spec.edit["init_image"]):
         return ""

@@ -1,5 +1,5 @@
 """
-Removes secrets from the endpoint's texts, which go into errors, logs, events and webhooks.
+Removes secrets from the endpoint's texts before these go into errors, logs, events and webhooks.
 
 It works on decoded values, since JSON can spell a key or an address in many ways, and before anything is on record.
 """
@@ -27,9 +27,9 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
     """
     Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
-    An address is removed if the edit names its host, even when it was cut or escaped. A prompt of one word stays, since
-    the endpoint may use the same word itself. `others` are the keys of other accounts, on which the job may have been
-    before. They are removed from the message only: a link must stay whole to be followed.
+    An address is removed if the edit names its host, even if it was cut or escaped. A prompt of one word stays, since
+    the endpoint may use the same word itself. `others` are the keys of other accounts, which an earlier attempt at the
+    job may have used. They are removed from the message only, since a link must stay whole to be followed.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:
@@ -44,7 +44,7 @@ def _without_key(value: object, key: str) -> object:
         return tuple(_without_key(item, key) for item in value)
     if not isinstance(value, str):
         return value
-    text = value.encode(errors="replace").decode()  # half a surrogate pair fits into no message of ours
+    text = value.encode(errors="replace").decode()  # half a surrogate pair cannot be stored or sent
     return text.replace(key, "[key]") if key else text
 
 

@@ -1,4 +1,4 @@
-"""Where an attempt begins: a pure function of the job's record."""
+"""Where an attempt at a job begins, as a pure function of the job's record."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FILTER_MARGIN_S = 0.5
 
 def resume(claim: Claim, policy: RetryPolicy, spam_filter_s: float) -> Outcome:
     """
-    Return where a claimed job stands: `NotStarted` (POST it), `Processing` (poll), `Ready` (download), or a final one.
+    Return how to continue a claimed job: `NotStarted` (POST), `Processing` (poll), `Ready` (download), or how it ends.
 
     Failure policy: an intent without an answer is a POST that may have been billed. It is repeated only if charges and
     attempts are left, and not before the endpoint's spam filter accepts the same body again.
     """
     if claim.crashes >= CRASHES_MOST:
         return TooManyCrashes(claim.crashes)
-    # This comes before the cancellation: a paid answer is followed even if the job was cancelled meanwhile.
+    # Checked before the cancellation: a paid answer is used even if the job was cancelled meanwhile.
     if isinstance(claim.checkpoint, Ready | Processing):
         return claim.checkpoint
     if claim.cancelled:

@@ -1,1 +1,1 @@
-"""The baselines of `retouch bench`: the same work without a queue, and Celery as tutorials write it."""
+"""The baselines of `retouch bench`: the same work without a queue, and with Celery as in tutorials."""

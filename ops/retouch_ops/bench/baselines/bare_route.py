@@ -1,4 +1,4 @@
-"""The smallest FastAPI route that takes the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
+"""The smallest FastAPI app with a route for the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = FastAPI()
 
 @app.post("/v1/edits")
 async def accept(request: Request) -> JSONResponse:
-    """Parse the body and return a part of it."""
+    """Parse the body, and return its prompt with status 202."""
     body = await request.json()
     return JSONResponse({"prompt": body["prompt"]}, 202)
 

@@ -1,8 +1,8 @@
 """
-Celery as tutorials write it: `python -m retouch_ops.bench.baselines.celery_tutorial BROKER POOL CONCURRENCY NAME` is a
+Celery as in tutorials: `python -m retouch_ops.bench.baselines.celery_tutorial BROKER POOL CONCURRENCY NAME` runs a
 worker.
 
-It calls `send_task` without keeping a producer and `requests.post` without a session, retries by countdown, and has no
+It calls `send_task` without a shared producer and `requests.post` without a session, retries by countdown, and has no
 result backend. It makes the same calls and writes the same bytes as Retouch. Unlike Retouch it can lose a job, repeat a
 paid call, and exceed the endpoint's limit.
 """
@@ -21,7 +21,7 @@ TASK = "tutorial.edit"
 
 
 def make_tutorial_app(broker: str) -> Celery:
-    """Make the Celery app of producer and worker."""
+    """Return the Celery app that producer and worker share."""
     app = Celery("tutorial", broker=broker, set_as_current=False)
     app.conf.task_ignore_result = True
     app.conf.broker_connection_retry_on_startup = True
@@ -37,7 +37,7 @@ def make_tutorial_app(broker: str) -> Celery:
 
 
 def one_job(number: int, stub_url: str, folder: str) -> None:
-    """Do the work of one task."""
+    """Do the work of one task: POST the edit, download and write the picture, POST the signed webhook."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
     reply = requests.post(f"{stub_url}/edit", json=body, timeout=120).json()
     image = requests.get(reply["output"], timeout=60).content

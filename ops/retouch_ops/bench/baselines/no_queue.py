@@ -2,8 +2,8 @@
 The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
 THREADS`.
 
-Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, webhooks are signed.
-Nothing is recorded, limited, retried or checked. It prints a `Cost` as JSON.
+Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, and webhooks are
+signed. Nothing is recorded, limited, retried or checked. The module prints a `Cost` as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import requests
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of all jobs: seconds of wall time and CPU, peak memory in bytes, and the seconds of each job."""
+    """The cost of all jobs: wall time and CPU time in seconds, peak memory in bytes, and the seconds of each job."""
 
     wall_s: float
     cpu_s: float
@@ -34,7 +34,7 @@ class Cost:
 
 
 def one_job(session: requests.Session, stub_url: str, folder: Path, number: int) -> None:
-    """POST the edit, download the picture, write it, POST the signed webhook."""
+    """Do one job: POST the edit, download and write the picture, POST the signed webhook."""
     body = {"key": "bench", "prompt": f"make him woman {number}", "init_image": f"{stub_url}/in.png", "steps": 50}
     reply = session.post(f"{stub_url}/edit", json=body, timeout=120).json()
     image = session.get(reply["output"], timeout=60).content
@@ -45,7 +45,7 @@ def one_job(session: requests.Session, stub_url: str, folder: Path, number: int)
 
 
 def write_durably(folder: Path, name: str, data: bytes) -> None:
-    """Write, flush and rename, as the blob store does."""
+    """Write a file as the blob store does: under a temporary name, flushed to disk, then renamed."""
     partial = folder / f"{name}.partial"
     with open(partial, "xb", buffering=0) as file:
         file.write(data)
@@ -57,7 +57,7 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
 
 
 def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
-    """Do all jobs and return their cost, without that of starting up."""
+    """Do all jobs and return their cost, without that of the start of this process."""
     numbers = itertools.count()
     latencies: list[float] = []
 

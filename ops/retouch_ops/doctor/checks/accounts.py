@@ -10,7 +10,7 @@ from retouch.errors import SettingsError
 from retouch.settings import Settings
 from retouch.store.accounts import AccountNumbers, AccountStore
 from retouch.store.redis_client import connect
-from retouch_ops.doctor.findings import Finding, bad, good, note
+from retouch_producer.findings import Finding, bad, good, note
 from retouch_worker.edits.credentials import Credentials
 
 CHECK = "accounts"

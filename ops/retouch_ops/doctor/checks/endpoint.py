@@ -1,4 +1,4 @@
-"""The endpoint: its name resolves and something answers there. Nothing is POSTed, so nothing is paid."""
+"""Checks the endpoint: its name resolves, and something answers there. Nothing is POSTed, so nothing is paid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from retouch.accounts import accounts_of
 from retouch.errors import SettingsError
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
+from retouch_producer.findings import Finding, bad, good, note
 
 TIMEOUT_S = 5.0
 CHECK = "endpoint"
@@ -58,7 +58,11 @@ def _address(url: str) -> Finding:
 
 
 def _head(scheme: str, netloc: str, path: str) -> int:
-    """HEAD cannot start a generation; that it is refused (405) is answer enough."""
+    """
+    Return the status of a HEAD request, which cannot start a generation.
+
+    Any status will do, also 405 (method not allowed).
+    """
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(netloc.rpartition("@")[2], timeout=TIMEOUT_S)
     try:

@@ -1,82 +1,22 @@
-"""The lanes: not paused and forgotten, no old backlog, no dead letters that nobody looked at, receivers that answer."""
+"""Checks the lanes for a forgotten pause, jobs that wait for long, dead letters, and receivers that fail."""
 
 from __future__ import annotations
-
-import time
 
 import redis
 
 from retouch.settings import Settings
-from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
-from retouch.store.lanes import LANES, LaneNumbers, Lanes
 from retouch.store.redis_client import connect
-from retouch_ops.doctor.findings import Finding, good, note
-
-CHECK = "lanes"
-OLD_S = 3600.0
-RECEIVERS_NAMED = 5
-_FOR_DEAD_LETTERS = {
-    "edits": "`retouch jobs --state failed` lists them, `retouch replay` puts them back",
-    "deliveries": "`retouch deliveries --dead` lists them, `retouch redeliver --dead` sends them again",
-}
+from retouch_producer.findings import Finding, good
+from retouch_producer.findings.lanes import CHECK, lane_findings
 
 
 def check_lanes(settings: Settings) -> list[Finding]:
-    """Look at what waits, what gave up and what fails; nothing where Redis does not answer, which its check reports."""
+    """Return findings on both lanes; none if Redis does not answer, which the check of Redis reports."""
     client = connect(settings)
     try:
-        lanes = Lanes(client)
-        numbers = {lane: lanes.numbers(lane) for lane in LANES}
-        waiting = lanes.oldest_waiting(numbers["edits"].waiting_by_group)
-        failing, count = failing_receivers(client, count=RECEIVERS_NAMED), count_failing(client)
+        findings = lane_findings(client)
     except (redis.RedisError, OSError):
         return []
     finally:
         client.close()
-    findings = [finding for lane in LANES for finding in _lane(lane, numbers[lane])]
-    findings += _backlog(*waiting) if waiting else []
-    findings += [_receiver(one) for one in failing]
-    if count > len(failing):
-        findings.append(_more_receivers(count - len(failing)))
     return findings or [good(CHECK, "none is paused, nothing waits for long, nothing gave up")]
-
-
-def _lane(lane: str, numbers: LaneNumbers) -> list[Finding]:
-    found = []
-    if numbers.paused:
-        why = f"{numbers.waiting} wait, and more will"
-        found.append(note(CHECK, f"{lane} is paused by hand", why, f"`retouch resume --lane {lane}`"))
-    if numbers.breaker_open_s:
-        what = f"the breaker of {lane} is open for another {numbers.breaker_open_s:.0f} s"
-        found.append(note(CHECK, what, "the endpoint is down; jobs wait and lose no attempt", "ask the vendor"))
-    if numbers.dead:
-        why = "they stay until somebody acts or their retention is over"
-        found.append(note(CHECK, f"{numbers.dead} dead letters of lane {lane}", why, _FOR_DEAD_LETTERS[lane]))
-    return found
-
-
-def _backlog(tenant: str, enqueued_at: float) -> list[Finding]:
-    waits_s = time.time() - enqueued_at
-    if waits_s < OLD_S:
-        return []
-    what = f"the next job of tenant {tenant} has waited for {waits_s / 3600:.1f} h"
-    why = "more comes in than the endpoint's limit lets through, or a limit or budget of the tenant holds it"
-    return [
-        note(
-            CHECK, what, why, "`retouch status` shows the limit and a pause, `retouch keys limits` those of the tenant"
-        )
-    ]
-
-
-def _receiver(failing: FailingReceiver) -> Finding:
-    since_h = (time.time() - failing.since) / 3600
-    what = f"receiver {failing.id} of tenant {failing.tenant} has failed for {since_h:.1f} h: {failing.reason}"
-    next_s = failing.next_at - time.time() if failing.next_at else None
-    when = "no attempt is scheduled" if next_s is None else f"the next attempt is in {max(next_s, 0.0):.0f} s"
-    why = f"{failing.failures} attempts failed, {failing.waiting} deliveries wait, {when}"
-    return note(CHECK, what, why, "ask its owner; `retouch receivers test ID` tries it now")
-
-
-def _more_receivers(count: int) -> Finding:
-    why = f"only the {RECEIVERS_NAMED} that have failed longest are named"
-    return note(CHECK, f"{count} more receivers fail", why, "`retouch receivers list` shows all of them")

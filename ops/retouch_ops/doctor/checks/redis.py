@@ -1,4 +1,4 @@
-"""Redis: reachable, new enough, persistent, never evicting, near, and of the same time."""
+"""Checks that Redis is reachable, new enough, persistent, fast, never evicts, and that its clock agrees with ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
+from retouch_producer.findings import Finding, bad, good, note
 
 OLDEST = (6, 2)
 PINGS = 11
@@ -20,7 +20,7 @@ FULL = 0.8
 
 
 def check_redis(settings: Settings) -> list[Finding]:
-    """Look at the store, and at the broker where that is another Redis."""
+    """Return findings on the store's Redis, and on the broker's if that is another one."""
     findings = _check_one("redis", settings.redis_url, settings.redis_timeout_s)
     if settings.broker != settings.redis_url:
         findings += _check_one("broker", settings.broker, settings.redis_timeout_s)

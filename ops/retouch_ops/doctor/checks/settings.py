@@ -1,4 +1,4 @@
-"""Settings: no misspelled name, nothing unsafe that was not meant."""
+"""Checks the settings for misspelled names, and for unsafe values that may not be intended."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 
 from retouch.errors import SettingsError
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good, note
 from retouch_ops.settings_table import PREFIX, variable
+from retouch_producer.findings import Finding, bad, good, note
 
 CHECK = "settings"
 
 
 def load_settings() -> tuple[Settings | None, list[Finding]]:
-    """The settings, or none and a finding for each that is wrong."""
+    """Return the settings and no findings, or None and a finding for each setting that is wrong."""
     try:
         return Settings.load(), []
     except SettingsError as error:
@@ -23,13 +23,13 @@ def load_settings() -> tuple[Settings | None, list[Finding]]:
 
 
 def check_settings(settings: Settings) -> list[Finding]:
-    """Look for names that nobody reads, and for open doors."""
+    """Return findings on names that are no settings, and on unsafe values."""
     findings = [*check_names(), *_networks(settings), *_flower(settings)]
     return findings or [good(CHECK, "every RETOUCH_ variable is a setting, and nothing is open that should not be")]
 
 
 def check_names() -> list[Finding]:
-    """A finding for each RETOUCH_ variable that is no setting, with the nearest that is."""
+    """Return a finding for each RETOUCH_ variable that is no setting; it names the setting with the nearest name."""
     known = list(Settings.model_fields)
     names = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [

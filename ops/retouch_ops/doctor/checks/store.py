@@ -1,4 +1,4 @@
-"""The blob store: a probe is written, read back and deleted."""
+"""Checks the blob store: writes a probe, reads it and deletes it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from retouch.blobs import BlobError, BlobStore, open_blobs
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good
+from retouch_producer.findings import Finding, bad, good
 
 CHECK = "store"
 PROBE_SIZE = 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Do with a probe what a worker does with an image."""
+    """Return whether a probe could be stored, read and deleted, as an image would be, as one finding."""
     kind = urlsplit(settings.store).scheme
     why = "no result can be kept: jobs fail after they were paid for"
     try:

@@ -1,4 +1,4 @@
-"""Workers: they answer through the broker, and every lane is served."""
+"""Checks that workers answer through the broker, and that each lane is served."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from retouch.broker import make_app
 from retouch.publisher import lane_of
 from retouch.settings import Settings
-from retouch_ops.doctor.findings import Finding, bad, good
 from retouch_ops.worker_command import LANES
+from retouch_producer.findings import Finding, bad, good
 
 TIMEOUT_S = 2.0
 CHECK = "workers"
@@ -16,9 +16,9 @@ CHECK = "workers"
 
 def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Finding]:
     """
-    Ask all workers, or the expected ones, which lanes they serve.
+    Return a finding for each lane: which workers serve it.
 
-    With names (`edits-1@host`) only these are asked, which returns as soon as all have answered.
+    With names of workers (`edits-1@host`), return a finding for each of these; this ends as soon as all have answered.
     """
     try:
         with make_app(settings) as app:

@@ -96,8 +96,9 @@ def resume_account(account: str) -> None:
 
 
 def _switch(account: str, action: Literal["pause", "drain", "resume"], outcome: str) -> None:
-    with _accounts() as (_, accounts):
+    with _accounts() as (context, accounts):
         {"pause": accounts.pause, "drain": accounts.drain, "resume": accounts.resume}[action](account)
+        context.note_change(f"account.{action}", ids=[account])
         now = accounts.show(account)
     print(f"{account}: {outcome}")
     if now.closed:
@@ -110,7 +111,9 @@ def test_account(account: str, wait_s: float) -> int:
     """Test a closed account, print what became of the job that was let through, and return the exit code."""
     with _accounts() as (context, accounts):
         before = accounts.show(account)
-        if not accounts.test(account):
+        is_closed = accounts.test(account)
+        context.note_change("account.test", ids=[account], outcome="testing" if is_closed else "not_closed")
+        if not is_closed:
             print(f"{account}: is not closed; nothing was tested")
             return 0
         status = context.queue.status()

@@ -1,1 +1,1 @@
-"""`retouch batch`: many edits from a file, resumable. `run.py` is the entry."""
+"""`retouch batch`: many edits from a file, resumable. Begin with `run.py`."""

@@ -1,4 +1,4 @@
-"""`retouch batch`: its arguments and options."""
+"""The arguments and options of `retouch batch`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest of a batch: one file beside the results with the job and the state of each row, for the next run."""
+"""The manifest of a batch: a file beside the results that holds the job and the state of each row for the next run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SAVE_EVERY_S = 0.5
 @dataclass(slots=True)
 class Entry:
     """
-    The state of one row: `planned` (about to be enqueued), `open`, `saved` or `failed`.
+    The state of one row: `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
 
-    `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL of a local picture,
-    sent again when the request is repeated, so that it is the same request. `bytes` is the size of `file`; `more` maps
-    the files of further images to their sizes in bytes.
+    `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL of a local picture; a
+    repeated request sends the same one, so that it counts as the same request. `bytes` is the size of `file`. `more`
+    maps the file names of further images to their sizes in bytes.
     """
 
     state: str = "planned"
@@ -40,7 +40,7 @@ class Entry:
     message: str = ""
 
     def fail(self, code: str, message: str) -> None:
-        """Record that the row has no result."""
+        """Set the state `failed`, with an error code and a message for people."""
         self.state, self.code, self.message = "failed", code, message
 
 
@@ -77,15 +77,19 @@ class Manifest:
         self._saved_at = time.monotonic()
 
     def save_sometimes(self) -> None:
-        """Write all entries, at most twice a second."""
-        # What is not written yet costs the next run a look at the job, and nothing else.
+        """Write all entries to the file, unless that was done less than half a second ago."""
+        # If the run is killed first, the next run only has to read the job again.
         if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save()
 
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
-    """Create the folder of results and lock it, since two runs at once would save the same rows. Raises `WrongUse`."""
+    """
+    Context manager that creates the folder of results and locks it during the block.
+
+    Two runs at the same time would save the same rows. Raises `WrongUse` if the folder is unusable or locked.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")

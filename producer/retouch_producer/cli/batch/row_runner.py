@@ -1,4 +1,4 @@
-"""One run of a batch: enqueues the rows that no earlier run enqueued, then saves results as jobs end."""
+"""One run of a batch: it enqueues the rows that no earlier run enqueued, then saves results as jobs end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SURE_S = 23 * 3600.0  # an idempotency key is kept for 24 h
 
 class BatchRun:
     """
-    Brings the rows of one file to their end.
+    One run over the rows of one file, until each row is saved or failed.
 
-    `on_done` is called with the number of rows that were just saved or failed.
+    `on_done` is called with the number of rows that were saved or failed since the last call.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class BatchRun:
         self.saved_before = 0
         self._stems = {row.stem.lower() for row in rows}
         self._open: dict[str, Row] = {}
-        self._links: dict[str, str] = {}  # by blob: a picture that many rows share is kept once
+        self._links: dict[str, str] = {}  # by blob: a picture that many rows share is stored once
 
     def entry(self, row: Row) -> Entry:
-        """Return the entry of a row; a new row gets one in the state `planned`."""
+        """Return the manifest's entry of a row; a new row gets one in the state `planned`."""
         return self.manifest.entries.setdefault(row.key, Entry())
 
     def execute(self, options: JobOptions, *, retry_failed: bool) -> None:
@@ -55,9 +55,9 @@ class BatchRun:
         Run until every row is saved or failed. The process may be killed at any point and the batch run again.
 
         Failure policy: a row whose enqueueing was interrupted is enqueued again with the same idempotency key, which
-        returns the job if there is one. After 23 h, when the key may be forgotten, the row fails and a person decides.
+        returns the job if there is one. After 23 h the key may be forgotten: such a row fails, and a person decides.
         """
-        # The cursor is read first, so that no job ends unnoticed while rows are enqueued.
+        # The cursor is read first, so that no end of a job is missed while rows are enqueued.
         cursor, _ = self.context.news(None)
         self._resume_rows(retry_failed=retry_failed)
         missing = [row for row in self.rows if self.entry(row).state == "planned"]
@@ -66,7 +66,10 @@ class BatchRun:
         self._collect(cursor)
 
     def _resume_rows(self, *, retry_failed: bool) -> None:
-        """Set every row to the state in which earlier runs left it."""
+        """
+        Continue from the manifest: count rows that are saved, watch those with an open job; with `retry_failed`, replay
+        failed ones.
+        """
         for row in self.rows:
             entry = self.entry(row)
             if entry.state == "failed" and retry_failed:
@@ -109,7 +112,7 @@ class BatchRun:
             if row.picture.path is not None:
                 if row.picture.blob not in self._links:
                     self._links[row.picture.blob] = self.context.store_input(row.picture, options["tenant"])
-                # A link is signed anew each time, and a repeated request must be the same: the first link stays.
+                # Each signing makes another link, but a repeated request must be the same, so the first link is reused.
                 entry.link = entry.link or self._links[row.picture.blob]
             entry.planned_at = entry.planned_at or time.time()
             edit = row.edit.model_copy(update={"init_image": entry.link}) if entry.link else row.edit
@@ -124,7 +127,11 @@ class BatchRun:
         self.manifest.save()
 
     def _wait_for_room(self, work: Callable[[], T]) -> T:
-        """Run `work`, which enqueues; while the backlog is full, save results and repeat it (with the same keys)."""
+        """
+        Call `work`, which enqueues, and return its value.
+
+        While the backlog is full, save results, wait, and call it again; it uses the same idempotency keys each time.
+        """
         while True:
             try:
                 return work()
@@ -146,7 +153,7 @@ class BatchRun:
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
-        """Save or fail the rows of those jobs that have ended."""
+        """Read the given jobs; save or fail the rows of those that have ended."""
         for chunk in batched(dict.fromkeys(jobs), 200):
             records = {record.id: record for record in self.context.records(chunk)}
             for job in chunk:
@@ -157,7 +164,7 @@ class BatchRun:
                     self.manifest.save_sometimes()
 
     def _record_end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
-        """Record how a job ended, and return whether it has."""
+        """Save a row or set it to failed if its job has ended or is gone; return whether that is so."""
         if record is None:
             entry.fail("not_on_record", f"job {entry.job} is no longer on record, and its result was not saved")
         elif not JobState(record.state).is_final:
@@ -171,7 +178,7 @@ class BatchRun:
         return True
 
     def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:
-        """Save all images of a row's job."""
+        """Write the images of a row's job to files; the row fails if an image is gone."""
         files: dict[str, int] = {}
         for index, image in enumerate(record.images):
             try:
@@ -182,12 +189,12 @@ class BatchRun:
             file = f"{self._stem(row, index)}.{SUFFIXES[image.format]}"
             write_atomically(self.folder / file, data)
             files[file] = len(data)
-        # Set only after every file is written: a run that is killed before saves the row again.
+        # Set only once every file is written: if this run is killed before, the next run saves the row again.
         (entry.file, entry.bytes), *more = files.items()
         entry.state, entry.more, entry.code, entry.message = "saved", dict(more), "", ""
 
     def _stem(self, row: Row, index: int) -> str:
-        """Return the file name of a row's image without its suffix: `stem`, `stem-2` and so on."""
+        """Return the file name of a row's image, without its suffix: `stem`, `stem-2` and so on."""
         stem = row.stem if index == 0 else f"{row.stem}-{index + 1}"
         # Another row may be named `stem-2`; some file systems ignore case.
         while index and stem.lower() in self._stems:

@@ -1,4 +1,4 @@
-"""Reads and checks the rows of a batch, and gives each a key by which a later run recognises it."""
+"""Reads and checks the rows of a batch, and computes for each a key by which a later run recognises it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = ("init_image", "prompt", "id", "name", "samples", *NUMBERS)
 _NAME_MOST = 80
 
 Values = Mapping[str, object]
-"""The cells of one row by their column, as read from the file."""
+"""The cells of one row by the names of their columns, as read from the file."""
 LineFault = tuple[int, str]
 """A line number of the file, counted from 1, and what is wrong there."""
 
@@ -32,9 +32,9 @@ LineFault = tuple[int, str]
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One checked row. `key` is a hash of its content, so a row that moved in the file is the same row.
+    One checked row. `key` is a hash of its content, so that a row which moved in the file is the same row.
 
-    `stem` is the result's file name without its suffix; `label` names the row in reports.
+    `stem` is the file name of the result without its suffix; `label` names the row in reports.
     """
 
     line: int
@@ -46,7 +46,7 @@ class Row:
 
 
 class RowsRefused(WrongUse):
-    """Some rows are invalid; nothing was enqueued. `faults` holds a line number and a message for each."""
+    """Some rows are invalid, so nothing was enqueued. `faults` holds a line number and a message for each."""
 
     def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
@@ -57,9 +57,9 @@ class RowsRefused(WrongUse):
 
 def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
-    Return the rows of a file, all checked. Raises `RowsRefused`, which names every invalid row.
+    Return the rows of a file after checking them all. Raises `RowsRefused`, which names every invalid row.
 
-    The paths of local pictures are relative to the file's folder.
+    Paths of local pictures are relative to the file's folder. `link` returns the link for the name of a blob.
     """
 
     # A picture is decoded once, even if thousands of rows name it.
@@ -104,7 +104,7 @@ def _row(
         raise InvalidEdit([("id", f"expected at most {_NAME_MOST} characters, got {len(name)}")])
     content = {**edit.fields(), "init_image": picture.identity, "name": name, "tenant": terms.spec.tenant}
     text = json.dumps(content, sort_keys=True)
-    occurrences[text] += 1  # the second of two equal rows is another row, and gets a job of its own
+    occurrences[text] += 1  # the second of two equal rows gets another key, and so a job of its own
     key = hashlib.sha256(f"{text}{occurrences[text]}".encode()).hexdigest()[:32]
     stem = safe_name(name) if name else f"{safe_name(picture.stem)}-{key[:8]}"
     return Row(line, name or f"line {line}", stem, key, edit, picture)
@@ -122,7 +122,7 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
 
 
 def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
-    """Yield the line number and values of each row; a line that is not a valid row becomes a fault."""
+    """Yield the line number and values of each row; append a fault to `faults` for each line that is no valid row."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
     if reader is None:

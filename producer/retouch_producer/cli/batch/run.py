@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class BatchCommand:
-    """The arguments of `retouch batch`; `options` are those of `EditQueue.enqueue`, for every row."""
+    """The arguments of `retouch batch`. `options` are those of `EditQueue.enqueue`, and apply to every row."""
 
     file: Path
     out: Path | None
@@ -33,7 +33,9 @@ class BatchCommand:
 
 
 def run_batch(command: BatchCommand) -> int:
-    """Run a batch and return the exit code: 1 if a row has no result."""
+    """
+    Run a batch, print the report and return the exit code: 0 if every row is saved, 1 if one failed, 130 after Ctrl-C.
+    """
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
@@ -46,7 +48,7 @@ def run_batch(command: BatchCommand) -> int:
             except KeyboardInterrupt:
                 print("\ninterrupted; enqueued jobs go on. Run the same command again to continue.", file=sys.stderr)
                 return INTERRUPTED
-            # A run that ends early must leave what it knows to the next one.
+            # Also a run that ends early must record what it did, for the next run.
             finally:
                 manifest.save()
         return _report(context, run, command.as_json)
@@ -98,7 +100,7 @@ def _failure(row: Row, run: BatchRun) -> Document:
 
 
 def _charges(context: CommandContext, run: BatchRun) -> int:
-    """Return the number of possible charges of the rows' jobs that are still on record."""
+    """Return how many charges the rows' jobs may have caused in all; jobs no longer on record are left out."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     records = (record for ids in batched(jobs, 500) for record in context.records(ids))
     return sum(charge.possible for record in records for charge in record.charges)

@@ -1,4 +1,4 @@
-"""Lists deliveries, and redelivers them with one line of outcome for each."""
+"""Lists deliveries, and redelivers them; prints one line for the outcome of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_producer.documents import delivery_document
 
 
 def show_deliveries(job: str | None, since: str | None, limit: int, *, dead: bool, as_json: bool) -> None:
-    """Print deliveries, as a table or as a JSON array with every attempt."""
+    """Print deliveries as a table, or as a JSON array with every attempt."""
     at = parsing.since(since)
     with open_context() as context:
         records = _deliveries(context, job, at, limit, dead=dead)
@@ -44,7 +44,7 @@ def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
 
 
 def last_answer(record: DeliveryRecord) -> str:
-    """Return the HTTP status of the last attempt, or its trouble, or `-` before the first attempt."""
+    """Return the HTTP status of the last attempt, or why there was no answer, or `-` before the first attempt."""
     if not record.log:
         return "-"
     last = record.log[-1]
@@ -55,9 +55,10 @@ def redeliver_all(
     ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:
     """
-    Send deliveries again: those with the given ids, or a receiver's since a time, or the dead ones.
+    Send deliveries again: those with the given ids, or a receiver's since a time, or all dead ones.
 
-    Returns the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on record.
+    Print the outcome of each, and return the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on
+    record, else 0.
     """
     if bool(ids) == bool(receiver or dead):
         raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")

@@ -1,4 +1,4 @@
-"""`retouch edit`: its arguments and options."""
+"""The arguments and options of `retouch edit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retouch_producer.cli.options import Json, Priority, Tenant, Webhook
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The picture: an http(s) URL or a local file.")]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to change; - reads it from standard input.")]
-# Numbers are taken as text, so that the check of the edit refuses them, with the same messages as in Python.
+# Numbers are accepted as text: the check of the edit refuses wrong ones, with the same messages as in Python.
 Steps = Annotated[str | None, typer.Option("--steps", metavar="1-50", help="Denoising steps; else 20.")]
 Guidance = Annotated[
     str | None,
@@ -68,7 +68,9 @@ def edit(
     timeout_s: Timeout = None,
     json: Json = False,
 ) -> None:
-    """Edit one picture: enqueue it, wait, and save the result. Several images are saved as out.png, out-2.png …"""
+    """
+    Edit one picture: enqueue it, wait, and save the result. Several images are saved as out.png, out-2.png and so on.
+    """
     from retouch_producer.cli import parsing
     from retouch_producer.cli.edit.run import EditCommand, run_edit
     from retouch_producer.cli.edit_request import options_of

@@ -1,4 +1,4 @@
-"""`retouch edit`: checks the request, keeps the picture, enqueues, waits, and saves the result."""
+"""`retouch edit`: checks the request, stores the picture, enqueues, waits, and saves the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class EditCommand:
-    """The arguments of `retouch edit`; `numbers` are text, `options` are those of `EditQueue.enqueue`."""
+    """The arguments of `retouch edit`. `numbers` are still text; `options` are those of `EditQueue.enqueue`."""
 
     image: str
     prompt: str
@@ -39,19 +39,19 @@ class EditCommand:
 
 
 def run_edit(command: EditCommand) -> int:
-    """Run one edit and return the exit code; an invalid request enqueues nothing."""
+    """Run one edit and return the exit code. An invalid request raises an error before anything is enqueued."""
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
         terms = terms_of(command.options, context.admission_settings(command.options.get("callback")))
         picture = find_input_image(command.image, Path.cwd())
         edit = edit_of(prompt, picture.link(context.input_link), command.numbers, command.samples)
-        # Checked before the picture is kept, so that a refused request leaves nothing behind.
+        # Checked before the picture is stored, so that a refused request stores nothing.
         admit(edit, terms)
         try:
             link = context.store_input(picture, terms.spec.tenant)
             job = context.queue.enqueue(edit.model_copy(update={"init_image": link}), **command.options)
-        # The request may have reached Redis or not: only the list of jobs can show it.
+        # Whether the request reached Redis is not known; the list of jobs shows it.
         except KeyboardInterrupt:
             print(
                 "\ninterrupted while enqueueing; `retouch jobs --since 1m` shows whether the job exists",
@@ -90,7 +90,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
         print(json.dumps(document, indent=2))
         return 0
     print(f"{job.id}  {record.state}" + (" (the earlier job of this idempotency key)" if job.replayed else ""))
-    # Nothing was saved if the command did not wait.
+    # `paths` is empty if the command did not wait.
     for path, image in zip(paths, document["results"], strict=False):
         print(f"saved    {path}  ({image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes)")
         print(f"url      {image['url']}")
@@ -101,7 +101,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
 
 
 def charges_line(charges: ChargeSummary) -> str:
-    """Return what a job may have cost: `1`, or `1 to 2` charges, with the amount if a price is set."""
+    """Return how many charges a job has or may have, `1` or `1 to 2`, with the amount if a price is set."""
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
     return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

@@ -1,4 +1,4 @@
-"""`retouch jobs`, `job`, `watch`, `cancel`, `replay`: their arguments and options."""
+"""The arguments and options of `retouch jobs`, `job`, `watch`, `cancel` and `replay`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Ids, JobId, Json, Limit, OptionalIds, Since, TenantFilter
+from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQuery, OptionalIds, Since, TenantFilter
 
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
+]
+QueryText = Annotated[
+    str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md lists the fields.")
 ]
 Save = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit code 1 if the job has none.")
@@ -18,12 +22,17 @@ Save = Annotated[
 
 
 def jobs(
-    state: State = None, tenant: TenantFilter = None, since: Since = None, limit: Limit = 50, json: Json = False
+    query: QueryText = None,
+    state: State = None,
+    tenant: TenantFilter = None,
+    since: Since = None,
+    limit: Limit = 50,
+    json: Json = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first: all, or those that fit a query such as 'state:failed code:spam_filter since:2h'."""
     from retouch_producer.cli.jobs.run import show_jobs
 
-    show_jobs(state, tenant, since, limit, as_json=json)
+    show_jobs(query, state, tenant, since, limit, as_json=json)
 
 
 def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
@@ -34,27 +43,50 @@ def job(job_id: JobId, out: Save = None, json: Json = False) -> None:
 
 
 def watch(ids: OptionalIds = None, json: Json = False) -> None:
-    """Watch the lanes and all events as they happen; with ids, watch those jobs until they end."""
+    """Watch the lanes and all events as they happen; with ids, watch only those jobs, until they end."""
     from retouch_producer.cli.jobs.watch import watch_all, watch_jobs
 
     raise typer.Exit(watch_jobs(ids, as_json=json) if ids else watch_all(as_json=json))
 
 
 Failed = Annotated[bool, typer.Option("--failed", help="All failed jobs; with --since, those that failed since then.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it would do and cost.")]
 
 
-def cancel(ids: Ids, json: Json = False) -> None:
+def cancel(
+    ids: OptionalIds = None,
+    query: OfQuery = None,
+    tenant: TenantFilter = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
     """Cancel jobs. A job whose call is in flight ends with that call, and its charge stays on record."""
+    from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import cancel_jobs
 
-    raise typer.Exit(cancel_jobs(ids, as_json=json))
+    if query is not None and not ids:
+        raise typer.Exit(act("cancel", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
+    if query is not None or tenant or dry_run or no_wait:
+        raise WrongUse("expected ids, or --query with --tenant, --dry-run and --no-wait if you like")
+    raise typer.Exit(cancel_jobs(ids or [], as_json=json))
 
 
 def replay(
-    ids: OptionalIds = None, failed: Failed = False, since: Since = None, dry_run: DryRun = False, json: Json = False
+    ids: OptionalIds = None,
+    query: OfQuery = None,
+    tenant: TenantFilter = None,
+    failed: Failed = False,
+    since: Since = None,
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    json: Json = False,
 ) -> None:
     """Replay failed or cancelled jobs, and print for each whether it resumes a paid answer or POSTs again."""
+    from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.jobs.run import replay_jobs
 
+    if query is not None and not (ids or failed or since):
+        raise typer.Exit(act("replay", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
+    if query is not None or tenant or no_wait:
+        raise WrongUse("expected ids, or --failed with a --since, or --query with --tenant and --no-wait if you like")
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))

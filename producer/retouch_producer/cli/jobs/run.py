@@ -1,4 +1,4 @@
-"""Lists, cancels and replays jobs, with one line of outcome for each."""
+"""Lists, cancels and replays jobs; prints one line for the outcome of each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from retouch_producer.cli.render import ago, print_table
 from retouch_producer.cli.render_outcomes import UNKNOWN, exit_code, print_outcomes
 
 
-def show_jobs(state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool) -> None:
-    """Print jobs, as a table or as a JSON array."""
-    at = parsing.since(since)
+def show_jobs(
+    text: str | None, state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool
+) -> None:
+    """Print jobs as a table or a JSON array; if a field has no index, print on stderr how many jobs were read."""
+    query = selection.job_query(text, state, tenant, parsing.since(since))
+    looked_at = list[int]()
     with open_context() as context:
-        records = list(selection.jobs(context, state, tenant, at, limit))
+        records = list(selection.jobs(context, query, limit, looked_at.append))
+        if query.unindexed:
+            names = " and ".join(f"{name}:" for name in query.unindexed)
+            print(f"retouch: looked at {sum(looked_at):,} jobs, as {names} has no index", file=sys.stderr)
         if as_json:
             print(json.dumps([context.document(record) for record in records], indent=2))
             return
@@ -39,7 +45,7 @@ def _job_row(record: JobRecord) -> tuple[object, ...]:
 
 
 def cancel_jobs(ids: Sequence[str], *, as_json: bool) -> int:
-    """Cancel jobs and return the exit code: 2 if an id is unknown, 1 if a job had ended before."""
+    """Cancel jobs, print each outcome, and return the exit code: 2 if an id is unknown, 1 if a job had ended before."""
     with open_context() as context:
         outcomes = {job: _cancel(context, job) for job in parsing.ids(ids)}
     print_outcomes(outcomes, as_json)
@@ -55,10 +61,10 @@ def _cancel(context: CommandContext, job: str) -> str:
 
 def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> int:
     """
-    Replay the jobs with the given ids, or all that failed since a time, and print what each may cost.
+    Replay the jobs with the given ids, or all that failed since a time. Print what each may cost; return the exit code.
 
-    Once a tenant's backlog is full, its remaining jobs are not replayed, and their number is printed; those of other
-    tenants are. Returns the exit code.
+    Once a tenant's backlog is full, the remaining jobs of this tenant are not replayed, and their number is printed.
+    Jobs of other tenants still are.
     """
     if failed == bool(ids) or (since and not failed):
         raise WrongUse("expected either ids, or --failed with an optional --since")
@@ -78,7 +84,9 @@ def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, d
 
 
 def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
-    """Replay one job and return its outcome; `full` collects the errors of tenants without room, by tenant."""
+    """
+    Replay one job and return its outcome. `full` collects, by tenant, the errors of tenants whose backlog is full.
+    """
     record = next(iter(context.records([job])), None)
     if record is None:
         return UNKNOWN
@@ -92,7 +100,7 @@ def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dr
 def _replay_if_room(context: CommandContext, record: JobRecord, full: dict[str, QueueFull]) -> str:
     tenant = record.spec.tenant
     try:
-        # One refusal is enough: a round trip for each further job of a full tenant would only repeat it.
+        # Once a tenant is refused, its further jobs would be refused too: no round trip for them.
         if tenant not in full:
             return context.queue.replay(record.id)
     except UnknownJob:
@@ -117,7 +125,7 @@ def _no_room(tenant: str, error: QueueFull) -> str:
 
 
 def replay_cost(record: JobRecord) -> str:
-    """Return what a replay of this job may cost, for people."""
+    """Return a text for people: what a replay of this job may cost."""
     if record.resumable:
         return "resumes from the paid answer, no new charge"
     possible = sum(charge.possible for charge in record.charges)

@@ -14,7 +14,7 @@ from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
-    """Print one job, and save its images if `out` is given. Returns the exit code."""
+    """Print one job, save its images if `out` is given, and return the exit code."""
     output_file.check_target(out)
     with open_context() as context:
         record = context.record(identity)
@@ -72,7 +72,7 @@ def _charge_line(entry: Document, *, names_account: bool) -> str:
 
 
 def event_line(event: Document | Event) -> str:
-    """Return an event as one line: its time, its type, and the error if there is one."""
+    """Return a line for an event: its time, its type, and the error if there is one."""
     error = event["data"]["error"]
     return f"{event['timestamp']}  {event['type']}" + (f"  {error['code']}: {error['message']}" if error else "")
 

@@ -24,7 +24,11 @@ PrintEvent = Callable[[Event], None]
 
 
 def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
-    """Print past and future events of jobs until all have ended. Returns 1 if a job did not succeed."""
+    """
+    Print past and future events of jobs until all have ended.
+
+    Return the exit code: 0 if all succeeded, 1 if one did not, 130 after Ctrl-C.
+    """
     print_event = _event_printer(as_json)
     with open_context() as context:
         # The cursor is read before the past events, so that no event is missed in between.
@@ -49,19 +53,23 @@ def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
 def _catch_up(
     context: CommandContext, job: str, following: dict[str, int], ended: dict[str, str], print_event: PrintEvent
 ) -> None:
-    """Print the new events of a job, and stop following it when it has ended."""
+    """
+    Print the new events of a job. If it has ended, move it from `following` to `ended`.
+
+    `following` maps jobs to the sequence number of the last printed event, `ended` maps jobs to their final state.
+    """
     events, is_final = context.events(job, following[job])
     for event in events:
         following[job] = event["data"]["sequence"]
         print_event(event)
-    # A job that ended between the two reads has its final event in the next ones: the feed reports it.
+    # A job may end between the two reads: then the feed reports its final event, which the next call prints.
     if events[-1]["type"] in FINAL_EVENTS if events else is_final:
         ended[job] = context.record(job).state
         del following[job]
 
 
 def watch_all(*, as_json: bool) -> int:
-    """Print all events from now on until Ctrl-C; at a terminal, show the lanes and the latest events instead."""
+    """Until Ctrl-C, print all new events; at a terminal, show the lanes and the latest events instead."""
     with open_context() as context:
         try:
             if as_json or not sys.stdout.isatty():
@@ -71,14 +79,14 @@ def watch_all(*, as_json: bool) -> int:
                         print_event(event)
             else:
                 _show_live(context)
-        # Ctrl-C is the usual way to end it, and no failure.
+        # Ctrl-C is the usual way to end this command, so it is no failure.
         except KeyboardInterrupt:
             pass
     return 0
 
 
 def events_of_all(context: CommandContext) -> Iterator[Event | None]:
-    """Yield events as they happen, and None after each read of the feed, so that a display can refresh."""
+    """Yield events of all jobs as they happen, and None after each read of the feed, so that a display can refresh."""
     cursor, _ = context.news(None)
     while True:
         newest, jobs = context.news(cursor)

@@ -15,13 +15,14 @@ from retouch_producer.documents import Document
 
 
 def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
-    """Create a key and print its secret, of which only a hash is kept."""
+    """Create an API key and print its secret, of which only a hash is stored."""
     with open_context() as context:
         try:
             terms_of({"tenant": tenant}, context.settings)
         except InvalidEdit as error:
             raise WrongUse(f"--tenant: {error.faults[0][1]}") from None
         key, secret = TenantStore(context.connections.client).create_key(tenant, role, name)
+        context.note_change("key.create", tenant, ids=[key.id], role=role, name=name)
     if as_json:
         print(json.dumps({**_document(key), "secret": secret}, indent=2))
         return
@@ -31,7 +32,7 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
 
 
 def list_keys(tenant: str, *, as_json: bool) -> None:
-    """Print keys, as a table or as a JSON array."""
+    """Print the API keys of a tenant ("" for all tenants), as a table or as a JSON array."""
     with open_context() as context:
         keys = TenantStore(context.connections.client).api_keys(tenant)
     if as_json:
@@ -46,9 +47,11 @@ def _key_row(key: ApiKey) -> tuple[object, ...]:
 
 
 def revoke_key(identity: str, *, as_json: bool) -> None:
-    """Revoke a key. Raises `WrongUse` for an unknown id."""
+    """Revoke an API key and print it. Raises `WrongUse` for an unknown id."""
     with open_context() as context:
         key = TenantStore(context.connections.client).revoke(identity)
+        if key:
+            context.note_change("key.revoke", key.tenant, ids=[key.id])
     if key is None:
         raise WrongUse(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")

@@ -1,1 +1,1 @@
-"""The commands about lanes: `status`, `pause`, `resume`."""
+"""The commands for lanes: `status`, `pause`, `resume`."""

@@ -1,4 +1,4 @@
-"""`retouch status`, `pause`, `resume`: their arguments and options."""
+"""The arguments and options of `retouch status`, `pause` and `resume`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from retouch_producer.cli.options import Json, Lane
 
 
 def status(json: Json = False) -> None:
-    """Show how both lanes stand: waiting, in flight, limit, dead letters."""
+    """Show the numbers of both lanes (waiting, in flight, limit, dead letters) and the failing receivers."""
     from retouch_producer.cli.lanes.run import show_status
 
     show_status(as_json=json)
 
 
 def pause(lane: Lane = "edits") -> None:
-    """Stop dispatching: jobs wait, what is in flight ends, nothing is lost."""
+    """Pause a lane: jobs wait, calls in flight end, nothing is lost."""
     from retouch_producer.cli.lanes.run import set_paused
 
     set_paused(lane, True)
 
 
 def resume(lane: Lane = "edits") -> None:
-    """Dispatch again."""
+    """Resume a paused lane."""
     from retouch_producer.cli.lanes.run import set_paused
 
     set_paused(lane, False)

@@ -1,4 +1,4 @@
-"""Print how the lanes stand; pause and resume them."""
+"""Prints the numbers of the lanes; pauses and resumes lanes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAILING_SHOWN = 20
 
 
 def show_status(*, as_json: bool) -> None:
-    """Print how both lanes stand, and what has ended since ever."""
+    """Print the numbers of both lanes, how many jobs have ever ended, by state, and which receivers fail."""
     with open_context() as context:
         lanes = {lane: context.queue.status(lane) for lane in LANES}
         ended = context.ended()
@@ -41,14 +41,16 @@ def show_status(*, as_json: bool) -> None:
 
 
 def failure_text(failing: FailingReceiver) -> str:
-    """Describe in one line since when a receiver fails, why, what waits for it, and when the next attempt is."""
+    """
+    Return one line about a failing receiver: since when, why, how many deliveries wait, when the next attempt is due.
+    """
     next_attempt = f"next attempt {ago(failing.next_at)}" if failing.next_at else "no attempt is scheduled"
     counts = f"{failing.failures} failures, {failing.waiting} waiting"
     return f"since {ago(failing.since)}: {failing.reason}, {counts}, {next_attempt}"
 
 
 def set_paused(lane: str, paused: bool) -> None:
-    """Close or open a lane's gate by hand."""
+    """Pause or resume a lane, and print which. Raises `WrongUse` for an unknown lane."""
     if lane not in LANES:
         raise WrongUse(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
     with open_context() as context:

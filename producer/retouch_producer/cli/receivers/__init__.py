@@ -1,1 +1,1 @@
-"""`retouch receivers`."""
+"""The commands for receivers of webhooks: `retouch receivers`."""

@@ -1,4 +1,4 @@
-"""`retouch receivers`: the URLs that get a tenant's events, their secrets, and whether they are reachable."""
+"""The commands of `retouch receivers`, with their arguments and options."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ShowSecret = Annotated[bool, typer.Option("--show-secret", help="Show the secret
 
 @app.command()
 def add(url: Url, tenant: Tenant = "default", event: Events = None, json: Json = False) -> None:
-    """Send events of every job of a tenant to a URL; shows the secret that verifies them."""
+    """Send events of every job of a tenant to a URL; show the secret that verifies them."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.add(url, tenant, event or [], as_json=json)
@@ -37,7 +37,7 @@ def add(url: Url, tenant: Tenant = "default", event: Events = None, json: Json =
 
 @app.command("list")
 def list_all(tenant: OneTenant = None, show_secret: ShowSecret = False, json: Json = False) -> None:
-    """List receivers, those of single jobs too."""
+    """List receivers, including those that only single jobs name."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.list_all(tenant or "", show_secret=show_secret, as_json=json)
@@ -53,7 +53,7 @@ def send_test(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def rotate(receiver_id: Id, json: Json = False) -> None:
-    """Make a new secret and show it; the old one signs beside it for a day."""
+    """Make a new secret and show it; for a day, events are signed with the old secret as well."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.rotate(receiver_id, as_json=json)
@@ -61,7 +61,7 @@ def rotate(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def disable(receiver_id: Id, json: Json = False) -> None:
-    """Send nothing new to a receiver; redelivery by hand still works."""
+    """Disable a receiver: nothing new is sent to it. Redelivery by hand still works."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.set_disabled(receiver_id, True, as_json=json)
@@ -69,7 +69,7 @@ def disable(receiver_id: Id, json: Json = False) -> None:
 
 @app.command()
 def enable(receiver_id: Id, json: Json = False) -> None:
-    """Send to a receiver again, and forget its failures."""
+    """Enable a receiver again, and clear its failures."""
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.set_disabled(receiver_id, False, as_json=json)

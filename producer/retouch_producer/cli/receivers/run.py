@@ -1,4 +1,4 @@
-"""What the commands about receivers do and print."""
+"""What the commands of `retouch receivers` do and print."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ _SESSION_CONNECTIONS = 1
 
 
 def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
-    """Add a receiver of every job of a tenant; its address is checked like a job's webhook."""
+    """Add a receiver for every job of a tenant, and print it. Its URL is checked like a job's webhook."""
     with open_context() as context:
         try:
             terms_of(options_of(tenant=tenant, webhook=url, events=events), context.settings)
         except InvalidEdit as error:
             renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
             raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
-        _print_receiver(context.connections.receivers.add(tenant, url, events), as_json=as_json, show_secret=True)
+        receiver = context.connections.receivers.add(tenant, url, events)
+        context.note_change("receiver.add", tenant, ids=[receiver.id])
+        _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
 def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
-    """List receivers; secrets only when asked for."""
+    """Print the receivers of a tenant ("" for all); their secrets only with `show_secret`."""
     with open_context() as context:
         found = context.connections.receivers.all(tenant)
         failing = failures_of(context.connections.client, [one.id for one in found])
@@ -59,32 +61,39 @@ def _row(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool)
 
 
 def rotate(identity: str, *, as_json: bool) -> None:
-    """Make a new secret for a receiver and show it."""
+    """Make a new secret for a receiver and print it."""
     with open_context() as context:
         receiver = context.connections.receivers.rotate(_known(context, identity).id)
         assert receiver is not None
+        context.note_change("receiver.rotate", receiver.tenant, ids=[receiver.id])
         _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
 def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
-    """Switch a receiver off or on."""
+    """Disable or enable a receiver, and print it."""
     with open_context() as context:
         receiver = context.connections.receivers.set_disabled(_known(context, identity).id, disabled)
         assert receiver is not None
+        context.note_change("receiver.disable" if disabled else "receiver.enable", receiver.tenant, ids=[receiver.id])
         _print_receiver(receiver, as_json=as_json, show_secret=False)
 
 
 def remove(identity: str, *, as_json: bool) -> None:
-    """Remove a receiver."""
+    """Remove a receiver, and print it."""
     with open_context() as context:
         receiver = _known(context, identity)
         context.connections.receivers.remove(receiver.id)
+        context.note_change("receiver.remove", receiver.tenant, ids=[receiver.id])
     document = {**receiver_document(receiver, show_secret=False), "removed": True}
     print(json.dumps(document, indent=2) if as_json else f"{receiver.id}  removed; what waits for it ends as dead")
 
 
 def send_test(identity: str, *, as_json: bool) -> int:
-    """Send a signed test event over the session that vets addresses; return exit code 0 if the receiver accepts it."""
+    """
+    Send a signed test event and print the answer; return exit code 0 if it is 2xx, else 1.
+
+    The event is sent as events are: over a session that vets addresses.
+    """
     from retouch.egress.http import make_session
     from retouch.egress.webhook import post_webhook
 

@@ -1,4 +1,4 @@
-"""`retouch erase` and `retouch keys limits`: their arguments and options."""
+"""The arguments and options of `retouch erase` and `retouch keys limits`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def limits(
     share_duplicates: Share = None,
     json: Json = False,
 ) -> None:
-    """Show a tenant's limits and the part of today's budget that is spent; options change the limits."""
+    """Show a tenant's limits and how much of today's budget is spent; with options, change the limits first."""
     from retouch_producer.cli.tenants.run import LimitChanges, set_limits
 
     changes = LimitChanges(weight, in_flight_limit, backlog_limit, budget, share_duplicates)

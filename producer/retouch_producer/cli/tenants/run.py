@@ -14,7 +14,7 @@ from retouch_producer.cli.errors import WrongUse
 
 @dataclass(frozen=True, slots=True)
 class LimitChanges:
-    """The limits of a tenant to change; None leaves one as it is, a limit of 0 is lifted."""
+    """The limits of a tenant to change. None leaves a limit as it is; 0 removes it."""
 
     weight: float | None
     in_flight_limit: int | None
@@ -24,12 +24,15 @@ class LimitChanges:
 
 
 def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
-    """Change a tenant's limits, then print them with the calls of today's budget that are spent or reserved."""
+    """Change a tenant's limits; print them, with the calls of today's budget that are spent and reserved."""
     with open_context() as context:
         tenants = TenantStore(context.connections.client)
-        # A tenant whose limits are only read is not written down.
+        # Showing the limits of a tenant must not create the tenant.
         has_changes = any(value is not None for value in astuple(changes))
         limits = tenants.set_tenant(tenant, **asdict(changes)) if has_changes else tenants.tenant(tenant)
+        if has_changes:
+            changed = {name: value for name, value in asdict(changes).items() if value is not None}
+            context.note_change("tenant.limits", tenant, limits=changed)
         today = Ledger(context.connections.client).budget(tenant)
     spent = dict(zip(("spent_today", "reserved"), today[1:] if today else (None, None), strict=True))
     if as_json:
@@ -42,13 +45,19 @@ def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
 
 
 def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
-    """Erase a tenant and return the exit code: 1 while jobs of it are in flight. Raises `WrongUse` without `yes`."""
+    """
+    Erase a tenant's jobs, images, events and receivers, and print how many jobs and images were erased.
+
+    Return exit code 1 if some of the jobs are in flight; another call must erase these once they have ended. Else
+    return 0. Raises `WrongUse` if `yes` is false.
+    """
     if not yes:
         raise WrongUse(
             f"this erases all jobs and images of tenant {tenant[:64]!r}; nothing was erased. Repeat it with --yes"
         )
     with open_context() as context:
         erased = erase_tenant(context.connections.client, context.connections.jobs, context.connections.blobs, tenant)
+        context.note_change("tenant.erase", tenant, outcomes=asdict(erased))
     if as_json:
         print(json.dumps(asdict(erased)))
     else:

@@ -1,4 +1,4 @@
-"""Prints the sums of the ledger: what calls led to, and what they cost."""
+"""Prints the sums of the ledger: whether calls yielded images, and what the calls cost."""
 
 from __future__ import annotations
 

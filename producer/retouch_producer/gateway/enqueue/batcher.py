@@ -1,4 +1,4 @@
-"""Enqueues the requests that arrive together in one round trip to Redis, in a thread."""
+"""Joins requests that arrive at the same time, and enqueues their jobs in a thread, by one round trip to Redis."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ class EnqueueBatcher:
                     waiter.set_result(own)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Return the next requests, taken from each tenant in turn, so that a busy tenant delays only itself."""
+        """
+        Remove and return the requests of the next batch, up to 100 jobs.
+
+        They are taken from each tenant in turn, so that a busy tenant delays only itself.
+        """
         batch: list[_Waiting] = []
         count = 0
         while self._waiting:
@@ -58,7 +62,7 @@ class EnqueueBatcher:
             if batch and count > _TOGETHER_MOST:
                 break
             batch.append(waiting.popleft())
-            # A dict keeps the order of insertion: the tenant goes behind all others.
+            # A dict keeps the order of insertion: inserted again, the tenant is the last.
             del self._waiting[tenant]
             if waiting:
                 self._waiting[tenant] = waiting

@@ -1,8 +1,8 @@
 """
-Fetches, checks and keeps the input picture of a job before the job is enqueued, so before anything is paid.
+Fetches, checks and stores the input picture of a job before the job is enqueued, so before anything is paid.
 
-A wrong link is refused at once instead of after a wait in the backlog, and a link may expire while its job waits.
-Addresses are vetted like all that users supply.
+A wrong link is refused at once instead of after a wait in the backlog. A link that expires while its job waits does no
+harm. Addresses are vetted like all addresses that users supply.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ _TRANSIENT = {"not_connected", "timeout", "reset"}
 
 @dataclass(frozen=True, slots=True)
 class CapturedInput:
-    """A kept picture. `link` is valid as long as the picture is kept; `is_ours`: the request named one of our links."""
+    """
+    An input picture in the blob store.
+
+    `blob` is the picture's name there. `link` is our signed link to the picture, valid for as long as the picture is
+    stored. `is_ours` is true if the request itself named one of our links.
+    """
 
     blob: str
     link: str
@@ -49,7 +54,7 @@ class CapturedInput:
 
 
 class InputCapture:
-    """Captures inputs. Requests of one tenant for the same URL within ten seconds share one fetch."""
+    """Captures input pictures. Requests of one tenant for the same URL within ten seconds share one fetch."""
 
     def __init__(self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter) -> None:
         self._settings, self._blobs, self._client, self._decoding = settings, blobs, client, decoding
@@ -66,7 +71,7 @@ class InputCapture:
 
     async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
-        Return the picture at a URL, kept for at least `for_s` seconds. Raises the problem `input-unreadable`.
+        Return the picture at a URL, stored for at least `for_s` seconds. Raises the problem `input-unreadable`.
 
         A fetch is shared for ten seconds only, since the content of a URL may change.
         """
@@ -98,7 +103,7 @@ class InputCapture:
         return self._keep(name, tenant, for_s, is_ours=True)
 
     def _fault_of_own(self, name: str, url: str, tenant: str) -> str:
-        """Return what is wrong with one of our own links, or "": this tenant must be allowed to read it."""
+        """Return why a tenant cannot use one of our own links, as a text for the caller, or "" if it can."""
         query = dict(parse_qsl(urlsplit(url).query))
         signature = query.get("signature", "")
         with clear_errors():
@@ -119,10 +124,12 @@ class InputCapture:
             return self._keep(self._blobs.put(body, picture.suffix), tenant, for_s, is_ours=False)
 
     def _download(self, url: str, tenant: str, memory: ExitStack) -> bytes:
-        """Return the body of a URL; `memory` holds the download's share of the memory for captures."""
+        """
+        Return the body of a URL. `memory` is a stack that then holds the download's share of the memory for captures.
+        """
 
         def admit(size: int) -> bool:
-            memory.close()  # frees the share of a redirect, whose body is gone
+            memory.close()  # frees the share of the redirect before, whose body is gone
             try:
                 memory.enter_context(self._memory.hold(tenant, _COPIES * size, FETCH_WITHIN_S))
             except TimeoutError:

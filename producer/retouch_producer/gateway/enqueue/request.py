@@ -1,4 +1,4 @@
-"""Parses a request to enqueue: separates the edit's fields from the options, and checks both for the caller."""
+"""Parses a request to enqueue: separates the fields of the edit from the options, and checks both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ _OPTIONS: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """An edit with its options, both checked; `new` is the job to enqueue once its picture is captured."""
+    """
+    A checked edit with its checked options.
+
+    `options` are as requested, `terms` are the options resolved against the settings. `new` is the job to enqueue if no
+    picture is captured.
+    """
 
     edit: Edit
     options: Options
@@ -46,10 +51,11 @@ class EnqueueRequest:
 
     def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
         """
-        Return the job with the link to its picture, the name of our copy, and the SHA-256 of the picture's bytes.
+        Return the job to enqueue with its captured picture: the `link` to send, our copy's name `blob`, its bytes'
+        hash.
 
-        Its fingerprint stays that of the request. Its share key makes it a duplicate of every job with the same
-        picture, prompt, numbers, receivers, events and callback.
+        The job's fingerprint stays that of the request. Two jobs get the same share key, and so count as duplicates, if
+        they have the same picture, prompt, numbers, receivers, events and callback.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)
@@ -60,9 +66,10 @@ class EnqueueRequest:
 
 def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_key: str = "") -> EnqueueRequest:
     """
-    Parse one edit with its options; `idempotency_key` is that of the header, which overrides the body's.
+    Return one edit with its options, parsed from a body; nothing is stored.
 
-    Raises `InvalidEdit`, which names every fault; nothing is stored.
+    `idempotency_key` is the one in the header, which overrides the one in the body. Raises `InvalidEdit`, which names
+    every fault.
     """
     fields = {name: value for name, value in body.items() if value is not None}
     options = {name: value for name, value in fields.items() if name in _OPTIONS}

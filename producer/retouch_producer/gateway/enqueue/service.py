@@ -1,4 +1,6 @@
-"""Captures the pictures of requests and enqueues them; enqueue.lua decides which request gets a job of its own."""
+"""
+Captures the pictures of requests, then enqueues the jobs; enqueue.lua decides which request gets a job of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import turn_given_up
 
-_KNOWN_FOR_S = 2.0  # within this time a receiver that was removed exists again for its next job
+_KNOWN_FOR_S = 2.0  # a job may be enqueued for a receiver that was removed less than this time ago
 _KNOWN_MOST = 10_000
 _PREPARED_MOST = 100
 
@@ -33,13 +35,14 @@ class EnqueueService:
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue requests, a hundred at a time, and return the result of each in order; one may be refused alone.
+        Enqueue requests, a hundred at a time, and return one result for each, in order. One may be refused alone.
 
-        `lenient`: a picture that cannot be fetched now is left to the endpoint, which refuses it without a charge.
+        If `lenient` and a picture cannot be fetched now, its job is enqueued with the original URL. The endpoint then
+        fetches the picture, or refuses the job without a charge.
         """
         results: list[EnqueueResult] = []
         async with turn_given_up():
-            # A part ends before the next begins: a large batch must not occupy the threads that all tenants share.
+            # Each hundred ends before the next begins: a large batch must not occupy the threads that tenants share.
             for part in batched(requests, _PREPARED_MOST):
                 results += await self._enqueue_part(part, lenient)
         return results
@@ -50,7 +53,9 @@ class EnqueueService:
         return [next(results) if isinstance(item, NewJob) else item for item in prepared]
 
     async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
-        """Return the job to enqueue with its picture captured, or the result if there is nothing to enqueue."""
+        """
+        Return the job to enqueue with its picture captured, or a result (an earlier job, a refusal) if there is none.
+        """
         try:
             if request.new.idempotency_key and self._is_captured(request):
                 # A repeated request does not need its picture, which may be gone by now.

@@ -1,4 +1,8 @@
-"""Reads the feed once for all requests that wait for events; an event is built once, however many watch its job."""
+"""
+Reads the feed once for all requests that wait for events.
+
+Each event is built once, however many requests watch its job.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _WAIT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WireEvent:
-    """One event, ready to send: `data` is its JSON text, which all watchers of its job share."""
+    """One event, ready to send. `data` is its JSON text in UTF-8, which all watchers of its job share."""
 
     sequence: int
     type: str
@@ -40,21 +44,25 @@ class WireEvent:
 
 
 def wire_event(event: Event) -> WireEvent:
-    """Return an event with its JSON text."""
+    """Return an event as a `WireEvent`, with its JSON text."""
     data = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
     return WireEvent(event["data"]["sequence"], event["type"], data)
 
 
 @dataclass(eq=False, slots=True)
 class Watcher:
-    """A request that watches one job. `lost`: it read too slowly and missed events, so it must read the job again."""
+    """
+    The new events of one job, for one request that watches the job.
+
+    `lost` is set if the request read too slowly: it has missed events, and must read the job's record again.
+    """
 
     pending: deque[WireEvent] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
 
     def add(self, event: WireEvent) -> None:
-        """Queue an event for the watcher, and wake it."""
+        """Append an event and wake the request. If too many events are pending, drop this one and set `lost`."""
         # A watcher that does not read must not hold the memory of every later event.
         if len(self.pending) >= _BEHIND_MOST:
             self.lost = True
@@ -63,7 +71,7 @@ class Watcher:
         self.news.set()
 
     async def wait(self, within_s: float) -> list[WireEvent]:
-        """Return the events since the last call, waiting up to `within_s` seconds; empty if there were none."""
+        """Wait up to `within_s` seconds for an event; return all events since the last call, or an empty list."""
         if not self.pending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
@@ -74,7 +82,7 @@ class Watcher:
 
 
 class EventHub:
-    """The watchers of one process, and the task that reads the feed for them; it starts with the first watcher."""
+    """The watchers of one process, and one task that reads the feed for them. The first watcher starts the task."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -91,7 +99,11 @@ class EventHub:
 
     @asynccontextmanager
     async def watch(self, job: str) -> AsyncIterator[Watcher]:
-        """Watch a job from now on. Read past events inside this block, and drop those that arrive again."""
+        """
+        Context manager that yields a `Watcher`, which gets each new event of a job.
+
+        Read the job's past events inside the block: none is missed, but the watcher may get some of them again.
+        """
         await self._start()
         watcher = Watcher()
         self._watchers.setdefault(job, set()).add(watcher)
@@ -105,7 +117,11 @@ class EventHub:
 
     @asynccontextmanager
     async def listen(self, tenant: str) -> AsyncIterator[asyncio.Event]:
-        """Yield an `asyncio.Event` that is set at every event of a tenant's jobs, or of all tenants' for ""."""
+        """
+        Context manager that yields an `asyncio.Event`, which is set at each event of a tenant's jobs.
+
+        With "" as tenant it is set at each event of any tenant.
+        """
         await self._start()
         news = asyncio.Event()
         self._listeners.setdefault(tenant, set()).add(news)
@@ -118,7 +134,7 @@ class EventHub:
                 del self._listeners[tenant]
 
     async def _start(self) -> None:
-        # The cursor is read before a watcher reads the past: nothing falls between the two.
+        # The cursor is read before a watcher reads past events, so that no event between the two is missed.
         async with self._starting:
             if self._reader is None or self._reader.done():
                 self._cursor = await asyncio.get_running_loop().run_in_executor(self._thread, self._last)
@@ -133,7 +149,7 @@ class EventHub:
                         watcher.add(event)
                 for news in [listener for tenant in tenants for listener in self._listeners.get(tenant, ())]:
                     news.set()
-            # An outage must not end the reader, for its watchers go on waiting.
+            # An outage must not end the reader, since requests still wait for its events.
             except (redis.RedisError, StoreUnavailable, OSError, ValueError):
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
@@ -142,8 +158,12 @@ class EventHub:
             return last_cursor(self._connections.client)
 
     def _next(self) -> tuple[set[str], list[tuple[str, WireEvent]]]:
-        """Return the tenants of the next page of the feed, and its events of watched jobs."""
-        # Shorter than the client's timeout, which would take the wait for an outage.
+        """
+        Read the next page of the feed. Return the tenants of its entries, and the events of watched jobs by job.
+
+        The tenants include "" (all tenants) unless the page is empty.
+        """
+        # Shorter than the client's timeout, after which the wait would count as an outage.
         wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)
         page = next_page(self._connections.client, self._cursor, wait_s)
         watched = [entry for entry in page if entry.job in self._watchers]

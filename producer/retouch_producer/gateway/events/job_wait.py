@@ -1,4 +1,4 @@
-"""Waits for a job to end, without a thread of its own."""
+"""Waits for a job to end without occupying a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _RECHECK_S = 5.0  # the event hub wakes the wait; this covers events that were l
 
 
 async def wait_until_final(event_hub: EventHub, jobs: JobStore, job: str, within_s: float) -> bool:
-    """Wait up to `within_s` seconds for a job to end, and return whether it did; False too if it is not on record."""
+    """
+    Wait up to `within_s` seconds for a job to end. Return whether it has ended; False if the job is not on record.
+    """
     give_up_at = asyncio.get_running_loop().time() + within_s
     async with event_hub.watch(job) as watcher:
         while True:

@@ -1,1 +1,1 @@
-"""What all routes share: authentication, errors, request bodies, pagination, limits, the OpenAPI description."""
+"""What all routes share: authentication, errors, request bodies, pagination, limits, and the OpenAPI description."""

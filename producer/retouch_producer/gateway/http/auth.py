@@ -1,9 +1,10 @@
-"""Authentication by API keys as bearer tokens. A key is cached for two seconds, so requests rarely ask Redis for it."""
+"""Authentication by API keys as bearer tokens. A key is cached for two seconds, so few requests read it from Redis."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -11,15 +12,18 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.query import JobQuery
+from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.gateway.http.errors import ProblemError, unauthorized
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import take_turn
 from retouch_producer.gateway.http.revocation import note_secret
+from retouch_producer.gateway.http.roles import allows, is_cross_site, roles_for, sees_all
 
 REMEMBER_S = 2.0
-"""How long a key is cached, in seconds; so long may a revoked key still be accepted."""
+"""How long a key is cached, in seconds. A revoked key may still be accepted for this time."""
 _USED_EVERY_S = 60.0
 _REMEMBERED_MOST = 10_000
 _LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING = 8, 2, 1_000
@@ -30,24 +34,32 @@ _bearer = HTTPBearer(
 
 
 class KeyCache:
-    """Caches the keys of recent requests; only valid keys are cached."""
+    """Caches the API keys of recent requests by their secret; only valid keys are cached."""
 
     def __init__(self, tenants: TenantStore) -> None:
         self._tenants = tenants
         self._keys: TTLCache[str, ApiKey] = TTLCache(_REMEMBERED_MOST, REMEMBER_S)
-        # Outlives the cached key: a caller whose key is looked up again waits among its own tenant's requests.
+        # Kept for longer than the key: a caller whose key is looked up again waits with its own tenant's requests.
         self._tenant_of: LRUCache[str, str] = LRUCache(_REMEMBERED_MOST)
         self._lookups = Limiter(_LOOKUPS_AT_ONCE, _LOOKUPS_PER_TENANT, _LOOKUPS_WAITING)
 
     async def find(self, secret: str) -> ApiKey | None:
-        """Return the key of a secret, or None. If the key is revoked later, the current request is ended."""
+        """
+        Return the API key that a secret belongs to, or None.
+
+        The current request is registered with the secret, so that it is ended if the key is revoked meanwhile.
+        """
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
             note_secret(secret)
         return key
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
-        """Return for each secret whether its key is valid in Redis, past the cache. Raises `StoreUnavailable`."""
+        """
+        Read from Redis whether the key of each secret is valid, and return the answers in order.
+
+        Invalid keys are removed from the cache. Raises `StoreUnavailable`.
+        """
         with clear_errors():
             validity = self._tenants.are_valid(secrets)
         for secret in (secret for secret, is_valid in zip(secrets, validity, strict=True) if not is_valid):
@@ -77,35 +89,62 @@ class KeyCache:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
-    """Return the caller's key and take the request's turn. Raises `unauthorized`."""
+    """Return the caller's key and take the request's turn. Raises `unauthorized` and `forbidden`."""
     key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
         detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
+    require_allowed(key, request)
     await take_turn(key.tenant)
     return key
 
 
-async def authenticate_ops(key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
-    """Return the caller's key if its role is ops. Raises `forbidden`."""
-    if key.role != "ops":
-        raise ProblemError("forbidden", "this needs a key of role ops; nothing was done")
-    return key
+def require_allowed(key: ApiKey, request: Request) -> None:
+    """Check a request against the table of roles; raises `forbidden`."""
+    path: str = request.scope["route"].path
+    if is_cross_site(request.method, request.headers):
+        raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
+    if not allows(key.role, request.method, path):
+        needed = " or ".join(sorted(roles_for(request.method, path)))
+        raise ProblemError("forbidden", f"this needs a key of role {needed}, not {key.role}; nothing was done")
 
 
 Caller = Annotated[ApiKey, Depends(authenticate)]
-OpsCaller = Annotated[ApiKey, Depends(authenticate_ops)]
+
+
+def actor_of(key: ApiKey) -> Actor:
+    """Return who asks, as the audit has it."""
+    return Actor("http", key.id, key.name, key.role)
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
-    """Return whether a key may see what belongs to a tenant; what it may not see is answered as not found."""
-    return key.role == "ops" or key.tenant == tenant
+    """Return whether an API key may see what belongs to a tenant; routes answer 404 for what it may not see."""
+    return sees_all(key.role) or key.tenant == tenant
+
+
+def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
+    """
+    Return a query for the jobs that a key may see, of one tenant if that is given beside the query.
+
+    A producer that names another tenant gets 404, as in `scope`.
+    """
+    if tenant and query.tenants:
+        return query.also(JobQuery(tenants=(tenant,)))
+    for named in query.tenants:
+        scope(key, named)
+    wanted = scope(key, tenant)
+    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
-    """Return the tenant that a list is limited to, or "" for all (role ops only). Raises `not-found`."""
-    if key.role == "ops":
+    """
+    Return the tenant whose entries a list may show, or "" for the entries of all tenants.
+
+    A key of role ops or viewer may request any tenant, or all by requesting none. Any other key gets its own tenant;
+    the problem `not-found` is raised if it requests another.
+    """
+    if sees_all(key.role):
         return requested or ""
     if requested not in (None, "", key.tenant):
         raise ProblemError("not-found", "no tenant has this name, or your key belongs to another one")

@@ -1,4 +1,4 @@
-"""Reads request bodies within bounds of size and time, and parses JSON and the values of headers and queries."""
+"""Reads request bodies within limits of size and time, and parses JSON and the values of headers and queries."""
 
 from __future__ import annotations
 
@@ -29,13 +29,17 @@ Prefer = Annotated[
 
 
 def preferred_wait_s(prefer: str | None) -> float:
-    """Return the seconds that a caller wants to wait for the answer; 0 without `wait=N`."""
+    """Return the seconds N of `wait=N` in a `Prefer` header, at most 60; 0 without it."""
     match = _WAIT.search(prefer or "")
     return min(float(match[1]), WAIT_MOST_S) if match else 0.0
 
 
 async def read_body(request: Request, max_bytes: int, within_s: float = JSON_WITHIN_S) -> bytes:
-    """Return the whole body. Raises the problems `too-large` and `slow-body`, which close the connection."""
+    """
+    Return the whole body of a request.
+
+    Raises the problem `too-large` or, after `within_s` seconds, `slow-body`; both close the connection.
+    """
     # A body that declares too many bytes is refused before any of it is read.
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared[:18]) > max_bytes:
@@ -59,7 +63,10 @@ def _too_large(max_bytes: int) -> ProblemError:
 
 
 async def read_json(request: Request, max_bytes: int) -> Document:
-    """Return the JSON object of the body. Raises `unsupported-media-type`, and what `parse_object` raises."""
+    """
+    Return the JSON object in the body. Raises the problems of `read_body` and `parse_object`, and
+    `unsupported-media-type`.
+    """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise ProblemError("unsupported-media-type", "expected Content-Type: application/json", headers=_CLOSE)
@@ -70,7 +77,7 @@ async def read_json(request: Request, max_bytes: int) -> Document:
 
 def parse_object(body: bytes) -> Document:
     """
-    Parse one JSON object in UTF-8. Raises `malformed-body`.
+    Return one JSON object, parsed from UTF-8. Raises the problem `malformed-body`.
 
     Unpaired surrogates, which UTF-8 cannot encode, and numbers that are not finite are refused too, in names and
     values. So whatever was parsed can be stored, hashed and written into an answer.
@@ -98,7 +105,11 @@ def _finite(text: str) -> float:
 
 
 def parse_instant(text: str | None, name: str) -> float:
-    """Return an ISO 8601 time or Unix seconds as Unix seconds; 0 for None. Raises `invalid-request`."""
+    """
+    Return an ISO 8601 time or Unix seconds as Unix seconds; 0 for None or "".
+
+    A time without a zone is in UTC. Raises the problem `invalid-request`, with `name` as the faulty field.
+    """
     if not text:
         return 0.0
     try:

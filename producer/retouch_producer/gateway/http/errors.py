@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from retouch.blobs import BlobError
-from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull, StoreUnavailable, UnknownJob
+from retouch.errors import IdempotencyConflict, InvalidEdit, InvalidQuery, QueueFull, StoreUnavailable, UnknownJob
 from retouch_producer.documents import Document
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,7 +33,7 @@ log = logging.getLogger("retouch.gateway")
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """One type of problem: its status and title, whether the same request may succeed later, and advice."""
+    """One type of problem: status, title, whether the same request may succeed later, and advice for the caller."""
 
     status: int
     title: str
@@ -46,7 +46,9 @@ KINDS = {
     "unauthorized": ProblemKind(
         401, "No valid API key", False, "Send `Authorization: Bearer rtk_…`. `retouch keys create` makes a key."
     ),
-    "forbidden": ProblemKind(403, "The key's role does not permit this", False, "Use a key of role ops."),
+    "forbidden": ProblemKind(
+        403, "The key's role does not permit this", False, "Use a key of a role that may; docs/audit.md lists them."
+    ),
     "not-found": ProblemKind(
         404, "Not found", False, "It never existed, its retention is over, or it belongs to another tenant."
     ),
@@ -106,7 +108,11 @@ _BY_STATUS = {401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "met
 
 
 class ProblemError(Exception):
-    """A problem to answer with. `charged`: whether the request may have cost money; None is not known."""
+    """
+    An error that is answered with problem details; `name` is its type, a key of `KINDS`.
+
+    `charged` says whether the request may have cost money; None means that this is not known.
+    """
 
     def __init__(
         self,
@@ -130,7 +136,7 @@ class ProblemError(Exception):
         return KINDS[self.name].status
 
     def document(self) -> Document:
-        """Return the members of the problem details."""
+        """Return the problem details as a JSON object."""
         return {
             "type": f"/problems/{self.name}",
             "title": KINDS[self.name].title,
@@ -143,7 +149,7 @@ class ProblemError(Exception):
         }
 
     def response(self) -> Response:
-        """Return the HTTP answer, with Retry-After where there is a time to wait."""
+        """Return the HTTP answer, with the header Retry-After if `retry_after_s` is set."""
         headers = dict(self.headers)
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(math.ceil(self.retry_after_s))
@@ -151,12 +157,12 @@ class ProblemError(Exception):
 
 
 def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:
-    """Return the problem for a key that is missing, unknown or revoked."""
+    """Return the problem for an API key that is missing, unknown or revoked."""
     return ProblemError("unauthorized", detail, charged=charged, headers={"WWW-Authenticate": 'Bearer realm="retouch"'})
 
 
 def not_found(resource: str) -> ProblemError:
-    """Return the problem for an unknown id and for another tenant's; both get the same text."""
+    """Return the problem for an id that is unknown or another tenant's; both get the same text."""
     return ProblemError(
         "not-found",
         f"no {resource} has this id: it never existed, its retention is over, or it belongs to another tenant",
@@ -164,19 +170,21 @@ def not_found(resource: str) -> ProblemError:
 
 
 def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
-    """Return the problem for an invalid request: all faults, and a detail that lists their fields."""
+    """
+    Return the problem `invalid-request` with all faults, each a field and a message; the detail names up to ten fields.
+    """
     names = list(dict.fromkeys(field for field, _ in faults))
     more = f" and {len(names) - _FIELDS_NAMED} more" if len(names) > _FIELDS_NAMED else ""
     return ProblemError("invalid-request", f"invalid: {', '.join(names[:_FIELDS_NAMED])}{more}", faults=faults)
 
 
 def problem_of(error: Exception) -> ProblemError:
-    """Return the problem for an error; an error of an unknown type is logged and becomes `internal`."""
+    """Return the problem for an exception; one of an unknown type is logged and becomes the problem `internal`."""
     match error:
         case ProblemError():
             return error
-        case InvalidEdit():
-            return invalid(error.faults)
+        case InvalidEdit() | InvalidQuery():
+            return invalid(_faults_of(error))
         case IdempotencyConflict():
             return ProblemError(
                 "idempotency-conflict", "the idempotency key belongs to another request; nothing was done"
@@ -203,8 +211,13 @@ def problem_of(error: Exception) -> ProblemError:
     return ProblemError("internal", "the gateway failed; the request may have been carried out", charged=None)
 
 
+def _faults_of(error: InvalidEdit | InvalidQuery) -> list[tuple[str, str]]:
+    """Return what is wrong by field; all terms of a query are in `q`."""
+    return error.faults if isinstance(error, InvalidEdit) else [("q", str(fault)) for fault in error.faults]
+
+
 async def answer_problem(request: Request, error: Exception) -> Response:
-    """Answer an exception with its problem details."""
+    """Return the HTTP answer to an exception; a 405 lists the methods that the address accepts."""
     problem = problem_of(error)
     if problem.status == 405:
         problem.headers["Allow"] = ", ".join(_methods_of(request))
@@ -212,7 +225,7 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """Return every method that an address accepts."""
+    """Return every HTTP method that the address of a request accepts."""
     # A route knows only its own methods, and several routes may share an address.
     candidates = [{**request.scope, "method": method} for method in _METHODS]
     accepted = (
@@ -224,7 +237,10 @@ def _methods_of(request: Request) -> list[str]:
 def install(app: FastAPI) -> None:
     """Make the application answer every error with problem details, and add the pages of the problems."""
     # `Exception` alone would not do: Starlette answers it and raises it again, into the log of the server.
-    ours = (ProblemError, InvalidEdit, IdempotencyConflict, QueueFull, UnknownJob, StoreUnavailable, BlobError)
+    ours = (
+        *(ProblemError, InvalidEdit, InvalidQuery, IdempotencyConflict, QueueFull),
+        *(UnknownJob, StoreUnavailable, BlobError),
+    )
     for kind in (*ours, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_problem)
     app.include_router(router)
@@ -247,7 +263,7 @@ router = APIRouter(tags=["problems"])
 
 @router.get("/problems/{name}", operation_id="read_problem", response_class=HTMLResponse, responses=documented(404))
 def read_problem(name: str) -> HTMLResponse:
-    """Explain one type of problem, as a page for people."""
+    """Return a page that explains one type of problem."""
     kind = KINDS.get(name)
     if kind is None:
         raise not_found("problem")

@@ -19,7 +19,11 @@ class Http1Protocol(HttpToolsProtocol):
     _head_size = 0
 
     def on_headers_complete(self) -> None:
-        """Begin a request. Raises `ValueError`, answered 400, if the end of its body is ambiguous (RFC 9112, 6.1)."""
+        """
+        Begin a request once its head is parsed.
+
+        Raises `ValueError`, which is answered 400, if the end of the body is ambiguous (RFC 9112, 6.1).
+        """
         self._head_size = 0
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("CONNECT is not supported")
@@ -29,17 +33,17 @@ class Http1Protocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """End the body of a request, unless its head is to be parsed again."""
+        """End the body of a request, unless the request's head is about to be parsed again."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_message_begin(self) -> None:
-        """Begin a head, and count its bytes."""
+        """Begin a request, and start to count the bytes of its head."""
         super().on_message_begin()
         self._head_size = 1
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes from the peer; a head of more than 64 KiB is answered 400."""
+        """Parse bytes that the client sent; a head of more than 64 KiB is answered 400."""
         self._unset_keepalive_if_required()
         if self._head_size:
             self._head_size += len(data)
@@ -53,7 +57,9 @@ class Http1Protocol(HttpToolsProtocol):
             self._refuse()
 
     def _feed(self, data: memoryview) -> memoryview:
-        """Parse bytes and return those that are left: after a head with an Upgrade field, its body."""
+        """
+        Parse bytes and return those that are still to be parsed: none, or the body after a head with an Upgrade field.
+        """
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -65,13 +71,13 @@ class Http1Protocol(HttpToolsProtocol):
         return data[len(data) :]
 
     def _head_without_offer(self) -> bytes:
-        # The parser refuses line breaks in values, folded ones too, so these fields are parsed the same way again.
+        # The parser refuses line breaks in values, also folded ones, so the fields are parsed as before.
         fields = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         version = self.parser.get_http_version().encode()
         return b"\r\n".join([self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *fields, b"", b""])
 
     def _refuse(self) -> None:
-        """Answer 400 and end the connection, but never in place of the answer to an earlier request."""
+        """End the connection, with an answer 400 unless it could be taken for the answer to an earlier request."""
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")
         elif not self.cycle.more_body:

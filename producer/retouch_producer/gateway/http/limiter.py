@@ -1,4 +1,4 @@
-"""Bounds how much runs at once, in total and for each tenant, so that no tenant takes the whole capacity."""
+"""Limits how much runs at once, in total and for each tenant, so that no tenant takes the whole capacity."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Arguments = TypeVarTuple("Arguments")
 
 class Limiter:
     """
-    Lets `at_once` requests run in total and `per_tenant` of one tenant; up to `waiting` more of a tenant wait.
+    Lets at most `at_once` requests run, of them at most `per_tenant` of one tenant.
 
-    A request beyond those raises the problem `too-many-at-once`.
+    Up to `waiting` more requests of each tenant wait for their turn. Any further request gets the problem
+    `too-many-at-once`.
     """
 
     def __init__(self, at_once: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
@@ -28,7 +29,9 @@ class Limiter:
 
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
-        """Wait for a turn and release it at the end. Raises the problem `too-many-at-once`."""
+        """
+        Context manager that waits for a turn and holds it during the block. Raises the problem `too-many-at-once`.
+        """
         own, users = self._by_tenant.get(tenant) or (asyncio.Semaphore(self._per_tenant), 0)
         if users >= self._most_of_tenant:
             detail = f"expected at most {self._most_of_tenant} of these at once from one tenant; nothing was done"
@@ -47,7 +50,7 @@ class Limiter:
 
 class Bulkhead:
     """
-    A thread pool for one kind of slow work, limited for each tenant, so that it can delay only its own kind.
+    A thread pool for one kind of slow work, with a limit for each tenant. It keeps that work from delaying any other.
 
     The thread pool that all routes share is for calls to Redis.
     """
@@ -58,8 +61,10 @@ class Bulkhead:
         self._running: set[asyncio.Task[object]] = set()
 
     async def run(self, tenant: str, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        """Run work in a thread when it is the tenant's turn, and return its value. Raises `too-many-at-once`."""
-        # A thread cannot be cancelled: when the caller disconnects, its turn is released once the thread is free.
+        """
+        Run `work` in a thread once its tenant has a turn, and return its value. Raises the problem `too-many-at-once`.
+        """
+        # A thread cannot be cancelled: if the caller disconnects, the turn is released only once the work has ended.
         task = asyncio.create_task(self._run(tenant, work, *arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -70,5 +75,5 @@ class Bulkhead:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def close(self) -> None:
-        """Close the threads; running work ends within its own deadline."""
+        """Close the threads; work that runs ends within a deadline of its own."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -8,10 +8,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from retouch_producer.documents import Document
+from retouch_producer.gateway.http.roles import SAFE_METHODS
 from retouch_producer.gateway.schemas import admin as admin_schemas
+from retouch_producer.gateway.schemas import bulk as bulk_schemas
 from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
-_READ_BY_ROUTES = (edit_schemas.EditRequest, edit_schemas.BatchRequest, admin_schemas.ReceiverRequest)
+_READ_BY_ROUTES = (
+    *(edit_schemas.EditRequest, edit_schemas.BatchRequest),
+    *(admin_schemas.ReceiverRequest, bulk_schemas.BulkRequest),
+)
 _ANSWERS = (edit_schemas.Problem,)
 _OPEN_OR_KEY = ("/files/",)
 _WEBHOOKS = {
@@ -32,7 +38,7 @@ _SIGNED = (
 
 
 def describe(app: FastAPI) -> None:
-    """Make the application build its description on the first request for it, and keep it."""
+    """Make the application build its OpenAPI description at the first request for it, and cache it."""
 
     def openapi() -> Document:
         if app.openapi_schema is None:
@@ -55,7 +61,7 @@ def _description(app: FastAPI) -> Document:
     )
     schemas = described.setdefault("components", {}).setdefault("schemas", {})
     modes: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "validation") for model in _READ_BY_ROUTES]
-    modes += [(model, "serialization") for model in (*_ANSWERS, edit_schemas.Event)]
+    modes += [(model, "serialization") for model in (*_ANSWERS, event_schemas.Event)]
     _, extra = models_json_schema(modes, ref_template="#/components/schemas/{model}")
     # A schema that FastAPI made for a route takes precedence.
     schemas.update({name: schema for name, schema in extra["$defs"].items() if name not in schemas})
@@ -65,8 +71,18 @@ def _description(app: FastAPI) -> Document:
             if path.startswith(_OPEN_OR_KEY):
                 operation["security"] = [{}, {"ApiKey": []}]
             operation.setdefault("security", [])
+    _describe_forbidden(described["paths"])
     described["webhooks"] = {name: {"post": _webhook(name, summary)} for name, summary in _WEBHOOKS.items()}
     return described
+
+
+def _describe_forbidden(paths: Document) -> None:
+    """Describe the answer to a role that may not, or to another site, at each operation that changes something."""
+    example = paths["/v1/pause"]["post"]["responses"]["403"]
+    for item in paths.values():
+        for method, operation in item.items():
+            if method.upper() not in SAFE_METHODS and operation["security"]:
+                operation["responses"].setdefault("403", example)
 
 
 def _webhook(name: str, summary: str) -> Document:

@@ -1,4 +1,4 @@
-"""Reads one page of a filtered list, with a bound on the entries that one request examines."""
+"""Reads one page of a filtered list, and bounds how many entries one request examines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from retouch.store.pagination import IndexCursor, cursor_from
 from retouch_producer.gateway.http.errors import invalid
 
 LOOKED_AT_MOST = 5_000
-"""Most index entries examined for one page; a page may be short because of it, and its cursor still leads on."""
+"""Most index entries examined for one page. A page that ends because of it may be short; its cursor leads to more."""
 _STEP = 200
 
 Record = TypeVar("Record")
 
 
 def parse_cursor(text: str | None) -> IndexCursor | None:
-    """Return a cursor parsed from its text, or None without one. Raises `invalid-request`."""
+    """Return a cursor parsed from its text; None for None or "". Raises the problem `invalid-request`."""
     try:
         return cursor_from(text) if text else None
     except ValueError as error:
@@ -31,7 +31,11 @@ def read_page(
     matches: Callable[[Record], bool],
     limit: int,
 ) -> tuple[list[Record], str | None]:
-    """Return up to `limit` matching records, and the cursor of the next page, or None at the end."""
+    """
+    Return up to `limit` matching records, and the cursor of the next page, or None at the end.
+
+    `cursors` yields index entries in order, `read` returns the records of ids, `identity` the id of a record.
+    """
     page: list[Record] = []
     seen_count, next_cursor = 0, ""
     for step in batched(cursors, _STEP):

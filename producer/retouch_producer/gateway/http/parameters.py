@@ -1,4 +1,4 @@
-"""Query parameters that several lists share: their bounds, and their descriptions for OpenAPI."""
+"""Query parameters that several lists share: their limits, and their descriptions for OpenAPI."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 Limits how many requests of one tenant are processed at the same time; the tenant's further requests wait for a turn.
 
 All requests of a process share one interpreter, so a tenant that sends a hundred requests at once would delay all
-tenants. A request takes its turn when its tenant is known. It gives the turn up while it only waits (for its body, a
-picture, an event) and once its answer begins.
+tenants. A request takes its turn as soon as its tenant is known. The turn is given up while the request only waits (for
+its body, a picture, an event), and for good once its answer begins.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ REQUESTS_AT_ONCE, REQUESTS_PER_TENANT = 16, 2
 """Requests that are processed at once, in total and of one tenant: more would only compete for the interpreter."""
 
 REQUESTS_WAITING = 1_000_000
-"""Practically no limit: a request that waits for its turn again may have enqueued a job, so it must not be refused."""
+"""Practically no limit: a request that waits for another turn may have enqueued a job, so it must not be refused."""
 
 
 class RequestTurn:
-    """The turn of one request: held after `take`, and released and taken again as often as needed."""
+    """The turn of one request. It can be taken and given up any number of times."""
 
     def __init__(self, turns: Limiter) -> None:
         self._turns, self._tenant = turns, ""
@@ -32,11 +32,15 @@ class RequestTurn:
 
     @property
     def is_held(self) -> bool:
-        """Whether the request may be processed now."""
+        """Whether the request holds its turn, so that it may be processed now."""
         return self._held is not None
 
     async def take(self, tenant: str | None = None) -> None:
-        """Wait for a turn of this tenant, or of the last one for None; does nothing while the request has a turn."""
+        """
+        Wait for a turn of a tenant; None stands for the tenant of the last call.
+
+        Do nothing if the request already holds a turn.
+        """
         self._tenant = self._tenant if tenant is None else tenant
         if self._held is None:
             turn = self._turns.hold(self._tenant)
@@ -44,7 +48,7 @@ class RequestTurn:
             self._held = turn
 
     async def give_up(self) -> None:
-        """Release the turn for another request of the tenant."""
+        """Release the turn, if it is held, for another request of the tenant."""
         turn, self._held = self._held, None
         if turn is not None:
             await turn.__aexit__(None, None, None)
@@ -54,7 +58,7 @@ _current: ContextVar[RequestTurn | None] = ContextVar("request_turn", default=No
 
 
 class TurnTaking:
-    """ASGI middleware that makes a `RequestTurn` for each request, and releases it when the answer begins."""
+    """ASGI middleware that gives each request a `RequestTurn`, and releases the turn when the answer begins."""
 
     def __init__(self, app: ASGIApp, turns: Limiter) -> None:
         self._app, self._turns = app, turns
@@ -80,7 +84,11 @@ class TurnTaking:
 
 
 def is_turn_held() -> Callable[[], bool]:
-    """Return a function that returns, in any task, whether the current request holds its turn."""
+    """
+    Return a function that returns whether the current request holds its turn.
+
+    "Current" refers to the call of `is_turn_held`; the returned function may be called in any task.
+    """
     turn = _current.get()
     return lambda: turn is not None and turn.is_held
 
@@ -92,14 +100,14 @@ async def give_up_turn() -> None:
 
 
 async def take_turn(tenant: str) -> None:
-    """Wait for a turn of this tenant for the current request."""
+    """Wait until the current request has a turn of this tenant."""
     if turn := _current.get():
         await turn.take(tenant)
 
 
 @asynccontextmanager
 async def turn_given_up() -> AsyncIterator[None]:
-    """Release the turn of the current request inside this block, and take it again at the end."""
+    """Context manager that releases the turn of the current request during the block, and takes one again after it."""
     turn = _current.get()
     if turn is None or not turn.is_held:
         yield
@@ -111,7 +119,7 @@ async def turn_given_up() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def turn_taken() -> AsyncIterator[None]:
-    """Hold a turn inside this block, in a request whose answer has begun."""
+    """Context manager that holds a turn during the block, for a request whose answer has begun."""
     turn = _current.get()
     if turn is None or turn.is_held:
         yield

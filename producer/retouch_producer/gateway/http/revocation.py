@@ -1,9 +1,9 @@
 """
-Ends requests that stay open when their API key is revoked: event streams, `Prefer: wait`, the drop-in's wait.
+Ends open requests whose API key is revoked: event streams, and requests that wait for a job.
 
 A key is checked when its request begins. The keys of open requests are checked here again every second, so that no
-route has to do it. A request is only ended while it waits or streams. One that holds its turn is checked again a second
-later, so that no work is cut off half-way.
+route has to do it. A request is ended only while it waits or streams. One that holds its turn is left alone until a
+later check, so that no work is cut off half-way.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from retouch_producer.gateway.http.errors import unauthorized
 from retouch_producer.gateway.http.request_turns import is_turn_held
 
 CHECK_EVERY_S = 1.0
-"""Seconds between two checks of open requests; below the two seconds within which a revoked key must stop working."""
+"""Seconds between two checks of open requests: fewer than the two within which a revoked key must stop working."""
 
 
 class OpenRequest:
-    """A request that is not yet answered in full, with its secret once that is known."""
+    """A request that is not yet answered in full. `secret` is that of its API key, or "" while that is not known."""
 
     def __init__(self) -> None:
         self.secret = ""
@@ -34,7 +34,7 @@ class OpenRequest:
         self._task = asyncio.current_task()
 
     def end(self) -> None:
-        """Cancel the request's task, unless the request holds its turn, is answered, or was cancelled before."""
+        """Cancel the request's task, unless the request holds its turn, is fully answered, or was cancelled before."""
         if self._task and not (self.is_revoked or self.is_over or self._turn_is_held()):
             self.is_revoked = True
             self._task.cancel()
@@ -44,13 +44,17 @@ _current: ContextVar[OpenRequest | None] = ContextVar("open_request", default=No
 
 
 def note_secret(secret: str) -> None:
-    """Store the secret of the current request, so that its key is checked while the request is open."""
+    """Register the secret of the current request, so that its key is checked while the request is open."""
     if request := _current.get():
         request.secret = secret
 
 
 class RevocationWatch:
-    """ASGI middleware that ends open requests whose key is revoked; `are_valid(secrets)` blocks a thread."""
+    """
+    ASGI middleware that ends open requests whose API key is revoked.
+
+    `are_valid` returns for each secret whether its key is valid. It blocks, so it is called in a thread.
+    """
 
     def __init__(self, app: ASGIApp, are_valid: Callable[[Sequence[str]], list[bool]]) -> None:
         self._app, self._are_valid = app, are_valid
@@ -87,7 +91,7 @@ class RevocationWatch:
             await self._answer_revoked(request, scope, receive, send)
 
     async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or end an answer that has begun; its reader gets 401 when it connects again."""
+        """Answer 401. If an answer has begun, end it: its reader gets the 401 on connecting again."""
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
@@ -96,9 +100,10 @@ class RevocationWatch:
 
     async def _check(self) -> None:
         """
-        End the open requests of revoked or erased keys, every second, as long as there are open requests.
+        End the requests whose keys are revoked or erased; repeat this every second while there are open requests.
 
-        Failure policy: while Redis does not answer, no request is ended; it can read nothing from Redis either.
+        Failure policy: while Redis does not answer, no request is ended. Such a request cannot read anything from Redis
+        either.
         """
         while self._open:
             await asyncio.sleep(CHECK_EVERY_S)

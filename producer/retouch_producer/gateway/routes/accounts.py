@@ -1,4 +1,4 @@
-"""`/v1/accounts`, for keys of role ops: how the endpoint's accounts stand; test, pause, drain and resume one."""
+"""`/v1/accounts`: the endpoint's accounts, for roles viewer and ops; test, pause, drain, resume, for ops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retouch.store.accounts import AccountStore, UnknownAccount
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import account_document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.http.auth import OpsCaller
+from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
 from retouch_producer.gateway.schemas import accounts as schemas
 
@@ -36,21 +36,21 @@ def _accounts(tools: Dependencies) -> Iterator[AccountStore]:
     response_model=schemas.AccountPage,
     responses=documented(401, 403, 503),
 )
-def list_accounts(_key: OpsCaller, tools: Tools) -> JSONResponse:
+def list_accounts(_key: Caller, tools: Tools) -> JSONResponse:
     """Return how each account stands, in the order of the accounts file; none where the settings make the only one."""
     with _accounts(tools) as accounts:
         return JSONResponse({"data": [account_document(numbers) for numbers in accounts.all()]})
 
 
 @router.get("/{account_id}", operation_id="read_account", response_model=schemas.Account, responses=_SWITCH)
-def read_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
+def read_account(_key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """Return how one account stands."""
     with _accounts(tools) as accounts:
         return JSONResponse(account_document(accounts.show(account_id)))
 
 
 @router.post("/{account_id}/test", operation_id="test_account", response_model=schemas.AccountTest, responses=_SWITCH)
-def send_test(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
+def send_test(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """
     Let one job through to an account that the endpoint closed; read the account again to see what became of it.
 
@@ -58,6 +58,7 @@ def send_test(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
     """
     with _accounts(tools) as accounts:
         outcome = "testing" if accounts.test(account_id) else "not_closed"
+        tools.note_change(key, "account.test", ids=[account_id], outcome=outcome)
         status = tools.connections.lanes.numbers("edits")
         if outcome == "testing" and not status.waiting + status.parked:
             outcome = "no_job_waiting"
@@ -65,24 +66,27 @@ def send_test(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
 
 
 @router.post("/{account_id}/pause", operation_id="pause_account", response_model=schemas.Account, responses=_SWITCH)
-def pause_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
+def pause_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
     with _accounts(tools) as accounts:
         accounts.pause(account_id)
+        tools.note_change(key, "account.pause", ids=[account_id])
         return JSONResponse(account_document(accounts.show(account_id)))
 
 
 @router.post("/{account_id}/drain", operation_id="drain_account", response_model=schemas.Account, responses=_SWITCH)
-def drain_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
+def drain_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """Send nothing new to an account; what it has in work is polled to its end."""
     with _accounts(tools) as accounts:
         accounts.drain(account_id)
+        tools.note_change(key, "account.drain", ids=[account_id])
         return JSONResponse(account_document(accounts.show(account_id)))
 
 
 @router.post("/{account_id}/resume", operation_id="resume_account", response_model=schemas.Account, responses=_SWITCH)
-def resume_account(_key: OpsCaller, tools: Tools, account_id: str) -> JSONResponse:
+def resume_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """End a pause or a drain. An account that the endpoint closed needs a test."""
     with _accounts(tools) as accounts:
         accounts.resume(account_id)
+        tools.note_change(key, "account.resume", ids=[account_id])
         return JSONResponse(account_document(accounts.show(account_id)))

@@ -1,4 +1,4 @@
-"""Money, lanes and the switch: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
+"""What calls cost, and the state of the lanes: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Tools
-from retouch_producer.gateway.http.auth import Caller, OpsCaller, scope
+from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.errors import documented
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
+from retouch_producer.gateway.http.roles import sees_all
 from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas.edits import PAGE_MOST
 
 
 def _day(text: object) -> object:
-    """Refuse the numbers of seconds that pydantic takes for a date as well."""
+    """
+    Return a value unchanged. Raises `ValueError` for a text that is not of the form 2026-01-31.
+
+    pydantic alone would also take a number of seconds for a date.
+    """
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError("expected a day such as 2026-01-31")
     return text
@@ -77,11 +82,11 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
     """
     Return the numbers of both lanes, how many jobs ended, and which receivers fail.
 
-    A key of role producer sees numbers of its own tenant: jobs that wait, are in flight or are parked, and the jobs on
-    record that ended. The limit, a pause and the breaker are those of the whole lane.
+    A key of role producer sees its own tenant's numbers: jobs that are in the backlog, in flight, or waiting for their
+    next attempt, and the jobs on record that ended. The limit, a pause and the breaker are those of the whole lane.
     """
     with clear_errors():
-        if key.role == "ops":
+        if sees_all(key.role):
             lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
             ended = tools.connections.jobs.counts()
         else:
@@ -89,23 +94,25 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
             ended = tools.connections.jobs.counts_of(key.tenant)
             lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
         described = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
-        own = "" if key.role == "ops" else key.tenant
+        own = "" if sees_all(key.role) else key.tenant
         failing = [failure_document(one) for one in failing_receivers(tools.client, own, _FAILING_NAMED)]
         count = count_failing(tools.client, own)
     return JSONResponse({**described, "ended": ended, "receivers_failing": count, "failing_receivers": failing})
 
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)
-def pause(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+def pause(key: Caller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
     """Stop dispatching: jobs wait, calls in flight end, nothing is lost."""
     with clear_errors():
         tools.connections.lanes.pause(lane)
+        tools.note_change(key, "lane.pause", lane=lane)
     return read_status(key, tools)
 
 
 @router.post("/resume", operation_id="resume", response_model=admin_schemas.Status, responses=_SWITCH)
-def resume(key: OpsCaller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+def resume(key: Caller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
     """Dispatch again, within about a second."""
     with clear_errors():
         tools.connections.lanes.resume(lane)
+        tools.note_change(key, "lane.resume", lane=lane)
     return read_status(key, tools)

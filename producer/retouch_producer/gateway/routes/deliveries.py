@@ -1,4 +1,4 @@
-"""`/v1/deliveries`: lists and reads deliveries with their attempts, and redelivers them."""
+"""`/v1/deliveries`: lists and returns deliveries with their attempts, and redelivers them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from retouch.batches import batched
 from retouch.store import keys
+from retouch.store.audit import CHANGES
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
@@ -22,7 +23,7 @@ from retouch_producer.gateway.http.pagination import parse_cursor, read_page
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
 from retouch_producer.gateway.schemas import admin as admin_schemas
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = documented(401, 404, 422, 503)
@@ -30,11 +31,11 @@ ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to thi
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
 
-@router.get("/deliveries", operation_id="list_deliveries", response_model=edit_schemas.DeliveryPage, responses=_READ)
+@router.get("/deliveries", operation_id="list_deliveries", response_model=event_schemas.DeliveryPage, responses=_READ)
 def list_deliveries(
     key: Caller,
     tools: Tools,
-    state: edit_schemas.DeliveryStateName | None = None,
+    state: event_schemas.DeliveryStateName | None = None,
     since: Since | None = None,
     receiver: ReceiverFilter = None,
     tenant: TenantFilter = None,
@@ -51,7 +52,7 @@ def list_deliveries(
             and receiver in (None, record.receiver)
         )
 
-    # A cursor is an entry of the index that is read. In its own index a tenant never sees another tenant's entry.
+    # A cursor names an entry of the index that is read: from its own index a tenant gets no other tenant's ids.
     index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
     index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
@@ -71,10 +72,10 @@ def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord
 
 
 @router.get(
-    "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=edit_schemas.Delivery, responses=_READ
+    "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=event_schemas.Delivery, responses=_READ
 )
 def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one delivery with its attempts."""
+    """Return one delivery with its attempts."""
     return JSONResponse(delivery_document(_delivery(tools, delivery_id, key)))
 
 
@@ -88,13 +89,15 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
-    The answer is 409 if its job is no longer on record, since the event is built from the job.
+    The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
     """
     outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
     if outcome == "unknown":
         raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
+    if outcome in CHANGES:
+        tools.note_change(key, "delivery.redeliver", key.tenant, ids=[delivery_id], outcome=outcome)
     return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(tools, delivery_id, key))})
 
 
@@ -108,7 +111,7 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send all deliveries of one receiver since a time again, including those that were delivered.
+    Send again every delivery to one receiver since a time, including those that were delivered.
 
     `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """
@@ -121,6 +124,7 @@ def redeliver_to_receiver(
                 if record.receiver == receiver.id and (not dead or record.state == "dead"):
                     outcome = _redeliver(tools, record.id)
                     counts["gone" if outcome == "unknown" else outcome] += 1
+    tools.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
     return JSONResponse(counts)
 
 

@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
 )
 async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
     """
-    Watch a job: its past and future events after `Last-Event-ID`, until it ends.
+    Stream the events of a job, past and future ones, after `Last-Event-ID` until the job ends.
 
     After a lost connection every EventSource sends that header, so the stream continues where it stopped.
     """
@@ -55,7 +55,7 @@ async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: Last
 
 async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
     """
-    Yield the messages of the stream.
+    Yield the server-sent messages for the events after a sequence number.
 
     Failure policy: any error ends the stream; the client connects again and continues after its last event.
     """
@@ -88,7 +88,7 @@ async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list
 
 
 def _past(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
-    """Return the events on record after a sequence number, and whether the job has ended."""
+    """Return a job's events on record after a sequence number, and whether the job has ended (or is gone)."""
     with clear_errors():
         record = tools.connections.jobs.record(job)
         if record is None:

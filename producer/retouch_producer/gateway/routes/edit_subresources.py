@@ -19,7 +19,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, documented
 from retouch_producer.gateway.routes.files import IMAGE_RESPONSES, IfNoneMatch, serve_blob
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
 _RESPONSES = {**IMAGE_RESPONSES, **documented(401, 404, 409, 422, 429, 503)}
@@ -30,7 +30,7 @@ ImageIndex = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The image'
 async def read_image(
     job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """Read the edited image; 409 while the job has none."""
+    """Return the edited image; 409 while the job has none."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, name, if_none_match)
 
@@ -39,14 +39,14 @@ async def read_image(
 async def read_thumbnail(
     job_id: str, key: Caller, tools: Tools, index: ImageIndex = 0, if_none_match: IfNoneMatch = ""
 ) -> Response:
-    """Read a thumbnail: a WebP of at most 256 pixels a side, made on the first request."""
+    """Return a thumbnail: a WebP of at most 256 pixels a side, made on the first request."""
     name = await run_in_threadpool(_image_name, tools, job_id, key, index)
     return await serve_blob(tools, key.tenant, thumbnail_name(name), if_none_match)
 
 
 @router.get("/input", operation_id="read_input", response_class=Response, responses=_RESPONSES)
 async def read_input(job_id: str, key: Caller, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
-    """Read the input picture, as it was when the job was accepted."""
+    """Return the input picture as it was when the job was accepted."""
     record = await run_in_threadpool(tools.record, job_id, key)
     if not record.spec.input:
         raise ProblemError("not-found", "no copy of this job's input was kept when the job was accepted")
@@ -65,11 +65,11 @@ def _image_name(tools: Dependencies, job: str, key: ApiKey, index: int) -> str:
 @router.get(
     "/timeline",
     operation_id="read_timeline",
-    response_model=edit_schemas.Timeline,
+    response_model=event_schemas.Timeline,
     responses=documented(401, 404, 422, 503),
 )
 def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read all that is on record about a job: its events, its charges, its deliveries with every attempt."""
+    """Return all that is on record about a job: its events, its charges, its deliveries with every attempt."""
     record = tools.record(job_id, key)
     with clear_errors():
         deliveries = tools.connections.deliveries.of_job(job_id)
@@ -84,7 +84,7 @@ def read_timeline(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
 
 
 def events_of(record: JobRecord, tools: Dependencies, after: int = -1) -> list[Event]:
-    """Return the events of a job after a sequence number; the first of all is `edit.queued` with number 0."""
+    """Return a job's events with a sequence number above `after`, in order; number 0 is always `edit.queued`."""
     price = tools.settings.price_per_call
     entries = tools.connections.jobs.timeline(record.id, max(after, 0))
     first = [queued_event(record, price)] if after < 0 else []

@@ -1,4 +1,4 @@
-"""`/v1/edits`: enqueues one edit or a batch; lists, reads, cancels and replays jobs."""
+"""`/v1/edits`: enqueues one edit or a batch; lists, returns, cancels and replays jobs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from starlette.concurrency import run_in_threadpool
 
 from retouch.errors import InvalidEdit
 from retouch.options import StateName
+from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.job_search import JobQuery, JobSearch
+from retouch.store.audit import CHANGES
+from retouch.store.job_search import JobPage, JobSearch, fits
 from retouch.store.jobs import EnqueueResult, queue_full, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
@@ -25,7 +27,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import Caller, scope
+from retouch_producer.gateway.http.auth import Caller, query_in_scope
 from retouch_producer.gateway.http.body import (
     BATCH_MOST,
     SINGLE_MOST,
@@ -56,6 +58,10 @@ FailureCode = Annotated[str | None, Query(description="Only jobs that failed wit
 TagFilter = Annotated[str | None, Query(description="Only jobs with this tag, as `name=value`.")]
 JobIds = Annotated[
     list[str] | None, Query(alias="id", max_length=100, description="Only these jobs, in the given order.")
+]
+QueryText = Annotated[
+    str | None,
+    Query(description="A query over jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md."),
 ]
 _ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
@@ -100,7 +106,9 @@ async def enqueue(
     prefer: Prefer = None,
     dry_run: DryRunFlag = False,
 ) -> Response:
-    """Enqueue one edit. The job is on record once this answers; `Prefer: wait=N` waits for it to end."""
+    """
+    Enqueue one edit. When this answers, the job is on record; with `Prefer: wait=N` it first waits for the job to end.
+    """
     edit_request = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
     if dry_run:
         return JSONResponse(await run_in_threadpool(estimate, edit_request, tools.connections))
@@ -120,8 +128,10 @@ async def enqueue(
 
 
 async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) -> Document:
-    """Return the job of a request."""
-    # A job that was enqueued just now is known without reading it back: one round trip less for each request.
+    """
+    Return the job of an enqueue result as a JSON object. With `fresh`, a job that was enqueued just now is not read.
+    """
+    # What was just written need not be read back: one round trip less for each request.
     if result.new and fresh:
         return tools.job_document(_new_record(result.id, result.new.spec_json))
     record = await run_in_threadpool(tools.connections.jobs.record, result.id)
@@ -181,12 +191,12 @@ async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idemp
     read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
     requests = [item for item in read if isinstance(item, EnqueueRequest)]
     results = iter(await tools.enqueue_service.enqueue(requests))
-    # A result stands at the place of its request, between the items that were refused before.
+    # Items that were refused while reading keep their position among the results of the others.
     in_order = [next(results) if isinstance(item, EnqueueRequest) else item for item in read]
     items = [_item(index, result) for index, result in enumerate(in_order)]
     accepted = sum(item["problem"] is None for item in items)
     numbers = f'"accepted":{accepted},"refused":{len(items) - accepted}'
-    # Written item by item, so that one that cannot be written does not spoil the others.
+    # Written item by item, so that an item that cannot be written does not affect the others.
     answer = b'{"items":[%s],%s}' % (b",".join(map(write_item, items)), numbers.encode())
     return Response(answer, media_type="application/json")
 
@@ -196,7 +206,7 @@ def write_item(item: Document) -> bytes:
     Return one item of a batch's answer as JSON.
 
     Failure policy: an item that cannot be written becomes the problem `internal` with the id of its job, so that the
-    answers of the other items are not lost.
+    other items are answered all the same.
     """
     try:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -241,6 +251,7 @@ def _item(index: int, result: EnqueueResult) -> Document:
 def list_edits(
     key: Caller,
     tools: Tools,
+    q: QueryText = None,
     state: StateName | None = None,
     since: Since | None = None,
     until: Until | None = None,
@@ -251,32 +262,40 @@ def list_edits(
     limit: PageLimit = 50,
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
-    """List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record."""
-    tenant_scope, jobs = scope(key, tenant), tools.connections.jobs
+    """
+    List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record.
+
+    `q` narrows the list like the other filters and together with them.
+    """
+    jobs = tools.connections.jobs
     name, _, value = (tag or "").partition("=")
+    filters = JobQuery(
+        states=(state,) if state else (),
+        codes=(code,) if code else (),
+        tags=(((name, value),),) if tag else (),
+        since=parse_instant(since, "since"),
+        until=parse_instant(until, "until") if until else float("inf"),
+    )
+    query = query_in_scope(key, parse_query(q or "", time.time()).also(filters), tenant)
     with clear_errors():
-        query = JobQuery(
-            tenants=[tenant_scope] if tenant_scope else jobs.tenants(),
-            state=state or "",
-            code=code or "",
-            tag=(name, value) if tag else None,
-            since=parse_instant(since, "since"),
-            until=parse_instant(until, "until") if until else float("inf"),
-        )
-        if ids:
-            records, next_page = [record for record in jobs.records(ids) if query.fits(record)], None
+        if ids and not q:
+            records = [record for record in jobs.records(ids) if fits(query, record)]
+            page = JobPage(records, None, len(ids))
         else:
-            records, next_page = JobSearch(jobs).page(query, limit, parse_cursor(cursor))
-        data = [tools.job_document(record) for record in records]
-    next_cursor = str(next_page) if next_page else None
-    return JSONResponse({"data": data, "has_more": next_page is not None, "next_cursor": next_cursor})
+            named = JobQuery(ids=tuple(ids or ()))
+            page = JobSearch(jobs).page(query.also(named), limit, parse_cursor(cursor))
+        data = [tools.job_document(record) for record in page.records]
+    next_cursor = str(page.following) if page.following else None
+    return JSONResponse(
+        {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor, "looked_at": page.looked_at}
+    )
 
 
 @router.get(
     "/{job_id}", operation_id="read_edit", response_model=edit_schemas.Job, responses=documented(401, 404, 422, 503)
 )
 def read_edit(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one job."""
+    """Return one job."""
     return JSONResponse(tools.job_document(tools.record(job_id, key)))
 
 
@@ -290,10 +309,10 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """
     Cancel a job.
 
-    The outcome is `cancelled`; or `requested` if its call is in flight, which may still cost; or `final` if the job had
-    ended before.
+    The outcome is `cancelled`; or `requested` if a call is in flight, which may still cost money; or `final` if the job
+    had ended before.
     """
-    return _move(tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
+    return _move("cancel", tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
 
 
 @router.post(
@@ -303,14 +322,14 @@ def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=documented(401, 404, 409, 422, 429, 503),
 )
 def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Replay a failed or cancelled job, which may cost again; 409 for any other job, 429 if the backlog is full."""
+    """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""
     record = tools.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
-    return _move(tools.connections.jobs.replay, record, key, tools)
+    return _move("replay", tools.connections.jobs.replay, record, key, tools)
 
 
-def _move(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
+def _move(action: str, move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")
@@ -319,4 +338,6 @@ def _move(move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JS
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
     tools.connections.publisher.publish(messages)
+    if outcome in CHANGES:
+        tools.note_change(key, f"edit.{action}", record.spec.tenant, ids=[record.id], outcome=outcome)
     return JSONResponse({"outcome": outcome, "job": tools.job_document(tools.record(record.id, key))})

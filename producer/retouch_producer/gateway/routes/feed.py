@@ -1,4 +1,4 @@
-"""`/v1/events`: the events of all jobs of a tenant after a cursor, for clients that were disconnected."""
+"""`/v1/events`: the events of all jobs of a tenant after a cursor, also for clients that were disconnected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from retouch_producer.gateway.http.body import Prefer, preferred_wait_s
 from retouch_producer.gateway.http.errors import documented, invalid
 from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
-from retouch_producer.gateway.schemas import edits as edit_schemas
+from retouch_producer.gateway.schemas import events as event_schemas
 
 _CURSOR = re.compile(r"latest|[0-9]{1,16}(-[0-9]{1,16})?")
 _STEP, _LOOKED_AT_MOST = 1_000, 10_000
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
 @router.get(
-    "", operation_id="read_events", response_model=edit_schemas.FeedPage, responses=documented(401, 404, 422, 503)
+    "", operation_id="read_events", response_model=event_schemas.FeedPage, responses=documented(401, 404, 422, 503)
 )
 async def read_events(
     key: Caller,
@@ -45,7 +45,7 @@ async def read_events(
     prefer: Prefer = None,
 ) -> JSONResponse:
     """
-    Read events, oldest first. They are kept for 30 days, but no longer than their jobs.
+    Return events, oldest first. They are kept for 30 days, but no longer than their jobs.
 
     With `Prefer: wait=N`, an empty page is delayed until there is an event, for up to N seconds.
     """
@@ -57,7 +57,7 @@ async def read_events(
         return JSONResponse(page)
     with suppress(TimeoutError):
         async with asyncio.timeout(wait_s), tools.event_hub.listen(tenant_scope) as news:
-            # The page is read again after listening began, or an event in between would be missed.
+            # The page is read again after listening has begun, or an event in between would be missed.
             while not page["data"]:
                 news.clear()
                 page = await run_in_threadpool(_page, tools, page["next_cursor"], tenant_scope, limit)
@@ -75,8 +75,12 @@ def _page(tools: Dependencies, after: str, tenant: str, limit: int) -> Document:
 
 
 def _entries(tools: Dependencies, cursor: str, tenant: str, limit: int) -> tuple[list[FeedEntry], str, bool]:
-    """Return entries of one tenant, or of all for "", with the next cursor and whether more may follow it."""
-    # Bounded, since a tenant with few events would otherwise have the whole feed read for one page.
+    """
+    Return up to `limit` entries after a cursor, the next cursor, and whether more entries may follow.
+
+    `tenant` selects one tenant's entries; "" selects all.
+    """
+    # Bounded: one page for a tenant with few events would otherwise read the whole feed.
     entries: list[FeedEntry] = []
     for _ in range(_LOOKED_AT_MOST // _STEP):
         page = read_page(tools.client, cursor, _STEP)

@@ -1,4 +1,4 @@
-"""`/files/{name}`: images, for holders of a signed link and for keys of the tenants that own them."""
+"""`/files/{name}`: images, for holders of a signed link and for API keys of a tenant that owns the image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import authenticate
 from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
 from retouch_producer.gateway.http.request_turns import give_up_turn
+from retouch_producer.gateway.http.roles import sees_all
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 FILE_HEADERS = {
@@ -59,7 +60,7 @@ async def read_file(
     expires: Expires = "",
     signature: Signature = "",
 ) -> Response:
-    """Read an image by its signed link, which expires; or without a signature, with a key of a tenant that owns it."""
+    """Return an image. A signed link needs no key, but expires; without a signature, a key of an owner is needed."""
     tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
@@ -73,7 +74,7 @@ async def read_file(
 
 def _may_read(tools: Dependencies, key: ApiKey, name: str) -> bool:
     with clear_errors():
-        return key.role == "ops" or owns_blob(tools.client, key.tenant, name)
+        return sees_all(key.role) or owns_blob(tools.client, key.tenant, name)
 
 
 def _is_signed(tools: Dependencies, name: str, expires: str, signature: str) -> bool:
@@ -83,9 +84,10 @@ def _is_signed(tools: Dependencies, name: str, expires: str, signature: str) -> 
 
 async def serve_blob(tools: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
     """
-    Return the answer with a blob's bytes, or 304; a thumbnail is made on the first request for it.
+    Return the answer with a blob's bytes, or a 304. A thumbnail is made on the first request for it.
 
-    `tenant` is the tenant whose turn the read takes; "" for the holder of a link. Raises the problem `not-found`.
+    `tenant` is the tenant among whose reads this one waits, "" for the holder of a link. Raises the problem
+    `not-found`.
     """
     await give_up_turn()
     return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
@@ -114,7 +116,7 @@ def _bytes_of(blobs: BlobStore, name: str, turn: AbstractContextManager[None]) -
 
 
 def _whole_of(blobs: BlobStore, thumbnail: str) -> str:
-    """Return the name of the image that a thumbnail was made from."""
+    """Return the name of the stored image that a thumbnail is made from. Raises `BlobMissing`."""
     for name in image_names(thumbnail):
         if blobs.exists(name):
             return name

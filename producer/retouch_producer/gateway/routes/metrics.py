@@ -1,4 +1,4 @@
-"""`/metrics`: the numbers of both lanes, the jobs that ended and this process' answers, read at each scrape."""
+"""`/metrics`: numbers of both lanes, ended jobs, and the answers of this process; all are read at each scrape."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from retouch.store.failing_receivers import count_failing, count_shut
 from retouch.store.lanes import LANES
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.http.auth import OpsCaller
+from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import documented
 from retouch_producer.gateway.routes.account_metrics import AccountCollector
 
 router = APIRouter(tags=["health"])
 _TENANTS_MOST = 50
-"""Each label value is a time series of its own in Prometheus."""
+"""Most tenants with a number of their own: each label value is a time series of its own in Prometheus."""
 _GAUGES = (
     ("waiting", "Items in the backlog."),
     ("held", "Slots held: items in flight."),
@@ -38,7 +38,7 @@ _GAUGES = (
 
 
 class Counting:
-    """ASGI middleware that counts answers by route and status. A label has the route's template, never a path."""
+    """ASGI middleware that counts answers by route and status; the route is its template, so labels hold no ids."""
 
     def __init__(self, app: ASGIApp, counts: Counter[tuple[str, int]]) -> None:
         self._app, self._counts = app, counts
@@ -59,13 +59,13 @@ class Counting:
 
 
 class LaneCollector(Collector):
-    """Reads the numbers of both lanes at each scrape."""
+    """Collector for Prometheus that reads the numbers of both lanes from Redis at each scrape."""
 
     def __init__(self, tools: Dependencies) -> None:
         self._tools = tools
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises `StoreUnavailable`: old numbers would look like good ones."""
+        """Yield the metrics. Raises `StoreUnavailable`, since old numbers would look like current ones."""
         with clear_errors():
             numbers = {lane: self._tools.connections.lanes.numbers(lane) for lane in LANES}
             ended = self._tools.connections.jobs.counts()
@@ -103,7 +103,7 @@ class LaneCollector(Collector):
         **documented(401, 403, 503),
     },
 )
-def read_metrics(_key: OpsCaller, tools: Tools) -> Response:
+def read_metrics(_key: Caller, tools: Tools) -> Response:
     """Return metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
     # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
     return Response(_scrape(tools), media_type=CONTENT_TYPE_LATEST)

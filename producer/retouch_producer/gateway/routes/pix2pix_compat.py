@@ -2,8 +2,8 @@
 The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}`, with the bodies of the endpoint's own API.
 
 A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as they are there.
-Fields that the endpoint does not document are passed on to it. A call waits up to `drop_in_wait_s` seconds and then
-answers `processing`, with the URL to fetch the image from.
+Fields that the endpoint does not document are passed on to it. A request waits up to `drop_in_wait_s` seconds for the
+image; after that the answer is `processing`, with the URL to fetch the image from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.enqueue.request import read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import may_see
+from retouch_producer.gateway.http.auth import may_see, require_allowed
 from retouch_producer.gateway.http.body import SINGLE_MOST, parse_object, read_body
 from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_of
 from retouch_producer.gateway.http.request_turns import take_turn
@@ -75,7 +75,7 @@ def _openapi_body(schema: Document) -> Document:
 
 @router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_openapi_body(_EDIT_BODY))
 async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
-    """Edit a picture with the request and the answer of the endpoint's own API; `key` is a Retouch key."""
+    """Edit a picture, with the request and answer of the endpoint's own API; `key` is a Retouch key."""
     try:
         return JSONResponse(await _edit(request, tools))
     except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
@@ -84,10 +84,10 @@ async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
 
 @router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_openapi_body(_BODY))
 async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
-    """Return an edit's image, or its state while it has none. It costs nothing and may be repeated."""
+    """Return links to the images of an edit, or its state while it has none. This costs nothing and may be repeated."""
     try:
         body = parse_object(await read_body(request, SINGLE_MOST))
-        key = await _key_of(body, tools)
+        key = await _key_of(body, request, tools)
         record = await run_in_threadpool(_record, tools, job_id, key)
         return JSONResponse(_reply(record, tools) if record else _not_found())
     except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
@@ -98,7 +98,7 @@ async def _edit(request: Request, tools: Dependencies) -> Document:
     # Counted from here, so that the caller's wait includes the time to read the body.
     give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
-    key = await _key_of(body, tools)
+    key = await _key_of(body, request, tools)
     edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
     # Clients of the endpoint may name pictures that only the endpoint can reach.
     [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
@@ -109,17 +109,18 @@ async def _edit(request: Request, tools: Dependencies) -> Document:
     return _reply(record, tools) if record else _not_found()
 
 
-async def _key_of(body: Document, tools: Dependencies) -> ApiKey:
+async def _key_of(body: Document, request: Request, tools: Dependencies) -> ApiKey:
     secret = body.get("key")
     key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
         raise ProblemError("unauthorized", "the key in the body is not a valid Retouch key")
+    require_allowed(key, request)
     await take_turn(key.tenant)
     return key
 
 
 def _request_fields(body: Document) -> Document:
-    """Return the fields of a request from a body of the endpoint's API."""
+    """Return the fields of a `/v1` request from a body of the endpoint's API."""
     # The endpoint's clients send numbers as text too, and parameters that it does not document.
     values = {name: body[name] for name in _FIELDS if body.get(name) not in (None, "")}
     for name, kind in NUMBERS.items():
@@ -165,7 +166,7 @@ def _not_found() -> Document:
 
 
 def _error(error: Exception) -> Document:
-    """Return an error as the endpoint would word it."""
+    """Return the body that the endpoint would send for an error."""
     if isinstance(error, InvalidEdit):
         faults: dict[str, list[str]] = {}
         for field, fault in error.faults:

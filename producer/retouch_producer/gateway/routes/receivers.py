@@ -1,4 +1,4 @@
-"""`/v1/receivers`: the URLs that get a tenant's events; add, test, rotate, disable, enable, remove."""
+"""`/v1/receivers`: adds, lists, tests, rotates, disables, enables and removes the URLs that get a tenant's events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _READ = documented(401, 404, 422, 503)
 
 
 def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
-    """Return a receiver. A receiver of another tenant gets the same 404 as one that does not exist."""
+    """Return a receiver that the key may see. Raises the problem `not-found` if it is unknown or another tenant's."""
     with clear_errors():
         receiver = tools.connections.receivers.get(identity)
     if receiver is None or not may_see(key, receiver.tenant):
@@ -54,22 +54,24 @@ def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
 )
 async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Send the events of every job of the tenant to a URL; the answer has the secret that verifies them.
+    Send the events of every job of the tenant to a URL. The answer has the secret that verifies the events.
 
     Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
-    events of jobs that name it as their webhook: this is how to read its secret before the first such job.
+    events of jobs that name it as their webhook. That way its secret can be read before the first such job.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, tools)
     every_job = body.get("every_job", True)
-    document = await run_in_threadpool(_add, tools, tenant, url, events if every_job else None)
+    document = await run_in_threadpool(_add, tools, key, tenant, url, events if every_job else None)
     return JSONResponse(document, 201, {"Location": f"/v1/receivers/{document['id']}"})
 
 
-def _add(tools: Dependencies, tenant: str, url: str, events: list[str] | None) -> Document:
+def _add(tools: Dependencies, key: ApiKey, tenant: str, url: str, events: list[str] | None) -> Document:
     receivers = tools.connections.receivers
     with clear_errors():
         receiver = receivers.ensure(tenant, url) if events is None else receivers.add(tenant, url, events)
+    if events is not None:
+        tools.note_change(key, "receiver.add", tenant, ids=[receiver.id])
     return _documents(tools, [receiver], show_secret=True)[0]
 
 
@@ -96,7 +98,7 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
 
 @router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
 def list_receivers(key: Caller, tools: Tools, tenant: TenantFilter = None) -> JSONResponse:
-    """List receivers, including those that single jobs name; without their secrets."""
+    """List receivers without their secrets, including those that only single jobs name."""
     wanted = scope(key, tenant)
     with clear_errors():
         found = tools.connections.receivers.all(wanted)
@@ -128,6 +130,7 @@ def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         tools.connections.receivers.remove(receiver.id)
+    tools.note_change(key, "receiver.remove", receiver.tenant, ids=[receiver.id])
     return Response(status_code=204)
 
 
@@ -135,10 +138,11 @@ def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
     "/{receiver_id}/rotate", operation_id="rotate_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Make a new secret and return it; for a day events are signed with both."""
+    """Make a new secret and return it. For a day, events are signed with the old secret as well."""
     receiver = known(tools, receiver_id, key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id)
+    tools.note_change(key, "receiver.rotate", receiver.tenant, ids=[receiver.id])
     return JSONResponse(_documents(tools, [rotated or receiver], show_secret=True)[0])
 
 
@@ -147,7 +151,7 @@ def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse
 )
 def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Send nothing new to a receiver; redelivery by hand still works."""
-    return _switched(tools, known(tools, receiver_id, key), True)
+    return _switched(tools, key, known(tools, receiver_id, key), True)
 
 
 @router.post(
@@ -155,12 +159,14 @@ def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONRespons
 )
 def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
     """Send to a receiver again, and forget its failures."""
-    return _switched(tools, known(tools, receiver_id, key), False)
+    return _switched(tools, key, known(tools, receiver_id, key), False)
 
 
-def _switched(tools: Dependencies, receiver: Receiver, disabled: bool) -> JSONResponse:
+def _switched(tools: Dependencies, key: ApiKey, receiver: Receiver, disabled: bool) -> JSONResponse:
     with clear_errors():
         changed = tools.connections.receivers.set_disabled(receiver.id, disabled)
+    action = "receiver.disable" if disabled else "receiver.enable"
+    tools.note_change(key, action, receiver.tenant, ids=[receiver.id])
     return JSONResponse(_documents(tools, [changed or receiver])[0])
 
 

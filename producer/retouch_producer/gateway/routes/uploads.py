@@ -1,4 +1,4 @@
-"""`/v1/uploads`: keeps a local picture under a URL that can be used as init_image."""
+"""`/v1/uploads`: stores a picture under a URL that can be used as init_image."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.from
 )
 async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     """
-    Keep a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels, sent as the body or as a file in a form.
+    Store a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels, sent as the body or as a file in a form.
 
     The URL is valid for a week. A job that uses it keeps the picture for as long as the job needs it.
     """
@@ -86,7 +86,7 @@ def _keep(body: bytes, media_type: str, tools: Dependencies, tenant: str) -> Doc
 
 
 def _file_in_form(body: bytes, media_type: str) -> bytes:
-    """Return the bytes of the form's first part that is a file. Raises `malformed-body` and `invalid-request`."""
+    """Return the bytes of the first file in a form. Raises the problems `malformed-body` and `invalid-request`."""
     parts: list[File | Field] = []
 
     def take(part: File | Field) -> None:

@@ -1,4 +1,4 @@
-"""The wire shapes of `/v1` that are about receivers, deliveries, money and lanes."""
+"""The request and response bodies of `/v1` about receivers, redelivery, usage and the state of the lanes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from pydantic import Field
 
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
-from retouch_producer.gateway.schemas.edits import Delivery, EventType, Instant, Shape
+from retouch_producer.gateway.schemas.edits import EventType, Instant, Shape
+from retouch_producer.gateway.schemas.events import Delivery
 
 
 class ReceiverRequest(Shape):
-    """A URL that is to hear of every job; `events` empty means those that end a job."""
+    """
+    A URL that receives the events of every job of a tenant. An empty `events` stands for the events that end a job.
+    """
 
     url: str
     events: list[EventType] = Field(default_factory=list)
-    tenant: str | None = Field(None, description="The key's own; an ops key may name another.")
-    every_job: bool = Field(True, description="False: only of the jobs that name this URL as their webhook.")
+    tenant: str | None = Field(None, description="The key's own tenant; a key of role ops may name another.")
+    every_job: bool = Field(True, description="False: it receives events only of jobs that name it as their webhook.")
 
 
 class FailingReceiver(Shape):
-    """How a receiver fails: no success since `since`; `waiting` deliveries wait for its host; the next at `next_at`."""
+    """
+    A receiver without a success since `since`.
+
+    `waiting` counts the deliveries that wait for its host. `next_at` is the time of the next attempt, null if there is
+    none; `shut_until` is null unless attempts are suspended.
+    """
 
     id: str
     tenant: str
@@ -37,7 +45,7 @@ class FailingReceiver(Shape):
 
 
 class Receiver(Shape):
-    """A webhook's target. `secret` verifies what it receives; shown when it is made or rotated, else null."""
+    """The target of webhooks. `secret` signs what it receives; it is null unless it was made or rotated just now."""
 
     id: str
     tenant: str
@@ -51,13 +59,13 @@ class Receiver(Shape):
 
 
 class ReceiverPage(Shape):
-    """All receivers, by id."""
+    """All receivers, sorted by id."""
 
     data: list[Receiver]
 
 
 class TestAnswer(Shape):
-    """What a receiver answered to a test event."""
+    """The answer of a receiver to a test event; `trouble` says why there was none."""
 
     receiver: str
     accepted: bool
@@ -68,14 +76,18 @@ class TestAnswer(Shape):
 
 
 class Redelivered(Shape):
-    """What a redelivery came to; `open` is under way already."""
+    """The outcome of a redelivery. `open` means that the delivery is under way already."""
 
     outcome: Literal["redelivered", "open"]
     delivery: Delivery
 
 
 class RedeliveredMany(Shape):
-    """How many deliveries of a receiver were sent again, are under way, or lost their job's record."""
+    """
+    How many deliveries to a receiver were sent again, and how many were not.
+
+    `open` ones are under way already. The job of `gone` ones is no longer on record.
+    """
 
     redelivered: int
     open: int
@@ -93,9 +105,9 @@ class Usage(Shape):
 
 class Status(Shape):
     """
-    Both lanes, how many jobs ended since ever, and the receivers that fail, the longest first.
+    The numbers of both lanes, how many jobs ever ended, by state, and up to 20 failing receivers.
 
-    A producer sees its own alone of what waits and fails; `failing_receivers` has 20 at the most.
+    The receiver that has failed for longest is the first. A key of role producer sees only its own tenant's numbers.
     """
 
     edits: LaneNumbers

@@ -1,8 +1,8 @@
 """
 Request and response bodies of `/v1`, as OpenAPI describes them.
 
-The request models only describe. `Edit` and `retouch.admission` check the requests, with messages that name the value
-and the range. Instants are ISO 8601 in UTC, durations are in seconds.
+The request models are only for this description. `Edit` and `retouch.admission` check the requests, with messages that
+name the value and the range. Instants are ISO 8601 in UTC, durations are in seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from retouch.options import EventName, Priority, StateName
-from retouch.states import EVENTS, DeliveryState, JobState
+from retouch.states import EVENTS, JobState
 from retouch_producer.documents import Document
 
 BATCH_MOST = 1_000
@@ -20,15 +20,13 @@ PAGE_MOST = 1_000
 
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 EventType = Literal["edit.queued", EventName]
-DeliveryStateName = Literal["queued", "running", "retrying", "delivered", "dead"]
-# A value that is added to one of these sets alone would be refused, or missing from the description.
+# A value that is missing in one of the two sets would be refused here, or missing in the description.
 assert {*get_args(StateName)} == {*JobState}
 assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
-assert {*get_args(DeliveryStateName)} == {*DeliveryState}
 
 
 class Shape(BaseModel):
-    """The base of all schemas: members that are not documented are refused."""
+    """The base of all schemas. It refuses members that are not documented."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,11 +60,11 @@ class EditRequest(Shape):
     max_charges: int | None = Field(None, ge=1, le=10, description="Most POSTs to the endpoint that may be billed.")
     webhook: str | None = Field(None, description="URL that receives the final event of this job.")
     callback: str | None = Field(None, description="Allow-listed Celery task that receives the final event.")
-    events: list[EventType] = Field(default_factory=list, description="Further events that they receive.")
+    events: list[EventType] = Field(default_factory=list, description="Further events that the webhook receives.")
     tags: dict[str, str] = Field(default_factory=dict, description="Up to 20 tags, returned in every event.")
     tenant: str | None = Field(None, description="The key's own tenant; a key of role ops may name another.")
     idempotency_key: str | None = Field(
-        None, max_length=255, description="As the header Idempotency-Key; in a batch, for this item."
+        None, max_length=255, description="Like the header Idempotency-Key, but for one item of a batch."
     )
 
 
@@ -87,8 +85,8 @@ class Problem(Shape):
     """
     RFC 9457 problem details, `application/problem+json`.
 
-    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether this
-    request may have cost money; null means that it is not known: repeat it with the same idempotency key.
+    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether it may
+    have cost money. Null means that this is not known: repeat the request with the same idempotency key.
     """
 
     type: str = Field(examples=["/problems/invalid-request"])
@@ -126,7 +124,7 @@ class ChargeEntry(Shape):
 
 
 class Result(Shape):
-    """An edited image. The links are made for this answer and expire; `bytes` is the size of the file."""
+    """An edited image. The links were signed for this answer and expire; `bytes` is the size of the file."""
 
     url: str
     thumbnail_url: str
@@ -139,7 +137,7 @@ class Result(Shape):
 
 
 class Error(Shape):
-    """Why a job has no image. `code` is stable, `message` is for people; `retryable`: a replay may succeed."""
+    """Why a job has no image. `code` is stable, `message` is for people; if `retryable`, a replay may succeed."""
 
     code: str
     message: str
@@ -147,7 +145,7 @@ class Error(Shape):
 
 
 class Links(Shape):
-    """Paths of the job's parts on the gateway. `input` is null if no copy of the input was kept."""
+    """Paths of the job's parts on the gateway. `input` is null if no copy of the input picture was stored."""
 
     self: str
     image: str
@@ -205,15 +203,23 @@ class Job(Shape):
 
 
 class JobPage(Shape):
-    """Jobs, newest first; pass `next_cursor` as `cursor` to read the next page."""
+    """
+    Jobs, newest first; pass `next_cursor` as `cursor` to read the next page.
+
+    `looked_at` counts the index entries that were read for this page: more than a few beyond `data` where no index
+    serves a field of the query, such as `cost`.
+    """
 
     data: list[Job]
     has_more: bool
     next_cursor: str | None
+    looked_at: int
 
 
 class BatchItem(Shape):
-    """The result of one item of a batch: `id` and `url`, or `problem`; `status` is what it would get alone."""
+    """
+    The result of one item: `id` and `url`, or `problem`. `status` is what the item would get as a request of its own.
+    """
 
     index: int
     status: int
@@ -233,99 +239,14 @@ class BatchAnswer(Shape):
 
 
 class StateChange(Shape):
-    """The outcome of a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
+    """The job after a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job
 
 
-class EventData(Shape):
-    """The job of an event, as it was then; `sequence` counts from 0, `result` is the first of `results`."""
-
-    job_id: str
-    sequence: int
-    state: StateName
-    tenant: str
-    tags: dict[str, str]
-    edit: Document
-    result: Result | None
-    results: list[Result]
-    error: Error | None
-    cancelled: Literal["before_charge", "after_charge"] | None
-    charges: Charges
-    timings_s: dict[Literal["queued", "endpoint", "total"], float | None]
-
-
-class Event(Shape):
-    """The event object: the body of a webhook, and the data of a server-sent event."""
-
-    type: EventType
-    timestamp: Instant
-    data: EventData
-
-
-class FeedEvent(Event):
-    """An event in the feed. `id` is the webhook-id of its deliveries, `cursor` its position in the feed."""
-
-    id: str
-    cursor: str
-
-
-class FeedPage(Shape):
-    """
-    Events after a cursor, oldest first.
-
-    Read on from `next_cursor`, which is set on an empty page too; with `has_more`, read on at once.
-    """
-
-    data: list[FeedEvent]
-    has_more: bool
-    next_cursor: str
-
-
-class DeliveryAttempt(BaseModel):
-    """One delivery attempt: its time, the status or the trouble, how long it took, and the time of the next one."""
-
-    model_config = ConfigDict(extra="allow")
-    at: Instant
-
-
-class Delivery(Shape):
-    """One event that must reach one receiver, with every attempt, oldest first."""
-
-    id: str
-    job_id: str
-    sequence: int
-    type: EventType
-    receiver: str
-    tenant: str
-    state: DeliveryStateName
-    attempt: int
-    created_at: Instant | None
-    due_at: Instant | None
-    finished_at: Instant | None
-    attempts: list[DeliveryAttempt]
-
-
-class DeliveryPage(Shape):
-    """Deliveries, newest first."""
-
-    data: list[Delivery]
-    has_more: bool
-    next_cursor: str | None
-
-
-class Timeline(Shape):
-    """Everything on record about a job."""
-
-    job: Job
-    events: list[Event]
-    charges: list[ChargeEntry]
-    deliveries: list[Delivery]
-
-
 class Upload(Shape):
-    """A kept picture. `url` can be used as init_image until `expires_at`."""
+    """A stored picture. `url` can be used as init_image until `expires_at`."""
 
     url: str
     sha256: str

@@ -5,6 +5,7 @@
 local backlog = require('backlog')
 local clock = require('clock')
 local delivery_life = require('delivery_life')
+local job_index = require('job_index')
 local job_states = require('job_states')
 local keys = require('keys')
 local specs = require('specs')
@@ -48,16 +49,19 @@ end
 function deliveries.add_all(event, now)
   local known = {}
   local function add_once(receiver, is_wanted)
-    if known[receiver] or not (is_wanted or is_wanted_by(receiver, event.type)) then return end
+    if known[receiver] or not (is_wanted or is_wanted_by(receiver, event.type)) then return false end
     known[receiver] = true
     add(event, receiver, now)
+    return true
   end
   local spec = specs.of('edits', event.job) or {}
   if is_asked_for(spec, event.type) then
     for _, receiver in ipairs(spec.receivers or {}) do add_once(receiver, is_enabled(receiver)) end
     if spec.callback then add_once('task:' .. spec.callback, true) end
   end
-  for _, receiver in ipairs(redis.call('SMEMBERS', 'rt:receivers:' .. event.tenant)) do add_once(receiver, false) end
+  for _, receiver in ipairs(redis.call('SMEMBERS', 'rt:receivers:' .. event.tenant)) do
+    if add_once(receiver, false) then job_index.note_receiver(event.job, event.tenant, receiver, now) end
+  end
   return next(known) ~= nil
 end
 

@@ -1,8 +1,9 @@
--- The indexes that lists of one tenant's jobs read: by state, by the code that a job failed with, by tag. Each score is
--- that of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have one order.
+-- The indexes that lists of jobs read: those of one tenant's jobs by state, by the code that a job failed with, by tag,
+-- by receiver. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all
+-- lists have one order. Jobs of the only account, `default`, are in no index by account: see job_search.py.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
--- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:job_indexes:{tenant} (those by code and
--- tag, for retention).
+-- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
+-- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention).
 
 local clock = require('clock')
 local keys = require('keys')
@@ -26,6 +27,14 @@ local function add(kind, tenant, value, job, created_at)
 end
 
 local function drop(kind, tenant, value, job) redis.call('ZREM', job_index.by(kind, tenant, value), job) end
+
+-- An event of the job goes to a receiver that it did not name.
+function job_index.note_receiver(job, tenant, receiver, now)
+  local created_at = redis.call('ZSCORE', 'rt:jobs:' .. tenant, job)
+  if not created_at then return end
+  add('receiver', tenant, receiver, job, created_at)
+  redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('receiver', tenant, receiver))
+end
 
 -- `error` is the JSON text of a failed job's error.
 function job_index.note_end(job, tenant, state, created_at, error, now)

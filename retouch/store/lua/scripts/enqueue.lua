@@ -1,8 +1,8 @@
 -- Put jobs in: duplicates, room, record, backlog, then dispatch. One call, many jobs. Which request gets a job of its
 -- own is decided here and in duplicates.lua alone. Safe to call again with the same ids after a lost reply: an id that
 -- is on record counts as 'new'.
--- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants, and those
---       of duplicates.lua, room.lua, job_index.lua.
+-- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants,
+--       rt:tenants_by_time, and those of duplicates.lua, room.lua, job_index.lua.
 -- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost
 --       of age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty)
 --       and the spec (JSON), or '' to ask only what the idempotency key leads to.
@@ -27,14 +27,18 @@ local now = clock.now()
 local at = clock.instant(now)
 local results, rooms, joined = {}, {}, {}
 
+local function index_by(kind, tenant, value, id)
+  local own = job_index.by(kind, tenant, value)
+  batch.add('ZADD', own, at, id)
+  batch.add('ZADD NX', job_index.all_of(tenant), at, own)
+end
+
 local function index(id, tenant, spec)
   batch.add('ZADD', job_index.by('state', tenant, 'open'), at, id)
-  if not string.find(spec, '"tags":{"', 1, true) then return end
-  for name, value in pairs(cjson.decode(spec).tags or {}) do
-    local by_tag = job_index.by('tag', tenant, name .. '=' .. value)
-    batch.add('ZADD', by_tag, at, id)
-    batch.add('ZADD NX', job_index.all_of(tenant), at, by_tag)
-  end
+  if not (string.find(spec, '"tags":{"', 1, true) or string.find(spec, '"receivers":["', 1, true)) then return end
+  local wanted = cjson.decode(spec)
+  for name, value in pairs(wanted.tags or {}) do index_by('tag', tenant, name .. '=' .. value, id) end
+  for _, receiver in ipairs(wanted.receivers or {}) do index_by('receiver', tenant, receiver, id) end
 end
 
 local function room_for(tenant)
@@ -70,6 +74,7 @@ end
 batch.flush()
 for tenant in pairs(joined) do
   redis.call('SADD', 'rt:tenants', tenant)
+  redis.call('ZADD', 'rt:tenants_by_time', at, tenant)
   fairness.join('edits', tenant)
 end
 deadlines.begin(now)

@@ -1,4 +1,4 @@
-"""What a check found: what it is, why it matters, what to do."""
+"""A finding of a check: what was found, why it matters, what to do. The doctor prints it, the console shows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNS: dict[Level, str] = {"good": "ok  ", "note": "note", "bad": "BAD "}
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding; `why` and `do` are empty for what is good."""
+    """One finding. `why` and `do` are empty if it is good."""
 
     check: str
     level: Level
@@ -22,22 +22,22 @@ class Finding:
 
 
 def good(check: str, what: str) -> Finding:
-    """Something is as it should be."""
+    """Return a finding of level `good`: something is as it should be."""
     return Finding(check, "good", what)
 
 
 def note(check: str, what: str, why: str, do: str) -> Finding:
-    """Something may be meant so, and is worth knowing."""
+    """Return a finding of level `note`: something may be intended, but the operator should know it."""
     return Finding(check, "note", what, why, do)
 
 
 def bad(check: str, what: str, why: str, do: str) -> Finding:
-    """Something breaks a promise of Retouch, or will."""
+    """Return a finding of level `bad`: something breaks a promise of Retouch, or will."""
     return Finding(check, "bad", what, why, do)
 
 
 def as_lines(findings: Sequence[Finding]) -> list[str]:
-    """The findings as people read them."""
+    """Return the findings as lines of text for people."""
     lines = []
     for finding in findings:
         lines.append(f"{SIGNS[finding.level]} {finding.check}: {finding.what}")

@@ -1,0 +1,32 @@
+"""Prints the audit."""
+
+from __future__ import annotations
+
+import json
+
+from retouch.events import iso
+from retouch.store.audit import AuditLine
+from retouch.sync_async import run_sync
+from retouch_producer.cli import parsing
+from retouch_producer.cli.context import open_context
+from retouch_producer.cli.render import print_table
+from retouch_producer.documents import audit_document
+
+
+def show_audit(since: str | None, limit: int, *, as_json: bool) -> None:
+    """Print changes, as a table or as a JSON array."""
+    at = parsing.since(since)
+    with open_context() as context:
+        lines = run_sync(context.transport.audit(at, limit))
+    if as_json:
+        print(json.dumps([audit_document(line) for line in lines], indent=2))
+        return
+    head = ("AT", "ACTION", "SURFACE", "KEY", "NAME", "ROLE", "TENANT", "DETAILS")
+    print_table(head, [_row(line) for line in lines], "no change")
+
+
+def _row(line: AuditLine) -> tuple[object, ...]:
+    by = line.actor
+    who = by.surface, by.key or "-", by.name or "-", by.role or "-"
+    details = json.dumps(line.details, separators=(",", ":"))
+    return iso(line.at), line.action, *who, line.tenant or "-", details

@@ -1,0 +1,1 @@
+"""`retouch bulk`, and the commands that act on a query."""

@@ -1,0 +1,133 @@
+"""Preview, start, follow and abort bulk runs, and print what came of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from retouch.store.bulk import BulkRun, Preview
+from retouch.sync_async import run_sync
+from retouch.transport.bulk_interface import BulkAsk
+from retouch_producer.cli.context import CommandContext, open_context
+from retouch_producer.cli.render import ago, print_table
+from retouch_producer.documents import bulk_document, preview_document
+
+_LOOK_EVERY_S = 0.5
+_NO_WORKER_S = 10.0
+
+
+def act(
+    action: str,
+    query: str,
+    tenant: str | None,
+    priority: str | None = None,
+    *,
+    dead: bool = False,
+    dry_run: bool,
+    no_wait: bool,
+    as_json: bool,
+) -> int:
+    """
+    Preview an action on all jobs of a query, or start it and follow it to its end; 1 where it was aborted.
+
+    Ctrl-C ends the following, not the run.
+    """
+    with open_context() as context:
+        ask = BulkAsk(action, query, tenant, priority, dead)
+        if dry_run:
+            _print_preview(context, action, run_sync(context.transport.bulk.preview(ask)), as_json=as_json)
+            return 0
+        run = run_sync(context.transport.bulk.start(ask))
+        if not as_json:
+            print(f"{run.id}  {action}: {preview_text(action, run.preview)}")
+        if not no_wait:
+            run = _followed(context, run)
+        if as_json:
+            print(json.dumps(bulk_document(run, context.settings.price_per_call), indent=2))
+        else:
+            print(f"{run.id}  {run.state}: {outcomes_text(run)}")
+    return int(run.state == "aborted")
+
+
+def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
+    """Wait for the end of a run, and say so once when no worker begins it."""
+    began_at, has_warned = time.monotonic(), False
+    try:
+        while not run.is_over:
+            time.sleep(_LOOK_EVERY_S)
+            run = run_sync(context.transport.bulk.find(run.id))
+            if run.state == "queued" and not has_warned and time.monotonic() - began_at > _NO_WORKER_S:
+                has_warned = True
+                print(
+                    f"retouch: no worker has begun {run.id} yet; it waits for one. Ctrl-C leaves it.", file=sys.stderr
+                )
+    except KeyboardInterrupt:
+        print(f"retouch: {run.id} goes on; `retouch bulk show {run.id}` shows it", file=sys.stderr)
+    return run
+
+
+def _print_preview(context: CommandContext, action: str, preview: Preview, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(preview_document(preview, context.settings.price_per_call), indent=2))
+        return
+    print(f"{action} would act on {preview_text(action, preview)}; nothing was changed")
+
+
+def preview_text(action: str, preview: Preview) -> str:
+    """Describe a preview in one line."""
+    words = f"{preview.jobs:,} jobs" if preview.is_complete else f"more than {preview.jobs:,} jobs"
+    if action == "redeliver":
+        words = f"{preview.deliveries:,} deliveries of {words}"
+    if action == "replay":
+        words += f": {preview.resume_free:,} resume free, the others make at most {preview.calls_most:,} calls"
+    return words
+
+
+def outcomes_text(run: BulkRun) -> str:
+    """Describe what came of the jobs so far."""
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in run.outcomes.items()) or "nothing to do"
+
+
+def list_runs(limit: int, *, as_json: bool) -> None:
+    """Print runs as a table or a JSON array."""
+    with open_context() as context:
+        runs = run_sync(context.transport.bulk.page(limit))
+        price = context.settings.price_per_call
+    if as_json:
+        print(json.dumps([bulk_document(run, price) for run in runs], indent=2))
+        return
+    head = ("ID", "STATE", "ACTION", "AGE", "BY", "JOBS", "ACTED ON", "OUTCOMES", "QUERY")
+    print_table(head, [_row(run) for run in runs], "no bulk run")
+
+
+def _row(run: BulkRun) -> tuple[object, ...]:
+    by = run.actor.name or run.actor.key or run.actor.surface
+    counts = run.preview.jobs, run.acted_on, outcomes_text(run)
+    return run.id, run.state, run.request.action, ago(run.created_at), by, *counts, str(run.request.query)
+
+
+def show_run(run_id: str, *, as_json: bool) -> None:
+    """Print one run."""
+    with open_context() as context:
+        run = run_sync(context.transport.bulk.find(run_id))
+        document = bulk_document(run, context.settings.price_per_call)
+    if as_json:
+        print(json.dumps(document, indent=2))
+        return
+    print(f"{run.id}  {run.state}, {run.request.action} asked for {ago(run.created_at)} ago")
+    by = " ".join(part for part in (run.actor.surface, run.actor.key, run.actor.name, run.actor.role) if part)
+    print(f"by        {by}")
+    print(f"query     {run.request.query}")
+    print(f"preview   {preview_text(run.request.action, run.preview)}")
+    print(f"acted on  {run.acted_on:,}: {outcomes_text(run)}")
+
+
+def abort_run(run_id: str, *, as_json: bool) -> int:
+    """Abort a run; 1 when it was over."""
+    with open_context() as context:
+        outcome = run_sync(context.transport.bulk.abort(run_id))
+        run = run_sync(context.transport.bulk.find(run_id))
+        document = bulk_document(run, context.settings.price_per_call)
+    print(json.dumps(document, indent=2) if as_json else f"{run.id}  {outcome}: {outcomes_text(run)}")
+    return int(outcome != "aborted")

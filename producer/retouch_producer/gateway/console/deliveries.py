@@ -1,0 +1,117 @@
+"""The pages of deliveries: the list, one delivery with its attempts, and redelivery."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request, Response
+from pydantic import BaseModel
+
+from retouch.states import DeliveryState
+from retouch.store import keys
+from retouch.store.deliveries import DeliveryRecord
+from retouch.store.pagination import walk
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.changes import record_change
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router, done
+from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import scope
+from retouch_producer.gateway.http.body import parse_instant
+from retouch_producer.gateway.http.errors import ProblemError, not_found
+from retouch_producer.gateway.http.pagination import parse_cursor, read_page
+
+ROWS = 30
+STATES = tuple(DeliveryState)
+
+router = console_router()
+
+
+class DeliveryFilters(BaseModel):
+    """The filters in the query of the list's address; an empty one matches everything."""
+
+    state: Literal["", "queued", "running", "retrying", "delivered", "dead"] = ""
+    receiver: str = ""
+    tenant: str = ""
+    since: str = ""
+    cursor: str = ""
+
+    def address(self, **changes: str) -> str:
+        """Return the address of the list with some filters changed, from its first page on."""
+        given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
+        return f"/console/deliveries?{urlencode(given)}" if given else "/console/deliveries"
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Return whether any filter except the state is set."""
+        return any((self.receiver, self.tenant, self.since))
+
+
+@router.get("/deliveries")
+def show_deliveries(
+    request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[DeliveryFilters, Query()]
+) -> Response:
+    """Show a page of deliveries, newest first."""
+    found, following = find_deliveries(tools, visitor, filters, ROWS)
+    return page(
+        request,
+        "deliveries.html",
+        visitor,
+        filters=filters,
+        deliveries=found,
+        following=filters.address(cursor=following) if following else "",
+        states=STATES,
+    )
+
+
+def find_deliveries(
+    tools: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
+) -> tuple[list[DeliveryRecord], str | None]:
+    """Return a page of matching deliveries and the next cursor; at most 5,000 index entries are examined."""
+    wanted = scope(visitor.key, filters.tenant or None)
+
+    def fits(delivery: DeliveryRecord) -> bool:
+        return (
+            wanted in ("", delivery.tenant)
+            and filters.state in ("", delivery.state)
+            and filters.receiver in ("", delivery.receiver)
+        )
+
+    of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")
+    index = keys.deliveries_by_tenant(wanted) if wanted else of_all
+    with clear_errors():
+        places = walk(
+            tools.client, [index], since=parse_instant(filters.since, "since"), after=parse_cursor(filters.cursor)
+        )
+        return read_page(places, tools.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
+
+
+@router.get("/deliveries/{delivery_id}")
+def show_delivery(request: Request, delivery_id: str, visitor: SignedIn, tools: Tools) -> Response:
+    """Show one delivery with its attempts and the answer to each."""
+    delivery = _known(tools, delivery_id, visitor)
+    outcome = request.query_params.get("done", "")
+    return page(request, "delivery.html", visitor, delivery=delivery, outcome=outcome)
+
+
+@router.post("/deliveries/{delivery_id}/redeliver")
+def redeliver(delivery_id: str, visitor: Annotated[Visitor, Depends(Acting("redeliver"))], tools: Tools) -> Response:
+    """Send one delivery again, signed with the current secret."""
+    delivery = _known(tools, delivery_id, visitor)
+    with clear_errors():
+        outcome, messages = tools.connections.deliveries.redeliver(delivery.id)
+    if outcome == "gone":
+        raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
+    tools.connections.publisher.publish(messages)
+    record_change(tools, visitor, "redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
+    return done(f"/console/deliveries/{delivery.id}", outcome)
+
+
+def _known(tools: Dependencies, identity: str, visitor: Visitor) -> DeliveryRecord:
+    with clear_errors():
+        found = next(iter(tools.connections.deliveries.records([identity])), None)
+    if found is None or not visitor.sees(found.tenant):
+        raise not_found("delivery")
+    return found

@@ -1,0 +1,87 @@
+"""The list of jobs with its filters, as a table or as a contact sheet of their pictures."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel
+
+from retouch.query import JobQuery, parse_query
+from retouch.states import JobState
+from retouch.store.job_search import JobPage, JobSearch
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router
+from retouch_producer.gateway.console.visitors import SignedIn, Visitor
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.auth import query_in_scope
+from retouch_producer.gateway.http.body import parse_instant
+from retouch_producer.gateway.http.errors import invalid
+from retouch_producer.gateway.http.pagination import parse_cursor
+
+ROWS, PICTURES = 30, 48
+STATES = tuple(JobState)
+
+router = console_router()
+
+
+class JobFilters(BaseModel):
+    """The filters in the query of the list's address; an empty one matches everything."""
+
+    q: str = ""
+    state: str = ""
+    code: str = ""
+    tag: str = ""
+    tenant: str = ""
+    since: str = ""
+    until: str = ""
+    view: Literal["table", "sheet"] = "table"
+    cursor: str = ""
+
+    def address(self, **changes: str) -> str:
+        """Return the address of the list with some filters changed, from its first page on."""
+        values = {**self.model_dump(), "cursor": "", **changes}
+        given = {name: value for name, value in values.items() if value and (name, value) != ("view", "table")}
+        return f"/console/jobs?{urlencode(given)}" if given else "/console/jobs"
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Return whether any filter except the state is set."""
+        return any((self.q, self.code, self.tag, self.tenant, self.since, self.until))
+
+
+@router.get("/jobs")
+def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[JobFilters, Query()]) -> Response:
+    """Show a page of jobs, newest first."""
+    with clear_errors():
+        found = _find(filters, visitor, tools)
+    following = filters.address(cursor=str(found.following)) if found.following else ""
+    return page(
+        request,
+        "jobs.html",
+        visitor,
+        filters=filters,
+        jobs=found.records,
+        looked_at=found.looked_at if filters.q else 0,
+        following=following,
+        states=STATES,
+    )
+
+
+def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage:
+    if filters.state and filters.state not in STATES:
+        raise invalid([("state", f"expected one of {', '.join(STATES)}")])
+    name, _, value = filters.tag.partition("=")
+    chosen = JobQuery(
+        states=(filters.state,) if filters.state else (),
+        codes=(filters.code,) if filters.code else (),
+        tags=(((name, value),),) if filters.tag else (),
+        since=parse_instant(filters.since, "since"),
+        until=parse_instant(filters.until, "until") if filters.until else float("inf"),
+    )
+    query = query_in_scope(visitor.key, parse_query(filters.q, time.time()).also(chosen), filters.tenant)
+    limit = PICTURES if filters.view == "sheet" else ROWS
+    return JobSearch(tools.connections.jobs).page(query, limit, parse_cursor(filters.cursor))

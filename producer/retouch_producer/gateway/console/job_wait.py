@@ -1,0 +1,68 @@
+"""Explains why a job waits: its place in line, its estimated start, and the limit that binds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from retouch.connections import Connections
+from retouch.states import JobState
+from retouch.store import keys
+from retouch.store.jobs import PRIORITY_BOOST_S
+from retouch.store.queue_position import Binding, queue_position
+from retouch.store.records import JobRecord
+from retouch_producer.gateway.enqueue.forecast import start_and_end, usual_duration_s
+
+_BINDING: dict[Binding, str] = {
+    "none": "Nothing holds it: it starts with the next sweep.",
+    "paused": "The lane is paused by hand. It starts when somebody resumes it.",
+    "breaker": "The endpoint is down and the breaker is open. Jobs wait and lose no attempt.",
+    "budget": "The calls of the tenant's day are spent or promised. It starts after midnight UTC.",
+    "backlog": "The tenant's backlog is full; this job is in it and keeps its place.",
+    "tenant_in_flight": "The tenant has as many calls in flight as it may have.",
+    "in_flight": "Every slot of the endpoint is taken.",
+    "rate": "The rate limit of dispatches binds.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """
+    What an open job waits for, in `words`.
+
+    `place` is counted from 1 over all tenants; `starts_at` and `ends_at` are Unix seconds, None where nobody can know.
+    """
+
+    words: str
+    place: int | None = None
+    binding: str = ""
+    starts_at: float | None = None
+    ends_at: float | None = None
+
+
+def wait_of(record: JobRecord, connections: Connections) -> Wait | None:
+    """Return what a job waits for; None for one that is over."""
+    match JobState(record.state):
+        case JobState.QUEUED:
+            return _in_line(record, connections)
+        case JobState.RETRYING:
+            return Wait("It waits out a backoff, without a slot.", starts_at=record.due_at)
+        case JobState.POLLING:
+            return Wait("The endpoint works on it; it is paid, and the answer is looked up until it is there.")
+        case JobState.RUNNING:
+            return Wait("A worker holds it.")
+        case _:
+            return None
+
+
+def _in_line(record: JobRecord, connections: Connections) -> Wait:
+    tenant = record.spec.tenant
+    rank = connections.client.zrank(keys.lane("edits", f"backlog:{tenant}"), record.id)
+    if rank is None:
+        return Wait("It has a slot. The next free worker takes it within a second or two.")
+    line = queue_position(connections.client, tenant, PRIORITY_BOOST_S[record.spec.priority])
+    # The position of a job that is in line already: what was enqueued behind it does not count.
+    line = replace(line, ahead=rank, no_room="" if line.no_room == "backlog" else line.no_room)
+    delays = start_and_end(line, usual_duration_s(connections, tenant))
+    starts_at, ends_at = (time.time() + delays[0], time.time() + delays[1]) if delays else (None, None)
+    return Wait(_BINDING[line.binding], line.position, line.binding, starts_at, ends_at)

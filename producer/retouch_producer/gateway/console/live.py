@@ -1,0 +1,54 @@
+"""The stream that tells open pages to refresh; all streams of a process share one reader of the feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from retouch.errors import RetouchError
+from retouch.store.console_sessions import ConsoleSessions
+from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.routing import console_router
+from retouch_producer.gateway.console.visitors import SignedIn, cookie_of
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+
+CHECK_EVERY_S = 2.0
+"""How often a stream looks whether its session is still open; a revoked key ends it within that time."""
+REST_S = 0.5
+"""The least time between two messages: what happens within it is one."""
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+router = console_router()
+
+
+@router.get("/live")
+async def watch(request: Request, visitor: SignedIn, tools: Tools) -> StreamingResponse:
+    """Send an event for each half second in which something happened to the visitor's jobs."""
+    session = request.cookies.get(cookie_of(request), "")
+    messages = _messages(tools, visitor.tenant, session)
+    return StreamingResponse(messages, media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _messages(tools: Dependencies, tenant: str, session: str) -> AsyncIterator[bytes]:
+    """Failure policy: whatever stands in the way ends the stream, and the page connects again by itself."""
+    sessions = ConsoleSessions(tools.client)
+    with suppress(RetouchError, asyncio.CancelledError):
+        async with tools.event_hub.listen(tenant) as news:
+            yield b"retry: 2000\n\n"
+            while await run_in_threadpool(_is_open, sessions, session):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CHECK_EVERY_S):
+                        await news.wait()
+                yield b"event: news\ndata: \n\n" if news.is_set() else b": alive\n\n"
+                news.clear()
+                await asyncio.sleep(REST_S)
+
+
+def _is_open(sessions: ConsoleSessions, session: str) -> bool:
+    with clear_errors():
+        return sessions.find(session) is not None

@@ -1,0 +1,96 @@
+"""Reads from the ledger what calls were good for: today, by day and by tag, never a tenant's whole history."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from retouch.batches import batched
+from retouch.store import keys
+from retouch.store.ledger import CLASSES, DAY_S, day_of
+from retouch.store.redis_commands import Client
+
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls that may have been billed, by what they were good for."""
+
+    useful: int = 0
+    repeated: int = 0
+    wasted: int = 0
+    unknown: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return the number of all calls."""
+        return self.useful + self.repeated + self.wasted + self.unknown
+
+    @property
+    def parts(self) -> list[tuple[str, int, float, float]]:
+        """Return each use as (name, calls, start of its part of a bar, width of the part), both in percent."""
+        begins, found = 0.0, []
+        for name in CLASSES:
+            share = 100 * getattr(self, name) / self.total if self.total else 0.0
+            found.append((name, getattr(self, name), round(begins, 2), round(share, 2)))
+            begins += share
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class SpentOn:
+    """The calls of one day, or of one tag; `name` is an ISO date or `name=value`."""
+
+    name: str
+    spent: Spent
+
+
+def spent_today(client: Client, tenants: Sequence[str]) -> Spent:
+    """Return the sum of today's calls (UTC) of these tenants; four fields of each are read."""
+    fields = [f"{day_of(time.time())} {kind}" for kind in CLASSES]
+    sums = Counter[str]()
+    for names in batched(tenants, _CHUNK):
+        with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(keys.ledger(name), *fields)
+            for counts in pipe.execute():
+                sums.update({kind: int(number or 0) for kind, number in zip(CLASSES, counts, strict=True)})
+    return Spent(**sums)
+
+
+def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
+    """Return the calls of one tenant on each of the latest days (UTC), the oldest first."""
+    today = day_of(time.time())
+    wanted = range(today - days + 1, today + 1)
+    counts = client.hmget(keys.ledger(tenant), *(f"{day} {kind}" for day in wanted for kind in CLASSES))
+    numbers = [int(number or 0) for number in counts]
+    return [
+        SpentOn(_date(day), Spent(*numbers[place * len(CLASSES) : (place + 1) * len(CLASSES)]))
+        for place, day in enumerate(wanted)
+    ]
+
+
+def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[SpentOn]:
+    """Return the calls of one tenant by tag over the latest days, most calls first; a day has at most 1,000 tags."""
+    sums = dict[str, Counter[str]]()
+    for tag, counts in _tags(client, tenant, days):
+        sums.setdefault(tag, Counter()).update(dict(zip(CLASSES, map(int, counts.split()), strict=True)))
+    found = [SpentOn(tag, Spent(**counts)) for tag, counts in sums.items()]
+    return sorted(found, key=lambda row: (-row.spent.total, row.name))[:most]
+
+
+def _tags(client: Client, tenant: str, days: int) -> Iterator[tuple[str, str]]:
+    today = day_of(time.time())
+    with client.pipeline(transaction=False) as pipe:
+        for day in range(today - days + 1, today + 1):
+            pipe.hgetall(keys.ledger_tags(tenant, day))
+        for tags in pipe.execute():
+            yield from tags.items()
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat()

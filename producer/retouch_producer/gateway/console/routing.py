@@ -1,0 +1,107 @@
+"""The route class of the console: the cross-site check, bounded forms, security headers, and errors as pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+
+from retouch_producer.gateway.console.cross_site import refuse_cross_site
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.visitors import SignedOut
+from retouch_producer.gateway.http.body import JSON_WITHIN_S
+from retouch_producer.gateway.http.errors import KINDS, ProblemError, problem_of
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    # With `no-referrer` browsers would send `Origin: null`, and the cross-site check would refuse our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+FORM_MOST = 16 * 1024
+_CLOSE = {"Connection": "close"}
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ConsoleRoute(APIRoute):
+    """A route of the console. No handler can forget the cross-site check or a header."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap the handler."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                refuse_cross_site(request)
+                await _read_form(request)
+                response = await handle(request)
+            except SignedOut as error:
+                response = _to_sign_in(request, error)
+            except Exception as error:  # noqa: BLE001 - `problem_of` logs what is unexpected; a person gets a page
+                response = error_page(request, problem_of(error))
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            return response
+
+        return guarded
+
+
+async def _read_form(request: Request) -> None:
+    """
+    Read the body of a form within bounds; raises `too-large`, `slow-body` and `unsupported-media-type`.
+
+    Strangers reach the sign-in, and the parser of forms has no bounds of its own.
+    """
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > FORM_MOST:
+        raise ProblemError("too-large", f"expected a form of at most {FORM_MOST:,} bytes", headers=_CLOSE)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if int(length) and kind != "application/x-www-form-urlencoded":
+        raise ProblemError("unsupported-media-type", "expected application/x-www-form-urlencoded", headers=_CLOSE)
+    try:
+        async with asyncio.timeout(JSON_WITHIN_S):
+            await request.body()
+    except TimeoutError:
+        detail = f"expected the whole form within {JSON_WITHIN_S:g} s"
+        raise ProblemError("slow-body", detail, headers=_CLOSE) from None
+
+
+def _to_sign_in(request: Request, error: SignedOut) -> Response:
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={"HX-Redirect": error.sign_in})
+    return RedirectResponse(error.sign_in, 303)
+
+
+def error_page(request: Request, problem: ProblemError) -> Response:
+    """Show a problem as a page of its status."""
+    kind = KINDS[problem.name]
+    response = page(request, "problem.html", None, status=problem.status, problem=problem, kind=kind)
+    response.headers.update(problem.headers)
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(int(problem.retry_after_s + 1))
+    return response
+
+
+def console_router() -> APIRouter:
+    """Make a router for addresses below `/console`; they are pages, and no part of the API's description."""
+    return APIRouter(prefix="/console", route_class=ConsoleRoute, include_in_schema=False)
+
+
+def done(target: str, note: str = "") -> RedirectResponse:
+    """Redirect from a form to a page; `note` is the outcome that the page then reports."""
+    joint = "&" if "?" in target else "?"
+    return RedirectResponse(f"{target}{joint}done={note}" if note else target, 303)

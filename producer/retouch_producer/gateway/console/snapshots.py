@@ -1,0 +1,42 @@
+"""Caches readings for a moment, so that many tabs cost one reading."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+_KEPT_MOST = 500
+
+
+@dataclass(slots=True)
+class _Slot(Generic[Value]):
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    read_at: float = float("-inf")
+    value: Value | None = None
+
+
+class Snapshots(Generic[Value]):
+    """One cached reading for each scope, such as a tenant; one thread renews it once it is `keep_s` old."""
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s, self._slots, self._lock = keep_s, dict[Hashable, _Slot[Value]](), threading.Lock()
+
+    def forget(self) -> None:
+        """Drop all cached readings, after a change by hand."""
+        with self._lock:
+            self._slots.clear()
+
+    def get(self, scope: Hashable, read: Callable[[], Value]) -> Value:
+        """Return the cached reading of a scope; `read` makes a new one when there is none or it is too old."""
+        with self._lock:
+            if len(self._slots) >= _KEPT_MOST and scope not in self._slots:
+                self._slots.clear()
+            slot = self._slots.setdefault(scope, _Slot())
+        with slot.lock:
+            if slot.value is None or time.monotonic() - slot.read_at > self._keep_s:
+                slot.value, slot.read_at = read(), time.monotonic()
+            return slot.value

@@ -1,0 +1,120 @@
+"""The pages of tenants: limits, waiting jobs, and what calls were good for by day and by tag."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+
+from retouch.store.redis_client import clear_errors
+from retouch.store.tenants import Tenant
+from retouch_producer.gateway.console.changes import record_change
+from retouch_producer.gateway.console.money import Spent, SpentOn, spent_by_day, spent_by_tag, spent_today
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router, done
+from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
+from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.errors import not_found
+
+ROWS, DAYS, TAG_DAYS, TAGS_MOST = 30, 30, 7, 30
+_MOST = 1_000_000_000
+
+router = console_router()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """One tenant; `budget` is (calls allowed, spent, reserved) of today, None where there is none."""
+
+    tenant: Tenant
+    waiting: int
+    budget: tuple[int, int, int] | None
+    spent: Spent
+
+
+class Limits(BaseModel):
+    """The form of a tenant's limits; 0 or an empty field lifts a limit."""
+
+    weight: float = Field(1.0, gt=0, le=1_000)
+    in_flight_limit: int = Field(0, ge=0, le=10_000)
+    backlog_limit: int = Field(0, ge=0, le=_MOST)
+    budget: int = Field(0, ge=0, le=_MOST)
+
+
+@router.get("/tenants")
+def show_tenants(request: Request, visitor: SignedIn, tools: Tools, after: str = "") -> Response:
+    """Show a page of tenants by name; a producer is redirected to its own."""
+    if visitor.tenant:
+        return RedirectResponse(f"/console/tenants/{visitor.tenant}", 303)
+    with clear_errors():
+        names = tools.connections.jobs.tenants()
+        start = bisect_right(names, after) if after else 0
+        waiting = tools.connections.lanes.numbers("edits").waiting_by_group
+        shown = names[start : start + ROWS]
+        rows = [_row(tools, name, waiting.get(name, 0)) for name in shown]
+        today = spent_today(tools.client, names)
+    following = f"/console/tenants?after={shown[-1]}" if names[start + ROWS :] else ""
+    price = tools.settings.price_per_call
+    first = "/console/tenants" if after else ""
+    return page(request, "tenants.html", visitor, rows=rows, today=today, price=price, following=following, first=first)
+
+
+def _row(tools: Dependencies, name: str, waiting: int) -> TenantRow:
+    spent = spent_today(tools.client, [name])
+    return TenantRow(tools.tenants.tenant(name), waiting, tools.ledger.budget(name), spent)
+
+
+@router.get("/tenants/{tenant}")
+def show_tenant(request: Request, tenant: str, visitor: SignedIn, tools: Tools) -> Response:
+    """Show one tenant: limits, waiting jobs, calls of 30 days, and calls by tag of 7 days."""
+    _refuse_unseen(tenant, visitor, tools)
+    with clear_errors():
+        lane = tools.connections.lanes.numbers_of("edits", tenant)
+        row = _row(tools, tenant, lane.waiting)
+        days = spent_by_day(tools.client, tenant, DAYS)
+        tags = spent_by_tag(tools.client, tenant, TAG_DAYS, TAGS_MOST)
+        ended = tools.connections.jobs.counts_of(tenant)
+    return page(
+        request,
+        "tenant.html",
+        visitor,
+        row=row,
+        lane=lane,
+        ended=ended,
+        days=days,
+        plot=[[day.name, *(number for _, number, _, _ in day.spent.parts)] for day in days],
+        tags=tags,
+        total=_sum(days),
+        price=tools.settings.price_per_call,
+        shown_days=[day for day in reversed(days) if day.spent.total],
+    )
+
+
+@router.post("/tenants/{tenant}/limits")
+def set_limits(
+    tenant: str,
+    visitor: Annotated[Visitor, Depends(Acting("set_limits"))],
+    tools: Tools,
+    limits: Annotated[Limits, Form()],
+) -> Response:
+    """Change a tenant's limits from the next request on."""
+    _refuse_unseen(tenant, visitor, tools)
+    with clear_errors():
+        tools.tenants.set_tenant(tenant, **limits.model_dump())
+    record_change(tools, visitor, "set_limits", tenant, limits=limits.model_dump())
+    return done(f"/console/tenants/{tenant}")
+
+
+def _refuse_unseen(tenant: str, visitor: Visitor, tools: Dependencies) -> None:
+    with clear_errors():
+        if not visitor.sees(tenant) or tenant not in tools.connections.jobs.tenants():
+            raise not_found("tenant")
+
+
+def _sum(days: list[SpentOn]) -> Spent:
+    spent = [day.spent for day in days]
+    return Spent(*(sum(getattr(day, name) for day in spent) for name in ("useful", "repeated", "wasted", "unknown")))

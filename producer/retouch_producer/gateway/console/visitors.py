@@ -1,0 +1,124 @@
+"""The session behind a cookie, and what its role may see and do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from retouch.store.console_sessions import ConsoleSessions
+from retouch.store.redis_client import clear_errors
+from retouch.store.tenants import ApiKey
+from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.http.auth import may_see
+from retouch_producer.gateway.http.errors import ProblemError
+from retouch_producer.gateway.http.request_turns import take_turn
+from retouch_producer.gateway.http.roles import OPS, PRODUCERS, sees_all
+
+COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
+LIVE_HEADER = "x-console-live"
+"""Sent by requests that a page makes by itself: they keep no session alive."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+Action = Literal[
+    "cancel", "replay", "redeliver", "test_receiver", "rotate_receiver", "switch_receiver", "switch_lane", "set_limits"
+]
+ACTIONS: dict[Action, frozenset[str]] = {
+    "cancel": PRODUCERS,
+    "replay": PRODUCERS,
+    "redeliver": PRODUCERS,
+    "test_receiver": PRODUCERS,
+    "rotate_receiver": PRODUCERS,
+    "switch_receiver": PRODUCERS,
+    "switch_lane": OPS,
+    "set_limits": OPS,
+}
+"""Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
+
+
+class SignedOut(Exception):
+    """Raised for a request without an open session; `target` is the page to return to after signing in."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        super().__init__("signed out")
+
+    @property
+    def sign_in(self) -> str:
+        """Return the address of the sign-in page that returns to `target`."""
+        return f"/console/sign-in?back={quote(self.target, safe='')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A person with an open session, who has the rights of the API key used to sign in."""
+
+    key: ApiKey
+
+    @property
+    def sees_all(self) -> bool:
+        """Return whether the visitor sees all tenants, and not only the key's own."""
+        return sees_all(self.key.role)
+
+    @property
+    def tenant(self) -> str:
+        """Return the only tenant that the visitor sees, or an empty text if it sees all."""
+        return "" if self.sees_all else self.key.tenant
+
+    def sees(self, tenant: str) -> bool:
+        """Return whether the visitor may see what belongs to a tenant."""
+        return may_see(self.key, tenant)
+
+    def may(self, action: Action) -> bool:
+        """Return whether the role may do this."""
+        return self.key.role in ACTIONS[action]
+
+
+def is_loopback(request: Request) -> bool:
+    """Return whether the page was opened on this machine over plain http, where no `Secure` cookie is kept."""
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    return request.url.scheme == "http" and host in _LOOPBACK
+
+
+def cookie_of(request: Request) -> str:
+    """Return the name of the session's cookie, which begins with `__Host-` except on loopback without TLS."""
+    return LOOPBACK_COOKIE if is_loopback(request) else COOKIE
+
+
+async def visitor_of(request: Request, tools: Tools) -> Visitor:
+    """Return the visitor behind a request, or raise `SignedOut`."""
+    session = request.cookies.get(cookie_of(request), "")
+    by_hand = LIVE_HEADER not in request.headers
+    key = await run_in_threadpool(_look_up, ConsoleSessions(tools.client), session, by_hand) if session else None
+    if key is None:
+        query = f"?{request.url.query}" if request.url.query else ""
+        raise SignedOut(request.url.path + query if request.method == "GET" else "/console")
+    await take_turn(key.tenant)
+    return Visitor(key)
+
+
+def _look_up(sessions: ConsoleSessions, session: str, by_hand: bool) -> ApiKey | None:
+    with clear_errors():
+        key = sessions.find(session)
+        if key and by_hand:
+            sessions.touch(session)
+    return key
+
+
+SignedIn = Annotated[Visitor, Depends(visitor_of)]
+
+
+class Acting:
+    """A dependency that returns the visitor if its role may do an action, and else answers 403."""
+
+    def __init__(self, action: Action) -> None:
+        self.action = action
+
+    def __call__(self, visitor: SignedIn) -> Visitor:
+        """Return the visitor, or raise `forbidden`."""
+        if not visitor.may(self.action):
+            raise ProblemError("forbidden", f"a key of role {visitor.key.role} may not do this; nothing was done")
+        return visitor

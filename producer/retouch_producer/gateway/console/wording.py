@@ -1,0 +1,95 @@
+"""Formats numbers, instants, durations and money for the pages."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in its two largest units: `0.24 s`, `14.6 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    smaller = {86_400: (3_600, "h"), 3_600: (60, "min"), 60: (1, "s")}
+    size, unit = next(pair for pair in _UNITS if seconds >= pair[0])
+    part, part_unit = smaller[size]
+    rest = int(seconds % size // part)
+    return f"{int(seconds // size)} {unit}" + (f" {rest} {part_unit}" if rest else "")
+
+
+def ago(at: float | None) -> str:
+    """Write the distance of an instant (Unix seconds) from now: `3 min ago`, `in 10 s`."""
+    if at is None:
+        return "never"
+    seconds = time.time() - at
+    if abs(seconds) < 1:
+        return "now"
+    whole = duration(abs(seconds)) if abs(seconds) >= 60 else f"{int(abs(seconds))} s"
+    return f"in {whole}" if seconds < 0 else f"{whole} ago"
+
+
+def instant(at: float | None) -> str:
+    """Write an instant in UTC to the second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "–"
+
+
+def iso_instant(at: float) -> str:
+    """Write an instant for the attribute `datetime`."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def clock(at: float) -> str:
+    """Write the time of day of an instant in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def count(number: float) -> str:
+    """Write a whole number with separators."""
+    return f"{int(number):,}"
+
+
+def plural(number: int, singular: str, several: str = "") -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {singular if number == 1 else several or singular + 's'}"
+
+
+def calls(number: int, price: float) -> str:
+    """Write a number of calls, with its cost if a price is set."""
+    words = plural(number, "call")
+    return f"{words} · {number * price:,.2f}" if price else words
+
+
+def size(count_of_bytes: float) -> str:
+    """Write a size in bytes, kB or MB."""
+    if count_of_bytes < 1_000:
+        return f"{int(count_of_bytes)} B"
+    return f"{count_of_bytes / 1e3:.0f} kB" if count_of_bytes < 1e6 else f"{count_of_bytes / 1e6:.1f} MB"
+
+
+_IDS = {"rc_": "receivers", "ed_": "jobs", "dl_": "deliveries"}
+_ID = re.compile(r"((?:rc|ed)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
+
+
+def linked_ids(text: str) -> Iterator[tuple[str, str]]:
+    """Split a text of ours at the ids in it: (the page of an id, or an empty text; text); the template escapes both."""
+    for part in filter(None, _ID.split(text)):
+        is_id = _ID.fullmatch(part) is not None
+        yield f"/console/{_IDS[part[:3]]}/{part}" if is_id else "", part
+
+
+def sentence(text: str) -> str:
+    """Write a text of ours as a sentence: a capital first, a full stop at the end."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def code_spans(text: str) -> Iterator[tuple[bool, str]]:
+    """Split a text of ours at its backticks: (whether it is code, text); the template escapes both."""
+    for place, part in enumerate(re.split("`", text)):
+        if part:
+            yield place % 2 == 1, part

@@ -1,0 +1,28 @@
+"""The page of workers, as far as the store knows them; Flower shows their tasks."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+
+from retouch.store.lanes import LANES
+from retouch.store.redis_client import clear_errors
+from retouch.store.worker_presence import worker_presence
+from retouch_producer.gateway.console.rendering import page
+from retouch_producer.gateway.console.routing import console_router
+from retouch_producer.gateway.console.visitors import SignedIn
+from retouch_producer.gateway.dependencies import Tools
+
+router = console_router()
+
+
+@router.get("/workers")
+def show_workers(request: Request, visitor: SignedIn, tools: Tools) -> Response:
+    """Show the last sweep, the workers with threads for deliveries, and the slots of both lanes."""
+    settings = tools.settings
+    with clear_errors():
+        presence = worker_presence(tools.client)
+        lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
+    flower = f"http://{settings.flower_address}:{settings.flower_port}"
+    return page(
+        request, "workers.html", visitor, presence=presence, lanes=lanes, flower=flower, lease_s=settings.lease_s
+    )

@@ -1,0 +1,138 @@
+"""
+The audit: one line for each change by hand that moves money, gates, keys or receivers, kept for 90 days.
+
+`AuditLog.record` is the one place where a line is written. A line holds ids, counts and queries, never a secret, a
+prompt or an address: `details` are of fixed names, and whoever calls this passes no others.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+from retouch.store import keys
+from retouch.store.redis_commands import AnyClient, Client
+from retouch.sync_async import reply, sync_async
+
+KEPT_S = 90 * 86_400
+_IDS_MOST = 20
+_TEXT_MOST = 2_000
+
+Surface = Literal["cli", "http", "python", "console"]
+DETAILS = frozenset(
+    {
+        "ids",
+        "id_count",
+        "query",
+        "tenant",
+        "lane",
+        "bulk",
+        "preview",
+        "outcome",
+        "outcomes",
+        "role",
+        "name",
+        "priority",
+        "limits",
+        "state",
+    }
+)
+"""What a line may say of a change; nothing else is written."""
+CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered"})
+"""Outcomes of a single cancel, replay or redelivery that changed something."""
+LINES_OF_PRODUCER_MOST = 10_000
+"""How many lines a day one producer's key may cause; those beyond are not written, and the last line says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change: a key by id, name and role, or a person at Redis itself, whose key and role are empty."""
+
+    surface: Surface
+    key: str = ""
+    name: str = ""
+    role: str = ""
+
+
+class AuditLine(NamedTuple):
+    """
+    One change. `id` is its place in the log, a cursor; `at` is in Unix seconds. `tenant` is whose things were changed,
+    empty for all or none. `details`: `ids` or `query`, `preview`, `outcome` and so on.
+    """
+
+    id: str
+    at: float
+    action: str
+    actor: Actor
+    tenant: str
+    details: dict[str, object]
+
+
+class SharedAuditLog:
+    """Writing to the stream of changes, from threads and from event loops."""
+
+    def __init__(self, client: AnyClient) -> None:
+        self._client = client
+
+    @sync_async
+    async def record(self, actor: Actor, action: str, tenant: str = "", /, **details: object) -> None:
+        """
+        Write one line: who did what, to which ids or query, with what outcome. Raises `ValueError` for other details.
+
+        Failure policy: the change is made first. A line that cannot be written raises to the caller, who then does not
+        know whether the change was made either.
+        """
+        if unknown := details.keys() - DETAILS:
+            raise ValueError(f"details: expected some of {', '.join(sorted(DETAILS))}, got {', '.join(unknown)}")
+        ids = details.get("ids")
+        if isinstance(ids, list) and len(ids) > _IDS_MOST:
+            details |= {"ids": ids[:_IDS_MOST], "id_count": len(ids)}
+        bounded = {name: value[:_TEXT_MOST] if isinstance(value, str) else value for name, value in details.items()}
+        fields: dict[str, str] = {
+            "action": action,
+            "surface": actor.surface,
+            "key": actor.key,
+            "name": actor.name,
+            "role": actor.role,
+            "tenant": tenant[:_TEXT_MOST],
+            "details": json.dumps(bounded, separators=(",", ":")),
+        }
+        if actor.role == "producer" and not await self._has_room(actor.key, fields):
+            return
+        oldest = f"{int((time.time() - KEPT_S) * 1_000)}"
+        await reply(self._client.xadd(keys.AUDIT, fields, minid=oldest, approximate=True))
+
+    async def _has_room(self, key: str, fields: dict[str, str]) -> bool:
+        """Count a producer's line; the first that is too many is written as `audit.capped`."""
+        counter = keys.audit_count(key, int(time.time() // 86_400))
+        pipe = self._client.pipeline(transaction=True)
+        pipe.execute_command("INCR", counter)
+        pipe.execute_command("EXPIRE", counter, 2 * 86_400)
+        count, _ = await reply(pipe.execute())
+        if count == LINES_OF_PRODUCER_MOST + 1:
+            fields |= {"action": "audit.capped", "details": "{}"}
+        return int(count) <= LINES_OF_PRODUCER_MOST + 1
+
+
+class AuditLog(SharedAuditLog):
+    """The stream of changes in Redis, with reading."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._blocking_client = client
+
+    def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
+        """Read lines since an instant, newest first, behind the line `before`."""
+        newest = f"({before}" if before else "+"
+        oldest = max(since, time.time() - KEPT_S)
+        entries = self._blocking_client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=limit)
+        return [_line(identity, fields) for identity, fields in entries]
+
+
+def _line(identity: str, fields: Mapping[str, str]) -> AuditLine:
+    actor = Actor(cast(Surface, fields["surface"]), fields["key"], fields["name"], fields["role"])
+    at = int(identity.partition("-")[0]) / 1_000
+    return AuditLine(identity, at, fields["action"], actor, fields["tenant"], json.loads(fields["details"]))

@@ -1,0 +1,26 @@
+"""Bulk runs as whoever asks for them sees them: preview, start, look, abort."""
+
+from __future__ import annotations
+
+from retouch.store.audit import Actor
+from retouch.store.bulk import BulkRequest, BulkRun, BulkStore, Preview
+from retouch.store.bulk_chunks import BulkChunks
+from retouch.store.deliveries import DeliveryStore
+from retouch.store.jobs import JobStore
+from retouch.store.redis_commands import Client
+
+
+class BulkService:
+    """Bulk runs on a client for threads."""
+
+    def __init__(self, client: Client, *, retention_s: float, max_charges: int) -> None:
+        self.store = BulkStore(client)
+        self._chunks = BulkChunks(JobStore(client, retention_s=retention_s), DeliveryStore(client), max_charges)
+
+    def preview(self, request: BulkRequest) -> Preview:
+        """Count what a run would do now; nothing is changed."""
+        return self._chunks.preview(request)
+
+    def start(self, request: BulkRequest, actor: Actor, tenant: str, idempotency_key: str = "") -> BulkRun:
+        """Preview a run and put it on record; see `BulkStore.create`. A repeated key gives the earlier run."""
+        return self.store.create(request, actor, tenant, lambda: self.preview(request), idempotency_key)

@@ -1,0 +1,22 @@
+-- Put the next chunk of a bulk run on record, with the place behind which the one after it begins.
+-- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open.
+-- ARGV: id, fence, jobs that the chunk was made from, cursor ('' : it is the last chunk), and its items.
+-- Returns 'ok', 'done' (there is nothing left to do) or 'stale' (the lease is lost, or the run was aborted).
+local bulk, fence, matched, cursor = unpack(ARGV, 1, 4)
+local items = { unpack(ARGV, 5) }
+
+local bulk_runs = require('bulk_runs')
+local clock = require('clock')
+
+if not bulk_runs.is_held(bulk, fence) then return 'stale' end
+local own = bulk_runs.key(bulk)
+redis.call('HSET', own, 'cursor', cursor, 'is_last', cursor == '' and '1' or '0')
+redis.call('HINCRBY', own, 'matched', matched)
+if #items > 0 then
+  redis.call('RPUSH', bulk_runs.chunk(bulk), unpack(items))
+  redis.call('EXPIRE', bulk_runs.chunk(bulk), bulk_runs.KEPT_S)
+elseif cursor == '' then
+  bulk_runs.finish(bulk, 'done', clock.now())
+  return 'done'
+end
+return 'ok'

@@ -1,0 +1,46 @@
+"""Reads what workers leave in the store: the last sweep, and the announced threads for deliveries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from retouch.store import keys
+from retouch.store.redis_commands import Client
+
+SWEEP_LATE_S = 10.0
+"""Each worker process takes part in a sweep about once a second; so long without one means that none runs."""
+_WORKERS_MOST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryWorker:
+    """A worker process with threads for deliveries; it is given up after `counts_for_s` without a heartbeat."""
+
+    name: str
+    threads: int
+    counts_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPresence:
+    """The seconds since the last sweep of any worker (None: never), and the workers with delivery threads."""
+
+    swept_ago_s: float | None
+    deliveries: tuple[DeliveryWorker, ...]
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether at least one worker process runs."""
+        return self.swept_ago_s is not None and self.swept_ago_s < SWEEP_LATE_S
+
+
+def worker_presence(client: Client) -> WorkerPresence:
+    """Return the presence of workers; one that serves lane `edits` alone shows in the sweeps only."""
+    now, last_at = time.time(), client.hget("rt:rescue", "last_at")
+    known = keys.lane("deliveries", "workers")
+    announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)
+    workers = [
+        DeliveryWorker(name.rpartition(" ")[0], int(name.rpartition(" ")[2]), until - now) for name, until in announced
+    ]
+    return WorkerPresence(now - float(last_at) if last_at else None, tuple(workers))

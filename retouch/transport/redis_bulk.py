@@ -1,0 +1,61 @@
+"""Bulk runs over Redis."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from retouch.admission import DEFAULT_TENANT
+from retouch.concurrency import Concurrency
+from retouch.connections import SharedConnections
+from retouch.query import JobQuery
+from retouch.store.audit import Actor
+from retouch.store.bulk import BulkRequest, BulkRun, Preview, read_request
+from retouch.store.redis_client import clear_errors
+from retouch.transport.bulk_interface import BulkAsk, run_not_on_record
+
+
+class RedisBulk:
+    """Bulk runs in the store; what blocks runs in a thread where the client is on an event loop."""
+
+    def __init__(self, connections: SharedConnections, concurrency: Concurrency, actor: Actor) -> None:
+        self._connections, self._concurrency, self._actor = connections, concurrency, actor
+
+    async def preview(self, ask: BulkAsk) -> Preview:
+        """Count what a run would do; see `EditQueue.bulk_preview`."""
+        with clear_errors():
+            return await self._concurrency.run_blocking(self._connections.bulk.preview, _request(ask))
+
+    async def start(self, ask: BulkAsk) -> BulkRun:
+        """Put a run on record; see `EditQueue.bulk`."""
+        start, tenant = self._connections.bulk.start, ask.tenant or DEFAULT_TENANT
+        with clear_errors():
+            return await self._concurrency.run_blocking(start, _request(ask), self._actor, tenant, ask.idempotency_key)
+
+    async def find(self, run: str) -> BulkRun:
+        """Read a run; raises `UnknownJob`."""
+        with clear_errors():
+            found = await self._concurrency.run_blocking(self._connections.bulk.store.find, run)
+        if found is None:
+            raise run_not_on_record(run)
+        return found
+
+    async def page(self, limit: int) -> list[BulkRun]:
+        """List the runs of all tenants, newest first."""
+        with clear_errors():
+            return await self._concurrency.run_blocking(self._connections.bulk.store.page, "", limit)
+
+    async def abort(self, run: str) -> str:
+        """Abort a run; raises `UnknownJob`."""
+        with clear_errors():
+            word = await self._concurrency.run_blocking(self._connections.bulk.store.abort, run, self._actor)
+        if word == "unknown":
+            raise run_not_on_record(run)
+        return word
+
+
+def _request(ask: BulkAsk) -> BulkRequest:
+    def narrow(query: JobQuery) -> JobQuery:
+        return replace(query, tenants=query.tenants or ((ask.tenant,) if ask.tenant else ()))
+
+    return read_request(ask.action, ask.query, ask.priority, ask.dead, time.time(), narrow)

@@ -1,0 +1,166 @@
+"""Everything that people do in the console: by mouse and by keyboard alone, with and without JavaScript."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.browser.conftest import Site, Visits, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+By = Literal["mouse", "keyboard"]
+HOWS = pytest.mark.parametrize(("by", "javascript"), list(itertools.product(("mouse", "keyboard"), (True, False))))
+TABS_MOST = 150
+
+
+def reach(page: Page, target: Locator) -> None:
+    """Move the focus by the Tab key alone until it is on the target."""
+    for _ in range(TABS_MOST):
+        page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"no Tab leads to {target}")
+
+
+def press(page: Page, target: Locator, by: By) -> None:
+    """Press a button, a summary or a link, and wait for what follows it."""
+    if by == "mouse":
+        target.click()
+        return
+    reach(page, target)
+    page.keyboard.press("Enter")
+
+
+def act(page: Page, summary: str, button: str, by: By) -> None:
+    """Open a part of the page that asks for a confirmation, and confirm."""
+    opened = page.locator("details.act").filter(has_text=summary)
+    press(page, opened.locator("summary"), by)
+    submit(page, opened.get_by_role("button", name=button), by)
+
+
+def submit(page: Page, button: Locator, by: By) -> None:
+    """Press the button of a form, and wait for the page behind it."""
+    with page.expect_navigation():
+        press(page, button, by)
+
+
+@HOWS
+def test_signing_in_and_out(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """A key signs in, and the button signs out; the page behind needs a key again."""
+    visit = visits(javascript=javascript, role="")
+    page = visit.open("/console/jobs?state=failed")
+    assert page.url.startswith(f"{site.url}/console/sign-in")
+    field = page.get_by_label("API key")
+    if by == "keyboard" and not field.evaluate("element => element === document.activeElement"):
+        reach(page, field)
+    field.fill(site.keys["ops"])
+    press(page, page.get_by_role("button", name="Sign in"), by)
+    page.wait_for_url(f"{site.url}/console/jobs?state=failed")
+    press(page, page.get_by_role("button", name="Sign out"), by)
+    page.wait_for_url(f"{site.url}/console/sign-in")
+    assert visit.open("/console").url.startswith(f"{site.url}/console/sign-in")
+    visit.assert_quiet()
+
+
+@HOWS
+def test_pausing_a_lane(visits: Visits, by: By, javascript: bool) -> None:
+    """The button of a lane is what can be done with it now."""
+    visit = visits(javascript=javascript)
+    page = visit.open("overview")
+    press(page, page.get_by_role("button", name="Pause deliveries"), by)
+    resume = page.get_by_role("button", name="Resume deliveries")
+    resume.wait_for()
+    assert "Deliveries is paused by hand." in page.locator("main").inner_text()
+    press(page, resume, by)
+    page.get_by_role("button", name="Pause deliveries").wait_for()
+    visit.assert_quiet()
+
+
+@HOWS
+def test_cancelling_and_replaying(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """A job that waits is cancelled; the replay says what it costs and puts it back."""
+    job = site.edit(f"cancelled by {by}, {javascript}")
+    visit = visits(javascript=javascript)
+    page = visit.open(f"/console/jobs/{job}")
+    act(page, "Cancel this job", "Cancel the job", by)
+    page.get_by_text("Cancelled.", exact=True).wait_for()
+    assert site.state(job) == "cancelled"
+    assert "It is POSTed again and costs at most 2 calls." in (page.locator("main").text_content() or "")
+    act(page, "Replay this job", "Put it back", by)
+    page.get_by_text("Put back. It waits for its turn.").wait_for()
+    assert site.state(job) == "queued"
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    visit.assert_quiet()
+
+
+@HOWS
+def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
+    """A delivery is sent again, and its page has one attempt more."""
+    visit = visits(javascript=javascript)
+    page = visit.open("delivery")
+    before = page.locator(".timeline li").count()
+    act(page, "Send it again", "Send it again", by)
+    page.get_by_role("status").wait_for()
+    assert wait_until(lambda: visit.open("delivery").locator(".timeline li").count() == before + 1)
+    visit.assert_quiet()
+
+
+@HOWS
+def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
+    """A receiver is tested, switched off and on, and its new secret is shown once."""
+    visit = visits(javascript=javascript)
+    page = visit.open("receiver")
+    press(page, page.get_by_role("button", name="Send a test"), by)
+    page.get_by_text("The test was not accepted: HTTP 404").wait_for()
+    page = visit.open("receiver")
+    act(page, "Disable it", "Disable it", by)
+    page.get_by_text("Nothing new is sent to it.").wait_for()
+    press(page, page.get_by_role("button", name="Enable it"), by)
+    page.locator("summary", has_text="Disable it").wait_for()
+    act(page, "Change its secret", "Change its secret", by)
+    assert page.locator(".secret").inner_text().startswith("whsec_")
+    assert "whsec_" not in visit.open("receiver").content()
+    visit.assert_quiet()
+
+
+@HOWS
+def test_limits(visits: Visits, by: By, javascript: bool) -> None:
+    """A tenant's budget is set and lifted by its form."""
+    visit = visits(javascript=javascript)
+    for budget in ("500", ""):
+        page = visit.open("tenant")
+        page.get_by_label("Calls a day").fill(budget)
+        submit(page, page.get_by_role("button", name="Save"), by)
+        assert visit.open("tenant").get_by_label("Calls a day").input_value() == budget
+    visit.assert_quiet()
+
+
+@HOWS
+def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
+    """The form of filters narrows the list, and the state above it keeps them."""
+    visit = visits(javascript=javascript)
+    page = visit.open("jobs")
+    press(page, page.locator("summary", has_text="Filters"), by)
+    page.get_by_label("Tag").fill("order=0")
+    press(page, page.get_by_role("button", name="Apply"), by)
+    page.wait_for_url("**tag=order%3D0**")
+    assert page.locator("tbody tr").count() == 1
+    press(page, page.get_by_role("link", name="failed", exact=True), by)
+    page.wait_for_url("**state=failed**")
+    assert "tag=order%3D0" in page.url
+    visit.assert_quiet()
+
+
+def test_a_producer_is_offered_what_it_may_do(visits: Visits) -> None:
+    """A producer's pages have no switch of a lane and no form of limits, and its navigation leads to its money."""
+    visit = visits(role="producer")
+    assert visit.open("overview").get_by_role("button", name="Pause").count() == 0
+    page = visit.page
+    page.get_by_role("link", name="Money").click()
+    page.wait_for_url("**/console/tenants/acme")
+    assert page.get_by_label("Calls a day").count() == 0
+    visit.assert_quiet()

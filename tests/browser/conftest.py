@@ -1,0 +1,247 @@
+"""What the browser's tests share: a gateway with a worker and jobs of every kind, and people at Chromium."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from retouch import Settings
+from retouch.store.redis_client import connect
+from retouch.store.tenants import TenantStore
+from retouch_ops.simulator.process import Simulator
+from tests.conftest import ENDPOINT_KEY
+from tests.gateway_process import LINK_KEY, Api, running_gateway
+from tests.process_watch import eventually
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+
+CHROMIUM = "/usr/bin/chromium"
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+AXE = Path(__file__).parent / "vendored/axe.min.js"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+PROMPTS = ("turn it into an oil painting", "make it winter", "a pencil sketch", "golden sunset light", "sepia", "night")
+SETTLED_S = 30.0
+VIEWS = {"wide": (1440, 900), "narrow": (390, 844)}
+
+
+@dataclass
+class Site:
+    """A running gateway, the keys of those who look at it, and the addresses of its pages."""
+
+    url: str
+    ops: Api
+    keys: dict[str, str]
+    client: Any
+    simulator: Simulator
+    pages: dict[str, str] = field(default_factory=dict)
+
+    def edit(self, prompt: str, **more: Any) -> str:
+        """Put an edit of tenant acme in; returns its id."""
+        body = {"prompt": prompt, "init_image": self.simulator.portrait_url, "tenant": "acme", **more}
+        answer = self.ops.post("/v1/edits", body)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def state(self, job: str) -> str:
+        return str(self.ops.get(f"/v1/edits/{job}").json()["state"])
+
+    def reaches(self, job: str, *states: str) -> bool:
+        return eventually(lambda: self.state(job) in states, SETTLED_S)
+
+
+class Hook(BaseHTTPRequestHandler):
+    """A receiver that takes every event and answers with markup."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(MARKUP)))
+        self.end_headers()
+        self.wfile.write(MARKUP.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="session")
+def hook_url() -> Iterator[str]:
+    """The address of a receiver that takes every event."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def site(
+    worker_environment: dict[str, str],
+    running_simulator: Simulator,
+    hook_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """A gateway and a worker for all tests, with jobs of every kind on record."""
+    from tests.conftest import start_worker
+
+    client: Any = connect(Settings.load(redis_url=worker_environment["RETOUCH_REDIS_URL"]))
+    client.flushdb()
+    client.set("rt:link_key", LINK_KEY)
+    running_simulator.reset()
+    worker = start_worker(
+        {**worker_environment, "RETOUCH_PIX2PIX_KEY": ENDPOINT_KEY}, tmp_path_factory.mktemp("w") / "log"
+    )
+    tenants = TenantStore(client)
+    keys = {role: tenants.create_key("acme", role, f"{role}'s key")[1] for role in ("producer", "ops")}
+    with running_gateway(worker_environment) as (url, _):
+        made = Site(url, Api(url, keys["ops"]), keys, client, running_simulator)
+        _fill(made, hook_url)
+        yield made
+        made.ops.close()
+    worker.kill()
+    client.close()
+
+
+def _fill(site: Site, hook_url: str) -> None:
+    """Put on record what the pages show: images, a failure with markup, a receiver that fails, a job that waits."""
+    receiver = site.ops.post("/v1/receivers", {"url": f"{site.simulator.url}/<b>nowhere</b>", "tenant": "acme"}).json()[
+        "id"
+    ]
+    done = [site.edit(prompt, tags={"order": str(place)}) for place, prompt in enumerate(PROMPTS)]
+    failed = site.edit(MARKUP, tags={"order": MARKUP}, max_attempts=1, webhook=hook_url)
+    assert all(site.reaches(job, "succeeded") for job in done)
+    assert site.reaches(failed, "succeeded", "failed")
+    assert eventually(lambda: _delivered(site), SETTLED_S)
+    site.ops.post("/v1/pause")
+    waiting = site.edit("it waits for the lane", tags={"order": "late"})
+    site.pages |= {
+        "overview": "/console",
+        "jobs": "/console/jobs",
+        "sheet": "/console/jobs?view=sheet",
+        "filters": "/console/jobs?tenant=acme&tag=order%3D0",
+        "job": f"/console/jobs/{done[0]}",
+        "markup": f"/console/jobs/{failed}",
+        "waiting": f"/console/jobs/{waiting}",
+        "deliveries": "/console/deliveries",
+        "delivery": f"/console/deliveries/{_delivered(site)[0]}",
+        "receivers": "/console/receivers",
+        "receiver": f"/console/receivers/{receiver}",
+        "tenants": "/console/tenants",
+        "tenant": "/console/tenants/acme",
+        "workers": "/console/workers",
+        "sign-in": "/console/sign-in",
+        "problem": "/console/jobs/ed_nothing",
+    }
+
+
+def _delivered(site: Site) -> list[str]:
+    found = site.ops.get("/v1/deliveries", params={"state": "delivered"}).json()["data"]
+    return [delivery["id"] for delivery in found]
+
+
+PAGES = (
+    *("overview", "jobs", "sheet", "filters", "job", "markup", "waiting", "deliveries", "delivery"),
+    *("receivers", "receiver", "tenants", "tenant", "workers", "sign-in", "problem"),
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One person's browser window; what its pages complain of, and whom they call outside."""
+
+    def __init__(self, context: BrowserContext, site: Site) -> None:
+        self.context, self.site = context, site
+        self.complaints: list[str] = []
+        self.outside: list[str] = []
+        context.on("console", self._heard)
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("request", self._asked)
+        self.page: Page = context.new_page()
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # Chromium itself notes what was meant: a page that is answered 404, the cache that a sign-out cleared.
+        if not any(words in message.text for words in ("responded with a status of 404", "Clear-Site-Data header")):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((self.site.url, "data:", "blob:")):
+            self.outside.append(request.url)
+
+    def sign_in(self, role: str = "ops") -> None:
+        self.page.goto(f"{self.site.url}/console/sign-in")
+        self.page.get_by_label("API key").fill(self.site.keys[role])
+        self.page.get_by_label("API key").press("Enter")
+        self.page.wait_for_url(f"{self.site.url}/console")
+
+    def open(self, name: str) -> Page:
+        """Open a page by its name or its address."""
+        self.page.goto(self.site.url + self.site.pages.get(name, name), wait_until="load")
+        return self.page
+
+    def assert_quiet(self) -> None:
+        assert self.complaints == []
+        assert self.outside == []
+
+
+Visits = Callable[..., Visit]
+
+
+@pytest.fixture
+def visits(chromium: Browser, site: Site) -> Iterator[Visits]:
+    """Makes signed-in visits: `visits("narrow", "dark", javascript=False)`."""
+    contexts: list[BrowserContext] = []
+
+    def make(
+        view: str = "wide", theme: str = "light", *, javascript: bool = True, role: str = "ops", free: bool = False
+    ) -> Visit:
+        width, height = VIEWS[view]
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+            java_script_enabled=javascript,
+            bypass_csp=free,
+        )
+        contexts.append(context)
+        visit = Visit(context, site)
+        if role:
+            visit.sign_in(role)
+        return visit
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+def wait_until(condition: Callable[[], object], within_s: float = 15.0) -> bool:
+    """Whether a condition comes true in time; Playwright's own events are served meanwhile."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False

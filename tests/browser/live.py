@@ -1,0 +1,143 @@
+"""What JavaScript adds: pages that stay current with one reader of the feed, compared pictures, keys in lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.browser.conftest import Site, Visits, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+TABS = 20
+
+
+def is_shown(page: Page, text: str) -> bool:
+    return wait_until(lambda: text in page.locator("main").inner_text())
+
+
+def test_a_page_stays_current(visits: Visits, site: Site) -> None:
+    """The page of a job that waits shows its end without a reload; open forms and the pause hold it still."""
+    job = site.edit("it stays current")
+    visit = visits()
+    page = visit.open(f"/console/jobs/{job}")
+    page.evaluate("window.stays = true")
+    page.locator("summary", has_text="Cancel this job").click()
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    page.wait_for_timeout(6_000)
+    assert page.locator("summary", has_text="Cancel this job").is_visible()
+    page.locator("summary", has_text="Cancel this job").click()
+    assert wait_until(lambda: page.locator(".head .state-cancelled").count() == 1)
+    assert page.evaluate("window.stays") is True
+    visit.assert_quiet()
+
+
+def test_the_pause(visits: Visits, site: Site) -> None:
+    """Paused, a page asks for nothing; the next pages are paused as well, until it is live again."""
+    visit = visits()
+    page = visit.open("jobs")
+    page.get_by_role("button", name="Live").click()
+    page.get_by_role("button", name="Paused").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    job = site.edit("unseen while it is paused")
+    page.wait_for_timeout(6_000)
+    assert asked == []
+    page.get_by_role("button", name="Paused").click()
+    assert is_shown(page, "unseen while it is paused")
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    visit.assert_quiet()
+
+
+def test_twenty_tabs_are_one_reader(visits: Visits, site: Site) -> None:
+    """All tabs are current; together they hold one stream, and the gateway has one reader of the feed."""
+    visit = visits()
+    pages = [visit.page, *(visit.context.new_page() for _ in range(TABS - 1))]
+    for page in pages:
+        page.goto(f"{site.url}/console/jobs")
+    job = site.edit("seen in twenty tabs")
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    for page in pages:
+        assert is_shown(page, "seen in twenty tabs")
+    readers = [one for one in site.client.client_list() if one["cmd"] in ("xread", "xreadgroup")]
+    assert len(readers) <= 1
+    visit.assert_quiet()
+
+
+def test_a_stream_that_is_cut_comes_back(visits: Visits, site: Site) -> None:
+    """Without a connection the page says that it is not live; with one it catches up by itself."""
+    visit = visits()
+    page = visit.open("jobs")
+    visit.context.set_offline(True)
+    page.get_by_role("button", name="Not live: no answer").wait_for()
+    job = site.edit("seen after the outage")
+    visit.context.set_offline(False)
+    assert is_shown(page, "seen after the outage")
+    page.get_by_role("button", name="Live", exact=True).wait_for()
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    assert visit.outside == []
+
+
+def test_before_and_after_by_keyboard_and_pointer(visits: Visits) -> None:
+    """The line follows the arrow keys and the pointer; zoom shows the picture in its own pixels."""
+    visit = visits()
+    page = visit.open("job")
+    line = page.get_by_role("slider")
+    line.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert line.input_value() == "55"
+    assert page.locator(".pair").evaluate("one => one.style.getPropertyValue('--split')") == "55%"
+    place = page.locator(".pair").bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + place["width"] * 0.5, place["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(place["x"] + place["width"] * 0.2, place["y"] + 50)
+    page.mouse.up()
+    assert line.input_value() == "20"
+    page.get_by_role("button", name="200 %").click()
+    wide = page.locator(".after img").evaluate("one => Number(one.getAttribute('width'))")
+    assert page.locator(".pair").evaluate("one => one.clientWidth") == 2 * wide
+    visit.assert_quiet()
+
+
+def test_without_javascript_both_pictures_are_there(visits: Visits) -> None:
+    """Before and after stand side by side, and no control is shown that would do nothing."""
+    page = visits(javascript=False).open("job")
+    before, after = (page.locator(f".{name} img").bounding_box() for name in ("before", "after"))
+    assert before is not None
+    assert after is not None
+    assert before["x"] + before["width"] <= after["x"]
+    assert not page.locator(".compare-tools").is_visible()
+
+
+def test_keys_in_lists(visits: Visits, site: Site) -> None:
+    """Arrow keys move through the frames of the sheet and the rows of the table; Enter opens one."""
+    visit = visits()
+    page = visit.open("sheet")
+    page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
+    frames = page.locator(".frame")
+    frames.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert frames.nth(1).evaluate("one => one === document.activeElement")
+    page = visit.open("jobs")
+    rows = page.locator(".cell-job a")
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    assert rows.nth(1).evaluate("one => one === document.activeElement")
+    wanted = rows.nth(1).get_attribute("href")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}{wanted}")
+    visit.assert_quiet()
+
+
+def test_a_session_that_ends_leads_to_the_sign_in(visits: Visits, site: Site) -> None:
+    """A page whose session ended asks for a key by itself, and comes back to where it was."""
+    visit = visits()
+    page = visit.open("jobs")
+    for name in site.client.scan_iter("rt:console_session:*"):
+        site.client.delete(name)
+    page.wait_for_url("**/console/sign-in?back=%2Fconsole%2Fjobs", timeout=15_000)
+    assert page.get_by_label("API key").is_visible()

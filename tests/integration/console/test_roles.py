@@ -1,0 +1,117 @@
+"""Who may change what: every unsafe address of the console × every role × where the request came from."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from retouch.store.tenants import TenantStore
+from retouch_producer.gateway.console.router import PAGES
+from retouch_producer.gateway.console.visitors import ACTIONS, Acting
+from tests.integration.console.conftest import People, Person
+
+OPEN = {"/console/sign-in", "/console/sign-out", "/console/enter", "/console/theme"}
+"""Unsafe addresses that need no session: they change nobody's jobs."""
+EXAMPLES = {"lane": "edits", "job_id": "ed_x", "delivery_id": "dl_x", "receiver_id": "rc_x", "tenant": "globex"}
+SWITCHES = {"/console/lanes/{lane}/{switch}": "pause", "/console/receivers/{receiver_id}/{switch}": "disable"}
+
+
+def unsafe_routes() -> list[APIRoute]:
+    routes = [route for page in PAGES for route in page.router.routes if isinstance(route, APIRoute)]
+    return [route for route in routes if (route.methods or set()) - {"GET", "HEAD"}]
+
+
+def acting(route: APIRoute) -> Acting | None:
+    """The action that a route declares."""
+    return next((one.call for one in route.dependant.dependencies if isinstance(one.call, Acting)), None)
+
+
+ROUTES = {route.path: acting(route) for route in unsafe_routes()}
+ACTED = {path: declared.action for path, declared in ROUTES.items() if declared}
+
+
+def example(path: str) -> str:
+    filled = path.replace("{switch}", SWITCHES.get(path, ""))
+    return re.sub(r"{(\w+)}", lambda found: EXAMPLES[found[1]], filled)
+
+
+def test_every_unsafe_route_declares_its_action() -> None:
+    """No unsafe address is without an action of the table, but for those that need no session; none is unused."""
+    assert {path for path, declared in ROUTES.items() if declared is None} == OPEN
+    assert set(ACTED.values()) == set(ACTIONS)
+
+
+@pytest.mark.parametrize("path", sorted(ACTED))
+def test_roles(people: People, stranger: Person, client: Any, path: str) -> None:
+    """A viewer is refused everywhere, a producer what is for ops; what is not there or another's is 404."""
+    TenantStore(client).create_key("globex")
+    address, action = example(path), ACTED[path]
+    for role in ("producer", "viewer", "ops"):
+        status = people("acme", role).post(address).status_code
+        assert status == (403 if role not in ACTIONS[action] else 200 if action in SERVED else 404), f"{role}: {path}"
+    assert stranger.post(address).url.path == "/console/sign-in"
+
+
+SERVED = {"switch_lane", "set_limits"}
+"""Actions whose examples exist, so that ops carries them out."""
+
+
+@pytest.mark.parametrize("path", sorted(ACTED))
+def test_a_revoked_key_changes_nothing(people: People, client: Any, path: str) -> None:
+    """A session whose key was revoked leads to the sign-in page instead."""
+    person = people("staff", "ops")
+    (key,) = TenantStore(client).api_keys("staff")
+    TenantStore(client).revoke(key.id)
+    assert person.post(example(path)).url.path == "/console/sign-in"
+    assert client.hget("rt:edits:gate", "paused") is None
+
+
+CROSS = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "{own}"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1"},
+    {},
+]
+
+
+@pytest.mark.parametrize("headers", CROSS, ids=str)
+@pytest.mark.parametrize("path", sorted(ROUTES))
+def test_other_sites_change_nothing(people: People, client: Any, path: str, headers: dict[str, str]) -> None:
+    """A request that did not come from a page of the console is 403 at every unsafe address, also with a session."""
+    person = people("staff", "ops")
+    del person.browser.headers["Sec-Fetch-Site"]
+    own = str(person.browser.base_url).rstrip("/")
+    answer = person.browser.post(
+        example(path), headers={name: value.replace("{own}", own) for name, value in headers.items()}
+    )
+    assert answer.status_code == 403
+    assert client.hget("rt:edits:gate", "paused") is None
+    assert len(list(client.scan_iter("rt:console_session:*"))) == 1
+
+
+def test_an_old_browser_is_known_by_its_origin(people: People, client: Any) -> None:
+    """Without `Sec-Fetch-Site`, an Origin that equals Host is a page of the console."""
+    person = people("staff", "ops")
+    del person.browser.headers["Sec-Fetch-Site"]
+    own = str(person.browser.base_url).rstrip("/")
+    assert person.browser.post("/console/lanes/edits/pause", headers={"Origin": own}).status_code == 200
+    assert client.hget("rt:edits:gate", "paused") == "1"
+
+
+def test_tenants_are_apart(people: People, client: Any) -> None:
+    """A producer meets no page of another tenant, in lists neither; a viewer sees all."""
+    TenantStore(client).create_key("globex")
+    producer, viewer = people("acme"), people("staff", "viewer")
+    assert producer.get("/console/tenants/globex").status_code == 404
+    assert producer.get("/console/jobs?tenant=globex").status_code == 404
+    assert producer.get("/console/tenants").url.path == "/console/tenants/acme"
+    assert viewer.get("/console/tenants/globex").status_code == 200
+    assert "globex" in viewer.text("/console/tenants")
+    assert '<form method="post" action="/console/lanes' not in viewer.text("/console")

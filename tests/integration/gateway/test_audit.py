@@ -1,0 +1,139 @@
+"""The audit: each change leaves one line with who, what and what came of it, from each surface, and no secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retouch import Edit, EditQueue
+from retouch.store import keys
+from retouch.store.audit import LINES_OF_PRODUCER_MOST, Actor, AuditLog
+from tests.command_line import typed
+from tests.conftest import RunningWorker, Sink
+from tests.gateway_process import Callers, problem
+from tests.process_watch import eventually
+
+EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/planted.png")
+
+
+def test_changes_over_http(
+    callers: Callers, edit_body: Callable[..., Any], client: Any, sink: Sink, module_worker: RunningWorker
+) -> None:
+    """Each change that moves money, gates or receivers is one line; a read, a refusal and a repetition are none."""
+    api, ops = callers(), callers("staff", "ops")
+    ops.post("/v1/pause")
+    job = api.post("/v1/edits", edit_body(prompt="a planted prompt", webhook=sink.url)).json()["id"]
+    api.post(f"/v1/edits/{job}/cancel")
+    api.post(f"/v1/edits/{job}/cancel")
+    api.post(f"/v1/edits/{job}/replay")
+    receiver = api.post("/v1/receivers", {"url": sink.url + "/planted"}).json()["id"]
+    for verb in ("rotate", "disable", "enable"):
+        assert api.post(f"/v1/receivers/{receiver}/{verb}").status_code == 200
+    api.post(f"/v1/receivers/{receiver}/redeliver?since=2026-01-01")
+    api.ask("DELETE", f"/v1/receivers/{receiver}")
+    run = api.post("/v1/bulk", {"action": "cancel", "query": "state:queued"}).json()["id"]
+    assert eventually(lambda: api.get(f"/v1/bulk/{run}").json()["state"] == "done", within_s=30.0)
+    api.get("/v1/edits")
+    problem(api.post("/v1/pause"), "forbidden", 403)
+    ops.post("/v1/resume")
+    assert eventually(lambda: "bulk.done" in [one["action"] for one in lines_of(ops)], within_s=10.0)
+    lines = lines_of(ops)
+    assert [one["action"] for one in reversed(lines)] == [
+        *("lane.pause", "edit.cancel", "edit.replay", "receiver.add", "receiver.rotate", "receiver.disable"),
+        *("receiver.enable", "receiver.redeliver", "receiver.remove", "bulk.cancel", "bulk.done", "lane.resume"),
+    ]
+    by_action = {one["action"]: one for one in lines}
+    cancel = by_action["edit.cancel"]
+    assert cancel["by"] | {"key": ""} == {"surface": "http", "key": "", "name": "test", "role": "producer"}
+    assert cancel["by"]["key"].startswith("key_")
+    assert (cancel["tenant"], cancel["details"]) == ("acme", {"ids": [job], "outcome": "cancelled"})
+    assert by_action["bulk.cancel"]["details"]["preview"]["jobs"] == 1
+    assert by_action["bulk.cancel"]["details"]["query"].startswith("tenant:acme state:queued until:")
+    assert by_action["bulk.done"]["details"] == {"bulk": run, "outcomes": {"cancelled": 1}}
+    text = json.dumps(lines)
+    assert not [word for word in ("planted", "http://", "whsec_", "rtk_", api.secret) if word in text]
+
+
+def lines_of(ops: Any, **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ops.get("/v1/audit", params=query).json()["data"]
+    return found
+
+
+def test_pages(callers: Callers, client: Any) -> None:
+    """Pages are newest first, neither skip nor repeat a line, and end; a wrong cursor is refused."""
+    ops, log = callers("staff", "ops"), AuditLog(client)
+    for number in range(7):
+        log.record(Actor("cli"), "key.create", f"t{number}", ids=[f"key_{number}"])
+    found, cursor = list[str](), ""
+    while True:
+        page = ops.get("/v1/audit", params={"limit": 3, "cursor": cursor}).json()
+        found += [one["tenant"] for one in page["data"]]
+        assert page["has_more"] is (page["next_cursor"] is not None)
+        if not page["has_more"]:
+            break
+        cursor = page["next_cursor"]
+    assert found == [f"t{number}" for number in reversed(range(7))]
+    assert lines_of(ops, since="2999-01-01") == []
+    problem(ops.get("/v1/audit?cursor=x"), "invalid-request", 422)
+
+
+def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any) -> None:
+    """Keys, limits, receivers, lanes and single moves leave their lines with the surface that was used."""
+    created = typed("keys", "create", "--tenant", "acme", "--role", "viewer", "--name", "wall", "--json").json
+    assert created["role"] == "viewer"
+    typed("keys", "limits", "acme", "--budget", "5")
+    typed("keys", "limits", "acme")
+    typed("keys", "revoke", created["id"])
+    typed("pause")
+    job = queue.enqueue(EDIT)
+    typed("cancel", job.id)
+    job.replay()
+    job.cancel()
+    typed("resume")
+    receiver = typed("receivers", "add", "https://example.com/planted", "--json").json["id"]
+    typed("receivers", "rotate", receiver)
+    typed("receivers", "remove", receiver)
+    typed("erase", "acme", "--yes")
+    shown = typed("audit", "--json").json
+    assert [(one["action"], one["by"]["surface"]) for one in reversed(shown)] == [
+        ("key.create", "cli"),
+        ("tenant.limits", "cli"),
+        ("key.revoke", "cli"),
+        ("lane.pause", "cli"),
+        ("edit.cancel", "cli"),
+        ("edit.replay", "python"),
+        ("edit.cancel", "python"),
+        ("lane.resume", "cli"),
+        ("receiver.add", "cli"),
+        ("receiver.rotate", "cli"),
+        ("receiver.remove", "cli"),
+        ("tenant.erase", "cli"),
+    ]
+    assert shown[-2]["details"] == {"limits": {"budget": 5}}
+    assert not [word for word in ("planted", "https://", created["secret"]) if word in json.dumps(shown)]
+    assert "key.create" in typed("audit").out
+    assert typed("audit", "--since", "1h", "--limit", "1", "--json").json == shown[:1]
+
+
+def test_a_line_says_nothing_else(client: Any) -> None:
+    """Details of other names are refused, long lists are counted, and a busy producer's lines are capped."""
+    log = AuditLog(client)
+    with pytest.raises(ValueError, match="expected some of"):
+        log.record(Actor("cli"), "receiver.add", url="https://example.com")
+    log.record(Actor("cli"), "edit.cancel", ids=[f"ed_{number}" for number in range(50)], query="x" * 5_000)
+    (line,) = log.page()
+    assert (len(line.details["ids"]), line.details["id_count"]) == (20, 50)  # type: ignore[arg-type]  # a list here
+    busy = Actor("http", "key_1", "busy", "producer")
+    log.record(busy, "edit.cancel", "acme")
+    (counter,) = client.keys("rt:audit:count:*")
+    client.set(counter, LINES_OF_PRODUCER_MOST - 1, keepttl=True)
+    for _ in range(4):
+        log.record(busy, "edit.cancel", "acme")
+    log.record(Actor("http", "key_2", "calm", "ops"), "edit.cancel", "acme")
+    actions = [one.action for one in log.page()]
+    assert actions == ["edit.cancel", "audit.capped", "edit.cancel", "edit.cancel", "edit.cancel"]
+    assert client.ttl(counter) > 0
+    assert client.xlen(keys.AUDIT) == 5

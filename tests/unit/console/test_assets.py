@@ -1,0 +1,69 @@
+"""The files that the console sends: those of others are what their manifest says, and none of them reaches outside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retouch_producer.gateway.console import assets, rendering
+
+STATIC = Path(assets.__file__).parent / "static"
+MANIFEST: list[dict[str, Any]] = json.loads((STATIC / "vendored.json").read_text())
+OURS = {"console.css", "console.js", "mark.svg", "vendored.json"}
+
+
+@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
+def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
+    """Each has name, version, licence and the SHA-256 of the file that is here; the licence's text is beside it."""
+    assert hashlib.sha256((STATIC / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", entry["version"])
+    assert entry["name"]
+    assert (STATIC / entry["licence_file"]).read_text().strip()
+    assert entry["licence"] in {"0BSD", "MIT"}
+
+
+def test_every_file_is_ours_or_in_the_manifest() -> None:
+    """Nothing lies in the folder that nobody accounts for."""
+    vendored = {name for entry in MANIFEST for name in (entry["file"], entry["licence_file"])}
+    assert {path.name for path in STATIC.iterdir()} == OURS | vendored
+
+
+def test_our_files_name_no_other_host() -> None:
+    """Style sheet, script and templates load nothing from outside."""
+    ours = [*(STATIC / name for name in OURS - {"mark.svg", "vendored.json"}), *STATIC.parent.glob("templates/*.html")]
+    assert [path.name for path in ours if re.search(r"https?://|(?<!asset_)url\(|@import", path.read_text())] == []
+
+
+def test_templates_escape_everything() -> None:
+    """No template marks a text as safe or switches the escaping off."""
+    assert rendering.environment().autoescape is True
+    for path in STATIC.parent.glob("templates/*.html"):
+        text = path.read_text()
+        assert not re.search(r"\|\s*safe|autoescape|Markup", text), path.name
+        assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", text), path.name
+
+
+@pytest.mark.parametrize("name", ["../pages.py", "console.css/..", "vendored.json", "nothing.js", ".css", ""])
+def test_only_files_of_known_types_are_sent(name: str) -> None:
+    """A name that leads elsewhere, or to a file that is no style, script or picture, is none."""
+    assert assets.asset(name) is None
+
+
+def test_every_colour_is_a_token() -> None:
+    """The style sheet names colours among its tokens alone, so that both themes have all of them."""
+    sheet = (STATIC / "console.css").read_text()
+    rules = sheet[sheet.index("*, ::before") :]
+    allowed = {"#fff", "#f2f2f0"}  # over photographs, which are the same in both themes
+    assert set(re.findall(r"#[0-9a-f]{3,8}\b", rules)) <= allowed
+    light, dark, auto = (set(re.findall(r"(--[\w-]+):", block)) for block in token_blocks(sheet))
+    assert dark == auto
+    assert dark == {name for name in light if not re.fullmatch(r"--(s\d|radius|sans|mono)", name)}
+
+
+def token_blocks(sheet: str) -> list[str]:
+    return re.findall(r":root[^{]*{([^}]*)}", sheet)
