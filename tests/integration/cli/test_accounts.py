@@ -73,6 +73,10 @@ def test_pause_and_drain_until_resumed(command: str, mode: str) -> None:
     assert (document["mode"], document["binding"]) == (mode, mode)
     assert typed("accounts", "resume", "main").out == "main: resumed\n"
     assert typed("accounts", "show", "main", "--json").json["mode"] is None
+    changes = [
+        (line["action"], line["details"]["ids"], line["by"]["surface"]) for line in typed("audit", "--json").json
+    ]
+    assert changes == [("account.resume", ["main"], "cli"), (f"account.{command}", ["main"], "cli")]
 
 
 def test_a_drained_account_says_what_it_still_holds(kit: LaneKit) -> None:

@@ -72,6 +72,30 @@ def test_a_producer_sees_no_account(callers: Callers, ops: Api, method: str, pat
         problem(ops.ask(method, f"/v1/accounts{path.replace('main', 'moon')}"), "not-found", 404)
 
 
+def test_a_viewer_reads_and_changes_nothing(callers: Callers) -> None:
+    """A key of role viewer reads the accounts, and may not so much as test one."""
+    viewer = callers("watchers", "viewer")
+    assert [one["id"] for one in viewer.get("/v1/accounts").json()["data"]] == ["main", "spare", "mine"]
+    for name in ("test", "pause", "drain", "resume"):
+        problem(viewer.post(f"/v1/accounts/main/{name}"), "forbidden", 403)
+    assert viewer.get("/v1/accounts/main").json()["mode"] is None
+
+
+def test_every_change_is_in_the_audit(ops: Api) -> None:
+    """Each switch over HTTP leaves a line with the account's id and the key that asked."""
+    for name in ("pause", "drain", "resume", "test"):
+        ops.post(f"/v1/accounts/spare/{name}")
+    lines = ops.get("/v1/audit?limit=4").json()["data"]
+    assert [line["action"] for line in reversed(lines)] == [
+        "account.pause",
+        "account.drain",
+        "account.resume",
+        "account.test",
+    ]
+    assert {line["by"]["surface"] for line in lines} == {"http"}
+    assert {tuple(line["details"]["ids"]) for line in lines} == {("spare",)}
+
+
 def test_a_job_names_its_account_and_why(callers: Callers, kit: LaneKit) -> None:
     """A job that was dispatched names the account and the reason; its charges name the account too."""
     kit.enqueue(kit.new("owner"), kit.new("acme"))
