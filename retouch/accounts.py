@@ -1,8 +1,8 @@
 """
 The accounts of the endpoint, read from the TOML file that `RETOUCH_ACCOUNTS` names.
 
-The vendor counts quota, 429 answers and costs for each account. The id of an account stays when its key changes.
-Neither the file nor an `Account` contains a key: both name the place from which a worker reads it.
+The vendor counts quota, 429 answers and costs for each account. An account keeps its id when its key changes.
+Neither the file nor an `Account` contains a key: both name the file or the variable from which a worker reads the key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from retouch.ids import TENANT
 from retouch.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
-"""The id of the only account if there is no accounts file; its values are those of the settings."""
+"""The id of the only account if there is no accounts file; the settings have this account's values."""
 
 LIMIT_MOST = 10_000
 
@@ -40,9 +40,10 @@ class Account:
     One account of the endpoint, without its key.
 
     `key_file` is an absolute path; both `key_file` and `key_env` are empty for the account that the settings make.
-    `limit` is the number of requests in flight, or `auto`; `calls_per_day` 0 and `rate_per_s` 0 mean no bound. Accounts
-    of a lower `tier` are used first; `weight` is the share of the work among those of one tier. `tenants` are the
-    owners of the account; without any, all tenants share it.
+    `limit` is how many requests may be in flight, or `auto`; `calls_per_day` 0 and `rate_per_s` 0 mean no bound.
+    Workers use accounts of a lower `tier` first; accounts of one tier share the work in proportion to their `weight`.
+    `tenants` are the owners of the account; without any, all tenants share it. `shared_fallback` says when jobs of
+    these owners may go to shared accounts.
     """
 
     id: str
@@ -71,10 +72,10 @@ def accounts_of(settings: Settings) -> list[Account]:
 
 def read_accounts(path: str | Path, settings: Settings) -> list[Account]:
     """
-    Return the accounts of a file; a field that a table leaves out has the value of the settings.
+    Return the accounts of a file; where a table lacks a field, the account has the value of the settings.
 
-    Raises `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
-    -1`. A text that may be a key in the wrong field is not shown.
+    Raise `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
+    -1`. The line does not show a text that may be a key in the wrong field.
     """
     import tomllib  # 4 ms that only processes with an accounts file pay
 
@@ -147,7 +148,7 @@ def _faults_of_table(place: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nearest(name: str) -> str:
-    """Return a hint for a message: the known field whose name is most similar, or all known fields."""
+    """Return the end of a message about an unknown field: the most similar known field, or all known fields."""
     import difflib
 
     near = difflib.get_close_matches(name, _FIELDS, 1)
@@ -155,7 +156,7 @@ def _nearest(name: str) -> str:
 
 
 def _shown(field: str, value: object) -> str:
-    """Return a description of a value for a message; a text is quoted only where it cannot be a key."""
+    """Return a description of a value for a message; it quotes a text only in fields where the text cannot be a key."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -215,4 +216,4 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: value in get_args(SharedFallback),
     ),
 }
-"""Field of a table → (what is expected of it, function that checks a value)."""
+"""Field of a table → (description of a valid value, function that checks a value)."""

@@ -1,4 +1,4 @@
-"""Types for JSON as the json module reads it. The types of the values inside are not known."""
+"""Types for JSON as the json module returns it. They do not state the types of the values inside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""A JSON object that may be changed."""
+"""A JSON object that its user may change."""
 
 Document = Mapping[str, Any]
-"""A JSON object that is only read."""
+"""A JSON object that its user only reads."""

@@ -1,9 +1,9 @@
 r"""
 The query language over jobs: `state:failed code:spam_filter tenant:acme tag:order=17 since:2h cost:>1`.
 
-Terms are separated by spaces and all of them must hold; alternatives inside one term are separated by commas. A value
-with a space, a comma or a quote stands in double quotes, with `\"` and `\\` inside. Parsing is a pure function of the
-text and the time. Prompts and addresses cannot be searched.
+Spaces separate terms, and a job must match all of them; commas separate alternatives inside one term. A value that has
+a space, a comma or a quote is written in double quotes, with `\"` and `\\` inside. The result of parsing depends only
+on the text and the time. No field searches prompts or addresses.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ class Cost(NamedTuple):
     number: int
 
     def holds(self, possible: int) -> bool:
-        """Return whether so many possible charges are within the bound."""
+        """Return whether a number of possible charges is within the bound."""
         return _SIGNS[self.sign](possible, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
     """
-    Which jobs are meant; empty fields do not narrow it, and an empty query means all jobs.
+    A parsed query. An empty field matches every job, and so does an empty query.
 
-    A job fits when it has one of the values of each field. `tags` and `costs` hold one group of alternatives for each
-    term, since those terms may be repeated. `since` and `until` (exclusive) bound the instant of enqueueing, in Unix
-    seconds. `receivers` are those whose webhook the job names, or to which one of its events was sent.
+    A job matches when it has, for each field that is not empty, one of the values. `tags` and `costs` hold one group of
+    alternatives for each term, since a text may repeat these terms. `since` and `until` (exclusive) bound the instant
+    of enqueueing, in Unix seconds. A job matches a receiver that it names, or to which one of its events was sent.
     """
 
     tenants: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class JobQuery:
     until: float = float("inf")
 
     def __str__(self) -> str:
-        """Write the query so that parsing it, at any later time, gives the same query."""
+        """Return a text that parses to the same query at any later time."""
         lists = ("tenant", self.tenants), ("state", self.states), ("code", self.codes), ("account", self.accounts)
         terms = [_written(name, values) for name, values in lists if values]
         terms += [_written("tag", ["=".join(pair) for pair in pairs]) for pairs in self.tags]
@@ -98,16 +98,16 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """Name the fields that no index serves: each job that the other terms leave is looked at."""
+        """The fields that have no index: a search reads these fields of each job that matches the other terms."""
         return tuple(name for name, values in (("account", self.accounts), ("cost", self.costs)) if values)
 
     def frozen(self, at: float) -> JobQuery:
-        """Return the query without the jobs that are enqueued at or after an instant."""
+        """Return the same query, limited to jobs that were enqueued before the instant `at` (Unix seconds)."""
         until = min(self.until, at)
         return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
-        """Return the query for jobs that fit both; raises `InvalidQuery` where both name the same field."""
+        """Return the query for jobs that match both queries; raise `InvalidQuery` if both name the same field."""
         names = ("tenants", "states", "codes", "accounts", "receivers", "ids")
         both = [name for name in names if getattr(self, name) and getattr(other, name)]
         if both:
@@ -123,12 +123,16 @@ class JobQuery:
 
 
 def is_query(text: str) -> bool:
-    """Return whether a text that may be a state or a query is meant as a query."""
+    """Return whether a text is a query, and not the name of a state: whether it has a colon or an inner space."""
     return ":" in text or " " in text.strip()
 
 
 def list_query(state: str | None, query: str | None, since: float, now: float) -> JobQuery:
-    """Return the query of a list of jobs: a state, or a text in its place or beside it, and a first instant."""
+    """
+    Return the query for a list of jobs that were enqueued at `since` or later.
+
+    `state` is the name of a state, or the text of a query, which is joined with `query`. Ages count back from `now`.
+    """
     if state and not isinstance(state, JobState) and is_query(state):
         state, query = None, f"{state} {query or ''}"
     states = (str(JobState(state)),) if state else ()
@@ -137,9 +141,9 @@ def list_query(state: str | None, query: str | None, since: float, now: float) -
 
 def parse_query(text: str, now: float) -> JobQuery:
     """
-    Parse a query; ages such as `2h` count back from `now`, in Unix seconds.
+    Return the query that a text states; ages such as `2h` count back from `now` (Unix seconds).
 
-    Raises `InvalidQuery` with all faults: the term, its position (from 1), and what was expected.
+    Raise `InvalidQuery` with all faults; each has the term, its position (from 1), and what was expected.
     """
     if len(text) > LENGTH_MOST:
         raise InvalidQuery([QueryFault("", 0, f"expected at most {LENGTH_MOST:,} characters, got {len(text):,}")])
@@ -152,7 +156,7 @@ def parse_query(text: str, now: float) -> JobQuery:
 
 
 class _Reader:
-    """Collects the values of the terms, and what is wrong with them."""
+    """Collects the values and the faults of the terms of one query."""
 
     def __init__(self, now: float) -> None:
         self._now = now
@@ -161,7 +165,7 @@ class _Reader:
         self.faults: list[QueryFault] = []
 
     def read(self, term: str, at: int) -> None:
-        """Read one term."""
+        """Add the values of one term, or its fault; `at` is the position of the term in the text, from 1."""
         try:
             name, values = _values_of(term, self._now, self._places)
         except ValueError as error:
@@ -171,7 +175,7 @@ class _Reader:
         self._places.setdefault(name, []).append((at, term))
 
     def query(self) -> JobQuery:
-        """Return what the terms come to; raises `InvalidQuery` for bounds that leave nothing between them."""
+        """Return the query of all terms read so far; raise `InvalidQuery` if `since` is later than `until`."""
 
         def texts(name: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(str(one) for group in self._values.get(name, ()) for one in group))
@@ -200,7 +204,11 @@ class _Reader:
 
 
 def _values_of(term: str, now: float, seen: Container[str]) -> tuple[str, tuple[object, ...]]:
-    """Read a term as its field and values; `seen` are the fields of the terms before it."""
+    """
+    Return the field and the values of a term; `seen` has the fields of earlier terms.
+
+    Raise `ValueError` with what was expected.
+    """
     name, colon, rest = term.partition(":")
     if not colon or '"' in name:
         kind = {"ed_": "id", "rc_": "receiver"}.get(term[:3])
@@ -214,7 +222,7 @@ def _values_of(term: str, now: float, seen: Container[str]) -> tuple[str, tuple[
 
 
 def _full_tags(values: list[str]) -> list[str]:
-    """Repeat the name in front of values that follow a tag without one of their own: `order=17,18`."""
+    """Return the values of a tag term, each with a name: `order=17,18` gives `order=17` and `order=18`."""
     name, full = "", list[str]()
     for value in values:
         name = value.partition("=")[0] if "=" in value else name
@@ -223,7 +231,7 @@ def _full_tags(values: list[str]) -> list[str]:
 
 
 def _reader_of(name: str) -> Callable[[str, float], object]:
-    """Return what reads the values of a field."""
+    """Return the function that parses a value of this field; raise `ValueError` for an unknown field."""
     if name in _FIELDS:
         return _FIELDS[name]
     if name.lower() in ("prompt", "text", "url", "init_image"):
@@ -234,7 +242,7 @@ def _reader_of(name: str) -> Callable[[str, float], object]:
 
 
 def _alternatives(name: str, text: str) -> list[str]:
-    """Split a term's values at its commas, and take the quotes off."""
+    """Return the values of a term, without their quotes; raise `ValueError` for an empty value or too many."""
     found = [""]
     for piece in _PIECE.finditer(text):
         if piece["open"]:
@@ -342,5 +350,5 @@ def _quoted(value: str) -> str:
 
 
 def _instant_text(at: float) -> str:
-    # ISO 8601 keeps what Unix seconds of fewer than nine digits would lose: an age that reaches back before 1973.
+    # Not Unix seconds: the parser accepts them only with nine digits or more, so an instant before 1973 would be lost.
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The accounts of the endpoint as the store sees them: their numbers, and what an operator does with one."""
+"""The accounts of the endpoint in the store: their numbers, and the changes that an operator may make to one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from retouch.store.redis_commands import AnyClient
 from retouch.sync_async import reply, sync_async
 
 Mode = Literal["", "paused", "draining"]
-"""`paused`: nothing is sent, polls neither. `draining`: nothing new, what is in work there ends."""
+"""`paused`: workers send neither calls nor polls. `draining`: workers send no new calls, but poll work in progress."""
 
 
 Binding = Literal[
     "none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"
 ]
-"""What keeps jobs from an account; `resting` after a full queue, `in_flight` where all of its slots are taken."""
+"""Why an account gets no jobs: `resting` after its queue was full, `in_flight` when all of its slots are taken."""
 
 
 class UnknownAccount(RetouchError):
-    """No accounts file names this account, or there is one account alone."""
+    """Raised for an id that no account of the accounts file has, and for any id if there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,13 @@ class AccountNumbers:
     """
     The numbers of one account. Instants are in Unix seconds.
 
-    `held` of `limit` slots are taken. `served`: a living worker holds its key; `workers` counts them. `closed` is the
-    code of the answer that closed it, with `closed_at`; `tested` is true while one job is let through to find out
-    whether it is open again. `breaker_open_s` and `resting_s` are the times until calls go out again after signs that
-    it is down, and after a full queue. `calls_today` counts the POSTs of this UTC day that were not free, of
-    `calls_per_day` (0: no bound). `charges_today` has the charges of jobs that ended today, by class of the ledger, and
-    `amount_today` their price.
+    `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `served` is true while a living worker
+    holds the account's key, and `workers` counts these workers. `closed` is the code of the answer that closed the
+    account at `closed_at`, or empty; `tested` is true while one job is let through to test whether it is open again.
+    `breaker_open_s` and `resting_s` are the seconds until workers call it again: after errors that opened its breaker,
+    and after its queue was full. `calls_today` counts the POSTs of this UTC day that were not free; `calls_per_day` is
+    their bound (0: none). `charges_today` has the charges of jobs that ended today, by class of the ledger, and
+    `amount_today` is their price.
     """
 
     id: str
@@ -68,12 +69,12 @@ class AccountNumbers:
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether it gets new jobs, now or when its breaker closes: it is served, and neither paused nor closed."""
+        """Whether the account gets jobs now or after its breaker closes: served, and in no mode, and not closed."""
         return self.served and not self.mode and not self.closed
 
     @property
     def binding(self) -> Binding:
-        """What keeps jobs from it now, or `none`; of several, what lasts longest."""
+        """Why the account gets no jobs now, or `none`; of several reasons, the first in the order of `Binding`."""
         bounds: tuple[tuple[Binding, bool], ...] = (
             ("unserved", not self.served),
             ("closed", bool(self.closed) and not self.tested),
@@ -88,7 +89,11 @@ class AccountNumbers:
 
 
 def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[AccountNumbers]:
-    """Return the accounts that a tenant's new jobs may go to: its own ones, and the shared ones if these permit it."""
+    """
+    Return the accounts to which a tenant's new jobs may go: its own, and the shared ones.
+
+    The shared ones are left out if one of its own has `shared_fallback` `never`.
+    """
     own = [account for account in accounts if tenant in account.tenants]
     if any(account.shared_fallback == "never" for account in own):
         return own
@@ -103,12 +108,16 @@ class AccountStore:
 
     @sync_async
     async def ids(self) -> tuple[str, ...]:
-        """Return the ids of all accounts in order; none while there is the one account of the settings alone."""
+        """Return the ids of all accounts, in the file's order; empty if the only account is that of the settings."""
         return tuple((await reply(self._client.hget(keys.account_gate(DEFAULT_ACCOUNT), "accounts")) or "").split())
 
     @sync_async
     async def all(self) -> list[AccountNumbers]:
-        """Read the numbers of all accounts in two round trips, in order; none while there is one account alone."""
+        """
+        Return the numbers of all accounts, in the file's order; empty if the only account is that of the settings.
+
+        This takes two round trips.
+        """
         ids, day = await self.ids.awaited(), day_of(time.time())
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.HELD_BY_ACCOUNT).hgetall(keys.account_calls(day))
@@ -128,7 +137,7 @@ class AccountStore:
 
     @sync_async
     async def show(self, account: str) -> AccountNumbers:
-        """Read the numbers of one account; raise `UnknownAccount`."""
+        """Return the numbers of one account; raise `UnknownAccount` for an unknown id."""
         found = [numbers for numbers in await self.all.awaited() if numbers.id == account]
         if not found:
             raise UnknownAccount(f"expected one of the accounts {', '.join(await self.ids.awaited())}, got {account!r}")
@@ -136,27 +145,40 @@ class AccountStore:
 
     @sync_async
     async def pause(self, account: str) -> None:
-        """Send nothing to the account, polls neither; raise `UnknownAccount`. Calls under way end."""
+        """
+        Stop all calls and polls to an account; raise `UnknownAccount` for an unknown id.
+
+        Calls that are under way continue to their end.
+        """
         await self._set_mode(account, "paused")
 
     @sync_async
     async def drain(self, account: str) -> None:
-        """Send nothing new to the account; what it has in work is polled to its end. Raise `UnknownAccount`."""
+        """
+        Stop new calls to an account; raise `UnknownAccount` for an unknown id.
+
+        Workers still poll the jobs that the account has in progress, to their end.
+        """
         await self._set_mode(account, "draining")
 
     @sync_async
     async def resume(self, account: str) -> None:
-        """End a pause or a drain; raise `UnknownAccount`. An account that is closed needs a test."""
+        """
+        End a pause or a drain; raise `UnknownAccount` for an unknown id.
+
+        This does not open an account that is closed: see `test`.
+        """
         await self.show.awaited(account)
         await reply(self._client.hdel(keys.account_gate(account), "mode"))
 
     @sync_async
     async def test(self, account: str) -> bool:
         """
-        Let one job through to a closed account; return False if it is not closed. Raise `UnknownAccount`.
+        Let one job through to a closed account, and return True; return False if the account is not closed.
 
-        The account is open again as soon as it answers that job with anything but a reason to close it. While it does
-        not answer, another job is tried, after 10 s at first and after 5 min at last.
+        Raise `UnknownAccount` for an unknown id. The account is open again as soon as it answers that job with anything
+        but a reason to close it. If it does not answer, another job is let through, first after 10 s, later after up to
+        5 min.
         """
         if not (await self.show.awaited(account)).closed:
             return False

@@ -1,8 +1,8 @@
 """
-The audit: one line for each change by hand that moves money, gates, keys or receivers, kept for 90 days.
+The audit: one line for each change by hand to jobs, gates, keys or receivers. Lines are kept for 90 days.
 
-`AuditLog.record` is the one place where a line is written. A line holds ids, counts and queries, never a secret, a
-prompt or an address: `details` are of fixed names, and whoever calls this passes no others.
+Only `record` writes lines. A line has ids, counts and queries, never a secret, a prompt or an address: `record` accepts
+only the details in `DETAILS`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,20 @@ DETAILS = frozenset(
         "state",
     }
 )
-"""What a line may say of a change; nothing else is written."""
+"""The names of the details that a line may have."""
 CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered"})
 """Outcomes of a single cancel, replay or redelivery that changed something."""
 LINES_OF_PRODUCER_MOST = 10_000
-"""How many lines a day one producer's key may cause; those beyond are not written, and the last line says so."""
+"""The most lines that one producer's key may cause in a day; one last line then says that further ones are missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a change: a key by id, name and role, or a person at Redis itself, whose key and role are empty."""
+    """
+    Who makes a change, and through which surface.
+
+    An API key has an id (`key`), a name and a role. For a person who uses Redis directly, `key` and `role` are empty.
+    """
 
     surface: Surface
     key: str = ""
@@ -59,8 +63,8 @@ class Actor:
 
 class AuditLine(NamedTuple):
     """
-    One change. `id` is its place in the log, a cursor; `at` is in Unix seconds. `tenant` is whose things were changed,
-    empty for all or none. `details`: `ids` or `query`, `preview`, `outcome` and so on.
+    One change. `id` is the cursor of the line in the log; `at` is in Unix seconds. `tenant` owns what was changed;
+    it is empty for all tenants or none. `details` has `ids` or `query`, `preview`, `outcome` and so on.
     """
 
     id: str
@@ -72,7 +76,7 @@ class AuditLine(NamedTuple):
 
 
 class SharedAuditLog:
-    """Writing to the stream of changes, from threads and from event loops."""
+    """Writes to the stream of changes in Redis, from threads and from event loops."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -80,10 +84,10 @@ class SharedAuditLog:
     @sync_async
     async def record(self, actor: Actor, action: str, tenant: str = "", /, **details: object) -> None:
         """
-        Write one line: who did what, to which ids or query, with what outcome. Raises `ValueError` for other details.
+        Write one line; raise `ValueError` for a detail that is not in `DETAILS`.
 
-        Failure policy: the change is made first. A line that cannot be written raises to the caller, who then does not
-        know whether the change was made either.
+        Failure policy: callers make the change first. If the line cannot be written, the error reaches the caller
+        although the change was made.
         """
         if unknown := details.keys() - DETAILS:
             raise ValueError(f"details: expected some of {', '.join(sorted(DETAILS))}, got {', '.join(unknown)}")
@@ -106,7 +110,11 @@ class SharedAuditLog:
         await reply(self._client.xadd(keys.AUDIT, fields, minid=oldest, approximate=True))
 
     async def _has_room(self, key: str, fields: dict[str, str]) -> bool:
-        """Count a producer's line; the first that is too many is written as `audit.capped`."""
+        """
+        Count a line of a producer's key; return whether it may be written.
+
+        The first line beyond the bound may, but as `audit.capped`: this changes `fields`.
+        """
         counter = keys.audit_count(key, int(time.time() // 86_400))
         pipe = self._client.pipeline(transaction=True)
         pipe.execute_command("INCR", counter)
@@ -118,14 +126,14 @@ class SharedAuditLog:
 
 
 class AuditLog(SharedAuditLog):
-    """The stream of changes in Redis, with reading."""
+    """Writes to and reads from the stream of changes in Redis, on a client for threads."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
         self._blocking_client = client
 
     def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
-        """Read lines since an instant, newest first, behind the line `before`."""
+        """Return up to `limit` lines, newest first, from `since` (Unix seconds) on and older than the line `before`."""
         newest = f"({before}" if before else "+"
         oldest = max(since, time.time() - KEPT_S)
         entries = self._blocking_client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=limit)

@@ -1,8 +1,9 @@
 """
-Bulk runs in Redis: one action on all jobs that a query names, as a job of its own with preview, progress and history.
+Bulk runs in Redis. A run is one action on all jobs that match a query; it has a preview, its progress and a history.
 
-A run is put on record with its query frozen: jobs that are enqueued later are not meant. Workers carry it out in chunks
-(`retouch.store.bulk_chunks`), one worker at a time under a lease.
+The query of a run is frozen when the run is created: it does not match jobs that are enqueued later. Workers carry out
+a run in chunks (`retouch.store.bulk_chunks`), one worker at a time under a lease. The items of a chunk are ids of jobs,
+or, for `redeliver`, of deliveries.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ PRIORITIES = get_args(Priority)
 OPEN_MOST = 5
 """How many runs of one tenant may be open at once."""
 KEPT_MOST = 200
-"""How many runs of one tenant are kept, the oldest being forgotten first."""
+"""How many runs of one tenant are kept; beyond that, the oldest is deleted."""
 ITEMS_AT_ONCE = 10
-"""How many items one script call acts on: a few milliseconds, in which Redis answers nobody."""
+"""How many items one script call acts on. A call takes a few milliseconds, in which Redis answers nobody else."""
 _ASK_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """
-    What a run would do: so many jobs (with `redeliver` deliveries too), of which `resume_free` go on from an answer
-    that is paid for; the others may make `calls_most` calls. `is_complete` is False where counting stopped at 100,000
-    jobs.
+    How many jobs a run would act on, with `redeliver` how many deliveries too, and what that would cost.
+
+    `resume_free` of the jobs continue from an answer that is paid for; the others may make `calls_most` calls in all.
+    `is_complete` is False if counting stopped at 100,000 jobs.
     """
 
     jobs: int = 0
@@ -55,8 +57,8 @@ class Preview:
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
     """
-    An action on all jobs that fit a query. `priority` is for that action alone; `dead` bounds a redelivery to those
-    deliveries that gave up. `text` is the query as it was asked for, by which a repeated request is recognized.
+    An action on all jobs that match a query. Only the action `priority` has a `priority`; `dead` limits `redeliver` to
+    deliveries that gave up. `text` is the query as the caller wrote it; it tells whether two requests are the same.
     """
 
     action: BulkAction
@@ -69,11 +71,12 @@ class BulkRequest:
 @dataclass(frozen=True, slots=True)
 class BulkRun:
     """
-    A bulk run on record. Instants in Unix seconds.
+    A bulk run on record. Instants are in Unix seconds.
 
-    `tenant` is whose key asked for it, `matched` the jobs that were looked at so far, `outcomes` how many items came to
-    what: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left` is what the present chunk
-    still has.
+    `tenant` is the tenant whose key started the run, `matched` the number of jobs that were read so far. `outcomes` has
+    the number of items by outcome: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left` is
+    the number of items that the present chunk still has, `cursor` where the next chunk begins, and `fence` the number
+    of the lease.
     """
 
     id: str
@@ -93,17 +96,17 @@ class BulkRun:
 
     @property
     def is_over(self) -> bool:
-        """True when nothing more will be done."""
+        """Whether the run is done or aborted."""
         return self.state in ("done", "aborted")
 
     @property
     def tenants_text(self) -> str:
-        """Whose jobs the query names, as the audit has it; empty for all."""
+        """The tenants that the query names, separated by commas, as the audit has them; empty for all tenants."""
         return ",".join(self.request.query.tenants)
 
     @property
     def acted_on(self) -> int:
-        """How many items were acted on so far, whatever came of it."""
+        """The number of items that the run has acted on so far, with any outcome."""
         return sum(self.outcomes.values())
 
 
@@ -111,9 +114,10 @@ def read_request(
     action: str, text: str, priority: str | None, dead: bool, now: float, narrow: Callable[[JobQuery], JobQuery]
 ) -> BulkRequest:
     """
-    Read what is asked for; `narrow` bounds the query to what the caller may see. Raises `InvalidEdit`, `InvalidQuery`.
+    Return a checked request; `narrow` limits the query to the jobs that the caller may see.
 
-    An empty query is refused: it would mean every job on record.
+    Raise `InvalidQuery` for a wrong query and `InvalidEdit` for other faults, such as an empty query, which would match
+    every job on record. Ages in the query count back from `now` (Unix seconds).
     """
     faults = list[tuple[str, str]]()
     if action not in ACTIONS:
@@ -133,7 +137,7 @@ def read_request(
 
 
 class BulkStore:
-    """The bulk runs in Redis."""
+    """Writes and reads the bulk runs in Redis, and writes the audit of those that begin, end or are aborted."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._audit = client, AuditLog(client)
@@ -141,20 +145,23 @@ class BulkStore:
         self._scripts: dict[str, Script[Any]] = {name: load(client, name) for name in names}
 
     def now(self) -> float:
-        """Return the instant on the clock of Redis before which the jobs of a run were enqueued, in Unix seconds."""
+        """
+        Return the instant for freezing a query: it is after each job that is on record now.
+
+        It is in Unix seconds, on the clock of Redis.
+        """
         seconds, micros = self._client.time()
-        # The indexes round to milliseconds, also upwards: a job of this very millisecond is one of those before.
+        # The indexes round to milliseconds, also upwards. One more millisecond includes the jobs of the present one.
         return round(float(seconds) + float(micros) / 1e6, 3) + 0.001
 
     def create(
         self, request: BulkRequest, actor: Actor, tenant: str, count: Callable[[], Preview], idempotency_key: str = ""
     ) -> BulkRun:
         """
-        Put a run on record; a worker begins it within seconds. The query is frozen at this instant, and then previewed
-        by `count`.
+        Create a run and return it; a worker begins it within seconds. A known idempotency key returns the earlier run.
 
-        Raises `QueueFull` when the tenant has five open runs, and `IdempotencyConflict` for a key that came with
-        another request.
+        The query is frozen first; then `count` makes the preview. Raise `QueueFull` if the tenant has five open runs,
+        and `IdempotencyConflict` if the idempotency key was used for another request.
         """
         run = f"bk_{_digest(tenant, idempotency_key)}" if idempotency_key else f"bk_{secrets.token_hex(12)}"
         if idempotency_key and (earlier := self._known(run, request)):
@@ -181,19 +188,23 @@ class BulkStore:
         return found
 
     def _known(self, run: str, request: BulkRequest) -> BulkRun | None:
-        """Return the run that an idempotency key leads to; raises `IdempotencyConflict` for another request."""
+        """
+        Return a run, or None if it is not on record.
+
+        Raise `IdempotencyConflict` if the run was created for another request.
+        """
         fingerprint = self._client.hget(keys.bulk(run), "fingerprint")
         if fingerprint and fingerprint != _fingerprint(request):
             raise IdempotencyConflict("the idempotency key was used for another bulk run")
         return self.find(run)
 
     def find(self, run: str) -> BulkRun | None:
-        """Read one run, or None when it is not on record."""
+        """Return one run, or None if it is not on record."""
         raw = self._client.hgetall(keys.bulk(run))
         return _run(run, raw) if raw.get("action") else None
 
     def page(self, tenant: str, count: int) -> list[BulkRun]:
-        """Read the newest runs of one tenant, or of all for ""."""
+        """Return the newest runs of one tenant, or of all tenants for an empty text, newest first."""
         ids = self._client.zrevrange(keys.bulk_runs(tenant), 0, count - 1)
         with self._client.pipeline(transaction=False) as pipe:
             for run in ids:
@@ -201,7 +212,11 @@ class BulkStore:
             return [_run(run, raw) for run, raw in zip(ids, pipe.execute(), strict=True) if raw.get("action")]
 
     def abort(self, run: str, actor: Actor) -> str:
-        """Abort a run: `aborted`, `final` when it was over, or `unknown`. What it did stays done."""
+        """
+        Abort a run; return `aborted`, `final` if it was over already, or `unknown`.
+
+        What the run did before is not undone.
+        """
         word: str = self._scripts["bulk_abort"](args=[run])
         found = self.find(run)
         if word == "aborted" and found:
@@ -209,31 +224,37 @@ class BulkStore:
         return word
 
     def take(self, lease_s: float) -> BulkRun | None:
-        """Take the lease of the run that has waited longest, or None when none waits."""
+        """Take a lease on the run that has waited longest, and return the run; return None if no run waits."""
         answer = self._scripts["bulk_take"](args=[lease_s])
         return _run(answer[0], fields_of(answer[2:]), left=int(answer[1])) if answer else None
 
     def plan(self, run: BulkRun, matched: int, items: Sequence[str], following: IndexCursor | None) -> str:
-        """Put the next chunk on record: `ok`; `done`, there was nothing left; or `stale`, the lease is lost."""
+        """
+        Write the next chunk of a run: `matched` jobs were read for it, and `following` is where the next one begins.
+
+        Return `ok`, `done` if nothing was left, or `stale` if the lease is lost.
+        """
         cursor = str(following) if following else ""
         word: str = self._scripts["bulk_plan"](args=[run.id, run.fence, matched, cursor, *items])
         return word
 
     def move(self, run: BulkRun, lease_s: float, retention_s: float) -> tuple[str, list[Message]]:
         """
-        Act on up to ten items: `running`; `planning`, the chunk is empty; `done`; or `stale`, the lease is lost or the
-        run was aborted. Gives the messages to send.
+        Act on up to ten items of the chunk; return what comes next, and the messages that the caller must send.
+
+        Next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is lost, or the
+        run was aborted).
         """
         word, messages = self._scripts["bulk_move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
         return word, messages_of(messages)
 
     def note_done(self, run: BulkRun) -> None:
-        """Write the outcomes of a run that is over into the audit, as done by who asked for it."""
+        """Write the outcomes of a run that is over to the audit, with the actor who started the run."""
         if found := self.find(run.id):
             self._audit.record(found.actor, "bulk.done", found.tenants_text, bulk=run.id, outcomes=found.outcomes)
 
     def release(self, run: BulkRun) -> None:
-        """Let other runs have their turn."""
+        """End the lease of a run, so that another run may have its turn."""
         self._scripts["bulk_release"](args=[run.id, run.fence])
 
 

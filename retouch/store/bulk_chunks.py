@@ -1,4 +1,4 @@
-"""What a bulk run means, page by page: which jobs and deliveries its query names, and what acting on them may cost."""
+"""Finds the jobs and deliveries on which a bulk run acts, page by page, and counts what that may cost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from retouch.store.pagination import IndexCursor
 from retouch.store.records import JobRecord
 
 CHUNK = 100
-"""How many jobs one chunk is made from."""
+"""The most jobs that are read for one chunk."""
 PREVIEW_MOST = 100_000
-"""How many jobs a preview counts."""
+"""A preview stops counting when it has this many jobs."""
 _PAGE = 500
 _APPLIES_TO: dict[str, tuple[str, ...]] = {
     "cancel": tuple(state for state in JobState if not state.is_final),
@@ -26,18 +26,18 @@ _APPLIES_TO: dict[str, tuple[str, ...]] = {
     "redeliver": (),
     "priority": (JobState.QUEUED, JobState.RETRYING),
 }
-_NO_STATE = "none"  # no job is in it
+_NO_STATE = "none"  # no job has this state
 
 
 class BulkChunks:
-    """Reads the jobs of bulk runs."""
+    """Reads the jobs of bulk runs; `max_charges` holds for jobs whose policy has none."""
 
     def __init__(self, jobs: JobStore, deliveries: DeliveryStore, max_charges: int) -> None:
         self._jobs, self._deliveries, self._max_charges = jobs, deliveries, max_charges
         self._search = JobSearch(jobs)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Count what a run would do now."""
+        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
         found = Preview()
         for records in self._pages(meant(request)):
             free = sum(record.resumable for record in records) if request.action == "replay" else 0
@@ -53,7 +53,7 @@ class BulkChunks:
         return found
 
     def _calls_of(self, record: JobRecord) -> int:
-        """Return how many calls a replay of a job may make; a paid answer needs none."""
+        """Return the most calls that a replay of a job may make: 0 if its answer is paid for."""
         return 0 if record.resumable else int(record.spec.policy.get("max_charges") or self._max_charges)
 
     def _pages(self, query: JobQuery) -> Iterator[list[JobRecord]]:
@@ -66,14 +66,18 @@ class BulkChunks:
                 return
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
-        """Return how many jobs the next chunk is made from, its items, and the place behind which the next begins."""
+        """Return the number of jobs read for the next chunk, its items, and the cursor after which the next begins."""
         page = self._search.page(meant(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":
             return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
         return len(page.records), [record.id for record in page.records], page.following
 
     def _deliveries_of(self, records: list[JobRecord], request: BulkRequest, made_before: float) -> list[str]:
-        """Name the deliveries that a redelivery is about: to all receivers, or to those that the query names."""
+        """
+        Return the ids of the deliveries to send again; none for another action than `redeliver`.
+
+        They were made before `made_before` (Unix seconds). If the query names receivers, only theirs are returned.
+        """
         if request.action != "redeliver" or not records:
             return []
         with self._jobs.client.pipeline(transaction=False) as pipe:
@@ -92,7 +96,7 @@ class BulkChunks:
 
 
 def meant(request: BulkRequest) -> JobQuery:
-    """Return the query for those jobs that the action can do something with."""
+    """Return the query of a request, limited to the states of jobs that the action can change."""
     states = _APPLIES_TO[request.action]
     if not states:
         return request.query

@@ -1,4 +1,4 @@
-"""Bulk runs as whoever asks for them sees them: preview, start, look, abort."""
+"""Previews and starts bulk runs; its `store` reads and aborts them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from retouch.store.redis_commands import Client
 
 
 class BulkService:
-    """Bulk runs on a client for threads."""
+    """Bulk runs for the gateway, the console and Python clients. It blocks, so it needs a client for threads."""
 
     def __init__(self, client: Client, *, retention_s: float, max_charges: int) -> None:
         self.store = BulkStore(client)
         self._chunks = BulkChunks(JobStore(client, retention_s=retention_s), DeliveryStore(client), max_charges)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Count what a run would do now; nothing is changed."""
+        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
         return self._chunks.preview(request)
 
     def start(self, request: BulkRequest, actor: Actor, tenant: str, idempotency_key: str = "") -> BulkRun:
-        """Preview a run and put it on record; see `BulkStore.create`. A repeated key gives the earlier run."""
+        """Preview and create a run, and return it; a repeated idempotency key returns the earlier run."""
         return self.store.create(request, actor, tenant, lambda: self.preview(request), idempotency_key)
