@@ -1,4 +1,4 @@
-"""Sign-ins to the ops console: sessions, links that work once, and a count of wrong keys. Secrets are kept hashed."""
+"""Sign-ins to the ops console: sessions, links that work once, and a count of wrong keys. Secrets are stored hashed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from retouch.store.redis_commands import Client
 from retouch.store.tenants import ApiKey, TenantStore, digest_of
 
 IDLE_S, LIFE_S = 3_600, 12 * 3_600
-"""A session ends after so long without a request of a person, and after so long in all."""
+"""Seconds after which a session ends: without a request of a person, and in all."""
 LINK_LIFE_S = 3_600
 WRONG_KEYS_MOST, WRONG_KEYS_WITHIN_S = 10, 60
 _SECRET_BYTES = 32
 
 
 class ConsoleSessions:
-    """Sessions in Redis. Each belongs to an API key, and ends when that is revoked."""
+    """Sessions in Redis. Each belongs to an API key, and ends when that key is revoked."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._tenants = client, TenantStore(client)
 
     def begin(self, api_key: str) -> str:
-        """Begin a session for the secret of a valid API key; returns the session's secret, 256 random bits."""
+        """Begin a session for a valid API key; return the secret of the session, 256 random bits."""
         return self._begin(digest_of(api_key))
 
     def find(self, session: str) -> ApiKey | None:
-        """Return the API key that a session belongs to; None when the session is over or its key was revoked."""
+        """Return the API key to which a session belongs; None if the session is over or the key was revoked."""
         name = keys.console_session(digest_of(session))
         digest = self._client.hget(name, "key")
         key = self._tenants.find_by_digest(digest) if digest else None
@@ -48,29 +48,33 @@ class ConsoleSessions:
         self._client.delete(keys.console_session(digest_of(session)))
 
     def make_link(self, api_key: str) -> str:
-        """Make the secret of a sign-in link for a valid API key; it works once, within an hour."""
+        """Return the secret of a new sign-in link for a valid API key; the link works once, within an hour."""
         link = secrets.token_urlsafe(_SECRET_BYTES)
         self._client.set(keys.console_link(digest_of(link)), digest_of(api_key), ex=LINK_LIFE_S)
         return link
 
     def use_link(self, link: str) -> str | None:
-        """Begin a session with a sign-in link; None if the link was used, has expired or is unknown."""
+        """
+        Begin a session with a sign-in link; return the secret of the session.
+
+        Return None if the link was used, has expired or is unknown, or if its API key was revoked.
+        """
         name = keys.console_link(digest_of(link))
-        # Read and deleted in one transaction, so that of two that come at once only one signs in.
+        # One transaction reads and deletes the link, so that only one of two simultaneous requests signs in.
         with self._client.pipeline() as pipe:
             pipe.get(name).delete(name)
             digest, _ = pipe.execute()
         return self._begin(digest) if digest and self._tenants.find_by_digest(digest) else None
 
     def wait_s(self, address: str) -> int:
-        """Return for how many seconds an address is blocked, or 0."""
+        """Return for how many seconds an address is still blocked; 0 if it is not."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.get(keys.console_wrong_keys(address)).ttl(keys.console_wrong_keys(address))
             count, left_s = pipe.execute()
         return max(1, int(left_s)) if int(count or 0) >= WRONG_KEYS_MOST else 0
 
     def note_wrong_key(self, address: str) -> None:
-        """Count a wrong key of an address; the count expires a minute after the first."""
+        """Count a wrong key from an address; the count expires a minute after the first wrong key."""
         name = keys.console_wrong_keys(address)
         with self._client.pipeline() as pipe:
             pipe.set(name, 0, ex=WRONG_KEYS_WITHIN_S, nx=True).incr(name)

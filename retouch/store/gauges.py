@@ -1,4 +1,4 @@
-"""How the store stands at one moment, for metrics: ages, budgets, receivers, Redis itself."""
+"""The state of the store at one moment, for metrics: ages, budgets, receivers, Redis itself."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from retouch.store.lanes import Lanes
 from retouch.store.redis_commands import Client
 
 TENANTS_MOST = 50
-"""Each label value is a time series of its own in Prometheus, so only so many tenants get one."""
+"""How many tenants get a time series: Prometheus stores one for each value of a label."""
 _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """
-    Ages are in seconds, and 0 where nothing waits or fails.
+    The state of the store at one moment. Ages are in seconds, and 0 if nothing waits or fails.
 
-    `budget_left` has the calls left today of the 50 tenants that used most of theirs. `worker_seen_at` is when a worker
-    last took part in rescue (Unix seconds), 0 for never. `redis_durable` and `redis_memory_ratio` are None where the
-    store's user may not ask.
+    `budget_left` has the calls left today of the 50 tenants that used the largest part of their budgets.
+    `worker_seen_at` is when a worker last took part in rescue (Unix seconds), 0 for never. `redis_durable` and
+    `redis_memory_ratio` are None if the Redis user of the store may not run INFO.
     """
 
     oldest_waiting_s: float
@@ -43,7 +43,7 @@ class Gauges:
 
 
 def read_gauges(client: Client) -> Gauges:
-    """Read how the store stands now, in a few round trips."""
+    """Return the present state of the store; this takes a few round trips."""
     lanes = Lanes(client)
     seconds, micros = client.time()
     now = seconds + micros / 1e6
@@ -74,7 +74,11 @@ def _first_score(client: Client, name: str) -> float | None:
 
 
 def _oldest_due(client: Client, now: float) -> float | None:
-    """Return since when the delivery is due that has been due for longest, of those admitted or in the timetable."""
+    """
+    Return the instant since which the most overdue delivery is due; None if none is due.
+
+    Only the first delivery of each backlog that may be served, and of the timetable, is read.
+    """
     with client.pipeline(transaction=False) as pipe:
         for ready in ("ready", "ready:unproven"):
             pipe.zrange(keys.lane("deliveries", ready), 0, -1)
@@ -86,7 +90,11 @@ def _oldest_due(client: Client, now: float) -> float | None:
 
 
 def _budgets(client: Client, day: int) -> tuple[int, dict[str, int]]:
-    """Return the calls that are reserved for jobs in flight, and the calls left of the tenants that used most."""
+    """
+    Return the calls that are reserved for jobs in flight, and the calls that tenants have left today.
+
+    The latter are only for the 50 tenants that used the largest part of their budgets.
+    """
     budgets = {tenant: int(calls) for tenant, calls in client.hgetall("rt:edits:budgets").items()}
     reserved, used = 0, dict[str, int]()
     for tenants in batched(sorted(budgets), _CHUNK):
@@ -113,7 +121,7 @@ def _receivers_disabled(client: Client) -> int:
 def _info(client: Client) -> Mapping[str, Any] | None:
     try:
         return client.info()
-    except ResponseError:  # the ACL of the store's user need not allow INFO
+    except ResponseError:  # the ACL of the Redis user may forbid INFO
         return None
 
 

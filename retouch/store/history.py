@@ -1,8 +1,9 @@
 """
-Reads history: what happened in each minute (72 hours), in each hour (90 days) and since ever; rolls it up.
+History: counts of what happened, by minute (for 72 hours), by hour (for 90 days) and in all.
 
-The scripts that move jobs and deliveries write the counts of the minute (history.lua), so a count is as exact as the
-move. When a minute is over, `roll_up` adds it to its hour and to the totals.
+The scripts that move jobs and deliveries also write the counts of the present minute (history.lua), in the same atomic
+step. When a minute is over, `roll_up` adds its counts to its hour and to the totals. A row of counts is for all tenants
+(`*`), for one tenant (`t:NAME`) or for one account (`a:ID`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from retouch.store.scripts import load
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MINUTES_KEPT_S, HOURS_KEPT_S = 3 * DAY_S, 90 * DAY_S
 OTHER_TENANTS = "other"
-"""The row for all tenants beyond the 100 busiest of a minute or hour, and beyond 1,000 since ever."""
+"""The row for all tenants beyond the 100 busiest of a minute or hour, and beyond 1,000 in the totals."""
 
 By = Literal["account", "tenant"]
 _ALL, _NONE = "*", "-"
 _PREFIXES: dict[By, str] = {"account": "a:", "tenant": "t:"}
 _EVER = 10**9
-"""A minute after all others."""
+"""A number that is greater than that of any minute."""
 _ROLLED_AT_ONCE = 5_000
 
 _Rows = dict[str, HistoryCounts]
@@ -32,7 +33,7 @@ _Rows = dict[str, HistoryCounts]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What happened in `seconds` seconds from `at` on (Unix seconds)."""
+    """The counts of a period that begins at `at` (Unix seconds) and lasts `seconds` seconds."""
 
     at: float
     seconds: int
@@ -40,7 +41,7 @@ class Period:
 
 
 class History:
-    """Reads the counts that the scripts write; each reading is one step in Redis, the current minute included."""
+    """Reads the counts, the present minute included; each call reads them in one atomic step."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -48,31 +49,31 @@ class History:
 
     def between(self, since: float, until: float | None = None, *, tenant: str | None = None) -> HistoryCounts:
         """
-        Sum up what happened between two instants (Unix seconds; until now by default), of one tenant or of all.
+        Return the counts between two instants (Unix seconds; until now by default), of one tenant or of all.
 
-        The first and last minute count as a whole. What began more than 72 hours ago is known by the hour, and nothing
-        older than 90 days is known at all.
+        The first and the last minute are counted in full. Beyond 72 hours, the first hour is counted in full too.
+        Counts older than 90 days are not kept.
         """
         row = f"t:{tenant}" if tenant else _ALL
         return self._sums(since, until, row).get(row, HistoryCounts())
 
     def between_by(self, by: By, since: float, until: float | None = None) -> dict[str, HistoryCounts]:
         """
-        Sum up what happened between two instants by account or tenant.
+        Return the counts between two instants, for each account or tenant.
 
-        Enqueued jobs and deliveries belong to no account. Tenants beyond the 100 busiest of a minute are summed up as
-        `other`.
+        Counts of enqueued jobs and of deliveries belong to no account. The tenants beyond the 100 busiest of a minute
+        are summed up as `other`.
         """
         return _named(by, self._sums(since, until, ""))
 
     def totals(self, *, tenant: str | None = None) -> HistoryCounts:
-        """Sum up all that ever happened, of one tenant or of all; these counts never go down."""
+        """Return the counts since the beginning, of one tenant or of all; these counts never decrease."""
         row = f"t:{tenant}" if tenant else _ALL
         hashes, open_rows = self._rows(row, 0, _EVER, ["totals"])
         return summed(rows[row] for rows in (*hashes, open_rows) if row in rows)
 
     def totals_by(self, by: By) -> dict[str, HistoryCounts]:
-        """Sum up all that ever happened by account or tenant; these counts never go down."""
+        """Return the counts since the beginning, for each account or tenant; these counts never decrease."""
         hashes, open_rows = self._rows("", 0, _EVER, ["totals"])
         return _named(by, _joined([*hashes, open_rows]))
 
@@ -80,9 +81,9 @@ class History:
         self, since: float, until: float | None = None, *, step_s: int = MINUTE_S, tenant: str | None = None
     ) -> list[Period]:
         """
-        Return what happened in each step between two instants, oldest first, with those in which nothing did.
+        Return the counts of each period of `step_s` seconds between two instants, oldest first, empty ones included.
 
-        `step_s` is a whole number of minutes (60 s, for the last 72 hours) or of hours (3,600 s).
+        `step_s` is a whole number of hours, or, within the last 72 hours, of minutes. Raise `ValueError` for others.
         """
         if step_s % MINUTE_S or step_s <= 0:
             raise ValueError(f"step_s: expected a whole number of minutes, got {step_s}")
@@ -128,15 +129,19 @@ class History:
 
 
 def spans(since: float, until: float, now: float) -> tuple[int, int, list[str]]:
-    """Return the first and last minute between two instants, and the fewest hashes that hold the minutes between."""
+    """
+    Return the first and the last minute of a range, and the names of the hashes that hold its counts.
+
+    Whole hours are read from the hash of the hour, so that few hashes are read. All instants are in Unix seconds.
+    """
     first, last, current = int(since // MINUTE_S), int(until // MINUTE_S), int(now // MINUTE_S)
-    # An expired minute is still in its hour, so a range that begins with one begins with the whole hour.
+    # An expired minute is counted in its hour only, so a range that begins with such a minute begins with that hour.
     oldest = current - MINUTES_KEPT_S // MINUTE_S + 1
     if first < oldest:
         first = max(first // 60 * 60, current - HOURS_KEPT_S // MINUTE_S)
     names, minute = [], first
     while minute <= last:
-        # Of the current hour nothing is left out: its later minutes are still to come.
+        # The present hour is whole if the range ends now: its later minutes have no counts yet.
         is_whole = minute % 60 == 0 and (minute + 59 <= last or last >= current)
         if is_whole or minute < oldest:
             names.append(f"hour:{minute // 60}")
@@ -148,7 +153,11 @@ def spans(since: float, until: float, now: float) -> tuple[int, int, list[str]]:
 
 
 def roll_up(client: Client) -> None:
-    """Roll up the minutes that are over; any process may call this, at any time and any number of times."""
+    """
+    Add the minutes that are over to their hours and to the totals.
+
+    Any process may call this, at any time and any number of times: each minute is added once.
+    """
     run: Script[int] = load(client, "roll_up")
     while run(args=[_ROLLED_AT_ONCE]):
         pass
@@ -178,7 +187,7 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
 
 
 def _named(by: By, rows: _Rows) -> dict[str, HistoryCounts]:
-    """Return the rows of accounts, or those of tenants and the row for the others, without their prefixes."""
+    """Return the rows of accounts, or those of tenants and the row `other`, by name without prefix."""
     prefix = _PREFIXES[by]
     named = {row.removeprefix(prefix): counts for row, counts in sorted(rows.items()) if row.startswith(prefix)}
     if by == "tenant" and OTHER_TENANTS in rows:

@@ -1,4 +1,4 @@
-"""Counts of history, and what is read from them: sums by state, code or class, and percentiles of latencies."""
+"""Counts of history, and the values computed from them: sums by state, code or class, and percentiles of latencies."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """The number of latencies."""
+        """The number of latencies in all buckets."""
         return sum(self.counts)
 
     def percentile(self, percent: float) -> float | None:
         """
-        Return the latency in seconds that so many percent do not exceed, or None if there are no latencies.
+        Return the latency in seconds that `percent` percent of the latencies do not exceed; None if there are none.
 
-        Within a bucket the latencies are taken to be evenly spread; above the last bound the answer is that bound.
+        This is an estimate: the latencies of a bucket count as evenly spread. The result never exceeds the last bound.
         """
         rank, below = self.count * percent / 100, 0
         if not self.count:
@@ -55,21 +55,21 @@ class Distribution:
 @dataclass(frozen=True, slots=True)
 class HistoryCounts:
     """
-    What happened in some time, by the names under which history.lua counts it; see the properties.
+    Counts of what happened in some time, by the names that history.lua uses; the properties explain them.
 
-    Counts of something that never happened are 0 or absent.
+    The count of something that did not happen is 0 or absent.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def enqueued(self) -> int:
-        """Jobs that were enqueued; requests that got an earlier job are not counted."""
+        """Jobs that were enqueued; a request that was answered with an earlier job is not counted."""
         return self.counts.get("enqueued", 0)
 
     @property
     def ended(self) -> dict[str, int]:
-        """Ends of jobs by state; a job that is replayed may end more than once."""
+        """How often jobs ended, by state; a job that is replayed may end more than once."""
         return self._by_first("ended")
 
     @property
@@ -85,34 +85,34 @@ class HistoryCounts:
 
     @property
     def calls(self) -> int:
-        """POSTs that were intended, each of which may have been sent to the endpoint."""
+        """POSTs that workers were about to send; each may have reached the endpoint."""
         return self.counts.get("calls", 0)
 
     @property
     def answers(self) -> dict[str, int]:
-        """Answers of the endpoint by class; one that was `processing` counts again when its polls are over."""
+        """Answers of the endpoint by class; an answer `processing` is counted again when its polling is over."""
         return self._by_first("answers")
 
     @property
     def charges(self) -> dict[str, int]:
-        """Charges by use, as the ledger has them: `useful`, `repeated`, `wasted`, `unknown`."""
+        """Charges by their present use, as in the ledger: `useful`, `repeated`, `wasted`, `unknown`."""
         net = Counter(self._by_first("charges"))
         net.subtract(self._by_first("charges_back"))
         return {use: count for use, count in net.items() if count}
 
     @property
     def charges_booked(self) -> dict[str, int]:
-        """Charges by the use that they were ever booked as; these counts never go down."""
+        """Charges by each use that was ever written for them; these counts never decrease."""
         return self._by_first("charges")
 
     @property
     def charges_moved(self) -> dict[str, int]:
-        """Charges by the use that they no longer have, since a late answer moved them to another one."""
+        """Charges by a use that they no longer have, because a late answer changed it."""
         return self._by_first("charges_back")
 
     @property
     def deliveries(self) -> dict[str, int]:
-        """Delivery attempts by what followed: `delivered`, `retrying` or `dead`."""
+        """Delivery attempts by the state that followed: `delivered`, `retrying` or `dead`."""
         return self._by_first("deliveries")
 
     @property
@@ -122,10 +122,11 @@ class HistoryCounts:
 
     def latency(self, name: Latency) -> Distribution:
         """
-        Return one kind of latencies.
+        Return the distribution of one kind of latency.
 
-        `wait` is from enqueueing to the first claim, `endpoint` a POST to the endpoint, `total` from enqueueing to the
-        end of a job that was neither cancelled nor replayed, `lag` from an event to its delivery.
+        `wait` is the time from enqueueing to the first claim, `endpoint` the duration of a POST to the endpoint,
+        `total` the time from enqueueing to the end of a job that was neither cancelled nor replayed, and `lag` the time
+        from an event to its delivery.
         """
         bounds = BOUNDS[name]
         sums = [0] * (len(bounds) + 1)
@@ -134,7 +135,7 @@ class HistoryCounts:
         return Distribution(bounds, tuple(sums))
 
     def _by_first(self, prefix: str) -> dict[str, int]:
-        """Sum up the counts below a prefix by the next part of their names."""
+        """Return the sums of the counts named `PREFIX:PART…`, by part."""
         sums: dict[str, int] = {}
         for name, count in self.counts.items():
             if name.startswith(f"{prefix}:"):
@@ -143,7 +144,7 @@ class HistoryCounts:
         return sums
 
     def codes(self, state: str) -> dict[str, int]:
-        """Return the ends of jobs in one state by code; the code is empty for `succeeded`."""
+        """Return how often jobs ended in one state, by code; the code is empty for `succeeded`."""
         sums: dict[str, int] = {}
         for name, count in self.counts.items():
             word, _, rest = name.partition(":")
@@ -154,7 +155,7 @@ class HistoryCounts:
 
 
 def summed(parts: Iterable[HistoryCounts]) -> HistoryCounts:
-    """Add counts up."""
+    """Return the sums of several counts, name by name."""
     sums = Counter[str]()
     for part in parts:
         sums.update(part.counts)

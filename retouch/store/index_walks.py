@@ -1,4 +1,8 @@
-"""Walks over several indexes by time as if they were one: newest first, each entry checked against further indexes."""
+"""
+Reads several indexes by time as if they were one, newest entry first, and checks each entry against further indexes.
+
+A source is one index, or a list of entries. A walk reads one source, batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ STEP = 1_000
 
 
 class Source(NamedTuple):
-    """Entries that may fit: those of an index that are not in `without`, or those that are `listed`."""
+    """Entries that may match: those of the index `name` that are not in the index `without`, or the `listed` ones."""
 
     name: str
     without: str = ""
@@ -23,12 +27,17 @@ class Source(NamedTuple):
 
 
 Filter = tuple[Source, ...]
-"""One field of a query: whatever fits is in at least one of the sources."""
+"""One field of a query: an entry that matches the field is in at least one of the sources."""
 
 
 @dataclass(slots=True)
 class Walk:
-    """One source on its way from the newest entry on; what is walked must pass all of `filters`."""
+    """
+    The progress of reading one source; its entries must pass all of `filters`.
+
+    `unread` has the entries that were read from Redis and not yet taken, newest first, and `last` is the oldest of all
+    entries that were read. `is_read` is True when the source has no further ones. `count` is the size of a batch.
+    """
 
     source: Source
     filters: Sequence[Filter] = ()
@@ -39,12 +48,12 @@ class Walk:
 
     @property
     def is_checked(self) -> bool:
-        """True where entries that are walked may be left out."""
+        """Whether entries must be checked against other indexes."""
         return bool(self.filters or self.source.without)
 
 
 def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after: IndexCursor | None) -> Walk:
-    """Make a walk of a source behind a place; what is listed needs no reading."""
+    """Return a walk over the entries of a source after the cursor `after`; listed entries become unread at once."""
     walk = Walk(source, filters, last=after)
     if source.listed is not None:
         _take_in(walk, source.listed, query)
@@ -54,10 +63,10 @@ def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after
 
 async def fill(client: AnyClient, walks: Sequence[Walk], query: JobQuery) -> None:
     """
-    Read further entries of these walks, in one round trip each time, until each has some or is at its end.
+    Read entries until each walk has unread ones or is at its end; each round trip reads a batch for all of them.
 
-    Entries of the instant where a walk stands are read again and passed over: they may be in a batch of hundreds, and
-    a place counted from the top would move when jobs come or change.
+    A batch begins at the instant of the last entry, and entries that were read before are left out. An offset from the
+    newest entry would not do: it changes when jobs are enqueued or change their state.
     """
     while walks:
         pipe = client.pipeline(transaction=False)
@@ -80,7 +89,11 @@ def _take_in(walk: Walk, entries: Sequence[IndexCursor], query: JobQuery) -> Non
 
 
 def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
-    """Take, newest first and each once, what no walk can still have something newer than."""
+    """
+    Remove and return the unread entries, newest first, that are newer than all entries which no walk has read yet.
+
+    Each entry is returned once, with one of the walks that have it.
+    """
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = dict[IndexCursor, Walk]()
     for walk in walks:
@@ -91,7 +104,7 @@ def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
 
 
 async def passing(client: AnyClient, taken: Sequence[tuple[IndexCursor, Walk]]) -> list[IndexCursor]:
-    """Return, in order, the entries that pass all filters of their walks; asks in one round trip."""
+    """Return the entries that pass all filters of their walks, in the same order; this takes one round trip."""
     of_walk: dict[int, tuple[Walk, list[IndexCursor]]] = {}
     for place, walk in taken:
         of_walk.setdefault(id(walk), (walk, []))[1].append(place)
@@ -121,7 +134,7 @@ async def passing(client: AnyClient, taken: Sequence[tuple[IndexCursor, Walk]]) 
 
 
 def _indexes_of(walk: Walk) -> list[str]:
-    """Name the indexes in which the entries of a walk are looked up."""
+    """Return the names of the indexes against which the entries of a walk are checked."""
     sources = [source for one in walk.filters for source in one if source.listed is None]
     without = [source.without for source in (walk.source, *sources) if source.without]
     return list(dict.fromkeys([*(source.name for source in sources), *without]))

@@ -1,10 +1,10 @@
 """
-Lists the jobs that match a query. Each page is read from the smallest index that has all matches, and checked against
-the others.
+Finds the jobs that match a query. Each page is read from the smallest index that has all matches, and its entries are
+checked against the other indexes.
 
 A field with several values uses one index for each value. `cost` and `account` have no index: jobs that match the other
-terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first; an index of all
-tenants' jobs would cost each waiting job 110 bytes.
+terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first; one index of all
+tenants would take 110 more bytes for each waiting job.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from retouch.sync_async import reply, sync_async
 CANDIDATES_MOST = 100_000
 """How many index entries are read for one page, at about 3 µs each. Records are read only for entries that match."""
 UNINDEXED_MOST = 20_000
-"""How many of them if a field of the query has no index, at about 30 µs each."""
+"""How many index entries are read for one page if a field of the query has no index, at about 30 µs each."""
 DEFAULT_ACCOUNT = "default"
-_PART = 1_000  # commands that are sent together, so that others have their turn between them
+_PART = 1_000  # commands in one pipeline; between two pipelines, Redis answers other clients
 _IN_FLIGHT = frozenset({"running", "polling"})
 
 
 class JobPage(NamedTuple):
     """
-    One page of jobs, newest first. `following` is the cursor of the next page, None at the end; `looked_at` is how many
-    index entries were read for this page.
+    One page of jobs, newest first. `following` is the cursor of the next page, None at the end; `looked_at` is the
+    number of index entries that were read for this page.
     """
 
     records: list[JobRecord]
@@ -73,8 +73,10 @@ class JobSearch:
     @sync_async
     async def page(self, query: JobQuery, limit: int, after: IndexCursor | None = None) -> JobPage:
         """
-        Return up to `limit` jobs after a cursor. A page is shorter only at the end, or after 100,000 entries of the
-        smallest index (20,000 if a field has no index) did not fill it.
+        Return a page of up to `limit` jobs that follow the cursor `after`.
+
+        A page has fewer jobs only at the end, or if 100,000 entries of the smallest index (20,000 if a field has no
+        index) did not fill it.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         looked_at = 0
@@ -93,9 +95,10 @@ class JobSearch:
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], int, IndexCursor | None]]:
         """
-        Yield batches of cursors that match by all indexes, newest first, each with the number of entries read so far.
+        Yield batches of entries that pass all indexes, newest first, each with the number of entries read so far.
 
-        The last batch has the cursor at which reading stopped, unless the indexes were read to their end.
+        The third value is None, except in the last batch if reading stopped at the bound: then it is the cursor at
+        which reading stopped.
         """
         walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
@@ -115,7 +118,7 @@ class JobSearch:
                 return
 
     async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
-        """Return the cursors whose jobs match by the fields without an index; whole records are not read."""
+        """Return the entries whose jobs match the fields without an index; only these two fields are read."""
         if not query.unindexed or not places:
             return places
         found = list[IndexCursor]()
@@ -130,7 +133,7 @@ class JobSearch:
         return found
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
-        """Choose for each tenant the field whose indexes have the fewest entries in that time; return the walks."""
+        """Return the walks: for each tenant, over the indexes of the field that has the fewest entries to read."""
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
             lists = await self._lists(query, tenants)
@@ -142,7 +145,12 @@ class JobSearch:
         return walks
 
     async def _tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> Sequence[str]:
-        """Return the tenants whose jobs may match: of the query, else of the ids in it, else as few as do."""
+        """
+        Return the tenants whose jobs may match.
+
+        These are the tenants that the query names, or else the owners of the ids that it names. If the query has only a
+        time, they are as few as one page needs; else they are all tenants.
+        """
         if query.tenants:
             return query.tenants
         if query.ids:
@@ -156,8 +164,8 @@ class JobSearch:
         """
         Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
 
-        A tenant's latest job is as new as its score in `rt:tenants_by_time`. So the newest jobs older than an instant
-        are jobs of the tenants that enqueued since then, and of as many others, latest first, as jobs are wanted.
+        The score of a tenant in `rt:tenants_by_time` is the instant of its latest job. So the newest jobs before an
+        instant belong to the tenants that enqueued after it, or to the first `wanted` other tenants, latest first.
         """
         before = min(query.until, after.at if after else query.until)
         found, older, start, last_at = list[str](), 0, 0, 0.0
@@ -169,7 +177,7 @@ class JobSearch:
             )
             sizes = await self._sizes(query, [Source(keys.jobs(tenant)) for tenant, _ in batch])
             for tenant, at in batch:
-                # Tenants of one instant belong together: which of their jobs is newer depends on the ids.
+                # Do not stop between tenants of the same instant: the ids decide which of their jobs is newer.
                 if older >= wanted and at < last_at:
                     return found
                 if sizes[Source(keys.jobs(tenant))]:
@@ -180,7 +188,11 @@ class JobSearch:
             start += _PART
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
-        """Return for each tenant its jobs in flight, which the lane's limit bounds, and its jobs among the ids."""
+        """
+        Return, for each tenant, its jobs in flight and its jobs among the ids of the query.
+
+        Each part is empty if the query does not need it. The limit of the lane bounds the number of jobs in flight.
+        """
         if not (_asks_in_flight(query) or query.ids):
             return [_Lists((), ())] * len(tenants)
         pipe = self._client.pipeline(transaction=False)
@@ -197,7 +209,7 @@ class JobSearch:
         return found
 
     async def _sizes(self, query: JobQuery, sources: Sequence[Source]) -> dict[Source, int]:
-        """Return how many entries each source has in the query's time."""
+        """Return how many entries each source has between `since` and `until` of the query."""
         sizes = {source: len(source.listed) for source in sources if source.listed is not None}
         indexed = [source for source in dict.fromkeys(sources) if source.listed is None]
         for part in batched(indexed, _PART):
@@ -224,12 +236,16 @@ def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, .
 
 
 def _asks_in_flight(query: JobQuery) -> bool:
-    """Return whether jobs in flight must be listed; with `queued`, the index of open jobs has them too."""
+    """Return whether jobs in flight must be listed; for a query with `queued`, the index of open jobs has them."""
     return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 
 def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
-    """Return for each field of a query the sources that have a tenant's matches; without such a field, all its jobs."""
+    """
+    Return a filter for each field of a query that has an index: the sources that have the tenant's matches.
+
+    If no field of the query has an index, return one filter with all jobs of the tenant.
+    """
     texts: list[tuple[Literal["code", "receiver", "tag"], Sequence[str]]]
     texts = [("code", query.codes), ("receiver", query.receivers)]
     texts += [("tag", ["=".join(pair) for pair in pairs]) for pairs in query.tags]

@@ -1,4 +1,4 @@
-"""Translates each decision into the arguments of `settle.lua`."""
+"""The arguments of the script `settle.lua` for each decision about a job."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
 The Redis commands that Retouch uses, with the types of their replies under `decode_responses`.
 
-In redis-py, the type of each reply covers bytes and text, threads and event loops. These protocols state the one case
-that applies to a client of ours. Only the type checker uses them: at run time, a command is one of redis-py.
+In redis-py, the type of each reply covers bytes and text, threads and event loops. These protocols state only the case
+that applies to our clients. Only the type checker uses them: at run time, the clients are those of redis-py.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 Value = str | float
-"""What a command sends: text, or a number that Redis keeps as text."""
+"""What a command sends: text, or a number that Redis stores as text."""
 
 StreamEntries = list[tuple[str, dict[str, str]]]
 """Entries of a stream: the cursor and the fields of each."""
 
 Members = set[str]
-"""What a set holds; this type has a name because `set` is a command of the clients below."""
+"""The members of a set. The type has a name because `set` means a command in the clients below."""
 
 Reply_co = TypeVar("Reply_co", covariant=True)
 

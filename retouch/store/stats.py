@@ -13,7 +13,7 @@ from retouch.store.redis_commands import Client
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """Percentiles in seconds; None if nothing was measured. `count` is the number of latencies."""
+    """Percentiles of latencies in seconds; None if nothing was measured. `count` is the number of latencies."""
 
     count: int
     p50: float | None
@@ -23,7 +23,7 @@ class LatencySummary:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Charges by what they led to, as in `UsageRow`, and what they cost at most."""
+    """Numbers of charges by their use, as in `UsageRow`; `amount` is their price if all of them were billed."""
 
     useful: int
     repeated: int
@@ -35,12 +35,13 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class StatsRow:
     """
-    What happened in a time range, of one account or tenant (`key`) or of all (`key` is empty).
+    Counts of a time range, for one account or tenant (`key`) or for all (`key` is empty).
 
-    `ended` counts jobs by state, `failures` failed jobs by error code, `calls` POSTs to the endpoint, `answers` these
-    by class, `deliveries` attempts by what followed, `rescues` what rescue did. `ended_per_s` is the throughput.
-    Latencies: `wait_s` from enqueueing to the first claim, `endpoint_s` of a POST, `total_s` from enqueueing to the
-    end, `delivery_lag_s` from an event to its delivery.
+    `ended` counts jobs by state, `failures` counts failed jobs by error code, `calls` counts POSTs to the endpoint,
+    `answers` counts their answers by class, `deliveries` counts attempts by the state that followed, and `rescues`
+    counts what rescue did. `ended_per_s` is the throughput. `wait_s` is the time from enqueueing to the first claim,
+    `endpoint_s` the duration of a POST, `total_s` the time from enqueueing to the end, and `delivery_lag_s` the time
+    from an event to its delivery.
     """
 
     key: str
@@ -62,10 +63,10 @@ class StatsRow:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """
-    Statistics from `since` to `until` (Unix seconds): `total`, and `rows` by account or tenant if asked for.
+    Statistics from `since` to `until` (Unix seconds): `total`, and `rows` for each account or tenant if `by` is set.
 
-    `today` and `yesterday` are the costs of UTC days, the whole of yesterday. `oldest_waiting_s` is for how long the
-    next job of some tenant has waited at most; None if no job waits.
+    `today` and `yesterday` are the costs of the UTC days; yesterday counts in full. `oldest_waiting_s` is the longest
+    time for which the next job of any tenant has waited; None if no job waits.
     """
 
     since: float
@@ -81,7 +82,11 @@ class Stats:
 def read_stats(
     client: Client, price_per_call: float, since: float, *, by: By | None = None, tenant: str | None = None
 ) -> Stats:
-    """Read the statistics from an instant until now, of one tenant or of all; amounts are at the price of one call."""
+    """
+    Return the statistics from `since` (Unix seconds) until now, of one tenant or of all.
+
+    `price_per_call` is the price of each charge. With `by` and a tenant, the only row is that of this tenant.
+    """
     history = History(client)
     seconds, micros = client.time()
     now = seconds + micros / 1e6
@@ -100,7 +105,7 @@ def read_stats(
         total=_row("", history.between(since, tenant=tenant), length_s, price_per_call),
         rows=tuple(_row(key, counts, length_s, price_per_call) for key, counts in rows.items()),
         today=_cost(history.between(midnight, tenant=tenant), price_per_call),
-        # The last instant of yesterday: the minute that contains the end of a range counts as a whole.
+        # Until the last second of yesterday: `between` counts the last minute in full, so midnight would be too late.
         yesterday=_cost(history.between(midnight - DAY_S, midnight - 1, tenant=tenant), price_per_call),
         oldest_waiting_s=_oldest_waiting_s(client, tenant, now),
     )

@@ -1,4 +1,4 @@
-"""Reads what workers leave in the store: the last sweep, and the announced threads for deliveries."""
+"""Reads what workers write about themselves: the time of the last sweep, and their threads for deliveries."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from retouch.store import keys
 from retouch.store.redis_commands import Client
 
 SWEEP_LATE_S = 10.0
-"""Each worker process takes part in a sweep about once a second; so long without one means that none runs."""
+"""Each worker process takes part in a sweep about once a second. After this time without one, no worker runs."""
 _WORKERS_MOST = 200
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
-    """A worker process with threads for deliveries; it is given up after `counts_for_s` without a heartbeat."""
+    """A worker process with threads for deliveries; without a heartbeat, it counts as gone after `counts_for_s`."""
 
     name: str
     threads: int
@@ -36,7 +36,7 @@ class WorkerPresence:
 
 
 def worker_presence(client: Client) -> WorkerPresence:
-    """Return the presence of workers; one that serves lane `edits` alone shows in the sweeps only."""
+    """Return the presence of workers; a worker of lane `edits` alone is visible only in the time of the last sweep."""
     now, last_at = time.time(), client.hget("rt:rescue", "last_at")
     known = keys.lane("deliveries", "workers")
     announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)

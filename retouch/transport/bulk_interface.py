@@ -1,4 +1,4 @@
-"""What a client asks of the queue about bulk runs, whichever way it reaches it."""
+"""The interface to bulk runs that clients use, over Redis or over the gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from retouch.store.bulk import BulkRun, Preview
 
 
 class BulkAsk(NamedTuple):
-    """What a bulk run is to do: `tenant` is whose jobs are meant where the query names nobody, None for all."""
+    """
+    A request for a bulk run. If `query` names no tenant, the run acts on the jobs of `tenant`; None means all tenants.
+    """
 
     action: str
     query: str
@@ -20,24 +22,24 @@ class BulkAsk(NamedTuple):
 
 
 def run_not_on_record(run: str) -> UnknownJob:
-    """Return the error for a bulk run that is not there."""
+    """Return the error for a bulk run that is not on record."""
     return UnknownJob(f"bulk run {run} is not on record: it never was, or its 90 days are over")
 
 
 class BulkTransport(Protocol):
-    """Bulk runs, as a client sees them; `EditQueue` documents each call. Those about one run raise `UnknownJob`."""
+    """Calls about bulk runs; `EditQueue` documents each. Calls with an id raise `UnknownJob` for an unknown id."""
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Count what a run would do."""
+        """Return what a run would do; change nothing."""
 
     async def start(self, ask: BulkAsk) -> BulkRun:
-        """Put a run on record."""
+        """Create a run and return it; an idempotency key that was used before returns the earlier run."""
 
     async def find(self, run: str) -> BulkRun:
-        """Read a run."""
+        """Return one run."""
 
     async def page(self, limit: int) -> list[BulkRun]:
-        """List runs, newest first."""
+        """Return up to `limit` runs, newest first."""
 
     async def abort(self, run: str) -> str:
-        """Abort a run."""
+        """Abort a run; return `aborted`, or `final` if it was over already."""

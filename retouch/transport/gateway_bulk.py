@@ -16,35 +16,35 @@ _PAGE_MOST = 200
 
 
 class GatewayBulk:
-    """Bulk runs that this key may see; `get` and `post` call the gateway."""
+    """Calls about the bulk runs that the client's API key may see; `get` and `post` send requests to the gateway."""
 
     def __init__(self, get: Callable[..., Awaitable[JsonObject]], post: Callable[..., Awaitable[JsonObject]]) -> None:
         self._get, self._post = get, post
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Count what a run would do."""
+        """Return what a run would do; change nothing."""
         return preview_from((await self._post("/v1/bulk", {**_body(ask), "dry_run": True}))["preview"])
 
     async def start(self, ask: BulkAsk) -> BulkRun:
-        """Put a run on record."""
-        # A key of ours where there is none, so that the call may be repeated after a lost answer.
+        """Create a run and return it; an idempotency key that was used before returns the earlier run."""
+        # Without an idempotency key of the caller, use a random one: then a call with a lost answer may be repeated.
         key = ask.idempotency_key or f"auto-{secrets.token_hex(12)}"
         return bulk_run_from(await self._post("/v1/bulk", {**_body(ask), "idempotency_key": key}))
 
     async def find(self, run: str) -> BulkRun:
-        """Read a run; raises `UnknownJob`."""
+        """Return one run; raise `UnknownJob` if it is not on record."""
         try:
             return bulk_run_from(await self._get(f"/v1/bulk/{run}"))
         except UnknownJob:
             raise run_not_on_record(run) from None
 
     async def page(self, limit: int) -> list[BulkRun]:
-        """List runs, newest first; 200 at most."""
+        """Return up to `limit` runs, 200 at most, newest first."""
         answer = await self._get("/v1/bulk", {"limit": min(limit, _PAGE_MOST)})
         return [bulk_run_from(one) for one in answer["data"]]
 
     async def abort(self, run: str) -> str:
-        """Abort a run; raises `UnknownJob`."""
+        """Abort a run; return `aborted`, or `final` if it was over already. Raise `UnknownJob` for an unknown id."""
         try:
             return str((await self._post(f"/v1/bulk/{run}/abort"))["outcome"])
         except UnknownJob:

@@ -16,24 +16,24 @@ from retouch.transport.bulk_interface import BulkAsk, run_not_on_record
 
 
 class RedisBulk:
-    """Bulk runs in the store; what blocks runs in a thread where the client is on an event loop."""
+    """Calls about bulk runs in the store. For a client on an event loop, each blocking call runs in a thread."""
 
     def __init__(self, connections: SharedConnections, concurrency: Concurrency, actor: Actor) -> None:
         self._connections, self._concurrency, self._actor = connections, concurrency, actor
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Count what a run would do; see `EditQueue.bulk_preview`."""
+        """Return what a run would do; see `EditQueue.bulk_preview`."""
         with clear_errors():
             return await self._concurrency.run_blocking(self._connections.bulk.preview, _request(ask))
 
     async def start(self, ask: BulkAsk) -> BulkRun:
-        """Put a run on record; see `EditQueue.bulk`."""
+        """Create a run and return it; see `EditQueue.bulk`."""
         start, tenant = self._connections.bulk.start, ask.tenant or DEFAULT_TENANT
         with clear_errors():
             return await self._concurrency.run_blocking(start, _request(ask), self._actor, tenant, ask.idempotency_key)
 
     async def find(self, run: str) -> BulkRun:
-        """Read a run; raises `UnknownJob`."""
+        """Return one run; raise `UnknownJob` if it is not on record."""
         with clear_errors():
             found = await self._concurrency.run_blocking(self._connections.bulk.store.find, run)
         if found is None:
@@ -41,12 +41,12 @@ class RedisBulk:
         return found
 
     async def page(self, limit: int) -> list[BulkRun]:
-        """List the runs of all tenants, newest first."""
+        """Return up to `limit` runs of all tenants, newest first."""
         with clear_errors():
             return await self._concurrency.run_blocking(self._connections.bulk.store.page, "", limit)
 
     async def abort(self, run: str) -> str:
-        """Abort a run; raises `UnknownJob`."""
+        """Abort a run; return `aborted`, or `final` if it was over already. Raise `UnknownJob` for an unknown id."""
         with clear_errors():
             word = await self._concurrency.run_blocking(self._connections.bulk.store.abort, run, self._actor)
         if word == "unknown":
