@@ -41,7 +41,7 @@ def _percentiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
 
 
 def _rate(metric: str, by: str, labels: str = "") -> str:
-    """Return a rate by labels; the maximum, since the numbers of the store are the same at each gateway."""
+    """Return an expression for a rate by labels: the maximum, since each gateway reports the same numbers."""
     return f"max by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
 

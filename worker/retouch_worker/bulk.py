@@ -1,9 +1,9 @@
 """
-The thread of a worker process that carries out bulk runs, a chunk at a time.
+The thread of a worker process that carries out bulk runs, one chunk at a time.
 
-Whatever it knows is in the store: a worker that dies leaves a chunk whose items are moved by whoever takes the run's
-lease next, each exactly once. It acts on ten items at a time and then pauses for as long as that took, so that others
-have at least half of Redis' time, and it goes to the run that has waited longest about once a second.
+Its whole state is in the store. If a worker dies in a chunk, the worker that takes the next lease of the run acts on
+the remaining items: on each item exactly once. The thread acts on ten items and then pauses for as long as that took,
+so other clients have at least half of Redis' time. It changes to the run that has waited longest about once a second.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _SHORTEST_PAUSE_S = 0.002
 
 
 class BulkRunner:
-    """Takes turns at bulk runs until it is stopped."""
+    """Carries out bulk runs in turns of about a second, until it is stopped."""
 
     def __init__(self, runs: BulkStore, chunks: BulkChunks, publisher: Publisher, retention_s: float) -> None:
         self._runs, self._chunks, self._publisher, self._retention_s = runs, chunks, publisher, retention_s
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Start the thread."""
         threading.Thread(target=self._go_on, name="retouch-bulk", daemon=True).start()
 
     def stop(self) -> None:
-        """Take no further turn, and end the present one after the items that are being moved."""
+        """Make the thread end after its present step: up to ten items, or the reading of one chunk."""
         self._stopped.set()
 
     def _go_on(self) -> None:
@@ -54,7 +54,7 @@ class BulkRunner:
                 pause_s = LEASE_S
 
     def turn(self) -> bool:
-        """Carry out a part of the run that has waited longest, for about a second; False when none waits."""
+        """Carry out the run that has waited longest, for about a second; return False if no run waits."""
         run = self._runs.take(LEASE_S)
         if run is None:
             return False

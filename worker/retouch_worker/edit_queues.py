@@ -1,4 +1,4 @@
-"""Which queues of lane `edits` a Celery worker consumes: those of the accounts whose keys its process holds."""
+"""Makes a Celery worker consume those queues of lane `edits` that belong to accounts whose keys its process holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retouch.publisher import lane_of
 
 
 class EditQueues:
-    """The queues of lane `edits` that one Celery worker consumes. Queues of other lanes are left alone."""
+    """The queues of lane `edits` that one Celery worker consumes. The queues of other lanes never change."""
 
     def __init__(self, worker: Any, wanted: Callable[[], Collection[str]]) -> None:
         """Store the worker, and the function that returns the names of the queues to consume now."""
@@ -38,7 +38,7 @@ class EditQueues:
         for name in sorted(wanted - self._consumed):
             consumer.add_task_queue(name)
         for name in sorted(self._consumed - wanted):
-            # A message that is still read from this queue is put back; rescue repeats messages that nobody claims.
+            # Celery may still read a message from this queue; it goes back; rescue repeats messages without a claim.
             consumer.cancel_task_queue(name)
 
     @property

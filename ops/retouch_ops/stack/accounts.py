@@ -1,4 +1,4 @@
-"""The accounts of `retouch up --accounts N`: one simulator for each, an accounts file and a key file for each."""
+"""The accounts of `retouch up --accounts N`: a simulator and a key file for each, and one accounts file for all."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from retouch_ops.stack.folder import HOST
 
 FILE, KEYS = "accounts.toml", "keys"
 CAP_STEP = 5
-"""The endpoint's plans allow 5, 10 or 15 requests in flight: each account has five more than the one before it."""
+"""Each account allows five requests in flight more than the one before. The endpoint's plans allow 5, 10 or 15."""
 
 
 @dataclass(frozen=True)
 class SimulatedAccount:
-    """One account of a local stack; `cap` is what its simulator allows in flight, and the limit in the file."""
+    """One account of a local stack. Its simulator allows `cap` requests in flight; the file has the same limit."""
 
     id: str
     cap: int
@@ -29,7 +29,7 @@ class SimulatedAccount:
 
 
 def name_of(number: int) -> str:
-    """Return the id of the account with this number, from 1; also the name under which its port is remembered."""
+    """Return the id of the account with a number, from 1. The stack stores the account's port under the same name."""
     return f"sim-{CAP_STEP * number}"
 
 
@@ -40,9 +40,9 @@ def simulated_accounts(ports: Sequence[int]) -> list[SimulatedAccount]:
 
 def write_accounts(accounts: Sequence[SimulatedAccount], state: Path) -> Path:
     """
-    Write the accounts file and the keys that are not there yet into the state folder; return the file's path.
+    Write the accounts file, and each key file that is missing, to the folder `state`; return the path of the former.
 
-    Only the owner can read a key. The file names the place of each key and holds none.
+    Only the owner can read a key file. The accounts file names the key files and contains no key.
     """
     folder = state / KEYS
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Finds what needs a hand in the lanes; `retouch doctor` prints the findings, the console shows them."""
+"""Finds what an operator should know about the lanes; `retouch doctor` and the console show the findings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOR_DEAD_LETTERS = {
 
 
 def lane_findings(client: Client, tenant: str = "") -> list[Finding]:
-    """Return findings on what waits for too long, gave up or fails, for one tenant or all; empty when all is well."""
+    """Return findings about pauses, dead letters, long waits and failing receivers, of one tenant or of all."""
     lanes = Lanes(client)
     numbers = {lane: _numbers(client, lanes, lane, tenant) for lane in LANES}
     waiting = lanes.oldest_waiting(numbers["edits"].waiting_by_group)
@@ -37,7 +37,7 @@ def lane_findings(client: Client, tenant: str = "") -> list[Finding]:
 def _numbers(client: Client, lanes: Lanes, lane: str, tenant: str) -> LaneNumbers:
     if not tenant:
         return lanes.numbers(lane)
-    # The lane counts dead letters of all tenants alone; a tenant's failed jobs are in an index of its own.
+    # The lane counts the dead letters of all tenants together; each tenant has its own index of failed jobs.
     dead = int(client.zcard(keys.jobs_by("state", tenant, "failed"))) if lane == "edits" else 0
     return replace(lanes.numbers_of(lane, tenant), dead=dead)
 

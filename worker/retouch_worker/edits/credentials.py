@@ -1,8 +1,8 @@
 """
 The endpoint keys of one worker process, and the accounts that they belong to.
 
-Keys are only in this process' memory: no `repr`, log line or message has one. Readers get an immutable `Holdings`. A
-reload replaces it as a whole, so an attempt ends with the keys with which it began.
+Keys are only in this process' memory: no `repr`, log line or message contains one. Readers get an immutable `Holdings`.
+A reload replaces it as a whole, so an attempt uses the same keys from its start to its end.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from retouch_worker.logs import log
 
 KEY_LEAST, KEY_MOST_BYTES = 8, 10_000
 Stamp = tuple[int, int, int] | None
-"""Time of change, size and inode of a file; None while there is none."""
+"""The time of the last change, the size and the inode of a file; None if the file does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """
-    What one reading of the accounts came to.
+    The accounts and keys that this process read at one time.
 
-    `accounts` are all of the file, in its order; `keys` holds, by account id, those that this process could read, and
-    `lacking` the reasons for the others. `former` keys were replaced since the process began: an answer may still
-    repeat one. `leaving` are accounts that the file does not name any more, or not yet: this process ends their jobs,
-    and they get no new ones.
+    `accounts` are all accounts of the file, in its order. `keys` has the keys that this process could read, by account
+    id, and `lacking` has the reasons why it could not read the others. `former` are keys that were replaced since the
+    process began: an answer may still contain one. `leaving` are accounts that this process had, but that the file does
+    not name: this process completes their jobs, and they get no new ones.
     """
 
     accounts: tuple[Account, ...]
@@ -47,7 +47,7 @@ class Holdings:
         return tuple(account for account in self.accounts if account.id in self.keys)
 
     def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
-        """Return the same with those of the accounts that the file does not name, and their keys."""
+        """Return the same holdings, with those of `accounts` that the file does not name as leaving, and their keys."""
         known = {account.id for account in (*self.accounts, *self.leaving)}
         leaving = {account.id: account for account in accounts if account.id not in known}
         held = {**{name: keys[name] for name in leaving}, **self.keys}
@@ -55,31 +55,31 @@ class Holdings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All present and former keys, the longest first: a key may be the beginning of another."""
+        """All present and former keys, the longest first, since one key may be the beginning of another."""
         return tuple(sorted({*self.keys.values(), *self.former} - {""}, key=len, reverse=True))
 
     @property
     def served(self) -> tuple[str, ...]:
-        """The ids of the accounts that get jobs for this process."""
+        """The ids of the accounts that get new jobs because this process holds their keys."""
         return tuple(account.id for account in self.held)
 
     @property
     def claimable(self) -> tuple[str, ...]:
-        """The ids of the accounts whose jobs this process takes: those that it serves, and those that leave."""
+        """The ids of the accounts whose jobs this process claims: those that it serves, and those that leave."""
         return (*self.served, *(account.id for account in self.leaving))
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues whose messages this process takes: one for each account, and `edits` for `default`."""
+        """The names of the queues that this process consumes: one for each account, and `edits` for `default`."""
         return tuple(queue_of(account) for account in self.claimable)
 
 
 class Credentials:
     """
-    The accounts and keys of this process. Threads may share it.
+    The accounts and keys of this process. Threads may share one object.
 
-    Raises `SettingsError` if the accounts file is wrong. A key that cannot be read is no error yet, since other workers
-    may hold it.
+    The constructor raises `SettingsError` if the accounts file is wrong. A key that cannot be read is no error, since
+    other workers may hold it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,23 +102,25 @@ class Credentials:
             raise SettingsError(_lines(self._now.lacking))
 
     def ask_reload(self) -> None:
-        """Make the next `reload_if_changed` reload in any case. A signal handler may call this: it only sets a flag."""
+        """Make the next `reload_if_changed` reload in any case. Signal handlers may call this: it only sets a flag."""
         self._asked = True
 
     def reload_if_changed(self) -> bool:
         """
-        Reload if that was asked for, or if the accounts file or a key file has changed; return True if it was reloaded.
+        Reload if `ask_reload` was called, or if the accounts file or a key file has changed.
+
+        Return True if the new accounts and keys are now in use.
         """
         is_same = all(_stamp(path) == stamp for path, stamp in self._stamps.items())
         return False if is_same and not self._asked else self.reload()
 
     def reload(self) -> bool:
         """
-        Read the accounts and keys again; return True if they are now in force.
+        Read the accounts and keys again; return True if the new ones are now in use.
 
-        Failure policy: with any fault everything stays as it was, and the log says why. A missing or empty key file of
-        an account whose key was held is a fault: the file may be half-written, and dropping the account would stop paid
-        work.
+        Failure policy: on any fault, the process keeps its accounts and keys, and the log says why. It is a fault if
+        the key of an account was held and its file is now missing or empty: a writer may not have finished the file,
+        and without the account, work that is paid for would stop.
         """
         with self._reading:
             asked, self._asked = (
@@ -146,7 +148,7 @@ class Credentials:
         return after, _faults(self._now, after)
 
     def _read(self) -> Holdings:
-        # Each stamp is taken before its file is read, so that a change in between is noticed at the next check.
+        # Each stamp is taken before its file is read, so that the next check notices a change between the two.
         where = [Path(self._settings.accounts)] if self._settings.accounts else []
         stamps = {path: _stamp(path) for path in where}
         self._stamps |= stamps
@@ -166,7 +168,11 @@ class Credentials:
         return {DEFAULT_ACCOUNT: self._settings.pix2pix_key.get_secret_value()}
 
     def _former_default(self) -> tuple[Account, ...]:
-        """Return the account of the settings while their key is still set beside a file: its jobs end with it."""
+        """
+        Return the account of the settings if both their key and an accounts file are set; else none.
+
+        This process completes the jobs of that account with this key.
+        """
         if not self._settings.accounts or not self._settings_key[DEFAULT_ACCOUNT]:
             return ()
         return tuple(accounts_of(self._settings.model_copy(update={"accounts": ""})))
@@ -191,7 +197,7 @@ class Credentials:
 
 
 class _NoKey(Exception):
-    """An account's key could not be read. The text says why, and never has a part of the key."""
+    """Raised if the key of an account cannot be used. The message says why, and never contains a part of the key."""
 
 
 def _content(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The accounts of the endpoint: a file without faults, keys, workers that hold them, nothing closed by mistake."""
+"""Checks the accounts of the endpoint: faults of the file, missing keys, and accounts that get no jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECK = "accounts"
 
 
 def check_accounts(settings: Settings) -> list[Finding]:
-    """Look at the accounts file, if one is set, and at how each of several accounts stands in the store."""
+    """Return findings about the accounts file, if one is set, and about the state of its accounts in the store."""
     in_file = _file(settings) if settings.accounts else []
     return [*in_file, *(finding for numbers in _accounts(settings) for finding in _account(numbers))]
 
@@ -44,7 +44,11 @@ def _key(account: str, reason: str) -> Finding:
 
 
 def _accounts(settings: Settings) -> list[AccountNumbers]:
-    """Read the accounts; none while there is one alone, or where Redis does not answer, which its check reports."""
+    """
+    Return the accounts of the store; none if the only account is that of the settings.
+
+    Return none if Redis does not answer, too: another check reports that.
+    """
     client = connect(settings)
     try:
         return AccountStore(client).all()

@@ -20,7 +20,7 @@ _NONE = "one account, made of the settings: `retouch status` shows it; RETOUCH_A
 
 
 def list_accounts(*, as_json: bool) -> None:
-    """Print how the accounts stand, as a table or as a JSON array."""
+    """Print the state of all accounts, as a table or as a JSON array."""
     with _accounts() as (_, accounts):
         found = accounts.all()
     if as_json:
@@ -39,7 +39,7 @@ def _row(one: AccountNumbers) -> tuple[object, ...]:
 
 
 def mode_text(one: AccountNumbers) -> str:
-    """Return whether an account is open, paused, draining, closed (and why) or under test."""
+    """Return `open`, `paused` or `draining`, or, with the code of the refusal, `closed: CODE` or `testing: CODE`."""
     if one.closed:
         return f"{'testing' if one.tested else 'closed'}: {one.closed}"
     return one.mode or "open"
@@ -54,7 +54,7 @@ def _span_text(seconds: float) -> str:
 
 
 def show_account(account: str, *, as_json: bool) -> None:
-    """Print one account. Raises `WrongUse` for an unknown id."""
+    """Print one account; raise `WrongUse` for an unknown id."""
     with _accounts() as (_, accounts):
         found = accounts.show(account)
     if as_json:
@@ -81,17 +81,17 @@ def _lines(one: AccountNumbers) -> Iterator[tuple[str, str]]:
 
 
 def pause_account(account: str) -> None:
-    """Pause an account. Raises `WrongUse` for an unknown id."""
+    """Pause an account; raise `WrongUse` for an unknown id."""
     _switch(account, "pause", "paused; calls under way end, nothing more is sent, polls neither")
 
 
 def drain_account(account: str) -> None:
-    """Drain an account. Raises `WrongUse` for an unknown id."""
+    """Drain an account; raise `WrongUse` for an unknown id."""
     _switch(account, "drain", "draining; nothing new is sent, what is in work there is polled to its end")
 
 
 def resume_account(account: str) -> None:
-    """Resume an account. Raises `WrongUse` for an unknown id."""
+    """Resume an account; raise `WrongUse` for an unknown id."""
     _switch(account, "resume", "resumed")
 
 
@@ -108,7 +108,11 @@ def _switch(account: str, action: Literal["pause", "drain", "resume"], outcome: 
 
 
 def test_account(account: str, wait_s: float) -> int:
-    """Test a closed account, print what became of the job that was let through, and return the exit code."""
+    """
+    Test a closed account, print what happened to the job that was let through, and return the exit code.
+
+    The code is 0 if the account is open, else 1. Raise `WrongUse` for an unknown id.
+    """
     with _accounts() as (context, accounts):
         before = accounts.show(account)
         is_closed = accounts.test(account)
@@ -126,7 +130,7 @@ def test_account(account: str, wait_s: float) -> int:
 
 
 def _wait_for_probe(accounts: AccountStore, before: AccountNumbers, wait_s: float) -> str:
-    """Wait for the answer to the job that tests an account; return why it is not open, empty if it is."""
+    """Wait for the answer to the job that tests an account; return why the account is not open, or an empty text."""
     until = time.monotonic() + wait_s
     while time.monotonic() < until:
         now = accounts.show(before.id)

@@ -14,7 +14,7 @@ from retouch_producer.documents import audit_document
 
 
 def show_audit(since: str | None, limit: int, *, as_json: bool) -> None:
-    """Print changes, as a table or as a JSON array."""
+    """Print up to `limit` changes that were made at `since` or later, as a table or as a JSON array."""
     at = parsing.since(since)
     with open_context() as context:
         lines = run_sync(context.transport.audit(at, limit))

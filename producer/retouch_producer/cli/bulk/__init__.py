@@ -1,1 +1,1 @@
-"""`retouch bulk`, and the commands that act on a query."""
+"""`retouch bulk`, and the commands that act on all jobs that match a query."""

@@ -1,4 +1,4 @@
-"""Preview, start, follow and abort bulk runs, and print what came of them."""
+"""Previews, starts, follows and aborts bulk runs, and prints their outcomes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def act(
     as_json: bool,
 ) -> int:
     """
-    Preview an action on all jobs of a query, or start it and follow it to its end; 1 where it was aborted.
+    Preview an action on all jobs that match a query, or start it and wait for its end; return the exit code.
 
-    Ctrl-C ends the following, not the run.
+    The code is 1 if the run was aborted, else 0. Ctrl-C ends the wait, not the run.
     """
     with open_context() as context:
         ask = BulkAsk(action, query, tenant, priority, dead)
@@ -51,7 +51,7 @@ def act(
 
 
 def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
-    """Wait for the end of a run, and say so once when no worker begins it."""
+    """Wait for the end of a run or for Ctrl-C; return its latest state. Print a warning if no worker begins it."""
     began_at, has_warned = time.monotonic(), False
     try:
         while not run.is_over:
@@ -75,7 +75,7 @@ def _print_preview(context: CommandContext, action: str, preview: Preview, *, as
 
 
 def preview_text(action: str, preview: Preview) -> str:
-    """Describe a preview in one line."""
+    """Return one line that describes a preview."""
     words = f"{preview.jobs:,} jobs" if preview.is_complete else f"more than {preview.jobs:,} jobs"
     if action == "redeliver":
         words = f"{preview.deliveries:,} deliveries of {words}"
@@ -85,12 +85,12 @@ def preview_text(action: str, preview: Preview) -> str:
 
 
 def outcomes_text(run: BulkRun) -> str:
-    """Describe what came of the jobs so far."""
+    """Return the numbers of items by outcome, so far, as one line."""
     return ", ".join(f"{count:,} {outcome}" for outcome, count in run.outcomes.items()) or "nothing to do"
 
 
 def list_runs(limit: int, *, as_json: bool) -> None:
-    """Print runs as a table or a JSON array."""
+    """Print up to `limit` runs, newest first, as a table or as a JSON array."""
     with open_context() as context:
         runs = run_sync(context.transport.bulk.page(limit))
         price = context.settings.price_per_call
@@ -108,7 +108,7 @@ def _row(run: BulkRun) -> tuple[object, ...]:
 
 
 def show_run(run_id: str, *, as_json: bool) -> None:
-    """Print one run."""
+    """Print one run, as text or as a JSON object."""
     with open_context() as context:
         run = run_sync(context.transport.bulk.find(run_id))
         document = bulk_document(run, context.settings.price_per_call)
@@ -124,7 +124,7 @@ def show_run(run_id: str, *, as_json: bool) -> None:
 
 
 def abort_run(run_id: str, *, as_json: bool) -> int:
-    """Abort a run; 1 when it was over."""
+    """Abort a run and print its outcomes; return the exit code, which is 1 if the run was over already."""
     with open_context() as context:
         outcome = run_sync(context.transport.bulk.abort(run_id))
         run = run_sync(context.transport.bulk.find(run_id))

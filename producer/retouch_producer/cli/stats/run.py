@@ -25,7 +25,11 @@ _USES = ("useful", "repeated", "wasted", "unknown")
 
 
 def show_stats(since: str | None, by: str | None, tenant: str | None, *, as_json: bool) -> None:
-    """Print the statistics from an instant until now, as text or as one JSON document."""
+    """
+    Print the statistics from `since` until now, as text or as one JSON document.
+
+    Raise `WrongUse` if `by` is neither account nor tenant, or if it is account and a tenant is named.
+    """
     if by is not None and by not in _BY:
         raise WrongUse(f"--by: expected account or tenant, got {by[:40]!r}")
     if by == "account" and tenant:

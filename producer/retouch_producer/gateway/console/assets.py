@@ -1,4 +1,4 @@
-"""Reads style sheets and scripts once, and names them by their hash, so that browsers may cache them."""
+"""Reads style sheets and scripts once. Their addresses contain their hash, so that browsers may cache them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = files(__package__) / "static"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as it is sent; `version` is the start of its SHA-256."""
+    """One file as browsers get it; `version` is the start of its SHA-256."""
 
     content_type: str
     version: str
@@ -34,7 +34,7 @@ def asset(name: str) -> Asset | None:
 
 
 def asset_url(name: str) -> str:
-    """Return the address of a file of the folder `static`; a changed file has another one."""
+    """Return the address of a file of the folder `static`; the address changes when the file does."""
     found = asset(name)
     if found is None:
         raise LookupError(f"no file {name!r} in the console's folder static")

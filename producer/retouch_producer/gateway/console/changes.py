@@ -1,4 +1,4 @@
-"""Records in the audit what was changed through the console, and by whom."""
+"""Writes changes that are made through the console to the audit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retouch_producer.gateway.dependencies import Dependencies
 
 
 def record_change(tools: Dependencies, visitor: Visitor, action: Action, tenant: str = "", **details: object) -> None:
-    """Write one line of the audit, after the change was made."""
+    """Write one line of the audit. Call this after the change was made."""
     key = visitor.key
     with clear_errors():
         AuditLog(tools.client).record(Actor("console", key.id, key.name, key.role), action, tenant, **details)

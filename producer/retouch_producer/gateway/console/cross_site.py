@@ -1,4 +1,4 @@
-"""The check that a request which changes something was sent by a page of this console."""
+"""Checks that a page of this console sent a request that changes something."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAFE = ("GET", "HEAD")
 
 def refuse_cross_site(request: Request) -> None:
     """
-    Raise `forbidden` for an unsafe request of another site.
+    Raise `forbidden` for an unsafe request that a page of this console did not send.
 
-    Browsers say where a request comes from in `Sec-Fetch-Site`; those before 2023 send `Origin` alone. A request with
-    neither is refused: no browser sends one, and programs have `/v1`.
+    Browsers name the source of a request in `Sec-Fetch-Site`; those before 2023 send only `Origin`. A request with
+    neither header is refused, too: no browser sends one, and programs use `/v1`.
     """
     if request.method not in _SAFE and not _is_own(request):
         detail = "the request did not come from a page of this console; nothing was done. Open the page and try again"

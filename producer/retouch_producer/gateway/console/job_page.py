@@ -32,7 +32,7 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """The cost of a replay: `at_most` POSTs, or none while the paid answer on record still yields the image."""
+    """The cost of a replay: `at_most` POSTs, or none if the paid answer on record still leads to the image."""
 
     at_most: int
     is_free: bool
@@ -77,7 +77,7 @@ def _replay_cost(record: JobRecord, tools: Dependencies) -> ReplayCost:
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], tools: Tools) -> Response:
-    """Cancel a job: at once while it waits; a job whose call is under way ends with the call, which may cost."""
+    """Cancel a job: at once if it waits. A job whose call is under way ends with that call, which may cost."""
     return _moved(tools, visitor, "cancel", tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
 
 

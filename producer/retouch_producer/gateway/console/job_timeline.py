@@ -49,7 +49,7 @@ class Step:
 def steps_of(record: JobRecord, entries: Sequence[TimelineEntry], deliveries: Sequence[DeliveryRecord]) -> list[Step]:
     """Return the events, charges and delivery attempts of a job in the order in which they happened."""
     steps = [Step(record.created_at, "Enqueued", f"priority {record.spec.priority}")]
-    # Instants are in milliseconds, and sorting keeps the order of equals: an attempt begins before its POST.
+    # Two instants may be the same millisecond. Sorting keeps the order of such steps: an attempt is before its POST.
     begun = [entry for entry in entries if entry["type"] == "edit.running"]
     steps += [_event(entry, record) for entry in begun]
     steps += [step for charge in record.charges for step in _charge(charge)]

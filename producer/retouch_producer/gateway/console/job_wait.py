@@ -41,7 +41,7 @@ class Wait:
 
 
 def wait_of(record: JobRecord, connections: Connections) -> Wait | None:
-    """Return what a job waits for; None for one that is over."""
+    """Return what a job waits for; None if the job is over."""
     match JobState(record.state):
         case JobState.QUEUED:
             return _in_line(record, connections)
@@ -61,7 +61,7 @@ def _in_line(record: JobRecord, connections: Connections) -> Wait:
     if rank is None:
         return Wait("It has a slot. The next free worker takes it within a second or two.")
     line = queue_position(connections.client, tenant, PRIORITY_BOOST_S[record.spec.priority])
-    # The position of a job that is in line already: what was enqueued behind it does not count.
+    # The job is in line already, so jobs that were enqueued after it do not count.
     line = replace(line, ahead=rank, no_room="" if line.no_room == "backlog" else line.no_room)
     delays = start_and_end(line, usual_duration_s(connections, tenant))
     starts_at, ends_at = (time.time() + delays[0], time.time() + delays[1]) if delays else (None, None)

@@ -18,9 +18,9 @@ from retouch_producer.gateway.console.visitors import SignedIn, cookie_of
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 
 CHECK_EVERY_S = 2.0
-"""How often a stream looks whether its session is still open; a revoked key ends it within that time."""
+"""How often a stream checks that its session is still open; a stream ends within this time after its key is revoked."""
 REST_S = 0.5
-"""The least time between two messages: what happens within it is one."""
+"""The shortest time between two messages; one message stands for all events of this time."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 router = console_router()
@@ -35,7 +35,11 @@ async def watch(request: Request, visitor: SignedIn, tools: Tools) -> StreamingR
 
 
 async def _messages(tools: Dependencies, tenant: str, session: str) -> AsyncIterator[bytes]:
-    """Failure policy: whatever stands in the way ends the stream, and the page connects again by itself."""
+    """
+    Yield the messages of a stream until its session ends.
+
+    Failure policy: any error ends the stream without a message; the page then connects again.
+    """
     sessions = ConsoleSessions(tools.client)
     with suppress(RetouchError, asyncio.CancelledError):
         async with tools.event_hub.listen(tenant) as news:

@@ -1,4 +1,4 @@
-"""Reads from the ledger what calls were good for: today, by day and by tag, never a tenant's whole history."""
+"""Reads numbers of calls by their use from the ledger: today's, by day and by tag, never a tenant's whole history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 200
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Calls that may have been billed, by what they were good for."""
+    """Numbers of calls that may have been billed, by their use."""
 
     useful: int = 0
     repeated: int = 0
@@ -75,7 +75,11 @@ def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
 
 
 def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[SpentOn]:
-    """Return the calls of one tenant by tag over the latest days, most calls first; a day has at most 1,000 tags."""
+    """
+    Return the calls of one tenant by tag over the latest days: the `most` tags with the most calls, these first.
+
+    The ledger has at most 1,000 tags of a day.
+    """
     sums = dict[str, Counter[str]]()
     for tag, counts in _tags(client, tenant, days):
         sums.setdefault(tag, Counter()).update(dict(zip(CLASSES, map(int, counts.split()), strict=True)))

@@ -1,4 +1,4 @@
-"""The overview: both lanes, the jobs in slots, failures by code, calls of today, and what needs a hand."""
+"""The overview: both lanes, the jobs in slots, failures by code, the calls of today, and findings for operators."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _deliveries_in_slots(tools: Dependencies) -> list[DeliveryRecord]:
 
 
 def _failures(tools: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], bool]:
-    """Return the latest failures of a day (200 at most) counted by code, and whether these are all."""
+    """Return the counts by code of the day's latest failures (200 at most), and whether the day had no others."""
     jobs, since = tools.connections.jobs, time.time() - FAILURES_SINCE_S
     if tenant:
         query = JobQuery((tenant,), states=("failed",), since=since)

@@ -1,4 +1,4 @@
-"""The pictures of a job for `<img>`, served through this gateway to the session, also from a bucket."""
+"""The pictures of a job for `<img>`. This gateway sends them to open sessions, also those that are in a bucket."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ async def show_input_thumbnail(
 
 
 def _checked_again(response: Response) -> Response:
-    """Make the browser revalidate its copy each time, since another person may use it by then."""
+    """Return the response with headers that make the browser revalidate it: another person may use it later."""
     response.headers["Cache-Control"] = "private, no-cache"
     return response

@@ -29,7 +29,7 @@ ScanCursor = Annotated[int, Query(ge=0, lt=2**63)]
 
 @dataclass(frozen=True, slots=True)
 class ReceiverRow:
-    """One receiver, and how it fails if it does."""
+    """One receiver, and its failures, if it has any."""
 
     receiver: Receiver
     failing: FailingReceiver | None
@@ -86,7 +86,7 @@ async def test(
 def rotate(
     request: Request, receiver_id: str, visitor: Annotated[Visitor, Depends(Acting("rotate_receiver"))], tools: Tools
 ) -> Response:
-    """Make a new secret and show it once; the old one signs beside it for a day."""
+    """Make a new secret and show it once; for a day, deliveries are signed with the old one as well."""
     receiver = api.known(tools, receiver_id, visitor.key)
     with clear_errors():
         rotated = tools.connections.receivers.rotate(receiver.id) or receiver
@@ -101,7 +101,7 @@ def switch(
     visitor: Annotated[Visitor, Depends(Acting("switch_receiver"))],
     tools: Tools,
 ) -> Response:
-    """Switch a receiver on, with its failures forgotten, or off: nothing new is sent to it."""
+    """Enable a receiver, which also deletes its failures, or disable it: it then gets no new deliveries."""
     receiver = api.known(tools, receiver_id, visitor.key)
     with clear_errors():
         tools.connections.receivers.set_disabled(receiver.id, switch == "disable")

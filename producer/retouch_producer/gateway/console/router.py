@@ -46,5 +46,5 @@ PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, rece
 router = APIRouter()
 for _page in PAGES:
     router.include_router(_page.router)
-# Last, since its second address fits all others.
+# Last, since its second address matches all others.
 router.include_router(_files)

@@ -66,7 +66,7 @@ def _wait(request: Request, target: str, wait_s: int) -> Response:
 
 @router.get("/enter/{link}")
 async def show_link(request: Request, link: str) -> Response:
-    """Show a button. A link that signed in by itself would be used up by programs that fetch links in advance."""
+    """Show a button that signs in. Opening the link does not: programs that fetch links in advance would use it up."""
     return page(request, "sign_in.html", None, target="/console", fault="", link=link)
 
 
@@ -100,7 +100,7 @@ async def choose_theme(theme: Text = "auto", back: Text = "/console") -> Respons
 
 
 def own_path(target: str) -> str:
-    """Return the address to redirect to; one outside of the console becomes the overview."""
+    """Return `target` if it is an address of the console, else the address of the overview."""
     parts = urlsplit(target)
     own = parts.path == "/console" or parts.path.startswith("/console/")
     if parts.scheme or parts.netloc or not own or "\\" in target or not target.isprintable():

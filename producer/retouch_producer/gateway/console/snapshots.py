@@ -1,4 +1,4 @@
-"""Caches readings for a moment, so that many tabs cost one reading."""
+"""Caches what pages read from the store for a moment, so that many open tabs cause one reading."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Snapshots(Generic[Value]):
         self._keep_s, self._slots, self._lock = keep_s, dict[Hashable, _Slot[Value]](), threading.Lock()
 
     def forget(self) -> None:
-        """Drop all cached readings, after a change by hand."""
+        """Drop all cached readings. Call this after a change by hand."""
         with self._lock:
             self._slots.clear()
 
     def get(self, scope: Hashable, read: Callable[[], Value]) -> Value:
-        """Return the cached reading of a scope; `read` makes a new one when there is none or it is too old."""
+        """Return the cached reading of a scope, or the result of `read` if there is none or if it is too old."""
         with self._lock:
             if len(self._slots) >= _KEPT_MOST and scope not in self._slots:
                 self._slots.clear()

@@ -1,4 +1,4 @@
-"""The pages of tenants: limits, waiting jobs, and what calls were good for by day and by tag."""
+"""The pages of tenants: limits, waiting jobs, and calls by day and by tag, with their use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session behind a cookie, and what its role may see and do."""
+"""The session to which a cookie belongs, and what its role may see and do."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cookie_of(request: Request) -> str:
 
 
 async def visitor_of(request: Request, tools: Tools) -> Visitor:
-    """Return the visitor behind a request, or raise `SignedOut`."""
+    """Return the visitor who sent a request; raise `SignedOut` if there is no open session."""
     session = request.cookies.get(cookie_of(request), "")
     by_hand = LIVE_HEADER not in request.headers
     key = await run_in_threadpool(_look_up, ConsoleSessions(tools.client), session, by_hand) if session else None

@@ -77,7 +77,11 @@ _ID = re.compile(r"((?:rc|ed)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
 
 
 def linked_ids(text: str) -> Iterator[tuple[str, str]]:
-    """Split a text of ours at the ids in it: (the page of an id, or an empty text; text); the template escapes both."""
+    """
+    Yield the parts of a text of ours: (address of a page, text) for each id, ("", text) for the text between.
+
+    The template escapes both.
+    """
     for part in filter(None, _ID.split(text)):
         is_id = _ID.fullmatch(part) is not None
         yield f"/console/{_IDS[part[:3]]}/{part}" if is_id else "", part
@@ -89,7 +93,7 @@ def sentence(text: str) -> str:
 
 
 def code_spans(text: str) -> Iterator[tuple[bool, str]]:
-    """Split a text of ours at its backticks: (whether it is code, text); the template escapes both."""
+    """Yield the parts of a text of ours between backticks as (whether it is code, text)."""
     for place, part in enumerate(re.split("`", text)):
         if part:
             yield place % 2 == 1, part

@@ -1,4 +1,4 @@
-"""The page of workers, as far as the store knows them; Flower shows their tasks."""
+"""The page of workers, with what the store knows about them; Flower shows their tasks."""
 
 from __future__ import annotations
 

@@ -9,13 +9,17 @@ from retouch.connections import Connections
 from retouch.store.queue_position import QueuePosition
 
 USUAL_S = 5.0
-"""The duration in seconds that is assumed for a tenant without finished edits; the endpoint's sample took 4.6 s."""
+"""The duration in seconds for a tenant without finished edits; the endpoint's sample edit took 4.6 s."""
 _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget", "account")
 
 
 def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | None:
-    """Return the seconds until the job starts and ends; None while the end of the binding limit is unknown."""
+    """
+    Return the seconds until a job starts and until it ends, if an edit takes `usual_s`.
+
+    Return None if nobody can know when the limit that makes it wait will end.
+    """
     if line.binding in _UNFORESEEABLE:
         return None
     wait_s = 0.0 if line.binding == "none" else line.position / line.per_s(usual_s) + line.lane.breaker_open_s
@@ -23,7 +27,7 @@ def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | 
 
 
 def usual_duration_s(connections: Connections, tenant: str) -> float:
-    """Return how long this tenant's latest edits took on average, from their start to their end."""
+    """Return the average duration in seconds of a tenant's latest edits, or `USUAL_S` if there are none."""
     records = connections.jobs.records(list(islice(connections.jobs.ids(tenant), _SAMPLE)))
     durations_s = [
         record.finished_at - record.started_at

@@ -1,8 +1,8 @@
 """
-Which role may do what: the one table that each request with an API key is checked against.
+Which role may call which route: the gateway checks each request with an API key against these tables.
 
-A route that changes something and is not in the table is refused to everybody. Reading is for all roles, each within
-what it may see, apart from the routes in `READS_OF_OPS`. Whatever a page offers, this is where an action is decided.
+A route that changes something and is not in `CHANGES` is refused to all roles. All roles may read, each what it may
+see; `READS_OF_OPS` has the exceptions. The console may offer any action: only these tables decide.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CHANGES: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/api/v5/pix2pix"): PRODUCERS,
     ("POST", "/api/v3/fetch/{job_id}"): ALL,
 }
-"""Roles that may call each route that is not safe by its method; the drop-in's `fetch` only reads."""
+"""The roles that may call each route whose method is not safe. The drop-in's `fetch` is a POST, but only reads."""
 
 READS_OF_OPS: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/audit"): OPS,
@@ -65,15 +65,15 @@ def roles_for(method: str, path: str) -> frozenset[str]:
 
 
 def sees_all(role: str) -> bool:
-    """Return whether what belongs to any tenant exists for a role."""
+    """Return whether a role sees the things of all tenants; for other roles, those of other tenants do not exist."""
     return role in ("viewer", "ops")
 
 
 def is_cross_site(method: str, headers: Headers) -> bool:
     """
-    Return whether a browser sends a change on behalf of another site.
+    Return whether a page of another site made the browser send a request that may change something.
 
-    Browsers say so in `Sec-Fetch-Site`; older ones name the other site in `Origin`. Other clients send neither.
+    Browsers say so in `Sec-Fetch-Site`; older ones name that site in `Origin`. Other clients send neither header.
     """
     if method in SAFE_METHODS:
         return False

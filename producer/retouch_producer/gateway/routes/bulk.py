@@ -45,9 +45,9 @@ async def start_bulk(
     dry_run: Annotated[bool, Query(description="As in the body.")] = False,
 ) -> Response:
     """
-    Act on all jobs that fit a query, in the background; `dry_run` counts what that would do and cost at most.
+    Act on all jobs that match a query, in the background; `dry_run` counts what that would do and cost at most.
 
-    Jobs that are enqueued, or end, after this are not meant. A tenant may have five open runs.
+    The run does not act on jobs that are enqueued, or end, after this request. A tenant may have five open runs.
     """
     wanted = _checked(await read_json(request, SINGLE_MOST))
     wanted.idempotency_key = wanted.idempotency_key or idempotency_key
@@ -91,7 +91,7 @@ def _document(run: BulkRun, tools: Dependencies) -> Document:
 
 
 def _known(tools: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
-    """Read a run; one that is not there or another tenant's is the same 404."""
+    """Return a run; raise the same 404 for an unknown id and for a run of another tenant."""
     with clear_errors():
         run = tools.connections.bulk.store.find(run_id)
     if run is None or not may_see(key, run.tenant):

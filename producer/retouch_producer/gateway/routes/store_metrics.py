@@ -1,9 +1,9 @@
 """
 `/metrics/store`: the numbers of the whole store, which are the same at each gateway.
 
-They are apart from `/metrics`, because a sum over gateways would count them once for each gateway: one of them is to be
-scraped, or any through one address. Counters and histograms are history's totals since ever, so a restart of a gateway
-resets none, and `retouch stats` shows the same.
+They are not in `/metrics`, because a sum over gateways would count them once for each gateway. Prometheus should scrape
+only one gateway, or one address for all of them. Counters and histograms are the totals of history, so the restart of a
+gateway resets none of them, and `retouch stats` shows the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HISTOGRAMS: tuple[tuple[str, Latency, str], ...] = (
     ("retouch_delivery_lag_seconds", "lag", "From an event to its delivery."),
 )
 _DEFAULT_ACCOUNT = "default"
-# A counter that appears with its first count has no increase yet, so an alert would miss that one: these begin at 0.
+# These counters are 0 from the start. An alert would miss the first count of a counter that begins with that count.
 _CLASSES = ("succeeded", "processing", "refused", "failed", "unknown")
 _OUTCOMES = ("delivered", "retrying", "dead")
 _RESCUES = ("lease_expired", "message_late")
@@ -95,7 +95,7 @@ def _counter(name: str, words: str, samples: Iterable[Sample], labels: tuple[str
 
 
 def _histogram(name: str, words: str, latency: Latency, rows: Mapping[str, HistoryCounts], label: str = "") -> Metric:
-    """Return a histogram without `_sum`: history keeps counts in buckets, and no sum of seconds."""
+    """Return a histogram without `_sum`: history has counts in buckets, and no sum of seconds."""
     metric = Metric(name, words, "histogram")
     for key, counts in rows.items():
         own = {label: key} if label else {}
@@ -124,7 +124,7 @@ def _lane_metrics(lanes: Mapping[str, LaneNumbers], gauges: Gauges) -> Iterator[
 def _account_metrics(
     edits: LaneNumbers, gauges: Gauges, accounts: Mapping[str, HistoryCounts], several: Sequence[AccountNumbers]
 ) -> Iterator[Metric]:
-    """Yield the gauges of each account; `several` is empty while the settings make the only one, `default`."""
+    """Yield the gauges of each account; `several` is empty if the only account is that of the settings, `default`."""
     one = ("account",)
     sole = {"slots_held": edits.held, "slots_limit": edits.limit, "breaker_open": edits.breaker_open_s > 0}
     sole["closed"] = _DEFAULT_ACCOUNT in gauges.closed_accounts
