@@ -93,7 +93,7 @@ def sentence(text: str) -> str:
 
 
 def code_spans(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield the parts of a text of ours between backticks as (whether it is code, text)."""
+    """Yield the parts of a text of ours as (whether it is in backticks, text); the template escapes the text."""
     for place, part in enumerate(re.split("`", text)):
         if part:
             yield place % 2 == 1, part

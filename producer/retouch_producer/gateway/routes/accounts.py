@@ -37,14 +37,14 @@ def _accounts(tools: Dependencies) -> Iterator[AccountStore]:
     responses=documented(401, 403, 503),
 )
 def list_accounts(_key: Caller, tools: Tools) -> JSONResponse:
-    """Return how each account stands, in the order of the accounts file; none where the settings make the only one."""
+    """Return all accounts, in the order of the accounts file; none if the only account is that of the settings."""
     with _accounts(tools) as accounts:
         return JSONResponse({"data": [account_document(numbers) for numbers in accounts.all()]})
 
 
 @router.get("/{account_id}", operation_id="read_account", response_model=schemas.Account, responses=_SWITCH)
 def read_account(_key: Caller, tools: Tools, account_id: str) -> JSONResponse:
-    """Return how one account stands."""
+    """Return the state of one account."""
     with _accounts(tools) as accounts:
         return JSONResponse(account_document(accounts.show(account_id)))
 
@@ -52,9 +52,10 @@ def read_account(_key: Caller, tools: Tools, account_id: str) -> JSONResponse:
 @router.post("/{account_id}/test", operation_id="test_account", response_model=schemas.AccountTest, responses=_SWITCH)
 def send_test(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
     """
-    Let one job through to an account that the endpoint closed; read the account again to see what became of it.
+    Let one job through to an account that the endpoint closed; read the account again to see the outcome.
 
-    Any answer but a reason to close opens the account. With `no_job_waiting` the next job that comes is let through.
+    The account opens on any answer that is not a reason to close it. If the outcome is `no_job_waiting`, the next job
+    that is enqueued is let through.
     """
     with _accounts(tools) as accounts:
         outcome = "testing" if accounts.test(account_id) else "not_closed"
@@ -67,7 +68,7 @@ def send_test(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
 
 @router.post("/{account_id}/pause", operation_id="pause_account", response_model=schemas.Account, responses=_SWITCH)
 def pause_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
-    """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
+    """Stop all calls and polls to an account; calls under way continue, and new jobs go to other accounts."""
     with _accounts(tools) as accounts:
         accounts.pause(account_id)
         tools.note_change(key, "account.pause", ids=[account_id])
@@ -76,7 +77,7 @@ def pause_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
 
 @router.post("/{account_id}/drain", operation_id="drain_account", response_model=schemas.Account, responses=_SWITCH)
 def drain_account(key: Caller, tools: Tools, account_id: str) -> JSONResponse:
-    """Send nothing new to an account; what it has in work is polled to its end."""
+    """Stop new calls to an account; workers still poll the jobs that it has in progress, to their end."""
     with _accounts(tools) as accounts:
         accounts.drain(account_id)
         tools.note_change(key, "account.drain", ids=[account_id])

@@ -10,7 +10,7 @@ from retouch_producer.gateway.schemas.edits import Instant, Shape
 
 
 class AccountCharges(Shape):
-    """The charges of the jobs that ended today, by what they were good for."""
+    """The charges of the jobs that ended today, by their use."""
 
     useful: int
     repeated: int
@@ -20,12 +20,13 @@ class AccountCharges(Shape):
 
 class Account(Shape):
     """
-    An account of the endpoint; no key is ever shown.
+    An account of the endpoint, without its key.
 
-    `held` of `limit` slots are taken; `learns` is true for a limit that is learnt. `binding` is what keeps jobs from it
-    now, or `none`. `mode` is null while it is neither paused nor draining; `closed` is the code of the answer that
-    closed it, or null, and `tested` is true while a job is let through to find out. `workers` counts those that hold
-    its key. `calls_today` counts the POSTs of this UTC day that were not free.
+    `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `binding` says why the account gets no
+    jobs now, or is `none`. `mode` is null if the account is neither paused nor draining. `closed` is the code of the
+    answer that closed the account, or null; `tested` is true while one job is let through to test whether it is open
+    again. `workers` counts the workers that hold its key. `calls_today` counts the POSTs of this UTC day that were not
+    free.
     """
 
     id: str
@@ -61,8 +62,8 @@ class AccountPage(Shape):
 
 class AccountTest(Shape):
     """
-    What a test came to: a job is let through (`testing`), none waits (`no_job_waiting`: the next one is let through),
-    or there was nothing to test (`not_closed`).
+    The outcome of a test: a job is let through (`testing`), no job waits and the next one will be let through
+    (`no_job_waiting`), or the account was not closed (`not_closed`).
     """
 
     outcome: Literal["testing", "no_job_waiting", "not_closed"]

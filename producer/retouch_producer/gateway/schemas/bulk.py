@@ -11,7 +11,7 @@ from retouch_producer.gateway.schemas.edits import Instant, Shape
 
 
 class BulkRequest(Shape):
-    """An action on all jobs that fit a query; with `dry_run` only a preview."""
+    """An action on all jobs that match a query; with `dry_run`, the answer is a preview and nothing changes."""
 
     action: BulkAction
     query: str = Field(description="Which jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md.")
@@ -24,9 +24,10 @@ class BulkRequest(Shape):
 
 class Preview(Shape):
     """
-    What a run would do when it was asked for: `jobs` (and `deliveries`, with `redeliver`), of which `resume_free` go on
-    from an answer that is paid for; the others may make `calls_most` calls for `amount_most`. `is_complete` is false
-    where counting stopped at 100,000 jobs.
+    How many jobs (with `redeliver`, deliveries too) the run would act on at the time of the request, and the cost.
+
+    `resume_free` of the jobs continue from an answer that is paid for; the others may make `calls_most` calls, which
+    cost `amount_most`. `is_complete` is false if counting stopped at 100,000 jobs.
     """
 
     jobs: int
@@ -38,7 +39,7 @@ class Preview(Shape):
 
 
 class Actor(Shape):
-    """Who asked for a change: by which surface, with which key; `key` is empty for a person at Redis itself."""
+    """Who made a change, through which surface and with which key; without a key, somebody used Redis directly."""
 
     surface: Literal["cli", "http", "python", "console"]
     key: str
@@ -47,7 +48,7 @@ class Actor(Shape):
 
 
 class BulkLinks(Shape):
-    """Where a run is, and what aborts it."""
+    """The addresses that return a run and that abort it."""
 
     self: str
     abort: str
@@ -55,10 +56,10 @@ class BulkLinks(Shape):
 
 class BulkRun(Shape):
     """
-    A bulk run. `query` is frozen: jobs that are enqueued later are not meant.
+    A bulk run. `query` is frozen: it does not match jobs that are enqueued later.
 
-    `matched` counts the jobs that were looked at so far, `acted_on` the jobs (with `redeliver` deliveries) that
-    something came of, and `outcomes` what.
+    `matched` counts the jobs that the run has read so far, and `acted_on` the jobs (with `redeliver`, the deliveries)
+    on which it has acted; `outcomes` counts the latter by outcome.
     """
 
     id: str
@@ -80,7 +81,7 @@ class BulkRun(Shape):
 
 
 class BulkPage(Shape):
-    """The newest bulk runs of 90 days; 200 of a tenant are kept."""
+    """The newest bulk runs of the last 90 days; at most 200 of each tenant are kept."""
 
     data: list[BulkRun]
 
@@ -94,14 +95,14 @@ class BulkPreview(Shape):
 
 
 class BulkAborted(Shape):
-    """What an abort came to; `final`: it was over already."""
+    """The outcome of an abort: `aborted`, or `final` if the run was over already."""
 
     outcome: Literal["aborted", "final"]
     run: BulkRun
 
 
 class AuditLine(Shape):
-    """One change: who did what, to which ids or query, and what came of it."""
+    """One change: who did what, to which ids or query, and with which outcome."""
 
     id: str
     at: Instant

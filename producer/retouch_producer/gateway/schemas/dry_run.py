@@ -15,8 +15,8 @@ class DryRun(Shape):
 
     `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
     of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog`, `budget` and
-    `account`, which means that no account that the job may go to takes any. With several accounts, `account` is the one
-    that would take the job now, and `accounts` has what binds each that the job may go to.
+    `account`. `account` means that none of the accounts to which the job may go takes jobs. With several accounts, the
+    field `account` is the one that would take the job now, and `accounts` has the `binding` of each possible account.
     """
 
     cost: float = Field(description="Price of one call.")

@@ -12,9 +12,9 @@ from retouch_producer.gateway.schemas.edits import Instant, Shape
 
 class Stats(Shape):
     """
-    What happened between two instants: `total`, and `data` with a row for each account or tenant if asked for.
+    What happened between two instants: `total`, and `data` with a row for each account or tenant if `by` is set.
 
-    `today` and `yesterday` are costs of UTC days, the whole of yesterday.
+    `today` and `yesterday` are the costs of the UTC days; yesterday counts in full.
     """
 
     since: Instant
