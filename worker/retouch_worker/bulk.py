@@ -49,7 +49,7 @@ class BulkRunner:
             except redis.RedisError as error:
                 log.warning("store_away", error=type(error).__name__, reason=trouble(error), leases=0)
                 pause_s = IDLE_S
-            except Exception as error:  # noqa: BLE001 - another worker, or the next turn, goes on behind what is counted
+            except Exception as error:  # noqa: BLE001 - another worker or the next turn continues after the items done
                 log.error("bulk_turn_failed", error=type(error).__name__)
                 pause_s = LEASE_S
 
