@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -163,12 +164,12 @@ def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
 
 
 def test_metrics_by_account(gateway_url: str, ops: Api, client: Any, kit: LaneKit) -> None:
-    """Each account has gauges of slots, workers, breaker and closing; without several accounts there are none."""
+    """Each account has gauges of slots, workers, breaker and closing; without several, the only one is `default`."""
     close(client, "spare")
     client.hset(keys.account_gate("mine"), "open_until", 1e15)
     kit.enqueue(kit.new("acme"))
     headers = {"Authorization": f"Bearer {ops.secret}"}
-    lines = requests.get(f"{gateway_url}/metrics", headers=headers, timeout=20).text.splitlines()
+    lines = requests.get(f"{gateway_url}/metrics/store", headers=headers, timeout=20).text.splitlines()
     for name, one, value in [
         ("slots_held", "main", "1.0"),
         ("slots_limit", "mine", "2.0"),
@@ -180,4 +181,5 @@ def test_metrics_by_account(gateway_url: str, ops: Api, client: Any, kit: LaneKi
     ]:
         assert f'retouch_account_{name}{{account="{one}"}} {value}' in lines
     client.hdel("rt:edits:gate", "accounts")
-    assert "retouch_account_" not in requests.get(f"{gateway_url}/metrics", headers=headers, timeout=20).text
+    text = requests.get(f"{gateway_url}/metrics/store", headers=headers, timeout=20).text
+    assert set(re.findall(r'retouch_account_slots_held{account="(\w+)"}', text)) == {"default"}
