@@ -204,7 +204,7 @@ class _Reader:
 
 
 def _values_of(term: str, now: float, seen: Container[str]) -> tuple[str, tuple[object, ...]]:
-    """Return the field and the values of a term; `seen` has earlier fields. Raise `ValueError` with what was expected."""
+    """Return the field and values of a term; `seen` has earlier fields. Raise `ValueError` with what was expected."""
     name, colon, rest = term.partition(":")
     if not colon or '"' in name:
         kind = {"ed_": "id", "rc_": "receiver"}.get(term[:3])
