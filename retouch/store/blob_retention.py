@@ -26,7 +26,8 @@ were written, and after another process has taken the blob to delete it.
 _TURN_S = 50
 _DUE_MOST = 200
 _PART = 500
-_LOOKED_AT_AGAIN = 0.25  # of the retention, until an index is due again: it outlives its last job by that at most
+_LOOKED_AT_AGAIN = 0.25  # of the retention, until an index is due (again): it outlives its last job by that, or,
+_INDEXES_MOST = 1_000  # if its tenant has more than these a minute, by more: a tenant can have 300,000 tags
 
 
 def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None:
@@ -132,17 +133,16 @@ class IndexTrimmer:
         *,
         also: Sequence[str] = (),
         listed_in: str = "",
-        again_s: float = 0.0,
     ) -> int:
         """
         Drop the entries that are older than `older_s` seconds and whose records, in `lane`, are gone; return how many.
 
         The same entries are dropped from the indexes in `also`. If the index is an entry of the sorted set `listed_in`,
-        it becomes due there again in `again_s` seconds, or is removed from there once it is empty.
+        its score becomes the instant of this look, or it is removed from there once it is empty.
         """
         gone = place = 0
         while place >= 0:
-            went, place = self._script(args=[index, lane, older_s, place, listed_in, again_s, *also])
+            went, place = self._script(args=[index, lane, older_s, place, listed_in, *also])
             gone += went
         return gone
 
@@ -172,16 +172,16 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """
-    Trim the indexes of a tenant's jobs: of all jobs, by state, and those by code and tag that are due.
+    Trim the indexes of a tenant's jobs: of all jobs, by state, and up to 1,000 of those by code and tag that are due.
 
     Returns how many entries of the first were dropped.
     """
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
     own, (now, _) = keys.job_indexes(tenant), client.time()
-    while due := client.zrangebyscore(own, "-inf", now, start=0, num=_PART):
-        for index in due:
-            trim(index, "edits", retention_s, listed_in=own, again_s=max(_TURN_S, retention_s * _LOOKED_AT_AGAIN))
+    looked_at_before = now - max(_TURN_S, retention_s * _LOOKED_AT_AGAIN)
+    for index in client.zrangebyscore(own, "-inf", looked_at_before, start=0, num=_INDEXES_MOST):
+        trim(index, "edits", retention_s, listed_in=own)
     return gone
 
 
@@ -190,7 +190,7 @@ def trim_job_indexes(client: Client, tenant: str) -> None:
     # Erasing must not leave the tenant's tags behind, and the names of these indexes contain them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):
-        trim(index, "edits", 0.0, listed_in=own, again_s=_TURN_S)
+        trim(index, "edits", 0.0, listed_in=own)
 
 
 def _trim_owned(client: Client, tenant: str) -> None:

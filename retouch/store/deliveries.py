@@ -173,7 +173,7 @@ class DeliveryStore(SharedDeliveryStore):
         reply = self._claim(args=["deliveries", delivery, lease_s, ""])
         if not reply:
             return None
-        spec, state = json.loads(reply[0]), fields_of(reply[2:])
+        spec, state = json.loads(reply[0]), fields_of(reply[3:])
         number, by_hand = int(state.get("attempt", 0)) + 1, state.get("by_hand") == "1"
         # The clock of Redis may have gone back, for example because another server has become the primary.
         age_s = max(0.0, float(reply[1]) - float(state["score"]))

@@ -215,8 +215,8 @@ class JobStore(SharedJobStore):
         the account is not asked for.
         """
         held = "".join(f" {account}" for account in accounts)
-        reply = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
-        return claim_from(job, reply[0], float(reply[1]), fields_of(reply[2:])) if reply else None
+        raw = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
+        return claim_from(job, raw[0], float(raw[1]), fields_of(raw[3:]), raw[2].splitlines()) if raw else None
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """

@@ -32,7 +32,7 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = last look of retention |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |

@@ -13,7 +13,7 @@ from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
-from retouch.store.scripts import Message
+from retouch.store.scripts import Message, messages_of
 
 # It takes a third of the json module's time. With `constants`, NaN and Infinity become texts that this module can read.
 _write = TypeAdapter(JsonObject, config=ConfigDict(ser_json_inf_nan="constants")).dump_json
@@ -164,7 +164,7 @@ class Claim:
     `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
     `account` is the account of the endpoint that the job was dispatched to; `may_move` is true if there are several.
     `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
-    answer the checkpoint is.
+    answer the checkpoint is. `messages` are those of deliveries that the claim dispatched; they are to be sent.
     """
 
     job: str
@@ -186,6 +186,7 @@ class Claim:
     may_move: bool = False
     is_forbidden: bool = False
     checkpoint_of: int | None = None
+    messages: Sequence[Message] = ()
 
     lane = "edits"
 
@@ -215,8 +216,10 @@ class Claim:
         return Attempt(self.number, self.possible_charges, self.polls, self.waits, self.deadline_at, self.may_move)
 
 
-def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]) -> Claim:
-    """Return the claim for a reply of `claim.lua`; `state` has the fields of the job's state in Redis."""
+def claim_from(
+    job: str, spec_text: str, now_at: float, state: Mapping[str, str], messages: list[str] | None = None
+) -> Claim:
+    """Return the claim for a reply of `claim.lua`; `state` is the job's state in Redis, `messages` are to be sent."""
     spec = JobSpec.from_json(spec_text)
     created_at = float(state["created_at"])
     return Claim(
@@ -240,6 +243,7 @@ def claim_from(job: str, spec_text: str, now_at: float, state: Mapping[str, str]
         may_move="account" in state,
         is_forbidden=state.get("forbidden") == "1",
         checkpoint_of=int(state.get("checkpoint_of") or 0) or None,
+        messages=messages_of(messages or []),
     )
 
 

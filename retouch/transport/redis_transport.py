@@ -133,6 +133,9 @@ class RedisTransport:
         with clear_errors():
             entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             record = await self.record(job)
+            if JobState(record.state).is_final:
+                # It may have ended after the first look, and nobody would ask for its last event.
+                entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             events = await self.concurrency.run_blocking(self._events, [(record, entry) for entry in entries])
         price = self.connections.settings.price_per_call
         begin = [queued_event(record, price)] if after < 0 else []

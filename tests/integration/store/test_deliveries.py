@@ -87,6 +87,16 @@ def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
     assert {kind for kind, receiver in events if receiver == chooser.id} == {"edit.running"}
 
 
+def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
+    """The webhook about `edit.running` is dispatched by the claim, so the claim's caller sends its message at once."""
+    kit.receivers.add("acme", HOOK, ["edit.running"])
+    job = kit.new()
+    kit.enqueue(job)
+    claimed = kit.claim(job.id)
+    assert claimed.messages == [("deliveries", delivery.id) for delivery in kit.deliveries.of_job(job.id)]
+    assert len(claimed.messages) == 1
+
+
 def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
     """A receiver that is off gets no new delivery, however it is named; switched on, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)

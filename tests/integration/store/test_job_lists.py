@@ -158,6 +158,26 @@ def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -
     assert client.zrange(keys.jobs_by("tag", "acme", "a=1"), 0, -1) == [new.id]
 
 
+def test_retention_looks_at_few_indexes_in_one_minute(
+    kit: LaneKit, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant's many tags take a bounded time each minute: first those not looked at for longest."""
+    monkeypatch.setattr("retouch.store.blob_retention._INDEXES_MOST", 3)
+    kit.enqueue(kit.new(tags={f"t{number}": "x" for number in range(8)}))
+    own = keys.job_indexes("acme")
+    made_at = dict(client.zrange(own, 0, -1, withscores=True))
+    trim_indexes(client, 3_600.0)
+    assert dict(client.zrange(own, 0, -1, withscores=True)) == made_at, "they are new: none can have expired entries"
+    for index in made_at:
+        client.zadd(own, {index: float(index[-3])})
+    looked_at: list[set[str]] = []
+    for _ in range(3):
+        client.delete(keys.TRIMMED)
+        trim_indexes(client, 3_600.0)
+        looked_at.append({index for index, score in client.zrange(own, 0, -1, withscores=True) if score > 100.0})
+    assert [len(names) for names in looked_at] == [3, 6, 8]
+
+
 def test_lists_over_http(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
     """State, code, tag and time narrow a list; each page is full or the last, and has only the caller's jobs."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")

@@ -39,6 +39,7 @@ def run_edit(job: str, tools: EditTools) -> Decision | None:
     claim = tools.jobs.claim(job, tools.settings.lease_s, tools.endpoints.claimable)
     if claim is None:
         return None
+    tools.publisher.publish(claim.messages)
     started_at = time.monotonic()
     policy = claim.spec.retry_policy(tools.policy)
     with tools.pulse.keeping(claim):

@@ -2,13 +2,14 @@
 -- a worker that has no key for the job's account: rescue sends the message again.
 -- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua, history.lua.
 -- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none).
--- Returns false, or {spec, now, state fields...}.
+-- Returns false, or {spec, now, messages as lines, state fields...}.
 local lane, item, lease_s, accounts = unpack(ARGV)
 
 local clock = require('clock')
 local job_index = require('job_index')
 local keys = require('keys')
 local leases = require('leases')
+local slots = require('slots')
 
 local own = keys.state(lane, item)
 local known = redis.call('HMGET', own, 'message_requested', 'state', 'group', 'started_at', 'fence', 'unannounced',
@@ -22,13 +23,12 @@ if not is_claimable() then return false end
 
 local spec = redis.call('GET', keys.spec(lane, item))
 if not spec then  -- erased while it waited: nothing is left to do
-  local slots = require('slots')
   slots.release(lane, group, item)
   redis.call('DEL', own)
   return false
 end
 
-local now = clock.now()
+local now, messages = clock.now(), ''
 -- At least the clock's milliseconds: a number that Redis forgot with its last second must not be given twice.
 local fence = math.max(tonumber(last_fence or 0) + 1, math.floor(now * 1000))
 redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', string.format('%.0f', fence))
@@ -45,6 +45,7 @@ if lane == 'edits' then
   elseif state == 'queued' then
     local events = require('events')
     events.record(item, group, 'edit.running', now)
+    messages = table.concat(slots.messages, '\n')
   end
 end
-return { spec, clock.instant(now), unpack(redis.call('HGETALL', own)) }
+return { spec, clock.instant(now), messages, unpack(redis.call('HGETALL', own)) }

@@ -2,22 +2,22 @@
 -- old records are kept longer than others (a job waits for its deliveries), so those that are still kept must not hide
 -- the gone ones behind them.
 -- Keys: the indexes that ARGV names, rt:L:spec:{item}.
--- ARGV: index, lane, older_s, place, list of indexes ('' or its key), seconds until retention comes again, and further
+-- ARGV: index, lane, older_s, place, list of indexes by the instant of the last look ('' or its key), and further
 --       indexes that what goes is dropped from. Looks at some entries from that place on, oldest first, as far as they
 --       are older.
 -- Returns {entries that went, place to go on from; -1 at the end}.
-local index, lane, older_s, start, list, again_s = unpack(ARGV, 1, 6)
-local further_indexes = { unpack(ARGV, 7) }
+local index, lane, older_s, start, list = unpack(ARGV, 1, 5)
+local further_indexes = { unpack(ARGV, 6) }
 
 local clock = require('clock')
 local specs = require('specs')
 
 local MOST = 1000
 
--- An index that was looked through leaves the list of indexes, or is looked at again later.
+-- An index that was looked through leaves the list of indexes if it is empty.
 local function note_looked_through()
   if redis.call('EXISTS', index) == 0 then redis.call('ZREM', list, index)
-  else redis.call('ZADD', list, 'XX', clock.instant(clock.now() + tonumber(again_s)), index) end
+  else redis.call('ZADD', list, 'XX', clock.instant(clock.now()), index) end
 end
 
 local function drop(entry)
