@@ -25,6 +25,9 @@ from tests.process_watch import eventually
 LATENCY_S, IN_FLIGHT = 1.0, 15
 """Of the endpoint: what the largest plan allows."""
 
+# Linux shares the CPU among sessions first, whatever the priorities of the processes in them are, if autogroups are on.
+_REMOTE = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$0" "$@"']
+
 
 @dataclass
 class Stage:
@@ -44,7 +47,7 @@ class Stage:
 
         `is_remote`: it stands for another machine, so it gets only the CPU that the servers under test leave.
         """
-        program = [*(["nice", "-n", "19"] if is_remote else []), sys.executable, "-m", *command]
+        program = [*(_REMOTE if is_remote else []), sys.executable, "-m", *command]
         part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
         self.parts[name] = part
         return part

@@ -27,6 +27,7 @@ from retouch_producer.gateway.http.auth import KeyCache, actor_of, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
+from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
 """Bounds on the batches in memory, in all, of a tenant, and waiting: a body of 4 MB becomes 20 MB of objects."""
@@ -51,15 +52,16 @@ class Dependencies:
         self.key_cache = KeyCache(self.tenants)
         self.signer = LinkSigner(self.client)
         self.blobs = self.connections.blobs
+        self.load = TenantLoad()
         self.decoding = decoding_limiter()
-        self.input_capture = InputCapture(settings, self.blobs, self.client, self.decoding)
+        self.input_capture = InputCapture(settings, self.blobs, self.client, self.decoding, self.load)
         self.enqueue_service = EnqueueService(self.connections, self.input_capture)
         self.event_hub = EventHub(self.connections)
         self.upload_limiter = Limiter(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
-        self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
-        self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING)
+        self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING, load=self.load)
+        self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING, load=self.load)
         self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
-        self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
+        self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING, load=self.load)
         self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
 

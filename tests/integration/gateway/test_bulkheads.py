@@ -27,6 +27,7 @@ from retouch_producer.gateway.dependencies import TESTS_PER_TENANT
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.limiter import Bulkhead
+from retouch_producer.gateway.http.tenant_load import TenantLoad
 from tests.gateway_process import Callers, problem
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering, trouble
 from tests.process_watch import eventually
@@ -104,7 +105,7 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
     """A picture is read when there is memory for it: a tenant that has its share waits, another does not."""
     settings = Settings.load(dangerous_allow_private_networks=LOOPBACK[0], capture_memory_mb=200)
     blobs = open_blobs(tmp_path.as_uri(), settings.public_url, LinkSigner(client))
-    keeper = InputCapture(settings, blobs, client, decoding_limiter())
+    keeper = InputCapture(settings, blobs, client, decoding_limiter(), TenantLoad())
 
     async def capture(url: str) -> None:
         with keeper._memory.hold("acme", 100_000_000):

@@ -26,6 +26,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.redis_commands import Client
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.limiter import Bulkhead
+from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 FETCH_WITHIN_S = 10.0
 AT_ONCE, AT_ONCE_PER_TENANT, WAITING_PER_TENANT = 16, 8, 2_000
@@ -56,8 +57,11 @@ class CapturedInput:
 class InputCapture:
     """Captures input pictures. Requests of one tenant for the same URL within ten seconds share one fetch."""
 
-    def __init__(self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter) -> None:
+    def __init__(
+        self, settings: Settings, blobs: BlobStore, client: Client, decoding: FairLimiter, load: TenantLoad
+    ) -> None:
         self._settings, self._blobs, self._client, self._decoding = settings, blobs, client, decoding
+        self._load = load
         self._signer = LinkSigner(client)
         self._own_prefix = f"{settings.public_url.rstrip('/')}/files/"
         self._fetches: dict[tuple[str, str, float], asyncio.Task[CapturedInput]] = {}
@@ -117,7 +121,7 @@ class InputCapture:
     def _fetch(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         with ExitStack() as memory:
             body = self._download(url, tenant, memory)
-            with self._decoding.hold(tenant):
+            with self._decoding.hold(tenant), self._load.timed(tenant):
                 picture = check(body)
             if isinstance(picture, ImageFault):
                 raise _unreadable(picture.message, retryable=False)

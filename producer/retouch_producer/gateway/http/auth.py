@@ -54,6 +54,10 @@ class KeyCache:
             note_secret(secret)
         return key
 
+    def last_tenant_of(self, secret: str) -> str | None:
+        """Return the tenant whose key a secret was when it was last looked up; None if it is not remembered."""
+        return self._tenant_of.get(secret)
+
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
         """
         Read from Redis whether the key of each secret is valid, and return the answers in order.

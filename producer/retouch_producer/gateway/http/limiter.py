@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar, TypeVarTuple
 
 from retouch_producer.gateway.http.errors import ProblemError
+from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -19,10 +20,13 @@ class Limiter:
     Lets at most `at_once` requests run, of them at most `per_tenant` of one tenant.
 
     Up to `waiting` more requests of each tenant wait for their turn. Any further request gets the problem
-    `too-many-at-once`.
+    `too-many-at-once`. The duration of each turn is noted in `load`.
     """
 
-    def __init__(self, at_once: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
+    def __init__(
+        self, at_once: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0, load: TenantLoad | None = None
+    ) -> None:
+        self._load = load or TenantLoad()
         self._all, self._per_tenant, self._most_of_tenant = asyncio.Semaphore(at_once), per_tenant, per_tenant + waiting
         self._retry_after_s = retry_after_s
         self._by_tenant: dict[str, tuple[asyncio.Semaphore, int]] = {}
@@ -40,7 +44,8 @@ class Limiter:
         try:
             # In this order: a request that waits for its own tenant occupies no turn that others could use.
             async with own, self._all:
-                yield
+                with self._load.timed(tenant):
+                    yield
         finally:
             own, users = self._by_tenant[tenant]
             self._by_tenant[tenant] = own, users - 1
@@ -55,8 +60,16 @@ class Bulkhead:
     The thread pool that all routes share is for calls to Redis.
     """
 
-    def __init__(self, name: str, threads: int, per_tenant: int, waiting: int, retry_after_s: float = 1.0) -> None:
-        self._turns = Limiter(threads, per_tenant, waiting, retry_after_s)
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        per_tenant: int,
+        waiting: int,
+        retry_after_s: float = 1.0,
+        load: TenantLoad | None = None,
+    ) -> None:
+        self._turns = Limiter(threads, per_tenant, waiting, retry_after_s, load)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._running: set[asyncio.Task[object]] = set()
 

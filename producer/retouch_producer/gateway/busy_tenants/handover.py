@@ -1,0 +1,180 @@
+"""The gateway's side of its second process: starts it when it is first needed, and hands connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Protocol, TypedDict
+
+from retouch_producer.gateway.http.tenant_load import TenantLoad
+
+READY_WITHIN_S = 10.0
+"""For how many seconds the connections of busy tenants wait for the second process to start."""
+_START_AGAIN_AFTER_S = 10.0
+_ENDS_WITHIN_S = 4.0
+_LINES_BYTES = 65_536
+
+log = logging.getLogger("retouch.gateway")
+
+
+class Report(TypedDict):
+    """What the second process did since its last report: seconds by tenant, and answers by route and status."""
+
+    used: list[tuple[str, float]]
+    answers: list[tuple[str, int, int]]
+
+
+class Movable(Protocol):
+    """A connection whose next request, of a busy tenant, was received in part and not yet begun."""
+
+    def received(self) -> bytes:
+        """Return what was received of the request."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the connection; -1 if the client has closed it."""
+
+    def leave(self) -> None:
+        """Close this process' side of the connection, which lives on in the other process."""
+
+    def stay(self) -> None:
+        """Serve the request in this process."""
+
+
+class SecondProcess:
+    """
+    A process that serves what a connection's busy tenant asks for next, and then closes the connection.
+
+    The channel to it is a pair of sockets. With each byte that is sent to it go two file descriptors: one of a
+    connection, and one of a file with what was received on it. It answers in lines of JSON: what tenants used, and how
+    many answers it gave. When this side of the channel is closed, also by this process' death, it lets open requests
+    end, and ends.
+
+    Failure policy: a connection that cannot be handed over stays, as all do on systems other than Linux. A second
+    process that has ended is started anew when it is next needed, ten seconds after its last start at the earliest.
+    """
+
+    def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
+        """`load` and `answers` also get what the second process reports."""
+        self._load, self._answers = load, answers
+        self._channel: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
+        self._waiting: list[Movable] = []
+
+    def take(self, connection: Movable) -> None:
+        """Hand a connection to the second process once that is ready; if it does not become ready, let it stay."""
+        if self._channel is None and not self._start():
+            connection.stay()
+        elif self._is_ready:
+            self._hand_over(connection)
+        elif time.monotonic() < self._started_at + READY_WITHIN_S:
+            self._waiting.append(connection)
+        else:
+            connection.stay()
+
+    def _start(self) -> bool:
+        """Start the process unless it was started a moment ago; return whether it was started."""
+        if time.monotonic() < self._started_at + _START_AGAIN_AFTER_S or not hasattr(os, "memfd_create"):
+            return False
+        self._started_at = time.monotonic()
+        channel, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "retouch_producer.gateway.second_process", str(theirs.fileno())]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            except OSError as fault:
+                log.warning("second_process_not_started reason=%s", fault.strerror)
+                channel.close()
+                return False
+        channel.setblocking(False)
+        self._channel = channel
+        loop = asyncio.get_running_loop()
+        loop.add_reader(channel, self._read)
+        loop.call_later(READY_WITHIN_S, self._let_waiting_stay)
+        return True
+
+    def _let_waiting_stay(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.stay()
+
+    def _hand_over(self, connection: Movable) -> None:
+        descriptor = connection.fileno()
+        if descriptor == -1 or self._channel is None:
+            connection.stay()
+            return
+        # In memory: it has the caller's key, which must not get onto a disk.
+        with open(os.memfd_create("received"), "wb") as received:
+            received.write(connection.received())
+            received.flush()
+            try:
+                socket.send_fds(self._channel, [b"\0"], [descriptor, received.fileno()])
+            except OSError:  # it takes no more at the moment, or has ended
+                connection.stay()
+                return
+        connection.leave()
+
+    def _read(self) -> None:
+        """Read lines from the second process."""
+        assert self._channel is not None
+        try:
+            data = self._channel.recv(_LINES_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._note_end()
+            return
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        for line in lines:
+            self._note(json.loads(line))
+
+    def _note(self, report: Report) -> None:
+        """Add what the second process reports; its first report says that it is ready."""
+        for tenant, seconds in report["used"]:
+            self._load.note(tenant, seconds)
+        for route, status, count in report["answers"]:
+            self._answers[route, status] += count
+        if not self._is_ready:
+            self._is_ready, waiting, self._waiting = True, self._waiting, []
+            for connection in waiting:
+                self._hand_over(connection)
+
+    def _note_end(self) -> None:
+        log.error("second_process_ended")
+        self._close_channel()
+        self._let_waiting_stay()
+
+    def _close_channel(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._channel.close()
+        self._channel, self._is_ready, self._lines = None, False, b""
+
+    def let_end(self) -> None:
+        """Ask the process to end once its open requests have, three seconds from now at the latest."""
+        self._close_channel()
+        self._let_waiting_stay()
+        self._started_at = float("inf")
+
+    async def close(self) -> None:
+        """End the process, and wait until it has ended."""
+        self.let_end()
+        if self._process is not None:
+            await asyncio.to_thread(_end, self._process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

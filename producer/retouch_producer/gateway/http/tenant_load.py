@@ -1,0 +1,68 @@
+"""Measures how much of this gateway each tenant uses, and tells who uses much from who uses little."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+MEMORY_S = 5.0
+"""How fast use is forgotten: use of `t` seconds ago counts e^(-t / MEMORY_S)."""
+BUSY_S, BUSY_TIMES = 1.0, 4.0
+"""A busy tenant used this many seconds lately, and this many times as much as the active tenant that used least."""
+_ACTIVE_S = 0.001
+_LOOKED_AT_EVERY_S = 0.25
+
+
+class TenantLoad:
+    """
+    The seconds for which requests of each tenant were processed lately.
+
+    Two requests that are processed at the same time count twice, and a request that waits does not count. The methods
+    may be called in any thread. `on_note` is called with each tenant and its seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._loads: dict[str, tuple[float, float]] = {}
+        self._least, self._least_until = math.inf, 0.0
+        self.on_note: Callable[[str, float], None] = _ignore
+
+    def note(self, tenant: str, seconds: float) -> None:
+        """Add to what a tenant used."""
+        self._loads[tenant] = self.of(tenant) + seconds, self._clock()
+        self.on_note(tenant, seconds)
+
+    @contextmanager
+    def timed(self, tenant: str) -> Iterator[None]:
+        """Context manager that adds the duration of the block to what a tenant used."""
+        began_at = self._clock()
+        try:
+            yield
+        finally:
+            self.note(tenant, self._clock() - began_at)
+
+    def of(self, tenant: str) -> float:
+        """Return the seconds that a tenant used lately."""
+        seconds, at = self._loads.get(tenant, (0.0, 0.0))
+        return seconds * math.exp((at - self._clock()) / MEMORY_S)
+
+    def is_busy(self, tenant: str) -> bool:
+        """Return whether a tenant uses much, while another active tenant uses little."""
+        own = self.of(tenant)
+        return own >= BUSY_S and own >= BUSY_TIMES * self._least_load()
+
+    def _least_load(self) -> float:
+        """Return the load of the active tenant that uses least, as it was within the last quarter of a second."""
+        if self._clock() >= self._least_until:
+            loads = {tenant: self.of(tenant) for tenant in list(self._loads)}
+            for tenant in (tenant for tenant, load in loads.items() if load < _ACTIVE_S):
+                self._loads.pop(tenant, None)
+            self._least = min((load for load in loads.values() if load >= _ACTIVE_S), default=math.inf)
+            self._least_until = self._clock() + _LOOKED_AT_EVERY_S
+        return self._least
+
+
+def _ignore(tenant: str, seconds: float) -> None:
+    """Do nothing."""

@@ -1,0 +1,118 @@
+"""
+The second process of a gateway, `python -m retouch_producer.gateway.second_process CHANNEL`; the gateway starts it.
+
+It is the same application on connections that it is handed, at a low priority, so that it gets what the gateway, Redis
+and the workers of this machine leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections import Counter
+from typing import Any
+
+import uvicorn
+
+from retouch.settings import Settings
+from retouch_producer.gateway.app import make_gateway
+from retouch_producer.gateway.busy_tenants.handover import Report
+from retouch_producer.gateway.dependencies import Dependencies
+from retouch_producer.gateway.http.http1 import Http1Protocol
+from retouch_producer.gateway.server import configured
+
+NICENESS = 10
+_REPORT_EVERY_S = 0.25
+
+
+class HandedOver(Http1Protocol):
+    """A connection on which one request is served: the caller's next one begins in the gateway again."""
+
+    received = b""
+    """What the gateway has received of the request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin the request with what was received before the rest is read."""
+        super().connection_made(transport)
+        self.data_received(self.received)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request; its answer closes the connection."""
+        super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+
+class HandedOverServer(uvicorn.Server):
+    """Serves the connections that come over the channel, until the other side closes it."""
+
+    def __init__(self, config: uvicorn.Config, tools: Dependencies, channel: socket.socket) -> None:
+        super().__init__(config)
+        self._tools, self._channel, self._tasks = tools, channel, set[asyncio.Task[None]]()
+        self._used: dict[str, float] = {}
+        tools.load.on_note = self._note_use
+
+    def _note_use(self, tenant: str, seconds: float) -> None:
+        self._used[tenant] = self._used.get(tenant, 0.0) + seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say that this process is ready."""
+        await super().startup(sockets)
+        self._start(self._report())
+        asyncio.get_running_loop().add_reader(self._channel, self._take)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take(self) -> None:
+        """Take one connection from the channel."""
+        byte, descriptors, _, _ = socket.recv_fds(self._channel, 1, 2)
+        if not byte:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self.should_exit = True
+        elif len(descriptors) == 2:
+            self._start(self._serve_connection(*descriptors))
+
+    async def _serve_connection(self, connection: int, received: int) -> None:
+        def protocol() -> HandedOver:
+            made = HandedOver(self.config, self.server_state, self.lifespan.state)
+            made.received = _content(received)
+            return made
+
+        await asyncio.get_running_loop().connect_accepted_socket(protocol, socket.socket(fileno=connection))
+
+    async def _report(self) -> None:
+        """Report every quarter of a second what was done since; the first report is empty."""
+        reported = Counter[tuple[str, int]]()
+        while True:
+            answers, used = Counter(self._tools.requests), dict(self._used)
+            self._used.clear()
+            report = Report(used=list(used.items()), answers=[(*key, n) for key, n in (answers - reported).items()])
+            reported = answers
+            self._channel.sendall(json.dumps(report).encode() + b"\n")
+            await asyncio.sleep(_REPORT_EVERY_S)
+
+
+def _content(descriptor: int) -> bytes:
+    """Return what is in an open file, and close it."""
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def main() -> None:
+    """Serve until the gateway ends."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    os.nice(NICENESS)
+    settings = Settings.load()
+    app = make_gateway(settings)
+    HandedOverServer(configured(app, settings, HandedOver), app.state.dependencies, channel).run(sockets=[])
+
+
+if __name__ == "__main__":
+    main()
