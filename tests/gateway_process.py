@@ -53,9 +53,9 @@ class Api:
 
 
 @contextmanager
-def running_gateway(environment: Mapping[str, str]) -> Iterator[tuple[str, Spoken]]:
-    """Run a gateway on a free port; yield its address and its process."""
-    command = [sys.executable, "-m", "retouch_producer.gateway"]
+def running_gateway(environment: Mapping[str, str], first: str = "") -> Iterator[tuple[str, Spoken]]:
+    """Run a gateway on a free port, after the statements `first`; yield its address and its process."""
+    command = [sys.executable, "-c", f"{first}\nfrom retouch_producer.gateway.server import serve\nserve()"]
     with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
         yield f"http://127.0.0.1:{port}", running

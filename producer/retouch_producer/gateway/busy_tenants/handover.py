@@ -69,7 +69,7 @@ class SecondProcess:
         self._waiting: list[Movable] = []
 
     def take(self, connection: Movable) -> None:
-        """Hand a connection to the second process once that is ready; if it does not become ready, let it stay."""
+        """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
         if self._channel is None and not self._start():
             connection.stay()
         elif self._is_ready:
@@ -150,10 +150,10 @@ class SecondProcess:
 
     def _note_end(self) -> None:
         log.error("second_process_ended")
-        self._close_channel()
+        self._disconnect()
         self._let_waiting_stay()
 
-    def _close_channel(self) -> None:
+    def _disconnect(self) -> None:
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel)
             self._channel.close()
@@ -161,7 +161,7 @@ class SecondProcess:
 
     def let_end(self) -> None:
         """Ask the process to end once its open requests have, three seconds from now at the latest."""
-        self._close_channel()
+        self._disconnect()
         self._let_waiting_stay()
         self._started_at = float("inf")
 

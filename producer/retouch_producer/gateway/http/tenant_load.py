@@ -26,7 +26,8 @@ class TenantLoad:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._loads: dict[str, tuple[float, float]] = {}
-        self._least, self._least_until = math.inf, 0.0
+        self._lightest: list[tuple[float, str]] = []
+        self._lightest_until = 0.0
         self.on_note: Callable[[str, float], None] = _ignore
 
     def note(self, tenant: str, seconds: float) -> None:
@@ -51,17 +52,18 @@ class TenantLoad:
     def is_busy(self, tenant: str) -> bool:
         """Return whether a tenant uses much, while another active tenant uses little."""
         own = self.of(tenant)
-        return own >= BUSY_S and own >= BUSY_TIMES * self._least_load()
+        return own >= BUSY_S and own >= BUSY_TIMES * self._least_load_beside(tenant)
 
-    def _least_load(self) -> float:
-        """Return the load of the active tenant that uses least, as it was within the last quarter of a second."""
-        if self._clock() >= self._least_until:
-            loads = {tenant: self.of(tenant) for tenant in list(self._loads)}
-            for tenant in (tenant for tenant, load in loads.items() if load < _ACTIVE_S):
-                self._loads.pop(tenant, None)
-            self._least = min((load for load in loads.values() if load >= _ACTIVE_S), default=math.inf)
-            self._least_until = self._clock() + _LOOKED_AT_EVERY_S
-        return self._least
+    def _least_load_beside(self, tenant: str) -> float:
+        """Return the load of the other active tenant that uses least, as it was in the last quarter of a second."""
+        if self._clock() >= self._lightest_until:
+            loads = sorted((self.of(name), name) for name in list(self._loads))
+            for load, name in loads:
+                if load < _ACTIVE_S:
+                    self._loads.pop(name, None)
+            self._lightest = [(load, name) for load, name in loads if load >= _ACTIVE_S][:2]
+            self._lightest_until = self._clock() + _LOOKED_AT_EVERY_S
+        return next((load for load, name in self._lightest if name != tenant), math.inf)
 
 
 def _ignore(tenant: str, seconds: float) -> None:

@@ -1,0 +1,157 @@
+"""The second process of a gateway, with real processes: what moves to it, that nothing is lost, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway_process import Api, Callers, running_gateway
+from tests.integration.conftest import ParsedEdit
+from tests.process_watch import Spoken, alive, eventually
+
+# Every tenant whose key was looked up before is busy.
+AT_ONCE = "from retouch_producer.gateway.http import tenant_load as l; l.TenantLoad.is_busy = lambda *_: True"
+SOON = "from retouch_producer.gateway.http import tenant_load as l; l.BUSY_S = 0.05"
+
+
+@pytest.fixture
+def running(worker_environment: dict[str, str]) -> Iterator[tuple[str, Spoken]]:
+    with running_gateway(worker_environment, AT_ONCE) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway_url(running: tuple[str, Spoken]) -> str:
+    return running[0]
+
+
+@pytest.fixture
+def moved(callers: Callers) -> Api:
+    """A tenant whose requests move: the second process has started."""
+    caller = callers("busy")
+    assert eventually(lambda: is_moved(caller.get("/v1/edits?limit=1")))
+    return caller
+
+
+def is_moved(answer: httpx.Response) -> bool:
+    """Return whether the second process gave this answer; it closes the connection."""
+    assert answer.status_code == 200, answer.text
+    return answer.headers.get("connection") == "close"
+
+
+def second_process_of(running: Spoken) -> int | None:
+    """Return the id of a gateway's second process."""
+    listed = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True, check=False)
+    return int(listed.stdout.split()[0]) if listed.stdout else None
+
+
+def test_a_busy_tenant_moves_and_a_quiet_one_stays(
+    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
+) -> None:
+    """A tenant that uses much is answered by a process of lower priority, and its neighbour by the gateway."""
+    with running_gateway(worker_environment, SOON) as (url, running):
+        callers = Callers(url, client)
+        busy, quiet = callers("busy"), callers("quiet")
+        assert second_process_of(running) is None
+        assert not is_moved(quiet.get("/v1/edits?limit=1"))
+
+        def ask() -> bool:
+            assert not is_moved(quiet.get("/v1/edits?limit=1"))
+            busy.post("/v1/edits/batch", {"edits": [edit_body(prompt=f"{number}") for number in range(100)]})
+            return is_moved(busy.get("/v1/edits?limit=100"))
+
+        assert eventually(ask)
+        second = second_process_of(running)
+        assert second is not None
+        assert os.getpriority(os.PRIO_PROCESS, second) > os.getpriority(os.PRIO_PROCESS, running.process.pid)
+        callers.close()
+
+
+def test_every_kind_of_request_moves_whole(moved: Api, callers: Callers, edit_body: ParsedEdit) -> None:
+    """Large bodies, uploads, streams of events, errors and unknown routes: the answers are those of the gateway."""
+    edits = [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(200)]
+    answer = moved.post("/v1/edits/batch", {"edits": edits})
+    assert is_moved(answer)
+    items = answer.json()["items"]
+    assert (len(items), {item["status"] for item in items}) == (200, {202})
+    with moved.stream(f"/v1/edits/{items[0]['id']}/events") as stream:
+        assert stream.headers["connection"] == "close"
+        moved.post(f"/v1/edits/{items[0]['id']}/cancel")
+        assert "edit.cancelled" in "".join(stream.iter_text())
+    assert moved.get("/v1/nothing").status_code == 404
+    assert moved.post("/v1/edits", content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+    ops = callers("staff", "ops")
+    page = ops.get("/metrics").text
+    assert 'retouch_http_answers_total{route="/v1/edits/batch",status="200"} 1.0' in page or eventually(
+        lambda: 'route="/v1/edits/batch",status="200"} 1.0' in ops.get("/metrics").text
+    ), "the answers of both processes are counted together"
+
+
+def test_a_connection_may_be_used_again_and_again(moved: Api) -> None:
+    """A hundred requests, one after the other: each is answered once, whatever connection it takes."""
+    assert all(is_moved(moved.get("/v1/edits?limit=1")) for _ in range(100))
+
+
+def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gateway_url: str) -> None:
+    """Two requests in one packet: the first one's answer comes first, and no byte is read as another request."""
+    host, port = gateway_url.removeprefix("http://").split(":")
+    head = f"GET {{}} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n{{}}\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall((head.format("/v1/edits", "") + head.format("/v1/none", "Connection: close\r\n")).encode())
+        answers = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert answers.count(b"HTTP/1.1") in {1, 2}, "whoever moves closes the connection behind the first answer"
+
+
+def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
+    """A head that comes byte by byte is handed over whole."""
+    host, port = gateway_url.removeprefix("http://").split(":")
+    request = f"GET /v1/edits?limit=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n\r\n".encode()
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in request:
+            connection.sendall(bytes([byte]))
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+    assert "data" in json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def test_a_killed_second_process_costs_no_answer(moved: Api, running: tuple[str, Spoken]) -> None:
+    """When it is killed its tenants are served by the gateway, which says so, and later starts another one."""
+    second = second_process_of(running[1])
+    assert second is not None
+    os.kill(second, signal.SIGKILL)
+    assert eventually(lambda: not alive(second))
+    assert all(moved.get("/v1/edits?limit=1").status_code == 200 for _ in range(20))
+    running[1].wait_for("second_process_ended")
+    assert eventually(lambda: is_moved(moved.get("/v1/edits?limit=1")))
+    assert second_process_of(running[1]) not in {None, second}
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_second_process_ends_with_the_gateway(
+    worker_environment: dict[str, str], client: Any, end: signal.Signals
+) -> None:
+    """Also when the gateway is killed no process stays behind; what is open may end."""
+    command = ["-c", f"{AT_ONCE}\nfrom retouch_producer.gateway.server import serve\nserve()"]
+    with Spoken([sys.executable, *command], environment={**worker_environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
+        port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
+        callers = Callers(f"http://127.0.0.1:{port}", client)
+        caller = callers("busy")
+        assert eventually(lambda: is_moved(caller.get("/v1/edits?limit=1")))
+        second = second_process_of(running)
+        assert second is not None
+        caller.close()
+        os.kill(running.process.pid, end)
+        running.process.wait(20)
+        assert eventually(lambda: not alive(second))

@@ -1,0 +1,89 @@
+"""How much of the gateway each tenant uses: who is busy, and that it is forgotten."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retouch_producer.gateway.http.tenant_load import BUSY_S, BUSY_TIMES, MEMORY_S, TenantLoad
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def load(clock: Clock) -> TenantLoad:
+    return TenantLoad(clock)
+
+
+def test_a_tenant_alone_is_never_busy(load: TenantLoad) -> None:
+    """Nobody is slowed down by a tenant that is alone, so it stays."""
+    load.note("acme", 100.0)
+    assert not load.is_busy("acme")
+    assert not load.is_busy("unknown")
+
+
+def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: Clock) -> None:
+    """Use is forgotten within seconds, and a tenant that has gone is no measure for the others."""
+    load.note("acme", 10.0)
+    load.note("small", 0.1)
+    assert load.is_busy("acme")
+    assert not load.is_busy("small")
+    clock.now += MEMORY_S
+    assert load.of("acme") == pytest.approx(10.0 / math.e)
+    clock.now += 5 * MEMORY_S
+    load.note("acme", 10.0)
+    assert not load.is_busy("acme"), "small was not active for half a minute"
+    load.note("small", 0.1)
+    clock.now += 0.3
+    assert load.is_busy("acme")
+
+
+def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
+    """Two busy tenants share one process, until a third one uses little."""
+    for tenant in ("a", "b"):
+        load.note(tenant, 10.0)
+    assert not load.is_busy("a")
+
+
+def test_timed_adds_the_duration_and_reports_it(load: TenantLoad, clock: Clock) -> None:
+    """A block that raises counts too."""
+    noted: list[tuple[str, float]] = []
+    load.on_note = lambda tenant, seconds: noted.append((tenant, seconds))
+    with suppress(ZeroDivisionError), load.timed("acme"):
+        clock.now += 2.0
+        _ = 1 / 0
+    assert noted == [("acme", 2.0)]
+    assert load.of("acme") == 2.0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0.0, 5.0), st.floats(0.0, 3.0)), max_size=60))
+def test_who_is_busy_uses_much_more_than_another(steps: list[tuple[str, float, float]]) -> None:
+    """However tenants come and go: who is busy uses much, and four times what another one used a moment ago."""
+    clock = Clock()
+    load = TenantLoad(clock)
+    for tenant, seconds, pause_s in steps:
+        load.note(tenant, seconds)
+        # What others use is looked at four times a second.
+        clock.now += 0.25 + pause_s
+        loads = {name: load.of(name) for name in "abcd"}
+        for name in "abcd":
+            others = [one for other, one in loads.items() if other != name and one > 0.0]
+            if load.is_busy(name):
+                assert loads[name] >= BUSY_S
+                assert loads[name] >= BUSY_TIMES * min(others)
