@@ -90,7 +90,7 @@ class SecondProcess:
             try:
                 self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
             except OSError as fault:
-                log.warning("second_process_not_started reason=%s", fault.strerror)
+                log.warning("second_process_not_started", exc_info=fault)
                 channel.close()
                 return False
         channel.setblocking(False)
