@@ -46,9 +46,10 @@ callbacks to one Celery task.
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
-| `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers` | sorted set | permanent | all receivers, by id; each score is 0 |
+| `rt:receivers_disabled` | set | permanent | those that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
+| `rt:receivers_by_tenant:{tenant}` | sorted set | as its receivers | all receivers of one tenant, by id |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
@@ -120,6 +121,8 @@ TENANTS_BY_TIME = "rt:tenants_by_time"
 KEPT = "rt:blobs"
 AUDIT = "rt:audit"
 BULK_RUNS = "rt:bulk:runs"
+RECEIVERS = "rt:receivers"
+RECEIVERS_DISABLED = "rt:receivers_disabled"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 ACCOUNTS = "rt:accounts"
@@ -176,7 +179,7 @@ def deliveries_by_tenant(tenant: str) -> str:
 
 
 def receivers_by_tenant(tenant: str) -> str:
-    """Return the key of the set of all receivers of a tenant, including those that its jobs named."""
+    """Return the key of the index of all receivers of a tenant, including those that its jobs named."""
     return f"rt:receivers_by_tenant:{tenant}"
 
 
