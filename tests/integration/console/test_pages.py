@@ -282,6 +282,7 @@ def test_limits_of_a_tenant(people: People, callers: Callers) -> None:
     page = ops.post("/console/tenants/acme/limits", **fields).text
     assert 'value="2.5"' in page
     assert "0 of 500 calls spent today" in words_of(page)
-    assert ops.post("/console/tenants/acme/limits", **{**fields, "weight": "-1"}).status_code == 422
+    for weight in ("-1", "0", "0.001", "nan", "inf"):
+        assert ops.post("/console/tenants/acme/limits", **{**fields, "weight": weight}).status_code == 422
     assert 'value="2.5"' in ops.text("/console/tenants/acme")
     assert "2.5" in words_of(people("acme").text("/console/tenants/acme"))
