@@ -24,6 +24,13 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same of one account of a file; tier, price … |
+| `rt:accounts` | set | as these | the accounts that files named |
+| `rt:edits:account_tenants` | hash | permanent | tenants with accounts of their own: when they may use others |
+| `rt:edits:account_clocks` | hash | permanent | the pass at which each tier of accounts stands |
+| `rt:edits:account_workers` | sorted set | a lease | which process serves which account; score = until when |
+| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day |
+| `rt:edits:held_by_account` | hash | empties itself | slots held by each account |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -54,6 +61,8 @@ callbacks to one Celery task.
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
+| `rt:ledger:account:{account}` | hash | permanent | the same of one account; its last price once it is gone |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
