@@ -9,31 +9,12 @@ from typing import Any
 import pytest
 
 from retouch.feed import read_page
-from retouch.outcomes import (
-    AccountRefused,
-    GateClosed,
-    Unknown,
-)
+from retouch.outcomes import AccountRefused, GateClosed, Unknown
 from retouch.store.accounts import AccountStore, UnknownAccount
 from retouch.store.blob_retention import ACCOUNTS_KEPT_S, trim_indexes
 from retouch.store.ledger import Ledger
-from tests.account_kit import (
-    ASKED,
-    accounts_of,
-    close,
-    events_of_accounts,
-    post,
-    refuse,
-    settle,
-    several,
-    succeed,
-)
+from tests.account_kit import ASKED, accounts_of, close, events_of_accounts, post, refuse, settle, several, succeed
 from tests.lane_kit import LaneKit, account
-
-
-@pytest.fixture
-def store(client: Any) -> AccountStore:
-    return AccountStore(client)
 
 
 def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: Any, store: AccountStore) -> None:
