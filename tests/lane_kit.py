@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any, Literal
 
 from retouch.accounts import DEFAULT_ACCOUNT, Account
+from retouch.edit import Edit
 from retouch.outcomes import Fail, Image
 from retouch.store.deliveries import DeliveryStore
 from retouch.store.jobs import JobStore, NewJob
@@ -21,7 +22,8 @@ from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
 
 FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivered", "dead"}}
 LEASE_S, RETENTION_S = 15.0, 3_600.0
-IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 1)
+IMAGE = Image(f"ab/{'ab' * 32}.png", "ab" * 32, "PNG", 1, 1, 1)
+EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png").fields()
 
 
 def account(name: str, limit: Literal["auto"] | int = 5, **fields: Any) -> Account:
@@ -43,8 +45,7 @@ class LaneKit:
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
         """Return a job; `key` and `fingerprint` make it idempotent, `share_key` an exact duplicate."""
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
-        edit = {"prompt": "make it winter", "init_image": "https://a.example/in.png"}
-        text = JobSpec(tenant, edit, deadline_s, priority=priority, **spec).to_json()
+        text = JobSpec(tenant, EDIT, deadline_s, priority=priority, **spec).to_json()
         return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
 
     def open(self, limit: Literal["auto"] | int, rate_per_s: float) -> None:

@@ -1,5 +1,6 @@
 """
-The audit: one line for each change by hand to jobs, gates, keys or receivers. Lines are kept for 90 days.
+The audit: one line for each change by hand to jobs, gates, keys or receivers, and one for each account of the endpoint
+that an answer closes or opens. Lines are kept for 90 days.
 
 Only `record` writes lines. A line has ids, counts and queries, never a secret, a prompt or an address: `record` accepts
 only the details in `DETAILS`.
@@ -21,7 +22,7 @@ KEPT_S = 90 * 86_400
 _IDS_MOST = 20
 _TEXT_MOST = 2_000
 
-Surface = Literal["cli", "http", "python", "console"]
+Surface = Literal["cli", "http", "python", "console", "worker"]
 DETAILS = frozenset(
     {
         "ids",
@@ -53,6 +54,7 @@ class Actor:
     Who makes a change, and through which surface.
 
     An API key has an id (`key`), a name and a role. For a person who uses Redis directly, `key` and `role` are empty.
+    A worker, which changes what an answer of the endpoint makes it change, has a name alone: its host and process.
     """
 
     surface: Surface

@@ -23,6 +23,9 @@ A job may soon need a blob that is due, so deletion waits for this many seconds 
 were written, and after another process has taken the blob to delete it.
 """
 
+ACCOUNTS_KEPT_S = 90 * 86_400.0
+"""For how many seconds the gate of an account is kept after the last worker served it, once no file names it."""
+
 _TURN_S = 50
 _DUE_MOST = 200
 _PART = 500
@@ -151,6 +154,8 @@ def trim_indexes(client: Client, retention_s: float) -> int:
     """
     Drop index entries whose records are gone, and receivers that no job has named for 90 days; return how many.
 
+    Accounts that are gone for 90 days are dropped and counted as well.
+
     All workers call this. After a call that did the work, the calls of the next 50 seconds do nothing.
     """
     # The key expires by itself, so a worker that dies here delays the others by 50 seconds at most.
@@ -158,12 +163,13 @@ def trim_indexes(client: Client, retention_s: float) -> int:
         return 0
     trim = IndexTrimmer(client)
     forget_unused: Script[int] = load(client, "forget_receivers")
+    forget_gone: Script[int] = load(client, "forget_accounts")
     tenants = client.smembers(keys.TENANTS)
     for tenant in tenants:
         _trim_owned(client, tenant)
     indexes = [(keys.lane("edits", "dead"), "edits", retention_s)]
     indexes += [(keys.lane("deliveries", part), "deliveries", DELIVERIES_KEPT_S) for part in ("recent", "dead")]
-    gone = forget_unused(args=[UNUSED_S])
+    gone = forget_unused(args=[UNUSED_S]) + forget_gone(args=[ACCOUNTS_KEPT_S])
     gone += sum(trim(index, lane, older_s) for index, lane, older_s in indexes)
     for tenant in tenants:
         trim(keys.deliveries_by_tenant(tenant), "deliveries", DELIVERIES_KEPT_S)

@@ -23,6 +23,7 @@ from retouch.store.blob_retention import (
 from retouch.store.job_search import indexes_of
 from retouch.store.jobs import JobStore
 from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
+from retouch.store.receivers import ReceiverStore
 from retouch.store.records import JobRecord
 from retouch.store.redis_commands import Client
 
@@ -149,10 +150,9 @@ def _forget_tenant(client: Client, tenant: str) -> None:
         for item in page:
             _forget_delivery(client, item)
         client.zrem(own, *page)
-    for identity in client.smembers(keys.receivers_by_tenant(tenant)):
-        client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
-        client.srem("rt:receivers", identity)
-        client.zrem(keys.RECEIVERS_OF_JOBS, identity)
+    receivers = ReceiverStore(client)
+    for receiver in receivers.all(tenant):
+        receivers.remove(receiver.id)
     client.delete(keys.receivers(tenant), keys.receivers_by_tenant(tenant))
     trim_job_indexes(client, tenant)
     for kind in ("idem", "shared"):

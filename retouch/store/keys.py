@@ -24,6 +24,13 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same of one account of a file; tier, price … |
+| `rt:accounts` | set | as these | the accounts that files named |
+| `rt:edits:account_tenants` | hash | permanent | tenants with accounts of their own: when they may use others |
+| `rt:edits:account_clocks` | hash | permanent | the pass at which each tier of accounts stands |
+| `rt:edits:account_workers` | sorted set | a lease | which process serves which account; score = until when |
+| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day |
+| `rt:edits:held_by_account` | hash | empties itself | slots held by each account |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -46,13 +53,16 @@ callbacks to one Celery task.
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
-| `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers` | sorted set | permanent | all receivers, by id; each score is 0 |
+| `rt:receivers_disabled` | set | permanent | those that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
+| `rt:receivers_by_tenant:{tenant}` | sorted set | as its receivers | all receivers of one tenant, by id |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
+| `rt:ledger:account:{account}` | hash | permanent | the same of one account; its last price once it is gone |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -120,6 +130,8 @@ TENANTS_BY_TIME = "rt:tenants_by_time"
 KEPT = "rt:blobs"
 AUDIT = "rt:audit"
 BULK_RUNS = "rt:bulk:runs"
+RECEIVERS = "rt:receivers"
+RECEIVERS_DISABLED = "rt:receivers_disabled"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
 TRIMMED = "rt:trimmed"
 ACCOUNTS = "rt:accounts"
@@ -176,7 +188,7 @@ def deliveries_by_tenant(tenant: str) -> str:
 
 
 def receivers_by_tenant(tenant: str) -> str:
-    """Return the key of the set of all receivers of a tenant, including those that its jobs named."""
+    """Return the key of the index of all receivers of a tenant, including those that its jobs named."""
     return f"rt:receivers_by_tenant:{tenant}"
 
 

@@ -15,6 +15,7 @@ from retouch.sync_async import reply, run_sync, sync_async
 
 LANES = ("edits", "deliveries")
 DELIVERIES_START = 16  # until a worker has reported how many threads it has
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 1_000.0
 AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 requests at a time
 
 
@@ -124,7 +125,14 @@ class Lanes(SharedLanes):
         return tuple(self._open(args=[int(is_file), texts]).split())
 
     def set_group(self, lane: str, group: str, *, limit: int | None = None, weight: float | None = None) -> None:
-        """Set the slot limit or the weight of one group; None leaves a value as it is."""
+        """
+        Set the slot limit or the weight of one group; None leaves a value as it is.
+
+        Raises `ValueError`, and changes nothing, for a weight outside 0.01 to 1,000.
+        """
+        # Each dispatch adds 1/weight to the group's pass: a weight of 0 would stop the group for ever.
+        if weight is not None and not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+            raise ValueError(f"weight: expected a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, got {weight:g}")
         if limit is not None:
             self._client.hset(keys.lane(lane, "limits"), group, limit)
             self._client.hdel(keys.lane("edits", "gate"), "budget_day")  # makes the next sweep look at all tenants

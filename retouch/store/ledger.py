@@ -145,13 +145,14 @@ class Ledger:
             yield from ((name, day, DEFAULT_ACCOUNT, {kind: count}) for (day, kind), count in rest.items() if count)
 
     def _prices(self, accounts: Iterable[str]) -> dict[str, float]:
-        """Return the price of a call of each account that a file named."""
+        """Return the price of a call of each account that a file named; the last one where that is long ago."""
         names = list(accounts)
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
-                pipe.hget(keys.account_gate(name), "price")
+                pipe.hget(keys.account_gate(name), "price").hget(keys.account_ledger(name), "price")
             prices = pipe.execute()
-        return {name: float(price) for name, price in zip(names, prices, strict=True) if price is not None}
+        found = ((name, now or then) for name, now, then in zip(names, prices[::2], prices[1::2], strict=True))
+        return {name: float(price) for name, price in found if price is not None}
 
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int

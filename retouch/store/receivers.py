@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from retouch.batches import batched
 from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store import keys
@@ -18,7 +17,7 @@ ROTATION_S = 24 * 3600.0
 """For how many seconds the old secret of a receiver still signs beside the new one."""
 
 OF_EVERY_JOB_MOST = 20  # each adds up to a millisecond to the script that ends a job
-_PART = 500
+_PAGE = 500
 
 UNUSED_S = 90 * 86_400.0
 """For how many seconds a receiver is kept after the last job that named it, unless it was added for every job."""
@@ -68,7 +67,7 @@ class SharedReceiverStore:
         pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
         for name, value in (("secret", new_secret()), ("tenant", tenant), ("url", url)):
             pipe.hsetnx(keys.receiver(identity), name, value)  # of two processes, the first one's values stay
-        pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(tenant), identity)
+        pipe.zadd(keys.RECEIVERS, {identity: 0}).zadd(keys.receivers_by_tenant(tenant), {identity: 0})
         pipe.hgetall(keys.receiver(identity))
         return _receiver(identity, (await reply(pipe.execute()))[-1])
 
@@ -99,16 +98,27 @@ class ReceiverStore(SharedReceiverStore):
         raw = self._client.hgetall(keys.receiver(identity))
         return _receiver(identity, raw) if raw else None
 
-    def all(self, tenant: str = "") -> list[Receiver]:
-        """Return the receivers of one tenant, or of all tenants if none is named, sorted by id."""
-        index = keys.receivers_by_tenant(tenant) if tenant else "rt:receivers"
-        found, identities = list[Receiver](), sorted(self._client.smembers(index))
-        for part in batched(identities, _PART):
-            with self._client.pipeline(transaction=False) as pipe:
-                for identity in part:
-                    pipe.hgetall(keys.receiver(identity))
-                found += [_receiver(identity, raw) for identity, raw in zip(part, pipe.execute(), strict=True) if raw]
-        return found
+    def page(self, tenant: str, limit: int, after: str = "") -> tuple[list[Receiver], str | None]:
+        """
+        Return up to `limit` receivers of a tenant ("" for all tenants), sorted by id, that follow the id `after`.
+
+        The second value is the id after which the next page begins, or None at the end.
+        """
+        index = keys.receivers_by_tenant(tenant) if tenant else keys.RECEIVERS
+        ids = self._client.zrangebylex(index, f"({after}" if after else "-", "+", start=0, num=limit + 1)
+        own = ids[:limit]
+        with self._client.pipeline(transaction=False) as pipe:
+            for identity in own:
+                pipe.hgetall(keys.receiver(identity))
+            found = [_receiver(identity, raw) for identity, raw in zip(own, pipe.execute(), strict=True) if raw]
+        return found, own[-1] if len(ids) > limit else None
+
+    def all(self, tenant: str = "") -> Iterator[Receiver]:
+        """Yield the receivers of one tenant, or of all tenants if none is named, sorted by id; read page by page."""
+        after: str | None = ""
+        while after is not None:
+            found, after = self.page(tenant, _PAGE, after)
+            yield from found
 
     def rotate(self, identity: str) -> Receiver | None:
         """
@@ -135,9 +145,9 @@ class ReceiverStore(SharedReceiverStore):
             return False
         with self._client.pipeline() as pipe:
             pipe.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
-            pipe.srem("rt:receivers", identity).srem(keys.receivers(receiver.tenant), identity)
-            pipe.srem(keys.receivers_by_tenant(receiver.tenant), identity)
-            pipe.zrem(keys.RECEIVERS_OF_JOBS, identity)
+            pipe.zrem(keys.RECEIVERS, identity).srem(keys.receivers(receiver.tenant), identity)
+            pipe.zrem(keys.receivers_by_tenant(receiver.tenant), identity)
+            pipe.zrem(keys.RECEIVERS_OF_JOBS, identity).srem(keys.RECEIVERS_DISABLED, identity)
             self._forget_failing(pipe, receiver)
             pipe.execute()
         return True
@@ -151,17 +161,22 @@ class ReceiverStore(SharedReceiverStore):
         receiver = self.get(identity)
         if receiver is None:
             return None
-        self._client.hset(keys.receiver(identity), "disabled", int(disabled))
-        # Failures from before it was disabled show nothing about it now.
-        if not disabled:
-            self._client.delete(keys.lane("deliveries", f"health:{identity}"))
-            self._forget_failing(self._client, receiver)
+        with self._client.pipeline() as pipe:
+            pipe.hset(keys.receiver(identity), "disabled", int(disabled))
+            if disabled:
+                pipe.sadd(keys.RECEIVERS_DISABLED, identity)
+            else:
+                pipe.srem(keys.RECEIVERS_DISABLED, identity)
+                # Failures from before it was disabled show nothing about it now.
+                pipe.delete(keys.lane("deliveries", f"health:{identity}"))
+                self._forget_failing(pipe, receiver)
+            pipe.execute()
         return self.get(identity)
 
     @staticmethod
-    def _forget_failing(client: Client | Pipeline, receiver: Receiver) -> None:
+    def _forget_failing(pipe: Pipeline, receiver: Receiver) -> None:
         for index in ("failing", f"failing:{receiver.tenant}"):
-            client.zrem(keys.lane("deliveries", index), receiver.id)
+            pipe.zrem(keys.lane("deliveries", index), receiver.id)
 
 
 def _receiver(identity: str, raw: dict[str, str]) -> Receiver:

@@ -32,11 +32,12 @@ its text, which is the same in each process.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import TypeVar
+from inspect import iscoroutine
+from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
 
@@ -127,9 +128,20 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
 
     def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
-            return known(args=args, client=client)
+            replied: Any = known(args=args, client=client)
         except NoScriptError:
-            reply: Reply = own.eval(text, 0, *args)
+            replied = own.eval(text, 0, *args)
+        # A client for asyncio has sent nothing yet: it raises when its coroutine is awaited.
+        if iscoroutine(replied):
+            replied = awaited(replied, args)
+        reply: Reply = replied
+        return reply
+
+    async def awaited(replied: Awaitable[Reply], args: Sequence[Value]) -> Reply:
+        try:
+            return await replied
+        except NoScriptError:
+            reply: Reply = await own.eval(text, 0, *args)
             return reply
 
     return run

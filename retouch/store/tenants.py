@@ -143,7 +143,15 @@ class TenantStore:
         budget: int | None = None,
         share_duplicates: bool | None = None,
     ) -> Tenant:
-        """Change the limits of a tenant and return them; None leaves a limit as it is, 0 removes it."""
+        """
+        Change the limits of a tenant and return them; None leaves a limit as it is, 0 removes it.
+
+        Raises `ValueError`, and changes nothing, for a limit below 0 and for a weight outside 0.01 to 1,000.
+        """
+        limits = {"in_flight_limit": in_flight_limit, "backlog_limit": backlog_limit, "budget": budget}
+        for limit_name, limit in limits.items():
+            if limit is not None and limit < 0:
+                raise ValueError(f"{limit_name}: expected 0 or more, got {limit}")
         # A stored limit of 0 would stop the tenant, so the limit is removed.
         self._lanes.set_group("edits", name, limit=in_flight_limit or None, weight=weight)
         if in_flight_limit == 0:

@@ -22,6 +22,7 @@ from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.accounts import AccountStore
+from retouch.store.audit import AuditLog
 from retouch.store.bulk import BulkStore
 from retouch.store.bulk_chunks import BulkChunks
 from retouch.store.deliveries import DeliveryStore
@@ -104,6 +105,7 @@ class WorkerProcess:
         settings = self.settings
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
+            audit=AuditLog(self._client),
             endpoints=Endpoints(settings, self.credentials, connections=self.connections),
             blobs=self._blobs,
             publisher=self.publisher,

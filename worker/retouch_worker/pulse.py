@@ -63,10 +63,14 @@ class Pulse:
         look: Callable[[], None] = lambda: None,
         served: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`served` returns the ids of the endpoint's accounts that this process serves."""
+        """
+        `served` returns the ids of the endpoint's accounts that this process serves.
+
+        The attribute `worker` names this process: its host and process id.
+        """
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._look, self._served = look, served
-        self._worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
+        self.worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = self._behind = False
@@ -95,7 +99,7 @@ class Pulse:
         """
         self._draining = True
         with suppress(redis.RedisError):  # if Redis is away, the record of this process' threads expires by itself
-            self._lanes.leave(self._worker, self._threads_for_deliveries)
+            self._lanes.leave(self.worker, self._threads_for_deliveries)
 
     @property
     def held(self) -> int:
@@ -140,12 +144,12 @@ class Pulse:
     def _renew(self) -> float:
         with self._lock:
             leases = list(self._leases)
-        worker = self._worker if self._threads_for_deliveries and not self._draining else ""
+        worker = self.worker if self._threads_for_deliveries and not self._draining else ""
         self._behind = bool(leases)
         accounts = () if self._draining else self._served()
         if leases or worker or accounts:
             lease_s, threads = self._settings.lease_s, self._threads_for_deliveries
-            lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts, self._worker)
+            lost = self._lanes.heartbeat(lease_s, leases, worker, threads, accounts, self.worker)
             self._behind = False
             # An attempt that ended meanwhile has released its lease itself, so that lease was not lost.
             with self._lock:

@@ -84,4 +84,4 @@ def _span(seconds: float) -> str:
 
 def _more_receivers(count: int) -> Finding:
     why = f"only the {RECEIVERS_NAMED} that have failed longest are named"
-    return note(CHECK, f"{count} more receivers fail", why, "`retouch receivers list` shows all of them")
+    return note(CHECK, f"{count} more receivers fail", why, "`retouch receivers list --limit 100000` shows all of them")

@@ -189,6 +189,11 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
     assert typed("receivers", "disable", added["id"], "--json").json["disabled"] is True
     assert typed("receivers", "enable", added["id"], "--json").json["disabled"] is False
     assert "secret" not in typed("receivers", "list", "--json").json[0]
+    typed("receivers", "add", f"{sink.url}/second", "--json")
+    first, second = typed("receivers", "list", "--json").json
+    assert typed("receivers", "list", "--limit", "1", "--json").json == [first]
+    other = second if first["id"] == added["id"] else first
+    assert typed("receivers", "remove", other["id"]).code == 0
     assert rotated["secret"] not in typed("receivers", "list").out
     assert rotated["secret"] in typed("receivers", "list", "--show-secret").out
     assert typed("receivers", "remove", added["id"], "--json").json["removed"] is True

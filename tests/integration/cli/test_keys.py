@@ -65,6 +65,9 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
         (["create", "--tenant", "not a name"], "--tenant: expected 1 to 64"),
         (["create", "--role", "root"], "producer"),
         (["revoke", "key_none"], "retouch keys list"),
+        (["limits", "acme", "--weight", "0"], "greater than or equal to 0.01"),
+        (["limits", "acme", "--weight", "inf"], "less than or equal to 1000"),
+        (["limits", "acme", "--weight", "nan"], "less than or equal to 1000"),
     ],
 )
 def test_wrong_use(arguments: list[str], words: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from retouch.outcomes import Fail
 from retouch.store.audit import AuditLog
 from retouch.store.failing_receivers import failing_receivers
+from retouch_producer.gateway.console.receivers import ROWS
 from retouch_producer.gateway.console.routing import POLICY
 from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.conftest import Sink
@@ -249,6 +250,20 @@ def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, c
     assert "It fails: HTTP 503" in words_of(person.text(f"/console/receivers/{failing.id}"))
 
 
+def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:
+    """A page has fifty receivers; the link to older ones leads to the others, and ops sees those of all tenants."""
+    made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(ROWS + 5))
+    person = people()
+    first = person.text("/console/receivers")
+    link = re.search(r'href="(/console/receivers\?cursor=[^"]+)"', first)
+    assert link
+    assert [f"/console/receivers/{one}" in first for one in made] == [True] * ROWS + [False] * 5
+    second = person.text(link[1])
+    assert [f"/console/receivers/{one}" in second for one in made] == [False] * ROWS + [True] * 5
+    assert made[0] in people("staff", "ops").text("/console/receivers")
+    assert person.get("/console/receivers?cursor=nowhere").status_code == 422
+
+
 def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
     """A delivery that failed is sent again by hand, and its page shows the attempt before."""
     kit.fail_delivery("acme", sink.url, DeliveryOutcome(500, excerpt="no"))
@@ -267,6 +282,7 @@ def test_limits_of_a_tenant(people: People, callers: Callers) -> None:
     page = ops.post("/console/tenants/acme/limits", **fields).text
     assert 'value="2.5"' in page
     assert "0 of 500 calls spent today" in words_of(page)
-    assert ops.post("/console/tenants/acme/limits", **{**fields, "weight": "-1"}).status_code == 422
+    for weight in ("-1", "0", "0.001", "nan", "inf"):
+        assert ops.post("/console/tenants/acme/limits", **{**fields, "weight": weight}).status_code == 422
     assert 'value="2.5"' in ops.text("/console/tenants/acme")
     assert "2.5" in words_of(people("acme").text("/console/tenants/acme"))

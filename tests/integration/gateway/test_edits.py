@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from retouch.outcomes import Fail, Retry, Succeed
 from retouch.store.tenants import TenantStore
 from retouch_ops.simulator.process import Simulator
+from tests.charge_kit import one_job, posted
 from tests.gateway_process import Api, Callers, problem
+from tests.lane_kit import IMAGE, LaneKit
 
 
 @pytest.fixture
@@ -169,6 +172,22 @@ def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
     assert (again["outcome"], again["job"]["cancelled"]) == ("final", "before_charge")
     assert api.post(job["links"]["replay"]).json()["outcome"] == "replayed"
     problem(api.get(job["links"]["image"]), "no-image-yet", 409)
+
+
+def test_jobs_in_every_state_are_listed(callers: Callers, kit: LaneKit) -> None:
+    """Jobs that the stores moved by hand are listed as those of a worker are, whatever state they are in."""
+    for decision in (Succeed(IMAGE), Fail("spam_filter", "no", retryable=True), Retry(60.0, "queue_full", "later")):
+        job = kit.new()
+        kit.enqueue(job)
+        kit.finish(job.id, decision)
+    tried = posted(kit, one_job(kit)).job
+    waiting = kit.new()
+    kit.lanes.pause()
+    kit.enqueue(waiting)
+    listed = {job["id"]: job for job in callers().get("/v1/edits").json()["data"]}
+    states = ["failed", "queued", "retrying", "running", "succeeded"]
+    assert sorted(job["state"] for job in listed.values()) == states
+    assert (listed[tried]["state"], listed[waiting.id]["edit"]["steps"]) == ("running", 20)
 
 
 def test_dry_run_enqueues_nothing(api: Api, edit_body: Callable[..., Any], client: Any) -> None:

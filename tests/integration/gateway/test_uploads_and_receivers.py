@@ -87,6 +87,23 @@ def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) ->
     problem(api.get(own), "not-found", 404)
 
 
+def test_receivers_come_in_pages(api: Api, callers: Callers) -> None:
+    """The cursor leads through all receivers of the tenant once, by id; ops lists all; wrong values are refused."""
+    made = [api.post("/v1/receivers", {"url": f"https://h.example/{place}", "every_job": False}) for place in range(5)]
+    foreign = callers("globex").post("/v1/receivers", {"url": "https://h.example/0"}).json()["id"]
+    own = sorted(one.json()["id"] for one in made)
+    listed, page = list[list[str]](), dict[str, Any](has_more=True, next_cursor="")
+    while page["has_more"]:
+        page = api.get("/v1/receivers", params={"limit": 2, "cursor": page["next_cursor"]}).json()
+        listed.append([one["id"] for one in page["data"]])
+    assert page["next_cursor"] is None
+    assert listed == [own[:2], own[2:4], own[4:]]
+    all_tenants = callers("staff", "ops").get("/v1/receivers").json()
+    assert ([one["id"] for one in all_tenants["data"]], all_tenants["has_more"]) == (sorted([*own, foreign]), False)
+    for wrong in ({"limit": 0}, {"limit": 1_001}, {"cursor": "rc_1"}):
+        problem(api.get("/v1/receivers", params=wrong), "invalid-request", 422)
+
+
 def test_receivers_that_are_refused(api: Api) -> None:
     """A private address, an unknown event, another tenant and an unknown field are named; nothing is added."""
     wrongs: list[Any] = [

@@ -9,30 +9,12 @@ from typing import Any
 import pytest
 
 from retouch.feed import read_page
-from retouch.outcomes import (
-    AccountRefused,
-    GateClosed,
-    Unknown,
-)
+from retouch.outcomes import AccountRefused, GateClosed, Unknown
 from retouch.store.accounts import AccountStore, UnknownAccount
+from retouch.store.blob_retention import ACCOUNTS_KEPT_S, trim_indexes
 from retouch.store.ledger import Ledger
-from tests.account_kit import (
-    ASKED,
-    accounts_of,
-    close,
-    events_of_accounts,
-    post,
-    refuse,
-    settle,
-    several,
-    succeed,
-)
+from tests.account_kit import ASKED, accounts_of, close, events_of_accounts, post, refuse, settle, several, succeed
 from tests.lane_kit import LaneKit, account
-
-
-@pytest.fixture
-def store(client: Any) -> AccountStore:
-    return AccountStore(client)
 
 
 def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: Any, store: AccountStore) -> None:
@@ -238,6 +220,26 @@ def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -
         "b": 0,
     }
     assert Ledger(client).usage(by="account", tenant="nobody") == []
+
+
+def test_an_account_that_is_gone_is_forgotten_and_its_ledger_is_not(kit: LaneKit, client: Any) -> None:
+    """Ninety days after an account was last served its gate is dropped; what its calls cost stays as it was."""
+    names = ("gone", "away", "lately")
+    kit.open_accounts(*(account(name, 1, price_per_call=0.5) for name in names))
+    for job in several(kit, 3):
+        succeed(kit, post(kit, job.id))
+    before = Ledger(client).usage(by="account")
+    assert [(row.key, row.amount) for row in before] == [("away", 0.5), ("gone", 0.5), ("lately", 0.5)]
+    for name in names:
+        client.hset(f"rt:edits:gate:{name}", "served_until", time.time() - ACCOUNTS_KEPT_S - 60)
+    client.hset("rt:edits:gate:lately", "served_until", time.time() - ACCOUNTS_KEPT_S + 60)
+    kit.lanes.open([account("away", 1, price_per_call=0.5), account("default", 1)])
+    assert trim_indexes(client, 3_600.0) == 1
+    assert client.smembers("rt:accounts") == {"away", "lately", "default"}
+    assert not client.exists("rt:edits:gate:gone")
+    assert Ledger(client).usage(by="account") == before
+    kit.lanes.open([account("gone", 1, price_per_call=2.0), account("default", 1)])
+    assert [row.amount for row in Ledger(client).usage(by="account")] == [0.5, 2.0, 0.5]
 
 
 def test_a_late_answer_corrects_the_account_that_was_called(kit: LaneKit, client: Any, store: AccountStore) -> None:

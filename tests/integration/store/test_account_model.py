@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 
 from retouch.outcomes import AccountRefused, Outcome, Processing
 from retouch.publisher import queue_of
 from retouch.store.accounts import AccountStore
 from retouch.store.keys import account_gate
-from tests.integration.store.test_lane_model import LEASE_S, MODEL_SETTINGS, READY, Lane, Worker, pick
+from tests.integration.store.test_lane_model import LEASE_S, READY, Lane, Worker, assert_model_holds, pick
 from tests.lane_kit import account
 
 NAMES = ("default", "own", "shared", "spare")
@@ -83,10 +83,4 @@ class Accounts(Lane):
 
 def test_every_interleaving_with_several_accounts_holds_together_and_ends(client: Any) -> None:
     """No sequence of pauses, closings and lost workers exceeds a limit, asks the wrong account, or loses a job."""
-
-    class OnThisServer(Accounts):
-        pass
-
-    OnThisServer.client = client
-    run_state_machine_as_test(OnThisServer, settings=MODEL_SETTINGS)
-    assert client.ping()
+    assert_model_holds(Accounts, client)

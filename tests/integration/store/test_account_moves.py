@@ -2,37 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
-from retouch.outcomes import (
-    Busy,
-    GenerationLost,
-    ImageUnavailable,
-    Processing,
-    Ready,
-    Unknown,
-)
+from retouch.outcomes import Busy, GenerationLost, ImageUnavailable, Processing, Ready, Unknown
 from retouch.store.accounts import AccountStore
-from tests.account_kit import (
-    ASKED,
-    FULL,
-    READY,
-    accounts_of,
-    post,
-    reason,
-    refuse,
-    settle,
-    several,
-    succeed,
-)
+from tests.account_kit import ASKED, FULL, READY, accounts_of, post, reason, refuse, settle, several, succeed
 from tests.lane_kit import LaneKit, account
-
-
-@pytest.fixture
-def store(client: Any) -> AccountStore:
-    return AccountStore(client)
 
 
 def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:

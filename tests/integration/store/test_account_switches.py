@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pytest
-
-from retouch.outcomes import (
-    Processing,
-)
+from retouch.outcomes import Processing
 from retouch.store.accounts import AccountStore
 from retouch.store.queue_position import queue_position
-from tests.account_kit import (
-    ASKED,
-    accounts_of,
-    close,
-    post,
-    settle,
-    several,
-    succeed,
-)
+from tests.account_kit import ASKED, accounts_of, close, post, settle, several, succeed
 from tests.lane_kit import LaneKit, account, assert_consistent
-
-
-@pytest.fixture
-def store(client: Any) -> AccountStore:
-    return AccountStore(client)
 
 
 def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None:

@@ -7,26 +7,10 @@ from typing import Any
 
 import pytest
 
-from retouch.outcomes import (
-    Refused,
-    Unknown,
-)
+from retouch.outcomes import Refused, Unknown
 from retouch.store.accounts import AccountStore
-from tests.account_kit import (
-    accounts_of,
-    post,
-    reason,
-    refuse,
-    settle,
-    several,
-    succeed,
-)
+from tests.account_kit import accounts_of, post, reason, refuse, settle, several, succeed
 from tests.lane_kit import LaneKit, account, assert_consistent
-
-
-@pytest.fixture
-def store(client: Any) -> AccountStore:
-    return AccountStore(client)
 
 
 def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:

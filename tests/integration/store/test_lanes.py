@@ -6,8 +6,9 @@ import time
 from collections import Counter
 from typing import Any
 
-from retouch.outcomes import Retry, Succeed
+from retouch.outcomes import Fail, Retry, Succeed
 from retouch.store.scripts import Message
+from tests.charge_kit import tried
 from tests.lane_kit import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent
 
 SUCCEED = Succeed(IMAGE)
@@ -107,6 +108,25 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
         kit.finish(held[0], SUCCEED)
     wanted = [old, jobs[3], jobs[5], jobs[1], jobs[2], jobs[0], jobs[4]]
     assert order == [job.id for job in wanted]
+
+
+def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
+    """A replay puts a job where its priority would put a new one; a paid answer goes first whatever its priority."""
+    kit.open(1, 0.0)
+    low, high, raised, paid = kit.new(priority="low"), kit.new(priority="high"), kit.new(), kit.new(priority="low")
+    for job in (low, high, raised):
+        kit.enqueue(job)
+        kit.finish(job.id, Fail("spam_filter", "no", retryable=True))
+    kit.enqueue(paid)
+    tried(kit, paid.id, "succeeded", Fail("result_not_stored", "the store is full", retryable=True))
+    kit.client.hset(f"rt:edits:state:{raised.id}", "priority", "high")  # as a bulk run does while the job waits
+    kit.lanes.pause()
+    new = kit.new()
+    kit.enqueue(new)
+    for job in (low, high, raised, paid):
+        assert kit.jobs.replay(job.id)[0] == "replayed"
+    order = kit.client.zrange("rt:edits:backlog:acme", 0, -1)
+    assert order == [paid.id, high.id, raised.id, new.id, low.id]
 
 
 def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ import pytest
 
 from retouch import Edit, EditQueue, Settings, StoreUnavailable
 from retouch.outcomes import Ready
-from retouch.store.jobs import JobStore
+from retouch.store.jobs import JobStore, SharedJobStore
 from retouch.store.lanes import Lanes
-from retouch.store.redis_client import connect
+from retouch.store.redis_client import connect, connect_on_loop
 from retouch.store.redis_retry import RedisRetry
+from retouch.store.scripts import Message
 from tests.async_driver import driven
 from tests.chaos.proxy import Proxy
 from tests.free_ports import own_valkey
@@ -173,6 +175,24 @@ def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
     client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()
     assert Lanes(client).heartbeat(15.0, [("edits", "ed_1", 1)]) == ["ed_1"]
     client.close()
+
+
+def test_a_script_that_an_asyncio_client_sent_to_the_old_primary(frail: Frail) -> None:
+    """A client for asyncio, which raises only when its reply is awaited, sends the text of the script as well."""
+
+    async def sent_elsewhere(text: str) -> str:
+        return sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def cancel() -> tuple[str, list[Message]]:
+        client: Any = connect_on_loop(Settings.load(redis_url=frail.url))
+        await client.script_flush()
+        client.script_load = sent_elsewhere
+        try:
+            return await SharedJobStore(client, retention_s=RETENTION_S).cancel.awaited("ed_none")
+        finally:
+            await client.aclose()
+
+    assert asyncio.run(cancel()) == ("unknown", [])
 
 
 def port_of(url: str) -> int:

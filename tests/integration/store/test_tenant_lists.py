@@ -9,8 +9,10 @@ import pytest
 
 from retouch.errors import InvalidEdit
 from retouch.outcomes import Fail
+from retouch.store.gauges import read_gauges
 from retouch.store.receivers import OF_EVERY_JOB_MOST, ReceiverStore
 from retouch.store.scripts import load
+from retouch_worker.deliveries.schedule import DeliveryOutcome
 from tests.gateway_process import Callers, problem
 from tests.lane_kit import LaneKit
 
@@ -31,7 +33,37 @@ def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
     client.config_resetstat()
     assert [one.id for one in kit.receivers.all("acme")] == [own[2].id]
     assert calls(client) < 10
-    assert len(kit.receivers.all()) == 1_001
+    assert len(list(kit.receivers.all())) == 1_001
+
+
+def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
+    """A page of ten reads ten of a thousand receivers; pages follow each other by id, past receivers that went."""
+    made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(1_000))
+    client.config_resetstat()
+    found, after = kit.receivers.page("acme", 10)
+    assert ([one.id for one in found], after) == (made[:10], made[9])
+    assert calls(client) < 15
+    kit.receivers.remove(made[9])
+    kit.receivers.remove(made[10])
+    assert [one.id for one in kit.receivers.page("acme", 10, made[9])[0]] == made[11:21]
+    assert kit.receivers.page("acme", 10, made[989]) == (kit.receivers.page("", 10, made[989])[0], None)
+    assert [one.id for one in kit.receivers.all("acme")] == made[:9] + made[11:]
+
+
+def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, client: Any) -> None:
+    """Those are counted that a person disabled, that answered 410, and none that was enabled, removed or forgotten."""
+    one, two, three = (kit.receivers.ensure("acme", f"https://h.example/{place}") for place in range(3))
+    for receiver in (one, two, three):
+        kit.receivers.set_disabled(receiver.id, True)
+    kit.fail_delivery("acme", "https://gone.example/", DeliveryOutcome(410))
+    client.config_resetstat()
+    assert read_gauges(client).receivers_disabled == 4
+    assert "cmdstat_smembers" not in client.info("commandstats")
+    kit.receivers.set_disabled(one.id, False)
+    kit.receivers.remove(two.id)
+    client.zadd("rt:receivers_of_jobs", {three.id: 1.0})
+    load(client, "forget_receivers")(args=[60.0])
+    assert read_gauges(client).receivers_disabled == 1
 
 
 def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
@@ -60,7 +92,7 @@ def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any,
     assert [one["tenant"] for one in found] == ["acme", "acme"]
     assert first["next_cursor"].endswith(found[0]["id"])
     assert api.get("/v1/deliveries").json()["data"] == found
-    own = ReceiverStore(client).all("acme")[0].id
+    own = next(ReceiverStore(client).all("acme")).id
     counts = api.post(f"/v1/receivers/{own}/redeliver?since=2020-01-01").json()
     assert sum(counts.values()) == 2
 

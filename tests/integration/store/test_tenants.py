@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +14,7 @@ from retouch.blobs import name_in, open_blobs
 from retouch.edit import Edit
 from retouch.settings import Settings
 from retouch.store.links import LinkSigner
-from retouch.store.tenants import TenantStore
+from retouch.store.tenants import Tenant, TenantStore
 
 
 def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
@@ -57,6 +58,26 @@ def test_limits_of_a_tenant(client: Any) -> None:
     limits = tenants.set_tenant("acme", in_flight_limit=0, budget=50)
     assert (limits.weight, limits.in_flight_limit, limits.backlog_limit, limits.budget) == (2.0, None, 10, 50)
     assert limits.share_duplicates
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 0.001, 1_001.0, math.nan, math.inf, -math.inf])
+def test_a_weight_that_could_not_be_shared_by_is_refused(client: Any, weight: float) -> None:
+    """A tenant's weight is a number from 0.01 to 1,000; any other is an error that changes nothing."""
+    tenants = TenantStore(client)
+    tenants.set_tenant("acme", weight=2)
+    with pytest.raises(ValueError, match=r"^weight: expected a number from 0\.01 to 1000, got "):
+        tenants.set_tenant("acme", weight=weight, in_flight_limit=3, budget=7)
+    assert tenants.tenant("acme") == Tenant("acme", weight=2.0)
+
+
+@pytest.mark.parametrize("name", ["in_flight_limit", "backlog_limit", "budget"])
+def test_a_limit_below_zero_is_refused(client: Any, name: str) -> None:
+    """A negative limit is an error that changes nothing; it would stop the tenant, or lift the limit by mistake."""
+    tenants = TenantStore(client)
+    limits: dict[str, Any] = {name: -1}
+    with pytest.raises(ValueError, match=f"^{name}: expected 0 or more, got -1$"):
+        tenants.set_tenant("acme", weight=2, **limits)
+    assert tenants.tenant("acme") == Tenant("acme")
 
 
 def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:

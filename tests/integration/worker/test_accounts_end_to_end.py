@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 
 from retouch import Edit, EditQueue, Job
 from retouch.store.accounts import AccountStore
+from retouch.store.audit import AuditLog
 from retouch.store.keys import account_ledger
 from retouch.store.ledger import Ledger
 from retouch_ops.simulator.process import Simulator
@@ -97,6 +99,14 @@ def test_accounts_that_fail_cost_nothing(
     assert eventually(lambda: store.show("second").closed == "")
     assert charged(simulators["second"]) > 0
     assert eventually(lambda: "account_opened" in running.log)
+    assert audited_changes(client) == [("account.closed", ["second"], "bad_key"), ("account.opened", ["second"], None)]
+
+
+def audited_changes(client: Any) -> list[tuple[str, object, object]]:
+    """Return (action, accounts, outcome) of what workers wrote into the audit, oldest first."""
+    lines = [line for line in reversed(AuditLog(client).page()) if line.actor.surface == "worker"]
+    assert all(line.actor.name.startswith(f"{socket.gethostname()}:") for line in lines)
+    return [(line.action, line.details["ids"], line.details.get("outcome")) for line in lines]
 
 
 def test_a_drain_under_load_loses_nothing(

@@ -14,6 +14,7 @@ from retouch import Settings
 from retouch.blobs import open_blobs
 from retouch.outcomes import Fail, ImageRejected, ImageUnavailable, Ready, Retry, Stale, Stored, Succeed
 from retouch.policy import FETCH_TRIES, RetryPolicy, decide
+from retouch.store.audit import AuditLog
 from retouch.store.blob_retention import owns_blob
 from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
@@ -32,7 +33,7 @@ def tools(tmp_path: Path, client: Any) -> EditTools:
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
     endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
-    return EditTools(jobs, endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
+    return EditTools(jobs, AuditLog(client), endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from retouch.outcomes import (
     Stale,
 )
 from retouch.policy import GATES, decide
+from retouch.store.audit import Actor
 from retouch.store.records import Claim
 from retouch_worker.edits.classification import charge_kind
 from retouch_worker.edits.context import EditTools
@@ -133,10 +134,23 @@ def record_answer(
     tools.publisher.publish(recorded.messages)
     if recorded.open_s:
         log.warning("breaker_opened", open_s=recorded.open_s, job=claim.job, account=claim.account)
-    if recorded.event == "account.closed":
-        log.error("account_closed", account=claim.account, code=health.partition(" ")[2], job=claim.job)
-    elif recorded.event == "account.opened":
+    if recorded.event:
+        note_account(claim, recorded.event, health.partition(" ")[2], tools)
+
+
+def note_account(claim: Claim, event: str, code: str, tools: EditTools) -> None:
+    """
+    Log that an answer closed its account, for the reason `code`, or opened it, and write that into the audit.
+
+    Failure policy: the answer is on record already. If the line cannot be written, the attempt is given up, and the
+    next one resumes from the record.
+    """
+    if event == "account.closed":
+        log.error("account_closed", account=claim.account, code=code, job=claim.job)
+    else:
         log.info("account_opened", account=claim.account, job=claim.job)
+    outcome = {"outcome": code} if code else {}
+    tools.audit.record(Actor("worker", name=tools.pulse.worker), event, ids=[claim.account], **outcome)
 
 
 def charge_kind_after_poll(outcome: Outcome) -> str:

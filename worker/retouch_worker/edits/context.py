@@ -9,6 +9,7 @@ from retouch.egress.fair_limiter import FairLimiter, decoding_limiter
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.audit import AuditLog
 from retouch.store.jobs import JobStore
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.pulse import Pulse
@@ -19,6 +20,7 @@ class EditTools:
     """The stores, the endpoints and the settings that edit attempts use. There is one per worker process."""
 
     jobs: JobStore
+    audit: AuditLog
     endpoints: Endpoints
     blobs: BlobStore
     publisher: Publisher

@@ -78,6 +78,6 @@ def redeliver_all(
 def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
     # Callbacks are deliveries to `task:NAME`, for which no receiver is stored.
     if receiver and not receiver.startswith("task:") and context.connections.receivers.get(receiver) is None:
-        raise WrongUse(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` shows all")
+        raise WrongUse(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` names them")
     records = selection.deliveries(context, since, lambda record: receiver in (None, record.receiver), dead=dead)
     return [record.id for record in records]

@@ -37,7 +37,7 @@ def show_status(*, as_json: bool) -> None:
     for one in failing:
         print(f"failing: {one.id} of {one.tenant}, {failure_text(one)}")
     if count > len(failing):
-        print(f"failing: {count - len(failing)} more; `retouch receivers list` shows all")
+        print(f"failing: {count - len(failing)} more; `retouch receivers list --limit 100000` shows all")
 
 
 def failure_text(failing: FailingReceiver) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.options import Json
+from retouch_producer.cli.options import Json, Limit
 
 app = typer.Typer(
     help="Receivers of webhooks: add, list, test, rotate, disable, enable, remove.",
@@ -36,11 +36,13 @@ def add(url: Url, tenant: Tenant = "default", event: Events = None, json: Json =
 
 
 @app.command("list")
-def list_all(tenant: OneTenant = None, show_secret: ShowSecret = False, json: Json = False) -> None:
-    """List receivers, including those that only single jobs name."""
+def list_receivers(
+    tenant: OneTenant = None, limit: Limit = 50, show_secret: ShowSecret = False, json: Json = False
+) -> None:
+    """List receivers, including those that only single jobs name, sorted by id."""
     from retouch_producer.cli.receivers import run as receiver_run
 
-    receiver_run.list_all(tenant or "", show_secret=show_secret, as_json=json)
+    receiver_run.list_receivers(tenant or "", limit, show_secret=show_secret, as_json=json)
 
 
 @app.command("test")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from itertools import islice
 from typing import Any
 
+from retouch.batches import batched
 from retouch.errors import InvalidEdit
 from retouch.events import iso
 from retouch.store.failing_receivers import FailingReceiver, failures_of
@@ -19,6 +21,7 @@ from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import Document, failure_document, receiver_document
 
 _SESSION_CONNECTIONS = 1
+_BATCH = 500
 
 
 def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
@@ -34,11 +37,13 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
         _print_receiver(receiver, as_json=as_json, show_secret=True)
 
 
-def list_all(tenant: str, *, show_secret: bool, as_json: bool) -> None:
-    """Print the receivers of a tenant ("" for all); their secrets only with `show_secret`."""
+def list_receivers(tenant: str, limit: int, *, show_secret: bool, as_json: bool) -> None:
+    """Print up to `limit` receivers of a tenant ("" for all); their secrets only with `show_secret`."""
+    failing = dict[str, FailingReceiver]()
     with open_context() as context:
-        found = context.connections.receivers.all(tenant)
-        failing = failures_of(context.connections.client, [one.id for one in found])
+        found = list(islice(context.connections.receivers.all(tenant), limit))
+        for some in batched(found, _BATCH):
+            failing |= failures_of(context.connections.client, [one.id for one in some])
     if as_json:
         print(json.dumps([_document(one, failing.get(one.id), show_secret) for one in found], indent=2))
         return

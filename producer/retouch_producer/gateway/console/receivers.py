@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Request, Response
 
-from retouch.store import keys
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers, failures_of
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
@@ -18,13 +17,12 @@ from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.http.parameters import PageCursor
 from retouch_producer.gateway.routes import receivers as api
 
 ROWS, FAILING_MOST, LATEST_MOST = 50, 20, 10
 
 router = console_router()
-ScanCursor = Annotated[int, Query(ge=0, lt=2**63)]
-"""A cursor of Redis' SSCAN, which is not one of the lists by time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +39,23 @@ class ReceiverRow:
 
 
 @router.get("/receivers")
-def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: ScanCursor = 0) -> Response:
-    """Show the receivers that fail, and a page of about fifty receivers in no particular order."""
-    index = keys.receivers_by_tenant(visitor.tenant) if visitor.tenant else "rt:receivers"
+def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: PageCursor = "") -> Response:
+    """Show the receivers that fail, and a page of fifty receivers, sorted by id."""
     with clear_errors():
-        following, ids = tools.client.sscan(index, cursor, count=ROWS)
+        receivers, following = api.receivers_page(tools, visitor.tenant, ROWS, cursor)
         failing = [] if cursor else failing_receivers(tools.client, visitor.tenant, FAILING_MOST)
-        rows = _rows(tools, sorted(ids))
+        failures = failures_of(tools.client, [receiver.id for receiver in receivers])
         failing_count = count_failing(tools.client, visitor.tenant)
     return page(
         request,
         "receivers.html",
         visitor,
-        rows=rows,
+        rows=[ReceiverRow(receiver, failures.get(receiver.id)) for receiver in receivers],
         failing=failing,
         failing_count=failing_count,
         following=f"/console/receivers?cursor={following}" if following else "",
         first="/console/receivers" if cursor else "",
     )
-
-
-def _rows(tools: Dependencies, ids: list[str]) -> list[ReceiverRow]:
-    failures = failures_of(tools.client, ids)
-    found = (tools.connections.receivers.get(identity) for identity in ids)
-    return [ReceiverRow(receiver, failures.get(receiver.id)) for receiver in found if receiver]
 
 
 @router.get("/receivers/{receiver_id}")

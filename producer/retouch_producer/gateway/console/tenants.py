@@ -10,6 +10,7 @@ from fastapi import Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from retouch.store.lanes import LEAST_WEIGHT, MOST_WEIGHT
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import Tenant
 from retouch_producer.gateway.console.changes import record_change
@@ -39,7 +40,7 @@ class TenantRow:
 class Limits(BaseModel):
     """The form of a tenant's limits; 0 or an empty field lifts a limit."""
 
-    weight: float = Field(1.0, gt=0, le=1_000)
+    weight: float = Field(1.0, ge=LEAST_WEIGHT, le=MOST_WEIGHT)
     in_flight_limit: int = Field(0, ge=0, le=10_000)
     backlog_limit: int = Field(0, ge=0, le=_MOST)
     budget: int = Field(0, ge=0, le=_MOST)

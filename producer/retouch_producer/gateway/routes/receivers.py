@@ -18,6 +18,7 @@ from retouch.errors import InvalidEdit
 from retouch.events import iso
 from retouch.ids import receiver_id
 from retouch.store.failing_receivers import failures_of
+from retouch.store.pagination import IndexCursor
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
@@ -26,7 +27,8 @@ from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
 from retouch_producer.gateway.http.errors import documented, not_found
-from retouch_producer.gateway.http.parameters import TenantFilter
+from retouch_producer.gateway.http.pagination import parse_cursor
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.routes.edits import body_of
 from retouch_producer.gateway.schemas import admin as admin_schemas
@@ -97,12 +99,26 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
 
 
 @router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
-def list_receivers(key: Caller, tools: Tools, tenant: TenantFilter = None) -> JSONResponse:
-    """List receivers without their secrets, including those that only single jobs name."""
-    wanted = scope(key, tenant)
+def list_receivers(
+    key: Caller, tools: Tools, tenant: TenantFilter = None, limit: PageLimit = 100, cursor: PageCursor = ""
+) -> JSONResponse:
+    """List receivers without their secrets, including those that only single jobs name, sorted by id."""
     with clear_errors():
-        found = tools.connections.receivers.all(wanted)
-    return JSONResponse({"data": _documents(tools, found)})
+        found, next_cursor = receivers_page(tools, scope(key, tenant), limit, cursor)
+    data = _documents(tools, found)
+    return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
+
+
+def receivers_page(tools: Dependencies, tenant: str, limit: int, cursor: str) -> tuple[list[Receiver], str | None]:
+    """
+    Return a page of the receivers of a tenant ("" for all), and the cursor of the next page, or None at the end.
+
+    Raises the problem `invalid-request` for a cursor that is not of an earlier page.
+    """
+    after = parse_cursor(cursor)
+    found, last = tools.connections.receivers.page(tenant, limit, after.item if after else "")
+    # The score of each entry of this index is 0.
+    return found, str(IndexCursor(0.0, last)) if last else None
 
 
 def _documents(tools: Dependencies, receivers: Sequence[Receiver], *, show_secret: bool = False) -> list[Document]:

@@ -59,9 +59,11 @@ class Receiver(Shape):
 
 
 class ReceiverPage(Shape):
-    """All receivers, sorted by id."""
+    """Receivers, sorted by id."""
 
     data: list[Receiver]
+    has_more: bool
+    next_cursor: str | None
 
 
 class TestAnswer(Shape):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from retouch.store.audit import Surface
 from retouch.store.bulk import BulkAction
 from retouch_producer.gateway.schemas.edits import Instant, Shape
 
@@ -39,9 +40,13 @@ class Preview(Shape):
 
 
 class Actor(Shape):
-    """Who made a change, through which surface and with which key; without a key, somebody used Redis directly."""
+    """
+    Who made a change, through which surface and with which key.
 
-    surface: Literal["cli", "http", "python", "console"]
+    Without a key, somebody used Redis directly, or a worker (surface `worker`) learnt something from an answer.
+    """
+
+    surface: Surface
     key: str
     name: str
     role: str

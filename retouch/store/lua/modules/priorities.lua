@@ -10,6 +10,14 @@ local priorities = {}
 
 local BOOST_S = { high = 600, normal = 0, low = -600 }
 
+-- A bulk run may have changed the priority since the job was enqueued.
+local function priority_of(own, spec) return redis.call('HGET', own, 'priority') or spec.priority or 'normal' end
+
+-- The place in the backlog of a job that comes to it at an instant.
+function priorities.place_of(job, spec, at)
+  return clock.instant(at - BOOST_S[priority_of(keys.state('edits', job), spec)])
+end
+
 -- Move a waiting job, and what it will come back with from the timetable.
 local function move(job, own, tenant, by)
   -- A paid answer goes first whatever its priority.
@@ -33,7 +41,7 @@ function priorities.run(job, priority)
   if not is_waiting(job, own, spec.tenant) then
     return redis.call('HEXISTS', own, 'finished_at') == 1 and 'final' or 'in_flight'
   end
-  local before = redis.call('HGET', own, 'priority') or spec.priority or 'normal'
+  local before = priority_of(own, spec)
   if before == priority then return 'same' end
   move(job, own, spec.tenant, BOOST_S[before] - BOOST_S[priority])
   redis.call('HSET', own, 'priority', priority)

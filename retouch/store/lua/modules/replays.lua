@@ -1,6 +1,6 @@
--- Replays: a failed or cancelled job is put back into the backlog. It resumes from its checkpoint if that can still
--- yield the image; otherwise it will POST again, and the charges so far no longer count against its max_charges.
--- A job whose image was kept, and that was cancelled all the same, succeeds at once.
+-- Replays: a failed or cancelled job is put back into the backlog, where its priority would put a new one. It resumes
+-- from its checkpoint if that can still yield the image; otherwise it will POST again, and the charges so far no longer
+-- count against its max_charges. A job whose image was kept, and that was cancelled all the same, succeeds at once.
 -- Keys: rt:edits:state:{job}, rt:edits:deadlines:{n}, and those of jobs.lua, room.lua, backlog.lua.
 
 local backlog = require('backlog')
@@ -13,6 +13,7 @@ local events = require('events')
 local job_states = require('job_states')
 local jobs = require('jobs')
 local keys = require('keys')
+local priorities = require('priorities')
 local room = require('room')
 local specs = require('specs')
 
@@ -42,7 +43,7 @@ function replays.run(job, asked_deadline_s, retention_s)
   if result then
     jobs.finish(job, spec.tenant, { state = 'succeeded', result = result }, now, retention_s)
   else
-    backlog.put('edits', spec.tenant, job, clock.instant(now))
+    backlog.put('edits', spec.tenant, job, priorities.place_of(job, spec, now))
     dispatch.run('edits', now)
   end
   return 'replayed'
