@@ -38,8 +38,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import TypeVar
 
-from redis.exceptions import NoScriptError
-
+from retouch.redis_without_sdk import redis
 from retouch.store.redis_commands import AnyClient, Pipeline, Script, Value
 
 Message = tuple[str, str]
@@ -128,7 +127,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
     def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
             return known(args=args, client=client)
-        except NoScriptError:
+        except redis.exceptions.NoScriptError:
             reply: Reply = own.eval(text, 0, *args)
             return reply
 

@@ -10,6 +10,7 @@ from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.jobs import JobStore
+from retouch.tracing import OFF, Tracing
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.pulse import Pulse
 
@@ -25,4 +26,5 @@ class EditTools:
     pulse: Pulse
     settings: Settings
     policy: RetryPolicy
+    tracing: Tracing = OFF
     decoding: FairLimiter = field(default_factory=decoding_limiter)
