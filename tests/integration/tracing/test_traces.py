@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from retouch_ops.simulator.process import Simulator
 from tests.conftest import ENDPOINT_KEY, Sink
+from tests.docs.pages import DOCS
 from tests.gateway_process import Api, Callers
 from tests.otlp_collector import Collector, ExportedSpan, span_id
 
@@ -209,6 +211,8 @@ def test_secrets_stay_at_home(
 def test_nothing_else_is_exported(run: Callable[..., Any], collector: Collector) -> None:
     """The names and attributes of all spans are those that the documentation lists; no span has an event or a text."""
     run()
+    documented = re.findall(r"`((?:retouch|http)\.[a-z_.]+)`", (DOCS / "traces.md").read_text())
+    assert set(documented) == NAMES | ATTRIBUTES
     assert {span.name for span in collector.spans} <= NAMES
     assert {name for span in collector.spans for name in span.attributes} <= ATTRIBUTES
     assert {(span.events, span.description) for span in collector.spans} == {(0, "")}
