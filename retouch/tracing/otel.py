@@ -62,7 +62,7 @@ class OpenTelemetry(Tracing):
         if "traceparent" not in headers or trace.get_current_span().get_span_context().is_valid:
             yield
             return
-        token = context.attach(_W3C.extract(headers))
+        token = context.attach(_W3C.extract({"traceparent": headers["traceparent"]}))
         try:
             yield
         finally:

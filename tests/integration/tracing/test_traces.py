@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -119,6 +120,16 @@ def test_the_receiver_is_sent_the_trace_of_the_delivery(
         "retouch.state": "retrying",
         "http.response.status_code": 500,
     }
+
+
+def test_a_callback_carries_the_trace_of_the_delivery(
+    run: Callable[..., Any], collector: Collector, client: Any
+) -> None:
+    """The Celery message of a callback has `traceparent` among its headers, where Celery's instrumentation reads it."""
+    job = run(callback="billing.tasks.edited")["id"]
+    [delivery] = collector.wait_for(job, "retouch.delivery")
+    assert delivery.attributes["retouch.state"] == "delivered"
+    assert span_id(json.loads(client.lpop("billing"))["headers"]["traceparent"]) == delivery.id
 
 
 def test_every_attempt_links_to_the_same_enqueue(
