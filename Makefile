@@ -121,7 +121,7 @@ MEMBERS := producer/pyproject.toml worker/pyproject.toml ops/pyproject.toml $(fo
 .PHONY: lock
 lock: $(STAMP) ## Choose package versions anew and write all locks with hashes
 	$(COMPILE) --upgrade --extra dev pyproject.toml $(MEMBERS) --output-file requirements.lock
-	$(COMPILE) --extra s3 --constraint requirements.lock pyproject.toml $(MEMBERS) --output-file image.lock
+	$(COMPILE) --extra otel --extra s3 --constraint requirements.lock pyproject.toml $(MEMBERS) --output-file image.lock
 	$(COMPILE) --extra browser --constraint requirements.lock pyproject.toml --output-file browser.lock
 	printf 'uv\nhatchling\neditables\n' | $(COMPILE) --upgrade - --output-file bootstrap.lock
 

@@ -16,6 +16,7 @@ from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore, SharedReceiverStore
 from retouch.store.redis_client import connect, connect_on_loop
 from retouch.store.redis_commands import AnyClient, Client
+from retouch.tracing import Tracing, open_tracing
 
 
 class SharedConnections:
@@ -26,8 +27,11 @@ class SharedConnections:
     threads and use `blocking_client`.
     """
 
-    def __init__(self, settings: Settings, client: AnyClient, blocking_client: Client) -> None:
+    def __init__(
+        self, settings: Settings, client: AnyClient, blocking_client: Client, tracing: Tracing | None = None
+    ) -> None:
         self.settings, self.client, self.blocking_client = settings, client, blocking_client
+        self.tracing = tracing or open_tracing(settings)
         self.jobs = SharedJobStore(client, retention_s=settings.retention_s)
         self.deliveries = SharedDeliveryStore(client)
         self.receivers = SharedReceiverStore(client)
@@ -74,9 +78,9 @@ class Connections(SharedConnections):
     receivers: ReceiverStore
     lanes: Lanes
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         client = connect(settings)
-        super().__init__(settings, client, client)
+        super().__init__(settings, client, client, tracing)
         self.jobs = JobStore(client, retention_s=settings.retention_s)
         self.deliveries = DeliveryStore(client)
         self.receivers = ReceiverStore(client)

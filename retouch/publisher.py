@@ -19,9 +19,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import redis
-
 from retouch.accounts import DEFAULT_ACCOUNT
+from retouch.redis_without_sdk import redis
 from retouch.settings import Settings
 from retouch.store.redis_client import connect_to_broker
 from retouch.store.redis_commands import Client

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -99,6 +100,9 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    traces: bool = Field(
+        False, description="Export traces (OpenTelemetry), as the OTEL_ variables say; needs the extra otel."
+    )
     flower_address: str = Field("127.0.0.1", description="Address that Flower listens on; keep it inside.")
     flower_port: int = Field(5555, ge=0, le=65_535, description="Port that Flower listens on.")
     flower_read_only: bool = Field(True, description="Flower only shows. Its controls can end calls that are paid for.")
@@ -157,6 +161,13 @@ class Settings(BaseSettings):
     def _tasks(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("traces")
+    @classmethod
+    def _otel(cls, value: bool) -> bool:
+        if value and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("traces need OpenTelemetry, which is not installed: pip install 'retouch[otel]'")
+        return value
+
     @model_validator(mode="after")
     def _cross_checks(self) -> Self:
         if self.backoff_cap_s < self.backoff_base_s:
@@ -202,6 +213,13 @@ class Settings(BaseSettings):
             raise SettingsError(
                 [_line(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
             ) from None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
 
 
 def _line(where: Sequence[int | str], message: str) -> str:

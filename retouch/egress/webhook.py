@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import requests
 
@@ -16,21 +17,27 @@ CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 15.0
 EXCERPT_BYTES = 4_096
 
 
-def post_webhook(session: requests.Session, receiver: Receiver, identity: str, event: Document) -> Answer | Trouble:
+def post_webhook(
+    session: requests.Session,
+    receiver: Receiver,
+    identity: str,
+    event: Document,
+    headers: Mapping[str, str] | None = None,
+) -> Answer | Trouble:
     """
     POST an event to a receiver and return what came of it; `identity` is the event's id, the same in all attempts.
 
-    It follows no redirect and reads at most 4 KiB of the answer. The session must be one of `make_session`, with the
-    networks of the settings.
+    `headers` are sent too; the signature does not cover them. It follows no redirect and reads at most 4 KiB of the
+    answer. The session must be one of `make_session`, with the networks of the settings.
     """
     now, body = time.time(), event_body(event)
-    headers = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}
+    signed = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}
     return send(
         session,
         "POST",
         receiver.url,
         data=body,
-        headers=headers,
+        headers={**(headers or {}), **signed},
         timeout_s=TIMEOUT_S,
         connect_timeout_s=CONNECT_TIMEOUT_S,
         max_bytes=EXCERPT_BYTES,

@@ -35,7 +35,7 @@ class JobSpec:
 
     `policy` has what the caller chose; the worker's settings decide the rest. `deadline_s` counts from enqueueing.
     `receivers` has ids. `callback` is `task@queue`, or empty. `input` is the blob name of our own copy of the picture,
-    or empty if the gateway made no copy.
+    or empty if the gateway made no copy. `trace` is the `traceparent` of the span that enqueued the job, if it has one.
     """
 
     tenant: str
@@ -48,6 +48,7 @@ class JobSpec:
     priority: str = "normal"
     tags: dict[str, str] = field(default_factory=dict)
     input: str = ""
+    trace: str = ""
 
     def to_json(self) -> str:
         """Return the spec as JSON for the store."""

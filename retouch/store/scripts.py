@@ -39,8 +39,7 @@ from importlib.resources.abc import Traversable
 from inspect import iscoroutine
 from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError
-
+from retouch.redis_without_sdk import redis
 from retouch.store.redis_commands import AnyClient, Pipeline, Script, Value
 
 Message = tuple[str, str]
@@ -129,7 +128,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
     def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
             replied: Any = known(args=args, client=client)
-        except NoScriptError:
+        except redis.exceptions.NoScriptError:
             replied = own.eval(text, 0, *args)
         # A client for asyncio has sent nothing yet: it raises when its coroutine is awaited.
         if iscoroutine(replied):
@@ -140,7 +139,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
     async def awaited(replied: Awaitable[Reply], args: Sequence[Value]) -> Reply:
         try:
             return await replied
-        except NoScriptError:
+        except redis.exceptions.NoScriptError:
             reply: Reply = await own.eval(text, 0, *args)
             return reply
 

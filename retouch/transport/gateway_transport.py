@@ -29,6 +29,7 @@ from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.store.stats import Stats
+from retouch.tracing import open_tracing
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
     audit_line_from,
@@ -58,12 +59,14 @@ class GatewayTransport:
         self._wire = GatewayConnections(settings.gateway_url, settings.api_key, settings.gateway_timeout_s)
         self.listener = Listener(concurrency, _NEWS_EVERY_S)
         self.bulk: BulkTransport = GatewayBulk(self._get, self._post)
+        self._tracing = open_tracing(settings)
 
     async def _get(self, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None) -> JsonObject:
         return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query, None, headers)).document()
 
     async def _post(self, path: str, body: object = None, query: Query | None = None) -> JsonObject:
-        return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body)).document()
+        headers = self._tracing.headers()
+        return (await self.concurrency.run_blocking(self._wire.exchange, "POST", path, query, body, headers)).document()
 
     async def open(self) -> None:
         """Do nothing: nothing here takes long to load."""

@@ -95,9 +95,10 @@ class RedisTransport:
                 await self.concurrency.yield_control()
         # This raises one error for all faults, before anything is written.
         new = admission.jobs()
-        with clear_errors():
+        with self.connections.tracing.enqueue(new) as (traced, span), clear_errors():
             await self._ensure(admission.receivers)
-            results, messages = await self.connections.jobs.enqueue.awaited(new)
+            results, messages = await self.connections.jobs.enqueue.awaited(traced)
+            span.enqueued(results)
         await self._publish(messages)
         if error := enqueue_error(results):
             raise error

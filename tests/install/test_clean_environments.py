@@ -53,7 +53,7 @@ def test_the_image_lock_is_complete(wheels: list[str], tmp_path: Path) -> None:
     run(UV, "pip", "check", "--quiet", "--python", python, cwd=tmp_path)
     parts = (
         "kombu.transport.redis, retouch_worker.app, retouch_worker.broker_guard, flower, "
-        "flower.command, retouch_producer.gateway.app, retouch_ops.cli"
+        "flower.command, retouch_producer.gateway.app, retouch_ops.cli, retouch.tracing.otel"
     )
     assert run(python, "-c", f"import {parts}; print('imported')", cwd=tmp_path).strip() == "imported"
 

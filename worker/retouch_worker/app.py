@@ -69,6 +69,11 @@ def _drain_process(**_: object) -> None:
     process.drain()
 
 
+@signals.worker_shutdown.connect
+def _export_last_spans(**_: object) -> None:
+    process.tracing.close()
+
+
 @signals.task_prerun.connect
 def _clear_log_context(**_: object) -> None:
     # Threads keep their context variables: what one task bound must not be in the log lines of the next task.

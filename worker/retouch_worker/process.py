@@ -33,6 +33,7 @@ from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch.tracing import open_tracing
 from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryTools
 from retouch_worker.deliveries.sender import Sender
@@ -61,6 +62,7 @@ class WorkerProcess:
         self._opened: tuple[tuple[Account, ...], tuple[str, ...]] | None = None
         self._draining = False
         self._redis_retry = RedisRetry()
+        self.tracing = open_tracing(settings, "retouch-worker")
 
     @cached_property
     def publisher(self) -> Publisher:
@@ -106,7 +108,7 @@ class WorkerProcess:
         return EditTools(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
             audit=AuditLog(self._client),
-            endpoints=Endpoints(settings, self.credentials, connections=self.connections),
+            endpoints=Endpoints(settings, self.credentials, connections=self.connections, tracing=self.tracing),
             blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
@@ -114,6 +116,7 @@ class WorkerProcess:
             policy=RetryPolicy(
                 settings.max_attempts, settings.backoff_base_s, settings.backoff_cap_s, settings.max_charges
             ),
+            tracing=self.tracing,
         )
 
     @cached_property
@@ -124,11 +127,12 @@ class WorkerProcess:
             deliveries=DeliveryStore(self._client),
             jobs=JobStore(self._client, retention_s=settings.retention_s),
             receivers=ReceiverStore(self._client),
-            sender=Sender(settings, connections=self.connections),
+            sender=Sender(settings, connections=self.connections, tracing=self.tracing),
             blobs=self._blobs,
             publisher=self.publisher,
             pulse=self.pulse,
             settings=settings,
+            tracing=self.tracing,
         )
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from retouch.settings import Settings
 from retouch_producer.gateway.console import router as console
@@ -13,6 +14,7 @@ from retouch_producer.gateway.http import errors
 from retouch_producer.gateway.http.openapi import describe
 from retouch_producer.gateway.http.request_turns import TurnTaking
 from retouch_producer.gateway.http.revocation import RevocationWatch
+from retouch_producer.gateway.http.trace_context import TraceContext
 from retouch_producer.gateway.routes import (
     accounts,
     admin,
@@ -33,6 +35,9 @@ from retouch_producer.gateway.routes import (
     uploads,
 )
 
+# FastAPI would export the path and query of each request, which for our links are credentials, and texts of exceptions.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
 
 def make_gateway(settings: Settings) -> FastAPI:
     """
@@ -44,6 +49,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         summary="A durable queue in front of pix2pix.",
         lifespan=lifespan,
         redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     app.state.dependencies = Dependencies(settings)
     errors.install(app)
@@ -71,4 +77,6 @@ def make_gateway(settings: Settings) -> FastAPI:
     app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
     app.add_middleware(TurnTaking, turns=app.state.dependencies.request_limiter)
     app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)
+    if settings.traces:
+        app.add_middleware(TraceContext, tracing=app.state.dependencies.connections.tracing)
     return app

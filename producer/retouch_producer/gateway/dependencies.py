@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
+from starlette.concurrency import run_in_threadpool
 
 from retouch.connections import Connections
 from retouch.egress.fair_limiter import decoding_limiter
@@ -19,6 +20,7 @@ from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey, TenantStore
+from retouch.tracing import open_tracing
 from retouch_producer.documents import Document, job_document
 from retouch_producer.gateway.enqueue.input_capture import InputCapture
 from retouch_producer.gateway.enqueue.service import EnqueueService
@@ -44,7 +46,7 @@ class Dependencies:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.connections = Connections(settings)
+        self.connections = Connections(settings, open_tracing(settings, "retouch-gateway"))
         self.client = self.connections.client
         self.tenants = TenantStore(self.client)
         self.ledger = Ledger(self.client)
@@ -98,6 +100,7 @@ class Dependencies:
         for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
             bulkhead.close()
         self.client.close()
+        await run_in_threadpool(self.connections.tracing.close)
 
 
 @asynccontextmanager

@@ -45,7 +45,7 @@ def moved(callers: Callers) -> Api:
 def is_moved(answer: httpx.Response) -> bool:
     """Return whether the second process gave this answer; it closes the connection."""
     assert answer.status_code == 200, answer.text
-    return answer.headers.get("connection") == "close"
+    return bool(answer.headers.get("connection") == "close")
 
 
 def second_process_of(running: Spoken) -> int | None:

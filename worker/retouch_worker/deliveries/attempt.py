@@ -11,12 +11,14 @@ from traceback import extract_tb
 import redis
 
 from retouch.blobs import BlobStore
-from retouch.events import Event, event_id, event_object
+from retouch.events import event_id, event_object
 from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.deliveries import DeliveryClaim, DeliveryStore, Settlement
 from retouch.store.jobs import JobStore
 from retouch.store.receivers import ReceiverStore
+from retouch.store.records import JobRecord, TimelineEntry
+from retouch.tracing import OFF, Tracing
 from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of, undeliverable
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.logs import log
@@ -38,6 +40,7 @@ class DeliveryTools:
     publisher: Publisher
     pulse: Pulse
     settings: Settings
+    tracing: Tracing = OFF
 
 
 def run_delivery(delivery: str, tools: DeliveryTools) -> Settlement | None:
@@ -91,10 +94,21 @@ def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
 
 def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     """Send the event to its receiver and return what follows; a delivery that cannot be sent ends as dead."""
-    event = _build_event(claim, tools, private=claim.receiver.startswith(TASK_RECEIVER))
-    if event is None:
+    record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
+    if record is None or entry is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
-    if claim.receiver.startswith(TASK_RECEIVER):
+    with tools.tracing.delivery(claim, record.spec.trace) as span:
+        settlement = _send(claim, record, entry, tools)
+        span.settled(settlement)
+    return settlement
+
+
+def _send(claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, tools: DeliveryTools) -> Settlement:
+    """Send one event of a job. It is built anew for each attempt, so that its links expire as late as possible."""
+    is_callback = claim.receiver.startswith(TASK_RECEIVER)
+    # A callback is a Celery message, which others see: its event is without prompt and picture.
+    event = event_object(record, entry, tools.blobs.link, tools.settings.price_per_call, private=is_callback)
+    if is_callback:
         return _settlement(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
     receiver = tools.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
@@ -104,15 +118,3 @@ def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
 
 def _settlement(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:
     return settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random(), claim.age_s)
-
-
-def _build_event(claim: DeliveryClaim, tools: DeliveryTools, *, private: bool) -> Event | None:
-    """
-    Return the event, or None if its job is no longer on record. `private` leaves out prompt and picture.
-
-    It is built anew for each attempt, so that its links expire as late as possible.
-    """
-    record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
-    if record is None or entry is None:
-        return None
-    return event_object(record, entry, tools.blobs.link, tools.settings.price_per_call, private=private)

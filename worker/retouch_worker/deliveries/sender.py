@@ -12,13 +12,15 @@ from retouch.egress.webhook import post_webhook
 from retouch.events import Event
 from retouch.settings import Settings
 from retouch.store.receivers import Receiver
+from retouch.tracing import OFF, Tracing
 from retouch_worker.deliveries.schedule import DeliveryOutcome
 
 
 class Sender:
     """Sends events to receivers. There is one per worker process; threads may share it."""
 
-    def __init__(self, settings: Settings, *, connections: int) -> None:
+    def __init__(self, settings: Settings, *, connections: int, tracing: Tracing = OFF) -> None:
+        self._tracing = tracing
         self._session = make_session(settings.dangerous_allow_private_networks, connections)
         # The backend's Celery app reads queues without our key prefix, so its tasks are sent by an app without one.
         self._callbacks = Celery("retouch-callbacks", set_as_current=False, broker=settings.broker)
@@ -30,7 +32,7 @@ class Sender:
 
         `identity` is the event's id, which becomes its webhook-id.
         """
-        answer = post_webhook(self._session, receiver, identity, event)
+        answer = post_webhook(self._session, receiver, identity, event, self._tracing.headers())
         if isinstance(answer, Answer):
             excerpt = answer.body.decode(errors="replace")
             return DeliveryOutcome(answer.status, "", answer.headers.get("Retry-After", ""), excerpt, answer.elapsed_s)
@@ -46,7 +48,9 @@ class Sender:
         name, _, queue = task.partition("@")
         started = time.monotonic()
         try:
-            self._callbacks.send_task(name, args=[event], queue=queue, ignore_result=True, retry=False)
+            # Celery's own instrumentation, if the backend has it, reads the same header from the message.
+            trace = self._tracing.headers() or None
+            self._callbacks.send_task(name, args=[event], queue=queue, ignore_result=True, retry=False, headers=trace)
         except (KombuError, OSError) as error:
             return DeliveryOutcome(None, "broker", excerpt=type(error).__name__, elapsed_s=time.monotonic() - started)
         return DeliveryOutcome(200, elapsed_s=time.monotonic() - started)

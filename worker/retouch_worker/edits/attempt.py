@@ -43,7 +43,7 @@ def run_edit(job: str, tools: EditTools) -> Decision | None:
     tools.publisher.publish(claim.messages)
     started_at = time.monotonic()
     policy = claim.spec.retry_policy(tools.policy)
-    with tools.pulse.keeping(claim):
+    with tools.pulse.keeping(claim), tools.tracing.attempt(claim) as span:
         outcome = resume(claim, policy, tools.settings.spam_filter_s)
         if isinstance(outcome, NotStarted):
             outcome = post_edit(claim, tools)
@@ -55,6 +55,7 @@ def run_edit(job: str, tools: EditTools) -> Decision | None:
         now_at = claim.now_at + time.monotonic() - started_at
         decision = decide(outcome, claim.attempt(), policy, now_at, random.random())
         messages = tools.jobs.settle(claim, decision)
+        span.decided(outcome, decision)
     tools.publisher.publish(messages)
     log_attempt(claim, outcome, decision, took_s=time.monotonic() - started_at)
     return decision

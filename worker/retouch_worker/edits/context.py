@@ -11,6 +11,7 @@ from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.audit import AuditLog
 from retouch.store.jobs import JobStore
+from retouch.tracing import OFF, Tracing
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.pulse import Pulse
 
@@ -27,4 +28,5 @@ class EditTools:
     pulse: Pulse
     settings: Settings
     policy: RetryPolicy
+    tracing: Tracing = OFF
     decoding: FairLimiter = field(default_factory=decoding_limiter)

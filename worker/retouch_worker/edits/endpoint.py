@@ -10,9 +10,10 @@ import requests
 from retouch.accounts import Account
 from retouch.egress.http import Answer, Trouble, download, make_session, send
 from retouch.images.validation import ImageLimits
-from retouch.outcomes import Failed, GenerationLost, Processing, Ready, Refused
+from retouch.outcomes import Failed, GenerationLost, Outcome, Processing, Ready, Refused
 from retouch.settings import Settings
 from retouch.store.records import JobSpec
+from retouch.tracing import OFF, Span, Tracing
 from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after, is_of_account
 from retouch_worker.edits.credentials import Credentials, Holdings
 from retouch_worker.edits.redaction import redacted
@@ -39,8 +40,10 @@ class Endpoint:
     from the outcome. All other keys of this process are removed from the outcome's message.
     """
 
-    def __init__(self, account: Account, holdings: Holdings, settings: Settings, sessions: Sessions) -> None:
-        self._settings, self._account, self._sessions = settings, account, sessions
+    def __init__(
+        self, account: Account, holdings: Holdings, settings: Settings, sessions: Sessions, tracing: Tracing = OFF
+    ) -> None:
+        self._settings, self._account, self._sessions, self._tracing = settings, account, sessions, tracing
         self._key, self._secrets = holdings.keys[account.id], holdings.secrets
 
     def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str]:
@@ -53,8 +56,10 @@ class Endpoint:
         fields = {name: value for name, value in spec.edit.items() if name != "extra"}
         body = {**spec.edit.get("extra", {}), **fields, "key": self._key}
         timeout_s = self._settings.pix2pix_timeout_s
-        answer = self._post(self._sessions.trusted, self._account.url, body, timeout_s)
-        outcome = classify(answer, self._account.fetch_url, self._settings.spam_filter_s)
+        with self._tracing.endpoint_call("post", self._account.id) as span:
+            answer = self._post(self._sessions.trusted, self._account.url, body, timeout_s)
+            outcome = classify(answer, self._account.fetch_url, self._settings.spam_filter_s)
+            note_answer(span, answer, outcome)
         if isinstance(outcome, Refused) and is_of_account(answer, outcome, spec.edit):
             outcome = replace(outcome, of_account=True)
         outcome = redacted(outcome, spec.edit, self._key, self._secrets)
@@ -67,8 +72,11 @@ class Endpoint:
         `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST.
         """
         session = self._session_for(checkpoint.fetch_url)
-        answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
-        return redacted(classify_poll(answer, checkpoint, age_s), spec.edit, self._key, self._secrets)
+        with self._tracing.endpoint_call("poll", self._account.id) as span:
+            answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
+            outcome = classify_poll(answer, checkpoint, age_s)
+            note_answer(span, answer, outcome)
+        return redacted(outcome, spec.edit, self._key, self._secrets)
 
     def _post(self, session: requests.Session, url: str, body: object, timeout_s: float) -> Answer | Trouble:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
@@ -82,8 +90,10 @@ class Endpoint:
 class Endpoints:
     """An `Endpoint` for each account whose key this process holds. They share their HTTP sessions."""
 
-    def __init__(self, settings: Settings, credentials: Credentials, *, connections: int) -> None:
-        self._settings, self._credentials = settings, credentials
+    def __init__(
+        self, settings: Settings, credentials: Credentials, *, connections: int, tracing: Tracing = OFF
+    ) -> None:
+        self._settings, self._credentials, self._tracing = settings, credentials, tracing
         networks = settings.dangerous_allow_private_networks
         self._sessions = Sessions(make_session(None, connections), make_session(networks, connections))
         self._limits = ImageLimits()
@@ -114,6 +124,12 @@ class Endpoints:
         An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
         private network. All other addresses are vetted, including those that a redirect leads to.
         """
+        with self._tracing.endpoint_call("download") as span:
+            answer = self._download(url)
+            note_answer(span, answer)
+        return answer
+
+    def _download(self, url: str) -> Answer | Trouble:
         if _origin(url) in self._of_now().origins:
             limit = self._limits.max_bytes
             answer = send(self._sessions.trusted, "GET", url, timeout_s=DOWNLOAD_TIMEOUT_S, max_bytes=limit)
@@ -129,7 +145,7 @@ class Endpoints:
 
     def _make(self, holdings: Holdings) -> _Made:
         ours = (*holdings.held, *holdings.leaving)
-        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions) for one in ours}
+        by_id = {one.id: Endpoint(one, holdings, self._settings, self._sessions, self._tracing) for one in ours}
         known = (*holdings.accounts, *holdings.leaving)
         origins = frozenset(_origin(url) for one in known for url in (one.url, one.fetch_url))
         return _Made(holdings, by_id, origins)
@@ -142,6 +158,14 @@ class _Made:
     holdings: Holdings
     by_id: Mapping[str, Endpoint]
     origins: frozenset[str]
+
+
+def note_answer(span: Span, answer: Answer | Trouble, outcome: Outcome | None = None) -> None:
+    """Add an answer to the span of its call; `outcome` is its class, if it has one."""
+    if isinstance(answer, Answer):
+        span.answered(outcome, answer.status, len(answer.body))
+    else:
+        span.answered(outcome, None, 0, answer.kind)
 
 
 def _origin(url: str) -> str:

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from retouch.publisher import Publisher
 from retouch.store.jobs import EnqueueResult, JobStore, NewJob, refused
 from retouch.store.redis_client import clear_errors
+from retouch.tracing import OFF, Tracing
 
 _TOGETHER_MOST = 100
 _Waiting = tuple[Sequence[NewJob], asyncio.Future[list[EnqueueResult]]]
@@ -24,8 +25,8 @@ class EnqueueBatcher:
     once; under load many requests share the cost of a thread and a round trip.
     """
 
-    def __init__(self, jobs: JobStore, publisher: Publisher) -> None:
-        self._jobs, self._publisher = jobs, publisher
+    def __init__(self, jobs: JobStore, publisher: Publisher, tracing: Tracing = OFF) -> None:
+        self._jobs, self._publisher, self._tracing = jobs, publisher, tracing
         self._waiting: dict[str, deque[_Waiting]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -33,11 +34,14 @@ class EnqueueBatcher:
         """Enqueue jobs of one tenant and return their results in order; all are refused while Redis does not answer."""
         if not jobs:
             return []
-        results: asyncio.Future[list[EnqueueResult]] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(jobs[0].tenant, deque()).append((jobs, results))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-        return await results
+        with self._tracing.enqueue(jobs) as (traced, span):
+            waiter: asyncio.Future[list[EnqueueResult]] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(jobs[0].tenant, deque()).append((traced, waiter))
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._run())
+            results = await waiter
+            span.enqueued(results)
+        return results
 
     async def _run(self) -> None:
         while self._waiting:

@@ -30,7 +30,7 @@ class EnqueueService:
 
     def __init__(self, connections: Connections, input_capture: InputCapture) -> None:
         self._connections, self._input_capture, self._settings = connections, input_capture, connections.settings
-        self._batcher = EnqueueBatcher(connections.jobs, connections.publisher)
+        self._batcher = EnqueueBatcher(connections.jobs, connections.publisher, connections.tracing)
         self._known_receivers: TTLCache[tuple[str, str], bool] = TTLCache(_KNOWN_MOST, _KNOWN_FOR_S)
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:

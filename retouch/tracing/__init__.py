@@ -1,0 +1,24 @@
+"""Traces: enqueues, attempts, calls of the endpoint and deliveries as spans of OpenTelemetry; see docs/traces.md."""
+
+from __future__ import annotations
+
+from retouch.settings import Settings
+from retouch.tracing.interface import OFF, Span, Tracing
+
+__all__ = ["OFF", "Span", "Tracing", "open_tracing"]
+
+
+def open_tracing(settings: Settings, service: str = "") -> Tracing:
+    """
+    Return what records spans; while `settings.traces` is off, that records nothing and loads nothing.
+
+    With `service`, the name of a program of ours, spans are exported as the OTEL_ variables say. Without it we are a
+    library in an application, so its own tracer provider gets the spans. Raises `SettingsError` if an OTEL_ variable
+    names an exporter or a protocol that we do not have.
+    """
+    if not settings.traces:
+        return OFF
+    # Imported here: it loads OpenTelemetry.
+    from retouch.tracing.otel import OpenTelemetry, exporting
+
+    return exporting(service) if service else OpenTelemetry()
