@@ -108,8 +108,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def dependencies_of(request: Request) -> Dependencies:
     """Return the dependencies of the application that serves this request."""
     # A plain function would run in a thread, for every request.
-    tools: Dependencies = request.app.state.dependencies
-    return tools
+    dependencies: Dependencies = request.app.state.dependencies
+    return dependencies
 
 
-Tools = Annotated[Dependencies, Depends(dependencies_of)]
+Injected = Annotated[Dependencies, Depends(dependencies_of)]
+"""The type of a route's parameter to which FastAPI passes the application's `Dependencies`."""

@@ -6,7 +6,7 @@ import redis
 from fastapi import APIRouter
 
 from retouch.store.redis_client import connect
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.errors import STORE_WAIT_S, ProblemError, documented
 
 router = APIRouter(tags=["health"])
@@ -19,10 +19,10 @@ def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", operation_id="is_ready", responses=documented(503))
-def readyz(tools: Tools) -> dict[str, str]:
+def readyz(dependencies: Injected) -> dict[str, str]:
     """Answer 200 while Redis answers, else 503."""
     # A new connection without retries: a probe must not wait for what a request would wait for.
-    client = connect(tools.settings, tries=0)
+    client = connect(dependencies.settings, tries=0)
     try:
         client.ping()
     except redis.RedisError:

@@ -16,7 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import documented
 
@@ -47,13 +47,13 @@ class Counting:
 class ProcessNumbers(Collector):
     """This process' answers and version."""
 
-    def __init__(self, tools: Dependencies) -> None:
-        self._tools = tools
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; no store is asked, so a scrape says whether this process lives."""
         answers = CounterMetricFamily("retouch_http_answers", "Answers of this process.", labels=["route", "status"])
-        for (route, status), count in dict(self._tools.requests).items():
+        for (route, status), count in dict(self._dependencies.requests).items():
             answers.add_metric([route, str(status)], count)
         yield answers
         build = GaugeMetricFamily("retouch_build_info", "1, with the version.", labels=["version", "python"])
@@ -70,14 +70,14 @@ class ProcessNumbers(Collector):
         **documented(401, 403),
     },
 )
-def read_metrics(_key: Caller, tools: Tools) -> Response:
+def read_metrics(_key: Caller, dependencies: Injected) -> Response:
     """Return this process' metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
     # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
-    return Response(_scrape(tools), media_type=CONTENT_TYPE_LATEST)
+    return Response(_scrape(dependencies), media_type=CONTENT_TYPE_LATEST)
 
 
-def _scrape(tools: Dependencies) -> bytes:
+def _scrape(dependencies: Dependencies) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(ProcessNumbers(tools))
+    registry.register(ProcessNumbers(dependencies))
     return generate_latest(registry)

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from retouch.store.redis_client import clear_errors
 from retouch.store.stats import read_stats
 from retouch_producer.documents import stats_document
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import ProblemError, documented
@@ -30,7 +30,7 @@ _HOUR_S = 3_600.0
     responses=documented(401, 403, 404, 422, 503),
 )
 def read_statistics(
-    key: Caller, tools: Tools, since: Since | None = None, by: By = None, tenant: TenantFilter = None
+    key: Caller, dependencies: Injected, since: Since | None = None, by: By = None, tenant: TenantFilter = None
 ) -> JSONResponse:
     """
     Return what happened from `since` (an hour ago by default) until now.
@@ -44,5 +44,5 @@ def read_statistics(
         raise ProblemError("forbidden", "rows by account are of all tenants; nothing was read")
     start = parse_instant(since, "since") if since else time.time() - _HOUR_S
     with clear_errors():
-        stats = read_stats(tools.client, tools.settings.price_per_call, start, by=by, tenant=wanted)
+        stats = read_stats(dependencies.client, dependencies.settings.price_per_call, start, by=by, tenant=wanted)
     return JSONResponse(stats_document(stats))
