@@ -1,5 +1,5 @@
 """
-One worker process: the tools that its attempts share, and how it starts, drains and stops.
+One worker process: the dependencies that its attempts share, and how it starts, drains and stops.
 
 Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
 worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. Outcomes that Redis
@@ -33,10 +33,10 @@ from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
 from retouch_worker.bulk import BulkRunner
-from retouch_worker.deliveries.attempt import DeliveryTools
+from retouch_worker.deliveries.attempt import DeliveryDependencies
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.edit_queues import EditQueues
-from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.context import EditDependencies
 from retouch_worker.edits.credentials import Credentials
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.logs import log
@@ -99,10 +99,10 @@ class WorkerProcess:
         return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
 
     @cached_property
-    def edit_tools(self) -> EditTools:
-        """The tools that edit attempts use."""
+    def edit_dependencies(self) -> EditDependencies:
+        """The dependencies that edit attempts use."""
         settings = self.settings
-        return EditTools(
+        return EditDependencies(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
             endpoints=Endpoints(settings, self.credentials, connections=self.connections),
             blobs=self._blobs,
@@ -115,10 +115,10 @@ class WorkerProcess:
         )
 
     @cached_property
-    def delivery_tools(self) -> DeliveryTools:
-        """The tools that delivery attempts use."""
+    def delivery_dependencies(self) -> DeliveryDependencies:
+        """The dependencies that delivery attempts use."""
         settings = self.settings
-        return DeliveryTools(
+        return DeliveryDependencies(
             deliveries=DeliveryStore(self._client),
             jobs=JobStore(self._client, retention_s=settings.retention_s),
             receivers=ReceiverStore(self._client),
