@@ -13,11 +13,11 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import account_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, problem_responses
 from retouch_producer.gateway.schemas import accounts as schemas
 
 router = APIRouter(prefix="/v1/accounts", tags=["operations"])
-_SWITCH = documented(401, 403, 404, 503)
+_SWITCH = problem_responses(401, 403, 404, 503)
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def _accounts(dependencies: Dependencies) -> Iterator[AccountStore]:
     "",
     operation_id="list_accounts",
     response_model=schemas.AccountPage,
-    responses=documented(401, 403, 503),
+    responses=problem_responses(401, 403, 503),
 )
 def list_accounts(_key: Caller, dependencies: Injected) -> JSONResponse:
     """Return all accounts, in the order of the accounts file; none if the only account is that of the settings."""

@@ -19,7 +19,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
 from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.http.roles import sees_all
 from retouch_producer.gateway.schemas import admin as admin_schemas
@@ -43,11 +43,14 @@ Day = Annotated[date, BeforeValidator(_day)]
 FirstDay = Annotated[Day | None, Query(description="First UTC day.")]
 LastDay = Annotated[Day | None, Query(description="Last UTC day.")]
 _FAILING_NAMED = 20
-_SWITCH = documented(401, 403, 422, 503)
+_SWITCH = problem_responses(401, 403, 422, 503)
 
 
 @router.get(
-    "/usage", operation_id="read_usage", response_model=admin_schemas.Usage, responses=documented(401, 404, 422, 503)
+    "/usage",
+    operation_id="read_usage",
+    response_model=admin_schemas.Usage,
+    responses=problem_responses(401, 404, 422, 503),
 )
 def read_usage(
     key: Caller,
@@ -77,7 +80,9 @@ def read_usage(
     return JSONResponse({"by": by, "data": data, "has_more": has_more, "next_cursor": following})
 
 
-@router.get("/status", operation_id="read_status", response_model=admin_schemas.Status, responses=documented(401, 503))
+@router.get(
+    "/status", operation_id="read_status", response_model=admin_schemas.Status, responses=problem_responses(401, 503)
+)
 def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Return the numbers of both lanes, how many jobs ended, and which receivers fail.

@@ -13,7 +13,7 @@ from retouch_producer.documents import audit_document
 from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.body import parse_instant
-from retouch_producer.gateway.http.errors import documented, invalid
+from retouch_producer.gateway.http.errors import invalid, problem_responses
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 
 router = APIRouter(prefix="/v1", tags=["operations"])
@@ -24,7 +24,7 @@ _CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
     "/audit",
     operation_id="list_audit",
     response_model=bulk_schemas.AuditPage,
-    responses=documented(401, 403, 422, 503),
+    responses=problem_responses(401, 403, 422, 503),
 )
 def list_audit(
     _key: Caller,

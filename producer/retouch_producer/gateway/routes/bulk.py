@@ -18,12 +18,12 @@ from retouch_producer.documents import Document, bulk_document, preview_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, actor_of, may_see, query_in_scope, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
-from retouch_producer.gateway.http.errors import ProblemError, documented, invalid, not_found
+from retouch_producer.gateway.http.errors import ProblemError, invalid, not_found, problem_responses
 from retouch_producer.gateway.routes.edits import IdempotencyKey, body_of
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 
 router = APIRouter(prefix="/v1/bulk", tags=["bulk"])
-_READ = documented(401, 403, 404, 422, 503)
+_READ = problem_responses(401, 403, 404, 422, 503)
 
 
 @router.post(
@@ -34,7 +34,7 @@ _READ = documented(401, 403, 404, 422, 503)
     openapi_extra=body_of(bulk_schemas.BulkRequest),
     responses={
         200: {"model": bulk_schemas.BulkPreview, "description": "What it would do: a dry run."},
-        **documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     },
 )
 async def start_bulk(

@@ -18,7 +18,7 @@ from retouch_producer.documents import delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import parse_instant
-from retouch_producer.gateway.http.errors import ProblemError, documented, not_found
+from retouch_producer.gateway.http.errors import ProblemError, not_found, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor, read_page
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
@@ -26,7 +26,7 @@ from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
-_READ = documented(401, 404, 422, 503)
+_READ = problem_responses(401, 404, 422, 503)
 ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
@@ -83,7 +83,7 @@ def read_delivery(delivery_id: str, key: Caller, dependencies: Injected) -> JSON
     "/deliveries/{delivery_id}/redeliver",
     operation_id="redeliver",
     response_model=admin_schemas.Redelivered,
-    responses=documented(401, 404, 409, 422, 503),
+    responses=problem_responses(401, 404, 409, 422, 503),
 )
 def redeliver(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """

@@ -17,7 +17,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.events.event_hub import WireEvent, wire_event
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import Responses, documented
+from retouch_producer.gateway.http.errors import Responses, problem_responses
 from retouch_producer.gateway.http.request_turns import turn_taken
 from retouch_producer.gateway.routes.edit_subresources import events_of
 
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
     "/{job_id}/events",
     operation_id="watch_edit",
     response_class=StreamingResponse,
-    responses={**_STREAM, **documented(401, 404, 422, 503)},
+    responses={**_STREAM, **problem_responses(401, 404, 422, 503)},
 )
 async def watch_edit(
     job_id: str, key: Caller, dependencies: Injected, last_event_id: LastEventId = None

@@ -17,12 +17,12 @@ from retouch.store.tenants import ApiKey
 from retouch_producer.documents import charge_document, delivery_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, problem_responses
 from retouch_producer.gateway.routes.files import IMAGE_RESPONSES, IfNoneMatch, serve_blob
 from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1/edits/{job_id}", tags=["edits"])
-_RESPONSES = {**IMAGE_RESPONSES, **documented(401, 404, 409, 422, 429, 503)}
+_RESPONSES = {**IMAGE_RESPONSES, **problem_responses(401, 404, 409, 422, 429, 503)}
 ImageIndex = Annotated[int, Query(ge=0, le=OUTPUTS_MOST, description="The image's index in `results`, from 0.")]
 
 
@@ -66,7 +66,7 @@ def _image_name(dependencies: Dependencies, job: str, key: ApiKey, index: int) -
     "/timeline",
     operation_id="read_timeline",
     response_model=event_schemas.Timeline,
-    responses=documented(401, 404, 422, 503),
+    responses=problem_responses(401, 404, 422, 503),
 )
 def read_timeline(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return all that is on record about a job: its events, its charges, its deliveries with every attempt."""

@@ -36,7 +36,7 @@ from retouch_producer.gateway.http.body import (
     preferred_wait_s,
     read_json,
 )
-from retouch_producer.gateway.http.errors import ProblemError, documented, not_found, problem_of
+from retouch_producer.gateway.http.errors import ProblemError, not_found, problem_of, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
@@ -63,7 +63,7 @@ QueryText = Annotated[
     str | None,
     Query(description="A query over jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md."),
 ]
-_ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
+_ENQUEUE_RESPONSES = problem_responses(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "The path of the job."},
     "Idempotent-Replayed": {
@@ -250,7 +250,7 @@ def _item(index: int, result: EnqueueResult) -> Document:
 
 
 @router.get(
-    "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=documented(401, 404, 422, 503)
+    "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=problem_responses(401, 404, 422, 503)
 )
 def list_edits(
     key: Caller,
@@ -296,7 +296,10 @@ def list_edits(
 
 
 @router.get(
-    "/{job_id}", operation_id="read_edit", response_model=edit_schemas.Job, responses=documented(401, 404, 422, 503)
+    "/{job_id}",
+    operation_id="read_edit",
+    response_model=edit_schemas.Job,
+    responses=problem_responses(401, 404, 422, 503),
 )
 def read_edit(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one job."""
@@ -307,7 +310,7 @@ def read_edit(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     "/{job_id}/cancel",
     operation_id="cancel_edit",
     response_model=edit_schemas.StateChange,
-    responses=documented(401, 404, 422, 503),
+    responses=problem_responses(401, 404, 422, 503),
 )
 def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
@@ -323,7 +326,7 @@ def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     "/{job_id}/replay",
     operation_id="replay_edit",
     response_model=edit_schemas.StateChange,
-    responses=documented(401, 404, 409, 422, 429, 503),
+    responses=problem_responses(401, 404, 409, 422, 429, 503),
 )
 def replay(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""

@@ -18,7 +18,7 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import Prefer, preferred_wait_s
-from retouch_producer.gateway.http.errors import documented, invalid
+from retouch_producer.gateway.http.errors import invalid, problem_responses
 from retouch_producer.gateway.http.parameters import PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import turn_given_up
 from retouch_producer.gateway.schemas import events as event_schemas
@@ -34,7 +34,10 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
 @router.get(
-    "", operation_id="read_events", response_model=event_schemas.FeedPage, responses=documented(401, 404, 422, 503)
+    "",
+    operation_id="read_events",
+    response_model=event_schemas.FeedPage,
+    responses=problem_responses(401, 404, 422, 503),
 )
 async def read_events(
     key: Caller,

@@ -16,7 +16,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import authenticate
-from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
+from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_responses
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.http.roles import sees_all
 
@@ -50,7 +50,7 @@ router = APIRouter(tags=["files"])
     "/files/{name:path}",
     operation_id="read_file",
     response_class=Response,
-    responses={**IMAGE_RESPONSES, **documented(401, 403, 404, 422, 429, 503)},
+    responses={**IMAGE_RESPONSES, **problem_responses(401, 403, 404, 422, 429, 503)},
 )
 async def read_file(
     name: str,

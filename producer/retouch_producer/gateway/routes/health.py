@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from retouch.store.redis_client import connect
 from retouch_producer.gateway.dependencies import Injected
-from retouch_producer.gateway.http.errors import STORE_WAIT_S, ProblemError, documented
+from retouch_producer.gateway.http.errors import STORE_WAIT_S, ProblemError, problem_responses
 
 router = APIRouter(tags=["health"])
 
@@ -18,7 +18,7 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", operation_id="is_ready", responses=documented(503))
+@router.get("/readyz", operation_id="is_ready", responses=problem_responses(503))
 def readyz(dependencies: Injected) -> dict[str, str]:
     """Answer 200 while Redis answers, else 503."""
     # A new connection without retries: a probe must not wait for what a request would wait for.

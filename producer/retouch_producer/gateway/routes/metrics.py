@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 
 router = APIRouter(tags=["health"])
 
@@ -67,7 +67,7 @@ class ProcessNumbers(Collector):
     response_class=Response,
     responses={
         200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(401, 403),
+        **problem_responses(401, 403),
     },
 )
 def read_metrics(_key: Caller, dependencies: Injected) -> Response:

@@ -25,14 +25,14 @@ from retouch_producer.documents import Document, failure_document, receiver_docu
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
-from retouch_producer.gateway.http.errors import documented, not_found
+from retouch_producer.gateway.http.errors import not_found, problem_responses
 from retouch_producer.gateway.http.parameters import TenantFilter
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.routes.edits import body_of
 from retouch_producer.gateway.schemas import admin as admin_schemas
 
 router = APIRouter(prefix="/v1/receivers", tags=["receivers"])
-_READ = documented(401, 404, 422, 503)
+_READ = problem_responses(401, 404, 422, 503)
 
 
 def known(dependencies: Dependencies, identity: str, key: ApiKey) -> Receiver:
@@ -50,7 +50,7 @@ def known(dependencies: Dependencies, identity: str, key: ApiKey) -> Receiver:
     status_code=201,
     response_model=admin_schemas.Receiver,
     openapi_extra=body_of(admin_schemas.ReceiverRequest),
-    responses=documented(400, 401, 408, 413, 415, 422, 503),
+    responses=problem_responses(400, 401, 408, 413, 415, 422, 503),
 )
 async def add_receiver(request: Request, key: Caller, dependencies: Injected) -> JSONResponse:
     """
@@ -176,7 +176,7 @@ def _switched(dependencies: Dependencies, key: ApiKey, receiver: Receiver, disab
     "/{receiver_id}/test",
     operation_id="test_receiver",
     response_model=admin_schemas.TestAnswer,
-    responses=documented(401, 404, 422, 429, 503),
+    responses=problem_responses(401, 404, 422, 429, 503),
 )
 async def test_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Send a signed test event now and return the receiver's answer. One tenant may run four tests at once."""

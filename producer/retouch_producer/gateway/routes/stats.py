@@ -14,7 +14,7 @@ from retouch_producer.documents import stats_document
 from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import parse_instant
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, problem_responses
 from retouch_producer.gateway.http.parameters import Since, TenantFilter
 from retouch_producer.gateway.schemas import stats as stats_schemas
 
@@ -27,7 +27,7 @@ _HOUR_S = 3_600.0
     "/stats",
     operation_id="read_stats",
     response_model=stats_schemas.Stats,
-    responses=documented(401, 403, 404, 422, 503),
+    responses=problem_responses(401, 403, 404, 422, 503),
 )
 def read_statistics(
     key: Caller, dependencies: Injected, since: Since | None = None, by: By = None, tenant: TenantFilter = None

@@ -27,7 +27,7 @@ from retouch.store.ledger import CLASSES
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 from retouch_producer.gateway.routes.account_metrics import ACCOUNT_GAUGES
 
 router = APIRouter(tags=["health"])
@@ -204,7 +204,7 @@ def _redis_metrics(gauges: Gauges) -> Iterator[Metric]:
     response_class=Response,
     responses={
         200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(401, 403, 503),
+        **problem_responses(401, 403, 503),
     },
 )
 def read_store_metrics(_key: Caller, dependencies: Injected) -> Response:

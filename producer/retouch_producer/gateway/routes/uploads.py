@@ -18,7 +18,7 @@ from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.body import UPLOAD_MOST, UPLOAD_WITHIN_S, read_body
-from retouch_producer.gateway.http.errors import ProblemError, documented, invalid
+from retouch_producer.gateway.http.errors import ProblemError, invalid, problem_responses
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
@@ -44,7 +44,7 @@ _BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.from
     status_code=201,
     response_model=edit_schemas.Upload,
     openapi_extra={"requestBody": _BODY},
-    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
+    responses=problem_responses(400, 401, 408, 413, 415, 422, 429, 503),
 )
 async def upload(request: Request, key: Caller, dependencies: Injected) -> JSONResponse:
     """
