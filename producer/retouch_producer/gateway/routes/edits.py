@@ -76,7 +76,7 @@ Move = Callable[[str], tuple[str, list[Message]]]
 """A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
-def body_of(model: type[edit_schemas.Shape]) -> Document:
+def body_of(model: type[edit_schemas.Schema]) -> Document:
     """Return the OpenAPI description of a JSON body that the route parses itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

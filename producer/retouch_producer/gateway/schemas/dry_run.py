@@ -6,10 +6,10 @@ from pydantic import Field
 
 from retouch.store.accounts import Binding as AccountBinding
 from retouch.store.queue_position import Binding
-from retouch_producer.gateway.schemas.edits import Instant, Shape
+from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
-class DryRun(Shape):
+class DryRun(Schema):
     """
     The answer to a dry run; nothing was enqueued.
 
