@@ -16,7 +16,7 @@ OPEN_API = "FLOWER_UNAUTHENTICATED_API"
 class FlowerPortTaken(RetouchError):
     """The port for Flower is in use, so Flower was not started."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 def flower_arguments(settings: Settings) -> list[str]:

@@ -38,7 +38,7 @@ SHARED_SETTINGS = (
 class RealAccounts(RetouchError):
     """`--accounts` asks for simulators, and a key or an accounts file of the real endpoint is set."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class Stack:

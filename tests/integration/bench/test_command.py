@@ -22,7 +22,7 @@ def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
     assert f"{name}: begins (small)" in done.stderr
 
 
-def test_a_measurement_that_does_not_exist_is_wrong_use() -> None:
+def test_a_measurement_that_does_not_exist_is_a_usage_error() -> None:
     """An unknown measurement is exit code 2, with the names that exist."""
     done = retouch("bench", "speed")
     assert done.returncode == 2

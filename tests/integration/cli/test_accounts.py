@@ -58,7 +58,7 @@ def test_one_account_as_text_and_json() -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "test", "pause", "drain", "resume"])
-def test_an_unknown_account_is_wrong_use(command: str) -> None:
+def test_an_unknown_account_is_a_usage_error(command: str) -> None:
     """An id that no file names is refused with exit code 2 and the known ids."""
     ended = typed("accounts", command, "moon")
     assert ended.code == 2

@@ -35,8 +35,8 @@ def test_wrong_settings_are_one_message_and_exit_2() -> None:
     assert "planted" not in ended.stderr
 
 
-def test_wrong_use_is_exit_2() -> None:
-    """An unknown command, an unknown option and an unknown lane are wrong use."""
+def test_a_usage_error_is_exit_2() -> None:
+    """An unknown command, an unknown option and an unknown lane are usage errors."""
     assert retouch("nothing").returncode == 2
     assert retouch("up", "--nothing").returncode == 2
     lanes = retouch("worker", "--lanes", "edits,dreams")

@@ -197,7 +197,7 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
 
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:
-    """The receiver's answer is shown; an address that is not allowed is wrong use, and nothing is added."""
+    """The receiver's answer is shown; an address that is not allowed is a usage error, and nothing is added."""
     sink.answers.append((500, {}))
     added = typed("receivers", "add", sink.url, "--json").json
     ended = typed("receivers", "test", added["id"], "--json")

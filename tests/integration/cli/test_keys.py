@@ -67,7 +67,7 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
         (["revoke", "key_none"], "retouch keys list"),
     ],
 )
-def test_wrong_use(arguments: list[str], words: str) -> None:
+def test_usage_errors(arguments: list[str], words: str) -> None:
     """An invalid name, role or id ends with code 2 and one line that names it."""
     ended = typed("keys", *arguments)
     assert ended.code == 2

@@ -185,7 +185,7 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_only_what_is_asked() -> None:
-    """`--only` narrows the checks, and an unknown check is wrong use."""
+    """`--only` narrows the checks, and an unknown check is a usage error."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
     with pytest.raises(
         UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"

@@ -198,7 +198,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """Asking for a port that is in use is wrong use, and nothing is started."""
+    """Asking for a port that is in use is a usage error, and nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         refused = retouch("up", "--port", port, folder=tmp_path)

@@ -77,7 +77,7 @@ def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None
 
 @pytest.mark.parametrize("name", ["RETOUCH_PIX2PIX_KEY", "RETOUCH_ACCOUNTS"])
 def test_simulators_do_not_mix_with_real_accounts(tmp_path: Path, name: str) -> None:
-    """With a key or an accounts file set, `--accounts` is wrong use: nothing is started, no folder is made."""
+    """With a key or an accounts file set, `--accounts` is a usage error: nothing is started, no folder is made."""
     ended = retouch("up", "--accounts", "2", folder=tmp_path, environment={name: "a-real-one"})
     assert ended.returncode == 2
     assert ended.stderr.startswith("retouch: --accounts starts simulators")

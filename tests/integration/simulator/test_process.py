@@ -39,7 +39,7 @@ def test_help_names_the_options() -> None:
 
 
 @pytest.mark.parametrize("setting", ["zap=1", "cap=0", "cap"])
-def test_a_wrong_setting_on_the_command_line_is_wrong_use(setting: str) -> None:
+def test_a_wrong_setting_on_the_command_line_is_a_usage_error(setting: str) -> None:
     """A setting that is unknown, out of range or without value ends with exit code 2 before anything listens."""
     answer = run("--set", setting)
     assert answer.returncode == 2
