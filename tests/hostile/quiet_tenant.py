@@ -33,7 +33,7 @@ class QuietTenant:
     """Uses a gateway; `times` has the seconds of each request by kind, and of webhooks."""
 
     client: HttpClient
-    peers: str
+    server_url: str
     rng: random.Random
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     enqueued: dict[str, float] = field(default_factory=dict)
@@ -69,8 +69,8 @@ class QuietTenant:
         number = self._serial
         edit = {
             "prompt": f"in oil {number}",
-            "init_image": f"{self.peers}/photo?{number}",
-            "webhook": f"{self.peers}/good",
+            "init_image": f"{self.server_url}/photo?{number}",
+            "webhook": f"{self.server_url}/good",
             "tags": {"order": str(number % 10)},
         }
         asked_at = time.monotonic()
@@ -91,7 +91,7 @@ class QuietTenant:
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
         """Wait for the final webhook of every job, and time each from its request; return jobs without one."""
-        log = HttpClient(self.peers, "")
+        log = HttpClient(self.server_url, "")
         missing = set(self.enqueued)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):

@@ -56,9 +56,9 @@ class Phase:
 
 @dataclass
 class Report:
-    """The two phases, and how the hostile requests were answered, by act and status."""
+    """The two phases, and how the hostile requests were answered, by attack and status."""
 
-    acts: list[str]
+    attacks: list[str]
     quiet: Phase
     beside: Phase
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Report:
 
     def table(self) -> str:
         """Write the report as Markdown."""
-        lines = [f"acts: {', '.join(self.acts)}", ""]
+        lines = [f"attacks: {', '.join(self.attacks)}", ""]
         lines += ["| quiet tenant, ms | alone p50 | p99 | beside p50 | p99 | ratio |", "|---|---|---|---|---|---|"]
         for kind in KINDS:
             figures = (*self.quiet.figures_ms(kind), *self.beside.figures_ms(kind))
@@ -98,7 +98,7 @@ class Report:
         lines += ["", "| | alone | beside |", "|---|---|---|"]
         beside = self.beside.row_values()
         lines += [f"| {name} | {alone} | {beside[name]} |" for name, alone in self.quiet.row_values().items()]
-        lines += ["", "| hostile act | begun | answers |", "|---|---|---|"]
+        lines += ["", "| hostile attack | begun | answers |", "|---|---|---|"]
         lines += [f"| {name} | {one['begun']} | {counts(one['statuses'])} |" for name, one in self.answers.items()]
         return "\n".join([*lines, "", *(f"wrong: {one}" for one in self.beside.wrong[:5]), f"missed: {self.missed()}"])
 

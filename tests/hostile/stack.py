@@ -117,8 +117,8 @@ def _start(stage: Stage, redis_port: int) -> None:
     client.config_set("slowlog-max-len", 10_000)
     for tenant in ("quiet", TENANT):
         stage.secrets[tenant] = TenantStore(client).create_key(tenant)[1]
-        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
-        stage.urls[tenant] = f"http://127.0.0.1:{last_line(peers)}"
+        receivers = stage.run(f"receivers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
+        stage.urls[tenant] = f"http://127.0.0.1:{last_line(receivers)}"
     stage.run("prober", "tests.hostile.prober", str(redis_port))
     stage.run("gateway", "retouch_producer.gateway")
     stage.urls["gateway"] = stage.settings.public_url

@@ -1,10 +1,10 @@
-"""The short form of `make hostile`: every act at a hundredth of its size, and no assertion on time."""
+"""The short form of `make hostile`: every attack at a hundredth of its size, and no assertion on time."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.hostile.acts import ACTS
+from tests.hostile.attacks import ATTACKS
 from tests.hostile.report import Report
 from tests.hostile.run import measure
 
@@ -14,7 +14,7 @@ MEGABYTES_MOST = {"gateway": 900.0, "edits": 300.0, "deliveries": 300.0, "redis"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return measure(tmp_path_factory.mktemp("hostile"), list(ACTS), seconds=SECONDS, scale=SCALE, seed=3)
+    return measure(tmp_path_factory.mktemp("hostile"), list(ATTACKS), seconds=SECONDS, scale=SCALE, seed=3)
 
 
 @pytest.mark.chaos
