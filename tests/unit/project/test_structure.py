@@ -1,4 +1,4 @@
-"""House rules that no linter knows: import floors, sizes, tests with a sentence and an assertion, no loose ends."""
+"""House rules that no linter knows: import layers, sizes, tests with a sentence and an assertion, no loose ends."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_no_knot_in_the_import_graph() -> None:
     edges = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     try:
         order = list(TopologicalSorter(edges).static_order())
-    except CycleError as knot:
-        raise AssertionError(" -> ".join(knot.args[1])) from None
+    except CycleError as cycle:
+        raise AssertionError(" -> ".join(cycle.args[1])) from None
     assert set(order) == graph.modules
 
 
