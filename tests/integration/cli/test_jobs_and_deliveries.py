@@ -172,7 +172,7 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
     """
-    A receiver is added, tested with a signed event that a library verifies, rotated, switched off and on, and removed.
+    A receiver is added, tested with a signed event that a library verifies, rotated, disabled, enabled and removed.
     """
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)

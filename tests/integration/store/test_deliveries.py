@@ -1,4 +1,4 @@
-"""Deliveries in the store: which receiver gets which event, how many at once, when one is switched off, redelivery."""
+"""Deliveries in the store: which receiver gets which event, how many at once, when one is disabled, redelivery."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
 
 
 def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
-    """A receiver that is off gets no new delivery, however it is named; switched on, it gets the next event."""
+    """A disabled receiver gets no new delivery, however it is named; once it is enabled, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
     assert deliveries_of(kit, ended(kit, receivers=(receiver.id,))) == []
@@ -134,7 +134,7 @@ def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKi
 
 
 def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
-    """A finished delivery, even to a receiver that is off, is sent again with its id and does not affect its health."""
+    """A finished delivery, even to a disabled receiver, is sent again with its id and does not affect its health."""
     receiver = kit.receivers.add("acme", HOOK)
     (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
     assert kit.deliveries.redeliver(item)[0] == "open"
@@ -218,7 +218,7 @@ def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) ->
     assert gone.disabled
     assert [raw["type"] for _, raw in client.xrange("rt:feed")][-1] == "receiver.disabled"
     claimed = claim(kit, kit.deliveries.of_job(second)[0].id)
-    kit.deliveries.settle(claimed, undeliverable("the receiver is switched off", 1, 0.0))
+    kit.deliveries.settle(claimed, undeliverable("the receiver is disabled", 1, 0.0))
     (record,) = kit.deliveries.of_job(second)
     assert (record.state, record.attempt) == ("dead", 0)
 

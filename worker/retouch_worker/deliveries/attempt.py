@@ -98,7 +98,7 @@ def send_event(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Sett
         return _settlement(dependencies.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
     receiver = dependencies.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
-        return undeliverable("the receiver is switched off", claim.number, time.time())
+        return undeliverable("the receiver is disabled", claim.number, time.time())
     return _settlement(dependencies.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
 
 
