@@ -43,7 +43,7 @@ def send_test(account: Id, wait_s: Wait = 60.0) -> None:
 
 @app.command()
 def pause(account: Id) -> None:
-    """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
+    """Send neither calls nor polls to an account; calls under way end, and new jobs go to other accounts."""
     from retouch_producer.cli.accounts.run import pause_account
 
     pause_account(account)
@@ -51,7 +51,7 @@ def pause(account: Id) -> None:
 
 @app.command()
 def drain(account: Id) -> None:
-    """Send nothing new to an account; what it has in work is polled to its end."""
+    """Send no new calls to an account; its work in progress is polled to its end."""
     from retouch_producer.cli.accounts.run import drain_account
 
     drain_account(account)

@@ -82,12 +82,12 @@ def _lines(one: AccountNumbers) -> Iterator[tuple[str, str]]:
 
 def pause_account(account: str) -> None:
     """Pause an account; raise `UsageError` for an unknown id."""
-    _switch(account, "pause", "paused; calls under way end, nothing more is sent, polls neither")
+    _switch(account, "pause", "paused; calls under way end, and neither calls nor polls are sent any more")
 
 
 def drain_account(account: str) -> None:
     """Drain an account; raise `UsageError` for an unknown id."""
-    _switch(account, "drain", "draining; nothing new is sent, what is in work there is polled to its end")
+    _switch(account, "drain", "draining; no new calls are sent, and work in progress there is polled to its end")
 
 
 def resume_account(account: str) -> None:
