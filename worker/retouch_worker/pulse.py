@@ -103,7 +103,7 @@ class Pulse:
         return len(self._leases)
 
     @contextmanager
-    def keeping(self, lease: Lease) -> Iterator[None]:
+    def renewing(self, lease: Lease) -> Iterator[None]:
         """
         Context manager that renews a lease during the block.
 

@@ -131,7 +131,7 @@ def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Sett
     publisher = HeldUp()
     pulse = Pulse(Lanes(connect(settings)), cast(Publisher, publisher), settings)
     pulse.start()
-    with pulse.keeping(claim):
+    with pulse.renewing(claim):
         kit.make_due("edits", "slots", called_for.id)
         assert publisher.holds.wait(20)
         ends_at = kit.client.zscore("rt:edits:slots", paid.id)

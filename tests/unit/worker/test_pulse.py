@@ -83,7 +83,7 @@ def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
     """After Redis refused for a while, a process renews before it rescues; else it would give up its own calls."""
     lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
-    with pulse.keeping(lease):
+    with pulse.renewing(lease):
         pulse.start()
         assert lanes.answered.wait(10.0)
     pulse.drain()

@@ -51,7 +51,7 @@ def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlemen
     claim = dependencies.deliveries.claim(delivery, dependencies.settings.lease_s)
     if claim is None:
         return None
-    with dependencies.pulse.keeping(claim):
+    with dependencies.pulse.renewing(claim):
         settlement = attempt_delivery(claim, dependencies)
         messages = dependencies.deliveries.settle(claim, settlement)
     dependencies.publisher.publish(messages)

@@ -41,7 +41,7 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
         return None
     started_at = time.monotonic()
     policy = claim.spec.retry_policy(dependencies.policy)
-    with dependencies.pulse.keeping(claim):
+    with dependencies.pulse.renewing(claim):
         outcome = resume(claim, policy, dependencies.settings.spam_filter_s)
         if isinstance(outcome, NotStarted):
             outcome = post_edit(claim, dependencies)
