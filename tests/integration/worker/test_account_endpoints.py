@@ -76,8 +76,8 @@ def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_pat
         settings = Settings.load(accounts=str(tmp_path / "accounts.toml"), pix2pix_key=key)
         endpoints = Endpoints(settings, Credentials(settings), connections=2)
         assert (endpoints.of("default") is None) == (key == "")
-        assert endpoints.to_post("default") is None
-        assert endpoints.to_post("a") is endpoints.of("a")
+        assert endpoints.for_new_post("default") is None
+        assert endpoints.for_new_post("a") is endpoints.of("a")
 
 
 def test_a_call_under_way_keeps_its_key(
@@ -101,9 +101,9 @@ def test_an_account_that_is_removed_is_polled_and_gets_no_new_post(
     path = tmp_path / "accounts.toml"
     path.write_text(path.read_text().replace("[accounts.b]", "[accounts.c]"))
     assert credentials.reload_if_changed()
-    assert endpoints.to_post("b") is None
+    assert endpoints.for_new_post("b") is None
     assert endpoints.of("b") is not None
-    assert endpoints.to_post("c") is not None
+    assert endpoints.for_new_post("c") is not None
 
 
 def test_no_key_of_the_process_is_shown(

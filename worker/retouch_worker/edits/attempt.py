@@ -64,7 +64,7 @@ def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
-    endpoint = dependencies.endpoints.to_post(claim.account)
+    endpoint = dependencies.endpoints.for_new_post(claim.account)
     if endpoint is None:
         return GateClosed("account_not_held")
     spec = request_spec(claim, dependencies.blobs, dependencies.settings)
