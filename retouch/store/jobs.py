@@ -274,7 +274,7 @@ class JobStore(SharedJobStore):
             claim.polls = claim.waits = 0
         return RecordedAnswer(messages_of(messages), float(open_s or 0), event)
 
-    def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
+    def record_stored_image(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
         Write the checkpoint `ready`, which says what images of a paid answer are stored; return False if the lease was
         lost.

@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "poll": (Endpoint, "poll"),
     "download": (Endpoints, "download"),
     "store": (FileBlobs, "put"),
-    "bring": (JobStore, "note_brought"),
+    "bring": (JobStore, "record_stored_image"),
     "settle": (JobStore, "settle"),
     "dispatch": (Publisher, "publish"),
     "delivery claim": (DeliveryStore, "claim"),

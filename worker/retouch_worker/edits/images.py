@@ -75,7 +75,7 @@ def _record_progress(
     """Put the handled images on record, of which the one at `index` is new; return False if the lease was lost."""
     image = handled[index]
     progress = replace(ready, brought=tuple(sorted(handled.items())))
-    return dependencies.jobs.note_brought(claim, progress, image.name if image else "")
+    return dependencies.jobs.record_stored_image(claim, progress, image.name if image else "")
 
 
 def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
