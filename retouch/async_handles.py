@@ -27,12 +27,12 @@ class AsyncEditResult(ImageFacts):
 
         Awaiting it raises `BlobError` if the store cannot read them.
         """
-        return self.transport.image(self.job_id, self.kept, self.index)
+        return self.transport.image(self.job_id, self.stored, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
         """Return an awaitable for a link to the image that anybody may open; the link expires."""
-        return self.transport.link(self.job_id, self.kept, self.index)
+        return self.transport.link(self.job_id, self.stored, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file, outside the event loop, and return its path."""

@@ -136,24 +136,25 @@ class GatewayTransport:
         except UnknownJob:
             raise not_on_record(job) from None
 
-    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+    async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """
-        Return the bytes of one of a job's images, `place` counted from 0 in its results; raise `BlobMissing` if there
-        is none.
+        Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.
+
+        Raises `BlobMissing` if there is none.
         """
-        path, query = f"/v1/edits/{job}/image", {"index": place or None}
+        path, query = f"/v1/edits/{job}/image", {"index": index or None}
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
             # The same error as over Redis, where the bytes are read without the job.
-            raise BlobMissing(kept.sha256) from None
+            raise BlobMissing(stored.sha256) from None
 
-    async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images, `place` counted from 0 in its results."""
+    async def link(self, job: str, stored: Image, index: int = 0) -> str:
+        """Return a new link to one of a job's images; `index` counts from 0, in the order of its results."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
-        if place >= len(results):
-            raise BlobMissing(kept.sha256)
-        return str(results[place]["url"])
+        if index >= len(results):
+            raise BlobMissing(stored.sha256)
+        return str(results[index]["url"])
 
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None

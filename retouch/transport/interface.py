@@ -89,11 +89,11 @@ class Transport(Protocol):
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
 
-    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
-        """Return the bytes of one of a job's images; `place` is its position in the job's results, from 0."""
+    async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
+        """Return the bytes of one of a job's images; `index` counts from 0, in the order of the job's results."""
 
-    async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images; `place` is its position in the job's results, from 0."""
+    async def link(self, job: str, stored: Image, index: int = 0) -> str:
+        """Return a new link to one of a job's images; `index` counts from 0, in the order of the job's results."""
 
     def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = ...
