@@ -169,7 +169,7 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
     assert all(2.9 <= seconds < 20.0 for seconds in took), "the whole answer would drip for a minute"
 
 
-def test_a_look_that_drips_is_followed_by_another(stage: Stage) -> None:
+def test_a_poll_that_drips_is_followed_by_another(stage: Stage) -> None:
     """A poll whose answer comes byte by byte is cut at its limit; the next one gets the result, at no charge."""
     stage.simulator.settings(drip_bytes_per_s=5.0, processing_s=0.1, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "drip"}])

@@ -116,9 +116,7 @@ def test_a_photograph_is_edited(
     assert KEY not in running.log
 
 
-def test_an_edit_that_takes_long_is_looked_up(
-    serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path
-) -> None:
+def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
     """A POST answers `processing` in time, a look says the same until the picture is there, then where it is."""
     endpoints = endpoints_of(accounts(serve("--edit", "own_function:edit", "--answer-within", "0.05")))
     outcome, health = held(endpoints).post_edit(asked(simulator))
@@ -167,7 +165,7 @@ def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulat
     assert outcome == Refused("bad_key", "Invalid Api Key")
 
 
-def test_the_server_is_no_open_door(serve: Serve) -> None:
+def test_the_server_needs_its_key(serve: Serve) -> None:
     """Without the key nothing is shown, and no other file or path is served."""
     url = serve()
     with requests.Session() as session:

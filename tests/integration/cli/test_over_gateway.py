@@ -100,9 +100,7 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
     assert "no new charge" in typed("replay", job, "--dry-run").out
 
 
-def test_a_job_is_watched_and_looked_into(
-    key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
-) -> None:
+def test_a_job_is_watched_and_shown(key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink) -> None:
     """A job is watched to its end, its delivery is listed, and usage and lanes are shown."""
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"

@@ -68,7 +68,7 @@ def edit(simulator: Simulator) -> Edit:
     return Edit(prompt="make it winter", init_image=simulator.portrait_url, steps=30)
 
 
-def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
+def test_an_enqueued_job_is_on_record(queue: Any, edit: Edit) -> None:
     """A job that was enqueued is queued, and its record has the edit, the tenant and the time."""
     begun_at = time.time()
     job = queue.enqueue(edit, priority="high", tags={"order": "17"}, max_charges=1)
@@ -82,7 +82,7 @@ def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
     assert (record.charges, record.error, record.images, record.attempt) == ((), None, (), 0)
 
 
-def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
+def test_many_edits_are_enqueued_in_order(queue: Any, edit: Edit) -> None:
     """More edits than one call carries return their jobs in order; an edit's own options override the common ones."""
     requests = [edit.model_copy(update={"prompt": f"number {at}"}) for at in range(1_100)]
     jobs = queue.enqueue_many([(requests[0], {"priority": "low"}), *requests[1:]], tags={"batch": "1"})
@@ -93,7 +93,7 @@ def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
     assert all(record.spec.tags == {"batch": "1"} for record in records)
 
 
-def test_nothing_goes_in_for_nothing(queue: Any) -> None:
+def test_no_edits_make_no_jobs(queue: Any) -> None:
     """Enqueueing no edits returns no jobs, without an error."""
     assert queue.enqueue_many([]) == []
 
@@ -316,7 +316,7 @@ def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_wo
     assert verify_webhook(request.body, request.headers, receiver.secret)["data"]["job_id"] == job.id
 
 
-def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:
+def test_a_lane_is_paused_and_its_status_read(queue: Any, edit: Edit) -> None:
     """A paused lane dispatches nothing and its status says so; resumed, it is open again."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)

@@ -115,7 +115,7 @@ def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
     assert "planted-password" not in "\n".join(as_lines(found))
 
 
-def test_another_broker_is_looked_at_too(environment: pytest.MonkeyPatch) -> None:
+def test_another_broker_is_checked_too(environment: pytest.MonkeyPatch) -> None:
     """A broker apart from the store is checked like the store."""
     environment.setenv("RETOUCH_BROKER_URL", "redis://127.0.0.1:1/0")
     assert [finding.check for finding in wrong("redis")] == ["broker"]
@@ -168,7 +168,7 @@ def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
+def test_unsafe_settings_are_noted(environment: pytest.MonkeyPatch) -> None:
     """Private networks beyond loopback and a Flower without a password are noted; loopback alone is fine."""
     environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
     environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")

@@ -172,7 +172,7 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
     assert split(ledger) == {"useful": 1}
 
 
-def test_limits_at_the_door(client: Any, redis_url: str, ledger: Ledger) -> None:
+def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Ledger) -> None:
     """
     A full backlog and a spent budget are different refusals, each with a time to retry; jobs with room are enqueued.
     """

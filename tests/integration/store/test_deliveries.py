@@ -70,7 +70,7 @@ def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
     )
 
 
-def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
+def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
     """
     Without named events a receiver gets the final ones, else only the named; a job's own events add to the final ones.
     """
@@ -87,7 +87,7 @@ def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
     assert {kind for kind, receiver in events if receiver == chooser.id} == {"edit.running"}
 
 
-def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
+def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
     """A disabled receiver gets no new delivery, however it is named; once it is enabled, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
@@ -208,7 +208,7 @@ def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) 
     assert set(client.zrange(RECEIVERS_OF_JOBS, 0, -1)) == {used.id, old.id}
 
 
-def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) -> None:
+def test_410_disables_the_receiver_and_the_feed_says_so(kit: LaneKit, client: Any) -> None:
     """A receiver that is gone gets no more deliveries; the feed has the event, and its waiting deliveries are dead."""
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
@@ -257,9 +257,7 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
     assert_consistent(client, [])
 
 
-def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_places_back(
-    kit: LaneKit, client: Any
-) -> None:
+def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: LaneKit, client: Any) -> None:
     """Switching on clears the failures; each success then doubles the number of deliveries at once."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)

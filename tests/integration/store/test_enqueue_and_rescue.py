@@ -45,7 +45,7 @@ def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any
     assert_consistent(client, [job.id for job in jobs])
 
 
-def test_two_thousand_jobs_are_put_in_and_run_in_order(kit: LaneKit, client: Any) -> None:
+def test_two_thousand_jobs_are_enqueued_and_run_in_order(kit: LaneKit, client: Any) -> None:
     """2,000 jobs in one call return results in order, and run in that order."""
     kit.open(1, 0.0)
     jobs = [kit.new() for _ in range(2_000)]

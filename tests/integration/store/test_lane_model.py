@@ -70,7 +70,7 @@ MODEL_SETTINGS = settings(
 answers = st.sampled_from(
     [READY, READY, ASKED, Refused("bad_key", "no"), Busy("queue_full", "full", 1.0), Failed("failed"), Unknown("lost")]
 )
-looks = st.sampled_from([READY, READY, ASKED, Failed("failed", seen_by_poll=True), GenerationLost("gone")])
+polls = st.sampled_from([READY, READY, ASKED, Failed("failed", seen_by_poll=True), GenerationLost("gone")])
 downloads = st.sampled_from([Stored(IMAGE), Stored(IMAGE), Stored(IMAGE), ImageUnavailable("404")])
 pick = st.integers(0, 10_000)
 
@@ -173,25 +173,25 @@ class Lane(RuleBasedStateMachine):
     # Workers
 
     @precondition(lambda self: self.workers)
-    @rule(at=pick, answer=answers, look=looks, download=downloads)
-    def step(self, at: int, answer: Outcome, look: Outcome, download: Outcome) -> None:
+    @rule(at=pick, answer=answers, poll=polls, download=downloads)
+    def step(self, at: int, answer: Outcome, poll: Outcome, download: Outcome) -> None:
         worker = self.workers[at % len(self.workers)]
-        self.advance(worker, answer, look, download)
+        self.advance(worker, answer, poll, download)
         if worker.step == "over":
             self.workers.remove(worker)
 
-    def advance(self, worker: Worker, answer: Any, look: Any, download: Outcome) -> None:
+    def advance(self, worker: Worker, answer: Any, poll: Any, download: Outcome) -> None:
         """Take one step, after which a real attempt may die."""
         claim, policy = worker.claim, worker.claim.spec.retry_policy(POLICY)
         if worker.step == "begin":
             worker.outcome = resume(claim, policy, NO_FILTER_S)
-            worker.step = {NotStarted: "intend", Processing: "look", Ready: "keep"}.get(type(worker.outcome), "settle")
+            worker.step = {NotStarted: "intend", Processing: "poll", Ready: "keep"}.get(type(worker.outcome), "settle")
             if worker.step == "intend":
                 word = self.kit.jobs.intend(claim)
                 worker.step = "post" if word == "ok" else "settle"
                 worker.outcome = NO_POST.get(str(word), worker.outcome)
                 if not isinstance(word, str):
-                    worker.outcome, worker.step = word, "look" if isinstance(word, Processing) else "keep"
+                    worker.outcome, worker.step = word, "poll" if isinstance(word, Processing) else "keep"
         elif worker.step == "post":
             truth, kind = self.truths[claim.job], charge_kind(answer)
             truth.posts += 1
@@ -203,14 +203,14 @@ class Lane(RuleBasedStateMachine):
             health = HEALTH.get(type(worker.outcome), "alive")
             self.messages += self.kit.jobs.answer(claim, kind, checkpoint, health)[0]
             worker.step = "keep" if isinstance(worker.outcome, Ready) else "settle"
-        elif worker.step == "look":
-            worker.outcome = look
-            if isinstance(look, Ready):
-                self.messages += self.kit.jobs.answer(claim, "succeeded", look)[0]
-            elif not isinstance(look, Processing):
-                kind = "failed" if isinstance(look, Failed) else "processing"
+        elif worker.step == "poll":
+            worker.outcome = poll
+            if isinstance(poll, Ready):
+                self.messages += self.kit.jobs.answer(claim, "succeeded", poll)[0]
+            elif not isinstance(poll, Processing):
+                kind = "failed" if isinstance(poll, Failed) else "processing"
                 self.messages += self.kit.jobs.answer(claim, kind, None)[0]
-            worker.step = "keep" if isinstance(look, Ready) else "settle"
+            worker.step = "keep" if isinstance(poll, Ready) else "settle"
         elif worker.step == "keep":
             worker.outcome, worker.step = download, "settle"
         else:

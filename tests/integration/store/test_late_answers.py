@@ -67,7 +67,7 @@ def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
     return decision
 
 
-def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
+def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
     """A paid answer that arrives while another POST is processing is set aside, and used when that one fails."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
@@ -103,7 +103,7 @@ def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
     assert kit.state(frozen.job) == "succeeded"
 
 
-def test_an_answer_recorded_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
+def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) -> None:
     """The same answer, written again after a lost reply, in time or late, sets nothing aside."""
     frozen, current = both_asked(kit)
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_an_answer_recorded_twice_is_no_spare(kit: LaneKit, client: Any) -> None
     assert client.hget(f"rt:edits:state:{frozen.job}", "spare") is None
 
 
-def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
+def test_a_paid_answer_resets_the_count_of_crashes(kit: LaneKit) -> None:
     """Only crashes in a row count: a paid answer resets them, so that its image is not refused for old ones."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])

@@ -77,7 +77,7 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
     assert split(ledger) == {"useful": 1, "unknown": 1}
 
 
-def test_looks_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
+def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
     """An adopted processing answer is polled to its end: the failed POST after it does not become a charge."""
     job = one_job(kit)
     frozen = posted(kit, job)

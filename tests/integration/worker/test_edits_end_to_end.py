@@ -100,7 +100,7 @@ def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator)
     assert simulator.books()["fetches"] >= 1
 
 
-def test_a_generation_that_fails_is_asked_for_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
+def test_a_generation_that_fails_is_posted_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
     """Processing that ends as failed costs nothing: the job POSTs again and does not poll the same id any more."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit("broken"), max_charges=1)

@@ -42,7 +42,7 @@ def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
     assert outcome == Refused("image_unfetchable", SHOWN)
 
 
-def test_a_look_keeps_it_too() -> None:
+def test_a_poll_keeps_what_it_sent_to_itself() -> None:
     """The error of a failed generation has the endpoint's message without them."""
     body = json.dumps({"status": "failed", "message": WORDS}).encode()
     with RawServer(answering(answer(body))) as server:

@@ -101,7 +101,7 @@ def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
     assert "our copy" in retrying["data"]["error"]["message"]
 
 
-def test_our_copy_is_asked_for_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
+def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
     """Where the endpoint cannot reach our links either, the job fails after two free refusals, with the remedy."""
     worker(public_url=shy_picture.rpartition("/")[0])
     job = shop.enqueue("neither")

@@ -129,7 +129,7 @@ def test_planted_values_stay_where_they_belong(
     client.delete("billing", "_kombu.binding.billing")
 
 
-def test_errors_at_the_door_do_not_repeat_what_came(queue: EditQueue, client: Any) -> None:
+def test_refusals_do_not_repeat_the_request(queue: EditQueue, client: Any) -> None:
     """The error of a refused request has neither prompt nor address, and nothing of it is stored."""
     for fields, options in (
         ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),

@@ -183,7 +183,7 @@ def test_private_addresses_are_not_vetted(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", [address for address in PRIVATE if "%" not in address])
-def test_private_literals_are_refused_at_the_door(address: str) -> None:
+def test_private_literals_are_refused_by_their_text(address: str) -> None:
     """A URL with a private address is refused without network, and the message names the address."""
     host = f"[{address}]" if ":" in address else address
     assert "got private" in str(fault_of(f"http://{host}/"))
@@ -210,7 +210,7 @@ def test_public_addresses_are_vetted(address: str) -> None:
         "host.localdomain",
     ],
 )
-def test_private_names_are_refused_at_the_door(host: str) -> None:
+def test_private_names_are_refused_by_their_text(host: str) -> None:
     """Names of private networks are refused, unless a network is allowed that they may be in."""
     assert "private network" in str(fault_of(f"http://{host}/"))
     assert fault_of(f"http://{host}:8080/", EVERYTHING) is None

@@ -177,7 +177,7 @@ def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], fiel
         "https://a.example.com:8443/in.png",
     ],
 )
-def test_addresses_inside_are_refused_at_the_door(address: str) -> None:
+def test_addresses_inside_are_refused_by_their_text(address: str) -> None:
     """A private address, as picture or as webhook, is refused without being shown."""
     faults = refused(webhook=address)
     assert list(faults) == ["webhook"]

@@ -87,13 +87,13 @@ def test_jitter_stays_within_a_fifth_and_inside_the_cap(delay_s: float, random: 
 
 
 @given(st.floats(0, 10_000))
-def test_the_first_look_waits_for_the_eta(eta_s: float) -> None:
+def test_the_first_poll_waits_for_the_eta(eta_s: float) -> None:
     """The first poll comes at the endpoint's eta, between one second and one minute."""
     assert poll_s(0, eta_s) == min(max(eta_s, 1.0), 60.0)
 
 
 @given(st.integers(1, 100_000), st.floats(0, 10_000))
-def test_later_looks_grow_from_two_to_ten_seconds(polls: int, eta_s: float) -> None:
+def test_waits_between_polls_grow_from_two_to_ten_seconds(polls: int, eta_s: float) -> None:
     """From the second poll on the eta does not count: 2 s, growing by half, at most 10 s."""
     assert poll_s(1, eta_s) == 2.0
     assert 2.0 <= poll_s(polls, eta_s) <= poll_s(polls + 1, eta_s) <= 10.0
@@ -188,7 +188,7 @@ def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random
 
 
 @given(attempts, policies, draws)
-def test_processing_is_looked_at_until_the_deadline(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
+def test_processing_is_polled_until_the_deadline(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
     """A job that the endpoint is processing is polled until the deadline, however often it was polled."""
     decision = decide(ASKED, attempt, policy, NOW, random)
     assert isinstance(decision, Poll) == (attempt.deadline_at > NOW)
@@ -198,9 +198,7 @@ def test_processing_is_looked_at_until_the_deadline(attempt: Attempt, policy: Re
 
 
 @given(attempts, policies, draws)
-def test_a_spare_copy_is_read_at_once_and_costs_no_attempt(
-    attempt: Attempt, policy: RetryPolicy, random: float
-) -> None:
+def test_our_copy_is_sent_at_once_and_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
     """A picture that could not be read is sent with our link, whatever attempts are left, until the deadline."""
     decision = decide(Refused("image_unfetchable", "unread", retry_with_copy=True), attempt, policy, NOW, random)
     if attempt.deadline_at < NOW:

@@ -86,7 +86,7 @@ def test_retouch_stays_inside_its_base_install() -> None:
     assert strays == {}
 
 
-def test_rooms_with_more_packages_have_a_door() -> None:
+def test_only_some_packages_import_heavy_libraries() -> None:
     """
     No module of `retouch` outside of `egress` and `images` imports them, so neither requests nor Pillow is ever loaded.
     """
@@ -107,7 +107,7 @@ def test_importing_retouch_is_light() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_no_knot_in_the_import_graph() -> None:
+def test_no_cycle_in_the_import_graph() -> None:
     """The modules of all four packages can be put in one order in which each imports only earlier ones."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     edges = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}

@@ -247,7 +247,7 @@ def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str],
     assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
 
 
-LOOKS: list[tuple[str, object, float, object]] = [
+POLLS: list[tuple[str, object, float, object]] = [
     ("ready", {"status": "success", "id": "", "output": [LINK]}, 1, Ready((LINK,), "13902970")),
     (
         "flagged",
@@ -273,8 +273,8 @@ LOOKS: list[tuple[str, object, float, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in LOOKS], ids=[row[0] for row in LOOKS])
-def test_every_literal_answer_of_a_look(body: object, age_s: float, meant: object) -> None:
+@pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in POLLS], ids=[row[0] for row in POLLS])
+def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: object) -> None:
     """A poll keeps its id, and any answer that says nothing about the job means: poll again."""
     assert classify_poll(answer(body), ASKED, age_s) == meant
 

@@ -138,7 +138,7 @@ def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: 
     assert settlement.log.attempt == number
 
 
-def test_a_receiver_that_is_off_is_no_attempt() -> None:
+def test_a_delivery_to_a_disabled_receiver_is_no_attempt() -> None:
     """A delivery that cannot be tried is dead, and counts neither as an attempt nor toward health."""
     settlement = undeliverable("the receiver is disabled", 1, NOW)
     assert (settlement.move, settlement.counts_as_attempt, settlement.health) == ("dead", False, "")

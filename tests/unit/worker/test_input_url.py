@@ -43,7 +43,7 @@ def blobs(tmp_path: Path) -> FileBlobs:
     return store(tmp_path)
 
 
-def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
+def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
     """After the first refusal our copy is next; the second one, of the copy, says that our address is not reachable."""
     first, second = judged(blobs), judged(blobs, SECOND)
     assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
@@ -70,7 +70,7 @@ def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
 
 
 @pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
-def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: str) -> None:
+def test_a_link_that_only_we_could_read_is_not_sent(tmp_path: Path, public_url: str) -> None:
     """A private public URL, such as the default, is sent only where private addresses are allowed: to the simulator."""
     inside = store(tmp_path, public_url)
     assert not judged(inside).retry_with_copy

@@ -25,7 +25,7 @@ def lost(*ages_s: float) -> list[Charge]:
     return [Charge(number, NOW - age_s) for number, age_s in enumerate(ages_s, 1)]
 
 
-def test_a_fresh_job_is_asked_for() -> None:
+def test_a_fresh_job_is_posted() -> None:
     """A job without any record is POSTed."""
     assert resume(FRESH, POLICY, FILTER_S) == NotStarted()
 
