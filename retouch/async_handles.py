@@ -80,7 +80,7 @@ class AsyncJob:
         return AsyncEditResult(self.id, await images_of(self._transport, self.id, timeout_s), self._transport)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
-        """Return an iterator of the job's events, also of those to come, as `Job.events` does."""
+        """Return an async iterator of the job's events, past and future ones, as `Job.events` does."""
         return events_of(self._transport, self.id, after)
 
     async def deliveries(self) -> list[DeliveryRecord]:

@@ -144,7 +144,7 @@ class Job:
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
-        Yield the job's events whose sequence is above `after`: first those of the past, then each one as it happens.
+        Yield the job's events whose sequence is above `after`: first the past ones, then each new one as it happens.
 
         The iterator ends after a final event. The first event of every job is `edit.queued`, sequence 0.
         """

@@ -96,7 +96,7 @@ class BulkChunks:
 
 
 def changeable_jobs(request: BulkRequest) -> JobQuery:
-    """Return the query of a request, limited to the states of jobs that the action can change."""
+    """Return the query of a request, limited to the jobs that the action can change, by their states."""
     states = _APPLIES_TO[request.action]
     if not states:
         return request.query

@@ -211,8 +211,8 @@ class JobStore(SharedJobStore):
         """
         Take the job's lease; return None if another worker holds it or the job is over.
 
-        `accounts` are those of the endpoint whose keys the caller has: a job of another one is not claimed. None named:
-        the account is not asked for.
+        `accounts` are the accounts whose keys the caller has; a job of any other account is not claimed. If `accounts`
+        is empty, jobs of all accounts are claimed.
         """
         held = "".join(f" {account}" for account in accounts)
         reply = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])

@@ -164,7 +164,7 @@ class Claim:
     `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
     `account` is the account of the endpoint that the job was dispatched to; `may_move` is true if there are several.
     `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
-    answer the checkpoint is.
+    answer made the checkpoint.
     """
 
     job: str
@@ -247,8 +247,9 @@ class RecordedAnswer(NamedTuple):
     """
     What follows from an answer that went on record.
 
-    `messages` are to be sent. `open_s` is for how many seconds this opened the breaker of the account, 0 if it did not.
-    `event` is `account.closed` or `account.opened` if it did that to the account, else empty.
+    The caller must send `messages`. `open_s` is the number of seconds for which the answer opened the account's
+    breaker, 0 if it did not. `event` is `account.closed` or `account.opened` if the answer closed or opened the
+    account, else empty.
     """
 
     messages: list[Message]

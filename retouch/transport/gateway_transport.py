@@ -75,8 +75,7 @@ class GatewayTransport:
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
         """
-        Return settings that forbid nothing which the gateway's own settings may allow: any network, and these
-        callbacks.
+        Return settings that forbid nothing that the gateway may allow: any network is allowed, and these callbacks.
         """
         allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
         return self._settings.model_copy(update=allowed)
@@ -240,7 +239,7 @@ class GatewayTransport:
         return lane_from((await self._get("/v1/status"))[lane])
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Read who changed what since an instant, newest first; for keys of role ops."""
+        """Return lines of the audit since an instant, newest first; the API key must have role `ops`."""
         return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
 
     async def ended(self) -> dict[str, int]:
@@ -263,7 +262,7 @@ class GatewayTransport:
                 return rows
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Read the statistics of one tenant, or of all that the API key may read."""
+        """Return the statistics of one tenant, or of all that the API key may read."""
         return stats_from(await self._get("/v1/stats", {"tenant": tenant, "since": f"{since:.3f}", "by": by}))
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:

@@ -275,7 +275,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Read who changed what since an instant, newest first."""
+        """Return up to `limit` lines of the audit since an instant, newest first."""
         log = AuditLog(self.connections.blocking_client)
         with clear_errors():
             return await self.concurrency.run_blocking(log.page, since, "", limit)
@@ -301,7 +301,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(read)
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Read the statistics from an instant until now, at the price of our settings."""
+        """Return the statistics from an instant until now, at the price of our settings."""
         client, price = self.connections.blocking_client, self.connections.settings.price_per_call
         with clear_errors():
             return await self.concurrency.run_blocking(partial(read_stats, client, price, since, by=by, tenant=tenant))

@@ -92,7 +92,7 @@ class WorkerProcess:
 
     @cached_property
     def bulk_runner(self) -> BulkRunner:
-        """Carries out bulk runs; on connections of its own, so that it holds up no attempt."""
+        """The thread that carries out bulk runs. It has connections of its own, so that it delays no attempt."""
         client = connect(self.settings)
         jobs = JobStore(client, retention_s=self.settings.retention_s)
         chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
@@ -167,7 +167,7 @@ class WorkerProcess:
         return self.credentials.now.served if self._queues else ()
 
     def _follow_accounts(self) -> None:
-        """Write the gates of the accounts if they are not those that were written last, and announce these."""
+        """Write the gates of the accounts if these have changed since the last call, and announce them as served."""
         if self.settings.accounts and not self._queues:
             self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
             return
@@ -190,7 +190,8 @@ class WorkerProcess:
         """
         Make a Celery worker consume the queues of the accounts whose keys this process holds, also after changes.
 
-        Raises `SettingsError` if the accounts file is wrong, or if this process can read no key that it names.
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of the keys that the file
+        names.
         """
         self.credentials.require_one()
         self._queues = EditQueues(worker, lambda: self.credentials.now.queues)

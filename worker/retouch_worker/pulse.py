@@ -49,8 +49,8 @@ class Pulse:
     """
     The four threads of one process.
 
-    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` checks
-    for changed accounts, and is called once a second.
+    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` is
+    called once a second; it checks whether the accounts have changed.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome; what forbids a POST is returned instead.
+    POST the edit and return the outcome; if a gate, a cancellation or a checkpoint forbids the POST, return that.
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
@@ -89,9 +89,10 @@ def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
 
 def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountRefused | Refused, str]:
     """
-    Return a refusal as one of the account, with the health that closes it, if every job would be refused so.
+    Return a refusal and the health word for the breaker; a refusal of the whole account becomes `AccountRefused`.
 
-    Failure policy: a job that was answered 403 by one account already is what is forbidden, and closes no other one.
+    Failure policy: if two accounts answer a job with 403, the job is what is forbidden, and the second account stays
+    open.
     """
     if not refused.of_account or (refused.code == "forbidden" and claim.is_forbidden):
         return refused, health
