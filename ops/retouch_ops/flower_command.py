@@ -45,7 +45,9 @@ def job_of(task_id: str) -> str:
 
 
 def show_job(task: Any, public_url: str) -> Any:
-    """Return a task as Flower's page shows it: what leads to its job is in place of its keyword arguments."""
+    """
+    Return a task for Flower's page; in place of its keyword arguments it has the address and command that show its job.
+    """
     if job := job_of(task.uuid or ""):
         task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"
     return task

@@ -29,4 +29,4 @@ def test_the_defaults_of_an_edit_are_the_edits() -> None:
     lines = cli_docs.PAGE.read_text().splitlines()
     for name in ("steps", "guidance_scale", "image_guidance_scale"):
         (line,) = (line for line in lines if line.startswith(f"| `--{name.replace('_', '-')} "))
-        assert f"; else {Edit.model_fields[name].default:g}. |" in line
+        assert f"; {Edit.model_fields[name].default:g} by default. |" in line

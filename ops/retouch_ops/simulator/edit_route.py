@@ -150,7 +150,7 @@ def _refusal(refused: PostRefused, config: SimulatorConfig) -> Response:
 
 
 def _answer_name(kind: str) -> str:
-    """Return the name under which the books count an answer; faults with an ordinary answer share its name."""
+    """Return the name of an answer in the books: `success`, `processing`, or the name of the fault."""
     if kind in _LATER or kind in _STUCK:
         return "processing"
     return "success" if kind in ("success", "list_output") else kind

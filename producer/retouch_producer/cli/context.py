@@ -49,7 +49,7 @@ class CommandContext:
             raise UsageError(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """Return the settings to check requests with; what only a gateway can check is left out."""
+        """Return the settings for checking requests, without the rules that only a gateway knows."""
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
@@ -63,7 +63,7 @@ class CommandContext:
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
 
     def note_change(self, action: str, tenant: str = "", **details: object) -> None:
-        """Write a change at the stores into the audit, as done on this command line."""
+        """Write one line to the audit, with the command line as its surface. Only over Redis."""
         self.connections.audit.record(Actor("cli"), action, tenant, **details)
 
     def record(self, job: str) -> JobRecord:

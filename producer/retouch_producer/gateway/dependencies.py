@@ -86,7 +86,7 @@ class Dependencies:
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
-        """Write a change into the audit, as done with this key."""
+        """Write one line to the audit, with this API key as the one that made the change."""
         with clear_errors():
             self.audit.record(actor_of(key), action, tenant, **details)
 

@@ -15,7 +15,7 @@ PROBE_SIZE = 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Return whether a probe could be stored, read and deleted, as an image would be, as one finding."""
+    """Return one finding: whether a probe could be stored, read and deleted, as an image would be."""
     kind = urlsplit(settings.store).scheme
     why = "no result can be kept: jobs fail after they were paid for"
     try:

@@ -39,7 +39,7 @@ def _row(one: AccountNumbers) -> tuple[object, ...]:
 
 
 def mode_text(one: AccountNumbers) -> str:
-    """Return `open`, `paused` or `draining`, or, with the code of the refusal, `closed: CODE` or `testing: CODE`."""
+    """Return `open`, `paused` or `draining`, or `closed: CODE` or `testing: CODE` with the code of the refusal."""
     if one.closed:
         return f"{'testing' if one.tested else 'closed'}: {one.closed}"
     return one.mode or "open"

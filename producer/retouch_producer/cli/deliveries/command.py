@@ -44,7 +44,7 @@ def redeliver(
     """
     Send deliveries again now, with the same webhook-id, even to a disabled receiver.
 
-    With --query, those of all jobs that fit; if the query names receivers, only those to them.
+    With --query, send the deliveries of all matching jobs; if the query names receivers, only those to these receivers.
     """
     from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.deliveries.run import redeliver_all

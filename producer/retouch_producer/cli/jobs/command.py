@@ -13,9 +13,7 @@ from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQ
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
-QueryText = Annotated[
-    str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md lists the fields.")
-]
+QueryText = Annotated[str | None, typer.Argument(metavar="[QUERY]", help="The jobs; docs/queries.md lists the fields.")]
 Save = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit code 1 if the job has none.")
 ]
@@ -29,7 +27,7 @@ def jobs(
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
-    """List jobs, newest first: all, or those that fit a query such as 'state:failed code:spam_filter since:2h'."""
+    """List jobs, newest first: all, or those that match a query such as 'state:failed code:spam_filter since:2h'."""
     from retouch_producer.cli.jobs.run import show_jobs
 
     show_jobs(query, state, tenant, since, limit, as_json=json)

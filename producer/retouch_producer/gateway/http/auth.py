@@ -114,7 +114,7 @@ Caller = Annotated[ApiKey, Depends(authenticate)]
 
 
 def actor_of(key: ApiKey) -> Actor:
-    """Return who asks, as the audit has it."""
+    """Return the actor for the audit: the API key of a request, with `http` as the surface."""
     return Actor("http", key.id, key.name, key.role)
 
 

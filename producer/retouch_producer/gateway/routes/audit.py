@@ -1,4 +1,4 @@
-"""`/v1/audit`: who changed what, by which surface, with what outcome; for keys of role ops."""
+"""`/v1/audit`: who changed what, through which surface, with which outcome. It needs a key of role ops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/bulk`: one action on all jobs that a query names; previewed, carried out in the background, aborted."""
+"""`/v1/bulk`: previews, starts, lists and aborts bulk runs. A run is one action on all jobs that match a query."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ async def start_bulk(
     dry_run: Annotated[bool, Query(description="As in the body.")] = False,
 ) -> Response:
     """
-    Act on all jobs that match a query, in the background; `dry_run` counts what that would do and cost at most.
+    Start an action on all jobs that match a query; with `dry_run`, only return how many jobs, and the most it may cost.
 
-    The run does not act on jobs that are enqueued, or end, after this request. A tenant may have five open runs.
+    The run ignores jobs that are enqueued, or that end, after this request. A tenant may have five open runs.
     """
     wanted = _checked(await read_json(request, SINGLE_MOST))
     wanted.idempotency_key = wanted.idempotency_key or idempotency_key
@@ -116,13 +116,13 @@ def list_bulk(
 
 @router.get("/{run_id}", operation_id="read_bulk", response_model=bulk_schemas.BulkRun, responses=_READ)
 def read_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Read one run: how far it is, and what came of the jobs so far."""
+    """Return one run, with its progress and the outcomes so far."""
     return JSONResponse(_document(_known(dependencies, run_id, key), dependencies))
 
 
 @router.post("/{run_id}/abort", operation_id="abort_bulk", response_model=bulk_schemas.BulkAborted, responses=_READ)
 def abort_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Abort a run: what it did stays done, the rest is left as it is."""
+    """Abort a run. What it has done is not undone."""
     run = _known(dependencies, run_id, key)
     with clear_errors():
         outcome = dependencies.connections.bulk.store.abort(run.id, actor_of(key))

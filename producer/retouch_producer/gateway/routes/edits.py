@@ -107,7 +107,7 @@ async def enqueue(
     dry_run: DryRunFlag = False,
 ) -> Response:
     """
-    Enqueue one edit. When this answers, the job is on record; with `Prefer: wait=N` it first waits for the job to end.
+    Enqueue one edit; answer once it is on record or, with `Prefer: wait=N`, at the end of the job or after N seconds.
     """
     edit_request = read_request(
         await read_json(request, SINGLE_MOST), key, dependencies.settings, idempotency_key or ""

@@ -45,13 +45,13 @@ class Counting:
 
 
 class ProcessNumbers(Collector):
-    """This process' answers and version."""
+    """A collector for Prometheus: the version of this process, and its answers by route and status."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; no store is asked, so a scrape says whether this process lives."""
+        """Yield the metrics. The store is not read, so a failed scrape means that this process does not answer."""
         answers = CounterMetricFamily("retouch_http_answers", "Answers of this process.", labels=["route", "status"])
         for (route, status), count in dict(self._dependencies.requests).items():
             answers.add_metric([route, str(status)], count)

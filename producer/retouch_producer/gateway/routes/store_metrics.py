@@ -57,13 +57,15 @@ Sample = tuple[tuple[str, ...], float]
 
 
 class StoreCollector(Collector):
-    """Reads all numbers at each scrape."""
+    """A collector for Prometheus that reads all numbers from the store at each scrape."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises `StoreUnavailable`: old numbers would look like good ones."""
+        """
+        Yield the metrics. Raises `StoreUnavailable` rather than yield old numbers, which would look like present ones.
+        """
         with clear_errors():
             lanes = {lane: self._dependencies.connections.lanes.numbers(lane) for lane in LANES}
             gauges = read_gauges(self._dependencies.client)

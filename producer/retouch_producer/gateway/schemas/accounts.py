@@ -1,4 +1,4 @@
-"""The wire shapes of `/v1/accounts`."""
+"""The response bodies of `/v1/accounts`."""
 
 from __future__ import annotations
 

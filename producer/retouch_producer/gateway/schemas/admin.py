@@ -95,7 +95,7 @@ class RedeliveredMany(Schema):
 
 
 class Usage(Schema):
-    """Money, by tenant, day, tag or account."""
+    """Sums of charges and reserved calls, and what they cost, by tenant, day, tag or account."""
 
     by: By
     data: list[UsageRow]

@@ -1,4 +1,4 @@
-"""The wire shapes of `/v1/bulk` and `/v1/audit`."""
+"""The request and response bodies of `/v1/bulk` and `/v1/audit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire shape of the answer to a dry run."""
+"""The answer to a dry run."""
 
 from __future__ import annotations
 

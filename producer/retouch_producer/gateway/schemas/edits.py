@@ -26,7 +26,7 @@ assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
 
 
 class Schema(BaseModel):
-    """The base of all schemas. It refuses members that are not documented."""
+    """The base of all schemas. It refuses members that a schema does not list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -206,8 +206,8 @@ class JobPage(Schema):
     """
     Jobs, newest first; pass `next_cursor` as `cursor` to read the next page.
 
-    `looked_at` counts the index entries that were read for this page: more than a few beyond `data` where no index
-    serves a field of the query, such as `cost`.
+    `looked_at` counts the index entries that were read for this page. It is much larger than the page if the query has
+    a field without an index, such as `cost`.
     """
 
     data: list[Job]

@@ -1,4 +1,4 @@
-"""The wire shape of `/v1/stats`."""
+"""The response body of `/v1/stats`."""
 
 from __future__ import annotations
 
