@@ -60,8 +60,8 @@ class SharedReceiverStore:
         """
         Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        Many processes may call this at once. A receiver that was not added for every job is deleted if no call has
-        named it for `UNUSED_S`.
+        Many processes may call this at once. A receiver that was not added for every job is deleted when no call asked
+        for it for `UNUSED_S`.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)

@@ -114,7 +114,7 @@ Caller = Annotated[ApiKey, Depends(authenticate)]
 
 
 def actor_of(key: ApiKey) -> Actor:
-    """Return the actor for the audit: the API key of a request, with `http` as the surface."""
+    """Return who asks, as the audit has it."""
     return Actor("http", key.id, key.name, key.role)
 
 

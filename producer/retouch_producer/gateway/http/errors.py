@@ -212,7 +212,7 @@ def problem_of(error: Exception) -> ProblemError:
 
 
 def _faults_of(error: InvalidEdit | InvalidQuery) -> list[tuple[str, str]]:
-    """Return (field, message) for each fault of an invalid edit or query; the field of a query's terms is `q`."""
+    """Return what is wrong by field; all terms of a query are in `q`."""
     return error.faults if isinstance(error, InvalidEdit) else [("q", str(fault)) for fault in error.faults]
 
 

@@ -77,7 +77,7 @@ def _description(app: FastAPI) -> Document:
 
 
 def _describe_forbidden(paths: Document) -> None:
-    """Add the answer 403 to each operation that changes something: a role or another site may not call it."""
+    """Describe the answer to a role that may not, or to another site, at each operation that changes something."""
     example = paths["/v1/pause"]["post"]["responses"]["403"]
     for item in paths.values():
         for method, operation in item.items():
