@@ -8,7 +8,7 @@ OPEN, UNROLLED = "rt:history:open:", "rt:history:unrolled"
 
 
 def age_minutes(client: Any, minutes: int) -> None:
-    """Make all open minutes so many minutes older; counts of one minute stay together."""
+    """Make all open minutes older by some minutes; counts of one minute stay together."""
     for minute in sorted(map(int, client.smembers(UNROLLED))):
         client.rename(f"{OPEN}{minute}", f"{OPEN}{minute - minutes}")
         client.srem(UNROLLED, minute)

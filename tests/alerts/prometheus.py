@@ -50,8 +50,8 @@ def promtool(*arguments: str, folder: Path = RULES) -> subprocess.CompletedProce
 
 class Prometheus:
     """
-    A server that scrapes gateways each second: job `store` has the numbers of the store, `gateways` those of each
-    process.
+    A server that scrapes each second: the gateways in `store` for the numbers of the store, all in `gateways` for their
+    own.
     """
 
     def __init__(self, folder: Path, key: str, *, store: Sequence[str], gateways: Sequence[str]) -> None:

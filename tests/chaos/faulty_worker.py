@@ -25,7 +25,7 @@ from retouch_worker.edits import endpoint, images
 from tests.chaos.stack import Stage, environment_of
 
 PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
-"""Pieces of half a decoded picture and more are asked of the kernel, which may refuse, not found among freed ones."""
+"""Blocks of half a decoded picture or more are allocated from the kernel, which may refuse, not from freed memory."""
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:

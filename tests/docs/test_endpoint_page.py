@@ -44,7 +44,7 @@ def documented(row: dict[str, str]) -> tuple[str, str, str, str]:
 
 
 def made_of(outcome: Any) -> tuple[str, str, str, str]:
-    """Return what the code makes of an outcome, in the same form."""
+    """Return the outcome, class, code and what follows, as the code decides them for an outcome."""
     kind = charge_kind(outcome)
     words, code = follows(outcome, int(kind not in ("refused", "failed")))
     return type(outcome).__name__, kind, code, words
@@ -73,7 +73,7 @@ def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
 
 
 def test_no_code_and_no_trouble_is_missing() -> None:
-    """Every code that an answer can be refused with, and every trouble, has a row."""
+    """The page has a row for every code of a refusal, and for every trouble."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
     codes = {*classification._REFUSING.values(), *(code for _, code in classification._CODES_BY_PHRASE)}
     assert codes <= {row["code"] for row in rows}

@@ -1,8 +1,8 @@
 """
 The hostile tenant, a process of its own: `python -m tests.hostile.attacker` with one JSON object on standard input.
 
-It says `ready` when its pictures are made, begins when a line comes, ends by itself after `seconds`, and then prints
-how many answers of each status every attack got.
+It prints `ready` once its pictures are made, begins when it reads another line, ends after `seconds`, and then prints
+for each attack how many answers had each status.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NICENESS = 10
 
 
 async def run_attack(attack: Attack, tenant: HostileTenant, client: HttpClient, scale: float, end_at: float) -> int:
-    """Run the steps of an attack until their count or the time is reached; return how many were begun."""
+    """Run the steps of an attack until their count or the end is reached; return how many steps were started."""
     count, concurrency = max(1, round(attack.count * scale)), max(1, round(attack.concurrency * min(scale, 1.0)))
     slots, began_at = asyncio.Semaphore(concurrency), time.monotonic()
     begun = set[asyncio.Task[object]]()
@@ -59,7 +59,7 @@ async def _end(tasks: set[asyncio.Task[object]]) -> None:
 
 
 async def run_attacks(options: dict[str, Any]) -> dict[str, Any]:
-    """Run all the named attacks at once; return the begun steps and the statuses of each."""
+    """Run all the named attacks at once; return for each the number of started steps and the counts of its statuses."""
     tenant = HostileTenant(options["server_url"], random.Random(options["seed"]), options["jobs"], options["receivers"])
     clients = {
         name: HttpClient(options["gateway"], options["secret"], timeout_s=options["seconds"])
@@ -77,7 +77,7 @@ async def run_attacks(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make the pictures, wait for the start, attack, report."""
+    """Make the pictures, wait for the signal to start, attack, and print the counts."""
     os.nice(NICENESS)
     options = json.loads(sys.stdin.readline())
     if "scans" in options["attacks"]:

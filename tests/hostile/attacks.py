@@ -19,7 +19,7 @@ HOLD_S, DRIP_EVERY_S = 60.0, 0.9
 
 @dataclass
 class HostileTenant:
-    """What the attacks of one tenant share: the addresses of the servers, and ids of its own jobs and receivers."""
+    """The state that all attacks of a tenant share: the addresses of servers, and the ids of its jobs and receivers."""
 
     server_url: str
     rng: random.Random
@@ -31,7 +31,7 @@ class HostileTenant:
         return {"prompt": f"make it winter {number}", "init_image": f"{self.server_url}/photo", **more}
 
     def job(self) -> str:
-        """Choose one of its jobs."""
+        """Return the id of one of the tenant's jobs."""
         return self.rng.choice(self.jobs) if self.jobs else "ed_none"
 
 
@@ -41,9 +41,9 @@ Step = Callable[[HostileTenant, HttpClient, int], Awaitable[object]]
 @dataclass(frozen=True)
 class Attack:
     """
-    One way to hurt: `step` is run up to `count` times, `per_s` a second at most, `concurrency` at the same time.
+    One kind of attack: `step` is run up to `count` times, at most `per_s` times a second and `concurrency` at once.
 
-    `prepares` names what is put into the store before: jobs, tags, receivers or every_job (see `preparation.py`).
+    `prepares` names what is written into the store before: jobs, tags, receivers or every_job (see `preparation.py`).
     """
 
     name: str
@@ -81,7 +81,7 @@ async def enqueue_large_batches(tenant: HostileTenant, client: HttpClient, numbe
 
 
 async def enqueue_with_idempotency_keys(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000, each item with its own idempotency key, every second one a repetition."""
+    """Enqueue a batch of 1,000 items with an idempotency key each; every second batch repeats the one before."""
     edits = [tenant.edit(place) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits}, Idempotency_Key=f"order-{number // 2}")
 
@@ -98,7 +98,7 @@ async def page_through(tenant: HostileTenant, client: HttpClient, number: int) -
 
 
 async def add_receivers(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Add a receiver of single jobs; every tenth request lists them all."""
+    """Add a receiver for single jobs; every tenth request lists all receivers instead."""
     if number % 10 == 9:
         await client.get("/v1/receivers")
         return
@@ -109,7 +109,7 @@ async def add_receivers(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def enqueue_for_harmful_receivers(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue twenty jobs and cancel them: each has a webhook URL of its own at one host that hangs, fails or drips."""
+    """Enqueue twenty jobs and cancel them; each has its own webhook URL at one host that hangs, fails or drips."""
     kind = ("hang", "fail", "drip", "slow", "large")[number % 5]
     edits = [tenant.edit(number, webhook=f"{tenant.server_url}/{kind}/{number}-{place}") for place in range(20)]
     answer = await client.post("/v1/edits/batch", {"edits": edits})
@@ -120,7 +120,7 @@ async def enqueue_for_harmful_receivers(tenant: HostileTenant, client: HttpClien
 
 
 async def enqueue_for_many_receivers(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue one job and cancel it; thousands of receivers get its events."""
+    """Enqueue one job and cancel it, which sends events to thousands of receivers."""
     answer = await client.post("/v1/edits", tenant.edit(number))
     if answer and answer.status == 202:
         await client.post(f"/v1/edits/{answer.json()['id']}/cancel")
@@ -162,7 +162,7 @@ async def upload_large(tenant: HostileTenant, client: HttpClient, number: int) -
 
 
 async def capture_large(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a job whose picture is a PNG of 49 MB, at its own URL."""
+    """Enqueue a job whose picture is a PNG of 49 MB, at an address of its own."""
     await client.post("/v1/edits", tenant.edit(number, init_image=f"{tenant.server_url}/big?{number}"))
 
 
@@ -207,7 +207,7 @@ async def send_dry_runs(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a body byte by byte, half of the time that of an upload."""
+    """Send a body byte by byte; every second one is that of an upload."""
     path, most = (("/v1/edits", 60_000), ("/v1/uploads", 40_000_000))[number % 2]
     kind = ("application/json", "image/png")[number % 2]
     with suppress(*NO_ANSWER):
@@ -222,7 +222,7 @@ async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) ->
 
 
 async def send_half_heads(_: HostileTenant, client: HttpClient, number: int) -> None:
-    """Open a connection and send half a head, or nothing."""
+    """Open a connection and send half of a request's head, or nothing."""
     await _hold(client, b"GET /v1/edits HTTP/1.1\r\nHo" if number % 2 else b"")
 
 

@@ -1,6 +1,4 @@
-"""
-What a hostile tenant has in the store before the measurement; it is written directly, because the gateway is slower.
-"""
+"""Writes the jobs, tags and receivers that a hostile tenant has before the measurement, directly into the store."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ def new_job(server_url: str, **spec: object) -> NewJob:
 
 
 def add_records(connections: Connections, kind: str, count: int, server_url: str) -> list[str]:
-    """Add that many of one kind; return the ids of jobs or receivers, 2,000 at most."""
+    """Add `count` records of one kind; return up to 2,000 ids of jobs or receivers."""
     add_by_kind: dict[str, Callable[[Connections, int, str], list[str]]] = {
         "jobs": _jobs,
         "tags": _tags,
@@ -46,7 +44,7 @@ def _jobs(connections: Connections, count: int, server_url: str) -> list[str]:
 
 
 def _tags(connections: Connections, count: int, server_url: str) -> list[str]:
-    """Settle jobs that were paid for, with twenty tags each; no message calls a worker for them."""
+    """Settle paid jobs with twenty tags each; no message is sent for these jobs."""
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
         job = new_job(server_url, tags=tags)
@@ -63,7 +61,7 @@ def _receivers(connections: Connections, count: int, server_url: str) -> list[st
 
 
 def _every_job(connections: Connections, count: int, server_url: str) -> list[str]:
-    """Add receivers of every job until the limit refuses the next one."""
+    """Add receivers of every job until the limit of the tenant refuses the next one; return their ids."""
     ids = []
     with suppress(InvalidEdit):
         for number in range(count):

@@ -30,7 +30,7 @@ RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
 
 @dataclass
 class QuietTenant:
-    """Uses a gateway; `times` has the seconds of each request by kind, and of webhooks."""
+    """A tenant that uses a gateway; `times` has the seconds of each request by kind, and of the webhooks."""
 
     client: HttpClient
     server_url: str
@@ -41,7 +41,7 @@ class QuietTenant:
     _serial: int = 0
 
     async def work(self, seconds: float) -> None:
-        """Work for that long: each request begins when it is due, even if the one before has no answer yet."""
+        """Send requests for that long: each begins when it is due, even if earlier ones have no answer yet."""
         kinds: dict[str, Callable[[], Awaitable[Answer | None]]] = {
             "enqueue": self._enqueue,
             "read": self._read,
@@ -90,7 +90,9 @@ class QuietTenant:
         return await self.client.request("POST", "/v1/uploads", small_png(self.rng), "image/png")
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
-        """Wait for the final webhook of every job, and time each from its request; return jobs without one."""
+        """
+        Wait for the final webhook of every job and record its time since the request; return jobs without a webhook.
+        """
         log = HttpClient(self.server_url, "")
         missing = set(self.enqueued)
         with suppress(TimeoutError):

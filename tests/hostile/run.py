@@ -1,9 +1,10 @@
 """
 Measure a quiet tenant beside a hostile one: `python -m tests.hostile.run --seconds 60 --seed 1`.
 
-Real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First the quiet
-tenant works alone, then beside one that does everything at once (or what `--only` names; `--each` measures attack after
-attack, each on a stage of its own). All loads stay on loopback, are bounded in number and time, and end by themselves.
+It starts real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First
+the quiet tenant works alone, then beside a tenant that runs all attacks at once, or only those that `--only` names.
+`--each` measures one attack after the other, each with new processes. All loads stay on loopback, are bounded in number
+and time, and end by themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 
 
 async def work(stage: Stage, seconds: float, seed: int) -> Phase:
-    """Let the quiet tenant work for that long, and measure."""
+    """Let the quiet tenant work for that long; return the figures of this phase."""
     client: Any = stage.connections.client
     http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
     quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
@@ -72,7 +73,7 @@ def slowest(client: Any) -> dict[str, float]:
 
 
 def start_attacker(stage: Stage, attacks: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
-    """Prepare what the attacks need, and start the process; it waits for its first line."""
+    """Write the records that the attacks need, and start the attacker's process, which waits for a line."""
     ids: dict[str, list[str]] = {"jobs": [], "receivers": []}
     wanted = {"jobs": min(0.002, scale), **{what: scale for name in attacks for what in ATTACKS[name].prepares}}
     for what in sorted(wanted, key=("tags", "receivers", "every_job", "jobs").index):
@@ -96,7 +97,7 @@ def start_attacker(stage: Stage, attacks: Sequence[str], seconds: float, scale: 
 
 
 def measure(folder: Path, attacks: Sequence[str], *, seconds: float, scale: float, seed: int) -> Report:
-    """Measure the quiet tenant alone and then beside these attacks, on a stage of its own."""
+    """Measure the quiet tenant alone, and then beside these attacks, with new processes; return the report."""
     with a_stage(folder) as stage:
         asyncio.run(work(stage, WARM_UP_S, seed))
         quiet = asyncio.run(work(stage, seconds, seed))
@@ -109,7 +110,7 @@ def measure(folder: Path, attacks: Sequence[str], *, seconds: float, scale: floa
 
 
 def main() -> None:
-    """Measure and print; exit 1 when an aim was missed."""
+    """Measure and print the reports; exit with 1 if an aim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each phase lasts")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the counts: 1 means 100,000 jobs")

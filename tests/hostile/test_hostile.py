@@ -1,4 +1,4 @@
-"""The short form of `make hostile`: every attack at a hundredth of its size, and no assertion on time."""
+"""A short form of `make hostile`: every attack at a hundredth of its count. No assertion depends on time."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_quiet_tenant_is_served_beside_a_hostile_one(report: Report) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_memory_is_bounded_beside_a_hostile_tenant(report: Report) -> None:
-    """Large pictures, batches and streams of one tenant leave each process below a bound of memory."""
+    """While one tenant sends large pictures, batches and streams, the memory of each process stays below a bound."""
     used = report.beside.megabytes
     assert {name: used[name] for name, most in MEGABYTES_MOST.items() if used[name] > most} == {}
