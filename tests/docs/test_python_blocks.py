@@ -2,8 +2,8 @@
 Every Python block of README and docs runs, page by page and from top to bottom, against a real worker.
 
 A block may state the value of a line: `job.state  # → 'succeeded'` (the repr; `…` stands for any text), and what a line
-raises: `Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses on the pages are replaced by those of the tests'
-own servers.
+raises: `Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses on the pages are replaced by those of the
+tests' own servers.
 """
 
 from __future__ import annotations
