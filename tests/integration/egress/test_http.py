@@ -119,10 +119,7 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
     ],
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """
-    Resets, malformed and endless answers are different kinds of trouble; each counts as sent, and nothing is sent
-    twice.
-    """
+    """Resets, malformed and endless answers are different kinds; each counts as sent, and nothing is sent twice."""
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -130,9 +127,7 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
 
 
 def until_reset(connection: socket.socket) -> None:
-    """
-    Wait until the peer has reset the connection, without reading the error: the next user of the connection gets it.
-    """
+    """Wait until the peer has reset the connection, without reading the error: the next user of it gets that."""
     poll = select.poll()
     poll.register(connection, 0)
     assert poll.poll(20_000)
@@ -155,9 +150,7 @@ def test_a_reset_before_the_connection_stands(session: requests.Session, monkeyp
 
 
 def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    If the peer resets an open connection before our first byte, the request counts as sent, since we tried to send.
-    """
+    """If the peer resets an open connection before our first byte, the request counts as sent."""
     connect, connected = socket.socket.connect, threading.Event()
 
     def then_wait(connection: socket.socket, address: Any) -> None:

@@ -1,6 +1,6 @@
 """
-The lanes under every interleaving that Hypothesis finds: workers that stall or die at each step, messages that are
-lost, doubled or late, cancellations, replays and rescue; real scripts, real Redis, no clock but the hand's.
+The lanes under every interleaving that Hypothesis finds: workers that stall or die at each step; lost, doubled or late
+messages; cancellations, replays, rescue. Scripts and Redis are real, and only the test moves the clock.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """Return the same move with a wait that never ends by itself: only the test decides what is due."""
+    """Return the move with a wait that never ends by itself: the test decides what is due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
 @dataclass
 class Worker:
-    """One attempt and its current step; it may stall between any two steps and go on much later."""
+    """One attempt and its next step; between any two steps the worker may stall and continue much later."""
 
     claim: Claim
     step: str = "begin"
@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass
 class Truth:
-    """What really happened to a job at the endpoint: its POSTs, and how many may have been billed."""
+    """What happened to a job at the endpoint: its POSTs, and how many of them may have been billed."""
 
     max_charges: int
     posts: int = 0
@@ -102,7 +102,7 @@ class Truth:
 
 
 class Lane(RuleBasedStateMachine):
-    """The store, driven by workers, clients and rescue."""
+    """The store, moved by workers, clients and rescue."""
 
     client: Any = None
 
@@ -181,7 +181,7 @@ class Lane(RuleBasedStateMachine):
             self.workers.remove(worker)
 
     def advance(self, worker: Worker, answer: Any, poll: Any, download: Outcome) -> None:
-        """Take one step, after which a real attempt may die."""
+        """Take the next step of an attempt; a real worker may die after any step."""
         claim, policy = worker.claim, worker.claim.spec.retry_policy(POLICY)
         if worker.step == "begin":
             worker.outcome = resume(claim, policy, NO_FILTER_S)
@@ -290,7 +290,7 @@ class Lane(RuleBasedStateMachine):
                 assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
-        """Whatever the sequence was, with working workers everything ends, with one delivery of each event."""
+        """Check that after any sequence, working workers end every job, with one delivery of each event."""
         if not hasattr(self, "kit"):
             return
         self.kit.lanes.resume()
