@@ -25,7 +25,7 @@ NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00
 
 @pytest.fixture
 def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDependencies:
-    """The dependencies of a worker without the thread of its pulse; messages are not sent."""
+    """The dependencies of delivery attempts, without the threads of a pulse; messages are not sent."""
     settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
     publisher: Any = SimpleNamespace(publish=lambda _: None)
     sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")
@@ -34,7 +34,7 @@ def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDepend
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Return a delivery that may be claimed: a job has ended, and the receiver gets every job."""
+    """Return a delivery that may be claimed: a job has ended, and a receiver gets every job."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -52,7 +52,7 @@ def record(kit: LaneKit, item: str) -> DeliveryRecord:
 def test_a_hostile_answer_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, said: bytes, trouble: str
 ) -> None:
-    """Chunks of negative length, or an impossible date: one POST, on record, and the schedule goes on."""
+    """After a chunk of negative length or an impossible date there is one POST, on record, and the schedule goes on."""
     with RawServer(answering(said)) as server:
         item = dispatched(kit, server.url("/hook"))
         run_delivery(item, dependencies)
@@ -66,7 +66,9 @@ def test_a_hostile_answer_is_a_failed_attempt(
 def test_whatever_raises_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug of ours is settled like a failure, records its class alone, and does not count against the receiver."""
+    """
+    A bug of ours counts as a failed attempt, but not against the receiver; only the class of the error is recorded.
+    """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     run_delivery(item, dependencies)
@@ -79,7 +81,7 @@ def test_whatever_raises_is_a_failed_attempt(
 def test_redis_away_is_no_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without Redis nothing can be settled: the lease stays, and runs out."""
+    """Without Redis nothing is settled, and the lease expires."""
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
@@ -92,14 +94,14 @@ def test_redis_away_is_no_attempt(
 
 
 def die(kit: LaneKit, item: str) -> None:
-    """Claim a delivery, die, and let rescue find the expired lease."""
+    """Claim a delivery, then let its lease expire and rescue find it, as if the worker had died."""
     assert kit.deliveries.claim(item, LEASE_S)
     kit.make_due("deliveries", "slots")
     kit.rescue()
 
 
 def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: DeliveryDependencies) -> None:
-    """After ten workers in a row died over it, a delivery is dead; a redelivery begins anew."""
+    """After ten workers in a row have died with it, a delivery is dead; a redelivery starts a new count."""
     with RawServer(answering(answer(status="204 No Content"))) as server:
         item = dispatched(kit, server.url("/hook"))
         for _ in range(CRASHES_MOST):
@@ -116,7 +118,7 @@ def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: Deli
 def test_workers_that_die_now_and_then_do_no_harm(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that ends resets the count: only deaths in a row end a delivery."""
+    """An attempt that ends resets the count, so only deaths in a row end a delivery."""
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Downloading a paid image from unreliable links: real downloads, and the outcome of each attempt."""
+"""Downloads of a paid image from unreliable links: real downloads, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """Return a claim of a job whose paid image was downloaded that many times."""
+    """Return a claim of a job with a paid image that was downloaded `waits` times in vain."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
@@ -53,7 +53,7 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes
 ) -> None:
-    """A host's placeholder for a missing picture is downloaded again; one that stays is kept with a warning."""
+    """A picture that comes with a 404 is downloaded again; if it stays the same, it is stored with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
         early = store_images(claim_after(kit, EARLY_READS - 1), ready, dependencies)
@@ -74,7 +74,7 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
 def test_a_link_that_breaks_every_rule_leaves_the_others(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes, first: bytes
 ) -> None:
-    """A redirect to no URL, or a chunk of negative length, fails the first link alone: the second one is read."""
+    """If the first link redirects to no URL, or sends a chunk of negative length, the second link is read."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
         kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), dependencies)
     assert isinstance(kept, Stored)
@@ -82,7 +82,7 @@ def test_a_link_that_breaks_every_rule_leaves_the_others(
 
 
 class Host:
-    """Serves pictures by path; `gone` has paths that answer 404, and `asked` lists the requested paths."""
+    """Serves pictures by path; paths in `gone` answer 404, and `asked` lists the requested paths."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -98,7 +98,7 @@ class Host:
 
 
 def png(shade: int) -> bytes:
-    """Return a picture that differs from those of other shades."""
+    """Return a picture of one shade, which differs from those of other shades."""
     out = io.BytesIO()
     Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
     return out.getvalue()
@@ -113,7 +113,7 @@ def follows(outcome: Any, claim: Claim) -> Any:
 
 
 def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """Three images, the second from its fallback: all are kept in order, and recorded one after the other."""
+    """Three images, the second from its fallback, are stored in order, and each goes on record before the next."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -141,7 +141,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDepende
 
 
 def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """The others are kept meanwhile and not read again; the job ends when the last one came."""
+    """If one image is late, the others are stored and not read again; the job ends when the last one arrives."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -168,7 +168,7 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: 
 
 
 def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """After the last try, or at once if it is rejected, the job succeeds with the other images and a warning."""
+    """If one image is rejected, or missing after the last try, the job succeeds with the others and a warning."""
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
     with RawServer(host) as server:
@@ -183,7 +183,7 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, depend
 
 
 def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If every image is rejected the result is rejected; if none ever comes it is lost."""
+    """If every image is rejected, the job is rejected; if every image is missing, the job is lost."""
     host = Host()
     host.gone = {"/c.png", "/d.png"}
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
@@ -199,7 +199,7 @@ def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDe
 
 
 def test_more_images_than_are_kept_are_named(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """The record has the number of images in the answer, where these were more than we keep."""
+    """If the answer has more images than we store, the record has their number."""
     with RawServer(Host()) as server:
         kept = store_images(
             claim_after(kit, 0),
@@ -223,7 +223,7 @@ def test_a_lost_lease_ends_the_downloads(kit: LaneKit, dependencies: EditDepende
 
 
 def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """A job that is cancelled while an image is late keeps the others for its replay, as long as its record lives."""
+    """If a job is cancelled while one image is late, the others are kept for a replay, as long as the record."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
