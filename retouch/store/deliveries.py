@@ -39,7 +39,7 @@ class DeliveryClaim:
 
     @property
     def item(self) -> str:
-        """Return the delivery's id, by the name that claims of both lanes have for it."""
+        """Return the delivery's id. Claims of both lanes have this attribute."""
         return self.delivery
 
 

@@ -59,11 +59,11 @@ class NewJob(NamedTuple):
 
 class EnqueueResult(NamedTuple):
     """
-    What became of one request to enqueue.
+    The result of one request to enqueue.
 
     `kind` is `new`; `replayed`, if the idempotency key belongs to an earlier job; `shared`, if the job of an exact
     duplicate is used; `refused`, with the reason in `error`; or `absent`, if a look-up found no job for the key. `id`
-    is that of the job, empty for the last two. `new` is the job that was enqueued.
+    is the job's id, empty for `refused` and `absent`. `new` is the job that was enqueued.
     """
 
     kind: Literal["new", "replayed", "shared", "refused", "absent"]

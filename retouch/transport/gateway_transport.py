@@ -158,7 +158,7 @@ class GatewayTransport:
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield up to `limit` jobs, newest first; the default tenant stands for that of the API key."""
+        """Yield up to `limit` jobs, newest first; the default tenant means the tenant of the API key."""
         filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)

@@ -81,7 +81,7 @@ def test_each_command_exists(block: Block, words: list[str]) -> None:
 
 
 def test_the_check_can_fail() -> None:
-    """Misspelt commands, options, targets, settings and services are found."""
+    """The check finds misspelt commands, options, targets, settings and services."""
     wrong = [
         "retouch edits",
         "retouch job X --nowhere",

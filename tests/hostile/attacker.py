@@ -20,7 +20,7 @@ from tests.hostile.attacks import ATTACKS, Attack, HostileTenant
 from tests.hostile.http_client import HttpClient
 
 NICENESS = 10
-"""A real attacker is on another machine: what it costs there is not taken from the quiet tenant here."""
+"""A real attacker uses another machine, so its CPU time must not be taken from the quiet tenant here."""
 
 
 async def run_attack(attack: Attack, tenant: HostileTenant, client: HttpClient, scale: float, end_at: float) -> int:

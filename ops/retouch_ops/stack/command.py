@@ -36,7 +36,7 @@ SHARED_SETTINGS = (
 
 
 class RealAccounts(RetouchError):
-    """`--accounts` asks for simulators, and a key or an accounts file of the real endpoint is set."""
+    """`--accounts` asks for simulators, but a key or an accounts file for the real endpoint is set."""
 
     is_usage_error = True
 

@@ -15,7 +15,7 @@ AGAIN = Retry(60.0, "outcome_unknown", "the endpoint is down")
 
 
 class Endpoint:
-    """Jobs of one tenant behind the breaker, and the answers of the endpoint to their POSTs."""
+    """Jobs of one tenant whose calls the breaker bounds, and the endpoint's answers to their POSTs."""
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)

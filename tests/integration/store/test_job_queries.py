@@ -86,7 +86,7 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 
 def test_jobs_by_id(kit: LaneKit) -> None:
-    """Ids find jobs of all tenants that match the other terms; an unknown id matches nothing."""
+    """A query by ids finds jobs of any tenant that match the other terms; an unknown id finds none."""
     mine, theirs = kit.new(), kit.new("globex", tags={"a": "1"})
     kit.enqueue(mine, theirs)
     named = f"id:{mine.id},{theirs.id},ed_nowhere"

@@ -1,4 +1,4 @@
-"""The query language: the meaning of each term, queries that are written and read again, errors of wrong ones."""
+"""The query language: the meaning of each term, writing and reading of queries, and errors for wrong ones."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_sums_by_state_and_code() -> None:
 
 @given(st.floats(0, 100 * 86_400), st.floats(0, 100 * 86_400))
 def test_the_hashes_of_a_range_hold_each_minute_once(older_s: float, newer_s: float) -> None:
-    """The hashes of a range have each of its minutes on record once, and none before its first."""
+    """The hashes chosen for a range contain each of its minutes exactly once, and none before its first minute."""
     since, until = NOW - max(older_s, newer_s), NOW - min(older_s, newer_s)
     first, last, names = spans(since, until, NOW)
     minutes: list[int] = []

@@ -339,7 +339,7 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
     ],
 )
 def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> None:
-    """A number of four hundred digits as a wait is ignored after a paid POST."""
+    """A wait of four hundred digits, in the answer to a paid POST, is ignored."""
     assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
 
 

@@ -30,7 +30,7 @@ def _day(text: object) -> object:
     """
     Return a value unchanged. Raises `ValueError` for a text that is not of the form 2026-01-31.
 
-    pydantic alone would also take a number of seconds for a date.
+    Without this check, pydantic would also read a number of seconds as a date.
     """
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError("expected a day such as 2026-01-31")

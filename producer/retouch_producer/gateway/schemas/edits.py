@@ -165,8 +165,8 @@ class Job(Schema):
     duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
     record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
-    `account` is the account of the endpoint that the job was dispatched to last, and `account_reason` says why; it is
-    null while there is one account alone.
+    `account` is the account to which the job was dispatched last, and `account_reason` says why; the reason is null
+    with only one account.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
