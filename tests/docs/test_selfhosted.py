@@ -97,7 +97,7 @@ def test_a_photograph_is_edited(
     """
     With the README's account, a worker sends an edit to the server and stores the picture.
 
-    The worker allows no private network, since the address of an account needs no permission.
+    No private network is allowed for users: the operator chose the address of the account, so it is not vetted.
     """
     running = worker(
         accounts=accounts(serve("--edit", "edits:pillow_edit")),

@@ -74,7 +74,7 @@ def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -
 
 
 def test_one_lookup_and_the_vetted_answer_is_used(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a name resolves to loopback first and to a private address later, it is looked up once; Host has the name."""
+    """If a second lookup would return a private address, there is only the first one; the header Host has the name."""
     asked: list[str] = []
 
     def rebind(host: str, port: int, **_: object) -> list[tuple[object, ...]]:

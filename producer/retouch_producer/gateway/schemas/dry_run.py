@@ -13,10 +13,11 @@ class DryRun(Schema):
     """
     The answer to a dry run; nothing was enqueued.
 
-    `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
-    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog`, `budget` and
-    `account`. `account` means that none of the accounts to which the job may go takes jobs. With several accounts, the
-    field `account` is the one that would take the job now, and `accounts` has the `binding` of each possible account.
+    `binding` names the limit that would make the job wait, or is `none`. It is `account` if none of the accounts to
+    which the job may go takes jobs. `position` counts from 1, in the order in which jobs of all tenants are dispatched.
+    The estimates use recent durations; they are null if `binding` is `paused`, `backlog`, `budget` or `account`. With
+    several accounts, the field `account` names the account that would take the job now, and `accounts` has the
+    `binding` of each account to which the job may go.
     """
 
     cost: float = Field(description="Price of one call.")
