@@ -1,4 +1,4 @@
--- Priorities: a boost of age, in seconds. A waiting job's place moves by the difference; the record says which it has.
+-- Priorities: a boost of age, in seconds. A change moves a waiting job by the difference; the record has the priority.
 -- Keys: rt:edits:state:{job}, rt:edits:backlog:{tenant}.
 
 local checkpoints = require('checkpoints')
@@ -10,7 +10,7 @@ local priorities = {}
 
 local BOOST_S = { high = 600, normal = 0, low = -600 }
 
--- Move a waiting job, and what it will come back with from the timetable.
+-- Move a waiting job, and the score with which it will return from the timetable.
 local function move(job, own, tenant, by)
   -- A paid answer goes first whatever its priority.
   if not checkpoints.is_paid('edits', job) then
@@ -25,7 +25,7 @@ local function is_waiting(job, own, tenant)
     or redis.call('HGET', own, 'state') == 'retrying'
 end
 
--- Return 'changed', 'same', 'in_flight' (it has a slot already), 'final' or 'unknown'.
+-- Return 'changed', 'same', 'in_flight' (the job has a slot), 'final' or 'unknown'.
 function priorities.run(job, priority)
   local spec = specs.of('edits', job)
   if not spec then return 'unknown' end
