@@ -2,8 +2,8 @@
 -- then the next claim continues from it, and a job that had already failed is put back.
 -- Keys: rt:edits:state:{job}, rt:edits:account_calls:{day}, and those of the modules.
 -- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (about the endpoint: 'full', 'ok',
--- 'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the endpoint could not read the picture
--- and gets our copy next.
+--       'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the endpoint could not read the
+--       picture and gets our copy next.
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or '';
 --         'account.closed' or 'account.opened' if it did that to the account, or ''}.
 local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)

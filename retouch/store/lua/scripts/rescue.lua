@@ -1,11 +1,10 @@
 -- The sweep that frees what is stuck, in both lanes: expired leases, lost messages, due polls and retries, passed
--- deadlines, breakers whose time is over; then dispatch. Every worker calls it; the first call in each tick does the
--- work.
+-- deadlines, breakers whose time is over; then dispatch. Of all workers that call it in a tick, the first one sweeps.
 -- Keys: rt:rescue, rt:L:slots, rt:L:timetable, rt:L:state:{item}, rt:deliveries:shut, rt:edits:gate, rt:tenants, and
 --       those of deadlines.lua, jobs.lua, backlog.lua.
 -- ARGV: tick_s, lease_s, retention_s.
--- Returns {seconds until the caller should come again, messages}: until something is due, at most tick_s; who came too
---         early comes a tick after the next sweep, so that the others' looks are few.
+-- Returns {seconds until the caller should call again, messages}: the time until something is due, at most tick_s; for
+--         a caller that came too early, a tick after the next sweep, so that few calls do nothing.
 local tick_s, lease_s, retention_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local account_rescue = require_late('account_rescue')
