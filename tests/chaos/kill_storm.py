@@ -200,8 +200,8 @@ class Auditor:
     """
     Compares the records of the simulator, the store, the blob store and the receiver.
 
-    `killed_calls` are those (by job and lease) whose process was killed: no other call may have lost its answer, and no
-    job may fail unless each call that it was allowed is among them. With `all_succeed` none may fail at all.
+    `killed_calls` has the calls (job and lease) whose process was killed. Only these calls may have lost their answers.
+    A job may fail only if all of its allowed calls are among them; with `all_succeed`, no job may fail.
     """
 
     queue: EditQueue

@@ -23,7 +23,7 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_every_package_has_its_row() -> None:
-    """The four folders are those of the distributions that are built."""
+    """The table has the four folders of which distributions are built."""
     members = {path.parent.name for path in ROOT.glob("*/pyproject.toml")}
     assert {row["folder"].strip("/") for row in table(PAGE, "folder")} == {"retouch"} | members
 

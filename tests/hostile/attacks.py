@@ -207,7 +207,7 @@ async def send_dry_runs(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a body byte by byte; every second one is that of an upload."""
+    """Send a body byte by byte, alternately that of an edit and that of an upload."""
     path, most = (("/v1/edits", 60_000), ("/v1/uploads", 40_000_000))[number % 2]
     kind = ("application/json", "image/png")[number % 2]
     with suppress(*NO_ANSWER):

@@ -23,7 +23,7 @@ from tests.hostile.preparation import TENANT
 from tests.process_watch import eventually
 
 LATENCY_S, IN_FLIGHT = 1.0, 15
-"""Of the endpoint: what the largest plan allows."""
+"""The latency of the endpoint, and the requests in flight that the largest plan allows."""
 
 
 @dataclass

@@ -44,7 +44,7 @@ def test_accounts_are_listed_in_order(ops: Api) -> None:
 
 
 def test_a_switch_answers_with_the_account(ops: Api) -> None:
-    """Pause, drain and resume return the account in its new state."""
+    """The routes for pause, drain and resume return the account in its new state."""
     assert ops.post("/v1/accounts/main/pause").json()["mode"] == "paused"
     assert ops.post("/v1/accounts/main/drain").json()["binding"] == "draining"
     assert ops.post("/v1/accounts/main/resume").json()["mode"] is None

@@ -74,7 +74,7 @@ def down(client: Any) -> Endpoint:
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """Neither four failures in a row open it, nor nine with a success among them."""
+    """Neither four failures in a row open the breaker, nor nine with a success among them."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
@@ -83,7 +83,7 @@ def test_five_signs_in_a_row_open_it(client: Any) -> None:
 
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
-    """While it is open nothing is dispatched, and jobs that were dispatched before wait again at no cost."""
+    """While the breaker is open nothing is dispatched, and jobs that were dispatched before wait again at no cost."""
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
     assert down.kit.enqueue(down.kit.new()) == []
@@ -93,7 +93,7 @@ def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
 
 
 def test_one_probe_at_a_time(down: Endpoint) -> None:
-    """When its time is over, one job is dispatched, and no other until the first has an answer."""
+    """When the breaker's time is over, one job is dispatched, and no other until the first has an answer."""
     assert len(down.time_is_over()) == 1
     (probe,) = down.calls()
     assert down.kit.rescue() == []
@@ -106,7 +106,7 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
     ("kind", "times"), [("unknown", [20, 40, 80, 160, 300, 300]), ("refused", [20, 20]), ("failed", [20, 20])]
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
-    """Its time doubles up to 300 s if a probe may cost money, and up to 20 s if probes are free."""
+    """The breaker's time doubles up to 300 s if a probe may cost money, and up to 20 s if probes are free."""
     opened = []
     for _ in times:
         down.time_is_over()
@@ -129,7 +129,7 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
-    """Answers to calls from before it opened neither double its time nor end the turn of the probe."""
+    """Answers to calls from before the breaker opened neither double its time nor end the turn of the probe."""
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()
     assert [endpoint.answer(claim, "down") for claim in calls[:7]] == [0, 0, 0, 0, 10, 0, 0]

@@ -141,7 +141,7 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
-    """If its worker died, a job that must POST again waits while the budget is spent, without using an attempt."""
+    """A job that must POST again, since its worker died, waits while the budget is spent, and uses no attempt."""
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)
     posted(kit, job)

@@ -40,7 +40,7 @@ def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
-    """Its heartbeat returns the lease as lost, and neither its intent nor its settlement has an effect."""
+    """The heartbeat of a stale worker returns the lease as lost; its intent and its settlement have no effect."""
     frozen, current = taken_over(kit)
     before = client.hgetall(f"rt:edits:state:{frozen.job}")
     assert kit.lanes.heartbeat(LEASE_S, [("edits", frozen.job, frozen.fence)]) == [frozen.job]
