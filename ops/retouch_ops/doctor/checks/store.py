@@ -31,7 +31,7 @@ def _probe(blobs: BlobStore) -> None:
     name = blobs.put(data, "probe")
     try:
         if blobs.get(name) != data:
-            raise BlobError("it gave back other bytes than it took")
+            raise BlobError("a probe was read back with other bytes than were written")
     finally:
         with suppress(BlobError):
             blobs.delete(name)

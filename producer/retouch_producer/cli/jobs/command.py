@@ -65,7 +65,7 @@ def cancel(
     if query is not None and not ids:
         raise typer.Exit(act("cancel", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
     if query is not None or tenant or dry_run or no_wait:
-        raise UsageError("expected ids, or --query with --tenant, --dry-run and --no-wait if you like")
+        raise UsageError("expected ids, or --query, optionally with --tenant, --dry-run and --no-wait")
     raise typer.Exit(cancel_jobs(ids or [], as_json=json))
 
 
@@ -86,5 +86,5 @@ def replay(
     if query is not None and not (ids or failed or since):
         raise typer.Exit(act("replay", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
     if query is not None or tenant or no_wait:
-        raise UsageError("expected ids, or --failed with a --since, or --query with --tenant and --no-wait if you like")
+        raise UsageError("expected ids; or --failed and --since; or --query, optionally with --tenant and --no-wait")
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))
