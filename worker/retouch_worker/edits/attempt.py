@@ -101,7 +101,7 @@ def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountR
 
 def poll(claim: Claim, checkpoint: Processing, dependencies: EditDependencies) -> Outcome:
     """Poll the endpoint about a request in work and return the outcome; a final answer goes on record."""
-    # Nobody but who created a request can be asked about it, on whichever account the job is now.
+    # Only the account that accepted a request can be polled about it, whatever account the job is on now.
     endpoint = dependencies.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
         return checkpoint  # a worker that holds the account's key polls next
