@@ -89,7 +89,7 @@ hostile: $(STAMP) ## Let one tenant do everything hostile beside a quiet one (AR
 	@$(BIN)/python -m tests.hostile.run $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP) ## Check format, lint, types and floors; Lua too where luacheck is installed
+lint: $(STAMP) ## Check format, lint, types and import contracts; Lua too where luacheck is installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -120,7 +120,7 @@ class AsyncEditQueue:
         priority: Priority | None = None,
         dead: bool = False,
     ) -> Preview:
-        """Count what `bulk` would do; see `EditQueue.bulk_preview`."""
+        """Return how many jobs `bulk` would act on, and what that would cost; see `EditQueue.bulk_preview`."""
         ask = BulkAsk(action, query, tenant, priority, dead)
         return await self._transport.bulk.preview(ask)
 
@@ -134,20 +134,20 @@ class AsyncEditQueue:
         dead: bool = False,
         idempotency_key: str = "",
     ) -> BulkRun:
-        """Act on all jobs that fit a query, in the background; see `EditQueue.bulk`."""
+        """Start an action on all jobs that match a query; workers carry it out. See `EditQueue.bulk`."""
         ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
         return await self._transport.bulk.start(ask)
 
     async def bulk_run(self, run_id: str) -> BulkRun:
-        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        """Return a bulk run, with its progress and the outcomes so far. Raises `UnknownJob` for an unknown id."""
         return await self._transport.bulk.find(run_id)
 
     async def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
-        """List the bulk runs of the last 90 days, newest first."""
+        """Return the bulk runs of the last 90 days, newest first, up to `limit`."""
         return await self._transport.bulk.page(limit)
 
     async def abort_bulk(self, run_id: str) -> str:
-        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        """Abort a bulk run; return `aborted`, or `final` if it was over already. What it has done is not undone."""
         return await self._transport.bulk.abort(run_id)
 
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:

@@ -27,12 +27,12 @@ class AsyncEditResult(ImageFacts):
 
         Awaiting it raises `BlobError` if the store cannot read them.
         """
-        return self.transport.image(self.job_id, self.kept, self.index)
+        return self.transport.image(self.job_id, self.stored, self.index)
 
     @property
     def url(self) -> Awaitable[str]:
         """Return an awaitable for a link to the image that anybody may open; the link expires."""
-        return self.transport.link(self.job_id, self.kept, self.index)
+        return self.transport.link(self.job_id, self.stored, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file, outside the event loop, and return its path."""
@@ -80,7 +80,7 @@ class AsyncJob:
         return AsyncEditResult(self.id, await images_of(self._transport, self.id, timeout_s), self._transport)
 
     def events(self, after: int = -1) -> AsyncIterator[Event]:
-        """Return an iterator of the job's events, also of those to come, as `Job.events` does."""
+        """Return an async iterator of the job's events, past and future ones, as `Job.events` does."""
         return events_of(self._transport, self.id, after)
 
     async def deliveries(self) -> list[DeliveryRecord]:

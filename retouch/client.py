@@ -117,10 +117,10 @@ class EditQueue:
         limit: int = 100,
     ) -> Iterator[Job]:
         """
-        Yield up to `limit` jobs, newest first, of one tenant and one state (None for all), enqueued at `since` or
-        later.
+        Yield up to `limit` jobs, newest first.
 
-        `since` is in Unix seconds.
+        `state` is the name of a state, or a query if it contains a colon; `query` narrows the list further. `tenant` is
+        the owner of the jobs, None for all. Jobs that were enqueued before `since` (Unix seconds) are left out.
         """
         found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
@@ -143,11 +143,11 @@ class EditQueue:
         dead: bool = False,
     ) -> Preview:
         """
-        Count what `bulk` would do with the jobs that fit a query; nothing is changed.
+        Return how many jobs `bulk` would act on, and what that would cost; nothing is changed.
 
         `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
-        `dead`: of the deliveries, those alone that gave up. `tenant` counts where the query names none; None is all.
-        Raises `InvalidEdit` and `InvalidQuery`.
+        `dead` limits `redeliver` to deliveries that gave up. `tenant` applies if the query names no tenant; None means
+        all tenants. Raises `InvalidEdit` and `InvalidQuery`.
         """
         ask = BulkAsk(action, query, tenant, priority, dead)
         return run_sync(self._transport.bulk.preview(ask))
@@ -163,24 +163,24 @@ class EditQueue:
         idempotency_key: str = "",
     ) -> BulkRun:
         """
-        Act on all jobs that fit a query, in the background: workers carry the run out.
+        Start an action on all jobs that match a query, and return the run; workers carry it out.
 
-        `bulk_run(id)` shows its progress. Jobs that are enqueued, or end, after this call are not meant. Raises what
-        `bulk_preview` raises, and `QueueFull` while the tenant has five open runs.
+        `bulk_run(id)` returns its progress. The run ignores jobs that are enqueued, or that end, after this call.
+        Raises the errors of `bulk_preview`, and `QueueFull` while the tenant has five open runs.
         """
         ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
         return run_sync(self._transport.bulk.start(ask))
 
     def bulk_run(self, run_id: str) -> BulkRun:
-        """Read a bulk run: its progress, and what came of the jobs that it acted on. Raises `UnknownJob`."""
+        """Return a bulk run, with its progress and the outcomes so far. Raises `UnknownJob` for an unknown id."""
         return run_sync(self._transport.bulk.find(run_id))
 
     def bulk_runs(self, *, limit: int = 100) -> list[BulkRun]:
-        """List the bulk runs of the last 90 days, newest first."""
+        """Return the bulk runs of the last 90 days, newest first, up to `limit`."""
         return run_sync(self._transport.bulk.page(limit))
 
     def abort_bulk(self, run_id: str) -> str:
-        """Abort a bulk run: `aborted`, or `final` when it was over. What it did stays done."""
+        """Abort a bulk run; return `aborted`, or `final` if it was over already. What it has done is not undone."""
         return run_sync(self._transport.bulk.abort(run_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:

@@ -29,7 +29,7 @@ class Signal(Protocol):
         """Set the signal, which wakes all that wait for it."""
 
     def clear(self) -> None:
-        """Clear the signal: whoever waits from now on waits until it is set again."""
+        """Clear the signal, so that later waits last until it is set again."""
 
     def is_set(self) -> bool:
         """Return whether the signal was set since it was last cleared."""

@@ -21,7 +21,7 @@ from retouch.tracing import Tracing, open_tracing
 
 class SharedConnections:
     """
-    The parts that a client in threads and one on an event loop have in common; each part connects when first used.
+    The parts that a client in threads and a client on an event loop have in common; each part connects when first used.
 
     The stores use `client`, which is of the kind that their code needs. The publisher and the blob store always run in
     threads and use `blocking_client`.
@@ -44,13 +44,13 @@ class SharedConnections:
 
     @cached_property
     def bulk(self) -> BulkService:
-        """Bulk runs; always for threads."""
+        """Return the service for bulk runs. It blocks, so a client on an event loop calls it in a thread."""
         settings = self.settings
         return BulkService(self.blocking_client, retention_s=settings.retention_s, max_charges=settings.max_charges)
 
     @cached_property
     def audit(self) -> SharedAuditLog:
-        """Where changes are written down."""
+        """Return the log in which changes by hand are written."""
         return SharedAuditLog(self.client)
 
     @cached_property

@@ -41,7 +41,10 @@ class ChargeSummary(TypedDict):
 
 
 class Timings(TypedDict):
-    """Seconds that a job waited before it first ran, that the endpoint took for it, and since it was enqueued."""
+    """
+    Durations in seconds: the wait before the first attempt, the calls to the endpoint, and all since the job was
+    enqueued.
+    """
 
     queued: float | None
     endpoint: float | None

@@ -41,34 +41,34 @@ class ImageFacts:
         return tuple(replace(self, index=index) for index in range(len(self.images)))
 
     @property
-    def kept(self) -> Image:
+    def stored(self) -> Image:
         """Return the image as the record of the job describes it."""
         return self.images[self.index]
 
     @property
     def sha256(self) -> str:
         """Return the SHA-256 of the image file, in hex."""
-        return self.kept.sha256
+        return self.stored.sha256
 
     @property
     def size(self) -> tuple[int, int]:
         """Return width and height in pixels."""
-        return self.kept.width, self.kept.height
+        return self.stored.width, self.stored.height
 
     @property
     def bytes(self) -> int:
         """Return the size of the image file in bytes."""
-        return self.kept.bytes
+        return self.stored.bytes
 
     @property
     def format(self) -> str:
         """Return PNG, JPEG or WEBP."""
-        return self.kept.format
+        return self.stored.format
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what is unusual about the image; usually nothing."""
-        return self.kept.warnings
+        return self.stored.warnings
 
 
 class EditResult(ImageFacts):
@@ -79,12 +79,12 @@ class EditResult(ImageFacts):
     @property
     def image(self) -> bytes:
         """Return the bytes of the image file. Raises `BlobError` if the store cannot read them."""
-        return run_sync(self.transport.image(self.job_id, self.kept, self.index))
+        return run_sync(self.transport.image(self.job_id, self.stored, self.index))
 
     @property
     def url(self) -> str:
         """Return a new link to the image that anybody may open; the link expires."""
-        return run_sync(self.transport.link(self.job_id, self.kept, self.index))
+        return run_sync(self.transport.link(self.job_id, self.stored, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the image to a file and return its path."""
@@ -144,7 +144,7 @@ class Job:
 
     def events(self, after: int = -1) -> Iterator[Event]:
         """
-        Yield the job's events whose sequence is above `after`: first those of the past, then each one as it happens.
+        Yield the job's events whose sequence is above `after`: first the past ones, then each new one as it happens.
 
         The iterator ends after a final event. The first event of every job is `edit.queued`, sequence 0.
         """

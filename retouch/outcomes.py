@@ -98,8 +98,9 @@ class Refused:
     """
     The endpoint accepted and charged nothing, and would refuse again: bad key, no credits, bad input.
 
-    `retry_with_copy`: it could not read the picture, but may be able to read our copy. `of_account`: it would refuse
-    every job of this account, and no text of the job's own can have made it say so.
+    `retry_with_copy` is true if the endpoint could not read the picture but may be able to read our copy. `of_account`
+    is true if the endpoint would refuse every job of this account, and if no text in the job can have caused this
+    answer.
     """
 
     code: str
@@ -126,7 +127,7 @@ class AccountRefused:
     """
     The endpoint accepted and charged nothing, and would refuse every job of this account: bad key, no credits.
 
-    Only where there are several accounts; with one, it is `Refused`.
+    This outcome exists only with several accounts. With one account, the outcome is `Refused`.
     """
 
     code: str
@@ -245,9 +246,10 @@ class Retry:
     """
     The job waits without a slot.
 
-    `refund`: this attempt does not count. `counts_as_wait`: the wait is one of the limited number for a paid answer.
-    `drop_checkpoint`: the next attempt POSTs again. `moves`: this cost nothing and another account may take the job, so
-    it waits only if none would, and the present one is avoided for `delay_s`.
+    `refund` is true if this attempt does not count. `counts_as_wait` is true if this wait is one of the limited number
+    of waits for a paid answer. `drop_checkpoint` is true if the next attempt must POST again. `moves` is true if
+    nothing was charged and another account may take the job: then the job goes there at once, and avoids the present
+    account for `delay_s`. If no account takes it, the job waits.
     """
 
     delay_s: float

@@ -62,7 +62,7 @@ _OF_THE_ACCOUNT = frozenset(
         *("account_closed", "account_not_held", "account_paused", "account_spent"),
     }
 )
-"""What costs nothing and says something about one account: with several, the job goes to another one at once."""
+"""Codes of outcomes that cost nothing and concern one account: with several accounts, the job moves at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class Attempt:
     """
     The facts about one attempt that a decision needs.
 
-    `number` is that of the attempt, from 1, and 0 before the first POST. `charges` counts the POSTs that may have been
-    billed, `polls` and `waits` the polls and waits so far; `deadline_at` is in Unix seconds. `may_move` is true where
-    there are several accounts of the endpoint.
+    `number` is the number of the attempt, from 1, or 0 before the first POST. `charges` counts the POSTs that may have
+    been billed, `polls` and `waits` the polls and waits so far; `deadline_at` is in Unix seconds. `may_move` is true
+    where there are several accounts of the endpoint.
     """
 
     number: int
@@ -195,7 +195,7 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
 def _wait_or_move(
     delay_s: float, code: str, message: str, attempt: Attempt, now: float, *, refund: bool = True
 ) -> Decision:
-    """Wait for what cost nothing; with several accounts, what says something about one lets the job move."""
+    """Return a retry that costs nothing; with several accounts it may move, if `code` concerns one account only."""
     moves = attempt.may_move and code in _OF_THE_ACCOUNT
     return _wait(Retry(delay_s, code, message, refund, counts_as_wait=False, moves=moves), attempt, now)
 

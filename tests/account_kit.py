@@ -1,4 +1,6 @@
-"""Moves for tests of several accounts: POST, refuse, succeed, close; and who has which job."""
+"""
+Steps for tests of several accounts: POST, refuse, succeed, close an account, and read which account has which job.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ POLICY = RetryPolicy(backoff_base_s=1.0)
 
 
 def accounts_of(kit: LaneKit, *jobs: str) -> list[str]:
-    """Return the account of each job, of those that hold a slot if none is named."""
+    """Return the account of each of these jobs; without jobs, of each job that holds a slot."""
     return [record.account for record in kit.jobs.records(jobs or kit.dispatched())]
 
 
@@ -42,12 +44,12 @@ def post(kit: LaneKit, job: str) -> Claim:
 
 
 def settle(kit: LaneKit, claim: Claim, outcome: Outcome) -> list[Message]:
-    """Settle an attempt with what `decide` says of its outcome."""
+    """Settle an attempt by the decision that `decide` makes for its outcome; return the messages."""
     return kit.jobs.settle(claim, decide(outcome, claim.attempt(), POLICY, claim.now_at, 0.5))
 
 
 def refuse(kit: LaneKit, claim: Claim, outcome: Outcome, health: str) -> list[Message]:
-    """Let the account refuse a POST, free of charge."""
+    """Record that the account refused a POST free of charge, and settle the attempt; return the messages."""
     kit.jobs.answer(claim, "refused", None, health)
     return settle(kit, claim, outcome)
 

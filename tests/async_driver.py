@@ -14,7 +14,7 @@ from retouch import AsyncEditQueue, AsyncEditResult, AsyncJob
 
 @contextmanager
 def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own."""
+    """Context manager that runs an event loop in a thread of its own, and yields the loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -27,7 +27,9 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 class Driven:
-    """An asyncio client, job or result with the surface of the plain one: its coroutines run on a loop of their own."""
+    """
+    A wrapper around an object of the asyncio client: calls block, and its coroutines run on an event loop in a thread.
+    """
 
     def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._target, self._loop = target, loop
@@ -59,7 +61,7 @@ class Driven:
 
 @contextmanager
 def driven(*args: Any, **more: Any) -> Iterator[Driven]:
-    """Open an `AsyncEditQueue` on a loop and drive it from here."""
+    """Context manager that opens an `AsyncEditQueue` on a loop in a thread, and yields it as a `Driven`."""
     with running_loop() as loop:
         queue = Driven(AsyncEditQueue(*args, **more), loop)
         queue.__getattr__("__aenter__")()

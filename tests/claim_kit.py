@@ -1,4 +1,4 @@
-"""Claims for tests of pure functions: a job that a worker has just taken up for the first time."""
+"""Claims for tests of pure functions: claims of a job that no worker has had before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from retouch.store.records import Claim, JobSpec
 
 
 def fresh_claim(spec: JobSpec, now_at: float) -> Claim:
-    """Return the first claim of a job that was enqueued at that instant and has an hour."""
+    """Return the first claim of a job that was enqueued at `now_at` and has a deadline an hour later."""
     return Claim(
         job="ed_1",
         fence=1,

@@ -1,5 +1,5 @@
 """
-The `retouch` command inside this process: the same arguments and exit codes, without the second that a start takes.
+Runs the `retouch` command inside this process: same arguments and exit codes, without the second that a start takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from retouch_ops.cli import main
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command printed and how it ended."""
+    """The output and the exit code of a command."""
 
     code: int
     out: str
@@ -30,7 +30,7 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """What it printed, read as JSON."""
+        """The standard output of the command, parsed as JSON."""
         return json.loads(self.out)
 
 
@@ -52,13 +52,13 @@ def typed(*arguments: object, given: str = "") -> Ended:
 
 
 def work_in(client: Any) -> list[str]:
-    """Return the keys that belong to work or receivers, without those that a worker keeps about itself."""
+    """Return the keys in Redis that belong to work or receivers, without those that a worker writes about itself."""
     ours = ("rt:edits:spec:", "rt:jobs:", "rt:idem:", "rt:edits:backlog:", "rt:receiver", "rt:tenants", "rt:feed")
     return [name for name in sorted(client.keys("*")) if name.startswith(ours)]
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """Serves blobs as the gateway does, under /files/."""
+    """A server that returns blobs under /files/, as the gateway does."""
 
     def translate_path(self, path: str) -> str:
         return super().translate_path(path.removeprefix("/files"))
@@ -69,7 +69,7 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving_files(folder: Path) -> Iterator[str]:
-    """Serve blobs in place of the gateway; return the value for RETOUCH_PUBLIC_URL."""
+    """Context manager that serves blobs in place of the gateway, and yields the value for RETOUCH_PUBLIC_URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

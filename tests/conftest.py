@@ -1,7 +1,7 @@
 """
 Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks; and the check for leaked keys.
 
-Every server listens on a free port of 127.0.0.1. One that cannot start fails the test: nothing is passed over.
+Every server listens on a free port of 127.0.0.1. If it cannot start, the test fails; no test is skipped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivere
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Remove the settings of the shell that runs the tests, and restore Ctrl-C."""
+    """Remove the settings of the shell that runs the tests, and restore the handling of Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a shell's background job inherit it ignored
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
@@ -54,7 +54,7 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
-    """A real server for the whole run, without persistence."""
+    """A real server without persistence, for all tests."""
     with own_valkey(config={"save": ""}) as server:
         yield server
 
@@ -66,7 +66,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
-    """A connection to an empty database; `_no_key_leaks` checks what the test leaves in it."""
+    """A client of an empty database; `_no_key_leaks` checks what the test leaves in the database."""
     connection: Any = connect(Settings.load(redis_url=redis_url))
     connection.flushdb()
     yield connection
@@ -75,7 +75,7 @@ def client(redis_url: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that used the store fails if it leaves a key that would stay for ever."""
+    """Fail a test that used the store if it leaves a key that would stay for ever."""
     if "client" not in request.fixturenames:
         yield
         return
@@ -86,7 +86,7 @@ def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def leaked_keys(client: Any) -> list[str]:
-    """Return the keys without TTL that are neither permanent nor part of work that is still open."""
+    """Return the keys without TTL that are neither permanent nor part of open work."""
     names: list[str] = sorted(client.scan_iter("rt:*", count=1_000))
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -121,7 +121,7 @@ def _is_open(client: Any, lane: str, item: str) -> bool:
 
 @dataclass
 class Received:
-    """One request that the sink got."""
+    """One request that the sink received."""
 
     path: str
     headers: Mapping[str, str]
@@ -131,7 +131,7 @@ class Received:
 @dataclass
 class Sink:
     """
-    A receiver of webhooks: records each request and answers with the next of `answers` (status and headers), else 204.
+    A receiver of webhooks. It records each request and answers with the next of `answers` (status and headers), or 204.
     """
 
     url: str = ""
@@ -188,7 +188,7 @@ def running_simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulator(running_simulator: Simulator) -> Simulator:
-    """The endpoint's simulator without any record: latency 20 ms, a spam filter of 0.3 s, processing for 0.1 s."""
+    """The simulator of the endpoint with empty books: latency 20 ms, spam filter 0.3 s, processing 0.1 s."""
     running_simulator.reset()
     return running_simulator
 
@@ -197,7 +197,7 @@ def simulator(running_simulator: Simulator) -> Simulator:
 def worker_environment(
     redis_url: str, running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """The settings of the whole project in one environment: this Valkey, the simulator, a folder for images."""
+    """All settings as one environment: this Valkey, the simulator, a folder for images."""
     return {
         "RETOUCH_REDIS_URL": redis_url,
         "RETOUCH_PIX2PIX_URL": running_simulator.pix2pix_url,
@@ -216,18 +216,18 @@ def worker_environment(
 
 @dataclass
 class RunningWorker:
-    """A real Celery worker in a process of its own, and the file that its log goes to."""
+    """A real Celery worker in a process of its own, with the file to which it logs."""
 
     process: subprocess.Popen[bytes]
     log_path: Path
 
     @property
     def log(self) -> str:
-        """What the worker wrote so far."""
+        """What the worker has logged so far."""
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """End the worker at once, as a crash would; it may be gone already."""
+        """Kill the worker, as a crash would; it may have ended already."""
         self.process.kill()
         self.process.wait()
 
@@ -244,7 +244,9 @@ def start_worker(environment: Mapping[str, str], log_path: Path, *options: str, 
 
 @pytest.fixture
 def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> Iterator[Callable[..., RunningWorker]]:
-    """Start workers (keywords are settings: `lease_s=2`); they are killed when the test ends."""
+    """
+    A function that starts a worker; keywords are settings (`lease_s=2`). The workers are killed at the end of the test.
+    """
     started: list[RunningWorker] = []
 
     def start(*options: str, concurrency: int = 16, **settings: object) -> RunningWorker:
@@ -262,7 +264,7 @@ def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> I
 def module_worker(
     worker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningWorker]:
-    """One worker for all tests of a module: its start takes longer than most of its work."""
+    """One worker for all tests of a module, since a start takes longer than most tests."""
     running = start_worker(worker_environment, tmp_path_factory.mktemp("worker") / "log")
     yield running
     running.kill()
@@ -270,7 +272,7 @@ def module_worker(
 
 @pytest.fixture
 def queue(worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[EditQueue]:
-    """A queue on the tests' Valkey, with the settings that the workers have."""
+    """A queue on the Valkey of the tests, with the settings of the workers."""
     for name, value in worker_environment.items():
         if name.startswith("RETOUCH_"):
             monkeypatch.setenv(name, value)

@@ -1,5 +1,5 @@
 """
-Measures how long an event loop is blocked: every step is timed while a FastAPI application enqueues under load.
+Measures how long an event loop is blocked: it times every step while a FastAPI application enqueues under load.
 
 `python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest step.
 """
@@ -28,20 +28,20 @@ CALLERS = 8
 
 @dataclass
 class Steps:
-    """The steps that a loop took, in seconds on the clock and of its own processor time."""
+    """The steps of an event loop: how long each took, on the clock and in processor time, in seconds."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Return how many steps there were and the longest, in milliseconds."""
+        """Return the number of steps, and the longest ones in milliseconds."""
         longest = {"wall_ms": max(self.wall_s) * 1e3, "cpu_ms": max(self.cpu_s) * 1e3}
         return {"steps": len(self.wall_s), **{name: round(value, 2) for name, value in longest.items()}}
 
 
 @contextmanager
 def timed_steps() -> Iterator[Steps]:
-    """Time every callback and every step of a task that an asyncio loop of this process takes."""
+    """Context manager that times every callback and every step of a task on the asyncio loops of this process."""
     steps, plain = Steps(), Handle._run
 
     def run(handle: Handle) -> None:
@@ -58,7 +58,7 @@ def timed_steps() -> Iterator[Steps]:
 
 
 def shop(redis_url: str) -> FastAPI:
-    """A backend with one handler that enqueues, one that does nothing, one that waits for a job."""
+    """Return a backend with three handlers: one enqueues, one does nothing, one waits for a job."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -91,7 +91,7 @@ def shop(redis_url: str) -> FastAPI:
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[int]:
-    """Serve an application on asyncio's own loop in a thread; return the port."""
+    """Context manager that serves an application on an asyncio loop in a thread, and yields the port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, loop="asyncio", log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

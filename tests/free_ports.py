@@ -1,4 +1,4 @@
-"""Servers on ports of their own: two test processes may start theirs at the same moment."""
+"""Ports for servers of tests: two test processes may start their servers at the same moment."""
 
 from __future__ import annotations
 
@@ -15,5 +15,8 @@ def free_port() -> int:
 
 
 def own_valkey(**options: Any) -> ValkeyServer:
-    """Return a server that is not started yet; its library's own search for a port is shared by the whole machine."""
+    """
+    Return a server that is not started yet, on a free port: two processes that let the library search may get the same
+    port.
+    """
     return ValkeyServer(**{"port": free_port(), **options})

@@ -1,4 +1,4 @@
-"""A real gateway process on the tests' Valkey, and callers with keys of their own."""
+"""A real gateway process on the Valkey of the tests, and callers with API keys of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINK_KEY = "00" * 32
 
 @dataclass
 class Api:
-    """One caller: an HTTP client with an API key; `json` bodies are passed as values."""
+    """An HTTP client with one API key; `json` bodies are passed as values."""
 
     url: str
     secret: str
@@ -39,7 +39,7 @@ class Api:
     def post(
         self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, content: Any = None
     ) -> httpx.Response:
-        """POST a value as JSON, escaped so that half a surrogate pair travels too, or `content` as it is."""
+        """POST a value as JSON, escaped so that half of a surrogate pair can be sent too, or `content` unchanged."""
         named = {"Content-Type": "application/json"} if body is not None else {}
         data = content if body is None else json.dumps(body).encode()
         return self.ask("POST", path, content=data, headers={**named, **(headers or {})})
@@ -54,7 +54,7 @@ class Api:
 
 @contextmanager
 def running_gateway(environment: Mapping[str, str], first: str = "") -> Iterator[tuple[str, Spoken]]:
-    """Run a gateway on a free port, after the statements `first`; yield its address and its process."""
+    """Context manager that runs a gateway on a free port; yields its address and its process."""
     command = [sys.executable, "-c", f"{first}\nfrom retouch_producer.gateway.server import serve\nserve()"]
     with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
@@ -63,7 +63,7 @@ def running_gateway(environment: Mapping[str, str], first: str = "") -> Iterator
 
 
 class Callers:
-    """Makes callers of one gateway, each with its own key; on close their open jobs are cancelled."""
+    """Makes callers of one gateway, each with a key of its own; `close` cancels their open jobs."""
 
     def __init__(self, url: str, client: Any) -> None:
         self.url, self._client, self._made = url, client, list[Api]()
@@ -86,7 +86,7 @@ class Callers:
 
 
 def path_of(link: str) -> str:
-    """Return a link without its host: RETOUCH_PUBLIC_URL of the tests is not where the gateway listens."""
+    """Return a link without its host, since RETOUCH_PUBLIC_URL of the tests is not the gateway's address."""
     return "/" + link.split("/", 3)[3]
 
 

@@ -8,7 +8,7 @@ OPEN, UNROLLED = "rt:history:open:", "rt:history:unrolled"
 
 
 def age_minutes(client: Any, minutes: int) -> None:
-    """Make all open minutes so many minutes older; counts of one minute stay together."""
+    """Move all open minutes some minutes into the past; counts of one minute stay together."""
     for minute in sorted(map(int, client.smembers(UNROLLED))):
         client.rename(f"{OPEN}{minute}", f"{OPEN}{minute - minutes}")
         client.srem(UNROLLED, minute)
@@ -16,7 +16,9 @@ def age_minutes(client: Any, minutes: int) -> None:
 
 
 def put_counts(client: Any, minute: int, counts: dict[str, int]) -> None:
-    """Write counts of a minute since 1970, each named `name account tenant`, as the scripts do."""
+    """
+    Write counts into the minute with this number since 1970; each is named `name account tenant`, as the scripts do.
+    """
     for name, count in counts.items():
         client.hincrby(f"{OPEN}{minute}", name, count)
     client.sadd(UNROLLED, minute)

@@ -1,4 +1,4 @@
-"""Drives the stores in tests of the lanes: jobs and time are moved by hand, and invariants are checked."""
+"""Drives the stores in tests of the lanes: the test moves jobs and time, and checks invariants."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png").fiel
 
 
 def account(name: str, limit: Literal["auto"] | int = 5, **fields: Any) -> Account:
-    """Return an account as a file names it; its key would be in the environment."""
+    """Return an account as a file names it; its key would be in an environment variable."""
     return Account(name, "https://a.example/edit", "https://a.example/fetch", key_env="KEY", limit=limit, **fields)
 
 
 class LaneKit:
-    """The stores on one Redis, and methods that move jobs and time."""
+    """The stores on one Redis, with methods that move jobs and time."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -43,7 +43,10 @@ class LaneKit:
         self._made = count(1)
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
-        """Return a job; `key` and `fingerprint` make it idempotent, `share_key` an exact duplicate."""
+        """
+        Return a new job; `key` and `fingerprint` make it idempotent, and jobs with one `share_key` are exact
+        duplicates.
+        """
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         text = JobSpec(tenant, EDIT, deadline_s, priority=priority, **spec).to_json()
         return NewJob(f"ed_{next(self._made):024}", text, tenant, priority, deadline_s, key, fingerprint, share_key)
@@ -53,7 +56,7 @@ class LaneKit:
         self.lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=limit, rate_per_s=rate_per_s)])
 
     def open_accounts(self, *accounts: Account) -> None:
-        """Set the gates of several accounts as a worker does whose file names them and who holds their keys."""
+        """Set the gates of several accounts, as a worker does that has their file and their keys."""
         self.lanes.open(accounts)
         self.serve(*(account.id for account in accounts))
 
@@ -66,7 +69,7 @@ class LaneKit:
         return self.jobs.enqueue(jobs)[1]
 
     def claim(self, job: str) -> Claim:
-        """Claim a job that can be claimed."""
+        """Claim a job, which must be claimable, and return the claim."""
         claim = self.jobs.claim(job, LEASE_S)
         assert claim is not None
         return claim
@@ -76,13 +79,15 @@ class LaneKit:
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """Sweep now, even if another worker just did, with the lane's pause after a full queue over."""
+        """Sweep now, even if another worker just did and if the lane rests after a full queue; return the messages."""
         self.client.hdel("rt:rescue", "next_at")
         self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
 
     def make_due(self, lane: str, part: str, *items: str) -> None:
-        """Move the instants of items (all, if none is named) in `slots`, `timetable` or `shut` into the past."""
+        """
+        Move the instants of these items (of all, if none is named) in `slots`, `timetable` or `shut` into the past.
+        """
         name = f"rt:{lane}:{part}"
         for item in items or self.client.zrange(name, 0, -1):
             self.client.zadd(name, {item: 1.0}, xx=True)
@@ -94,11 +99,11 @@ class LaneKit:
         return record.state
 
     def finish(self, job: str, decision: Any) -> list[Message]:
-        """Claim a job and settle it at once."""
+        """Claim a job and settle it with a decision; return the messages."""
         return self.jobs.settle(self.claim(job), decision)
 
     def fail_delivery(self, tenant: str, url: str, outcome: DeliveryOutcome) -> Receiver:
-        """Let a receiver fail once to take the event of a job that failed."""
+        """Let a job fail and a receiver fail to accept its event; return the receiver."""
         receiver = self.receivers.ensure(tenant, url)
         job = self.new(tenant, receivers=(receiver.id,))
         self.enqueue(job)
@@ -153,12 +158,12 @@ def _assert_lane(client: Any, lane: str) -> None:
 
 
 def _bound_of(gate: dict[str, str], usual: int) -> int:
-    """Return the most slots that a gate may have given: a halved limit takes none back."""
+    """Return the most slots that a gate may have given; halving a limit takes no slot back."""
     return int(gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual))
 
 
 def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
-    """Check that each account holds what is counted of it and no more than its limit; return the sum of limits."""
+    """Check that each account holds as many slots as its count says, within its limit; return the sum of the limits."""
     held = Counter(client.hget(f"rt:edits:state:{item}", "account") or DEFAULT_ACCOUNT for item in slots)
     counted = {name: int(count) for name, count in client.hgetall("rt:edits:held_by_account").items()}
     assert counted == {name: count for name, count in held.items() if name != DEFAULT_ACCOUNT}
@@ -169,13 +174,13 @@ def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """Return the groups in either line of a lane."""
+    """Return the groups in both lines of a lane, proven and unproven."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 
 
 def _assert_targets(client: Any) -> None:
-    """Check that no target has more in flight than its window, and that none waits while it has room."""
+    """Check that no target has more deliveries in flight than its window, and that none waits while it has room."""
     waiting = Counter[str]()
     admitted = {
         name.removeprefix("rt:deliveries:admitted:"): client.zrange(name, 0, -1)
@@ -194,7 +199,7 @@ def _assert_targets(client: Any) -> None:
 
 
 def assert_no_idle_slot(client: Any, lane: str) -> None:
-    """Check that no slot is free while work waits that may use it; it holds after every sweep."""
+    """Check that no slot is free while work waits that may use it, as must be so after every sweep."""
     limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 16}[lane])
     waiting = [group for group in _in_line(client, lane, "ready") if client.exists(f"rt:{lane}:backlog:{group}")]
     if int(client.hget(f"rt:{lane}:held", "~") or 0) >= max(1, limit // 2):

@@ -1,4 +1,4 @@
-"""Watches real processes in tests: whether one lives, what it prints, and waiting for a condition."""
+"""Watches real processes in tests: whether they run, and what they print; also waits for conditions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = {"NO_COLOR": "1", "COLUMNS": "200", "RETOUCH_GATEWAY_PORT": "0", "RETOUC
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
     except subprocess.CalledProcessError:
@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
-    """Whether the condition comes true in time; it is checked often."""
+    """Return whether the condition becomes true within `within_s` seconds; it is checked often."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         if condition():
@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
 
 
 def own_environment(**more: str) -> dict[str, str]:
-    """Return this environment without Retouch's settings, with a quiet log, and with the given variables."""
+    """Return this environment without Retouch's settings, with a quiet log and the given variables."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
     return plain | QUIET | more
 
@@ -45,7 +45,7 @@ def own_environment(**more: str) -> dict[str, str]:
 def retouch(
     *arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one `retouch` command to its end."""
+    """Run one `retouch` command to its end and return the finished process."""
     return subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", *arguments],
         capture_output=True,
@@ -57,7 +57,7 @@ def retouch(
 
 
 class Spoken:
-    """A process whose lines are kept; it is killed with all of its children at the end of the `with` block."""
+    """Context manager for a process whose output lines are stored; it is killed with all of its children at the end."""
 
     def __init__(
         self, command: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
@@ -83,7 +83,7 @@ class Spoken:
         return next((line for line in list(self.lines) if text in line), None)
 
     def wait_for(self, text: str, within_s: float = 60.0) -> str:
-        """Return the first line that contains a text; without one, fail with the whole output."""
+        """Return the first line that contains a text; if none comes in time, fail with the whole output."""
         found = eventually(lambda: self._said(text) or self.process.poll() is not None, within_s) and self._said(text)
         assert found, f"never said {text!r}:\n" + "\n".join(self.lines)
         return str(found)

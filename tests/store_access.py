@@ -9,11 +9,11 @@ from retouch.connections import Connections
 
 
 class StoreAccess(Connections):
-    """The stores, with a client whose every command may be used."""
+    """The stores behind a queue, with a client that may send any command."""
 
     client: Any
 
 
 def store_access(queue: EditQueue) -> StoreAccess:
-    """The stores, publisher and blobs of a queue over Redis."""
+    """Return the stores, the publisher and the blobs of a queue over Redis."""
     return cast(StoreAccess, queue._transport.connections)

@@ -2,7 +2,7 @@
 The `retouch` command, for producers and for operators.
 
 Each command imports what it needs when it runs, so that `retouch --help` is quick. An error of ours is printed as one
-line on standard error. Exit code 0 means success, 1 that the job (or a check) failed, 2 wrong use.
+line on standard error. Exit code 0 means success, 1 that the job (or a check) failed, 2 a usage error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from retouch.errors import (
 )
 from retouch_ops.stack_discovery import adopt_running_stack
 
-WRONG_USE = (InvalidEdit, InvalidQuery, SettingsError, UnknownJob, IdempotencyConflict)
+USAGE_ERRORS = (InvalidEdit, InvalidQuery, SettingsError, UnknownJob, IdempotencyConflict)
 
 app = typer.Typer(
     name="retouch",
@@ -59,8 +59,8 @@ retouch_ops.commands.register(app)
 
 def exit_code(error: RetouchError) -> int:
     """Return 2 for an error in the request itself, which repeating cannot help; 1 for any other error."""
-    wrong_use = isinstance(error, WRONG_USE) or getattr(error, "wrong_use", False)
-    return 2 if wrong_use else 1
+    is_usage_error = isinstance(error, USAGE_ERRORS) or getattr(error, "is_usage_error", False)
+    return 2 if is_usage_error else 1
 
 
 def main() -> None:

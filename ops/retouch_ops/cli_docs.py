@@ -22,9 +22,9 @@ HEAD = """\
 One command, `retouch`, for those who enqueue and for those who run it. It reads [the settings](settings.md) from the
 environment; in a folder where `retouch up` runs, it finds that stack by itself, unless `RETOUCH_REDIS_URL` is set.
 
-Exit codes: 0 is fine, 1 means that the job (or a check) failed, 2 wrong use, 130 that you pressed Ctrl-C. With `--json`
-a command prints one JSON document to standard output and nothing else. Times are `15m`, `1h` or `2d` ago, an ISO 8601
-time, or Unix seconds.
+Exit codes: 0 is success, 1 means that the job (or a check) failed, 2 is a usage error, 130 means that you pressed
+Ctrl-C. With `--json` a command prints one JSON document to standard output and nothing else. Times are `15m`, `1h` or
+`2d` ago, an ISO 8601 time, or Unix seconds.
 
 This page is written by `python -m retouch_ops.cli_docs` from the commands' own help.
 """

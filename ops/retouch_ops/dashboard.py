@@ -41,7 +41,10 @@ def _percentiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
 
 
 def _rate(metric: str, by: str, labels: str = "") -> str:
-    """Return an expression for a rate by labels: the maximum, since each gateway reports the same numbers."""
+    """
+    Return an expression for a rate, grouped by the labels `by`; of the equal series of all gateways it takes the
+    maximum.
+    """
     return f"max by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
 

@@ -16,7 +16,7 @@ OPEN_API = "FLOWER_UNAUTHENTICATED_API"
 class FlowerPortTaken(RetouchError):
     """The port for Flower is in use, so Flower was not started."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 def flower_arguments(settings: Settings) -> list[str]:
@@ -45,7 +45,9 @@ def job_of(task_id: str) -> str:
 
 
 def show_job(task: Any, public_url: str) -> Any:
-    """Return a task as Flower's page shows it: what leads to its job is in place of its keyword arguments."""
+    """
+    Return a task for Flower's page; in place of its keyword arguments it has the address and command that show its job.
+    """
     if job := job_of(task.uuid or ""):
         task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"
     return task

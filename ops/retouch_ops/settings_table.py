@@ -23,7 +23,7 @@ _USERINFO = re.compile(r"(?<=://)[^/@]*@")
 class NoStackHere(RetouchError):
     """No `retouch up` runs in this folder, or it is not used because RETOUCH_REDIS_URL is set."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ GRACE_BEYOND_CALL_S = 10.0
 class WrongLanes(RetouchError):
     """A name after `--lanes` is not the name of a lane."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 def parse_lanes(text: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     Work until SIGTERM, then drain, and return the exit code.
 
-    The pool is one of threads, since one process has hundreds of waiting calls. Mingle and gossip are off: they send
+    The pool consists of threads, since one process has hundreds of waiting calls. Mingle and gossip are off: they send
     messages between all workers, while the shared state of Retouch is in the store.
     """
     signal.signal(

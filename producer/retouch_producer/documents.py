@@ -108,12 +108,12 @@ def failure_document(failing: FailingReceiver) -> Document:
 
 
 def preview_document(preview: Preview, price_per_call: float) -> Document:
-    """Describe what a bulk run would do, with what its calls cost at most."""
+    """Return the preview of a bulk run as a JSON object, with the most that its calls may cost."""
     return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
 
 
 def bulk_document(run: BulkRun, price_per_call: float) -> Document:
-    """Describe one bulk run."""
+    """Return a bulk run as a JSON object."""
     return {
         "id": run.id,
         "tenant": run.tenant,
@@ -134,7 +134,7 @@ def bulk_document(run: BulkRun, price_per_call: float) -> Document:
 
 
 def audit_document(line: AuditLine) -> Document:
-    """Describe one change."""
+    """Return one change in the audit as a JSON object."""
     return {
         "id": line.id,
         "at": iso(line.at),
@@ -151,7 +151,7 @@ def lane_document(numbers: LaneNumbers) -> Document:
 
 
 def account_document(numbers: AccountNumbers) -> Document:
-    """Describe how an account of the endpoint stands; `mode` and `closed` are null while it is open."""
+    """Return the state of an account as a JSON object; `mode` and `closed` are null while the account is open."""
     described = {**asdict(numbers), "mode": numbers.mode or None, "closed": numbers.closed or None}
     return {**described, "closed_at": _instant(numbers.closed_at), "binding": numbers.binding}
 
@@ -165,7 +165,7 @@ def _instant(at: float | None) -> str | None:
 
 
 def stats_document(stats: Stats) -> Document:
-    """Describe statistics; the rows by account or tenant are in `data`."""
+    """Return statistics as a JSON object; the rows by account or tenant are in `data`."""
     document = asdict(stats)
     rows = document.pop("rows")
     return {**document, "since": iso(stats.since), "until": iso(stats.until), "data": rows}

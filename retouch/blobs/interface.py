@@ -45,7 +45,7 @@ class BlobStore(Protocol):
         ...
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name from `thumbnail_name`; they replace earlier ones."""
+        """Store bytes under a name from `thumbnail_name`, in place of any earlier bytes."""
         ...
 
     def get(self, name: str) -> bytes:
@@ -101,7 +101,7 @@ def is_thumbnail(name: str) -> bool:
 
 def image_names(name: str) -> tuple[str, ...]:
     """
-    Return the names that the image behind a name may have: for a thumbnail one for each format, else the name itself.
+    Return the possible names of an image: one for each format if `name` is that of a thumbnail, else `name` itself.
     """
     # The name of a thumbnail does not show the format of its image.
     stem = name.removesuffix(_THUMBNAIL)

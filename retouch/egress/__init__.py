@@ -1,1 +1,4 @@
-"""HTTP to addresses outside of our own; only this package of `retouch` imports requests and urllib3."""
+"""
+HTTP to addresses of others: the endpoint, pictures, webhooks. In `retouch`, only this package imports requests and
+urllib3.
+"""

@@ -78,7 +78,8 @@ _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 class _Bounded(http.client.HTTPResponse):
     """
-    Reads answers like its base class, which in some places reads for as long as the peer sends; here these have limits.
+    An HTTP answer that is read within limits. The base class reads interim answers, chunk sizes and trailers without
+    end.
     """
 
     _statuses = 0

@@ -235,7 +235,7 @@ def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
 
 
 def _name(error: Exception) -> str:
-    """Return the class of the error that caused this one, with the operating system's words for it."""
+    """Return the class name of an error's innermost cause, with the operating system's text if there is one."""
     # The text of urllib3 or ssl is not used, since it contains hosts and URLs.
     cause = _cause(error)
     words = cause.reason if isinstance(cause, ssl.SSLError) else cause.strerror if isinstance(cause, OSError) else None

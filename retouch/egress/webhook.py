@@ -25,7 +25,8 @@ def post_webhook(
     headers: Mapping[str, str] | None = None,
 ) -> Answer | Trouble:
     """
-    POST an event to a receiver and return what came of it; `identity` is the event's id, the same in all attempts.
+    POST an event to a receiver; return the answer, or why there is none. `identity` is the event's id, the same in all
+    attempts.
 
     `headers` are sent too; the signature does not cover them. It follows no redirect and reads at most 4 KiB of the
     answer. The session must be one of `make_session`, with the networks of the settings.

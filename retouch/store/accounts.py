@@ -92,7 +92,7 @@ def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[Accoun
     """
     Return the accounts to which a tenant's new jobs may go: its own, and the shared ones.
 
-    The shared ones are left out if one of its own has `shared_fallback` `never`.
+    The shared ones are left out if an account of its own has `shared_fallback` set to `never`.
     """
     own = [account for account in accounts if tenant in account.tenants]
     if any(account.shared_fallback == "never" for account in own):

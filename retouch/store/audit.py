@@ -113,9 +113,9 @@ class SharedAuditLog:
 
     async def _has_room(self, key: str, fields: dict[str, str]) -> bool:
         """
-        Count a line of a producer's key; return whether it may be written.
+        Count one more line for a producer's key; return whether the line may be written.
 
-        The first line beyond the bound may, but as `audit.capped`: this changes `fields`.
+        The first line above the bound may be written too, but `fields` is changed so that it is a line `audit.capped`.
         """
         counter = keys.audit_count(key, int(time.time() // 86_400))
         pipe = self._client.pipeline(transaction=True)

@@ -39,7 +39,7 @@ class BulkChunks:
     def preview(self, request: BulkRequest) -> Preview:
         """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
         found = Preview()
-        for records in self._pages(meant(request)):
+        for records in self._pages(changeable_jobs(request)):
             free = sum(record.resumable for record in records) if request.action == "replay" else 0
             calls = sum(self._calls_of(one) for one in records) if request.action == "replay" else 0
             found = Preview(
@@ -67,7 +67,7 @@ class BulkChunks:
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
         """Return the number of jobs read for the next chunk, its items, and the cursor after which the next begins."""
-        page = self._search.page(meant(run.request), CHUNK, run.cursor)
+        page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":
             return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
         return len(page.records), [record.id for record in page.records], page.following
@@ -95,8 +95,8 @@ class BulkChunks:
         return [one.id for one in self._deliveries.records(ids) if is_meant(one)]
 
 
-def meant(request: BulkRequest) -> JobQuery:
-    """Return the query of a request, limited to the states of jobs that the action can change."""
+def changeable_jobs(request: BulkRequest) -> JobQuery:
+    """Return the query of a request, limited to the jobs that the action can change, by their states."""
     states = _APPLIES_TO[request.action]
     if not states:
         return request.query

@@ -18,9 +18,9 @@ class DeliveryClaim:
     """
     A delivery whose lease a worker holds, with the event that the worker must send.
 
-    `number` is that of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the time
-    since the delivery was created or last redelivered by hand, when its schedule began. `crashes` is how many workers
-    died while they held the delivery, since the last attempt that ended.
+    `number` is the number of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the
+    time since the delivery was created or last redelivered by hand, when its schedule began. `crashes` is how many
+    workers died while they held the delivery, since the last attempt that ended.
     """
 
     delivery: str
@@ -39,7 +39,7 @@ class DeliveryClaim:
 
     @property
     def item(self) -> str:
-        """Return the delivery's id, by the name that claims of both lanes have for it."""
+        """Return the delivery's id. Claims of both lanes have this attribute."""
         return self.delivery
 
 

@@ -118,7 +118,7 @@ class JobSearch:
                 return
 
     async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
-        """Return the entries whose jobs match the fields without an index; only these two fields are read."""
+        """Return the entries whose jobs match the fields without an index; only `cost` and `account` are read."""
         if not query.unindexed or not places:
             return places
         found = list[IndexCursor]()
@@ -133,7 +133,7 @@ class JobSearch:
         return found
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
-        """Return the walks: for each tenant, over the indexes of the field that has the fewest entries to read."""
+        """Return the walks for a query: for each tenant, one over each source of the field with the fewest entries."""
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
             lists = await self._lists(query, tenants)

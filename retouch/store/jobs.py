@@ -59,11 +59,11 @@ class NewJob(NamedTuple):
 
 class EnqueueResult(NamedTuple):
     """
-    What became of one request to enqueue.
+    The result of one request to enqueue.
 
     `kind` is `new`; `replayed`, if the idempotency key belongs to an earlier job; `shared`, if the job of an exact
     duplicate is used; `refused`, with the reason in `error`; or `absent`, if a look-up found no job for the key. `id`
-    is that of the job, empty for the last two. `new` is the job that was enqueued.
+    is the job's id, empty for `refused` and `absent`. `new` is the job that was enqueued.
     """
 
     kind: Literal["new", "replayed", "shared", "refused", "absent"]
@@ -211,8 +211,8 @@ class JobStore(SharedJobStore):
         """
         Take the job's lease; return None if another worker holds it or the job is over.
 
-        `accounts` are those of the endpoint whose keys the caller has: a job of another one is not claimed. None named:
-        the account is not asked for.
+        `accounts` are the accounts whose keys the caller has; a job of any other account is not claimed. If `accounts`
+        is empty, jobs of all accounts are claimed.
         """
         held = "".join(f" {account}" for account in accounts)
         raw = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
@@ -274,7 +274,7 @@ class JobStore(SharedJobStore):
             claim.polls = claim.waits = 0
         return RecordedAnswer(messages_of(messages), float(open_s or 0), event)
 
-    def note_brought(self, claim: Claim, ready: Ready, name: str) -> bool:
+    def record_stored_image(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
         Write the checkpoint `ready`, which says what images of a paid answer are stored; return False if the lease was
         lost.

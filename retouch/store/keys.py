@@ -208,7 +208,7 @@ def receivers(tenant: str) -> str:
 
 
 def owned(tenant: str) -> str:
-    """Return the key of the images that a tenant owns: those of its jobs and uploads."""
+    """Return the key of the index of images that a tenant owns: those of its jobs and uploads."""
     return f"rt:blobs:{tenant}"
 
 
@@ -218,17 +218,17 @@ def api_key(digest: str) -> str:
 
 
 def console_session(digest: str) -> str:
-    """One sign-in to the console, by the hash of its cookie."""
+    """Return the key of a sign-in to the console; `digest` is the hash of its cookie."""
     return f"rt:console_session:{digest}"
 
 
 def console_link(digest: str) -> str:
-    """One sign-in link that works once, by the hash of its secret."""
+    """Return the key of a sign-in link, which works once; `digest` is the hash of its secret."""
     return f"rt:console_link:{digest}"
 
 
 def console_wrong_keys(address: str) -> str:
-    """How many wrong keys came from one address within the minute."""
+    """Return the key of the number of wrong API keys that came from one address within the minute."""
     return f"rt:console_wrong_keys:{address}"
 
 
@@ -238,12 +238,12 @@ def ledger(tenant: str) -> str:
 
 
 def account_ledger(account: str) -> str:
-    """Return the key of the ledger of an account: what the charges made there were good for, by day."""
+    """Return the key of the ledger of an account: by day, what its charges were good for."""
     return f"rt:ledger:account:{account}"
 
 
 def ledger_accounts(tenant: str) -> str:
-    """Return the key of the ledger of a tenant by day and account, where there are several."""
+    """Return the key of a tenant's ledger by day and account; it is written only with several accounts."""
     return f"rt:ledger_accounts:{tenant}"
 
 
@@ -253,7 +253,7 @@ def account_gate(account: str) -> str:
 
 
 def account_calls(day: int) -> str:
-    """Return the key of the calls of each account on a UTC day."""
+    """Return the key of the number of calls of each account on one UTC day."""
     return f"rt:edits:account_calls:{day}"
 
 
@@ -268,12 +268,12 @@ def audit_count(key: str, day: int) -> str:
 
 
 def bulk(run: str) -> str:
-    """One bulk run."""
+    """Return the key of one bulk run."""
     return f"rt:bulk:{run}"
 
 
 def bulk_runs(tenant: str) -> str:
-    """The history of one tenant's bulk runs; of all tenants' for ""."""
+    """Return the key of the history of one tenant's bulk runs, or of all bulk runs if `tenant` is empty."""
     return f"{BULK_RUNS}:{tenant}" if tenant else BULK_RUNS
 
 

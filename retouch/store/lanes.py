@@ -90,7 +90,9 @@ class SharedLanes:
         )
 
     async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
-        """Return the sum of the limits of those of several accounts that take jobs, and how long all are down."""
+        """
+        Return the sum of the limits of those accounts that take jobs, and for how many seconds all of them are down.
+        """
         pipe = self._client.pipeline(transaction=False)
         for account in accounts:
             pipe.hmget(keys.account_gate(account), "limit", "open_until", "served_until", "mode", "closed")
@@ -152,9 +154,9 @@ class Lanes(SharedLanes):
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
         `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
-        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are
-        those of the endpoint that the process serves: one of several that no worker has named within `lease_s` gets no
-        jobs. `process` is under which name it is counted among the workers that serve them.
+        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are the
+        accounts that the process serves. With several accounts, one that no worker has named within `lease_s` gets no
+        jobs. `process` is the name under which this process counts among the workers of its accounts.
         """
         values: list[Value] = [value for lease in leases for value in lease]
         return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])

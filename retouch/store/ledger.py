@@ -133,7 +133,7 @@ class Ledger:
                     yield name, int(day), "", {kind: int(count)}
 
     def _account_rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
-        """Yield the calls by account; those of a time with one account are calls of `default`."""
+        """Yield (tenant, day, account, {class: count}). Calls from a time with only one account belong to `default`."""
         for name in tenants:
             rest = Counter[tuple[int, str]]()
             for _, number, _, counts in self._rows([name]):

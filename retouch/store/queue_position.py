@@ -24,9 +24,9 @@ class QueuePosition:
 
     `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
     or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own. With several accounts of the endpoint, `accounts` are those that the tenant's
-    jobs may go to, `lane` has the numbers of those of them that take jobs, and `account` is the id of the one that the
-    job would go to now, empty while none has room.
+    tenants with a weight of their own. With several accounts, `accounts` are the accounts to which the tenant's jobs
+    may go, and `lane` has the sums over those of `accounts` that take jobs. `account` is the id of the account to which
+    the job would go now, or empty if none has room.
     """
 
     lane: LaneNumbers
@@ -107,7 +107,7 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
 
 
 def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
-    """Return the numbers of the lane as far as those of these accounts go that take jobs."""
+    """Return the lane's numbers, with limit, held slots and breaker summed over those accounts that take jobs."""
     open_ones = [account for account in accounts if account.takes_jobs]
     return replace(
         lane,

@@ -77,7 +77,7 @@ class Charge:
     """
     A POST that may have cost money. `kind` is the class of its answer, `""` while no answer is on record.
 
-    `account` is the account of the endpoint that it went to.
+    `account` is the account at which it was made.
     """
 
     fence: int
@@ -163,9 +163,9 @@ class Claim:
     `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
     settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
     `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
-    `account` is the account of the endpoint that the job was dispatched to; `may_move` is true if there are several.
+    `account` is the account to which the job was dispatched; `may_move` is true if there are several accounts.
     `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
-    answer the checkpoint is. `messages` are those of deliveries that the claim dispatched; they are to be sent.
+    answer made the checkpoint.
     """
 
     job: str
@@ -193,7 +193,7 @@ class Claim:
 
     @property
     def item(self) -> str:
-        """Return the job's id, by the name that claims of both lanes have for it."""
+        """Return the job's id. Claims of both lanes have this attribute."""
         return self.job
 
     @property
@@ -252,8 +252,9 @@ class RecordedAnswer(NamedTuple):
     """
     What follows from an answer that went on record.
 
-    `messages` are to be sent. `open_s` is for how many seconds this opened the breaker of the account, 0 if it did not.
-    `event` is `account.closed` or `account.opened` if it did that to the account, else empty.
+    The caller must send `messages`. `open_s` is the number of seconds for which the answer opened the account's
+    breaker, 0 if it did not. `event` is `account.closed` or `account.opened` if the answer closed or opened the
+    account, else empty.
     """
 
     messages: list[Message]
@@ -295,9 +296,9 @@ class JobRecord:
     """
     Everything on record about a job. Instants are in Unix seconds; `state` is a value of `JobState`.
 
-    `images` are the kept ones, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
-    record from which the next attempt can go on without a POST. `account` is the account of the endpoint that it was
-    dispatched to last, and `account_reason` says why if there are several.
+    `images` are the stored images, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
+    record, from which the next attempt can go on without a POST. `account` is the account to which the job was
+    dispatched last; with several accounts, `account_reason` says why.
     """
 
     id: str

@@ -35,7 +35,7 @@ class Script(Protocol[Reply_co]):
 
 
 class _Queued(Protocol):
-    """The commands of a pipeline; each call adds one command to those that `execute` sends."""
+    """The commands of a pipeline. A call sends nothing: it adds the command to those that `execute` sends."""
 
     def delete(self, *names: str) -> Self: ...
     def execute_command(self, *args: Value) -> Self: ...

@@ -1,32 +1,32 @@
 """
-The Lua scripts of `lua/`, composed and made callable.
+Composes the Lua scripts of `lua/`, and makes them callable from Python.
 
-One script per move, so that a process may die between any two instructions and leave a record that holds together.
+Each move is one script, so a process may die between any two instructions and leave a consistent record.
 
 `lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what they share, one subject per file. A
-module is a table of functions that its file returns. Who uses it names it at the top of the file, the module's name and
-the local's being the same:
+module is a table of functions that its file returns. A script or module that uses another module names it at the top of
+its file, in a local with the name of that module:
 
     local clock = require('clock')
 
-Redis has no `require`, so the text that is sent is composed here: each module that a script needs, directly or through
-others, once and behind those that it needs itself, as `local clock = (function() … end)()`; then the script. The
-`require` lines become empty lines. So a script carries only what it uses, no module can see what it did not name (the
-linter reads the files as they are, and would call it an undefined variable), and modules cannot need each other in a
-circle.
+Redis has no `require`, so this module composes the text that is sent. The text contains each module that the script
+needs, directly or through others, as `local clock = (function() … end)()`: each once, and after the modules that it
+needs itself. The script follows. The `require` lines become empty lines. So a script contains only what it uses, and no
+module can use what it did not name: the linter, which reads the files as they are, reports that as an undefined
+variable. Modules cannot need each other in a circle.
 
-Making the functions of all modules would be a good part of a script's time, about 0.15 µs each. So a script may name
-modules inside a block, in lines that follow each other: they and what they need beyond the others are composed there,
-and made when that block runs. And a module that few runs need is named by `require_late`, in scripts and modules:
+Creating the functions of all modules would take a large part of a script's time, about 0.15 µs for each. So a script
+may also name modules inside a block, in consecutive lines. These modules, and those that only they need, are created
+when the block runs. A module that few runs need is named with `require_late`, in scripts and modules:
 
     local account_dispatch = require_late('account_dispatch')
     account_dispatch().serve(turn, now)
 
-It is composed as a function, and each call makes the module anew, so such a module keeps nothing between two calls.
-What it needs itself is made with the others, but late modules, which are inside it.
+A late module is composed as a function. Each call creates the module anew, so it cannot store anything between two
+calls. The modules that it needs are created with the others, except for late ones, which are composed inside it.
 
-Lua allows 200 locals in one function: the composed text has one for each module. Redis keeps a script under the hash of
-its text, which is the same in each process.
+Lua allows 200 locals in one function, and the composed text has one for each module. Redis stores a script under the
+hash of its text, which is the same in each process.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def compose(folder: Traversable, name: str) -> str:
     """
     Compose the text of a script from `scripts/` and `modules/` of a folder.
 
-    Raises `ValueError` when modules need each other in a circle, a local is not named like its module, a module
-    needs another one inside a function, or one is needed both at once and late.
+    Raises `ValueError` if modules need each other in a circle, if a local is not named like its module, if a module
+    needs another one inside a function, or if one module is named with both `require` and `require_late`.
     """
     script = (folder / "scripts" / f"{name}.lua").read_text()
     always: dict[str, str] = {}
@@ -85,7 +85,7 @@ def compose(folder: Traversable, name: str) -> str:
 def _add(
     folder: Traversable, local: str, module: str, late: str, modules: dict[str, str], path: tuple[str, ...]
 ) -> None:
-    """Add the definition of a module, behind those that it needs itself; `path` leads to whoever needs it."""
+    """Add the definition of a module, after those that it needs; `path` has the modules that need it, for a message."""
     if local != module:
         raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
     if module in path:

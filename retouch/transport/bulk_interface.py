@@ -1,4 +1,4 @@
-"""The interface to bulk runs that clients use, over Redis or over the gateway."""
+"""The interface through which clients use bulk runs, over Redis or over the gateway."""
 
 from __future__ import annotations
 

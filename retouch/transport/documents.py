@@ -94,12 +94,12 @@ def receiver_from(document: Document) -> Receiver:
 
 
 def preview_from(document: Document) -> Preview:
-    """Read what a bulk run would do."""
+    """Return the preview of a bulk run that a document describes."""
     return Preview(**{name: document[name] for name in Preview.__dataclass_fields__})
 
 
 def bulk_run_from(document: Document) -> BulkRun:
-    """Read a bulk run; what only workers need is left out."""
+    """Return the bulk run that a document describes, without the fields that only workers need."""
     query = parse_query(document["query"], 0.0)
     return BulkRun(
         id=document["id"],
@@ -117,7 +117,7 @@ def bulk_run_from(document: Document) -> BulkRun:
 
 
 def audit_line_from(document: Document) -> AuditLine:
-    """Read one change of the audit."""
+    """Return the line of the audit that a document describes."""
     return AuditLine(
         document["id"],
         _instant(document["at"]) or 0.0,
@@ -145,7 +145,7 @@ def lane_from(document: Document) -> LaneNumbers:
 
 
 def stats_from(document: Document) -> Stats:
-    """Read statistics."""
+    """Return the statistics that a document describes."""
     return Stats(
         since=_instant(document["since"]) or 0.0,
         until=_instant(document["until"]) or 0.0,

@@ -78,7 +78,7 @@ class GatewayConnections:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """
-        Send a request and return the whole answer; raise the exception that an error answer stands for.
+        Send a request and return the whole answer; for an error answer, raise the matching exception.
 
         Failure policy: if the gateway has closed an idle connection, its next use looks like a lost answer. So the
         request is sent once more, on a new connection. If that fails too, this raises `StoreUnavailable`.

@@ -78,8 +78,7 @@ class GatewayTransport:
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
         """
-        Return settings that forbid nothing which the gateway's own settings may allow: any network, and these
-        callbacks.
+        Return settings that forbid nothing that the gateway may allow: any network is allowed, and these callbacks.
         """
         allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
         return self._settings.model_copy(update=allowed)
@@ -139,29 +138,30 @@ class GatewayTransport:
         except UnknownJob:
             raise not_on_record(job) from None
 
-    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
+    async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """
-        Return the bytes of one of a job's images, `place` counted from 0 in its results; raise `BlobMissing` if there
-        is none.
+        Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.
+
+        Raises `BlobMissing` if there is none.
         """
-        path, query = f"/v1/edits/{job}/image", {"index": place or None}
+        path, query = f"/v1/edits/{job}/image", {"index": index or None}
         try:
             return (await self.concurrency.run_blocking(self._wire.exchange, "GET", path, query)).body
         except (UnknownJob, StateConflict):
             # The same error as over Redis, where the bytes are read without the job.
-            raise BlobMissing(kept.sha256) from None
+            raise BlobMissing(stored.sha256) from None
 
-    async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images, `place` counted from 0 in its results."""
+    async def link(self, job: str, stored: Image, index: int = 0) -> str:
+        """Return a new link to one of a job's images; `index` counts from 0, in the order of its results."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
-        if place >= len(results):
-            raise BlobMissing(kept.sha256)
-        return str(results[place]["url"])
+        if index >= len(results):
+            raise BlobMissing(stored.sha256)
+        return str(results[index]["url"])
 
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield up to `limit` jobs, newest first; the default tenant stands for that of the API key."""
+        """Yield up to `limit` jobs, newest first; the default tenant means the tenant of the API key."""
         filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
@@ -242,7 +242,7 @@ class GatewayTransport:
         return lane_from((await self._get("/v1/status"))[lane])
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Read who changed what since an instant, newest first; for keys of role ops."""
+        """Return lines of the audit since an instant, newest first; the API key must have role `ops`."""
         return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
 
     async def ended(self) -> dict[str, int]:
@@ -265,7 +265,7 @@ class GatewayTransport:
                 return rows
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Read the statistics of one tenant, or of all that the API key may read."""
+        """Return the statistics of one tenant, or of all that the API key may read."""
         return stats_from(await self._get("/v1/stats", {"tenant": tenant, "since": f"{since:.3f}", "by": by}))
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:

@@ -89,17 +89,17 @@ class Transport(Protocol):
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
 
-    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:
-        """Return the bytes of one of a job's images; `place` is its position in the job's results, from 0."""
+    async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
+        """Return the bytes of one of a job's images; `index` counts from 0, in the order of the job's results."""
 
-    async def link(self, job: str, kept: Image, place: int = 0) -> str:
-        """Return a new link to one of a job's images; `place` is its position in the job's results, from 0."""
+    async def link(self, job: str, stored: Image, index: int = 0) -> str:
+        """Return a new link to one of a job's images; `index` counts from 0, in the order of the job's results."""
 
     def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = ...
     ) -> AsyncGenerator[JobRecord, None]:
         """
-        Yield up to `limit` jobs, newest first, of one state and tenant (None for all), enqueued at `since` or later.
+        Yield up to `limit` jobs that match a query, newest first; `tenant` is the owner of the jobs, None for all.
         """
 
     async def cancel(self, job: str) -> str:
@@ -131,7 +131,7 @@ class Transport(Protocol):
         """
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Read who changed what since an instant, newest first."""
+        """Return up to `limit` lines of the audit since an instant (Unix seconds), newest first."""
 
     async def ended(self) -> dict[str, int]:
         """Return how many jobs ever ended, by state."""
@@ -143,7 +143,7 @@ class Transport(Protocol):
         """Return the calls of one tenant or of all (None) since a UTC day, summed up by tenant, day or tag."""
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Read the statistics from an instant (Unix seconds) until now, of one tenant or of all."""
+        """Return the statistics from an instant (Unix seconds) until now, of one tenant or of all."""
 
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Return the receiver at a URL; create one if there is none."""

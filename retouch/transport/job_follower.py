@@ -40,7 +40,7 @@ def _images(record: JobRecord) -> tuple[Image, ...]:
 
 
 async def events_of(transport: Transport, job: str, after: int) -> AsyncGenerator[Event, None]:
-    """Yield a job's events whose sequence is above `after`, also those to come, as `Job.events` does."""
+    """Yield a job's events whose sequence is above `after`, past and future ones, as `Job.events` does."""
     async with transport.listener.follow(job, transport.news) as changed:
         while True:
             news, is_final = await transport.timeline(job, after)

@@ -147,14 +147,14 @@ class RedisTransport:
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
 
-    async def image(self, job: str, kept: Image, place: int = 0) -> bytes:  # noqa: ARG002 - a gateway goes by the job
+    async def image(self, job: str, stored: Image, index: int = 0) -> bytes:  # noqa: ARG002 - a gateway goes by the job
         """Return the bytes of an image from the blob store; raise `BlobMissing` if it is not there."""
-        return await self.concurrency.run_blocking(self.connections.blobs.get, kept.name)
+        return await self.concurrency.run_blocking(self.connections.blobs.get, stored.name)
 
-    async def link(self, job: str, kept: Image, place: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
+    async def link(self, job: str, stored: Image, index: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
         """Return a new link to the image; only its name in the blob store counts here."""
         with clear_errors():
-            return await self.concurrency.run_blocking(self.connections.blobs.link, kept.name)
+            return await self.concurrency.run_blocking(self.connections.blobs.link, stored.name)
 
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
@@ -279,7 +279,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Read who changed what since an instant, newest first."""
+        """Return up to `limit` lines of the audit since an instant, newest first."""
         log = AuditLog(self.connections.blocking_client)
         with clear_errors():
             return await self.concurrency.run_blocking(log.page, since, "", limit)
@@ -305,7 +305,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(read)
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Read the statistics from an instant until now, at the price of our settings."""
+        """Return the statistics from an instant until now, at the price of our settings."""
         client, price = self.connections.blocking_client, self.connections.settings.price_per_call
         with clear_errors():
             return await self.concurrency.run_blocking(partial(read_stats, client, price, since, by=by, tenant=tenant))

@@ -1,8 +1,9 @@
 """
-Each alert of ops/prometheus/rules.yml, on series by `promtool` and fired once by a real fault: `make alerts-test`.
+Tests each alert of ops/prometheus/rules.yml twice: on series, by `promtool`, and with a real fault: `make alerts-test`.
 
-A Valkey, the simulator, a worker and three gateways run; one Prometheus scrapes one gateway, another all three. The
-rules run with minutes made seconds. At the end the dashboard's expressions are evaluated on what was scraped.
+Valkey, the simulator, a worker and three gateways run. One Prometheus scrapes one gateway, another one scrapes all
+three. In their rules, each minute is a second. At the end, the expressions of the dashboard are evaluated on the
+scraped series.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LATE_S = 6.0
 
 
 class Receivers(BaseHTTPRequestHandler):
-    """Receivers of webhooks: `/gone` wants no more, `/broken` fails, any other takes the event."""
+    """Receivers of webhooks: `/gone` answers 410, `/broken` answers with errors, any other path accepts the event."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -50,7 +51,7 @@ class Receivers(BaseHTTPRequestHandler):
 
 @dataclass
 class Watched:
-    """A running stack, and what watches it: `single` scrapes one gateway, `triple` three."""
+    """A running stack and the two servers that watch it: `single` scrapes one gateway, `triple` scrapes three."""
 
     stage: Stage
     gateways: list[Spoken]
@@ -71,7 +72,7 @@ class Watched:
         return list(self.stage.queue.enqueue_many(edits, **options))
 
     def expect(self, alert: str) -> None:
-        """Wait until both fired an alert."""
+        """Wait until both servers have fired an alert."""
         for watcher in (self.single, self.triple):
             assert eventually(partial(watcher.has_fired, alert), WITHIN_S), (alert, watcher.firing())
 
@@ -95,12 +96,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_alerts_fire_on_series_and_only_then() -> None:
-    """Each alert fires on the series of rules_test.yml, and not before or without the fault."""
+    """Each alert fires on its series in rules_test.yml, but not before its time and not without the fault."""
     assert (result := promtool("test", "rules", "rules_test.yml")).returncode == 0, result.stderr + result.stdout
 
 
 def test_three_gateways_change_no_alert(tmp_path: Path) -> None:
-    """The same tests pass with each series of the store scraped at three gateways: no rule counts it three times."""
+    """The same tests pass if each series of the store comes from three gateways: no rule counts it three times."""
     tests = yaml.safe_load((RULES / "rules_test.yml").read_text())
     for test in tests["tests"]:
         series = [one for one in test["input_series"] if not one["series"].startswith("up")]
@@ -117,7 +118,7 @@ def test_three_gateways_change_no_alert(tmp_path: Path) -> None:
 
 
 def test_nothing_fires_on_a_healthy_stack(watched: Watched) -> None:
-    """While edits end in time, no alert fires, with one gateway scraped or three."""
+    """While edits end in time, no alert fires, whether one gateway is scraped or three."""
     for job in watched.enqueue(20, webhook=f"{watched.receivers}/ok"):
         job.result(timeout_s=60)
     name = "retouch_jobs_ended_total"
@@ -230,13 +231,13 @@ def test_a_real_fault_fires_its_alert(watched: Watched, fault: Callable[[Watched
 
 @pytest.mark.parametrize("expression", expressions())
 def test_the_dashboard_shows_what_was_scraped(watched: Watched, expression: str) -> None:
-    """Each expression of the dashboard is understood, and had a value in the time of these tests."""
+    """Prometheus accepts each expression of the dashboard, and each had a value during these tests."""
     expression = expression.replace("$__rate_interval", "1m")
     assert watched.single.query(f"last_over_time(({expression})[30m:5s])")
 
 
 def test_a_killed_worker_and_gateway_are_noticed(watched: Watched) -> None:
-    """With its only worker gone, and then a gateway, the alerts for that fire: every alert has fired now."""
+    """If the only worker is killed, and then a gateway, their alerts fire. After this test, every alert has fired."""
     watched.stage.workers[0].kill()
     watched.expect("RetouchNoWorker")
     watched.gateways[0].end()

@@ -27,7 +27,7 @@ _LEAST_S = 5  # a rate needs several scrapes, and these are a second apart
 
 
 def speed_up(rules: str) -> str:
-    """Return the rules with minutes made seconds: in ranges, in `for`, and in ages written as `15 * 60`."""
+    """Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`."""
 
     def seconds(match: re.Match[str]) -> str:
         return f"{max(_LEAST_S, int(match[1]) * _SECONDS[match[2]])}s"
@@ -38,18 +38,21 @@ def speed_up(rules: str) -> str:
 
 
 def alert_names() -> list[str]:
-    """Return the names of all alerts, once each."""
+    """Return the names of all alerts, without repetitions."""
     groups = yaml.safe_load((RULES / "rules.yml").read_text())["groups"]
     return [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
 
 
 def promtool(*arguments: str, folder: Path = RULES) -> subprocess.CompletedProcess[str]:
-    """Run promtool to its end."""
+    """Run promtool to its end and return the finished process."""
     return subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
 
 class Prometheus:
-    """A server that scrapes gateways each second: `store` for the numbers of the store, `gateways` for their own."""
+    """
+    A server that scrapes each second: the gateways in `store` for the numbers of the store, all in `gateways` for their
+    own.
+    """
 
     def __init__(self, folder: Path, key: str, *, store: Sequence[str], gateways: Sequence[str]) -> None:
         folder.mkdir()
@@ -100,7 +103,7 @@ class Prometheus:
 
 
 def main() -> None:
-    """Exit with 0 where the package is installed, else print why the tests cannot run and exit with 1."""
+    """Exit with 0 if Prometheus is installed; otherwise print why the tests cannot run, and exit with 1."""
     missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
     if missing:
         sys.stderr.write(f"alerts cannot be tested: {', '.join(missing)} is not installed (Debian: prometheus)\n")

@@ -1,4 +1,4 @@
-"""How an account dies in a test: what its simulator does from then on, and what must hold of the others."""
+"""The ways in which an account can fail in a test: what its simulator does then, and what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from retouch_ops.simulator.process import Simulator
 @dataclass(frozen=True)
 class Death:
     """
-    One way to die.
+    One way in which an account fails.
 
-    `closes` is the code with which the account is closed; empty where its breaker opens instead. `is_free` is true if
+    `closes` is the code with which the account is closed, or empty if its breaker opens instead. `is_free` is true if
     the endpoint charges nothing for what it refuses, so that each job costs one charge in the end.
     """
 

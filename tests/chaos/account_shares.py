@@ -1,4 +1,4 @@
-"""How well several accounts are used: limits that are learnt, then a run whose shares and refusals are counted."""
+"""Measures how well several accounts are used: first their limits are learnt, then the shares of a run are counted."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class Shares:
     """
     The figures of one run, by account.
 
-    `full_s` is the time in which the caps would allow all jobs at best. `used` is the share of each cap that was in
-    flight while jobs waited, `refused` counts the queue-full answers, `most` is the most that was ever in flight.
+    `full_s` is the shortest possible time for all jobs under these caps. `used` is the share of each cap that was in
+    flight while jobs waited, `refused` counts the queue-full answers, `most` is the largest number of requests in
+    flight.
     """
 
     jobs: int
@@ -31,7 +32,7 @@ class Shares:
     most: dict[str, int]
 
     def table(self) -> str:
-        """Write the figures as Markdown."""
+        """Return the figures as a Markdown table."""
         rows = [
             f"| {account} | {self.posts[account]} | {self.used[account]:.1%} | {self.refused[account]} |"
             for account in self.posts
@@ -66,7 +67,7 @@ def refusals(stage: AccountStage) -> dict[str, int]:
 
 
 def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float) -> Shares:
-    """Run that many jobs of `latency_s` each, and measure how the accounts were used."""
+    """Run that many jobs of `latency_s` seconds each, and return how the accounts were used."""
     for simulator in stage.simulators.values():
         simulator.settings(latency_s=latency_s)
     before, started = stage.books(), time.monotonic()
@@ -89,13 +90,13 @@ def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float
 
 
 def difference(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Json]:
-    """Return what each simulator counted between two readings of its books."""
+    """Return for each simulator the difference between two readings of its books."""
     names = ("posts", "charged", "in_flight_seconds", "window_seconds")
     return {account: {name: book[name] - before[account][name] for name in names} for account, book in after.items()}
 
 
 def used_of(before: dict[str, Json], after: dict[str, Json], caps: dict[str, int]) -> dict[str, float]:
-    """Return which share of each cap was in flight between two readings of the books."""
+    """Return for each account the share of its cap that was in flight between two readings of the books."""
     counted = difference(before, after)
     return {
         account: row["in_flight_seconds"] / row["window_seconds"] / caps[account] for account, row in counted.items()

@@ -1,4 +1,7 @@
-"""The stage of tests with several accounts: a simulator and a key for each, and the file that workers follow."""
+"""
+The processes for tests with several accounts: a simulator and a key for each account, and workers with an accounts
+file.
+"""
 
 from __future__ import annotations
 
@@ -37,16 +40,17 @@ SETTINGS: dict[str, object] = {
 
 
 def key_of(account: str) -> str:
-    """Return the planted key of an account; each simulator accepts its own alone."""
+    """Return the API key of an account; its simulator accepts no other key."""
     return f"sk-planted-{account}-4f1c9d"
 
 
 @dataclass
 class AccountStage:
     """
-    Simulators, a store, a queue and workers. `tables` are those of the accounts file: change them, then `write_file`.
+    Simulators, a store, a queue and workers.
 
-    Jobs are numbered over the whole life of the stage; the number of each is its tag in the simulators' books.
+    `tables` are the tables of the accounts file: change them, then call `write_file`. Jobs are numbered over the whole
+    life of the stage. The number of a job is its tag in the simulators' books.
     """
 
     folder: Path
@@ -59,7 +63,7 @@ class AccountStage:
 
     @property
     def log(self) -> str:
-        """What all workers wrote so far."""
+        """Return what all workers have logged so far."""
         return (self.folder / "workers.log").read_text(errors="replace")
 
     @property
@@ -68,7 +72,9 @@ class AccountStage:
         return AccountStore(store_access(self.queue).client)
 
     def write_file(self) -> None:
-        """Write the accounts file and the keys, in one step, so that no worker reads half of it."""
+        """
+        Write the accounts file and the key files; each file is replaced as a whole, so that no worker reads half of it.
+        """
         for account in self.simulators:
             (self.folder / account).write_text(key_of(account))
         lines = [line for account, table in self.tables.items() for line in _table(account, table)]
@@ -102,11 +108,11 @@ class AccountStage:
         return self.jobs.index(job)
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Read the jobs."""
+        """Return the records of the jobs."""
         return store_access(self.queue).jobs.records(list(jobs))
 
     def ended(self, jobs: Sequence[str]) -> int:
-        """Count the jobs that are over."""
+        """Return how many of the jobs have ended."""
         return sum(record.state in FINAL for record in self.records(jobs))
 
     def wait_until_over(self, jobs: Sequence[str], within_s: float = 90.0) -> list[JobRecord]:
@@ -115,7 +121,9 @@ class AccountStage:
         return self.records(jobs)
 
     def wait_until_closed(self, account: str) -> list[str]:
-        """Enqueue jobs until the endpoint's refusal has closed the account, and return them when they are over."""
+        """
+        Enqueue jobs until a refusal by the endpoint has closed the account; return these jobs once they have ended.
+        """
         jobs = list[str]()
         while not self.numbers(account).closed:
             jobs += self.enqueue(20)
@@ -123,12 +131,12 @@ class AccountStage:
         return jobs
 
     def why_not_over(self, jobs: Sequence[str]) -> str:
-        """Describe what holds the jobs that are not over."""
+        """Return a description of what the jobs that have not ended are waiting for."""
         states = Counter((record.state, record.error and record.error.code) for record in self.records(jobs))
         return f"{states}\n{self.accounts.all()}\n{self.log[-3000:]}"
 
     def numbers(self, account: str) -> AccountNumbers:
-        """Read the numbers of one account."""
+        """Return the numbers of one account."""
         return self.accounts.show(account)
 
     def books(self) -> dict[str, Json]:
@@ -141,13 +149,15 @@ class AccountStage:
         return {row.key: row.useful + row.repeated + row.wasted + row.unknown for row in rows}
 
     def posts(self, account: str, jobs: Sequence[str] = ()) -> int:
-        """Count the POSTs that an account's simulator got, for these jobs or for all."""
+        """Return how many POSTs an account's simulator got, for these jobs or for all."""
         books = self.simulators[account].books()
         tags = [str(self.number_of(job)) for job in jobs]
         return sum(books["by_tag"].get(tag, {}).get("posts", 0) for tag in tags) if jobs else int(books["posts"])
 
     def revive(self) -> None:
-        """Undo what a test did to the accounts: simulators as at first, no mode, nothing closed, no open breaker."""
+        """
+        Undo what a test did to the accounts: reset the simulators, resume and open each account, close each breaker.
+        """
         client = store_access(self.queue).client
         for account, simulator in self.simulators.items():
             simulator.faults(rates={})
@@ -156,11 +166,11 @@ class AccountStage:
 
     @property
     def cursor(self) -> str:
-        """The cursor of the newest event in the feed."""
+        """Return the cursor of the newest event in the feed."""
         return last_cursor(store_access(self.queue).client)
 
     def account_events(self, after: str) -> list[str]:
-        """Return the events of accounts in the feed after a cursor."""
+        """Return the types of the events about accounts that follow a cursor in the feed."""
         kinds = list[str]()
         while page := read_page(store_access(self.queue).client, after):
             kinds += [entry.type for entry in page if entry.type.startswith("account.")]
@@ -199,9 +209,9 @@ def account_stage(
     **settings: Any,
 ) -> Iterator[AccountStage]:
     """
-    Start a simulator for each account with its cap, Valkey and a queue; no worker yet. All are killed at the end.
+    Context manager that starts Valkey, a queue and a simulator for each account, and yields the stage without a worker.
 
-    Each account's limit is its cap unless `tables` say otherwise.
+    The limit of each account is its cap unless `tables` say otherwise. All processes are killed at the end.
     """
     with ExitStack() as stack:
         simulators = {
@@ -237,10 +247,11 @@ def account_stage(
 
 def audit(stage: AccountStage, max_charges: int, jobs: Sequence[str] = ()) -> list[str]:
     """
-    Compare the books of all simulators with the store, for these jobs or all of the stage; return what is broken.
+    Compare the books of all simulators with the store, for these jobs or all jobs; return a line for each broken
+    promise.
 
-    Nothing is lost, no job is charged more often than `max_charges` over all accounts, each charge is on record with
-    its account, and the ledger of each account has as many as its simulator.
+    The promises: nothing is lost; over all accounts, no job is charged more often than `max_charges`; each charge is on
+    record with its account; the ledger of each account has as many charges as its simulator.
     """
     books, broken = stage.books(), list[str]()
     for job, record in zip(jobs or stage.jobs, stage.records(jobs or stage.jobs), strict=True):

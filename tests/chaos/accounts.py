@@ -1,8 +1,8 @@
 """
-Several accounts at the vendor's own speed: `python -m tests.chaos.accounts`.
+Measures several accounts at the vendor's own speed: `python -m tests.chaos.accounts`.
 
-Three simulators that allow 5, 10 and 15 requests in flight, with learnt limits. First the limits are learnt; then 2,000
-jobs of 4.6 s run, and how well each cap was used is measured. After that the middle account dies half-way through a
+Three simulators allow 5, 10 and 15 requests in flight, and the limits are learnt. First the limits are learnt; then
+2,000 jobs of 4.6 s run, and the use of each cap is measured. After that the middle account fails in the middle of a
 run, in each way of `account_deaths.py`, and the books of all simulators are compared with the ledger.
 """
 
@@ -28,13 +28,13 @@ DEATH_LATENCY_S, DEATH_JOBS = 1.0, 300
 
 
 def say(line: str) -> None:
-    """Print a line at once: a run takes minutes."""
+    """Print a line without buffering, since a run takes minutes."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def faults_of(shares: Shares) -> list[str]:
-    """Return which of the promises about full use are broken."""
+    """Return a line for each promise about full use that these figures break."""
     broken = [f"{account}: {count} refusals once learnt" for account, count in shares.refused.items() if count]
     broken += [f"{account}: {used:.1%} of its cap used" for account, used in shares.used.items() if used < USED_LEAST]
     if shares.seconds > TIME_MOST * shares.full_s:
@@ -43,7 +43,7 @@ def faults_of(shares: Shares) -> list[str]:
 
 
 def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
-    """Learn the limits, run the jobs, print the figures, and return what is broken."""
+    """Learn the limits, run the jobs and print the figures; return a line for each broken promise."""
     tables = {account: {"limit": "auto"} for account in CAPS}
     with account_stage(folder, CAPS, latency_s=LEARN_LATENCY_S, tables=tables, log_level="WARNING") as stage:
         stage.start_worker()
@@ -55,7 +55,9 @@ def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
 
 
 def die(stage: AccountStage, death: Death) -> list[str]:
-    """Let the middle account die half-way through a run, print what it came to, and return what is broken."""
+    """
+    Let the middle account fail in the middle of a run, and print the result; return a line for each broken promise.
+    """
     stage.revive()
     started = stage.books()
     jobs = stage.enqueue(DEATH_JOBS)
@@ -74,7 +76,7 @@ def die(stage: AccountStage, death: Death) -> list[str]:
 
 
 def main() -> None:
-    """Run all parts, print their tables; exit 1 when a promise was broken."""
+    """Run all parts and print their tables; exit with 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--latency-s", type=float, default=4.6)

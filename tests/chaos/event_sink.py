@@ -1,4 +1,4 @@
-"""A receiver of webhooks that keeps every event for the audit."""
+"""A receiver of webhooks that stores every event for the audit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 
 class EventSink:
-    """Answers 204 to every webhook and keeps its event, until the end of the `with` block."""
+    """Context manager with a receiver that answers 204 to every webhook and stores its event."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []

@@ -1,7 +1,8 @@
 """
 A real worker with a fault: `python -m tests.chaos.faulty_worker NAME LANES CONCURRENCY OPTIONS…`.
 
-A clock that is wrong, limits of the machine, or shorter limits of single calls, so that a test need not wait for them.
+The fault is a clock that is wrong, a limit of the machine, or a shorter limit of single calls, so that a test need not
+wait as long.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from retouch_worker.edits import endpoint, images
 from tests.chaos.stack import Stage, environment_of
 
 PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
-"""Pieces of half a decoded picture and more are asked of the kernel, which may refuse, not found among freed ones."""
+"""Blocks of half a decoded picture or more are allocated from the kernel, which may refuse, not from freed memory."""
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
-    """Start such a worker on a stage, and return its process."""
+    """Start a worker with a fault on a stage, and return its process."""
     name = f"odd{len(stage.workers)}"
     command = [sys.executable, "-m", "tests.chaos.faulty_worker", name, "edits,deliveries", str(concurrency), *options]
     with (stage.folder / "workers.log").open("ab") as log:
@@ -39,7 +40,7 @@ def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subproces
 
 
 def starved(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the check of an image fail as it does when the process may have no more memory."""
+    """Return the check of an image, changed to fail as it does when the process gets no more memory."""
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
@@ -58,7 +59,10 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
-    """Make writing fail with an errno of the system, for machines where the test may not mount a small disk."""
+    """
+    Return a function that writes a file, changed to fail with an errno, for machines where a test may not mount a small
+    disk.
+    """
 
     def write_or_fail(*arguments: Any) -> None:
         if fault.exists():

@@ -1,13 +1,13 @@
 """
-Kill many processes, then audit the records: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
+Kills many processes, then audits the records: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
 
-Real Valkey with its append-only file, the simulator with its books of would-be charges, a receiver of webhooks, and
-producers and workers that die at named points (`producer_kills.py`, `worker_kills.py`). Jobs keep coming while they
-die. When the kills are spent and every job is final, the auditor compares what the simulator charged with what is on
-record, and looks for what was lost, doubled or left behind.
+Valkey has an append-only file, the simulator counts the charges that the endpoint would make, and a receiver gets the
+webhooks. Producers and workers die at named points (`producer_kills.py`, `worker_kills.py`), and new jobs are enqueued
+meanwhile. When all kills are done and every job has ended, the auditor compares the simulator's charges with the
+records, and searches for jobs, images and webhooks that were lost or doubled, and for keys that should be gone.
 
-With `--accounts 3` there are three accounts with a simulator each. One of them is taken out of the accounts file when a
-third of the kills are done, and put back after two thirds.
+With `--accounts 3` there are three accounts, each with a simulator. One of them is removed from the accounts file after
+a third of the kills, and added again after two thirds.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Report:
 
 @dataclass
 class Storm:
-    """One run: how many kills, from which seed, under which limit of charges."""
+    """The parameters of one run: the number of kills, the seed, and the limit of charges."""
 
     kills: int
     seed: int
@@ -141,7 +141,7 @@ class Storm:
         )
 
     def _enqueue(self, queue: EditQueue, producers: Producers, log: Path, file: AccountsFile | None) -> list[str]:
-        """Keep the backlog filled while workers and producers die, now and then with a duplicate message."""
+        """Enqueue jobs as long as workers and producers die, now and then with a duplicate message; return the jobs."""
         rng = random.Random(self.seed)
         deaths = itertools.cycle(("",) if self.apart_s else ("", *PRODUCER_POINTS))
         jobs: list[str] = []
@@ -173,18 +173,20 @@ class Storm:
 
 
 def rows_of(log: Path) -> list[list[str]]:
-    """Read a log of the processes that die: a point and a process in each line, or a job, a lease and a process."""
+    """Return the rows of a log of processes that die: (point, process), or (job, lease, process)."""
     return [line.split("\t") for line in log.read_text().splitlines()]
 
 
 def killed_calls(log: Path) -> set[tuple[str, int]]:
-    """Return the calls, by job and lease, whose process was killed."""
+    """Return the calls whose process was killed, as (job, lease)."""
     killed = {pid for _, pid in rows_of(log)}
     return {(job, int(fence)) for job, fence, pid in rows_of(log.with_name("intents")) if pid in killed}
 
 
 def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
-    """Return the calls that may have been billed and have no answer on record, though nobody killed their process."""
+    """
+    Return a line for each call without an answer on record that may have been billed, if nobody killed its process.
+    """
     return [
         f"{record.id}: no kill took the answer to {charge}"
         for record in records
@@ -196,10 +198,10 @@ def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[s
 @dataclass
 class Auditor:
     """
-    Compares what the simulator, the store, the blobs and the receiver have on record.
+    Compares the records of the simulator, the store, the blob store and the receiver.
 
-    `killed_calls` are those (by job and lease) whose process was killed: no other call may have lost its answer, and
-    no job may fail unless each call that it was allowed is among them. With `all_succeed` none may fail at all.
+    `killed_calls` has the calls (job and lease) whose process was killed. Only these calls may have lost their answers.
+    A job may fail only if all of its allowed calls are among them; with `all_succeed`, no job may fail.
     """
 
     queue: EditQueue
@@ -239,7 +241,7 @@ class Auditor:
             self._audit_accounts()
 
     def _audit_accounts(self) -> None:
-        """Every account was used, and its ledger has no charge less than its simulator."""
+        """Check that every account was used, and that its ledger has at least as many charges as its simulator."""
         booked = {row.key: row for row in Ledger(store_access(self.queue).client).usage(by="account")}
         for account, sim in self.sims.items():
             charged, row = sim.books(totals=True)["charged"], booked.get(account)
@@ -304,7 +306,7 @@ class Auditor:
 
 
 def main() -> None:
-    """Run one storm and print its report; exit 1 when a promise was broken."""
+    """Run one storm and print its report; exit with 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,9 +1,9 @@
 """
 Real producer processes that die by SIGKILL at a named point of enqueueing, and are started again with the same rows.
 
-A parent (`python -m tests.chaos.producer_kills`) imports the client once and reads orders, one JSON line each. For an
-order it forks a child that enqueues the rows in two halves, under one idempotency key for each row; a child that dies
-is followed by one that begins anew with the first row. `Producers` is the side that gives the orders.
+A parent (`python -m tests.chaos.producer_kills`) imports the client once and reads orders, each a line of JSON. For
+each order it forks a child, which enqueues the rows in two halves, each row with an idempotency key of its own. If the
+child dies, the parent forks another one, which begins with the first row again. `Producers` sends the orders.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DURING_MOST_S = 0.005
 
 
 class Producers:
-    """Sends orders to the parent; every death is a line in the log. Runs until the end of the `with` block."""
+    """Context manager that starts the parent and sends it orders; the log has a line for each death."""
 
     def __init__(self, settings: Settings, log: Path, image: str, webhooks: str) -> None:
         command = [sys.executable, "-m", "tests.chaos.producer_kills", str(log), image, webhooks]
@@ -41,7 +41,10 @@ class Producers:
         )
 
     def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
-        """Have rows enqueued by a child that dies at the point and by its successors; return their jobs in order."""
+        """
+        Order that rows be enqueued by a child that dies at a point, and by the children after it; return the jobs in
+        order.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([first, count, tenant, point]) + "\n")
@@ -57,7 +60,7 @@ class Producers:
 
 
 def arm(point: str, log: Path) -> None:
-    """Wrap a step of enqueueing so that this process kills itself there."""
+    """Replace a step of enqueueing by one that kills this process there."""
     when, _, step = point.partition(" ")
 
     def die() -> None:
@@ -92,12 +95,12 @@ def arm(point: str, log: Path) -> None:
 
 
 def extra_of(number: int) -> dict[str, int]:
-    """Ask for several images in every fourth row."""
+    """Return the `extra` of a row: every fourth row asks for several images."""
     return {} if number % 4 else {"samples": 3}
 
 
 def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> list[str]:
-    """Enqueue rows in two halves, each row under its own key, with the tenant's webhook."""
+    """Enqueue rows in two halves, each with an idempotency key of its own and the tenant's webhook; return the jobs."""
     rows = [
         (
             Edit(prompt=f"winter [[{number}]]", init_image=image, extra=extra_of(number)),
@@ -115,7 +118,7 @@ def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> l
 
 
 def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
-    """Fork, and return what the child made, or None when it died."""
+    """Fork, and return what `work` returned in the child, or None if the child died."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(reading)

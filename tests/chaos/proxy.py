@@ -14,10 +14,10 @@ _CHUNK = 65_536
 
 class Proxy:
     """
-    Forwards a port of its own to `target`, both on 127.0.0.1, from `with` to the end of the block.
+    Context manager that forwards a port of its own to `target`, both on 127.0.0.1.
 
     `stall`: connections stay open and nothing gets through, as with packet loss. `cut`: connections are reset, new ones
-    refused. `heal`: as before; what was stalled arrives.
+    refused. `heal`: everything passes again, including what was stalled.
     """
 
     def __init__(self, target: int) -> None:
@@ -43,11 +43,11 @@ class Proxy:
         self._loop.close()
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Let everything pass again."""
         self._run(self._open())
 
     def stall(self) -> None:
-        """Keep connections open and let nothing through."""
+        """Keep connections open, but let nothing pass."""
         self._loop.call_soon_threadsafe(self._flows.clear)
 
     def lead_to(self, target: int) -> None:

@@ -1,9 +1,9 @@
 """
 Measure recovery: `python -m tests.chaos.recovery` prints the seconds from the end of each fault to the full rate.
 
-Two workers under load, one fault after another. The rate is the number of jobs that end in each second; full is nine
-tenths of what it was before the fault, as the mean of three seconds. Nobody's hand helps but a supervisor's, which
-starts a worker anew when one has died.
+Two workers under load, one fault after another. The rate is the number of jobs that end in each second; the full rate
+is nine tenths of the rate before the fault, as the mean of three seconds. Nobody repairs anything, except that a
+supervisor restarts a worker that has died.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
 
 class Load:
-    """Keeps the backlog filled, whatever happens to the store."""
+    """A thread that keeps the backlog filled, whatever happens to the store."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage, self._numbers, self._over = stage, count(), threading.Event()
@@ -58,7 +58,7 @@ class Load:
 
 
 class Place:
-    """Two workers behind proxies, and the faults that can be made; each method returns when its fault is over."""
+    """Two workers behind proxies, and the faults that can be caused; each method returns when its fault is over."""
 
     def __init__(self, stage: Stage, to_redis: Proxy, to_endpoint: Proxy) -> None:
         self.stage, self.to_redis, self.to_endpoint = stage, to_redis, to_endpoint
@@ -96,20 +96,20 @@ class Place:
         client.config_set("maxmemory", 0)
 
     def cut(self, way: Proxy, for_s: float) -> None:
-        """Reset all connections and refuse new ones."""
+        """Reset all connections of a proxy and refuse new ones, for some seconds."""
         way.cut()
         time.sleep(for_s)
         way.heal()
 
     def stall(self, way: Proxy, for_s: float) -> None:
-        """Let nothing through."""
+        """Let nothing pass through a proxy for some seconds."""
         way.stall()
         time.sleep(for_s)
         way.heal()
 
 
 def faults(place: Place) -> dict[str, Callable[[], None]]:
-    """Every fault by its name in the table."""
+    """Return a function for each fault, by the name of the fault in the table."""
     return {
         "kill -9 of one of two workers": place.kill_a_worker,
         "one worker frozen for 6 s (lease 3 s)": lambda: place.freeze_a_worker(6.0),
@@ -126,12 +126,12 @@ def faults(place: Place) -> dict[str, Callable[[], None]]:
 
 
 def ended(stage: Stage) -> int:
-    """Return how many jobs are over."""
+    """Return how many jobs have ended."""
     return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def rates(stage: Stage) -> Iterator[float]:
-    """Count the jobs that end in each second from now on."""
+    """Yield, second by second, how many jobs ended."""
     before, at = ended(stage), time.monotonic()
     while True:
         time.sleep(max(0.0, at + 1 - time.monotonic()))
@@ -141,7 +141,10 @@ def rates(stage: Stage) -> Iterator[float]:
 
 
 def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | None]:
-    """Return the rate before a fault, and the seconds from its end to the full rate; None beyond the time allowed."""
+    """
+    Return the rate before a fault, and the seconds from the end of the fault to the full rate (None if that took too
+    long).
+    """
     seconds = rates(stage)
     usual = median(next(seconds) for _ in range(BEFORE_S))
     fault()
@@ -158,7 +161,9 @@ def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | 
 
 @contextmanager
 def placed(folder: Path) -> Iterator[Place]:
-    """Start two workers with one proxy to Redis and one to the endpoint."""
+    """
+    Context manager that starts two workers, with a proxy to Redis and one to the endpoint, and yields the `Place`.
+    """
     with (
         a_stage(folder, latency_s=0.5, in_flight_limit=10, max_attempts=20, deadline_s=600.0) as stage,
         proxied(stage) as (to_redis, to_endpoint),
@@ -169,7 +174,7 @@ def placed(folder: Path) -> Iterator[Place]:
 
 
 def main() -> None:
-    """Make each fault once and print the table; exit 1 when one took longer than 30 s."""
+    """Cause each fault once and print the table; exit with 1 if a recovery took longer than 30 s."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="faults whose name contains this")
     options = parser.parse_args()

@@ -1,10 +1,11 @@
 """
-A soak test, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, and what it leaves.
+A soak test, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, then a count of what
+is left.
 
-Two workers, the simulator, a Valkey with its append-only file. What bounds the rate is the endpoint, whose slots are
-always full, so that it is the same from the first minute to the last. While it runs, the memory of the workers and of
-the store is sampled; behind it, everything that should be gone is counted. Records are kept for half a minute, so that
-the store reaches its steady size early.
+Two workers, the simulator, a Valkey with its append-only file. All slots of the endpoint are always full, so the rate
+is the same from the first minute to the last. During the run, the memory of the workers and of the store is sampled;
+after it, everything that should be gone is counted. Records are kept for half a minute, so that the store soon stops
+growing.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ MEGABYTE = 1e6
 
 @dataclass
 class Samples:
-    """What was measured during the run, one entry for each sample."""
+    """The measurements of a run; each list has one entry for each sample."""
 
     workers: list[float] = field(default_factory=list)
     store: list[float] = field(default_factory=list)
@@ -59,7 +60,8 @@ class Samples:
 
     def take(self, stage: Stage) -> None:
         """
-        Sample the memory of the workers and of the store, what the store keeps by design, and the jobs that are over.
+        Add a sample: the memory of the workers and of the store, what the store keeps by design, and the jobs that have
+        ended.
         """
         client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
@@ -83,14 +85,17 @@ def resident_bytes(pid: int) -> float:
 
 
 def thirds(samples: list[float]) -> tuple[float, float, float]:
-    """Return the mean of each third."""
+    """Return the mean of each third of the samples."""
     third = max(1, len(samples) // 3)
     return fmean(samples[:third]), fmean(samples[third : 2 * third]), fmean(samples[-third:])
 
 
 @dataclass
 class Left:
-    """What can be left behind: slots, leases, waits, keys without expiry, messages, files that nobody will delete."""
+    """
+    The number of things that may be left: slots, leases, waits, keys without expiry, messages, files that nobody
+    deletes.
+    """
 
     slots: int
     held: int
@@ -103,7 +108,7 @@ class Left:
 
     @classmethod
     def count(cls, stage: Stage) -> Left:
-        """Count it now."""
+        """Return the present numbers."""
         client = store_access(stage.queue).client
         blobs = stage.folder / "blobs"
         files = {f"{path.parent.name}/{path.name}" for path in blobs.glob("??/*")}
@@ -122,7 +127,7 @@ class Left:
 
 @contextmanager
 def soaking(folder: Path, seed: int) -> Iterator[Stage]:
-    """Two workers at work, and an endpoint that fails in 5 of 100 calls."""
+    """Context manager that starts two workers and an endpoint that fails in 5 of 100 calls, and yields the stage."""
     settings: dict[str, Any] = {"retention_s": RETENTION_S, "deadline_s": DEADLINE_S, "log_level": "ERROR"}
     with a_stage(folder, latency_s=LATENCY_S, in_flight_limit=IN_FLIGHT, max_attempts=20, **settings) as stage:
         stage.simulator.settings(processing_share=0.1, processing_s=0.3, retry_after_s=1.0)
@@ -133,7 +138,7 @@ def soaking(folder: Path, seed: int) -> Iterator[Stage]:
 
 
 def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
-    """Fill the backlog up; return how many jobs were enqueued."""
+    """Fill the backlog; return how many jobs were enqueued."""
     if stage.queue.status().waiting > 100:
         return 0
     link = stage.simulator.portrait_url
@@ -142,7 +147,7 @@ def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
 
 
 def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
-    """Keep the backlog full for that long; return the number of jobs and the samples."""
+    """Keep the backlog full for that many minutes; return the number of jobs and the samples."""
     samples, rng, numbers = Samples(), random.Random(seed), count()
     jobs, started = 0, time.monotonic()
     sampled_at = started
@@ -156,12 +161,12 @@ def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
 
 
 def ended(stage: Stage) -> int:
-    """Return how many jobs are over."""
+    """Return how many jobs have ended."""
     return sum(int(number) for number in store_access(stage.queue).client.hvals("rt:edits:counts"))
 
 
 def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left) -> tuple[str, list[str]]:
-    """Return the tables, and what is wrong."""
+    """Return the tables, and a line for each thing that is wrong."""
     client = store_access(stage.queue).client
     states = client.hgetall("rt:edits:counts")
     rows = Ledger(client).usage(by="tag")
@@ -194,12 +199,12 @@ def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left)
 
 
 def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
-    """Whether every job is over, and every record that may be deleted is gone."""
+    """Return a function that returns whether every job has ended and every record that may be deleted is gone."""
     return lambda: ended(stage) >= jobs and Left.count(stage).records == 0
 
 
 def main() -> None:
-    """Soak and print the tables; exit 1 when something grew or was left behind."""
+    """Soak and print the tables; exit with 1 if something grew or was left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=5)

@@ -26,7 +26,7 @@ FINAL = {"succeeded", "failed", "cancelled"}
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Write settings as the environment of another process."""
+    """Return settings as environment variables for another process."""
     values = settings.model_dump()
     values["pix2pix_key"] = settings.pix2pix_key.get_secret_value()
     values["dangerous_allow_private_networks"] = ",".join(settings.dangerous_allow_private_networks)
@@ -46,7 +46,7 @@ def start_valkey(folder: Path, port: int | None = None) -> ValkeyServer:
 
 @dataclass
 class Stage:
-    """Everything that a chaos test needs; `settings` are those of the workers and of the queue."""
+    """All processes of a chaos test; `settings` are those of the workers and of the queue."""
 
     folder: Path
     valkey: ValkeyServer
@@ -73,11 +73,11 @@ class Stage:
         return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
 
     def records(self, jobs: list[str]) -> list[JobRecord]:
-        """Read the jobs."""
+        """Return the records of the jobs."""
         return store_access(self.queue).jobs.records(jobs)
 
     def all_final(self, jobs: list[str]) -> bool:
-        """Whether every job is over."""
+        """Return whether every job has ended."""
         return all(record.state in FINAL for record in self.records(jobs))
 
     def charged(self) -> list[int]:
@@ -105,7 +105,7 @@ class Stage:
 
 @contextmanager
 def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stage]:
-    """Start everything; all of it is killed at the end."""
+    """Context manager that starts all processes and yields the stage; all are killed at the end."""
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=latency_s, cap=200, spam_filter_s=1.0))
         sink = stack.enter_context(EventSink())
@@ -135,7 +135,9 @@ def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stag
 
 @contextmanager
 def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
-    """Put proxies before Redis and the endpoint, for every worker that is started from here on; not for the test."""
+    """
+    Context manager that puts proxies before Redis and the endpoint, for workers that are started later; yields both.
+    """
     with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
         ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}
         for name in ("pix2pix_url", "pix2pix_fetch_url"):

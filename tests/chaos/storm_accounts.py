@@ -1,4 +1,7 @@
-"""The endpoint of a storm: one simulator or several, and the accounts file of several; the last one comes and goes."""
+"""
+The endpoint of a storm: one simulator or several, and the accounts file, from which the last account is removed for a
+while.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ ENDPOINT: dict[str, Any] = {
 
 @contextmanager
 def simulators_of(accounts: int) -> Iterator[dict[str, Simulator]]:
-    """Start a simulator for each of several accounts, or one for the account of the settings."""
+    """Context manager that starts a simulator for each of several accounts, or one for the account of the settings."""
     names = [f"account{number}" for number in range(1, accounts + 1)] or ["default"]
     with ExitStack() as stack:
         yield {name: stack.enter_context(Simulator(**ENDPOINT)) for name in names}
@@ -33,7 +36,7 @@ def portrait_of(sims: dict[str, Simulator]) -> str:
 
 
 class AccountsFile:
-    """The accounts file of a storm, whose last account comes and goes."""
+    """The accounts file of a storm. Its last account is removed for a while."""
 
     def __init__(self, folder: Path, sims: dict[str, Simulator]) -> None:
         self.path, self._sims, self._written = folder / "accounts.toml", sims, ""
@@ -43,7 +46,7 @@ class AccountsFile:
         self.write(without_last=False)
 
     def write(self, *, without_last: bool) -> None:
-        """Write the file in one step, unless it is so already."""
+        """Replace the file as a whole, unless it has this content already."""
         tables = [
             f'[accounts.{name}]\nkey_file = "{name}"\nurl = "{sim.pix2pix_url}"\nfetch_url = "{sim.fetch_url}"\n'
             for name, sim in self._sims.items()

@@ -1,4 +1,6 @@
-"""Several accounts with real workers and simulators: deaths, drains, polls and keys, by counts, not by the clock."""
+"""
+Several accounts with real workers and simulators: failures, drains, polls and keys. Tests count and measure no time.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountStage]:
 
 @pytest.fixture
 def stage(shared: AccountStage) -> AccountStage:
-    """Three accounts of 3, 4 and 5 slots, all in service, calls of 0.1 s, and one worker that serves them."""
+    """Three accounts with 3, 4 and 5 slots, calls of 0.1 s, and one worker that serves all three."""
     shared.revive()
     return shared
 
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
 def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
-    """Nothing is lost, no job is charged beyond the limit, the books equal the ledger, and the others go on."""
+    """Nothing is lost, no job is charged beyond its limit, books and ledger are equal, and the other accounts go on."""
     jobs = stage.enqueue(120)
     assert eventually(lambda: stage.ended(jobs) >= 30)
     death.begin(stage.simulators["b"])
@@ -54,7 +56,7 @@ def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
 
 
 def test_a_closed_account_is_opened_by_a_test(stage: AccountStage) -> None:
-    """An account that was closed gets no call until somebody has it tested; one job then opens it for all."""
+    """A closed account gets no call until somebody tests it; then one job opens it for all."""
     cursor = stage.cursor
     stage.simulators["b"].settings(keys=["sk-another-key"])
     jobs = stage.wait_until_closed("b")
@@ -73,7 +75,9 @@ def test_a_closed_account_is_opened_by_a_test(stage: AccountStage) -> None:
 
 
 def test_every_poll_reaches_its_creator(stage: AccountStage) -> None:
-    """Where each answer is processing, the account that took a job is polled with its own key, and yields the image."""
+    """
+    If each answer is `processing`, the account that accepted a job is polled with its own key until the image is ready.
+    """
     before = stage.books()
     for simulator in stage.simulators.values():
         simulator.settings(processing_share=1.0, processing_s=0.4, eta_s=0.5)
@@ -92,7 +96,7 @@ def test_every_poll_reaches_its_creator(stage: AccountStage) -> None:
 
 
 def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
-    """An account that drains gets nothing new, what it has in work is polled to its end, and it holds no slot then."""
+    """A draining account gets no new calls, its work in progress is polled to the end, and it holds no slot then."""
     for simulator in stage.simulators.values():
         simulator.settings(processing_share=0.5, processing_s=1.0, eta_s=1.0)
     jobs = stage.enqueue(90)
@@ -110,7 +114,9 @@ def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
 
 
 def test_an_account_is_taken_away_and_given_back(stage: AccountStage) -> None:
-    """Without its table in the file an account gets nothing and its jobs go on elsewhere; with it, it is used again."""
+    """
+    An account that is removed from the file gets nothing, and its jobs continue elsewhere; added again, it is used.
+    """
     jobs = stage.enqueue(90)
     assert eventually(lambda: stage.posts("b", jobs) >= 8)
     table = stage.tables.pop("b")
@@ -131,7 +137,7 @@ def test_an_account_is_taken_away_and_given_back(stage: AccountStage) -> None:
 
 @pytest.fixture
 def owned(stage: AccountStage) -> Iterator[AccountStage]:
-    """The stage with account `b` as that of the tenant `owner`, who never uses the shared ones."""
+    """The stage, with account `b` owned by the tenant `owner`, who never uses shared accounts."""
     own = {"tenants": ["owner"], "shared_fallback": "never"}
     stage.tables["b"] |= own
     stage.write_file()
@@ -144,7 +150,9 @@ def owned(stage: AccountStage) -> Iterator[AccountStage]:
 
 
 def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> None:
-    """While the own account of a tenant with `never` is down, its jobs wait, and no shared account is called for it."""
+    """
+    While the only account of a tenant with `never` is down, its jobs wait, and no shared account is called for them.
+    """
     stage = owned
     stage.simulators["b"].settings(keys=["sk-another-key"])
     own = stage.enqueue(12, tenant="owner")
@@ -162,7 +170,9 @@ def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> No
 
 
 def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
-    """No key is in anything that was written to Redis, nor in a log, metric, page, command's output, process title."""
+    """
+    No key is in anything written to Redis, in a log, a metric, a page, the output of a command or a process title.
+    """
     stage.simulators["b"].settings(keys=["sk-another-key"])
     stage.wait_until_closed("b")
     client, environment = store_access(stage.queue).client, environment_of(stage.settings)
@@ -205,6 +215,6 @@ def titles() -> Iterator[str]:
 
 
 def forms_of(key: str) -> list[str]:
-    """Return a key as it is, and as it would be inside base64, which bodies of Celery's messages are."""
+    """Return a key as plain text, and as it looks inside base64, since the bodies of Celery's messages are base64."""
     inside = [base64.b64encode(("x" * shift + key).encode()).decode()[4:-4] for shift in range(3)]
     return [key, *inside]

@@ -1,6 +1,4 @@
-"""
-Unusual faults of the endpoint with a real worker: waits it asks for, answers that drip, outputs that never appear.
-"""
+"""Unusual faults of the endpoint with a real worker: requested waits, answers that drip, outputs that never appear."""
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ def final(stage: Stage, job: str) -> JobRecord:
 
 
 def make_due(stage: Stage, job: str) -> None:
-    """Make the job's wait end now."""
+    """End the job's wait now."""
     assert store_access(stage.queue).client.zadd("rt:edits:timetable", {job: 1}, xx=True, ch=True) == 1
 
 
@@ -75,7 +73,7 @@ def charged(stage: Stage) -> int:
     ],
 )
 def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str, wait_s: float) -> None:
-    """A wait by Retry-After, in body or header, or for the spam filter is kept, and costs no attempt and no charge."""
+    """A wait that a header, a body or the spam filter names is kept, and costs neither an attempt nor a charge."""
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
@@ -89,7 +87,7 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
 
 
 def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
-    """A job that the endpoint never finishes is polled until its deadline, POSTed once, and booked as wasted."""
+    """A job that the endpoint never finishes is polled until its deadline, POSTed once, and counted as wasted."""
     stage.simulator.settings(processing_s=60.0, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing_forever"}])
     job = enqueue(stage, tenant="patient", deadline_s=3.0)
@@ -103,7 +101,9 @@ def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
 
 
 def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage: Stage) -> None:
-    """Only after twenty downloads failed over an hour and a half is a paid image given up and the job POSTed again."""
+    """
+    A paid image is given up, and the job POSTed again, only after twenty downloads failed over an hour and a half.
+    """
     stage.simulator.faults(next=[{"output_kind": "truncated"}])
     job = enqueue(stage, tenant="lost", max_charges=2)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -117,7 +117,7 @@ def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage
 
 
 def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> None:
-    """With max_charges 1 the job fails as lost in the end, and its error says that a replay would have to pay again."""
+    """With max_charges 1, the job finally fails as lost, and its error says that a replay must pay again."""
     stage.simulator.faults(next=[{"output_kind": "html"}])
     job = enqueue(stage, max_charges=1)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -130,7 +130,7 @@ def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> Non
 
 @pytest.fixture
 def picture_url(stage: Stage) -> Iterator[str]:
-    """Return a picture's address that holds its hash, as our own links do."""
+    """Yield the address of a picture that contains its hash, as our own links do."""
     picture = requests.get(stage.simulator.portrait_url, timeout=10).content
 
     class Handler(BaseHTTPRequestHandler):
@@ -150,7 +150,7 @@ def picture_url(stage: Stage) -> Iterator[str]:
 
 
 def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
-    """An output with the same bytes as the input is kept, with a warning that nothing was edited."""
+    """An output with the same bytes as the input is stored, with a warning that nothing was edited."""
     stage.simulator.faults(next=[{"output_kind": "same_as_input"}])
     done = final(stage, enqueue(stage, picture_url))
     assert done.state == "succeeded"
@@ -158,7 +158,9 @@ def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
 
 
 def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None:
-    """A POST whose answer comes byte by byte ends as unknown at the call's limit, and is not charged thrice."""
+    """
+    A POST whose answer comes byte by byte ends as unknown at the limit of the call, and is not charged three times.
+    """
     stage.simulator.settings(drip_bytes_per_s=5.0)
     stage.simulator.faults(next=[{"kind": "drip", "times": 2}])
     job = enqueue(stage, max_charges=2)
@@ -169,8 +171,8 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
     assert all(2.9 <= seconds < 20.0 for seconds in took), "the whole answer would drip for a minute"
 
 
-def test_a_look_that_drips_is_followed_by_another(stage: Stage) -> None:
-    """A poll whose answer comes byte by byte is cut at its limit; the next one gets the result, at no charge."""
+def test_a_poll_that_drips_is_followed_by_another(stage: Stage) -> None:
+    """A poll whose answer comes byte by byte is cut at its limit; the next poll gets the result, free of charge."""
     stage.simulator.settings(drip_bytes_per_s=5.0, processing_s=0.1, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "drip"}])
     done = final(stage, enqueue(stage))
@@ -178,7 +180,9 @@ def test_a_look_that_drips_is_followed_by_another(stage: Stage) -> None:
 
 
 def test_a_download_that_drips_is_tried_again(stage: Stage) -> None:
-    """An output that comes too slowly is cut at the download's limit and fetched again later; no second POST."""
+    """
+    An output that comes too slowly is cut at the limit of a download, and fetched again later without a second POST.
+    """
     stage.simulator.settings(output_bytes_per_s=2_000.0)
     job = enqueue(stage)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -189,7 +193,7 @@ def test_a_download_that_drips_is_tried_again(stage: Stage) -> None:
 
 
 def test_the_worker_came_through(shared: Stage) -> None:
-    """After all of these faults the worker runs, no slot is held, and no traceback is in its log."""
+    """After all of these faults the worker still runs, no slot is held, and its log has no traceback."""
     client = store_access(shared.queue).client
     assert shared.workers[0].poll() is None
     assert client.zcard("rt:edits:slots") + client.hlen("rt:edits:held") == 0

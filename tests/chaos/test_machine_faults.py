@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @dataclass
 class Disk:
-    """Where the blobs are: a file system of 2 MB, or, where none may be mounted, a folder with simulated faults."""
+    """The place of the blobs: a file system of 2 MB or, if none may be mounted, a folder with simulated faults."""
 
     folder: Path
     pretended_fault: Path
@@ -41,7 +41,7 @@ class Disk:
                     pass
 
     def mend(self) -> None:
-        """End the fault."""
+        """Remove the fault."""
         if self.mounted:
             subprocess.run(["mount", "-o", "remount,rw", str(self.folder)], check=True)
         for obstacle in (self.folder / "ballast", self.pretended_fault):
@@ -61,14 +61,17 @@ def a_disk(folder: Path) -> Iterator[Disk]:
 
 
 def make_due(stage: Stage) -> None:
-    """Make every wait end now."""
+    """End every wait now."""
     client = store_access(stage.queue).client
     for job in client.zrange("rt:edits:timetable", 0, -1):
         client.zadd("rt:edits:timetable", {job: 1}, xx=True)
 
 
 def test_full_and_read_only_store(tmp_path: Path) -> None:
-    """Without space, then without permission to write, paid images wait, are fetched again and kept; one POST each."""
+    """
+    On a full disk, and then on a read-only one, paid images wait; later they are fetched again and stored, with one
+    POST each.
+    """
     with (
         a_disk(tmp_path / "disk") as disk,
         a_stage(tmp_path, latency_s=0.05, max_charges=1, store_url=(disk.folder / "blobs").as_uri()) as stage,
@@ -98,7 +101,7 @@ def test_full_and_read_only_store(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_clocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Start two workers, one with a clock that is 90 s fast."""
+    """Two workers, one of them with a clock that is 90 s fast."""
     with a_stage(tmp_path_factory.mktemp("clocks"), latency_s=0.2, in_flight_limit=15) as stage:
         start_odd_worker(stage, 10)
         start_odd_worker(stage, 10, "--clock-ahead-s", "90")
@@ -120,7 +123,9 @@ def test_clocks_ninety_seconds_apart(two_clocks: Stage) -> None:
 
 
 def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
-    """Every message comes six times, in any order, beside messages for jobs that do not exist: one POST each."""
+    """
+    Every message comes six times, in any order, and some name jobs that do not exist: there is one POST for each job.
+    """
     two_clocks.simulator.reset()
     before = len(two_clocks.sink.events)
     jobs = two_clocks.enqueue(40)
@@ -138,7 +143,7 @@ def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
 
 def test_worker_without_memory(tmp_path: Path) -> None:
     """
-    A worker without memory for the pictures it has paid for leaves them to a healthy one; there is no second POST.
+    A worker without memory for the pictures it paid for leaves them to another worker, and nothing is POSTed twice.
     """
     with a_stage(tmp_path, latency_s=0.3, max_charges=1) as stage:
         poor = start_odd_worker(stage, 1, "--no-more-memory")

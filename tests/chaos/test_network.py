@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @dataclass
 class Place:
-    """One worker behind two proxies; the test itself uses neither."""
+    """One worker behind two proxies. The test itself connects without them."""
 
     stage: Stage
     to_redis: Proxy
@@ -29,7 +29,7 @@ class Place:
     numbers: Iterator[int] = field(default_factory=count)
 
     def enqueue(self, many: int) -> list[str]:
-        """Enqueue jobs with numbers that the simulator has not seen."""
+        """Enqueue jobs with tags that the simulator has not seen yet."""
         link = self.stage.simulator.portrait_url
         edits = [Edit(prompt=f"winter [[{next(self.numbers)}]]", init_image=link) for _ in range(many)]
         return [job.id for job in self.stage.queue.enqueue_many(edits)]
@@ -62,7 +62,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def place(shared: Place) -> Place:
-    """Proxies that let everything through, and an empty record of charges."""
+    """The worker behind proxies that let everything pass, with no charges on record."""
     shared.to_redis.heal()
     shared.to_endpoint.heal()
     shared.stage.simulator.reset(keep_settings=True)
@@ -71,7 +71,9 @@ def place(shared: Place) -> Place:
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> None:
-    """The network to Redis fails for longer than a lease: the paid answers that the worker holds are all kept."""
+    """
+    The network to Redis fails for longer than a lease: all paid answers that the worker holds are stored in the end.
+    """
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
     getattr(place.to_redis, fault)()
@@ -88,7 +90,10 @@ def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> 
 
 
 def test_no_way_to_the_endpoint(place: Place) -> None:
-    """Nothing can be sent: the breaker opens, no job spends an attempt or a charge, and one probe closes it again."""
+    """
+    If nothing can be sent, the breaker opens, no job uses an attempt or a charge, and one probe closes the breaker
+    later.
+    """
     place.to_endpoint.cut()
     jobs = place.enqueue(30)
     assert eventually(lambda: place.gate("open_until"))
@@ -117,7 +122,7 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
-    """Calls in flight when the network broke may have been billed: with one charge allowed none is repeated."""
+    """Calls in flight when the network broke may have been billed: with one charge allowed, none is repeated."""
     jobs = place.enqueue(4)
     assert eventually(lambda: place.stage.simulator.books(totals=True)["charged"] == 4)
     place.to_endpoint.cut()
@@ -127,7 +132,7 @@ def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
-    """A network that drops packets for a while costs time alone: the answers arrive when it works again."""
+    """A network that drops packets for a while costs only time: the answers arrive when it works again."""
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_endpoint.stall()
@@ -139,7 +144,9 @@ def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
 
 
 def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
-    """A worker that loses Redis loses its jobs to the others; its late answers are adopted, none is POSTed twice."""
+    """
+    A worker that loses Redis loses its jobs to the others; its late answers are still used, and no job is POSTed twice.
+    """
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_redis.cut()

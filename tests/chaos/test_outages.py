@@ -39,7 +39,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
 @pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
 def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
-    """kill -9 with 60 calls in flight: with max_charges 1 every job ends, and none was POSTed twice."""
+    """kill -9 with 60 calls in flight and max_charges 1: every job ends, and none was POSTed twice."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=1) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         if flush:
@@ -53,7 +53,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
 
 
 def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
-    """kill -9 with 60 calls in flight: with max_charges 2 every job succeeds, and none was POSTed three times."""
+    """kill -9 with 60 calls in flight and max_charges 2: every job succeeds, and none was POSTed three times."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=2) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         stage.worker(70)
@@ -63,7 +63,7 @@ def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
 
 
 def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
-    """Messages that vanish from the broker are sent again: the jobs are in the store."""
+    """Messages that vanish from the broker are sent again, since the jobs are in the store."""
     with a_stage(tmp_path, latency_s=0.05) as stage:
         jobs = stage.enqueue(30)
         assert store_access(stage.queue).client.delete("rt:broker:edits") == 1
@@ -73,7 +73,9 @@ def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
 
 
 def test_valkey_killed_under_load(tmp_path: Path) -> None:
-    """Valkey dies with 30 paid calls in flight and comes back: the same worker goes on, nothing is paid twice."""
+    """
+    Valkey is killed with 30 paid calls in flight and restarted: the same worker goes on, and nothing is paid twice.
+    """
     with a_stage(tmp_path, latency_s=1.5, max_charges=1) as stage:
         stage.worker()
         jobs = stage.enqueue(30)
@@ -102,7 +104,7 @@ def test_producer_while_valkey_is_away(tmp_path: Path) -> None:
 
 
 def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
-    """A worker frozen past its lease is given up; its late answer is adopted: one POST, one image, one success."""
+    """A frozen worker loses its lease; its late answer is still used: one POST, one image, one success."""
     with a_stage(tmp_path, latency_s=1.0, max_charges=1) as stage:
         jobs = stage.enqueue(5)
         frozen = stage.worker(8)
@@ -116,7 +118,9 @@ def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
 
 
 def test_rolling_restart_under_load(tmp_path: Path) -> None:
-    """SIGTERM under load: the worker ends its calls and leaves, another one takes the rest, nobody is charged again."""
+    """
+    On SIGTERM under load the worker ends its calls and exits; another one takes the rest, and no job is charged twice.
+    """
     with a_stage(tmp_path, latency_s=1.0, in_flight_limit=20, max_charges=1) as stage:
         jobs = stage.enqueue(60)
         old = stage.worker(20)

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @contextmanager
 def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
-    """Make Redis refuse writes until the end of the block."""
+    """Context manager that makes Redis refuse writes during the block."""
     client = store_access(stage.queue).client
     if fault == "MISCONF" and disk.mounted:
         disk.break_with(errno.ENOSPC)
@@ -47,7 +47,7 @@ def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
 
 
 def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
-    """Return what the workers logged under an event name."""
+    """Return the log lines of all workers with this event."""
     lines = (stage.folder / "workers.log").read_text(errors="replace").splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
     return [one for one in entries if one["event"] == event]
@@ -55,7 +55,10 @@ def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def a_paid_round(folder: Path, **settings: Any) -> Iterator[tuple[Stage, Disk, list[str]]]:
-    """Start a worker with four calls in flight, and a Redis on a disk of its own; each job may be POSTed once."""
+    """
+    Context manager that starts a worker with four calls in flight and a Redis on a disk of its own; each job may be
+    POSTed once.
+    """
     common = {"latency_s": 3.0, "max_charges": 1, "in_flight_limit": 20, "log_format": "json"}
     with a_disk(folder / "valkey") as disk, a_stage(folder, **{**common, **settings}) as stage:
         stage.worker(20)
@@ -82,7 +85,9 @@ def over(wait_s: float) -> Callable[[], bool]:
     ],
 )
 def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault: str, reason: str) -> None:
-    """Redis takes no answer for longer than a lease: the log has the reason, and then every paid image is kept."""
+    """
+    Redis refuses writes for longer than a lease: the log has the reason, and every paid image is stored in the end.
+    """
     with a_paid_round(tmp_path) as (stage, disk, jobs):
         with refusing(stage, disk, fault):
             assert eventually(lambda: in_flight(stage) == 0)
@@ -99,8 +104,8 @@ def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault:
 
 def test_failover_under_load(tmp_path: Path) -> None:
     """
-    A replica takes over while calls are in flight and the old primary lives on: the same worker connects to the new
-    one.
+    A replica becomes the primary while calls are in flight, and the old primary lives on: the worker connects to the
+    new one.
     """
     with (
         a_stage(tmp_path, latency_s=1.5, max_charges=1, in_flight_limit=20) as stage,
@@ -128,7 +133,9 @@ def test_failover_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["OOM", "away"])
 def test_a_worker_that_must_leave_says_what_it_gives_up(tmp_path: Path, fault: str) -> None:
-    """SIGTERM while Redis refuses writes: the drain ends in bounded time, and the log names each job given up."""
+    """
+    On SIGTERM while Redis refuses writes, the drain ends in bounded time, and the log names each job that was given up.
+    """
     with a_paid_round(tmp_path, pix2pix_timeout_s=3.0, latency_s=1.5) as (stage, disk, jobs):
         if fault == "away":
             process = stage.valkey._process

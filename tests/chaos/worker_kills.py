@@ -1,12 +1,12 @@
 """
 Real worker processes that die by SIGKILL at a named point: `python -m tests.chaos.worker_kills …`.
 
-A parent imports the worker once and forks: each child is a Celery worker armed with one point, chosen by the seed, and
-dies when it has passed there a few times. The parent forks the next one, until the kills are spent; then the children
-live. Nothing in the worker knows of this: the points are methods that are wrapped here.
+A parent imports the worker once and forks: each child is a Celery worker that dies at one point, which the seed
+chooses, after it has passed that point a few times. Then the parent forks the next one. After the last kill, the
+children live on. The worker's code does not change: a point is a method that is wrapped here.
 
 It leaves two records for the auditor: the log of kills (a point and a process in each line), and beside it `intents`:
-which process was about to POST for which job under which lease.
+which process was about to POST, for which job and under which lease.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "poll": (Endpoint, "poll"),
     "download": (Endpoints, "download"),
     "store": (FileBlobs, "put"),
-    "bring": (JobStore, "note_brought"),
+    "bring": (JobStore, "record_stored_image"),
     "settle": (JobStore, "settle"),
     "dispatch": (Publisher, "publish"),
     "delivery claim": (DeliveryStore, "claim"),
@@ -54,7 +54,7 @@ _DURING_MOST_S = 0.15
 
 
 def arm(point: str, passes: int, log: Path) -> None:
-    """Wrap one method so that this process kills itself when it has passed the point that many times."""
+    """Wrap one method so that this process kills itself after it has passed the point that many times."""
     when, _, step = point.partition(" ")
     owner, name = STEPS[step]
     original = getattr(owner, name)
@@ -83,7 +83,7 @@ def arm(point: str, passes: int, log: Path) -> None:
 
 
 def bear_witness(intents: Path) -> None:
-    """Wrap the intent so that this process is on record before its call may be billed."""
+    """Wrap the intent so that this process is on record before its call can be billed."""
     original = JobStore.intend
 
     def intend(self: JobStore, claim: Claim) -> Any:
@@ -104,7 +104,9 @@ def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurre
 
 
 def main() -> None:
-    """Keep that many children alive; arm them while kills are left, one at a time if the kills must be apart."""
+    """
+    Keep that many children alive, and arm them while kills are left; if kills must be apart, arm one child at a time.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)

@@ -1,4 +1,4 @@
-"""A real Docker Engine with the real image in it, without access to a registry of images; see README.md beside this."""
+"""A real Docker Engine that runs the real image without access to a registry; see the README beside this file."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _BUILD_S, _RUN_S = 900, 180
 
 class Engine:
     """
-    Builds the image from the project's Dockerfile, starts an engine in its own namespaces, and loads the image.
+    Context manager that builds the image from the Dockerfile, starts an engine in its own namespaces, and loads the
+    image.
 
-    Nothing of it outlives the `with` block but the cache of the base image, `RETOUCH_IMAGE_CACHE` or var/image-test.
+    Only the cache of the base image (`RETOUCH_IMAGE_CACHE`, or var/image-test) remains after the block.
     """
 
     def __enter__(self) -> Self:
@@ -65,15 +66,20 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def docker(self, *words: str, environment: Mapping[str, str] | None = None, text: str | None = None) -> str:
-        """Run one docker command; return what it printed, or raise `AssertionError` with its errors."""
+        """Run one docker command and return its output. Raises `AssertionError`, with the errors that it printed."""
         return self._call("docker", *words, environment=environment, text=text)
 
     def reach(self, *words: str) -> str:
-        """Run a command among the engine's own processes and on its network, where published ports are open."""
+        """
+        Run a command among the engine's own processes and on its network, where published ports are open; return its
+        output.
+        """
         return self._call("nsenter", "-t", str(self._daemon()[0]), "-n", "-p", *words)
 
     def compose(self, *words: str, environment: Mapping[str, str]) -> str:
-        """Run one docker-compose command on the project's file with the stand-ins added."""
+        """
+        Run one docker-compose command on the project's file, with stand-ins for outside services; return its output.
+        """
         files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(HERE / "stand_ins.yml")]
         return self._call(
             "docker-compose",

@@ -1,4 +1,4 @@
-"""The image and docker-compose.yml in a real engine, with calls in flight while containers stop, die and restart."""
+"""The image and docker-compose.yml in a real engine: containers stop, die and restart while calls are in flight."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def engine() -> Iterator[Engine]:
 
 
 class Stack:
-    """The services of docker-compose.yml beside a simulator and a receiver, and what became of the jobs."""
+    """The services of docker-compose.yml with a simulator and a receiver, and the jobs that were enqueued."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.asked = engine, 0
@@ -73,7 +73,7 @@ class Stack:
         return lambda: self.books()["in_flight"] >= count
 
     def delivered(self) -> bool:
-        """Whether the receiver got the success of every job that was enqueued."""
+        """Return whether the receiver got the success of every enqueued job."""
         return self.engine.docker("logs", "imagetest_receiver_1").count("edit.succeeded") >= self.asked
 
 
@@ -88,7 +88,7 @@ def stack(engine: Engine) -> Iterator[Stack]:
 
 
 def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engine) -> None:
-    """As user 10001, read-only, without capabilities or network, the image starts, and every part can be imported."""
+    """The image starts as user 10001, read-only, without capabilities or network, and every part can be imported."""
     alone = ["run", *HARDENED, "--network", "none"]
     assert "Usage" in engine.docker(*alone, "retouch", "--help")
     assert "file:///var/lib/retouch/blobs" in engine.docker(*alone, "retouch", "settings", "--json")
@@ -101,14 +101,14 @@ def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engin
 
 
 def test_the_image_holds_no_tools_and_no_sources(engine: Engine) -> None:
-    """The image has no pip, no uv, no compiler and no file of the build's folder."""
+    """The image has no pip, no uv, no compiler and no file from the folder of the build."""
     look = "ls /src /opt/tools /usr/bin/gcc /opt/retouch/bin/pip /opt/retouch/bin/uv 2>/dev/null | wc -l"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "sh"]
     assert engine.docker(*run, "retouch", "-c", look) == "0"
 
 
 def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> None:
-    """A read-only worker without a volume ends at once and names the setting, before anything could be paid."""
+    """A read-only worker without a volume exits at once and names the setting, before anything could be paid."""
     store = "from retouch.blobs import open_blobs; import os; open_blobs(os.environ['RETOUCH_STORE_URL'], 'http://x')"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "python", "retouch", "-c", store]
     with pytest.raises(AssertionError, match="RETOUCH_STORE_URL"):
@@ -119,9 +119,7 @@ def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> Non
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_gets_healthy_and_is_hardened(stack: Stack, service: str) -> None:
-    """
-    Each service passes its health check and runs read-only, without capabilities, with bounded memory, processes, logs.
-    """
+    """Each service is healthy; it runs read-only, without capabilities, with bounded memory, processes and logs."""
     assert eventually(lambda: stack.healthy(service), 120), stack.engine.docker("logs", f"imagetest_{service}_1")
     host = stack.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -135,7 +133,7 @@ def test_each_service_gets_healthy_and_is_hardened(stack: Stack, service: str) -
 
 
 def test_published_ports_answer(stack: Stack) -> None:
-    """The gateway is ready on its published port, and Flower asks for its password."""
+    """The gateway answers on its published port, and Flower asks for its password."""
     status = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}")
     assert stack.engine.reach(*status, "http://127.0.0.1:8000/readyz") == "200"
     assert stack.engine.reach(*status, "http://127.0.0.1:5555/") == "401"
@@ -143,14 +141,14 @@ def test_published_ports_answer(stack: Stack) -> None:
 
 
 def test_twenty_jobs_cost_twenty_calls_and_bring_twenty_webhooks(stack: Stack) -> None:
-    """A quiet run pays once for each job and tells its receiver."""
+    """Without faults, each job is paid for once and its receiver gets a webhook."""
     stack.enqueue(20)
     assert eventually(stack.delivered, 120)
     assert stack.books()["charged"] == 20
 
 
 def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> None:
-    """`docker compose stop` lets the calls end; after `start` the other jobs run, and each job is paid once."""
+    """`docker compose stop` waits for the calls; after `start` the other jobs run, and each job is paid for once."""
     paid = stack.books()["charged"]
     stack.enqueue(12)
     assert eventually(stack.in_flight(5), 30)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that prints the type of each event, a line each; it runs inside a container of its own."""
+"""A receiver of webhooks that prints a line with the type of each event. It runs in a container of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     """Accepts every event."""
 
     def do_POST(self) -> None:
-        """Write the event's type to the container's log."""
+        """Print the type of the event, and answer 204."""
         event = json.loads(self.rfile.read(int(self.headers["content-length"])))
         sys.stdout.write(event["type"] + "\n")
         sys.stdout.flush()

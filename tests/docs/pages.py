@@ -16,7 +16,7 @@ _HEADING = re.compile(r"^#{2,4} (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: where it begins (`line`, from 1) and what stands in it."""
+    """One fenced block: the line on which it begins (from 1), and its content."""
 
     page: Path
     line: int
@@ -27,7 +27,7 @@ class Block:
 
 
 def blocks(page: Path, language: str) -> list[Block]:
-    """The fenced blocks of one language, in order."""
+    """Return the fenced blocks of one language, in order."""
     text = page.read_text()
     return [
         Block(page, text.count("\n", 0, found.start(2)) + 1, found[2])
@@ -37,12 +37,16 @@ def blocks(page: Path, language: str) -> list[Block]:
 
 
 def headings(page: Path) -> list[str]:
-    """The headings below the title, without backticks."""
+    """Return the headings below the title, without backticks."""
     return [text.replace("`", "").strip() for text in _HEADING.findall(_FENCE.sub("", page.read_text()))]
 
 
 def table(page: Path, first: str) -> list[dict[str, str]]:
-    """The rows of the table whose first column is called `first`, by column; backticks around a whole cell go."""
+    """
+    Return the rows of the table whose first column is called `first`, as dictionaries by column.
+
+    Backticks around a whole cell are removed.
+    """
     lines = iter(page.read_text().splitlines())
     head = next(cells for line in lines if (cells := _cells(line))[:1] == [first])
     assert set("".join(_cells(next(lines)))) <= set("-: "), f"{page.name}: no line of dashes under {first!r}"

@@ -1,4 +1,4 @@
-"""`docs/accounts.md` and the README for GPUs of one's own: the table is the dataclass, the files are valid."""
+"""`docs/accounts.md` and the README of the GPU example: the table equals the dataclass, and the files are valid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_SETTINGS = {
 
 
 def test_the_table_has_every_field_with_its_default() -> None:
-    """Each field of an account is described once, in the order of the dataclass, with the default that it has."""
+    """The table has one row for each field of an account, in the order of the dataclass, with the field's default."""
     bare = _account("main", {}, Path("/"), Settings.load())
     defaults = {
         field.name: f"RETOUCH_{OF_SETTINGS[field.name].upper()}"
@@ -44,7 +44,7 @@ def test_the_table_has_every_field_with_its_default() -> None:
 
 
 def test_the_page_names_the_settings_that_make_the_default_account() -> None:
-    """Every setting that a field's default comes from, and the key's, is named where the one account is described."""
+    """The page names the key's setting, and each setting from which the account `default` gets a value."""
     intro = PAGE.read_text().split("\n## ")[0]
     named = set(re.findall(r"RETOUCH_(\w+)", intro))
     assert named == {setting.upper() for setting in OF_SETTINGS.values()} | {"PIX2PIX_KEY"}
@@ -52,7 +52,7 @@ def test_the_page_names_the_settings_that_make_the_default_account() -> None:
 
 @pytest.mark.parametrize("block", FILES, ids=str)
 def test_accounts_files_are_valid(block: Block, tmp_path: Path) -> None:
-    """Each accounts file on the pages is read as it stands."""
+    """Each accounts file on the pages can be read unchanged."""
     path = tmp_path / "accounts.toml"
     path.write_text(block.code)
     assert read_accounts(path, Settings.load())

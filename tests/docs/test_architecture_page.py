@@ -15,7 +15,7 @@ PAGE = DOCS / "architecture.md"
 
 
 def test_every_state_has_its_row() -> None:
-    """The state tables name each state of a job and of a delivery, in their order."""
+    """The state tables name each state of a job and of a delivery, in the order of the code."""
     assert [row["state"] for row in table(PAGE, "state")] == list(JobState)
     assert [row["delivery"] for row in table(PAGE, "delivery")] == list(DeliveryState)
     final = {row["state"] for row in table(PAGE, "state") if row["meaning"].startswith("final")}
@@ -23,13 +23,13 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_every_package_has_its_row() -> None:
-    """The four folders are those of the distributions that are built."""
+    """The table has the four folders of which distributions are built."""
     members = {path.parent.name for path in ROOT.glob("*/pyproject.toml")}
     assert {row["folder"].strip("/") for row in table(PAGE, "folder")} == {"retouch"} | members
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    """Numbers on the page equal the constants, so that a changed constant fails here."""
+    """Numbers on the page equal the constants in the code."""
     page = " ".join(PAGE.read_text().split())
     slots = (ROOT / "retouch/store/lua/modules/slots.lua").read_text()
     target_health = (ROOT / "retouch/store/lua/modules/target_health.lua").read_text()
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
 
 
 def callers() -> dict[str, str]:
-    """The functions of the store, methods behind their class and its subclasses, each with the text of its file."""
+    """Return the name of each function of the store, with its class, and the text of its file."""
     found: dict[str, str] = {}
     for path in (ROOT / "retouch" / "store").glob("*.py"):
         text = path.read_text()
@@ -62,7 +62,7 @@ def callers() -> dict[str, str]:
 
 
 def test_every_script_has_its_row() -> None:
-    """The table of scripts has one row for each script of the folder, and names functions of files that load it."""
+    """The table of scripts has one row for each script, and names functions in files that load the script."""
     rows = {row["script"]: row["called by"].replace("`", "").split(", ") for row in table(PAGE, "script")}
     assert sorted(rows) == sorted(path.stem for path in (ROOT / "retouch/store/lua/scripts").glob("*.lua"))
     files = callers()

@@ -13,12 +13,12 @@ from tests.docs.pages import headings
 
 
 def test_the_page_is_what_the_commands_say() -> None:
-    """Every command, argument and option is there with its present help; `make fmt` writes the page anew."""
+    """The page has every command, argument and option with its present help; `make fmt` writes the page again."""
     assert cli_docs.PAGE.read_text() == cli_docs.page()
 
 
 def test_no_command_is_missing() -> None:
-    """Each command of `retouch` has a heading of its own, and a sentence of help."""
+    """Each command of `retouch` has a heading of its own and a help text."""
     group: Any = get_command(app)
     assert {f"retouch {name}" for name in group.commands} <= set(headings(cli_docs.PAGE))
     assert [name for name, command in group.commands.items() if not command.help] == []
@@ -29,4 +29,4 @@ def test_the_defaults_of_an_edit_are_the_edits() -> None:
     lines = cli_docs.PAGE.read_text().splitlines()
     for name in ("steps", "guidance_scale", "image_guidance_scale"):
         (line,) = (line for line in lines if line.startswith(f"| `--{name.replace('_', '-')} "))
-        assert f"; else {Edit.model_fields[name].default:g}. |" in line
+        assert f"; {Edit.model_fields[name].default:g} by default. |" in line

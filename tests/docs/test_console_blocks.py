@@ -21,7 +21,7 @@ OTHERS = {"curl", "docker", "pip", "kill", "celery", "python", "source"}
 
 
 def commands(block: Block) -> list[list[str]]:
-    """The words of each command line (`$ …`, with its continuation lines), its variables first."""
+    """Return the words of each command line (`$ …`, with its continuation lines); variables come first."""
     text = block.code.replace("\\\n", " ")
     return [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ")]
 
@@ -30,7 +30,7 @@ CONSOLE = [(block, words) for page in PAGES for block in blocks(page, "console")
 
 
 def fault(words: list[str]) -> str | None:
-    """Return what is wrong with a command line, or None."""
+    """Return what is wrong with a command line, or None if nothing is."""
     while words and (found := ENVIRONMENT.match(words[0])):
         if wrong := fault_of_variable(found[1]):
             return wrong
@@ -81,7 +81,7 @@ def test_each_command_exists(block: Block, words: list[str]) -> None:
 
 
 def test_the_check_can_fail() -> None:
-    """Misspelt commands, options, targets, settings and services are found."""
+    """The check finds misspelt commands, options, targets, settings and services."""
     wrong = [
         "retouch edits",
         "retouch job X --nowhere",

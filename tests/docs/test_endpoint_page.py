@@ -31,7 +31,7 @@ def follows(outcome: Any, charges: int) -> tuple[str, str]:
         return "download", ""
     decision = decide(outcome, Attempt(1, charges, 0, 0, 1e6), RetryPolicy(), 0.0, 0.5)
     if isinstance(decision, Poll):
-        return "look again", ""
+        return "poll again", ""
     assert isinstance(decision, Retry | Fail)
     if isinstance(decision, Fail):
         return "fail", decision.code
@@ -44,27 +44,27 @@ def documented(row: dict[str, str]) -> tuple[str, str, str, str]:
 
 
 def made_of(outcome: Any) -> tuple[str, str, str, str]:
-    """Return what the code makes of an outcome, in the same form."""
+    """Return the outcome, class, code and what follows, as the code decides them for an outcome."""
     kind = charge_kind(outcome)
     words, code = follows(outcome, int(kind not in ("refused", "failed")))
     return type(outcome).__name__, kind, code, words
 
 
 @pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
-def test_each_answer_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+def test_each_answer_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """The code classifies each documented answer as its row says: outcome, class of charge, code and what follows."""
     assert documented(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
-def test_each_trouble_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """Without an answer, the charge depends on whether anything was sent, as the page says."""
     kind: Any = row["trouble"]
     assert documented(row) == made_of(classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
-def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
+def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """The code reads each documented poll as its row says, at the age in the row."""
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))
@@ -73,7 +73,7 @@ def test_each_look_comes_to_what_the_page_says(row: dict[str, str]) -> None:
 
 
 def test_no_code_and_no_trouble_is_missing() -> None:
-    """Every code that an answer can be refused with, and every trouble, has a row."""
+    """The page has a row for every code of a refusal, and for every trouble."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
     codes = {*classification._REFUSING.values(), *(code for _, code in classification._CODES_BY_PHRASE)}
     assert codes <= {row["code"] for row in rows}

@@ -1,4 +1,4 @@
-"""The examples run as they stand, against a real Valkey, a real worker and the simulator."""
+"""The examples run unchanged, against a real Valkey, a real worker and the simulator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Start = Callable[..., Spoken]
 
 @pytest.fixture
 def start(queue: EditQueue, tmp_path: Path) -> Start:
-    """Start an example in an empty folder, with the settings that the tests' queue has."""
+    """A function that starts an example in an empty folder, with the settings of the tests' queue."""
     own = {name: value for name, value in os.environ.items() if name.startswith("RETOUCH_")}
 
     def run(*command: str, **environment: str) -> Spoken:
@@ -34,7 +34,7 @@ def start(queue: EditQueue, tmp_path: Path) -> Start:
 
 
 def lines_of(running: Spoken, within_s: float = 60.0) -> list[str]:
-    """Wait for an example that must succeed, and return what it printed."""
+    """Wait for an example, which must succeed, and return the lines that it printed."""
     with running:
         code = running.process.wait(within_s)
         running._reader.join(5)
@@ -43,7 +43,7 @@ def lines_of(running: Spoken, within_s: float = 60.0) -> list[str]:
 
 
 def test_enqueue_one(start: Start, simulator: Simulator, module_worker: Any, tmp_path: Path) -> None:
-    """One edit is enqueued and its image is in the folder, as its line says."""
+    """The example enqueues one edit, saves the image, and prints where."""
     said = lines_of(start(str(EXAMPLES / "enqueue_one.py"), simulator.portrait_url, "make it winter"))
     assert re.fullmatch(r"enqueued ed_[0-9a-f]{24}", said[0])
     assert re.fullmatch(r"saved edited\.png, 512 x 512, at http://127\.0\.0\.1:8000/files/\S+\.png\S*", said[1])
@@ -51,7 +51,7 @@ def test_enqueue_one(start: Start, simulator: Simulator, module_worker: Any, tmp
 
 
 def test_django_enqueues_on_commit(start: Start, simulator: Simulator, queue: EditQueue) -> None:
-    """The order that is committed is enqueued once, and the one that is rolled back is not."""
+    """An order that is committed is enqueued once, and an order that is rolled back is not."""
     said = lines_of(start(str(EXAMPLES / "django_on_commit.py"), simulator.portrait_url))
     assert re.fullmatch(r"ed_[0-9a-f]{24}", said[0])
     assert said[1:] == ["order 18 is out of stock: nothing was enqueued"]
@@ -69,7 +69,7 @@ def test_enqueue_one_that_fails(start: Start, simulator: Simulator, module_worke
 
 
 def test_enqueue_many_twice(start: Start, simulator: Simulator, module_worker: Any) -> None:
-    """Three edits are done; the same command again finds the same jobs and pays for nothing."""
+    """The example enqueues three edits; run again, it finds the same jobs and pays for nothing."""
     command = (str(EXAMPLES / "enqueue_many.py"), "order-17", simulator.portrait_url, "winter", "sepia", "a sketch")
     first = lines_of(start(*command))
     charged = simulator.books(totals=True)["charged"]
@@ -98,7 +98,7 @@ def test_webhook_receiver(start: Start, queue: EditQueue, simulator: Simulator, 
 
 
 def test_celery_callback(start: Start, simulator: Simulator, module_worker: Any, client: Any) -> None:
-    """A task of the backend's own app is called with the event of a job that named it."""
+    """A task of the backend's own app gets the event of a job that named the task."""
     module = "examples.celery_callback"
     pool = ("--queues", "billing", "--pool", "solo", "--without-mingle", "--without-gossip")
     with start("-m", "celery", "--app", module, "worker", *pool) as worker:

@@ -1,4 +1,4 @@
-"""`docs/http.md` against a running gateway: every example works, every route has one, every problem is listed."""
+"""`docs/http.md` and a running gateway: every example works, every route has an example, every problem is listed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gateway_url(worker_environment: dict[str, str], module_worker: Any) -> Itera
 
 
 def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator, sink: Sink, tmp_path: Path) -> None:
-    """The examples run in order, with the ids of earlier answers, and each gets a success."""
+    """All examples succeed, run in order, with the ids from earlier answers."""
     callers = Callers(gateway_url, client)
     api = callers()
     (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/retouch_ops/samples/portrait.jpg").read_bytes())
@@ -62,14 +62,14 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
 
 
 def waiting_job(api: Any, simulator: Simulator) -> str:
-    """A job that was cancelled while it waited, so that it can be cancelled and replayed."""
+    """Return a job that was cancelled while it waited, so that the examples can cancel and replay it."""
     job: str = api.post("/v1/edits", {"prompt": "wait", "init_image": simulator.portrait_url}).json()["id"]
     api.post(f"/v1/edits/{job}/cancel")
     return job
 
 
 def run(command: str, known: dict[str, str], folder: Path) -> str:
-    """Run one example unchanged; any answer but a success fails the test."""
+    """Run one example unchanged and return its output; the test fails for any answer but a success."""
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     words = command.replace("curl ", "curl --silent --show-error --fail-with-body --max-time 40 ", 1)
     done = subprocess.run(
@@ -81,7 +81,7 @@ def run(command: str, known: dict[str, str], folder: Path) -> str:
 
 
 def ids_in(answer: str) -> dict[str, str]:
-    """Return the ids in an answer that later examples use: its own, or the first of a list."""
+    """Return the ids in an answer that later examples use: its own id, or the first id of a list."""
     try:
         value = json.loads(answer)
     except ValueError:
@@ -113,6 +113,6 @@ def is_example_of(command: str, method: str, path: str) -> bool:
 
 
 def test_every_problem_is_listed() -> None:
-    """The table has exactly the problems that the gateway can return."""
+    """The table on the page has exactly the problems that the gateway can return."""
     listed = {row["problem"]: (row["status"], row["retryable"]) for row in table(PAGE, "problem")}
     assert listed == {name: (str(kind.status), "yes" if kind.retryable else "no") for name, kind in KINDS.items()}

@@ -17,12 +17,12 @@ def pages() -> list[Path]:
 
 
 def prose(page: Path) -> str:
-    """Return a page without its fenced code, in which brackets mean something else."""
+    """Return a page without its fenced code, in which brackets have another meaning."""
     return FENCE.sub("", page.read_text())
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub makes of a page's headings; a repeated one is numbered."""
+    """Return the anchors that GitHub makes from a page's headings; it numbers repeated ones."""
     found: set[str] = set()
     for heading in HEADING.findall(prose(page)):
         text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -35,7 +35,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def fault(page: Path, link: str) -> str | None:
-    """Return what is wrong with a link, or None; links to the web are not followed."""
+    """Return what is wrong with a link, or None if nothing is; links to the web are not followed."""
     if re.match(r"[a-z][a-z0-9+.-]*:", link):
         return None
     address, _, anchor = unquote(link).partition("#")
@@ -57,7 +57,7 @@ def test_no_dead_link() -> None:
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:
-    """The checker itself tells a dead file and a dead heading from living ones."""
+    """The check finds a dead file and a dead heading, and accepts those that exist."""
     page = ROOT / "CONTRIBUTING.md"
     assert fault(page, "CHANGELOG.md") is None
     assert "no such file" in str(fault(page, "docs/nowhere.md"))

@@ -1,4 +1,6 @@
-"""The table of private parts in `docs/architecture.md` is complete, of the locked versions, and names real tests."""
+"""
+The table of private parts in `docs/architecture.md` is complete, has the locked versions, and names existing tests.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ ACTS_ON_IMPORT = {"retouch_worker.app"}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
-    """Return every module of ours with its syntax tree."""
+    """Yield the name and the syntax tree of every module of ours."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -73,7 +75,7 @@ def overridden_in(module: str) -> set[str]:
 
 
 def test_every_private_part_is_listed() -> None:
-    """The table has each private attribute, method and module of others that we use or replace, and no other."""
+    """The table has exactly the private attributes, methods and modules of libraries that we use or replace."""
     used = set[str]()
     for name, tree in sources():
         used |= used_by(tree) - made_by(tree) - DOCUMENTED

@@ -1,8 +1,9 @@
 """
 Every Python block of README and docs runs, page by page and from top to bottom, against a real worker.
 
-A block may say what a line gives: `job.state  # → 'succeeded'` (the repr; `…` stands for anything), and what it raises:
-`Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses of the pages stand for the tests' own servers.
+A block may state the value of a line: `job.state  # → 'succeeded'` (the repr; `…` stands for any text), and what a line
+raises: `Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses on the pages are replaced by those of the
+tests' own servers.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
 
 
 def statements(block: Block) -> Iterator[tuple[ast.stmt, str, str]]:
-    """Return the statements of a block, each with the sign and the text of its promise."""
+    """
+    Yield the statements of a block, each with the sign (`→` or `raises`) and the text of its promise, if it has one.
+    """
     lines = block.code.splitlines()
     for statement in ast.parse(block.code).body:
         found = SAYS.search(lines[(statement.end_lineno or 1) - 1])
@@ -72,7 +75,7 @@ def test_each_block_runs(
     client: Any,
     gateway_url: str,
 ) -> None:
-    """The code of a page, from its first block to its last, does what the page says."""
+    """The blocks of a page, run from first to last, do what the page says."""
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
     TenantStore(client).add_key("rtk_a-key-of-yours", "acme", "producer")

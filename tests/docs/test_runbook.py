@@ -29,7 +29,7 @@ def nodes(path: Path) -> Iterator[ast.AST]:
 
 
 def calls(*folders: str) -> Iterator[tuple[str, ast.Call]]:
-    """Every call in these folders, by the last part of the called name."""
+    """Yield every call in these folders, with the last part of the called name."""
     for path in sources(*folders):
         for node in nodes(path):
             if isinstance(node, ast.Call):
@@ -54,7 +54,10 @@ def log_events() -> set[str]:
 
 
 def error_codes() -> set[str]:
-    """Return the codes of jobs that fail or wait: from the policy, the classification, the store and its scripts."""
+    """
+    Return the codes of jobs that fail or wait, collected from the policy, the classification, the store and its
+    scripts.
+    """
     from retouch_worker.edits import classification
 
     found = {
@@ -84,7 +87,7 @@ def batch_codes() -> set[str]:
 
 
 def findings() -> set[str]:
-    """Return what the doctor can find wrong, as `check: what`; inserted values are written as an ellipsis."""
+    """Return the bad findings and notes of the doctor as `check: what`, with an ellipsis for each inserted value."""
     found = set()
     for path in sources("ops/retouch_ops/doctor", "producer/retouch_producer/findings"):
         for function in nodes(path):
@@ -98,7 +101,7 @@ def findings() -> set[str]:
 
 
 def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
-    """Return the texts that an expression can have: constants, both arms of a choice, an ellipsis for the rest."""
+    """Return the texts that an expression can have: constants, both branches of a choice, an ellipsis for all else."""
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     if isinstance(node, ast.IfExp):
@@ -115,7 +118,7 @@ def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
 
 
 def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
-    """Return what a function assigns to a name, or None."""
+    """Return the expression that a function assigns to a name, or None."""
     for statement in ast.walk(function):
         if isinstance(statement, ast.Assign) and isinstance(node, ast.Name):
             target = statement.targets[0]
@@ -125,30 +128,33 @@ def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
 
 
 def good_findings() -> set[str]:
-    """Return the texts of findings that are only ever good."""
+    """Return the texts of findings that can only be good."""
     return {"redis: … MB used, no limit set"}
 
 
 @pytest.mark.parametrize("event", sorted(log_events()))
 def test_each_log_event_has_its_heading(event: str) -> None:
-    """Every event of the log has a heading with its name."""
+    """The runbook has a heading for every event of the log."""
     assert event in HEADINGS
 
 
 @pytest.mark.parametrize("code", sorted(error_codes() | batch_codes()))
 def test_each_error_code_has_its_heading(code: str) -> None:
-    """Each code with which a job or a row of a batch can fail is explained."""
+    """The runbook has a heading for each code with which a job, or a row of a batch, can fail."""
     assert code in HEADINGS
 
 
 @pytest.mark.parametrize("trouble", [*get_args(TroubleKind), "broker", "raised"])
 def test_each_delivery_trouble_has_its_heading(trouble: str) -> None:
-    """Each way in which a delivery gets no answer is explained."""
+    """The runbook has a heading for each reason why a delivery got no answer."""
     assert trouble in HEADINGS
 
 
 def test_reasons_and_events_of_receivers_have_their_headings() -> None:
-    """Every reason that ends a delivery without an attempt, and every event of a receiver, is explained."""
+    """
+    The runbook has a heading for every reason that ends a delivery without an attempt, and for every event of a
+    receiver.
+    """
     reasons = {
         texts(call.args[0])[0] for name, call in calls("worker/retouch_worker/deliveries") if name == "undeliverable"
     }
@@ -160,12 +166,12 @@ def test_reasons_and_events_of_receivers_have_their_headings() -> None:
 
 @pytest.mark.parametrize("finding", sorted(findings() - good_findings()))
 def test_each_finding_of_the_doctor_has_its_heading(finding: str) -> None:
-    """Each thing that `retouch doctor` can find wrong has an entry that begins with its words."""
+    """The runbook has a heading for each bad finding of `retouch doctor`; it begins with the finding's words."""
     assert any(heading.startswith(finding) for heading in HEADINGS), finding
 
 
 def test_no_heading_explains_what_is_gone() -> None:
-    """Every heading of an event, code or finding is still in the source."""
+    """Every event, code or finding with a heading still exists in the source."""
     page = PAGE.read_text()
     sections = {text.split("\n")[0]: text for text in page.split("\n## ")[1:]}
 
@@ -180,6 +186,6 @@ def test_no_heading_explains_what_is_gone() -> None:
 
 
 def test_each_outcome_of_an_attempt_is_named() -> None:
-    """The table under `attempt_ended` has every outcome that an attempt can end with."""
+    """The table under `attempt_ended` has every outcome of an attempt."""
     names = {kind.__name__ for kind in get_args(outcomes.Outcome)}
     assert {row["outcome"] for row in table(PAGE, "outcome")} == names - {"NotStarted", "Ready"}

@@ -1,4 +1,4 @@
-"""`examples/selfhosted` as it stands: a real worker edits a photograph there, and each of its answers is understood."""
+"""`examples/selfhosted` unchanged: a real worker edits a photograph with it, and understands each of its answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start the server with options, in a folder with a function of one's own, and return its URL."""
+    """A function that starts the server with options, in a folder with a user's edit function, and returns its URL."""
     (tmp_path / "own_function.py").write_text(OWN_FUNCTION)
     with ExitStack() as running:
 
@@ -62,7 +62,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Callable[[str], Path]:
-    """Write the accounts file of the README, with the server's URL and key."""
+    """A function that writes the accounts file of the README, with the server's URL and key."""
 
     def write(url: str) -> Path:
         readme = (FOLDER / "README.md").read_text()
@@ -95,9 +95,9 @@ def test_a_photograph_is_edited(
     serve: Serve, accounts: Any, worker: Any, queue: EditQueue, simulator: Simulator, client: Any
 ) -> None:
     """
-    With the README's account, a worker sends an edit there and brings its picture home.
+    With the README's account, a worker sends an edit to the server and stores the picture.
 
-    The worker allows no private network: the account's own address needs none.
+    No private network is allowed for users: the operator chose the address of the account, so it is not vetted.
     """
     running = worker(
         accounts=accounts(serve("--edit", "edits:pillow_edit")),
@@ -116,10 +116,8 @@ def test_a_photograph_is_edited(
     assert KEY not in running.log
 
 
-def test_an_edit_that_takes_long_is_looked_up(
-    serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path
-) -> None:
-    """A POST answers `processing` in time, a look says the same until the picture is there, then where it is."""
+def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
+    """A POST is answered `processing` in time; polls return the same until the picture is ready, then its address."""
     endpoints = endpoints_of(accounts(serve("--edit", "own_function:edit", "--answer-within", "0.05")))
     outcome, health = held(endpoints).post_edit(asked(simulator))
     assert isinstance(outcome, Processing)
@@ -137,7 +135,7 @@ def test_an_edit_that_takes_long_is_looked_up(
 
 
 def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """Beyond `--cap` the answer is that of a full queue, which costs nothing; afterwards there is room again."""
+    """Beyond `--cap` the answer is that of a full queue, which costs nothing; later the server accepts edits again."""
     options = ("--edit", "own_function:edit", "--cap", "2", "--answer-within", "0.05")
     endpoint = held(endpoints_of(accounts(serve(*options))))
     for _ in range(2):
@@ -150,7 +148,7 @@ def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Si
 
 
 def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """A wrong key, wrong fields, a picture that cannot be read and an edit that fails: none counts as a charge."""
+    """A wrong key, wrong fields, an unreadable picture and an edit that fails do not count as charges."""
     path = accounts(serve("--edit", "own_function:edit"))
     endpoint = held(endpoints_of(path))
     (tmp_path / "go").touch()
@@ -167,8 +165,8 @@ def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulat
     assert outcome == Refused("bad_key", "Invalid Api Key")
 
 
-def test_the_server_is_no_open_door(serve: Serve) -> None:
-    """Without the key nothing is shown, and no other file or path is served."""
+def test_the_server_needs_its_key(serve: Serve) -> None:
+    """Without the key the server returns nothing, and it serves no other file or path."""
     url = serve()
     with requests.Session() as session:
         answers = {
@@ -184,7 +182,7 @@ def test_the_server_is_no_open_door(serve: Serve) -> None:
 
 
 def test_without_a_key_it_does_not_start(tmp_path: Path) -> None:
-    """A server that anybody could use is none that is started."""
+    """Without a key, which would let anybody use it, the server does not start."""
     with Spoken([sys.executable, str(FOLDER / "server.py")], folder=tmp_path) as running:
         assert running.wait_for("SELFHOSTED_KEY: expected a key of 8 characters or more")
         assert running.process.wait(10) == 1

@@ -18,14 +18,14 @@ PAGE = DOCS / "webhooks.md"
 
 
 def test_the_schedule_is_the_workers() -> None:
-    """Each attempt has its row, with the wait of the worker's schedule."""
+    """The table has a row for each attempt, with the wait of the worker's schedule."""
     rows = table(PAGE, "attempt")
     assert [int(row["attempt"]) for row in rows] == list(range(1, len(SCHEDULE_S) + 2))
     assert [float(row["seconds"]) for row in rows] == [0.0, *SCHEDULE_S]
 
 
 def test_every_event_is_listed() -> None:
-    """The events are those of the state table, and the final ones are those that are sent by default."""
+    """The page has the events of the state table, and the final ones are those sent by default."""
     rows = table(PAGE, "event")
     assert {row["event"] for row in rows} == EVENTS
     assert {row["event"] for row in rows if row["sent by default"] == "yes"} == FINAL_EVENTS
@@ -43,7 +43,7 @@ def test_the_example_has_the_members_of_an_event() -> None:
 
 
 def shape(value: object) -> object:
-    """Return the names of an object's members, at every level; tags are the caller's own."""
+    """Return the names of an object's members, at every level, except for tags, which are the caller's own."""
     if not isinstance(value, dict):
         return None
     return {name: shape(inner) for name, inner in value.items() if name != "tags"}

@@ -1,4 +1,6 @@
-"""The examples in JavaScript, Node, PHP and Java, which need those installed: `make seed-examples` runs these too."""
+"""
+The endpoint's examples in JavaScript, Node, PHP and Java, which must be installed: `make seed-examples` runs them.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 
 def test_node_verifies_webhooks(tmp_path: Path) -> None:
-    """The Node code of `docs/webhooks.md` accepts our signature, and refuses a changed body, an old one and none."""
+    """
+    The Node code of `docs/webhooks.md` accepts our signature, and refuses a changed body, an old signature and none.
+    """
     body, secret, now = (
         '{"type":"edit.succeeded"}',
         "whsec_cGxhbnRlZC1zZWNyZXQtb2YtMzItYnl0ZXMtb3Itc28=",
@@ -120,7 +124,7 @@ def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
 
 
 def install(*packages: str) -> None:
-    """Install Debian packages, where this is Debian and we may."""
+    """Install packages, if this is Debian and we are root."""
     assert shutil.which("apt-get"), f"not on Debian: install what {', '.join(packages)} hold there"
     assert os.geteuid() == 0, f"as root: apt-get install {' '.join(packages)}"
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

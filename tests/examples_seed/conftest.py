@@ -26,7 +26,7 @@ def api(gateway_url: str, client: Any, simulator: Simulator) -> Iterator[Api]:
 
 @pytest.fixture
 def assert_edited(api: Api) -> Callable[[dict[str, Any]], None]:
-    """Check that an answer is a success in the endpoint's shape, and that its link leads to an image."""
+    """A function that checks that an answer is a success of the endpoint, and that its link leads to an image."""
 
     def check(answer: dict[str, Any]) -> None:
         assert answer["status"] == "success", answer

@@ -1,4 +1,4 @@
-"""Runs one of the endpoint's own examples against a gateway: its text is unchanged but for the host and the key."""
+"""Runs one of the endpoint's own examples against a gateway; only host and key in its text are changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = ('"key": ""', '"key" => ""', '\\"key\\": \\"\\"')
 
 
 def example(name: str, url: str, key: str) -> str:
-    """Return an example's text for this gateway; host and key are in it once each."""
+    """Return the text of an example for this gateway; it contains host and key once each."""
     text = (HERE / f"{name}.txt").read_text()
     empty = next(one for one in KEYS if one in text)
     assert (text.count(HOST), text.count(empty)) == (1, 1)
@@ -27,14 +27,14 @@ def example(name: str, url: str, key: str) -> str:
 
 
 def tool(name: str, why: str) -> str:
-    """Return the path of a program that this test needs."""
+    """Return the path of a program that a test needs; `why` is for the message if the program is missing."""
     found = shutil.which(name)
     assert found, f"{name} is needed: {why}"
     return found
 
 
 def run(command: Sequence[str], folder: Path, within_s: float = 60.0, *, installs: bool = False) -> str:
-    """Run a program in a folder and return what it printed; one that `installs` uses the proxies of this machine."""
+    """Run a program in a folder and return its output; with `installs`, it uses the proxies of this machine."""
     environment = {name: value for name, value in os.environ.items() if installs or not _is_proxy(name)}
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=within_s, env=environment, check=False
@@ -48,6 +48,6 @@ def _is_proxy(name: str) -> bool:
 
 
 def reply(printed: str) -> dict[str, Any]:
-    """Read the answer that an example printed."""
+    """Return the answer that an example printed."""
     answer: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return answer

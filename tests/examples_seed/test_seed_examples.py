@@ -24,7 +24,9 @@ def test_python(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 def test_a_long_edit_is_fetched_later(
     worker_environment: dict[str, str], module_worker: Any, client: Any, simulator: Simulator, assert_edited: Check
 ) -> None:
-    """An edit that takes longer than the wait answers processing, and its fetch_result returns the image in the end."""
+    """
+    An edit that takes longer than the wait is answered `processing`, and its fetch_result finally returns the image.
+    """
     simulator.settings(latency_s=1.0)
     with running_gateway({**worker_environment, "RETOUCH_DROP_IN_WAIT_S": "0.1"}) as (url, _):
         callers = Callers(url, client)
@@ -42,7 +44,7 @@ def test_a_long_edit_is_fetched_later(
 
 
 def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Simulator) -> None:
-    """Every error is HTTP 200 with status error, in texts that clients of the endpoint know; nothing is enqueued."""
+    """Every error is HTTP 200 with status error and a text that clients of the endpoint know; nothing is enqueued."""
     good = {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}
     wrongs: list[tuple[Any, str]] = [
         ({**good, "key": ""}, "Invalid Api Key"),
@@ -62,7 +64,7 @@ def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Si
 
 
 def test_what_failed_says_so(api: Api, simulator: Simulator) -> None:
-    """A job that the endpoint refused is failed, with the endpoint's message."""
+    """A job that the endpoint refused is answered as failed, with the endpoint's message."""
     simulator.faults(next=[{"kind": "no_credits", "times": 1}])
     answer = api.post(
         "/api/v5/pix2pix", {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}

@@ -1,8 +1,8 @@
 """
 The hostile tenant, a process of its own: `python -m tests.hostile.attacker` with one JSON object on standard input.
 
-It says `ready` when its pictures are made, begins when a line comes, ends by itself after `seconds`, and then prints
-how many answers of each status every act got.
+It prints `ready` once its pictures are made, begins when it reads another line, ends after `seconds`, and then prints
+for each attack how many answers had each status.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ import sys
 import time
 from typing import Any
 
-from tests.hostile import acts
-from tests.hostile.acts import ACTS, Act, Attack
+from tests.hostile import attacks
+from tests.hostile.attacks import ATTACKS, Attack, HostileTenant
 from tests.hostile.http_client import HttpClient
 
 NICENESS = 10
-"""A real attacker is on another machine: what it costs there is not taken from the quiet tenant here."""
+"""A real attacker uses another machine, so its CPU time must not be taken from the quiet tenant here."""
 
 
-async def run_act(act: Act, attack: Attack, client: HttpClient, scale: float, end_at: float) -> int:
-    """Run the steps of an act until their count or the time is reached; return how many were begun."""
-    count, run_sync = max(1, round(act.count * scale)), max(1, round(act.run_sync * min(scale, 1.0)))
-    slots, began_at = asyncio.Semaphore(run_sync), time.monotonic()
+async def run_attack(attack: Attack, tenant: HostileTenant, client: HttpClient, scale: float, end_at: float) -> int:
+    """Run the steps of an attack until their count or the end is reached; return how many steps were started."""
+    count, concurrency = max(1, round(attack.count * scale)), max(1, round(attack.concurrency * min(scale, 1.0)))
+    slots, began_at = asyncio.Semaphore(concurrency), time.monotonic()
     begun = set[asyncio.Task[object]]()
     done = 0
     while done < count:
-        await asyncio.sleep(max(0.0, began_at + done / act.per_s - time.monotonic()))
+        await asyncio.sleep(max(0.0, began_at + done / attack.per_s - time.monotonic()))
         try:
             await asyncio.wait_for(slots.acquire(), end_at - time.monotonic())
         except TimeoutError:
             break
-        task = asyncio.ensure_future(_one(act, attack, client, done))
+        task = asyncio.ensure_future(_one(attack, tenant, client, done))
         begun.add(task)
         task.add_done_callback(begun.discard)
         task.add_done_callback(lambda _: slots.release())
@@ -45,8 +45,8 @@ async def run_act(act: Act, attack: Attack, client: HttpClient, scale: float, en
     return done
 
 
-async def _one(act: Act, attack: Attack, client: HttpClient, number: int) -> object:
-    return await act.step(attack, client, number)
+async def _one(attack: Attack, tenant: HostileTenant, client: HttpClient, number: int) -> object:
+    return await attack.step(tenant, client, number)
 
 
 async def _end(tasks: set[asyncio.Task[object]]) -> None:
@@ -58,16 +58,16 @@ async def _end(tasks: set[asyncio.Task[object]]) -> None:
             raise one
 
 
-async def attack_with(options: dict[str, Any]) -> dict[str, Any]:
-    """Run all the named acts at once; return the begun steps and the statuses of each."""
-    attack = Attack(options["peers"], random.Random(options["seed"]), options["jobs"], options["receivers"])
+async def run_attacks(options: dict[str, Any]) -> dict[str, Any]:
+    """Run all the named attacks at once; return for each the number of started steps and the counts of its statuses."""
+    tenant = HostileTenant(options["server_url"], random.Random(options["seed"]), options["jobs"], options["receivers"])
     clients = {
         name: HttpClient(options["gateway"], options["secret"], timeout_s=options["seconds"])
-        for name in options["acts"]
+        for name in options["attacks"]
     }
     end_at = time.monotonic() + options["seconds"]
 
-    runs = (run_act(ACTS[name], attack, client, options["scale"], end_at) for name, client in clients.items())
+    runs = (run_attack(ATTACKS[name], tenant, client, options["scale"], end_at) for name, client in clients.items())
     begun = await asyncio.gather(*runs)
     for client in clients.values():
         client.close()
@@ -77,16 +77,16 @@ async def attack_with(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make the pictures, wait for the start, attack, report."""
+    """Make the pictures, wait for the signal to start, attack, and print the counts."""
     os.nice(NICENESS)
     options = json.loads(sys.stdin.readline())
-    if "scans" in options["acts"]:
-        acts._scans()
-    if "uploads" in options["acts"]:
-        acts._large()
+    if "scans" in options["attacks"]:
+        attacks._scans()
+    if "uploads" in options["attacks"]:
+        attacks._large()
     _print_line("ready")
     sys.stdin.readline()
-    _print_line(json.dumps(asyncio.run(attack_with(options))))
+    _print_line(json.dumps(asyncio.run(run_attacks(options))))
 
 
 def _print_line(line: str) -> None:

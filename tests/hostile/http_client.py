@@ -17,7 +17,7 @@ _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its status, its body, the seconds from the request to its last byte."""
+    """One answer: its status, its body, and the seconds from the start of the request to the last byte."""
 
     status: int
     body: bytes
@@ -30,7 +30,8 @@ class Answer:
 
 class HttpClient:
     """
-    Requests of one tenant over keep-alive connections; `statuses` counts answers, `none` counts requests without one.
+    A client with one API key and keep-alive connections; `statuses` counts answers by status, with `none` for no
+    answer.
     """
 
     def __init__(self, url: str, secret: str, timeout_s: float = 60.0) -> None:
@@ -41,7 +42,7 @@ class HttpClient:
         self.statuses: Counter[str] = Counter()
 
     def head(self, method: str, path: str, length: int = 0, kind: str = _JSON, **headers: str) -> bytes:
-        """Write the head of a request."""
+        """Return the head of a request as bytes."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", f"Authorization: Bearer {self.secret}"]
         lines += [f"Content-Type: {kind}", f"Content-Length: {length}"] if length else []
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -54,7 +55,7 @@ class HttpClient:
     async def request(
         self, method: str, path: str, body: bytes = b"", kind: str = _JSON, **headers: str
     ) -> Answer | None:
-        """Send a request and return its answer, or None where none came in time."""
+        """Send a request and return its answer, or None if none came in time."""
         began_at = time.perf_counter()
         message = self.head(method, path, len(body), kind, **headers) + body
         try:
@@ -104,7 +105,7 @@ class HttpClient:
         return status, body
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         for _, writer in self._idle:
             writer.close()
 

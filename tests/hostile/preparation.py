@@ -1,6 +1,4 @@
-"""
-What a hostile tenant has in the store before the measurement; it is written directly, because the gateway is slower.
-"""
+"""Writes the jobs, tags and receivers that a hostile tenant has before the measurement, directly into the store."""
 
 from __future__ import annotations
 
@@ -20,36 +18,36 @@ COUNTS = {"jobs": 100_000, "tags": 300_000, "receivers": 20_000, "every_job": 5_
 TAGS_OF_ONE = 20
 
 
-def new_job(peers: str, **spec: object) -> NewJob:
+def new_job(server_url: str, **spec: object) -> NewJob:
     """Return a job of the hostile tenant."""
-    edit = {"prompt": "make it winter", "init_image": f"{peers}/photo"}
+    edit = {"prompt": "make it winter", "init_image": f"{server_url}/photo"}
     text = JobSpec(TENANT, edit, 86_400.0, **spec).to_json()  # type: ignore[arg-type]  # fields by name, of several types
     return NewJob(f"ed_{uuid4().hex[:24]}", text, TENANT, "normal", 86_400.0)
 
 
-def pile_up(connections: Connections, what: str, count: int, peers: str) -> list[str]:
-    """Add that many of one kind; return the ids of jobs or receivers, 2,000 at most."""
-    piles: dict[str, Callable[[Connections, int, str], list[str]]] = {
+def add_records(connections: Connections, kind: str, count: int, server_url: str) -> list[str]:
+    """Add `count` records of one kind; return up to 2,000 ids of jobs or receivers."""
+    add_by_kind: dict[str, Callable[[Connections, int, str], list[str]]] = {
         "jobs": _jobs,
         "tags": _tags,
         "receivers": _receivers,
         "every_job": _every_job,
     }
-    return piles[what](connections, count, peers)[:2_000]
+    return add_by_kind[kind](connections, count, server_url)[:2_000]
 
 
-def _jobs(connections: Connections, count: int, peers: str) -> list[str]:
-    new = [new_job(peers, tags={"order": str(number % 100)}) for number in range(count)]
+def _jobs(connections: Connections, count: int, server_url: str) -> list[str]:
+    new = [new_job(server_url, tags={"order": str(number % 100)}) for number in range(count)]
     for part in batched(new, 1_000):
         connections.publisher.publish(connections.jobs.enqueue(part)[1])
     return [job.id for job in new]
 
 
-def _tags(connections: Connections, count: int, peers: str) -> list[str]:
-    """Settle jobs that were paid for, with twenty tags each; no message calls a worker for them."""
+def _tags(connections: Connections, count: int, server_url: str) -> list[str]:
+    """Settle paid jobs with twenty tags each; no message is sent for these jobs."""
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
-        job = new_job(peers, tags=tags)
+        job = new_job(server_url, tags=tags)
         connections.jobs.enqueue([job])
         if claim := connections.jobs.claim(job.id, 15.0):
             connections.jobs.intend(claim)
@@ -58,14 +56,14 @@ def _tags(connections: Connections, count: int, peers: str) -> list[str]:
     return []
 
 
-def _receivers(connections: Connections, count: int, peers: str) -> list[str]:
-    return [connections.receivers.ensure(TENANT, f"{peers}/hang/of-a-job/{number}").id for number in range(count)]
+def _receivers(connections: Connections, count: int, server_url: str) -> list[str]:
+    return [connections.receivers.ensure(TENANT, f"{server_url}/hang/of-a-job/{number}").id for number in range(count)]
 
 
-def _every_job(connections: Connections, count: int, peers: str) -> list[str]:
-    """Add receivers of every job until the limit refuses the next one."""
+def _every_job(connections: Connections, count: int, server_url: str) -> list[str]:
+    """Add receivers of every job until the limit of the tenant refuses the next one; return their ids."""
     ids = []
     with suppress(InvalidEdit):
         for number in range(count):
-            ids.append(connections.receivers.add(TENANT, f"{peers}/fail/every/{number}").id)  # noqa: PERF401 - those before a refusal are kept
+            ids.append(connections.receivers.add(TENANT, f"{server_url}/fail/every/{number}").id)  # noqa: PERF401 - those before a refusal are kept
     return ids

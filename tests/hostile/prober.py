@@ -1,8 +1,8 @@
 """
-Pings Redis every 5 ms, `python -m tests.hostile.prober PORT`, and says how long it was silent.
+Pings Redis every 5 ms and reports how long it did not answer: `python -m tests.hostile.prober PORT`.
 
-A line on standard input ends a phase: what was seen since the one before is printed as JSON. `own_late_s` is by how
-much the prober itself was woken too late, at most: on a busy machine that much of a silence is not Redis'.
+A line on standard input ends a phase: the figures since the last such line are printed as JSON. `own_late_s` is the
+longest delay of the prober itself: on a busy machine, Redis is not to blame for that part of a silence.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def report(times: list[float], late_s: float) -> None:
-    """Print what was seen."""
+    """Print the figures of a phase."""
     ordered = sorted(times)
     silences = sum(one >= SILENCE_S for one in times)
     found = {

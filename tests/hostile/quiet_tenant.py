@@ -30,10 +30,10 @@ RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
 
 @dataclass
 class QuietTenant:
-    """Uses a gateway; `times` has the seconds of each request by kind, and of webhooks."""
+    """A tenant that uses a gateway; `times` has the seconds of each request by kind, and of the webhooks."""
 
     client: HttpClient
-    peers: str
+    server_url: str
     rng: random.Random
     times: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     enqueued: dict[str, float] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class QuietTenant:
     _serial: int = 0
 
     async def work(self, seconds: float) -> None:
-        """Work for that long: each request begins when it is due, even if the one before has no answer yet."""
+        """Send requests for that long: each begins when it is due, even if earlier ones have no answer yet."""
         kinds: dict[str, Callable[[], Awaitable[Answer | None]]] = {
             "enqueue": self._enqueue,
             "read": self._read,
@@ -69,8 +69,8 @@ class QuietTenant:
         number = self._serial
         edit = {
             "prompt": f"in oil {number}",
-            "init_image": f"{self.peers}/photo?{number}",
-            "webhook": f"{self.peers}/good",
+            "init_image": f"{self.server_url}/photo?{number}",
+            "webhook": f"{self.server_url}/good",
             "tags": {"order": str(number % 10)},
         }
         asked_at = time.monotonic()
@@ -90,8 +90,10 @@ class QuietTenant:
         return await self.client.request("POST", "/v1/uploads", small_png(self.rng), "image/png")
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
-        """Wait for the final webhook of every job, and time each from its request; return jobs without one."""
-        log = HttpClient(self.peers, "")
+        """
+        Wait for the final webhook of every job and record its time since the request; return jobs without a webhook.
+        """
+        log = HttpClient(self.server_url, "")
         missing = set(self.enqueued)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):

@@ -1,7 +1,7 @@
 """
-Receivers of webhooks and servers of pictures, `python -m tests.hostile.receivers`: good ones and harmful ones.
+A server with good and harmful receivers of webhooks, and with pictures: `python -m tests.hostile.receivers`.
 
-The first segment of a path says what happens: `good` answers 204 and keeps the event, `hang` never answers, `fail`
+The first segment of a path says what happens: `good` answers 204 and stores the event, `hang` never answers, `fail`
 answers 500, `drip` sends one byte of its head every 0.2 s, `slow` answers after 3 s, `large` answers without end;
 `photo` is a photograph, `big` a PNG of 49 MB, `log` lists the jobs with a final event, and the instant of each.
 """
@@ -26,7 +26,7 @@ HANG_S, SLOW_S = 120.0, 3.0
 
 
 class Receivers:
-    """The server; `ended` has the monotonic instant at which each job's final event first came."""
+    """The server; `ended` has the monotonic instant at which each job's final event first arrived."""
 
     def __init__(self) -> None:
         self.ended: dict[str, float] = {}

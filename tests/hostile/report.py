@@ -1,4 +1,6 @@
-"""The result of a hostile run: the quiet tenant's figures alone and beside the hostile one, as a table and as aims."""
+"""
+The report of a hostile run: the quiet tenant's figures alone and beside the hostile one, and the aims that were missed.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ RATIO_MOST, SILENCE_MOST_S = 2.0, 0.05
 @dataclass
 class Phase:
     """
-    What one phase came to.
+    The figures of one phase.
 
-    `times` are seconds by kind of request, `missing` counts jobs without a final webhook, `redis` is what the prober
-    saw, `slow` has the longest seconds of each slow command, `megabytes` the resident memory at most.
+    `times` are seconds by kind of request, `missing` counts jobs without a final webhook, `redis` has the figures of
+    the prober, `slow` has the longest seconds of each slow command, `megabytes` the resident memory at most.
     """
 
     times: dict[str, list[float]]
@@ -32,16 +34,16 @@ class Phase:
     load: float
 
     def figures_ms(self, kind: str) -> tuple[float, float]:
-        """Return the median and the p99 of one kind, 0 where there was none."""
+        """Return the median and the p99 of one kind of request, both 0 if there was none."""
         times = self.times.get(kind) or [0.0]
         return 1_000 * median(times), 1_000 * percentile(times, 0.99)
 
     def unserved(self) -> dict[str, int]:
-        """Count the answers of 5xx and the requests without an answer."""
+        """Return the counts of answers with a 5xx status, and of requests without an answer."""
         return {one: count for one, count in self.statuses.items() if one.startswith("5") or one == "none"}
 
     def row_values(self) -> dict[str, str]:
-        """Return everything but the latencies."""
+        """Return all figures except the latencies, as text by title."""
         slow = ", ".join(f"{name} {1_000 * took_s:.0f}" for name, took_s in list(self.slow.items())[:4])
         return {
             "Redis silent at most, ms": f"{1_000 * self.redis['longest_s']:.0f}",
@@ -56,19 +58,19 @@ class Phase:
 
 @dataclass
 class Report:
-    """The two phases, and how the hostile requests were answered, by act and status."""
+    """The two phases, and the counts of answers to the hostile requests by attack and status."""
 
-    acts: list[str]
+    attacks: list[str]
     quiet: Phase
     beside: Phase
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def ratio(self, kind: str) -> float:
-        """Compare the p99 beside the hostile tenant with that of the quiet run."""
+        """Return the p99 beside the hostile tenant, divided by the p99 alone."""
         return self.beside.figures_ms(kind)[1] / (self.quiet.figures_ms(kind)[1] or 1.0)
 
     def server_errors(self) -> dict[str, int]:
-        """Count the answers of 5xx to either tenant, and the requests of the quiet one without an answer."""
+        """Return the counts of 5xx answers to both tenants, and of the quiet tenant's requests without an answer."""
         hostile = {
             f"{name} {status}": number
             for name, one in self.answers.items()
@@ -79,7 +81,7 @@ class Report:
         return {**hostile, **quiet, **{f"alone {status}": count for status, count in self.quiet.unserved().items()}}
 
     def missed(self) -> list[str]:
-        """Return the name of each aim that was not reached."""
+        """Return a line for each aim that was missed."""
         found = [f"p99 of {kind}: {self.ratio(kind):.1f} times" for kind in KINDS if self.ratio(kind) > RATIO_MOST]
         if self.beside.redis["longest_s"] >= SILENCE_MOST_S:
             found.append(f"Redis was silent for {1_000 * self.beside.redis['longest_s']:.0f} ms")
@@ -89,8 +91,8 @@ class Report:
         return found
 
     def table(self) -> str:
-        """Write the report as Markdown."""
-        lines = [f"acts: {', '.join(self.acts)}", ""]
+        """Return the report as Markdown."""
+        lines = [f"attacks: {', '.join(self.attacks)}", ""]
         lines += ["| quiet tenant, ms | alone p50 | p99 | beside p50 | p99 | ratio |", "|---|---|---|---|---|---|"]
         for kind in KINDS:
             figures = (*self.quiet.figures_ms(kind), *self.beside.figures_ms(kind))
@@ -98,11 +100,11 @@ class Report:
         lines += ["", "| | alone | beside |", "|---|---|---|"]
         beside = self.beside.row_values()
         lines += [f"| {name} | {alone} | {beside[name]} |" for name, alone in self.quiet.row_values().items()]
-        lines += ["", "| hostile act | begun | answers |", "|---|---|---|"]
+        lines += ["", "| hostile attack | begun | answers |", "|---|---|---|"]
         lines += [f"| {name} | {one['begun']} | {counts(one['statuses'])} |" for name, one in self.answers.items()]
         return "\n".join([*lines, "", *(f"wrong: {one}" for one in self.beside.wrong[:5]), f"missed: {self.missed()}"])
 
 
 def counts(statuses: Mapping[str, int]) -> str:
-    """Return how many answers had each status, as text."""
+    """Return the counts of answers by status, as text."""
     return ", ".join(f"{status}: {number:,}" for status, number in sorted(statuses.items()))

@@ -1,9 +1,10 @@
 """
 Measure a quiet tenant beside a hostile one: `python -m tests.hostile.run --seconds 60 --seed 1`.
 
-Real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First the quiet
-tenant works alone, then beside one that does everything at once (or what `--only` names; `--each` measures act after
-act, each on a stage of its own). All loads stay on loopback, are bounded in number and time, and end by themselves.
+It starts real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First
+the quiet tenant works alone, then beside a tenant that runs all attacks at once, or only those that `--only` names.
+`--each` measures one attack after the other, each with new processes. All loads stay on loopback, are bounded in number
+and time, and end by themselves.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from retouch.store.scripts import source
-from tests.hostile.acts import ACTS
+from tests.hostile.attacks import ATTACKS
 from tests.hostile.http_client import HttpClient
-from tests.hostile.preparation import COUNTS, TENANT, pile_up
+from tests.hostile.preparation import COUNTS, TENANT, add_records
 from tests.hostile.quiet_tenant import QuietTenant
 from tests.hostile.report import Phase, Report
 from tests.hostile.stack import Stage, a_stage, ask, last_line
@@ -33,7 +34,7 @@ WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 
 
 async def work(stage: Stage, seconds: float, seed: int) -> Phase:
-    """Let the quiet tenant work for that long, and measure."""
+    """Let the quiet tenant work for that long; return the figures of this phase."""
     client: Any = stage.connections.client
     http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
     quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
@@ -71,22 +72,22 @@ def slowest(client: Any) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
-    """Prepare what the acts need, and start the process; it waits for its first line."""
+def start_attacker(stage: Stage, attacks: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
+    """Write the records that the attacks need, and start the attacker's process, which waits for a line."""
     ids: dict[str, list[str]] = {"jobs": [], "receivers": []}
-    wanted = {"jobs": min(0.002, scale), **{what: scale for name in acts for what in ACTS[name].prepares}}
+    wanted = {"jobs": min(0.002, scale), **{what: scale for name in attacks for what in ATTACKS[name].prepares}}
     for what in sorted(wanted, key=("tags", "receivers", "every_job", "jobs").index):
         count = max(1, round(COUNTS[what] * wanted[what]))
         kind = "jobs" if what == "jobs" else "receivers"
-        ids[kind] += pile_up(stage.connections, what, count, stage.urls[TENANT])
+        ids[kind] += add_records(stage.connections, what, count, stage.urls[TENANT])
     options = {
-        "acts": list(acts),
+        "attacks": list(attacks),
         "seconds": seconds,
         "scale": scale,
         "seed": seed,
         "gateway": stage.urls["gateway"],
         "secret": stage.secrets[TENANT],
-        "peers": stage.urls[TENANT],
+        "server_url": stage.urls[TENANT],
         **ids,
     }
     attacker = stage.run("attacker", "tests.hostile.attacker", is_remote=True)
@@ -95,32 +96,34 @@ def start_attacker(stage: Stage, acts: Sequence[str], seconds: float, scale: flo
     return attacker
 
 
-def measure(folder: Path, acts: Sequence[str], *, seconds: float, scale: float, seed: int) -> Report:
-    """Measure the quiet tenant alone and then beside these acts, on a stage of its own."""
+def measure(folder: Path, attacks: Sequence[str], *, seconds: float, scale: float, seed: int) -> Report:
+    """Measure the quiet tenant alone, and then beside these attacks, with new processes; return the report."""
     with a_stage(folder) as stage:
         asyncio.run(work(stage, WARM_UP_S, seed))
         quiet = asyncio.run(work(stage, seconds, seed))
-        attacker = start_attacker(stage, acts, seconds + 2.0, scale, seed)
+        attacker = start_attacker(stage, attacks, seconds + 2.0, scale, seed)
         before = attacker.log.stat().st_size
         attacker.ask("begin")
         beside = asyncio.run(work(stage, seconds, seed + 1))
         answers = json.loads(last_line(attacker, before, seconds + 60.0))
-        return Report(list(acts), quiet, beside, answers)
+        return Report(list(attacks), quiet, beside, answers)
 
 
 def main() -> None:
-    """Measure and print; exit 1 when an aim was missed."""
+    """Measure and print the reports; exit with 1 if an aim was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each phase lasts")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the counts: 1 means 100,000 jobs")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=sorted(ACTS), help="this act (may be given several times)")
-    parser.add_argument("--each", action="store_true", help="one act after the other, each on a stage of its own")
+    parser.add_argument(
+        "--only", action="append", choices=sorted(ATTACKS), help="this attack (may be given several times)"
+    )
+    parser.add_argument("--each", action="store_true", help="one attack after the other, each on a stage of its own")
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
     options = parser.parse_args()
-    acts = options.only or list(ACTS)
+    attacks = options.only or list(ATTACKS)
     missed = False
-    for chosen in [[name] for name in acts] if options.each else [acts]:
+    for chosen in [[name] for name in attacks] if options.each else [attacks]:
         with tempfile.TemporaryDirectory(prefix="retouch-hostile-") as folder:
             report = measure(Path(folder), chosen, seconds=options.seconds, scale=options.scale, seed=options.seed)
         missed = missed or bool(report.missed())

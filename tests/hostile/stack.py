@@ -1,4 +1,4 @@
-"""The processes of a hostile run: Valkey, simulator, gateway, one worker for each lane, servers of both tenants."""
+"""The processes of a hostile run: Valkey, simulator, gateway, a worker for each lane, a server for each tenant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.hostile.preparation import TENANT
 from tests.process_watch import eventually
 
 LATENCY_S, IN_FLIGHT = 1.0, 15
-"""Of the endpoint: what the largest plan allows."""
+"""The latency of the endpoint, and the requests in flight that the largest plan allows."""
 
 # Linux shares the CPU among sessions first, whatever the priorities of the processes in them are, if autogroups are on.
 _REMOTE = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$0" "$@"']
@@ -31,7 +31,7 @@ _REMOTE = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$0" "$@
 
 @dataclass
 class Stage:
-    """Everything that runs; `secrets` are the API keys by tenant."""
+    """All running processes; `secrets` has the API keys by tenant."""
 
     folder: Path
     settings: Settings
@@ -43,9 +43,9 @@ class Stage:
 
     def run(self, name: str, *command: str, is_remote: bool = False) -> MeasuredChild:
         """
-        Start a process of this Python, which logs into the folder.
+        Start a process of this Python that logs into the folder, and return it.
 
-        `is_remote`: it stands for another machine, so it gets only the CPU that the servers under test leave.
+        With `is_remote` it stands for another machine, so it gets only the CPU that the servers under test leave free.
         """
         program = [*(_REMOTE if is_remote else []), sys.executable, "-m", *command]
         part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
@@ -64,7 +64,7 @@ class Stage:
 
 
 def last_line(part: MeasuredChild, after: int = 0, within_s: float = 60.0) -> str:
-    """Wait until a process has printed more than that many bytes in whole lines; return its last line."""
+    """Wait until a process has printed more than `after` bytes, in whole lines; return its last line."""
 
     def more() -> str | None:
         text = part.log.read_text()
@@ -87,7 +87,7 @@ def ask(part: MeasuredChild, within_s: float = 60.0) -> dict[str, Any]:
 
 @contextmanager
 def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
-    """Start everything; all of it is killed at the end."""
+    """Context manager that starts all processes and yields the stage; all are killed at the end."""
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=LATENCY_S, cap=200, spam_filter_s=0.0))
         redis_port, gateway_port = free_port(), free_port()
@@ -120,8 +120,8 @@ def _start(stage: Stage, redis_port: int) -> None:
     client.config_set("slowlog-max-len", 10_000)
     for tenant in ("quiet", TENANT):
         stage.secrets[tenant] = TenantStore(client).create_key(tenant)[1]
-        peers = stage.run(f"peers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
-        stage.urls[tenant] = f"http://127.0.0.1:{last_line(peers)}"
+        receivers = stage.run(f"receivers-of-{tenant}", "tests.hostile.receivers", is_remote=tenant == TENANT)
+        stage.urls[tenant] = f"http://127.0.0.1:{last_line(receivers)}"
     stage.run("prober", "tests.hostile.prober", str(redis_port))
     stage.run("gateway", "retouch_producer.gateway")
     stage.urls["gateway"] = stage.settings.public_url

@@ -1,10 +1,10 @@
-"""The short form of `make hostile`: every act at a hundredth of its size, and no assertion on time."""
+"""A short form of `make hostile`: every attack at a hundredth of its count. No assertion depends on time."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.hostile.acts import ACTS
+from tests.hostile.attacks import ATTACKS
 from tests.hostile.report import Report
 from tests.hostile.run import measure
 
@@ -14,7 +14,7 @@ MEGABYTES_MOST = {"gateway": 900.0, "edits": 300.0, "deliveries": 300.0, "redis"
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    return measure(tmp_path_factory.mktemp("hostile"), list(ACTS), seconds=SECONDS, scale=SCALE, seed=3)
+    return measure(tmp_path_factory.mktemp("hostile"), list(ATTACKS), seconds=SECONDS, scale=SCALE, seed=3)
 
 
 @pytest.mark.chaos
@@ -30,6 +30,6 @@ def test_quiet_tenant_is_served_beside_a_hostile_one(report: Report) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_memory_is_bounded_beside_a_hostile_tenant(report: Report) -> None:
-    """Large pictures, batches and streams of one tenant leave each process below a bound of memory."""
+    """While one tenant sends large pictures, batches and streams, the memory of each process stays below a bound."""
     used = report.beside.megabytes
     assert {name: used[name] for name, most in MEGABYTES_MOST.items() if used[name] > most} == {}

@@ -1,8 +1,8 @@
 """
 The wheels as users install them: `make install-test` makes a clean environment for each use, on every Python here.
 
-Nothing of the developers' environment is seen: each environment is made by uv, commands run in folders without sources
-of ours, with names of ours taken.
+Each environment is made by uv, and sees nothing of the developers' environment. Commands run in folders without our
+sources, which contain files with the same names as our modules.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def test_books(retouch_simulator):
 
 
 def python_of(version: str) -> str | None:
-    """Return the path of an interpreter of this version, or None where there is none on this machine."""
+    """Return the path of an interpreter of this version, or None if this machine has none."""
     kept = sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python"))
     wanted = str(kept[-1]) if kept else version
     command = [UV, "python", "find", "--no-python-downloads", wanted]
@@ -57,7 +57,7 @@ HERE = [version for version in VERSIONS if python_of(version)]
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All distributions, built as `make dist` builds them."""
+    """The wheels of all distributions, built as `make dist` builds them."""
     out = tmp_path_factory.mktemp("dist")
     for folder in (".", "producer", "worker", "ops"):
         run(
@@ -76,7 +76,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Environment:
-    """A virtual environment without pip, and an empty folder to work in."""
+    """A virtual environment without pip, with an empty folder to work in."""
 
     def __init__(self, folder: Path, version: str, wheels: Path) -> None:
         self.folder, self._wheels = folder, wheels
@@ -84,7 +84,7 @@ class Environment:
         run(UV, "venv", "--quiet", "--python", str(python_of(version)), str(folder / "venv"), cwd=folder)
 
     def install(self, *words: str) -> None:
-        """Install with declared dependencies; our own wheels come from the folder that was built."""
+        """Install requirements with their dependencies; our own wheels come from the folder where they were built."""
         run(
             UV,
             "pip",
@@ -99,7 +99,7 @@ class Environment:
         )
 
     def tops(self) -> set[str]:
-        """Return the names of packages and modules that can be imported from the environment's own folder."""
+        """Return the names of the packages and modules in the environment's own folder."""
         site = next((self.folder / "venv/lib").glob("python*/site-packages"))
         return {
             path.name.removesuffix(".py")
@@ -109,12 +109,12 @@ class Environment:
         }
 
     def run(self, *words: str) -> str:
-        """Run Python of this environment and return what it printed."""
+        """Run the environment's Python and return its output."""
         return run(self.python, *words, cwd=self.folder)
 
 
 def test_the_environments_are_of_more_than_one_python() -> None:
-    """At least the Python of this environment is tried; each supported version is named."""
+    """The tested versions are those that the package declares, and Python 3.11 is on this machine."""
     classifiers = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert tuple(classifiers) == VERSIONS
     assert "3.11" in HERE
@@ -125,7 +125,7 @@ def test_the_environments_are_of_more_than_one_python() -> None:
 def test_the_client_alone_enqueues(
     version: str, resolution: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
 ) -> None:
-    """With the lowest and the highest versions of its ranges, `retouch` alone enqueues a job in a real Redis."""
+    """With the lowest and with the highest versions that it allows, `retouch` alone enqueues a job in a real Redis."""
     environment = Environment(tmp_path, version, wheels)
     environment.install("--resolution", resolution, "retouch==0.1.0")
     run(UV, "pip", "check", "--quiet", "--python", environment.python, cwd=tmp_path)
@@ -137,7 +137,7 @@ def test_the_client_alone_enqueues(
 def test_the_client_lives_beside_any_celery(
     celery: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
 ) -> None:
-    """A project on Celery 5.4 to 5.7 installs the client without a conflict, keeps its Celery, and enqueues."""
+    """A project with Celery 5.4 to 5.7 installs the client without a conflict, keeps its Celery, and enqueues."""
     environment = Environment(tmp_path, "3.11", wheels)
     environment.install(f"celery=={celery}.*", "retouch==0.1.0")
     assert environment.run("-c", "import celery; print(celery.__version__)").startswith(celery)
@@ -146,14 +146,14 @@ def test_the_client_lives_beside_any_celery(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environment:
-    """An environment with all four distributions, at the versions that were tested."""
+    """An environment with all four distributions, at the versions of the lock."""
     environment = Environment(tmp_path_factory.mktemp("server"), "3.11", wheels)
     environment.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")
     return environment
 
 
 def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, wheels: Path) -> None:
-    """The top-level packages that we install are called `retouch` or `retouch_…`, and they are typed."""
+    """The top-level packages that we install are named `retouch` or `retouch_…`, and they are typed."""
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             names = archive.namelist()
@@ -165,7 +165,7 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """A backend's folder with modules called like ours; importing one of them ends the process."""
+    """A folder with modules that have the names of ours; importing one of them ends the process."""
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
     for name in ("ops", "producer", "worker", "tests", "retouch"):
@@ -174,7 +174,7 @@ def taken(tmp_path: Path) -> Path:
 
 
 def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, taken: Path) -> None:
-    """`retouch up` starts, an edit succeeds over its gateway, and it stops, whatever files are in the folder."""
+    """In such a folder `retouch up` starts, an edit succeeds over its gateway, and the stack stops."""
     retouch = str(Path(server.python).with_name("retouch"))
     port = str(free_port())
     environment = {**ENVIRONMENT, "PYTHONPATH": str(taken), "NO_COLOR": "1", "RETOUCH_FLOWER_PORT": "0"}
@@ -203,21 +203,21 @@ def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, ta
 
 
 def test_versions_are_said(server: Environment, taken: Path) -> None:
-    """`retouch --version` and `retouch.__version__` are the installed version."""
+    """`retouch --version` and `retouch.__version__` equal the installed version."""
     retouch = str(Path(server.python).with_name("retouch"))
     assert "0.1.0" in run(retouch, "--version", cwd=taken)
     assert server.run("-c", "import retouch; print(retouch.__version__)").strip() == "0.1.0"
 
 
 def test_the_pytest_plugin_needs_no_import_of_ours(server: Environment, tmp_path: Path) -> None:
-    """A user's test asks for `retouch_simulator` by name alone, makes it fail once and reads its records."""
+    """A user's test gets the fixture `retouch_simulator` by its name, makes it fail once, and reads its books."""
     server.install("pytest")
     (tmp_path / "test_backend.py").write_text(TEST_OF_A_USER)
     assert "1 passed" in run(server.python, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
 
 
 def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) -> None:
-    """Built twice, every wheel and every source distribution has the same bytes."""
+    """Every wheel and every source distribution has the same bytes when it is built twice."""
     for folder in (".", "producer", "worker", "ops"):
         run(
             UV,
@@ -238,7 +238,7 @@ def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Environment]:
-    """An environment of its own, because the test empties it."""
+    """An environment of its own, since the test removes packages from it."""
     folder = tmp_path_factory.mktemp("gone")
     yield Environment(folder, "3.11", wheels)
     shutil.rmtree(folder)

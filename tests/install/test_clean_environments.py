@@ -1,4 +1,4 @@
-"""What a user and the image install, without the developers' environment: no dependency may be missing."""
+"""What users and the image install, without the developers' environment: no dependency may be missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with EditQueue(sys.argv[1]) as queue:
 
 
 def run(*command: str, cwd: Path) -> str:
-    """Run a command in a folder without our sources and return what it printed; a failure shows its output."""
+    """Run a command in a folder without our sources and return its output; if it fails, show the output."""
     done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -40,13 +40,16 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def make_environment(folder: Path) -> str:
-    """Create an empty environment without pip and return its interpreter."""
+    """Create an empty environment without pip and return the path of its interpreter."""
     run(UV, "venv", "--quiet", "--python", sys.executable, str(folder / "venv"), cwd=folder)
     return str(folder / "venv/bin/python")
 
 
 def test_the_image_lock_is_complete(wheels: list[str], tmp_path: Path) -> None:
-    """With image.lock alone every part of the stack can be imported, and all declared requirements are met."""
+    """
+    With only the packages of image.lock, every part of the stack can be imported, and all declared requirements are
+    met.
+    """
     python = make_environment(tmp_path)
     run(UV, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(ROOT / "image.lock"), cwd=tmp_path)
     run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", *wheels, cwd=tmp_path)
@@ -59,7 +62,7 @@ def test_the_image_lock_is_complete(wheels: list[str], tmp_path: Path) -> None:
 
 
 def test_the_base_install_enqueues(wheels: list[str], tmp_path: Path, redis_url: str, client: object) -> None:
-    """The wheel with its declared dependencies, and nothing else, enqueues a job in a real Redis."""
+    """The wheel of `retouch` with only its declared dependencies enqueues a job in a real Redis."""
     python = make_environment(tmp_path)
     locked = ("--constraint", str(ROOT / "requirements.lock"))
     run(UV, "pip", "install", "--quiet", "--python", python, *locked, wheels[0], cwd=tmp_path)

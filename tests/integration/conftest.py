@@ -1,4 +1,6 @@
-"""Shared fixtures: a gateway, its callers and a valid request; the stores by hand; a guarded HTTP session."""
+"""
+Shared fixtures: a gateway with callers and a valid request, a `LaneKit` of the stores, and a guarded HTTP session.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ ParsedEdit = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway in a process of its own, on the tests' Valkey."""
+    """A gateway in a process of its own, on the Valkey of the tests."""
     with running_gateway(worker_environment) as (url, _):
         yield url
 
@@ -35,7 +37,7 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 @pytest.fixture
 def edit_body(simulator: Simulator) -> ParsedEdit:
-    """A valid request to enqueue; keywords change it."""
+    """A function that returns a valid request to enqueue; keywords change its fields."""
 
     def make(**more: Any) -> dict[str, Any]:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}
@@ -45,7 +47,7 @@ def edit_body(simulator: Simulator) -> ParsedEdit:
 
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
-    """The stores by hand, on an empty database; no slot is open yet."""
+    """The stores on an empty database, which the test drives; no slot is open yet."""
     return LaneKit(client)
 
 
@@ -56,6 +58,6 @@ def ledger(client: Any) -> Ledger:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    """A guarded session that may reach loopback."""
+    """A guarded session that may connect to loopback."""
     with make_session(LOOPBACK, 64) as session:
         yield session

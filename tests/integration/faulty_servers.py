@@ -1,4 +1,4 @@
-"""Real servers that misbehave on purpose: plain sockets that send exactly the bytes of a test."""
+"""Real servers that misbehave on purpose: sockets that send exactly the bytes that a test gives them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LOOPBACK = ("127.0.0.0/8",)
 
 class RawServer:
     """
-    A TCP server on a free port of loopback; `script` is run for every connection, in a thread of its own.
+    A TCP server on a free port of loopback; for each connection, `script` runs in a thread of its own.
 
-    A script holds its connection with `hold()`, which ends when the server is closed: `holding` counts those, so that
-    a test can show that the client gave up first. `ended` is released whenever a connection was closed.
+    A script calls `hold()` to keep its connection open until the server is closed. `holding` counts these connections,
+    so that a test can show that the client gave up first. `ended` is released each time a connection was closed.
     """
 
     def __init__(self, script: Callable[[RawServer, socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
@@ -64,7 +64,7 @@ class RawServer:
         return self.requests[-1]
 
     def hold(self, connection: socket.socket, drip: bytes = b"") -> None:
-        """Keep the connection open until the server is closed; send `drip`, if given, again and again."""
+        """Keep the connection open until the server is closed; if `drip` is given, send it again and again."""
         self.holding += 1
         while not self.closing.wait(0.02):
             if drip:
@@ -107,26 +107,26 @@ def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes
 
 
 def got(outcome: Answer | Trouble) -> Answer:
-    """Return the answer; fail if there is none."""
+    """Return an outcome that must be an `Answer`; else fail the test."""
     assert isinstance(outcome, Answer), outcome
     return outcome
 
 
 def trouble(outcome: Answer | Trouble) -> tuple[str, bool]:
-    """Return the kind of trouble and whether the request may have been sent; fail if there is an answer."""
+    """Return the kind of a trouble, and whether the request may have been sent; fail the test if there is an answer."""
     assert isinstance(outcome, Trouble), outcome
     return outcome.kind, outcome.sent
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
-    """Return a whole answer of known length; `content_type="…"` becomes a header."""
+    """Return the bytes of an HTTP answer with its length; `content_type="…"` becomes a header."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines])
     return head.encode() + b"\r\n\r\n" + body
 
 
 def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that answers every request of a connection with these bytes."""
+    """Return a script that answers every request on a connection with these bytes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
@@ -146,7 +146,7 @@ def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that answers with these bytes and then never finishes."""
+    """Return a script that sends these bytes and then never finishes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -157,7 +157,7 @@ def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.s
 
 
 def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that answers with these bytes and resets the connection instead of closing it."""
+    """Return a script that sends these bytes and then resets the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -175,7 +175,7 @@ def reset(connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[int]:
-    """Return a port that neither accepts nor refuses: connecting to it hangs."""
+    """Context manager that yields a port which neither accepts nor refuses, so that connecting to it hangs."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -188,7 +188,9 @@ def full_backlog() -> Iterator[int]:
 
 
 def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
-    """A server's TLS context for a host name or 127.0.0.1, self-signed, and the file that trusts it."""
+    """
+    Return a server's TLS context for a host name or 127.0.0.1, and the file that trusts its self-signed certificate.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     literal = host.replace(".", "").isdigit()

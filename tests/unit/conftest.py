@@ -1,4 +1,4 @@
-"""Unit tests open no connection: one that tries fails."""
+"""Fails each unit test that tries to open a connection."""
 
 from __future__ import annotations
 

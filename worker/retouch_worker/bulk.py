@@ -1,9 +1,9 @@
 """
 The thread of a worker process that carries out bulk runs, one chunk at a time.
 
-Its whole state is in the store. If a worker dies in a chunk, the worker that takes the next lease of the run acts on
-the remaining items: on each item exactly once. The thread acts on ten items and then pauses for as long as that took,
-so other clients have at least half of Redis' time. It changes to the run that has waited longest about once a second.
+Its whole state is in the store. If a worker dies in a chunk, the next worker that leases the run acts on the remaining
+items, on each exactly once. The thread acts on ten items and then pauses for as long as that took, so other clients
+have at least half of Redis' time. It changes to the run that has waited longest about once a second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHORTEST_PAUSE_S = 0.002
 
 
 class BulkRunner:
-    """Carries out bulk runs in turns of about a second, until it is stopped."""
+    """A thread that carries out bulk runs, in turns of about a second, until it is stopped."""
 
     def __init__(self, runs: BulkStore, chunks: BulkChunks, publisher: Publisher, retention_s: float) -> None:
         self._runs, self._chunks, self._publisher, self._retention_s = runs, chunks, publisher, retention_s

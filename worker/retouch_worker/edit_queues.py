@@ -38,7 +38,7 @@ class EditQueues:
         for name in sorted(wanted - self._consumed):
             consumer.add_task_queue(name)
         for name in sorted(self._consumed - wanted):
-            # Celery may still read a message from this queue; it goes back; rescue repeats messages without a claim.
+            # Celery may still read a message from this queue and return it; rescue repeats it if nobody claims it.
             consumer.cancel_task_queue(name)
 
     @property

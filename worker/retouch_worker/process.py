@@ -1,5 +1,5 @@
 """
-One worker process: the tools that its attempts share, and how it starts, drains and stops.
+One worker process: the dependencies that its attempts share, and how it starts, drains and stops.
 
 Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
 worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. Outcomes that Redis
@@ -35,10 +35,10 @@ from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
 from retouch.tracing import open_tracing
 from retouch_worker.bulk import BulkRunner
-from retouch_worker.deliveries.attempt import DeliveryTools
+from retouch_worker.deliveries.attempt import DeliveryDependencies
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.edit_queues import EditQueues
-from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.context import EditDependencies
 from retouch_worker.edits.credentials import Credentials
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.logs import log
@@ -95,17 +95,17 @@ class WorkerProcess:
 
     @cached_property
     def bulk_runner(self) -> BulkRunner:
-        """Carries out bulk runs; on connections of its own, so that it holds up no attempt."""
+        """The thread that carries out bulk runs. It has connections of its own, so that it delays no attempt."""
         client = connect(self.settings)
         jobs = JobStore(client, retention_s=self.settings.retention_s)
         chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
         return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
 
     @cached_property
-    def edit_tools(self) -> EditTools:
-        """The tools that edit attempts use."""
+    def edit_dependencies(self) -> EditDependencies:
+        """The dependencies that edit attempts use."""
         settings = self.settings
-        return EditTools(
+        return EditDependencies(
             jobs=JobStore(self._client, retention_s=settings.retention_s, durable_intents=settings.durable_intents),
             audit=AuditLog(self._client),
             endpoints=Endpoints(settings, self.credentials, connections=self.connections, tracing=self.tracing),
@@ -120,10 +120,10 @@ class WorkerProcess:
         )
 
     @cached_property
-    def delivery_tools(self) -> DeliveryTools:
-        """The tools that delivery attempts use."""
+    def delivery_dependencies(self) -> DeliveryDependencies:
+        """The dependencies that delivery attempts use."""
         settings = self.settings
-        return DeliveryTools(
+        return DeliveryDependencies(
             deliveries=DeliveryStore(self._client),
             jobs=JobStore(self._client, retention_s=settings.retention_s),
             receivers=ReceiverStore(self._client),
@@ -173,7 +173,7 @@ class WorkerProcess:
         return self.credentials.now.served if self._queues else ()
 
     def _follow_accounts(self) -> None:
-        """Write the gates of the accounts if they are not those that were written last, and announce these."""
+        """Write the gates of the accounts if these have changed since the last call, and announce them as served."""
         if self.settings.accounts and not self._queues:
             self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
             return
@@ -196,7 +196,8 @@ class WorkerProcess:
         """
         Make a Celery worker consume the queues of the accounts whose keys this process holds, also after changes.
 
-        Raises `SettingsError` if the accounts file is wrong, or if this process can read no key that it names.
+        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of the keys that the file
+        names.
         """
         self.credentials.require_one()
         self._queues = EditQueues(worker, lambda: self.credentials.now.queues)

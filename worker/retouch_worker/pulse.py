@@ -49,8 +49,8 @@ class Pulse:
     """
     The four threads of one process.
 
-    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` checks
-    for changed accounts, and is called once a second.
+    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` is
+    called once a second; it checks whether the accounts have changed.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Pulse:
         return len(self._leases)
 
     @contextmanager
-    def keeping(self, lease: Lease) -> Iterator[None]:
+    def renewing(self, lease: Lease) -> Iterator[None]:
         """
         Context manager that renews a lease during the block.
 

@@ -34,13 +34,13 @@ def register(app: Celery, process: WorkerProcess) -> None:
     @app.task(name=TASKS["edits"], bind=True, throws=(JobFailed,))
     def edit(self: Any, job_id: str) -> None:
         if not process.requeue_if_draining(self.request.delivery_info["routing_key"], job_id):
-            decision = run_edit(job_id, process.edit_tools)
+            decision = run_edit(job_id, process.edit_dependencies)
             if isinstance(decision, Fail):
                 raise JobFailed(f"{job_id}: {decision.code}")
 
     @app.task(name=TASKS["deliveries"], throws=(DeliveryDead,))
     def deliver(delivery_id: str) -> None:
         if not process.requeue_if_draining("deliveries", delivery_id):
-            settlement = run_delivery(delivery_id, process.delivery_tools)
+            settlement = run_delivery(delivery_id, process.delivery_dependencies)
             if settlement and settlement.move == "dead":
                 raise DeliveryDead(f"{delivery_id}: {settlement.log.status or settlement.log.trouble}")

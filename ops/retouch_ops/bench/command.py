@@ -39,7 +39,7 @@ MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
 class UnknownMeasurement(RetouchError):
     """A name on the command line is not the name of a measurement."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 def run(names: Sequence[str], scale: Scale, *, as_json: bool) -> bool:

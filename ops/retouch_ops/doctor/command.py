@@ -21,7 +21,7 @@ from retouch_producer.findings import Finding, as_lines
 class UnknownCheck(RetouchError):
     """A name after `--only` is not the name of a check."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[str]) -> bool:

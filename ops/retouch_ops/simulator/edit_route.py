@@ -64,7 +64,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
     """
     Do the work of a POST and return its generation. Raises `PostRefused` if the picture cannot be read.
 
-    The POST counts as in flight until its work is done: for a processing answer, until some time after the answer.
+    The POST counts as in flight until its work is done, which for a processing answer is later than the answer.
     """
     in_flight, after_s = books.enter(admitted.owner), 0.0
     state.spam_filter.accept(admitted.spam_key)
@@ -150,7 +150,7 @@ def _refusal(refused: PostRefused, config: SimulatorConfig) -> Response:
 
 
 def _answer_name(kind: str) -> str:
-    """Return the name under which the books count an answer; faults with an ordinary answer share its name."""
+    """Return the name of an answer in the books: `success`, `processing`, or the name of the fault."""
     if kind in _LATER or kind in _STUCK:
         return "processing"
     return "success" if kind in ("success", "list_output") else kind

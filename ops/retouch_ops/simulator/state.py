@@ -14,7 +14,7 @@ _MOST_REMEMBERED = 50_000
 
 
 class SpamFilter:
-    """When each body was last accepted, so that the same body can be refused for a while."""
+    """Records when each body was last accepted, so that the same body can be refused for a while."""
 
     def __init__(self) -> None:
         self._accepted_at: dict[str, float] = {}

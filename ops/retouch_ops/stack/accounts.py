@@ -40,7 +40,8 @@ def simulated_accounts(ports: Sequence[int]) -> list[SimulatedAccount]:
 
 def write_accounts(accounts: Sequence[SimulatedAccount], state: Path) -> Path:
     """
-    Write the accounts file, and each key file that is missing, to the folder `state`; return the path of the former.
+    Write the accounts file, and each key file that is missing, to the folder `state`; return the path of the accounts
+    file.
 
     Only the owner can read a key file. The accounts file names the key files and contains no key.
     """

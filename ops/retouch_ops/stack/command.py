@@ -36,19 +36,18 @@ SHARED_SETTINGS = (
 
 
 class RealAccounts(RetouchError):
-    """`--accounts` asks for simulators, and a key or an accounts file of the real endpoint is set."""
+    """`--accounts` asks for simulators, but a key or an accounts file for the real endpoint is set."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class Stack:
     """
     Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    With `accounts`, there is one simulator for each of so many accounts, and an accounts file that names them. Use the
-    stack as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises
-    `RealAccounts`, `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running
-    then.
+    With `accounts`, there are that many accounts, each with a simulator of its own, and an accounts file. Use the stack
+    as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises `RealAccounts`,
+    `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running then.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class Stack:
         client.close()
 
     def console_link(self) -> str:
-        """Make an address that signs in to the console once, with the API key of this folder."""
+        """Return an address that signs in to the console once, with the API key of the state folder."""
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         link = ConsoleSessions(client).make_link(self.folder.api_key())
         client.close()
@@ -159,7 +158,7 @@ class Stack:
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
-        """Return the address of each part; the simulator's is None without one, with several that of the first."""
+        """Return the address of each part; of several simulators the first one's, and None if there is no simulator."""
         simulator = self.accounts[0].url if self.accounts else f"http://{HOST}:{self.ports.simulator}"
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",

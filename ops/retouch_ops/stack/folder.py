@@ -23,25 +23,25 @@ HOST = "127.0.0.1"
 class StateInUse(RetouchError):
     """Another `retouch up` runs on this state folder, so nothing was started."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class StateNotOurs(RetouchError):
     """The folder has files but no marker of ours, so nothing in it was changed."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class StateUnusable(RetouchError):
     """The folder cannot be created or written, so nothing was started."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class PortTaken(RetouchError):
     """The requested port is in use, so nothing was started."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class StateFolder:

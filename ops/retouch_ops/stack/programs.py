@@ -107,7 +107,7 @@ def simulator_program(environment: Mapping[str, str], port: int) -> Program:
 
 
 def account_program(environment: Mapping[str, str], account: SimulatedAccount) -> Program:
-    """Return the simulator of one account, under the account's id."""
+    """Return the program of the simulator of one account; its name is the account's id."""
     port = account.port
     command = [sys.executable, "-P", "-m", "retouch_ops.simulator", "--port", str(port), "--cap", str(account.cap)]
     return Program(account.id, command, environment, ready=lambda: accepts(port), grace_s=3)

@@ -23,7 +23,7 @@ from retouch.store.stats import Stats
 from retouch.sync_async import run_sync
 from retouch.transport.factory import open_transport
 from retouch.transport.interface import BlockingTransport, OnlyOverRedis
-from retouch_producer.cli.errors import NoStore, WrongUse
+from retouch_producer.cli.errors import NoStore, UsageError
 from retouch_producer.cli.input_image import InputImage
 from retouch_producer.documents import Document, job_document
 
@@ -42,14 +42,14 @@ class CommandContext:
 
     @property
     def connections(self) -> Connections:
-        """The stores in Redis. Raises `WrongUse` if the connection is one to a gateway."""
+        """The stores in Redis. Raises `UsageError` if the connection is one to a gateway."""
         try:
             return self.transport.connections
         except OnlyOverRedis as error:
-            raise WrongUse(str(error)) from None
+            raise UsageError(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """Return the settings to check requests with; what only a gateway can check is left out."""
+        """Return the settings for checking requests, without the rules that only a gateway knows."""
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
@@ -63,7 +63,7 @@ class CommandContext:
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
 
     def note_change(self, action: str, tenant: str = "", **details: object) -> None:
-        """Write a change at the stores into the audit, as done on this command line."""
+        """Write one line to the audit, with the command line as its surface. Only over Redis."""
         self.connections.audit.record(Actor("cli"), action, tenant, **details)
 
     def record(self, job: str) -> JobRecord:

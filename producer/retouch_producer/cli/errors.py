@@ -5,13 +5,13 @@ from __future__ import annotations
 from retouch.errors import RetouchError, StoreUnavailable
 
 
-class WrongUse(RetouchError):
+class UsageError(RetouchError):
     """An argument or option is wrong, so nothing was done."""
 
-    wrong_use = True
+    is_usage_error = True
 
 
 class NoStore(StoreUnavailable):
     """Redis or the gateway does not answer. The message says whether anything was done."""
 
-    wrong_use = True
+    is_usage_error = True

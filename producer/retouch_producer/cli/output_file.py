@@ -9,20 +9,20 @@ from itertools import count
 from pathlib import Path
 
 from retouch.handles import EditResult
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def check_target(out: Path | None) -> None:
-    """Raise `WrongUse` if `out` could not be written, so that this is noticed before anything is paid."""
+    """Raise `UsageError` if `out` could not be written, so that this is noticed before anything is paid."""
     if out is None:
         return
     if out.is_dir():
-        raise WrongUse(f"--out: expected a file, got the folder {str(out)!r}")
+        raise UsageError(f"--out: expected a file, got the folder {str(out)!r}")
     if not os.access(out.parent, os.W_OK):
-        raise WrongUse(f"--out: folder {str(out.parent)!r} does not exist or is not writable")
+        raise UsageError(f"--out: folder {str(out.parent)!r} does not exist or is not writable")
 
 
 def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
@@ -68,4 +68,4 @@ def write_atomically(path: Path, data: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise WrongUse(f"{str(path)!r} could not be written: {error.strerror}") from error
+        raise UsageError(f"{str(path)!r} could not be written: {error.strerror}") from error

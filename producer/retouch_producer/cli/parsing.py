@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?P<rest>\.[0-9]+)?")
 _AGO = re.compile(r"(?P<count>[0-9]+(\.[0-9]+)?)(?P<unit>[smhdw])")
@@ -33,7 +33,7 @@ def since(text: str | None) -> float:
     """
     Return a time as Unix seconds; 0 for None.
 
-    The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `WrongUse`.
+    The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `UsageError`.
     """
     if text is None:
         return 0.0
@@ -47,22 +47,22 @@ def since(text: str | None) -> float:
             return datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError):
         pass
-    raise WrongUse(
+    raise UsageError(
         f"--since: expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds, got {text[:40]!r}"
     )
 
 
 def tags(pairs: Sequence[str]) -> dict[str, str]:
-    """Return `name=value` pairs as a dictionary. Raises `WrongUse` for a text without a name or `=`."""
+    """Return `name=value` pairs as a dictionary. Raises `UsageError` for a text without a name or `=`."""
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
-            raise WrongUse(f"--tag: expected name=value, got {pair[:40]!r}")
+            raise UsageError(f"--tag: expected name=value, got {pair[:40]!r}")
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def ids(typed: Sequence[str]) -> list[str]:
-    """Return ids without duplicates; `-` stands for the ids on standard input. Raises `WrongUse` if there are none."""
+    """Return ids without duplicates; `-` means those on standard input. Raises `UsageError` if there are none."""
     typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
     if not typed_ids:
-        raise WrongUse("expected at least one id, got none")
+        raise UsageError("expected at least one id, got none")
     return list(dict.fromkeys(typed_ids))

@@ -19,8 +19,8 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
     Wait for a job and return its result.
 
-    Standard error gets a line that is updated if it is a terminal, else one line with the id. Raises `EditFailed`,
-    `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
+    On a terminal, a line on standard error shows the progress; otherwise one line there shows the id. Raises
+    `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
     """
     if not sys.stderr.isatty():
         print(f"{job.id}  enqueued", file=sys.stderr, flush=True)

@@ -12,15 +12,15 @@ from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
 from retouch.sync_async import iterate_sync
 from retouch_producer.cli.context import CommandContext
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 
 _PAGE = 200
 
 
 def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
-    """Return one query made of the argument and the options. Raises `InvalidQuery` and `WrongUse`."""
+    """Return one query made of the argument and the options. Raises `InvalidQuery` and `UsageError`."""
     if state and state not in list(JobState):
-        raise WrongUse(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
+        raise UsageError(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
     options = JobQuery(tenants=(tenant,) if tenant else (), states=(state,) if state else (), since=since)
     return parse_query(text or "", time.time()).also(options)
 

@@ -90,7 +90,7 @@ class Dependencies:
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
-        """Write a change into the audit, as done with this key."""
+        """Write one line to the audit, with this API key as the one that made the change."""
         with clear_errors():
             self.audit.record(actor_of(key), action, tenant, **details)
 
@@ -113,8 +113,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def dependencies_of(request: Request) -> Dependencies:
     """Return the dependencies of the application that serves this request."""
     # A plain function would run in a thread, for every request.
-    tools: Dependencies = request.app.state.dependencies
-    return tools
+    dependencies: Dependencies = request.app.state.dependencies
+    return dependencies
 
 
-Tools = Annotated[Dependencies, Depends(dependencies_of)]
+Injected = Annotated[Dependencies, Depends(dependencies_of)]
+"""The type of a route's parameter to which FastAPI passes the application's `Dependencies`."""

@@ -49,11 +49,11 @@ class HandedOver(Http1Protocol):
 class HandedOverServer(uvicorn.Server):
     """Serves the connections that come over the channel, until the other side closes it."""
 
-    def __init__(self, config: uvicorn.Config, tools: Dependencies, channel: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, dependencies: Dependencies, channel: socket.socket) -> None:
         super().__init__(config)
-        self._tools, self._channel, self._tasks = tools, channel, set[asyncio.Task[None]]()
+        self._dependencies, self._channel, self._tasks = dependencies, channel, set[asyncio.Task[None]]()
         self._used: dict[str, float] = {}
-        tools.load.on_note = self._note_use
+        dependencies.load.on_note = self._note_use
 
     def _note_use(self, tenant: str, seconds: float) -> None:
         self._used[tenant] = self._used.get(tenant, 0.0) + seconds
@@ -90,7 +90,7 @@ class HandedOverServer(uvicorn.Server):
         """Report every quarter of a second what was done since; the first report is empty."""
         reported = Counter[tuple[str, int]]()
         while True:
-            answers, used = Counter(self._tools.requests), dict(self._used)
+            answers, used = Counter(self._dependencies.requests), dict(self._used)
             self._used.clear()
             report = Report(used=list(used.items()), answers=[(*key, n) for key, n in (answers - reported).items()])
             reported = answers

@@ -28,9 +28,9 @@ def serve(*, port: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then allow open requests 3 s to end. `port` overrides the setting."""
     settings = Settings.load()
     app = make_gateway(settings)
-    tools: Dependencies = app.state.dependencies
-    second_process = SecondProcess(tools.load, tools.requests)
-    connection = movable_connection(second_process, tools.load, tools.key_cache)
+    dependencies: Dependencies = app.state.dependencies
+    second_process = SecondProcess(dependencies.load, dependencies.requests)
+    connection = movable_connection(second_process, dependencies.load, dependencies.key_cache)
     server = GatewayServer(configured(app, settings, connection, port), second_process)
     with suppress(KeyboardInterrupt):
         server.run()

@@ -1,4 +1,4 @@
-"""`retouch bench` from the command line: one small measurement of each kind, as JSON; no assertion is on time."""
+"""`retouch bench` from the command line: one small measurement of each kind, as JSON. No assertion is on time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.process_watch import retouch
 
 @pytest.mark.parametrize(("name", "unit"), [("enqueue", "ms"), ("depth", "ms"), ("webhook", "ms"), ("cpu", "s")])
 def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
-    """Exit 0, the machine before and after, progress on stderr and rows with positive figures."""
+    """
+    The command exits 0, describes the machine before and after, reports progress on stderr, and prints positive
+    figures.
+    """
     done = retouch("bench", name, "--scale", "small", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0
@@ -22,8 +25,8 @@ def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
     assert f"{name}: begins (small)" in done.stderr
 
 
-def test_a_measurement_that_does_not_exist_is_wrong_use() -> None:
-    """An unknown measurement is exit code 2, with the names that exist."""
+def test_a_measurement_that_does_not_exist_is_a_usage_error() -> None:
+    """An unknown measurement ends with exit code 2 and the known names."""
     done = retouch("bench", "speed")
     assert done.returncode == 2
     assert "expected some of enqueue, bulk" in done.stderr

@@ -1,4 +1,4 @@
-"""Both blob stores keep the same promises: the same tests over a folder and over a real process that speaks S3."""
+"""Both blob stores keep the same promises: the same tests run on a folder and on a real process that speaks S3."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The URL of a real S3-speaking process with the bucket `retouch`, and the environment that points there."""
+    """The URL of a bucket `retouch` in a real process that speaks S3, with the environment variables set for it."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     environment = {
@@ -62,7 +62,7 @@ def make_bucket(url: str) -> None:
 
 @pytest.fixture(params=["file", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    """An empty store of each kind."""
+    """An empty store, once of each kind."""
     if request.param == "file":
         return open_blobs((tmp_path / "a folder").as_uri(), PUBLIC_URL)
     request.getfixturevalue("s3")
@@ -70,7 +70,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
 
 
 def test_what_is_put_comes_back(blobs: BlobStore) -> None:
-    """Bytes come back whole under the name that is made from them, with their size."""
+    """Bytes are read back unchanged under the name made from them, and their size is known."""
     name = blobs.put(DATA, "png")
     assert name == content_name(DATA, "png")
     assert blobs.get(name) == DATA
@@ -79,14 +79,14 @@ def test_what_is_put_comes_back(blobs: BlobStore) -> None:
 
 
 def test_putting_twice_keeps_one(blobs: BlobStore) -> None:
-    """The same bytes have one name; other bytes or another suffix have another; empty bytes are a blob too."""
+    """The same bytes have one name; other bytes or another suffix have other names; empty bytes are a blob too."""
     assert blobs.put(DATA, "png") == blobs.put(DATA, "png")
     assert len({blobs.put(DATA, "png"), blobs.put(DATA, "jpg"), blobs.put(DATA + b"x", "png")}) == 3
     assert blobs.get(blobs.put(b"", "bin")) == b""
 
 
 def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
-    """A thumbnail is kept under a name made from the original's, and may be replaced."""
+    """A thumbnail is stored under a name made from the original's name, and may be replaced."""
     name = blobs.put(DATA, "png")
     small = thumbnail_name(name)
     assert not blobs.exists(small)
@@ -96,7 +96,7 @@ def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
 
 
 def test_what_is_missing_says_so(blobs: BlobStore) -> None:
-    """Reading a blob that was never stored raises `BlobMissing` with the name; asking whether it exists does not."""
+    """Reading a blob that was never stored raises `BlobMissing` with its name; `exists` returns False."""
     for read in (blobs.get, blobs.size):
         with pytest.raises(BlobMissing, match=MISSING):
             read(MISSING)
@@ -104,7 +104,7 @@ def test_what_is_missing_says_so(blobs: BlobStore) -> None:
 
 
 def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
-    """A deleted blob is gone; deleting it again is fine, and it can be put again."""
+    """A deleted blob is gone; it may be deleted again, and stored again."""
     name = blobs.put(DATA, "png")
     blobs.delete(name)
     blobs.delete(name)
@@ -115,7 +115,7 @@ def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "ab/../../x.png", "ab/cd.png", "", MISSING + "\n", "\0"])
 def test_no_name_leaves_the_store(blobs: BlobStore, name: str) -> None:
-    """Names that this module did not make are refused by every operation, before anything is read or written."""
+    """Every operation refuses a name that we did not make, before anything is read or written."""
     operations = [blobs.get, blobs.size, blobs.exists, blobs.delete]
     for operation in operations:
         with pytest.raises(ValueError, match="expected a blob name"):
@@ -134,7 +134,7 @@ def test_suffixes_are_checked(blobs: BlobStore, suffix: str) -> None:
 
 
 def test_many_writers_of_the_same_bytes(blobs: BlobStore) -> None:
-    """While eight threads put the same bytes, others that read them never get a part of them."""
+    """While eight threads store the same bytes, readers never get only a part of them."""
     name = blobs.put(DATA, "png")
     with ThreadPoolExecutor(8) as threads:
         names = [threads.submit(blobs.put, DATA, "png") for _ in range(24)]
@@ -151,7 +151,9 @@ def test_file_links_go_through_the_gateway(tmp_path: Path) -> None:
 
 
 def test_s3_links_are_presigned(s3: str) -> None:
-    """A link to a bucket needs no credentials, carries its expiry, and lives at most the 7 days that S3 allows."""
+    """
+    A link to a bucket needs no credentials, contains its expiry, and is valid for at most the 7 days that S3 allows.
+    """
     blobs = open_blobs("s3://retouch/prefix", PUBLIC_URL)
     name = blobs.put(DATA, "png")
     link = blobs.link(name, 60)
@@ -165,7 +167,7 @@ def test_s3_links_are_presigned(s3: str) -> None:
 def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
     s3: str, worker_environment: dict[str, str], client: Any
 ) -> None:
-    """A thumbnail that nobody requested before is made by the gateway for whoever has its link, and then kept."""
+    """The gateway makes a thumbnail on the first request by its link, and then stores it."""
     client.set("rt:link_key", LINK_KEY)
     blobs = open_blobs("s3://retouch/small", PUBLIC_URL, LinkSigner(client))
     small = thumbnail_name(blobs.put(PHOTO.read_bytes(), "jpg"))
@@ -181,13 +183,13 @@ def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
 
 
 def test_a_missing_bucket_is_named(s3: str) -> None:
-    """Writing to a missing bucket is an error that names it and the remedy, and holds no credential."""
+    """Writing to a missing bucket raises an error that names the bucket and the remedy, and contains no credential."""
     with pytest.raises(BlobError, match=r"s3://nowhere/.*there is no such bucket"):
         open_blobs("s3://nowhere/", PUBLIC_URL).put(DATA, "png")
 
 
 def test_an_unreachable_s3_is_an_error_with_advice(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing listens, every operation raises a `BlobError` that names what to check."""
+    """If nothing listens at the address, every operation raises a `BlobError` with advice."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{probe.getsockname()[1]}")
     blobs = open_blobs("s3://retouch/", PUBLIC_URL)

@@ -17,7 +17,7 @@ from tests.store_accounts import account, close, open_accounts
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two accounts in an empty store, both served, and a wide terminal."""
+    """Two accounts in an empty store, both served by a worker, and a wide terminal."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
     open_accounts(
@@ -30,14 +30,14 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_without_a_file_there_is_one_account(client: Any) -> None:
-    """With the account of the settings alone, the list says where it is shown; JSON is an empty list."""
+    """Without an accounts file the list says where the account's numbers are shown; with --json it is empty."""
     client.flushdb()
     assert typed("accounts", "list").out.startswith("one account, made of the settings")
     assert typed("accounts", "list", "--json").json == []
 
 
 def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
-    """Each account has a row: limit and how it came about, slots held, what jobs wait for, workers, calls and money."""
+    """Each account has a row: limit and its origin, slots held, what jobs wait for, workers, calls and cost."""
     kit.enqueue(kit.new("globex"), kit.new("globex"))
     client.hset("rt:edits:gate:main", "open_until", 1e15)
     head, main, spare = typed("accounts", "list").out.splitlines()
@@ -48,7 +48,7 @@ def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
 
 
 def test_one_account_as_text_and_json() -> None:
-    """`show` has the account's settings and state, for people and as JSON with the same members as HTTP."""
+    """`show` prints the account's settings and state; its JSON has the same members as over HTTP."""
     text = typed("accounts", "show", "spare").out
     assert "tier 2, weight 0.5" in text
     assert "only acme; shared accounts: never" in text
@@ -58,8 +58,8 @@ def test_one_account_as_text_and_json() -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "test", "pause", "drain", "resume"])
-def test_an_unknown_account_is_wrong_use(command: str) -> None:
-    """An id that no file names is refused with exit code 2 and the known ids."""
+def test_an_unknown_account_is_a_usage_error(command: str) -> None:
+    """An id that the file does not name ends with exit code 2 and the known ids."""
     ended = typed("accounts", command, "moon")
     assert ended.code == 2
     assert "expected one of the accounts main, spare, got 'moon'" in ended.err
@@ -67,7 +67,7 @@ def test_an_unknown_account_is_wrong_use(command: str) -> None:
 
 @pytest.mark.parametrize(("command", "mode"), [("pause", "paused"), ("drain", "draining")])
 def test_pause_and_drain_until_resumed(command: str, mode: str) -> None:
-    """A paused or draining account says so and binds its jobs, until `resume`."""
+    """A paused or draining account is shown as such and takes no jobs, until `resume`."""
     assert typed("accounts", command, "main").out.startswith(f"main: {mode}; ")
     document = typed("accounts", "show", "main", "--json").json
     assert (document["mode"], document["binding"]) == (mode, mode)
@@ -80,7 +80,7 @@ def test_pause_and_drain_until_resumed(command: str, mode: str) -> None:
 
 
 def test_a_drained_account_says_what_it_still_holds(kit: LaneKit) -> None:
-    """Slots that are still held by a draining account are counted in the answer."""
+    """`drain` prints how many slots the account still holds."""
     kit.enqueue(kit.new("globex"))
     assert "main: 1 slots are still held" in typed("accounts", "drain", "main").out
 
@@ -93,13 +93,15 @@ def test_resuming_does_not_open_what_the_endpoint_closed(client: Any) -> None:
 
 
 def test_nothing_to_test() -> None:
-    """An account that is not closed is left alone."""
+    """`test` changes nothing if the account is not closed."""
     ended = typed("accounts", "test", "main")
     assert (ended.code, ended.out) == (0, "main: is not closed; nothing was tested\n")
 
 
 def test_no_job_is_waiting_for_the_test(client: Any) -> None:
-    """Without a job, `test` says that the next one is let through, and exits 1 since nothing is known yet."""
+    """
+    Without a waiting job, `test` prints that the next job is let through, and exits 1, since the result is not known.
+    """
     close(client, "main")
     ended = typed("accounts", "test", "main")
     assert (ended.code, ended.out) == (1, "main: no job is waiting; the next one that comes is let through to it\n")
@@ -117,7 +119,7 @@ def test_no_job_is_waiting_for_the_test(client: Any) -> None:
 def test_what_becomes_of_the_test(
     client: Any, kit: LaneKit, change: dict[str, float] | None, code: int, words: str
 ) -> None:
-    """The answer to the job that was let through is reported: open again, refused again, or not yet there."""
+    """`test` reports the answer to the job: open again, refused again, or no answer yet."""
     gate = keys.account_gate("main")
     kit.lanes.pause()
     kit.enqueue(kit.new("globex"))
@@ -138,5 +140,5 @@ def test_what_becomes_of_the_test(
 
 
 def test_usage_by_account_is_that_of_all_tenants() -> None:
-    """`usage --by account` is accepted."""
+    """`usage --by account --json` prints an empty list while there are no charges."""
     assert typed("usage", "--by", "account", "--json").json == []

@@ -1,5 +1,5 @@
 """
-`retouch batch` from the command line: bad rows are named, each row is edited once despite kills, failures are reported.
+`retouch batch` from the command line: it names wrong rows, edits each row once despite kills, and reports failures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS = 300
 def folder(
     tmp_path: Path, worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A working folder with a photograph, and a server for the blob store's links."""
+    """A working folder with a photograph; links of the blob store are served."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
@@ -54,7 +54,7 @@ def saved(folder: Path) -> list[str]:
 
 
 def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: Any) -> None:
-    """One message names each wrong row with its line, field, value and range; the store stays empty."""
+    """One message names each wrong row with line, field, value and range; the store stays empty."""
     (folder / "half.jpg").write_bytes(PHOTO.read_bytes()[:30_000])
     lines = [
         "id,init_image,prompt,guidance_scale",
@@ -99,7 +99,7 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
 def test_a_file_that_cannot_be_read_is_one_message(
     name: str, text: str | None, message: str, folder: Path, client: Any
 ) -> None:
-    """Exit 2, and nothing in the store."""
+    """The command ends with exit code 2, and nothing is in the store."""
     if text is not None:
         (folder / name).write_text(text, errors="surrogateescape")
     ended = typed("batch", name)
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_one_message(
 
 
 def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module_worker: object) -> None:
-    """A moved row is the same row, equal rows are separate rows, and a lost file is fetched without a POST."""
+    """A row that moved is the same row, equal rows are separate rows, and a lost result is fetched without a POST."""
     simulator.settings(spam_filter_s=0.0)  # it would have one of the twins wait for 30 s
     lines: list[dict[str, object]] = [
         {"init_image": "photo.jpg", "prompt": "make it winter", "name": "one"},
@@ -137,7 +137,9 @@ def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module
 def test_failed_rows_are_reported_and_replayed_on_request(
     folder: Path, simulator: Simulator, module_worker: object
 ) -> None:
-    """Failed rows are exit code 1 and are named; another run skips them, and `--retry-failed` replays them."""
+    """
+    Failed rows are named and end with exit code 1; the next run skips them, or replays them with `--retry-failed`.
+    """
     url = simulator.portrait_url
     write_csv(folder / "rows.csv", [{"id": f"r{n}", "init_image": url, "prompt": f"winter {n}"} for n in range(4)])
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
@@ -170,7 +172,7 @@ def test_a_batch_waits_for_room(
 
 
 def test_two_batches_do_not_share_a_folder(folder: Path, queue: EditQueue, client: Any) -> None:
-    """The second one is refused before anything is enqueued."""
+    """A second batch in the same folder is refused before anything is enqueued."""
     from retouch_producer.cli.batch.manifest import own_folder
 
     (folder / "rows.jsonl").write_text('{"init_image": "https://example.com/a.png", "prompt": "x"}')
@@ -194,7 +196,9 @@ def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
 
 @pytest.mark.chaos
 def test_a_killed_batch_goes_on_where_it_was(folder: Path, simulator: Simulator, module_worker: object) -> None:
-    """kill -9 early, kill -9 half-way, then a run to the end: each of 300 rows was POSTed once, none lost."""
+    """
+    After kill -9 early and kill -9 half-way, a last run ends: each of 300 rows was POSTed once, and none was lost.
+    """
     rows: list[dict[str, object]] = [
         {"id": f"r{n}", "init_image": "photo.jpg" if n % 2 else simulator.portrait_url, "prompt": f"snow [[row-{n}]]"}
         for n in range(ROWS)
@@ -227,7 +231,9 @@ def started_batch(folder: Path) -> subprocess.Popen[bytes]:
 def test_a_batch_killed_before_it_noted_its_jobs_finds_them(
     folder: Path, queue: EditQueue, simulator: Simulator, client: Any
 ) -> None:
-    """Rows whose run was killed before it noted their jobs are enqueued again under the same keys: the same jobs."""
+    """
+    Rows of a run that was killed before it recorded their jobs are enqueued with the same keys, and get the same jobs.
+    """
     from retouch_producer.cli.batch.manifest import Manifest
 
     assert typed("pause").code == 0

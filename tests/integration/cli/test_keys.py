@@ -19,7 +19,7 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_from_first_to_last(client: Any) -> None:
-    """A key is shown once, works, is listed without its secret, and is refused once revoked."""
+    """A key's secret is printed once and works; the list shows no secret; after `revoke` the key is refused."""
     made = typed("keys", "create", "--tenant", "acme", "--role", "ops", "--json").json
     key = TenantStore(client).find(made["secret"])
     assert key is not None
@@ -34,7 +34,7 @@ def test_a_key_from_first_to_last(client: Any) -> None:
 
 
 def test_limits_are_shown_and_set(client: Any) -> None:
-    """The given options change; without options nothing does."""
+    """Only the given limits change; without options no limit changes."""
     options = ["--weight", "2", "--budget", "100", "--share-duplicates"]
     limits = typed("keys", "limits", "acme", *options, "--json").json
     assert (limits["weight"], limits["budget"], limits["share_duplicates"], limits["backlog_limit"]) == (
@@ -48,7 +48,7 @@ def test_limits_are_shown_and_set(client: Any) -> None:
 
 
 def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
-    """With a budget, the calls spent and reserved today are shown; without one, neither is."""
+    """With a budget, the calls spent and reserved today are printed; without one, neither is."""
     assert typed("keys", "limits", "acme", "--json").json["spent_today"] is None
     book = f"rt:budget:acme:{int(time.time() // 86_400)}"
     client.hset(book, mapping={"spent": 3, "reserved": 2})
@@ -70,8 +70,8 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
         (["limits", "acme", "--weight", "nan"], "less than or equal to 1000"),
     ],
 )
-def test_wrong_use(arguments: list[str], words: str) -> None:
-    """An invalid name, role or id ends with code 2 and one line that names it."""
+def test_usage_errors(arguments: list[str], words: str) -> None:
+    """A wrong name, role or id ends with exit code 2 and one line that names it."""
     ended = typed("keys", *arguments)
     assert ended.code == 2
     assert words in ended.err

@@ -1,4 +1,4 @@
-"""`retouch edit`, `batch`, `jobs` and their companions over a gateway: without access to Redis or to a blob store."""
+"""`retouch edit`, `batch`, `jobs` and others over a gateway, without access to Redis or to a blob store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An environment with a gateway and a key of tenant acme, and nothing else."""
+    """The secret of a key of tenant acme; the environment has only this key and the gateway's address."""
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
@@ -43,7 +43,7 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """The image of an edit is saved; the job belongs to the key's tenant and can be listed and shown."""
+    """The image of an edit is saved; the job belongs to the key's tenant, and can be listed and shown."""
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
     assert ended.code == 0, ended.err
     job = ended.json["id"]
@@ -70,7 +70,9 @@ def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None
 def test_a_list_is_one_call_a_page(
     key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
 ) -> None:
-    """However many jobs it shows, `retouch jobs` makes one call; a batch reads its jobs in one call as well."""
+    """
+    `retouch jobs` makes one call for each page, however many jobs it shows; a batch reads its jobs in one call as well.
+    """
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     typed("batch", "rows.jsonl")
@@ -84,14 +86,14 @@ def test_a_list_is_one_call_a_page(
 
 
 def answers_of(gateway_url: str, ops: str) -> float:
-    """How many calls of `/v1` the gateway has answered."""
+    """Return how many calls of `/v1` the gateway has answered."""
     text = httpx.get(f"{gateway_url}/metrics", headers={"Authorization": f"Bearer {ops}"}, trust_env=False).text
     lines = [line for line in text.splitlines() if line.startswith('retouch_http_answers_total{route="/v1')]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> None:
-    """A failed job that is paid for is replayed at no cost, which a client of the gateway can see as well."""
+    """The replay of a paid job costs nothing, and a client of the gateway can see that, too."""
     Lanes(client).pause()
     job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
     typed("cancel", job)
@@ -100,10 +102,8 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
     assert "no new charge" in typed("replay", job, "--dry-run").out
 
 
-def test_a_job_is_watched_and_looked_into(
-    key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink
-) -> None:
-    """A job is watched to its end, its delivery is listed, and usage and lanes are shown."""
+def test_a_job_is_watched_and_shown(key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink) -> None:
+    """`watch` follows a job to its end; its delivery, the usage and the lanes are shown."""
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"
     ]
@@ -122,7 +122,7 @@ def test_a_job_is_watched_and_looked_into(
 
 
 def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> None:
-    """Without ids, `retouch watch` shows every new event."""
+    """Without ids, `retouch watch` prints every new event."""
     Lanes(client).pause()
     job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
     with open_context() as context:
@@ -136,7 +136,7 @@ def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> 
 def test_a_batch_runs_and_runs_again(
     key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
 ) -> None:
-    """A batch is saved row by row; run again, it repeats and loses nothing."""
+    """A batch saves each row; a second run repeats nothing and loses nothing."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(3)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     first = typed("batch", "rows.jsonl", "--json")
@@ -158,7 +158,7 @@ def test_errors_are_the_same_as_over_redis(key: str, client: Any) -> None:
 
 
 def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong key, and a gateway that does not answer, end a command with a clear line."""
+    """A wrong key, or a gateway that does not answer, ends a command with one clear line."""
     monkeypatch.setenv("RETOUCH_API_KEY", "rtk_planted")
     refused = typed("jobs")
     assert refused.code != 0
@@ -171,14 +171,14 @@ def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.Monkey
 
 
 def test_what_needs_redis_says_so(key: str) -> None:
-    """A command that needs the stores themselves refuses a gateway, and names the setting."""
+    """A command that needs the stores refuses to run over a gateway, and names the setting."""
     ended = typed("receivers", "list")
     assert ended.code == 2
     assert "RETOUCH_GATEWAY_URL" in ended.err
 
 
 def test_several_images_are_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """Each image of one answer gets its own file and address, from the command, the job and a batch."""
+    """`edit`, `job` and `batch` save each image of an answer to a file of its own."""
     (tmp_path / "winter-2.png").write_bytes(b"mine")
     ended = typed("edit", simulator.portrait_url, "make it winter", "--samples", "3", "--out", "winter.png", "--json")
     assert ended.code == 0, ended.err

@@ -1,4 +1,4 @@
-"""One set of promises for four clients: plain and asyncio, each over Redis and over the gateway."""
+"""The same tests for four clients: plain and asyncio, each over Redis and over the gateway."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 def queue(
     request: pytest.FixtureRequest, worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """Each client in turn, with the same rights: the default tenant, and a key of role ops."""
+    """Each of the four clients in turn, with equal rights: the default tenant, and a key of role ops."""
     kind, _, way = request.param.partition("-")
     for name, value in worker_environment.items():
         if name.startswith("RETOUCH_"):
@@ -68,8 +68,8 @@ def edit(simulator: Simulator) -> Edit:
     return Edit(prompt="make it winter", init_image=simulator.portrait_url, steps=30)
 
 
-def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
-    """A job that was enqueued is queued, and its record has the edit, the tenant and the time."""
+def test_an_enqueued_job_is_on_record(queue: Any, edit: Edit) -> None:
+    """A job that was just enqueued is queued, and its record has the edit, the tenant and the time."""
     begun_at = time.time()
     job = queue.enqueue(edit, priority="high", tags={"order": "17"}, max_charges=1)
     assert job.id.startswith("ed_")
@@ -82,8 +82,8 @@ def test_what_goes_in_is_on_record(queue: Any, edit: Edit) -> None:
     assert (record.charges, record.error, record.images, record.attempt) == ((), None, (), 0)
 
 
-def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
-    """More edits than one call carries return their jobs in order; an edit's own options override the common ones."""
+def test_many_edits_are_enqueued_in_order(queue: Any, edit: Edit) -> None:
+    """`enqueue_many` returns jobs in order, also beyond one call; an edit's own options override the common ones."""
     requests = [edit.model_copy(update={"prompt": f"number {at}"}) for at in range(1_100)]
     jobs = queue.enqueue_many([(requests[0], {"priority": "low"}), *requests[1:]], tags={"batch": "1"})
     assert len({job.id for job in jobs}) == 1_100
@@ -93,7 +93,7 @@ def test_many_go_in_in_order(queue: Any, edit: Edit) -> None:
     assert all(record.spec.tags == {"batch": "1"} for record in records)
 
 
-def test_nothing_goes_in_for_nothing(queue: Any) -> None:
+def test_no_edits_make_no_jobs(queue: Any) -> None:
     """Enqueueing no edits returns no jobs, without an error."""
     assert queue.enqueue_many([]) == []
 
@@ -109,7 +109,7 @@ def test_nothing_goes_in_for_nothing(queue: Any) -> None:
     ],
 )
 def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, Any], field: str) -> None:
-    """A wrong option raises `InvalidEdit` that names it, and nothing is enqueued."""
+    """A wrong option raises an `InvalidEdit` that names it, and nothing is enqueued."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, **options)
     assert [name for name, _ in raised.value.faults] == [field]
@@ -117,7 +117,7 @@ def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, An
 
 
 def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
-    """One wrong item among many is named, as `edits[1].priority`, and refuses all."""
+    """One wrong item among many is named as `edits[1].priority`, and no item is enqueued."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue_many([edit, (edit, {"priority": "urgent"}), edit])
     assert [name for name, _ in raised.value.faults] == ["edits[1].priority"]
@@ -125,7 +125,7 @@ def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
 
 
 def test_what_the_settings_forbid_is_refused(queue: Any, edit: Edit) -> None:
-    """A callback that is not on the allow-list is refused by name, alone and among many."""
+    """A callback that is not on the allow-list is refused, in a single edit and among many."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, callback="os.system")
     assert [name for name, _ in raised.value.faults] == ["callback"]
@@ -135,13 +135,15 @@ def test_what_the_settings_forbid_is_refused(queue: Any, edit: Edit) -> None:
 
 
 def test_an_unknown_option_is_a_mistake_in_the_program(queue: Any, edit: Edit) -> None:
-    """A misspelt option raises `TypeError`, which names the known ones."""
+    """A misspelt option raises a `TypeError` that names the known options."""
     with pytest.raises(TypeError, match="idempotency_key"):
         queue.enqueue(edit, idempotency="x")
 
 
 def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
-    """The same key and request give the same job, marked as replayed; another request raises `IdempotencyConflict`."""
+    """
+    The same key and request return the same job, marked as replayed; another request raises `IdempotencyConflict`.
+    """
     job = queue.enqueue(edit, idempotency_key="order 17")
     again = queue.enqueue(edit, idempotency_key="order 17")
     assert (again.id, again.replayed, job.replayed) == (job.id, True, False)
@@ -161,7 +163,7 @@ def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any
 
 
 def test_an_id_that_never_was(queue: Any) -> None:
-    """Every call about an unknown job raises `UnknownJob`, which names it; making its handle makes no call."""
+    """Every call about an unknown job raises `UnknownJob` with the id; making a handle for it makes no call."""
     job = queue.job("ed_000000000000000000000000")
     for ask in (job.record, lambda: job.state, job.cancel, job.replay, lambda: job.result(0), lambda: [*job.events()]):
         with pytest.raises(UnknownJob, match="ed_0000"):
@@ -170,9 +172,7 @@ def test_an_id_that_never_was(queue: Any) -> None:
 
 
 def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """
-    The result has the image's bytes, hash, size, format, a link that works and a file; and the job's events are read.
-    """
+    """A result has bytes, hash, size, format, a link that works and `save`; the events of the job can be read."""
     job = queue.enqueue(edit, tags={"order": "17"})
     result = job.result(timeout_s=30)
     assert sha256(result.image).hexdigest() == result.sha256
@@ -193,7 +193,7 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
 def test_a_record_is_what_the_store_has(
     queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
 ) -> None:
-    """Each client reads the whole record: terms, charges, image; instants to a millisecond."""
+    """Each client reads the whole record: options, charges, image, and instants to a millisecond."""
     chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
     job = queue.enqueue(edit, webhook=sink.url, **chosen)
     job.result(timeout_s=30)
@@ -229,7 +229,7 @@ def test_an_edit_that_fails_says_why(
 
 
 def test_who_waits_is_woken(queue: Any, edit: Edit) -> None:
-    """Waiting for a job returns when the job is cancelled, before the time is over."""
+    """A wait for a job ends as soon as the job is cancelled."""
     queue.pause()
     job = queue.enqueue(edit)
     with pytest.raises(ResultTimeout) as raised:
@@ -247,7 +247,7 @@ def test_who_waits_is_woken(queue: Any, edit: Edit) -> None:
 
 
 def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
-    """Following yields past and new events, ends after the final one, and can start after any of them."""
+    """`events` yields past and new events, ends after the final one, and can start after any event."""
     queue.pause()
     job = queue.enqueue(edit)
     events = job.events()
@@ -260,7 +260,7 @@ def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
 
 
 def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
-    """Jobs are listed newest first, by state, since an instant, up to a number."""
+    """Jobs are listed newest first, filtered by state and instant, up to a limit."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 5)
     jobs[1].cancel()
@@ -273,7 +273,7 @@ def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
 
 
 def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
-    """The feed has every job's events in order, page by page, each with the cursor of the next page."""
+    """The feed has the events of all jobs in order, page by page; each event has the cursor to read on from."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     for job in jobs:
@@ -305,7 +305,7 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The secret of a URL's receiver verifies its jobs' webhooks; reading it subscribes the URL to no other job."""
+    """The secret of a URL's receiver verifies webhooks; reading it does not make the URL a receiver of other jobs."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False
@@ -316,8 +316,8 @@ def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_wo
     assert verify_webhook(request.body, request.headers, receiver.secret)["data"]["job_id"] == job.id
 
 
-def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:
-    """A paused lane dispatches nothing and its status says so; resumed, it is open again."""
+def test_a_lane_is_paused_and_its_status_read(queue: Any, edit: Edit) -> None:
+    """A paused lane dispatches nothing, and its status shows it; once resumed, the lane is open again."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     numbers = queue.status()
@@ -333,7 +333,7 @@ def test_a_lane_is_paused_and_looked_at(queue: Any, edit: Edit) -> None:
 @pytest.mark.parametrize("address", ["redis://127.0.0.1:1/0", "http://127.0.0.1:1"])
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_nobody_there(address: str, kind: str) -> None:
-    """Where nothing answers, every call raises `StoreUnavailable`, which says that a retry is safe."""
+    """If nothing answers at the address, every call raises a `StoreUnavailable` which says that a retry is safe."""
     edit = Edit(prompt="make it winter", init_image="https://example.com/in.png")
     with EditQueue(address) if kind == "plain" else driven(address) as queue:
         for ask in (lambda: queue.enqueue(edit), queue.status, queue.events, lambda: list(queue.jobs())):

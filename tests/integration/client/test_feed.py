@@ -1,4 +1,4 @@
-"""Reading the feed from a real server."""
+"""Reads the feed from a real server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.process_watch import eventually
 
 
 def test_a_queue_closed_under_its_reader_leaves_no_trace(queue: EditQueue) -> None:
-    """Closing the connections while the feed's reader waits ends the reader without an exception."""
+    """If the connections are closed while the feed's reader waits, the reader ends without an exception."""
     faults: list[object] = []
     before, threading.excepthook = threading.excepthook, faults.append
     try:
@@ -25,7 +25,7 @@ def test_a_queue_closed_under_its_reader_leaves_no_trace(queue: EditQueue) -> No
 
 
 def test_the_feed_is_waited_on_page_by_page(queue: EditQueue, client: Any) -> None:
-    """A page has the events after the cursor; an empty one means that none came in time."""
+    """A page has the events after its cursor; an empty page means that no event came in time."""
     cursor = last_cursor(client)
     assert next_page(client, cursor, 0.01) == []
     job = queue.enqueue(Edit(prompt="x", init_image="https://example.com/a.png"))

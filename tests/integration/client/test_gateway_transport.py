@@ -1,4 +1,4 @@
-"""What happens only to a client over HTTP: refused keys, closed connections, lost answers."""
+"""What can happen only to a client over HTTP: refused keys, closed connections, lost answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 @dataclass
 class Double:
-    """A stand-in for a gateway; `closes` has the numbers of requests, from 1, that get no answer."""
+    """A server in place of a gateway; it does not answer the requests whose numbers (from 1) are in `closes`."""
 
     url: str = ""
     closes: set[int] = field(default_factory=set)
@@ -80,7 +80,9 @@ def test_a_connection_is_kept(double: Double) -> None:
 
 
 def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
-    """A call on a kept connection that the server closes is repeated with the same idempotency key: one job."""
+    """
+    If the server closed a reused connection, the call is repeated with the same idempotency key: there is one job.
+    """
     double.closes = {2}
     with EditQueue(double.url, api_key="rtk_x") as queue:
         queue.enqueue(EDIT)
@@ -91,7 +93,7 @@ def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
 
 
 def test_a_lost_answer_is_an_error(double: Double) -> None:
-    """A new connection that ends without an answer raises `StoreUnavailable`: the outcome is unknown."""
+    """A new connection that ends without an answer raises `StoreUnavailable`, since the outcome is unknown."""
     double.closes = {1, 2, 3}
     with EditQueue(double.url, api_key="rtk_planted") as queue, pytest.raises(StoreUnavailable, match="safe") as raised:
         queue.enqueue(EDIT)
@@ -127,7 +129,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def queue_of(gateway_url: str, client: Any) -> Iterator[Callable[..., EditQueue]]:
-    """Open a client with a new key of a tenant; its jobs are cancelled in the end."""
+    """A function that opens a client with a new key of a tenant; the tenant's open jobs are cancelled at the end."""
     client.set("rt:link_key", LINK_KEY)
     queues: list[EditQueue] = []
 
@@ -153,7 +155,7 @@ def test_a_key_that_is_unknown_is_refused(gateway_url: str, client: Any) -> None
 
 
 def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -> None:
-    """A producer's key may read the lanes and not switch them; a key of role ops may do both."""
+    """A key of role producer may read the lanes but not pause them; a key of role ops may do both."""
     producer, ops = queue_of("acme"), queue_of("acme", "ops")
     assert producer.status().paused is False
     with pytest.raises(Unauthorized, match="ops"):
@@ -164,7 +166,7 @@ def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -
 
 
 def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simulator) -> None:
-    """Jobs of another tenant are unknown, in no list and in no feed, and their events do not come."""
+    """Jobs of another tenant are unknown, in no list and in no feed, and their events do not arrive."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url)
     acme, other = queue_of("acme"), queue_of("other")
     job = acme.enqueue(edit)
@@ -181,7 +183,7 @@ def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simu
 def test_every_image_over_a_gateway(
     client: Any, simulator: Simulator, module_worker: object, worker_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Over HTTP the results of a job are the same images as over Redis, each read and linked by its place."""
+    """Over HTTP a job's results are the same images as over Redis; each can be read and linked to."""
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 3})
@@ -194,7 +196,7 @@ def test_every_image_over_a_gateway(
 
 
 def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The asyncio client has the same results; what does I/O is awaited."""
+    """The asyncio client has the same results; members that do I/O are awaited."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
 
     async def hashes() -> list[tuple[str, str]]:

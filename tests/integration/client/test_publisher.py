@@ -1,4 +1,4 @@
-"""The publisher on a real broker: a list without a reader is trimmed, and a broker that stalls delays no caller."""
+"""The publisher on a real broker: it trims a list that nobody reads, and a broker that stalls delays no caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.process_watch import eventually
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Proxy]:
-    """A proxied broker that can be stalled; the store has a connection of its own."""
+    """A proxy to the broker, which can stall it; the store has a connection without the proxy."""
     with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as way:
         yield way
         way.heal()
@@ -43,7 +43,9 @@ def items(client: Any) -> list[str]:
 
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
-    """The oldest messages of a lane without a worker are trimmed; its newest ones and the other lane's stay."""
+    """
+    The oldest messages of a lane without a worker are dropped; its newest messages, and those of the other lane, stay.
+    """
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
     for start in range(0, 2 * _LONGEST_LIST, 500):
@@ -57,7 +59,7 @@ def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> No
 
 
 def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None:
-    """A trimmed message is like any lost one: rescue sends it again while its item holds a slot."""
+    """Rescue sends a dropped message again while its item holds a slot, like any lost message."""
     new = kit.new()
     kit.enqueue(new)
     for _ in range(3):
@@ -67,7 +69,7 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
-    """Messages for a silent broker are dropped and logged; the next ones do not wait until it answers again."""
+    """Messages to a silent broker are dropped and logged; later calls do not wait until it answers again."""
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)
     store.delete("rt:broker:edits")
@@ -92,7 +94,7 @@ def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settin
 
 
 def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, settings: Settings) -> None:
-    """A restart of the broker between two messages loses neither of them."""
+    """A restart of the broker between two messages loses neither message."""
     lost: list[int] = []
     store: Any = connect(settings)
     store.delete("rt:broker:edits")
@@ -109,13 +111,13 @@ def test_a_broker_that_closed_the_connection_gets_the_message(broker: Proxy, set
 
 
 class HeldUp:
-    """A publisher whose broker does not answer until it is released."""
+    """A publisher whose calls block until it is released."""
 
     def __init__(self) -> None:
         self.holds, self.released = threading.Event(), threading.Event()
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Block on any message."""
+        """Block until released; send nothing."""
         if messages:
             self.holds.set()
             self.released.wait(60)
@@ -131,7 +133,7 @@ def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Sett
     publisher = HeldUp()
     pulse = Pulse(Lanes(connect(settings)), cast(Publisher, publisher), settings)
     pulse.start()
-    with pulse.keeping(claim):
+    with pulse.renewing(claim):
         kit.make_due("edits", "slots", called_for.id)
         assert publisher.holds.wait(20)
         ends_at = kit.client.zscore("rt:edits:slots", paid.id)

@@ -1,4 +1,4 @@
-"""What these tests share: people at browsers without JavaScript, each signed in with a key of its own."""
+"""Shared fixtures: people with browsers without JavaScript, each signed in with an API key of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
 class Person:
-    """A browser without JavaScript; `secret` is the key that it signed in with."""
+    """A browser without JavaScript; `secret` is the secret of the API key that signed in."""
 
     def __init__(self, url: str, secret: str = "") -> None:
         self.secret = secret
@@ -31,7 +31,7 @@ class Person:
         return self.browser.post(path, data=fields)
 
     def text(self, path: str) -> str:
-        """The page as it is sent, after checking that it is one."""
+        """Return a page as it was sent, after checking that it is an HTML page."""
         answer = self.get(path)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:500]}"
         return answer.text
@@ -59,12 +59,12 @@ def people(gateway_url: str, client: Any) -> Iterator[People]:
 
 @pytest.fixture
 def stranger(gateway_url: str, client: Any) -> Iterator[Person]:
-    """Somebody who is not signed in."""
+    """A person who is not signed in."""
     person = Person(gateway_url)
     yield person
     person.browser.close()
 
 
 def words_of(page: str) -> str:
-    """The text of a page without its tags, in one line."""
+    """Return the text of a page on one line, without tags."""
     return " ".join(re.sub(r"<[^>]*>", " ", page).split())

@@ -1,4 +1,4 @@
-"""The pages of the console over real HTTP: what they show, what they escape, what their forms do."""
+"""The pages of the console over real HTTP: what they show, what they escape, and what their forms do."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HEAVIEST = 60_000
 
 
 def failed_job(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, tenant: str = "acme", **more: Any) -> str:
-    """A job whose endpoint refused it with words of its own."""
+    """Return a job that the endpoint refused with a message of its own."""
     job: str = callers(tenant).post("/v1/edits", edit_body(**more)).json()["id"]
     kit.finish(job, Fail("invalid_request", f"the endpoint said {MARKUP}", retryable=False))
     return job
 
 
 class Markup(HTMLParser):
-    """What a browser takes for markup: the names of all attributes, and how many scripts or styles are inline."""
+    """What a browser reads as markup: the names of all attributes, and the number of inline scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Markup(HTMLParser):
 
 @pytest.fixture
 def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink) -> list[str]:
-    """Every page, about a job, a delivery and a receiver that are full of markup."""
+    """The address of every page, with a job, a delivery and a receiver whose texts are full of markup."""
     job = failed_job(callers, kit, edit_body, prompt=MARKUP, tags={"order": MARKUP})
     receiver = kit.fail_delivery("acme", f"{sink.url}/?a=<b>", DeliveryOutcome(500, excerpt=MARKUP))
     (delivery,) = [record.id for record in kit.deliveries.records(list(kit.deliveries.ids()))]
@@ -66,7 +66,9 @@ def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink)
 
 
 def test_markup_stays_text(people: People, addresses: list[str]) -> None:
-    """Markup in prompt, tag, address, the endpoint's words and the receiver's answer is text, for each role."""
+    """
+    Markup in prompt, tag, address, the endpoint's message and the receiver's answer is shown as text, for each role.
+    """
     for person in (people("staff", "ops"), people("acme")):
         pages = {address: person.text(address) for address in addresses}
         for address, page in pages.items():
@@ -79,7 +81,7 @@ def test_markup_stays_text(people: People, addresses: list[str]) -> None:
 
 
 def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -> None:
-    """Each page has the policy and is not stored; compressed it stays below 60 kB with its scripts and styles."""
+    """Each page has the security policy and is not stored; compressed, with scripts and styles, it is below 60 kB."""
     person = people("staff", "ops")
     for address in addresses:
         answer = person.get(address)
@@ -98,7 +100,9 @@ def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -
 
 
 def test_errors_are_pages(people: People) -> None:
-    """What is not there, another's, or asked for wrongly is a page of its status, with the policy."""
+    """
+    An unknown address, another tenant's job and a wrong query are pages with their status and the security policy.
+    """
     person = people()
     for address, status in (
         ("/console/jobs/ed_nothing", 404),
@@ -119,7 +123,7 @@ def test_errors_are_pages(people: People) -> None:
 def test_the_overview_says_what_needs_a_hand(
     people: People, kit: LaneKit, callers: Callers, edit_body: ParsedEdit
 ) -> None:
-    """Dead letters, a paused lane and the lack of workers are there in the words of `retouch doctor`."""
+    """The overview shows dead letters, a paused lane and the lack of workers in the words of `retouch doctor`."""
     ops = people("staff", "ops")
     failed_job(callers, kit, edit_body)
     assert ops.post("/console/lanes/edits/pause").status_code == 200
@@ -133,7 +137,7 @@ def test_the_overview_says_what_needs_a_hand(
 
 
 def test_a_producer_sees_its_own_numbers(people: People, kit: LaneKit, callers: Callers, edit_body: ParsedEdit) -> None:
-    """Neither jobs nor failures nor dead letters of another tenant reach a producer's overview."""
+    """A producer's overview shows no jobs, failures or dead letters of another tenant."""
     failed_job(callers, kit, edit_body, prompt="a secret of acme")
     words = people("globex").text("/console")
     assert "dead letters" not in words
@@ -142,7 +146,7 @@ def test_a_producer_sees_its_own_numbers(people: People, kit: LaneKit, callers: 
 
 
 def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """State, code, tag and tenant narrow the list; the older page goes on where the first one ends."""
+    """State, code, tag and tenant narrow the list; the next page continues where the first one ends."""
     failed_job(callers, kit, edit_body, "globex", prompt="a failure of globex")
     api = callers("acme")
     for number in range(35):
@@ -162,7 +166,7 @@ def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: 
 
 
 def test_the_query_language(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """A query narrows the list together with the filters; a wrong one is a page that names the term."""
+    """A query narrows the list together with the filters; a wrong query is a page that names the wrong term."""
     failed_job(callers, kit, edit_body, prompt="a failure")
     callers("acme").post("/v1/edits", edit_body(prompt="it waits", tags={"order": "17"}))
     person = people()
@@ -176,7 +180,7 @@ def test_the_query_language(people: People, callers: Callers, edit_body: ParsedE
 
 
 def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: ParsedEdit, client: Any) -> None:
-    """Each change leaves one line: by whom, through the console, to what; refused ones leave none."""
+    """Each change leaves one line: by whom, through the console, on what; a refused change leaves none."""
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     ops = people("staff", "ops")
     ops.post(f"/console/jobs/{job}/cancel")
@@ -194,7 +198,7 @@ def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: P
 
 
 def test_a_job_that_waits_says_why(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """The page of a queued job has its place, the limit that binds and when it would start."""
+    """The page of a queued job shows its position, the limit that makes it wait, and its estimated start."""
     api = callers("acme")
     jobs = [api.post("/v1/edits", edit_body(prompt=f"picture {number}")).json()["id"] for number in range(8)]
     words = words_of(people().text(f"/console/jobs/{jobs[-1]}"))
@@ -207,7 +211,9 @@ def test_a_job_that_waits_says_why(people: People, callers: Callers, edit_body: 
 
 
 def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """A job that waits is cancelled at once; the page then says what a replay costs, and the replay puts it back."""
+    """
+    A waiting job is cancelled at once; then its page shows the cost of a replay, and the replay enqueues it again.
+    """
     api = callers("acme")
     job = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(7)][-1]
     person = people()
@@ -221,7 +227,7 @@ def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEd
 
 
 def test_pictures_come_through_the_session(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """The input and its thumbnail are shown to the tenant and to ops, and to nobody else; each time it is checked."""
+    """Only the tenant and ops can see the input and its thumbnail; browsers must revalidate them each time."""
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     for person in (people("acme"), people("staff", "ops"), people("staff", "viewer")):
         whole, small = person.get(f"/console/jobs/{job}/input"), person.get(f"/console/jobs/{job}/input/thumbnail")
@@ -234,7 +240,9 @@ def test_pictures_come_through_the_session(people: People, callers: Callers, edi
 
 
 def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, client: Any) -> None:
-    """A receiver is tested, rotated with its secret shown once, switched off and on; one that fails says since when."""
+    """
+    A receiver is tested, rotated (the new secret is shown once), disabled and enabled; a failing one shows since when.
+    """
     api, person = callers("acme"), people()
     receiver = api.post("/v1/receivers", {"url": sink.url}).json()["id"]
     address = f"/console/receivers/{receiver}"
@@ -265,7 +273,7 @@ def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:
 
 
 def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
-    """A delivery that failed is sent again by hand, and its page shows the attempt before."""
+    """A failed delivery is sent again by hand, and its page shows the attempt before."""
     kit.fail_delivery("acme", sink.url, DeliveryOutcome(500, excerpt="no"))
     (delivery,) = kit.deliveries.ids()
     person = people()
@@ -275,7 +283,7 @@ def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
 
 
 def test_limits_of_a_tenant(people: People, callers: Callers) -> None:
-    """Ops changes them by a form; what is no limit is refused, and nothing of it is kept."""
+    """Ops can change the limits in a form; if one value is wrong, the form is refused and no limit changes."""
     callers("acme")
     ops = people("staff", "ops")
     fields = {"weight": "2.5", "in_flight_limit": "3", "backlog_limit": "", "budget": "500"}

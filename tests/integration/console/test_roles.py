@@ -1,4 +1,4 @@
-"""Who may change what: every unsafe address of the console × every role × where the request came from."""
+"""Who may change what in the console: each address with an unsafe method, each role, and each origin of the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unsafe_routes() -> list[APIRoute]:
 
 
 def acting(route: APIRoute) -> Acting | None:
-    """The action that a route declares."""
+    """Return the action that a route declares, or None."""
     return next((one.call for one in route.dependant.dependencies if isinstance(one.call, Acting)), None)
 
 
@@ -39,14 +39,16 @@ def example(path: str) -> str:
 
 
 def test_every_unsafe_route_declares_its_action() -> None:
-    """No unsafe address is without an action of the table, but for those that need no session; none is unused."""
+    """Each unsafe route declares an action of the table, unless it needs no session; each action is used."""
     assert {path for path, declared in ROUTES.items() if declared is None} == OPEN
     assert set(ACTED.values()) == set(ACTIONS)
 
 
 @pytest.mark.parametrize("path", sorted(ACTED))
 def test_roles(people: People, stranger: Person, client: Any, path: str) -> None:
-    """A viewer is refused everywhere, a producer what is for ops; what is not there or another's is 404."""
+    """
+    A viewer is refused everywhere, and a producer wherever ops is needed; what belongs to another tenant is a 404.
+    """
     TenantStore(client).create_key("globex")
     address, action = example(path), ACTED[path]
     for role in ("producer", "viewer", "ops"):
@@ -61,7 +63,7 @@ SERVED = {"switch_lane", "set_limits"}
 
 @pytest.mark.parametrize("path", sorted(ACTED))
 def test_a_revoked_key_changes_nothing(people: People, client: Any, path: str) -> None:
-    """A session whose key was revoked leads to the sign-in page instead."""
+    """A session whose key was revoked is redirected to the sign-in page, and nothing changes."""
     person = people("staff", "ops")
     (key,) = TenantStore(client).api_keys("staff")
     TenantStore(client).revoke(key.id)
@@ -84,7 +86,7 @@ CROSS = [
 @pytest.mark.parametrize("headers", CROSS, ids=str)
 @pytest.mark.parametrize("path", sorted(ROUTES))
 def test_other_sites_change_nothing(people: People, client: Any, path: str, headers: dict[str, str]) -> None:
-    """A request that did not come from a page of the console is 403 at every unsafe address, also with a session."""
+    """A request from a page of another site gets 403 at every unsafe address, even with a session."""
     person = people("staff", "ops")
     del person.browser.headers["Sec-Fetch-Site"]
     own = str(person.browser.base_url).rstrip("/")
@@ -97,7 +99,7 @@ def test_other_sites_change_nothing(people: People, client: Any, path: str, head
 
 
 def test_an_old_browser_is_known_by_its_origin(people: People, client: Any) -> None:
-    """Without `Sec-Fetch-Site`, an Origin that equals Host is a page of the console."""
+    """Without `Sec-Fetch-Site`, a request whose Origin equals its Host is accepted."""
     person = people("staff", "ops")
     del person.browser.headers["Sec-Fetch-Site"]
     own = str(person.browser.base_url).rstrip("/")
@@ -106,7 +108,7 @@ def test_an_old_browser_is_known_by_its_origin(people: People, client: Any) -> N
 
 
 def test_tenants_are_apart(people: People, client: Any) -> None:
-    """A producer meets no page of another tenant, in lists neither; a viewer sees all."""
+    """A producer gets no page or list entry of another tenant; a viewer sees all tenants."""
     TenantStore(client).create_key("globex")
     producer, viewer = people("acme"), people("staff", "viewer")
     assert producer.get("/console/tenants/globex").status_code == 404

@@ -1,4 +1,4 @@
-"""Signing in to the console: by key, by link, for how long, and what a wrong key meets."""
+"""Signing in to the console: by key or link, how long a session lasts, and what a wrong key gets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COOKIE = "retouch-console"
 
 
 def test_a_key_begins_a_session(people: People, client: Any) -> None:
-    """The cookie is HttpOnly, Strict and 256 bits; the store holds its hash alone, and no page shows the key."""
+    """The cookie is HttpOnly, Strict and 256 bits long; the store has only its hash, and no page shows the key."""
     person = people()
     answer = person.browser.post("/console/sign-in", data={"key": person.secret}, follow_redirects=False)
     cookie = answer.headers["set-cookie"]
@@ -31,7 +31,7 @@ def test_a_key_begins_a_session(people: People, client: Any) -> None:
 
 
 def test_over_tls_the_cookie_is_bound_to_the_host(people: People) -> None:
-    """Anywhere but on loopback the cookie is `__Host-`, and so Secure."""
+    """Except on loopback, the cookie's name begins with `__Host-`, so it is sent only over TLS."""
     person = people()
     answer = person.browser.post(
         "/console/sign-in",
@@ -45,7 +45,7 @@ def test_over_tls_the_cookie_is_bound_to_the_host(people: People) -> None:
 
 
 def test_plain_http_elsewhere_is_refused(people: People) -> None:
-    """Where the browser would drop the cookie, the page says that it needs https."""
+    """If the browser would drop the cookie, the page says that it needs https."""
     person = people()
     elsewhere = {"Host": "ops.example", "Origin": "http://ops.example"}
     answer = person.browser.post("/console/sign-in", data={"key": person.secret}, headers=elsewhere)
@@ -54,7 +54,7 @@ def test_plain_http_elsewhere_is_refused(people: People) -> None:
 
 
 def test_ten_wrong_keys_and_it_waits(stranger: Person, client: Any) -> None:
-    """After ten wrong keys of an address even a right one waits for the rest of the minute, as Retry-After says."""
+    """After ten wrong keys from an address, a right key must wait for the rest of the minute too (Retry-After)."""
     _, secret = TenantStore(client).create_key("acme", "producer")
     for _ in range(WRONG_KEYS_MOST):
         assert stranger.sign_in("rtk_wrong").status_code == 403
@@ -66,7 +66,7 @@ def test_ten_wrong_keys_and_it_waits(stranger: Person, client: Any) -> None:
 
 
 def test_a_session_ends_with_its_key(people: People, client: Any) -> None:
-    """The next request behind a revocation leads to the sign-in page, and the session is gone from the store."""
+    """The first request after a revocation is redirected to the sign-in page, and the session is deleted."""
     person = people()
     (key,) = TenantStore(client).api_keys("acme")
     TenantStore(client).revoke(key.id)
@@ -77,7 +77,7 @@ def test_a_session_ends_with_its_key(people: People, client: Any) -> None:
 
 
 def test_signing_out(people: People, client: Any) -> None:
-    """The session ends in the store, and the browser forgets cookie and pictures."""
+    """Signing out deletes the session in the store, and the cookie and pictures in the browser."""
     person = people()
     answer = person.browser.post("/console/sign-out", follow_redirects=False)
     assert answer.headers["clear-site-data"] == '"cache"'
@@ -86,7 +86,7 @@ def test_signing_out(people: People, client: Any) -> None:
 
 
 def test_only_people_keep_a_session(people: People, client: Any) -> None:
-    """What a page asks for by itself leaves the hour running; a click begins it anew, within twelve hours."""
+    """Requests that a page sends by itself do not extend the session; a click does, up to twelve hours in all."""
     person = people()
     (name,) = client.scan_iter("rt:console_session:*")
     client.expire(name, 100)
@@ -100,7 +100,7 @@ def test_only_people_keep_a_session(people: People, client: Any) -> None:
 
 
 def test_a_link_works_once(stranger: Person, client: Any) -> None:
-    """Looking at the link signs nobody in; its button does, once; a revoked key's link never does."""
+    """Opening the link signs nobody in; its button does, once; the link of a revoked key never does."""
     _, secret = TenantStore(client).create_key("acme", "producer")
     link = ConsoleSessions(client).make_link(secret)
     assert "Sign in" in stranger.text(f"/console/enter/{link}")
@@ -128,7 +128,7 @@ def test_a_link_works_once(stranger: Person, client: Any) -> None:
     ],
 )
 def test_signing_in_leads_nowhere_else(people: People, back: str) -> None:
-    """Whatever the address says, the page behind the sign-in is one of the console."""
+    """Whatever address is requested, signing in redirects only to a page of the console."""
     person = people()
     data = {"key": person.secret, "back": back}
     answer = person.browser.post("/console/sign-in", data=data, follow_redirects=False)
@@ -136,7 +136,7 @@ def test_signing_in_leads_nowhere_else(people: People, back: str) -> None:
 
 
 def test_signing_in_leads_back(people: People) -> None:
-    """The page that was asked for comes behind the sign-in, with its query."""
+    """Signing in redirects to the page that was requested, with its query."""
     person = people()
     data = {"key": person.secret, "back": "/console/jobs?state=failed"}
     answer = person.browser.post("/console/sign-in", data=data, follow_redirects=False)
@@ -144,7 +144,7 @@ def test_signing_in_leads_back(people: People) -> None:
 
 
 def test_forms_are_bounded(stranger: Person) -> None:
-    """What strangers send to the sign-in is refused unread where it is large, of no known length, or no form."""
+    """A form of a stranger is refused without being read if it is large, has no length, or is of another type."""
     large = stranger.browser.post("/console/sign-in", data={"key": "x" * 20_000})
     unknown = stranger.browser.post(
         "/console/sign-in",
@@ -157,7 +157,7 @@ def test_forms_are_bounded(stranger: Person) -> None:
 
 
 def test_a_stream_ends_with_its_key(people: People, client: Any) -> None:
-    """What keeps a page live ends within seconds when the key is revoked; nobody opens one without a session."""
+    """A live stream ends within seconds after its key is revoked; without a session, none begins."""
     person = people()
     with person.browser.stream("GET", "/console/live") as answer:
         lines = answer.iter_lines()
@@ -169,14 +169,14 @@ def test_a_stream_ends_with_its_key(people: People, client: Any) -> None:
 
 
 def test_a_live_page_is_led_to_the_sign_in(stranger: Person) -> None:
-    """What a page asks for by itself without a session is 401, with the address that the whole page goes to."""
+    """Without a session, a request that a page sends by itself gets 401 and the address of the sign-in page."""
     answer = stranger.get("/console/jobs", headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert answer.headers["hx-redirect"] == "/console/sign-in?back=%2Fconsole%2Fjobs"
 
 
 def test_a_theme_is_remembered(stranger: Person) -> None:
-    """The switch works without a session and without JavaScript; what is no theme is the system's."""
+    """The theme can be chosen without session and JavaScript; an unknown theme means that of the system."""
     assert 'data-theme="auto"' in stranger.text("/console/sign-in")
     assert 'data-theme="dark"' in stranger.post("/console/theme", theme="dark", back="/console/sign-in").text
     assert 'data-theme="dark"' in stranger.text("/console/sign-in")

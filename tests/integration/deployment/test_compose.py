@@ -1,4 +1,6 @@
-"""docker-compose.yml without Docker: each service's command runs as a process and passes its own health check."""
+"""
+docker-compose.yml without Docker: each service's command runs as a process and passes the service's own health check.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def compose() -> dict[str, Any]:
 
 
 def services(profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return the services that start without a profile, or those of one."""
+    """Return the services that start without a profile or, if one is named, the services of that profile."""
     found: dict[str, dict[str, Any]] = compose()["services"]
     return {
         name: service
@@ -42,7 +44,7 @@ def services(profile: str | None = None) -> dict[str, dict[str, Any]]:
 
 
 def interpolated(text: str) -> str:
-    """Return a text as compose interpolates it: ${NAME:-default}, ${NAME:?message} and $$."""
+    """Return a text in which ${NAME:-default}, ${NAME:?message} and $$ are replaced as compose does it."""
 
     def value(match: re.Match[str]) -> str:
         name, operator, rest = match["name"], match["operator"], match["rest"]
@@ -54,14 +56,14 @@ def interpolated(text: str) -> str:
 
 
 def entrypoint() -> list[str]:
-    """Return the image's entry point as it is called in this environment."""
+    """Return the image's entry point as a command of this environment."""
     line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
     command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
     return [str(Path(sys.executable).parent / command), *rest]
 
 
 class Machine:
-    """Stands in for the network, volumes and ports of compose: names of services become ports of this machine."""
+    """Replaces the network, volumes and ports of compose: the name of a service becomes a port of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +91,9 @@ class Machine:
         return [*entrypoint(), *words]
 
     def healthy(self, service: Mapping[str, Any]) -> bool:
-        """Run the service's own health check; where the image has valkey-cli, a PING over a socket stands in."""
+        """
+        Return whether the service's own health check passes; without valkey-cli, a PING over a socket replaces it.
+        """
         kind, *words = service["healthcheck"]["test"]
         if words[0] == "valkey-cli":
             return self._pong()
@@ -117,7 +121,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture(scope="module")
 def running(machine: Machine) -> Iterator[dict[str, Spoken]]:
-    """All services, started as compose would: Redis first, the rest when it is healthy."""
+    """Context manager that starts all services as compose does: Redis first, the others once it is healthy."""
     with ExitStack() as open_services:
 
         def start(name: str) -> Spoken:
@@ -143,7 +147,7 @@ def test_each_service_gets_healthy(running: dict[str, Spoken], machine: Machine,
 
 
 def test_only_those_who_call_get_the_key() -> None:
-    """Only the edit workers have the endpoint's key in their environment."""
+    """Only the workers for edits have the endpoint's key in their environment."""
     with_key = [name for name, service in services().items() if "RETOUCH_PIX2PIX_KEY" in service.get("environment", {})]
     assert with_key == ["edits"]
 
@@ -156,7 +160,7 @@ def test_every_service_comes_back_and_has_a_health_check() -> None:
 
 
 def test_calls_in_flight_may_end() -> None:
-    """The stop grace of workers is longer than their longest call and the storing of its result."""
+    """When compose stops workers, it waits for longer than their longest call and the storing of its result."""
     for name in ("edits", "deliveries"):
         service = services()[name]
         timeout_s = float(service["environment"]["RETOUCH_PIX2PIX_TIMEOUT_S"])
@@ -183,7 +187,7 @@ def test_the_image_installs_what_was_tested() -> None:
 
 
 def test_what_watches_finds_its_files_and_targets() -> None:
-    """The profile `watching` has pinned images and mounts folders that exist; Prometheus scrapes services."""
+    """In the profile `watching`, images are pinned, mounted folders exist, and Prometheus scrapes services."""
     watching = services("watching")
     assert set(watching) == {"prometheus", "grafana"}
     assert all(re.search(r":v?\d+\.\d+\.\d+$", service["image"]) for service in watching.values())

@@ -23,7 +23,7 @@ from tests.process_watch import retouch
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """Answers as an endpoint that takes only POST, and records each request's method."""
+    """A server that answers like an endpoint which takes only POST, and records each request's method."""
 
     asked: ClassVar[list[str]] = []
     status: ClassVar[int] = 405
@@ -71,14 +71,14 @@ def environment(
 
 
 def wrong(*only: str) -> list[Finding]:
-    """Return the bad findings of some checks; each must have a reason and a remedy."""
+    """Return the bad findings of some checks; check that each has a reason and a remedy."""
     found = [finding for finding in run_checks(only) if finding.level == "bad"]
     assert all(finding.why and finding.do for finding in found)
     return found
 
 
 def test_all_is_well_but_for_workers() -> None:
-    """With a durable Redis, a store and an endpoint, only the lanes without a worker are bad."""
+    """With a durable Redis, a store and an endpoint, the only bad findings are lanes without a worker."""
     assert [finding.what for finding in wrong()] == ["nobody serves lane edits", "nobody serves lane deliveries"]
 
 
@@ -89,7 +89,7 @@ def test_nothing_is_posted() -> None:
 
 
 def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyPatch) -> None:
-    """A Redis without persistence and one that evicts keys are two bad findings, each with its own reason."""
+    """Missing persistence and the eviction of keys are two bad findings, each with a reason."""
     with own_valkey(config={"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}) as forgetful:
         environment.setenv("RETOUCH_REDIS_URL", f"{forgetful.connection_url}/0")
         assert [finding.what for finding in wrong("redis")] == [
@@ -99,7 +99,7 @@ def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyP
 
 
 def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
-    """A Redis near its memory limit is a bad finding before it is full."""
+    """A Redis near its memory limit is a bad finding, before it is full."""
     config = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "1mb"}
     with own_valkey(config=config) as full:
         environment.setenv("RETOUCH_REDIS_URL", f"{full.connection_url}/0")
@@ -108,21 +108,21 @@ def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
-    """No Redis is one finding for the store and one for the broker, not an exception; the password stays hidden."""
+    """A missing Redis is a finding for the store and one for the broker; the password is not shown."""
     environment.setenv("RETOUCH_REDIS_URL", "redis://me:planted-password@127.0.0.1:1/0")
     found = wrong("redis", "workers")
     assert [finding.check for finding in found] == ["redis", "workers"]
     assert "planted-password" not in "\n".join(as_lines(found))
 
 
-def test_another_broker_is_looked_at_too(environment: pytest.MonkeyPatch) -> None:
+def test_another_broker_is_checked_too(environment: pytest.MonkeyPatch) -> None:
     """A broker apart from the store is checked like the store."""
     environment.setenv("RETOUCH_BROKER_URL", "redis://127.0.0.1:1/0")
     assert [finding.check for finding in wrong("redis")] == ["broker"]
 
 
 def test_a_store_that_takes_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A store URL that names a file, or a missing store, is found before a paid result is lost."""
+    """A store URL that names a file, or a store that does not exist, is a bad finding."""
     (tmp_path / "file").write_text("")
     environment.setenv("RETOUCH_STORE_URL", (tmp_path / "file" / "blobs").as_uri())
     (finding,) = wrong("store")
@@ -152,14 +152,14 @@ def test_an_endpoint_out_of_reach(environment: pytest.MonkeyPatch, url: str, wor
 
 
 def test_an_endpoint_in_trouble_is_worth_a_note() -> None:
-    """A 503 of the endpoint is a note, since it is no fault of this installation."""
+    """If the endpoint answers 503, that is a note, since nothing is wrong with this installation."""
     Endpoint.status = 503
     assert "answers HTTP 503" in next(finding.what for finding in run_checks(["endpoint"]) if finding.level == "note")
     assert wrong("endpoint") == []
 
 
 def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
-    """An unknown variable is named, with the setting that was probably meant."""
+    """An unknown variable is named, with the setting that has the most similar name."""
     environment.setenv("RETOUCH_MAX_CHARGE", "1")
     environment.setenv("RETOUCH_QQQ", "1")
     assert [(finding.what, finding.do) for finding in wrong("settings")] == [
@@ -168,8 +168,8 @@ def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
-    """Private networks beyond loopback and a Flower without a password are noted; loopback alone is fine."""
+def test_unsafe_settings_are_noted(environment: pytest.MonkeyPatch) -> None:
+    """Private networks other than loopback, and a Flower without a password, are notes; loopback alone is fine."""
     environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
     environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")
     assert [finding.level for finding in run_checks(["settings"])] == ["note", "note"]
@@ -179,13 +179,13 @@ def test_open_doors_are_worth_a_note(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
-    """Where settings are invalid, their faults are the only findings, since nothing else can be checked."""
+    """If settings are wrong, their faults are the only findings, since the other checks need settings."""
     environment.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     assert "RETOUCH_MAX_ATTEMPTS" in wrong()[0].what
 
 
 def test_only_what_is_asked() -> None:
-    """`--only` narrows the checks, and an unknown check is wrong use."""
+    """`--only` narrows the checks, and an unknown check is a usage error."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
     with pytest.raises(
         UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"
@@ -194,7 +194,7 @@ def test_only_what_is_asked() -> None:
 
 
 def test_lanes_that_need_a_hand_are_noted(valkey: ValkeyServer) -> None:
-    """A pause, an open breaker, dead letters, an old backlog and a receiver that fails are notes, with what to do."""
+    """A pause, an open breaker, dead letters, old waiting jobs and a failing receiver are notes, each with a remedy."""
     assert [finding.level for finding in run_checks(["lanes"])] == ["good"]
     with redis.Redis.from_url(f"{valkey.connection_url}/0", decode_responses=True) as client:
         kit = LaneKit(client)
@@ -216,13 +216,13 @@ def test_lanes_that_need_a_hand_are_noted(valkey: ValkeyServer) -> None:
 
 
 def test_an_expected_worker_that_is_silent() -> None:
-    """With `--worker` the named worker must answer."""
+    """With `--worker`, a named worker that does not answer is a bad finding."""
     found = run_checks(["workers"], ["edits-1@nowhere"])
     assert [finding.what for finding in found] == ["edits-1@nowhere does not answer within 2 s"]
 
 
 def test_the_command_exits_1_and_prints_json(valkey: ValkeyServer, endpoint: str, tmp_path: Path) -> None:
-    """For scripts: JSON with check, level, what, why and do, and exit code 1 when any finding is bad."""
+    """With --json the command prints check, level, what, why and do, and exits 1 if any finding is bad."""
     environment = {
         "RETOUCH_REDIS_URL": f"{valkey.connection_url}/0",
         "RETOUCH_STORE_URL": tmp_path.as_uri(),

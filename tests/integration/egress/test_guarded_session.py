@@ -1,4 +1,4 @@
-"""The guarded session on real servers: one lookup, a check of every hop and every address, TLS for the name."""
+"""The guarded session on real servers: one lookup, a check of each redirect and address, TLS for the name."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_downloads_follow_three_redirects(session: requests.Session) -> None:
     ],
 )
 def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
-    """A redirect to a private address, another scheme or a malformed URL ends the download before any connection."""
+    """A redirect to a private address, another scheme or a malformed URL ends the download without a connection."""
     with RawServer(answering(answer(b"", "302 Found", Location=to))) as server:
         assert trouble(download(session, server.url(), timeout_s=20, max_bytes=99)) == ("refused_address", False)
 
 
 def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown error, before or after sending, is a value and never raises into an attempt that may be paid."""
+    """An unknown error, before or after sending, becomes a `Trouble`; it is never raised into a paid attempt."""
     with RawServer(answering(answer())) as server, monkeypatch.context() as patch:
         patch.setattr(http, "_check_head", lambda *_: 1 / 0)
         assert trouble(post(session, server.url())) == ("bad_answer", True)
@@ -66,7 +66,7 @@ def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypat
 
 
 def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -> None:
-    """A redirect whose body comes byte by byte uses up the time of the whole download."""
+    """If the body of a redirect comes byte by byte, that uses up the time of the whole download."""
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9999\r\n\r\n"
     with RawServer(then_hold(head, drip=b".")) as server:
         assert trouble(download(session, server.url(), timeout_s=0.3, max_bytes=99_999)) == ("timeout", True)
@@ -74,7 +74,7 @@ def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -
 
 
 def test_one_lookup_and_the_vetted_answer_is_used(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server that answers loopback first and a private address next is asked once; the Host keeps the name."""
+    """If a second lookup would return a private address, there is only the first one; the header Host has the name."""
     asked: list[str] = []
 
     def rebind(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -90,7 +90,7 @@ def test_one_lookup_and_the_vetted_answer_is_used(session: requests.Session, mon
 
 
 def test_a_name_that_resolves_privately_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A public-looking name with a private answer is refused when connecting: the server sees nothing."""
+    """A name with a private address is refused on connecting, and the server gets nothing."""
 
     def private(_host: str, _port: int, **_: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
@@ -109,7 +109,7 @@ def test_operators_addresses_are_not_guarded() -> None:
 
 
 def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
-    """TLS works, connections are kept, and a body that comes byte by byte ends at the deadline."""
+    """TLS works, connections are reused, and a body that comes byte by byte ends at the deadline."""
     context, ca_file = certificate(tmp_path, "127.0.0.1")
     with make_session(LOOPBACK, 4, ca_file) as session:
         with RawServer(answering(answer(b"safe")), context) as server:
@@ -123,7 +123,10 @@ def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("made_for", "trusted"), [("127.0.0.1", False), ("other.example", True)])
 def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bool) -> None:
-    """An unknown signer or another name is refused in the handshake: nothing was sent, and no host is in the detail."""
+    """
+    A certificate of an unknown signer, or for another name, ends the handshake: nothing was sent, and no message has
+    the host.
+    """
     context, ca_file = certificate(tmp_path, made_for)
     with make_session(LOOPBACK, 4, *([ca_file] if trusted else [])) as session:
         with RawServer(answering(answer()), context) as server:
@@ -136,7 +139,7 @@ def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bo
 
 @pytest.mark.parametrize("drip", [b"", b"\x16\x03\x03\x3f\xff" + b"\2\0\x3f\xfb"])
 def test_a_tls_handshake_that_hangs_or_drips(tmp_path: Path, drip: bytes) -> None:
-    """A handshake is part of connecting: it ends at the connect timeout, and nothing was sent."""
+    """The handshake is part of connecting: it ends at the connect timeout, and nothing was sent."""
     _, ca_file = certificate(tmp_path, "127.0.0.1")
     holding = RawServer(lambda server, connection: server.hold(connection, drip))
     with make_session(LOOPBACK, 4, ca_file) as session, holding as server:

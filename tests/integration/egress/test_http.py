@@ -1,4 +1,4 @@
-"""Exchanges with real servers that misbehave at every stage: each ends in time, as a value, and is sent once."""
+"""Requests to real servers that misbehave at each stage: each ends in time, returns a value, and is sent once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
-    """The value has status, headers without case, body and time; the request was sent once and unchanged."""
+    """An `Answer` has status, headers (found in any case), body and time; the request was sent once and unchanged."""
     with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
         outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
     assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')
@@ -68,7 +68,7 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
     ],
 )
 def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
-    """However the server stalls or drips, the call ends as a timeout while the server still holds the connection."""
+    """However the server stalls or drips, the call ends as a timeout while the server still has the connection."""
     with RawServer(script) as server:
         outcome = post(session, server.url(), timeout_s=0.3)
         assert trouble(outcome) == ("timeout", True), stage
@@ -85,7 +85,7 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
 
 
 def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout of the socket just before the deadline is a timeout as well, not a reset."""
+    """If the socket's own timeout comes just before the deadline, the trouble is `timeout`, not `reset`."""
     monkeypatch.setattr(Deadline, "watch", lambda *_: None)
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         sending = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
@@ -119,7 +119,7 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
     ],
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """Resets, malformed and endless answers have different kinds; all count as sent, and nothing is sent twice."""
+    """Resets, malformed and endless answers are different kinds; each counts as sent, and nothing is sent twice."""
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -127,14 +127,14 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
 
 
 def until_reset(connection: socket.socket) -> None:
-    """Wait for the peer's reset and leave its error to whoever uses the connection next."""
+    """Wait until the peer has reset the connection, without reading the error: the next user of it gets that."""
     poll = select.poll()
     poll.register(connection, 0)
     assert poll.poll(20_000)
 
 
 def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets the connection before connecting has returned: nothing was sent, and the outcome says so."""
+    """If the peer resets the connection before connecting has returned, nothing was sent, and the outcome says so."""
     connect = socket.socket.connect
 
     def slowly(connection: socket.socket, address: Any) -> None:
@@ -150,7 +150,7 @@ def test_a_reset_before_the_connection_stands(session: requests.Session, monkeyp
 
 
 def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that resets an open connection before our first byte: we tried to send, so it counts as sent."""
+    """If the peer resets an open connection before our first byte, the request counts as sent."""
     connect, connected = socket.socket.connect, threading.Event()
 
     def then_wait(connection: socket.socket, address: Any) -> None:
@@ -184,14 +184,14 @@ def test_a_long_body_can_be_cut_instead_of_refused(session: requests.Session) ->
 
 
 def test_nothing_listens(session: requests.Session) -> None:
-    """A refused connection: nothing was sent."""
+    """If nothing listens at the address, nothing was sent."""
     with RawServer(answering(answer())) as server:
         url = server.url()
     assert trouble(post(session, url)) == ("not_connected", False)
 
 
 def test_connecting_hangs(session: requests.Session) -> None:
-    """A host that neither accepts nor refuses is given up after the connect timeout: nothing was sent."""
+    """A host that neither accepts nor refuses is given up after the connect timeout, and nothing was sent."""
     with full_backlog() as port:
         url = f"http://127.0.0.1:{port}/"
         outcome = send(session, "POST", url, timeout_s=60, max_bytes=10, connect_timeout_s=0.2)
@@ -199,7 +199,7 @@ def test_connecting_hangs(session: requests.Session) -> None:
 
 
 def test_a_name_server_that_hangs(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lookup that does not return is left alone after the connect timeout: nothing was sent."""
+    """A lookup that does not return is given up after the connect timeout, and nothing was sent."""
     asked, released = threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> None:
@@ -216,14 +216,14 @@ def test_a_name_server_that_hangs(session: requests.Session, monkeypatch: pytest
 
 
 def test_a_name_that_does_not_exist(session: requests.Session) -> None:
-    """A name that does not resolve: nothing was sent, and the detail does not repeat it."""
+    """If a name does not resolve, nothing was sent, and the detail does not contain the name."""
     outcome = post(session, "http://no-such-name.invalid/")
     assert trouble(outcome) == ("not_connected", False)
     assert "no-such-name" not in repr(outcome)
 
 
 def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -> None:
-    """Many threads use one session: each gets the answer to its own request, and connections are used again."""
+    """Many threads use one session: each gets the answer to its own request, and connections are reused."""
 
     def echo(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):
@@ -251,7 +251,7 @@ def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeyp
 
 
 def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session) -> None:
-    """A server that closed the kept connection before the next request costs a new connection, not the request."""
+    """If the server has closed an idle connection, the next request uses a new one and succeeds."""
     with RawServer(then_close(answer())) as server:
         for _ in range(5):
             got(post(session, server.url()))
@@ -260,7 +260,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session
 
 
 def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
-    """A kept connection that breaks during the next request: it may have arrived, and it is not sent again."""
+    """If a reused connection breaks during a request, that may have arrived: it is not sent again."""
 
     def once(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -291,7 +291,7 @@ def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -
 
 
 def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
-    """Among many concurrent calls, those that hang end as timeouts and all others get their answers."""
+    """Of many concurrent calls, those that hang end as timeouts, and all others get their answers."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):
@@ -310,7 +310,7 @@ def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
 
 
 def test_no_environment_no_cookies_no_redirects(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the environment are ignored, cookies are forgotten, and a redirect is an answer like any other."""
+    """Proxies of the environment are ignored, cookies are not stored, and a redirect is an answer like any other."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     moved = answer(b"", "302 Found", Location="/elsewhere", Set_Cookie="a=b; Path=/")
@@ -333,7 +333,7 @@ def test_urls_stay_out_of_logs_and_reprs(session: requests.Session, caplog: pyte
 
 
 def test_a_forked_process_has_deadlines_too() -> None:
-    """Threads do not survive a fork: a child that inherits a used session still gives up in time."""
+    """A forked child, which inherits a used session but no threads, still ends its calls in time."""
     code = """
 import os, sys
 from retouch.egress.http import make_session, send

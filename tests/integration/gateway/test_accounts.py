@@ -1,4 +1,4 @@
-"""`/v1/accounts`, and the account of a job, of a dry run and of usage, over HTTP."""
+"""`/v1/accounts` over HTTP, and the account in jobs, dry runs and usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.store_accounts import account, close, open_accounts
 
 @pytest.fixture(autouse=True)
 def accounts(client: Any) -> Iterator[None]:
-    """A cheap account that all share, a dear one of a later tier, and one of the tenant `owner` alone."""
+    """Three accounts: a cheap shared one, an expensive one of a higher tier, and one owned by the tenant `owner`."""
     open_accounts(
         client,
         account("main", limit=1, price_per_call=0.01),
@@ -35,7 +35,7 @@ def ops(callers: Callers) -> Api:
 
 
 def test_accounts_are_listed_in_order(ops: Api) -> None:
-    """The list has every account in the file's order, and each can be read alone with the same members."""
+    """The list has every account in the order of the file; each can be read alone, with the same members."""
     listed = ops.get("/v1/accounts").json()["data"]
     assert [one["id"] for one in listed] == ["main", "spare", "mine"]
     assert listed[1] == ops.get("/v1/accounts/spare").json()
@@ -44,14 +44,14 @@ def test_accounts_are_listed_in_order(ops: Api) -> None:
 
 
 def test_a_switch_answers_with_the_account(ops: Api) -> None:
-    """Pause, drain and resume answer with the account as it is then."""
+    """The routes for pause, drain and resume return the account in its new state."""
     assert ops.post("/v1/accounts/main/pause").json()["mode"] == "paused"
     assert ops.post("/v1/accounts/main/drain").json()["binding"] == "draining"
     assert ops.post("/v1/accounts/main/resume").json()["mode"] is None
 
 
 def test_a_test_says_whether_a_job_waits_for_it(ops: Api, client: Any, kit: LaneKit) -> None:
-    """A test of an open account does nothing; of a closed one it says whether a job waits that can be let through."""
+    """A test changes nothing if the account is open; if it is closed, the outcome says whether a job is let through."""
     assert ops.post("/v1/accounts/main/test").json()["outcome"] == "not_closed"
     close(client, "main")
     assert ops.post("/v1/accounts/main/test").json()["outcome"] == "no_job_waiting"
@@ -66,7 +66,7 @@ def test_a_test_says_whether_a_job_waits_for_it(ops: Api, client: Any, kit: Lane
     [("GET", ""), ("GET", "/main"), *(("POST", f"/main/{name}") for name in ("test", "pause", "drain", "resume"))],
 )
 def test_a_producer_sees_no_account(callers: Callers, ops: Api, method: str, path: str) -> None:
-    """A key of role producer is refused, and changes nothing; for one of role ops an unknown account is not found."""
+    """A key of role producer is refused, and changes nothing; with role ops, an unknown account is a 404."""
     problem(callers().ask(method, f"/v1/accounts{path}"), "forbidden", 403)
     assert ops.get("/v1/accounts/main").json()["mode"] is None
     if path:
@@ -74,7 +74,7 @@ def test_a_producer_sees_no_account(callers: Callers, ops: Api, method: str, pat
 
 
 def test_a_viewer_reads_and_changes_nothing(callers: Callers) -> None:
-    """A key of role viewer reads the accounts, and may not so much as test one."""
+    """A key of role viewer reads the accounts, and may not even test one."""
     viewer = callers("watchers", "viewer")
     assert [one["id"] for one in viewer.get("/v1/accounts").json()["data"]] == ["main", "spare", "mine"]
     for name in ("test", "pause", "drain", "resume"):
@@ -83,7 +83,7 @@ def test_a_viewer_reads_and_changes_nothing(callers: Callers) -> None:
 
 
 def test_every_change_is_in_the_audit(ops: Api) -> None:
-    """Each switch over HTTP leaves a line with the account's id and the key that asked."""
+    """Each change over HTTP leaves a line with the id of the account and the API key."""
     for name in ("pause", "drain", "resume", "test"):
         ops.post(f"/v1/accounts/spare/{name}")
     lines = ops.get("/v1/audit?limit=4").json()["data"]
@@ -98,7 +98,7 @@ def test_every_change_is_in_the_audit(ops: Api) -> None:
 
 
 def test_a_job_names_its_account_and_why(callers: Callers, kit: LaneKit) -> None:
-    """A job that was dispatched names the account and the reason; its charges name the account too."""
+    """A dispatched job names its account and the reason for it; its charges name the account too."""
     kit.enqueue(kit.new("owner"), kit.new("acme"))
     jobs = {record["tenant"]: record for record in callers("staff", "ops").get("/v1/edits").json()["data"]}
     assert (jobs["owner"]["account"], jobs["owner"]["account_reason"]) == ("mine", "own")
@@ -111,7 +111,7 @@ def test_a_job_names_its_account_and_why(callers: Callers, kit: LaneKit) -> None
 def test_a_dry_run_names_the_account(
     callers: Callers, client: Any, kit: LaneKit, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
-    """A dry run says which account would take the job, at which price, and what binds each that it may go to."""
+    """A dry run returns which account would take the job, at which price, and what each possible account waits for."""
 
     def dry_run(tenant: str = "acme") -> dict[str, Any]:
         answer: dict[str, Any] = callers(tenant).post("/v1/edits?dry_run=1", edit_body(max_charges=2)).json()
@@ -138,7 +138,7 @@ def test_a_dry_run_names_the_account(
 def test_a_wait_is_estimated_over_all_accounts(
     callers: Callers, client: Any, kit: LaneKit, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
-    """The estimate of a wait counts the slots of every account that takes jobs, so a closed one makes it longer."""
+    """The estimate counts the slots of every account that takes jobs, so a closed account makes the wait longer."""
     kit.enqueue(*(kit.new("acme") for _ in range(12)))
 
     def end_of_wait() -> str:
@@ -151,7 +151,7 @@ def test_a_wait_is_estimated_over_all_accounts(
 
 
 def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
-    """Calls are summed up by account at the account's price; a tenant's key sees its own calls alone."""
+    """Calls are summed up by account at the account's price; a tenant's key sees only its own calls."""
     kit.enqueue(kit.new("acme"))
     [job] = [record["id"] for record in ops.get("/v1/edits").json()["data"]]
     claim = kit.claim(job)
@@ -164,7 +164,9 @@ def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
 
 
 def test_metrics_by_account(gateway_url: str, ops: Api, client: Any, kit: LaneKit) -> None:
-    """Each account has gauges of slots, workers, breaker and closing; without several, the only one is `default`."""
+    """
+    Each account has gauges of slots, workers, breaker and closing; without an accounts file, the only one is `default`.
+    """
     close(client, "spare")
     client.hset(keys.account_gate("mine"), "open_until", 1e15)
     kit.enqueue(kit.new("acme"))

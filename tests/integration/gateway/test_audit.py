@@ -1,4 +1,4 @@
-"""The audit: each change leaves one line with who, what and what came of it, from each surface, and no secret."""
+"""The audit over each surface: a change leaves one line with who, what and the outcome, and without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/planted.p
 def test_changes_over_http(
     callers: Callers, edit_body: Callable[..., Any], client: Any, sink: Sink, module_worker: RunningWorker
 ) -> None:
-    """Each change that moves money, gates or receivers is one line; a read, a refusal and a repetition are none."""
+    """Each change of money, gates or receivers leaves one line; a read, a refusal and a repeated request leave none."""
     api, ops = callers(), callers("staff", "ops")
     ops.post("/v1/pause")
     job = api.post("/v1/edits", edit_body(prompt="a planted prompt", webhook=sink.url)).json()["id"]
@@ -63,7 +63,7 @@ def lines_of(ops: Any, **query: Any) -> list[dict[str, Any]]:
 
 
 def test_pages(callers: Callers, client: Any) -> None:
-    """Pages are newest first, neither skip nor repeat a line, and end; a wrong cursor is refused."""
+    """Pages are newest first, skip or repeat no line, and end; a wrong cursor is refused."""
     ops, log = callers("staff", "ops"), AuditLog(client)
     for number in range(7):
         log.record(Actor("cli"), "key.create", f"t{number}", ids=[f"key_{number}"])
@@ -81,7 +81,7 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 
 def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any) -> None:
-    """Keys, limits, receivers, lanes and single moves leave their lines with the surface that was used."""
+    """Changes of keys, limits, receivers, lanes and single jobs leave a line with their surface."""
     created = typed("keys", "create", "--tenant", "acme", "--role", "viewer", "--name", "wall", "--json").json
     assert created["role"] == "viewer"
     typed("keys", "limits", "acme", "--budget", "5")
@@ -119,7 +119,7 @@ def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any
 
 
 def test_a_line_says_nothing_else(client: Any) -> None:
-    """Details of other names are refused, long lists are counted, and a busy producer's lines are capped."""
+    """Other details are refused, long lists are replaced by counts, and the lines of a busy producer are limited."""
     log = AuditLog(client)
     with pytest.raises(ValueError, match="expected some of"):
         log.record(Actor("cli"), "receiver.add", url="https://example.com")

@@ -10,7 +10,9 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
-    """A key whose two seconds are over is looked up in its tenant's turn, while guesses occupy all turns of theirs."""
+    """
+    An expired cached key is looked up in its own tenant's turn, even while guessed keys occupy all of their turns.
+    """
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)
@@ -27,7 +29,7 @@ def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
 
 
 def test_a_revoked_key_is_forgotten(client: Any) -> None:
-    """A revoked key is refused once its two seconds are over, and nothing of it stays in memory."""
+    """A revoked key is refused once its two seconds in the cache are over, and is not kept in memory."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)

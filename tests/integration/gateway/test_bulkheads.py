@@ -1,4 +1,4 @@
-"""A receiver, image store or host of pictures that hangs affects nothing else: each has its own threads."""
+"""If a receiver, the image store or a host of pictures hangs, nothing else waits: each has threads of its own."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def picture() -> bytes:
 
 
 def answers(asked: list[Future[httpx.Response]], count: int) -> list[httpx.Response]:
-    """Return the first answers in the order in which they came."""
+    """Return the first `count` answers, in the order in which they came."""
     return [one.result() for one in islice(as_completed(asked, timeout=30), count)]
 
 
 def test_tests_of_a_hanging_receiver_stop_nobody(callers: Callers, client: Any, threads: ThreadPoolExecutor) -> None:
-    """Of sixty tests at once four hang, the others are refused with Retry-After, and another tenant is served."""
+    """Of sixty simultaneous tests four hang, the others get Retry-After, and another tenant is served."""
     api, other = callers("acme"), callers("globex")
     with RawServer(lambda server, connection: server.hold(connection)) as receiver:
         made = api.post("/v1/receivers", {"url": receiver.url("/hook")}).json()
@@ -76,7 +76,7 @@ def test_tests_of_a_hanging_receiver_stop_nobody(callers: Callers, client: Any, 
 def test_an_image_store_that_hangs_stops_images_alone(
     callers: Callers, worker_environment: dict[str, str], client: Any, threads: ThreadPoolExecutor
 ) -> None:
-    """While sixty reads of an image wait for the store, jobs are listed, and another tenant's image is read."""
+    """While sixty reads of an image wait for the store, jobs are listed and another tenant's image is read."""
     folder = Path(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path)
     stuck, other = f"aa/aa{'0' * 62}.png", f"bb/bb{'0' * 62}.png"
     for name in (stuck, other):
@@ -95,14 +95,16 @@ def test_an_image_store_that_hangs_stops_images_alone(
 
 
 def release(pipe: Path) -> None:
-    """Let every blocked read of a pipe end; later reads find nothing under its name."""
+    """End every blocked read of a pipe; later reads find no file under its name."""
     gone = pipe.rename(pipe.with_suffix(".gone"))
     os.close(os.open(gone, os.O_WRONLY))
     gone.unlink()
 
 
 def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture: bytes) -> None:
-    """A picture is read when there is memory for it: a tenant that has its share waits, another does not."""
+    """
+    A picture is read once there is memory for it: a tenant that has used up its share waits, another tenant does not.
+    """
     settings = Settings.load(dangerous_allow_private_networks=LOOPBACK[0], capture_memory_mb=200)
     blobs = open_blobs(tmp_path.as_uri(), settings.public_url, LinkSigner(client))
     keeper = InputCapture(settings, blobs, client, decoding_limiter(), TenantLoad())
@@ -123,7 +125,10 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 
 @pytest.mark.parametrize(("length", "asked_for"), [("Content-Length: 7\r\n", 7), ("", 1_000)])
 def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, length: str, asked_for: int) -> None:
-    """Memory is asked for the declared length, or for the maximum without one; without memory the call times out."""
+    """
+    Memory is reserved for the declared length, or for the maximum if none is declared; without memory the call times
+    out.
+    """
     asked: list[int] = []
 
     def refuse(size: int) -> bool:
@@ -137,7 +142,7 @@ def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, leng
 
 
 def test_who_goes_away_keeps_its_turn_until_its_thread_is_free() -> None:
-    """A cancelled request whose thread hangs still counts, so that a tenant never has more threads than its share."""
+    """A cancelled request whose thread still runs counts, so that no tenant has more threads than its share."""
 
     async def run() -> None:
         bulkhead, hanging = Bulkhead("test", 4, 1, 0), threading.Event()

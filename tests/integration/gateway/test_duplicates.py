@@ -1,4 +1,4 @@
-"""Which request gets its own job: idempotency keys and shared duplicates, as enqueue.lua decides."""
+"""Idempotency keys and shared duplicates: enqueue.lua decides which request gets a job of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAILED = Fail("endpoint_failed", "enough", retryable=True)
 
 @pytest.fixture
 def sharing(kit: LaneKit, client: Any) -> LaneKit:
-    """The stores by hand; the tenant acme shares duplicates."""
+    """The stores, driven by the test; the tenant acme shares duplicates."""
     TenantStore(client).set_tenant("acme", share_duplicates=True)
     return kit
 
@@ -70,7 +70,7 @@ ENDS = [fail, cancel, cancel_in_flight, lose_the_record, lose_the_image]
 
 
 def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> None:
-    """Five equal edits make one job, and each request's own key names it from then on."""
+    """Five equal edits make one job, and the idempotency key of each request leads to it afterwards."""
     jobs = equal(sharing, 5)
     results = put(sharing, *jobs)
     assert [result.kind for result in results] == ["new"] + ["shared"] * 4
@@ -83,7 +83,7 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """Five equal edits after a job without an image make exactly one new job, and each key names it."""
+    """After a job without an image, five equal edits make exactly one new job, and each key leads to it."""
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -95,7 +95,7 @@ def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Call
 
 @pytest.mark.parametrize("end", ENDS)
 def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """Ten equal requests at the same moment, after a job without an image, make one job."""
+    """After a job without an image, ten equal requests at the same moment make one job."""
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -118,7 +118,7 @@ def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> No
 
 
 def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
-    """The idempotency key is checked before duplicates: the same request is replayed, another is a conflict."""
+    """An idempotency key is checked before duplicates: the same request is replayed, another one is a conflict."""
     [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
     [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))
     assert isinstance(conflict.error, IdempotencyConflict)
@@ -127,7 +127,7 @@ def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client
 
 
 def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None:
-    """A script that runs twice with the same ids returns the same job for each request."""
+    """A script that is run again with the same ids returns the same job for each request."""
     jobs = [*equal(sharing, 3), sharing.new(share_key="same")]
     ids = [[result.id for result in put(sharing, *jobs)] for _ in range(2)]
     assert ids == [[jobs[0].id] * 4] * 2
@@ -136,14 +136,14 @@ def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None
 
 
 def test_a_tenant_that_shares_nothing_gets_every_job(kit: LaneKit) -> None:
-    """Without the tenant's option, and between tenants, equal edits are separate jobs."""
+    """Equal edits are separate jobs between tenants, and for a tenant without the option."""
     assert [result.kind for result in put(kit, *equal(kit, 3))] == ["new"] * 3
     TenantStore(kit.client).set_tenant("other", share_duplicates=True)
     assert put(kit, kit.new("other", share_key="same"))[0].kind == "new"
 
 
 def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
-    """A lookup (a job without a spec) returns the job of a key; an unknown key stays unknown."""
+    """A look-up (a job without a spec) returns the job of a key, and enqueues nothing for an unknown key."""
     [job] = equal(sharing, 1)
     question = job._replace(spec_json="")
     assert put(sharing, question)[0].kind == "absent"
@@ -154,7 +154,7 @@ def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
 
 
 def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Over the gateway, a batch with the same edit five times makes one job after the first one was cancelled."""
+    """Over the gateway, after a cancelled job, a batch with the same edit five times makes one job."""
     first = api.post("/v1/edits", edit_body()).json()
     api.post(first["links"]["cancel"])
     edits = [edit_body(idempotency_key=f"key {at}") for at in range(5)]
@@ -168,7 +168,9 @@ def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[.
 
 
 def test_ten_requests_after_a_cancelled_job_make_one(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Over the gateway, ten requests at once make one job after one was cancelled; keys keep their meaning."""
+    """
+    Over the gateway, after a cancelled job, ten simultaneous requests make one job; each key leads to the right job.
+    """
     first = api.post("/v1/edits", edit_body()).json()
     api.post(first["links"]["cancel"])
 

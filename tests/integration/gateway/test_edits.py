@@ -1,4 +1,4 @@
-"""`/v1/edits` over HTTP: enqueueing, listing, reading, cancelling, replaying, and refusals."""
+"""`/v1/edits` over HTTP: enqueueing, lists, reads, cancels, replays and refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def api(callers: Callers) -> Api:
 
 
 def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """An edit is accepted with 202, its address, and the job with its links; the picture is kept."""
+    """An edit is answered 202 with its address and the job with links; the picture is stored."""
     answer = api.post("/v1/edits", edit_body(tags={"order": "17"}, priority="high", max_charges=1))
     assert answer.status_code == 202, answer.text
     job = answer.json()
@@ -37,7 +37,10 @@ def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> Non
 
 
 def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) -> None:
-    """The same key and request return the same job, marked; another request is 422; another tenant has its own keys."""
+    """
+    The same key and request return the same job, marked `replayed`; another request is a 422; each tenant has its own
+    keys.
+    """
     first = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
     again = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
     assert first.json()["id"] == again.json()["id"]
@@ -52,7 +55,7 @@ def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) 
 def test_a_key_is_remembered_when_its_picture_is_gone(
     api: Api, edit_body: Callable[..., Any], simulator: Simulator
 ) -> None:
-    """A repeated request is answered from the record, without reading its picture again."""
+    """A repeated request returns its job, without another fetch of the picture."""
     body = edit_body(init_image=simulator.portrait_url + "?once")
     first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
     assert first.status_code == 202
@@ -62,7 +65,7 @@ def test_a_key_is_remembered_when_its_picture_is_gone(
 
 
 def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Where the job does not end in time, the answer is 202 and the job goes on."""
+    """If the job does not end in time, the answer is 202 and the job goes on."""
     started = time.monotonic()
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=1"})
     assert answer.status_code == 202
@@ -71,7 +74,7 @@ def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> No
 
 
 def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """Every fault of a request is reported at once, without the values of prompt and URL; nothing is enqueued."""
+    """All faults of a request are reported together, without the prompt and the URL; nothing is enqueued."""
     bad = edit_body(
         prompt="", steps=0, guidance_scale="7", priority=[], tags=[], events=[[1]], unknown=1, deadline_s=True
     )
@@ -87,7 +90,7 @@ def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client:
 
 
 def test_bodies_that_are_none(api: Api) -> None:
-    """A body that is not JSON, no object, of another type or too large has its own status."""
+    """A body that is no JSON, no object, of another type or too large gets its own status."""
     headers = {"Content-Type": "application/json"}
     problem(api.post("/v1/edits", content=b"{", headers=headers), "malformed-body", 400)
     problem(api.post("/v1/edits", content=b"[" * 50_000, headers=headers), "malformed-body", 400)
@@ -109,7 +112,7 @@ def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: C
 
 
 def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Another tenant's job is the same 404 as an unknown one, on every route; a key of role ops sees it."""
+    """On every route, another tenant's job is a 404 like an unknown one; a key of role ops sees it."""
     job = api.post("/v1/edits", edit_body()).json()
     stranger, ops = callers("globex"), callers("staff", "ops")
     unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
@@ -123,7 +126,7 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Paging by cursor returns each job once, newest first, though many were enqueued in one instant."""
+    """Pages return each job once, newest first, though many jobs were enqueued at the same instant."""
     items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
         "items"
     ]
@@ -145,9 +148,7 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
 
 
 def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any]) -> None:
-    """
-    Good items are enqueued, bad ones are reported at their place, and repeating the batch by its key adds nothing.
-    """
+    """Valid items are enqueued and invalid ones reported, in order; the batch repeated with its key adds nothing."""
     body = {
         "edits": [edit_body(), edit_body(steps=99), 7, edit_body(tags={"n": "3"}), edit_body(init_image="ftp://x/y")]
     }
@@ -164,7 +165,7 @@ def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any
 
 
 def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
-    """A waiting job is cancelled for good, and can be replayed; an open one cannot."""
+    """A waiting job is cancelled, and can be replayed; an open job cannot be replayed."""
     job = api.post("/v1/edits", edit_body()).json()
     problem(api.post(job["links"]["replay"]), "conflict", 409)
     assert api.post(job["links"]["cancel"]).json()["outcome"] == "cancelled"
@@ -191,7 +192,7 @@ def test_jobs_in_every_state_are_listed(callers: Callers, kit: LaneKit) -> None:
 
 
 def test_dry_run_enqueues_nothing(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """A dry run returns cost, position, times and the limit that binds, and stores nothing."""
+    """A dry run returns cost, position, times and the binding limit, and stores nothing."""
     estimate = api.post("/v1/edits?dry_run=1", edit_body(max_charges=1)).json()
     assert (estimate["position"], estimate["binding"]) == (1, "none")
     assert estimate["estimated_end_at"] > estimate["estimated_start_at"]
@@ -223,7 +224,10 @@ def test_a_full_backlog_pushes_back(api: Api, edit_body: Callable[..., Any], cli
 def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
-    """For a tenant with the option, the same bytes, prompt and numbers are one job, whatever the URL; otherwise not."""
+    """
+    With the tenant's option, the same bytes, prompt and numbers are one job, whatever the URL; without it, they are
+    not.
+    """
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)
     sharing = callers("globex")

@@ -1,4 +1,4 @@
-"""The gateway over HTTP: health, and who may read images."""
+"""Health routes, and who may read images, over HTTP."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_health(gateway: Gateway) -> None:
-    """The gateway is alive and Redis answers."""
+    """`/healthz` and `/readyz` answer 200 while Redis answers."""
     assert json.loads(gateway.ask("/healthz").body) == {"status": "ok"}
     assert gateway.ask("/readyz").status == 200
 
 
 def test_an_image_by_its_link(gateway: Gateway) -> None:
-    """An image comes with its type, may be cached for ever, and cannot run as a page."""
+    """An image has its media type and may be cached for ever; a browser cannot run it as a page."""
     answer = gateway.ask(gateway.put(PNG))
     assert (answer.status, answer.body) == (200, PNG)
     assert answer.headers["content-type"] == "image/png"
@@ -92,7 +92,7 @@ def test_an_image_by_its_link(gateway: Gateway) -> None:
 
 
 def test_head_and_unchanged(gateway: Gateway) -> None:
-    """HEAD has the headers without the bytes, and a known ETag costs no bytes at all."""
+    """HEAD returns the headers without the bytes; a request with the known ETag gets a 304."""
     path = gateway.put(PNG)
     head = gateway.ask(path, "HEAD")
     assert (head.status, head.body) == (200, b"")
@@ -102,7 +102,7 @@ def test_head_and_unchanged(gateway: Gateway) -> None:
 
 
 def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
-    """A blob that is no image is served as bytes to save, never as HTML."""
+    """A blob that is no image is sent as a file to save, never as HTML."""
     path = gateway.put(b"<script>alert(1)</script>", "html")
     assert gateway.ask(path).headers["content-type"] == "application/octet-stream"
 
@@ -119,7 +119,7 @@ def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
     ],
 )
 def test_what_is_not_there(gateway: Gateway, path: str) -> None:
-    """A missing image, a path out of the store and an unknown route are the same problem."""
+    """A missing image, a path outside the store and an unknown route get the same problem."""
     answer = gateway.ask(path, Authorization=f"Bearer {gateway.key()}")
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -128,7 +128,7 @@ def test_what_is_not_there(gateway: Gateway, path: str) -> None:
 
 
 def test_files_are_read_only(gateway: Gateway) -> None:
-    """No method writes or deletes."""
+    """No method can write or delete a file."""
     path = gateway.put(PNG)
     for method in ("PUT", "POST", "DELETE"):
         assert gateway.ask(path, method).status == 405
@@ -136,13 +136,13 @@ def test_files_are_read_only(gateway: Gateway) -> None:
 
 
 def test_the_pages_that_describe_it(gateway: Gateway) -> None:
-    """OpenAPI 3.1 is served, with a page to read it."""
+    """The gateway serves its OpenAPI 3.1 description, and a page that shows it."""
     assert json.loads(gateway.ask("/openapi.json").body)["openapi"].startswith("3.1")
     assert gateway.ask("/docs").status == 200
 
 
 def test_without_redis_it_runs_and_is_not_ready(gateway: Gateway) -> None:
-    """Without Redis the process is alive, reports that it is not ready, and still serves images."""
+    """Without Redis `/healthz` answers 200, `/readyz` answers 503, and images are still served."""
     path = gateway.put(PNG)
     assert gateway.ask(path).status == 200
     gateway.redis.stop()

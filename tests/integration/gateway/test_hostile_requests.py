@@ -1,4 +1,4 @@
-"""A thousand hostile requests: each gets its status and a clear problem, nothing is enqueued, nothing is fetched."""
+"""A thousand hostile requests: each gets the right status and problem, nothing is enqueued, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ HARMLESS = {
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway that may reach the public internet only, as in production."""
+    """A gateway that may connect only to the public internet, as in production."""
     strict = {"RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": "", "RETOUCH_PUBLIC_URL": "https://images.example.com"}
     with running_gateway({**worker_environment, **strict}) as (url, _):
         yield url
@@ -107,13 +107,15 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A private server that no request may reach."""
+    """A server at a private address that no request may reach."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         yield server
 
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
-    """Each answer is the right problem and repeats nothing of the request; the one good job stays the only one."""
+    """
+    Each answer is the right problem and repeats nothing of the request; the only valid request makes the only job.
+    """
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}
     image = api.post("/v1/uploads", content=PORTRAIT.read_bytes(), headers=jpeg).json()["url"]
@@ -134,7 +136,7 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
 
 
 def judged(answer: httpx.Response, *statuses: int) -> str:
-    """Return what is wrong with an answer, or an empty string."""
+    """Return what is wrong with an answer, or an empty text."""
     if answer.status_code not in statuses:
         return f"expected {statuses}, got {answer.status_code} {answer.text[:200]}"
     if answer.headers["content-type"] != "application/problem+json":
@@ -192,7 +194,7 @@ def no_key(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> str:
 
 
 def test_many_slow_bodies_at_once(callers: Callers, gateway_url: str, client: Any) -> None:
-    """Forty connections that send a byte and wait are all cut with 408, while others are served meanwhile."""
+    """Forty connections that send one byte and wait get a 408, and others are served meanwhile."""
     api = callers()
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"POST /v1/edits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"

@@ -1,4 +1,4 @@
-"""HTTP/1.1 of the gateway, byte by byte: offers to upgrade are ignored, and no body is ever read as a request."""
+"""The gateway's HTTP/1.1, byte by byte: it ignores offers to upgrade, and never reads a body as a request."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 
 @pytest.fixture
 def exchange(gateway_url: str) -> Exchange:
-    """Send pieces of bytes on one connection; return the statuses that came until the gateway closed it."""
+    """A function that sends pieces of bytes on one connection, and returns the statuses until the gateway closes it."""
     host, port = gateway_url.removeprefix("http://").split(":")
 
     def send(*pieces: bytes) -> list[int]:
@@ -90,7 +90,9 @@ def jobs_of(client: Any) -> int:
 def test_habits_of_clients(
     habit: str, cut: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """What JDK, curl, Go, .NET and a WebSocket client send is one job each, and the connection stays usable."""
+    """
+    Requests as JDK, curl, Go, .NET and a WebSocket client send them make one job each, and the connection stays usable.
+    """
     body = json.dumps(edit_body()).encode()
     head = habit.format(host=api.url[7:], secret=api.secret, length=len(body)).encode()
     sent = chunked(body) if habit is DOTNET else body
@@ -105,7 +107,7 @@ def test_habits_of_clients(
 
 
 def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """Pipelined requests with offers to upgrade are answered one by one and in order."""
+    """Pipelined requests with offers to upgrade are answered one by one, in order."""
     body = json.dumps(edit_body()).encode()
     offer, plain = (
         (habit.format(host="x", secret=api.secret, length=len(body)).encode() + body) for habit in (JDK, GO)
@@ -116,7 +118,7 @@ def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdi
 
 
 def smuggled(api: Api, edit_body: ParsedEdit) -> bytes:
-    """Return a request that would enqueue if it were read as one."""
+    """Return the bytes of a request that would enqueue a job if the gateway read it as one."""
     body = json.dumps(edit_body()).encode()
     return GO.format(host="x", secret=api.secret, length=len(body)).encode() + body
 
@@ -150,7 +152,7 @@ FRAMINGS = {
 def test_doubtful_framing(
     framing: str, offer: bytes, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """A body of ambiguous length is refused and ends the connection: the bytes after it are never read as a request."""
+    """A body of ambiguous length ends the connection: the bytes after it are never read as a request."""
     fields, body = FRAMINGS[framing]
     head = b"POST /v1/edits HTTP/1.1\r\nHost: x\r\n" + offer + fields + b"\r\n"
     assert 202 not in exchange(head + body + smuggled(api, edit_body))
@@ -173,14 +175,14 @@ CONNECT = b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n"
 def test_no_tunnel_and_no_chunks_of_old(
     head: bytes, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
-    """CONNECT, and chunks under HTTP/1.0, are refused: the bytes after them are never read as a request."""
+    """CONNECT, and chunks in HTTP/1.0, are refused: the bytes after them are never read as a request."""
     assert exchange(head + smuggled(api, edit_body)) == [400]
     assert jobs_of(client) == 0
 
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """A body that looks like a request is refused as invalid JSON, and is never carried out."""
+    """A body that looks like a request is refused as invalid JSON; that request is not carried out."""
     body = smuggled(api, edit_body)
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head, body, LAST) == [400, 200]
@@ -189,7 +191,7 @@ def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_junk_behind_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """Invalid bytes after a whole request do not replace its answer: 202 comes, then the connection ends."""
+    """After invalid bytes that follow a whole request, that request is still answered 202; then the connection ends."""
     body = json.dumps(edit_body()).encode()
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head + body + b"\x00junk\r\n\r\n") == [202]
@@ -197,14 +199,14 @@ def test_junk_behind_a_request(habit: str, api: Api, exchange: Exchange, edit_bo
 
 
 def test_a_head_without_end(exchange: Exchange, running: tuple[str, Spoken]) -> None:
-    """A head that does not end is cut at 64 KiB, in one long value or in many fields."""
+    """A head of more than 64 KiB is refused, whether it has one long value or many fields."""
     start = b"GET / HTTP/1.1\r\nHost: x\r\n"
     assert exchange(start + b"X: ", *[b"a" * 8_000] * 40) == [400]
     assert exchange(start, *[b"X: y\r\n" * 1_000] * 40) == [400]
 
 
 def test_thousands_of_offers_in_one_piece(exchange: Exchange, running: tuple[str, Spoken]) -> None:
-    """Three thousand offers in one piece are answered without a traceback."""
+    """Three thousand offers to upgrade in one piece are answered without a traceback."""
     look = b"GET /healthz HTTP/1.1\r\nHost:x\r\nConnection:Upgrade\r\nUpgrade:h\r\n\r\n"
     assert exchange(look * 3_000 + LAST) == [200] * 3_001
     assert "Traceback" not in "\n".join(running[1].lines)
@@ -213,7 +215,7 @@ def test_thousands_of_offers_in_one_piece(exchange: Exchange, running: tuple[str
 def test_halves_of_surrogate_pairs(
     api: Api, callers: Callers, edit_body: ParsedEdit, client: Any, running: tuple[str, Spoken]
 ) -> None:
-    """In names, values, tags and keys they are refused before any work, and not logged."""
+    """Half of a surrogate pair in a name, value, tag or key is refused before any work, and not logged."""
     half = "\ud800"
     odd: list[dict[str, Any]] = [
         {half: 1},

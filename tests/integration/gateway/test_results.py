@@ -1,4 +1,4 @@
-"""A finished job over HTTP: its image and thumbnail, its timeline, its events as they come and later."""
+"""A finished job over HTTP: image, thumbnail and timeline, and its events while they happen and afterwards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
-    """`Prefer: wait` answers 200 with the finished job, and names the wait that was granted."""
+    """With `Prefer: wait` the answer is 200 with the finished job, and names the granted wait."""
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=900"})
     assert answer.headers["preference-applied"] == "wait=60"
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
@@ -55,7 +55,10 @@ def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
 
 
 def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """The image is read by route and by link; the thumbnail is made on request; a known ETag costs no bytes."""
+    """
+    The image is read by its route and by its link; the thumbnail is made on request; with a known ETag no bytes are
+    sent.
+    """
     image = api.get(done["links"]["image"])
     nobody = callers.with_secret()
     assert nobody.get(path_of(done["result"]["url"])).content == image.content
@@ -66,7 +69,7 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
 
 
 def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
-    """A link without its signature, with another expiry or for another image needs a key."""
+    """A link without its signature, with another expiry or for another image needs an API key."""
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -77,7 +80,7 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
 
 
 def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:
-    """Without a signature, an image and its thumbnail are not found with the key of another tenant."""
+    """Without a signature, an image and its thumbnail are a 404 for the key of another tenant."""
     result, stranger = done["result"], callers("globex")
     for link in (result["url"], result["thumbnail_url"]):
         bare = path_of(link).partition("?")[0]
@@ -88,7 +91,7 @@ def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]
 
 
 def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Tenants that made or uploaded the same bytes both own them; a third does not."""
+    """Tenants that made or uploaded the same bytes all own them; another tenant does not."""
     photo = PHOTO.read_bytes()
     uploads = [callers(tenant).post("/v1/uploads", content=photo, headers=JPEG) for tenant in ("acme", "globex")]
     bare = path_of(uploads[0].json()["url"]).partition("?")[0]
@@ -100,7 +103,7 @@ def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., A
 
 def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
     """
-    Our own link is accepted with its signature, or from its owner; changed, expired or another tenant's is refused.
+    Our own link as input is accepted if it is signed, or from its owner; a changed, expired or foreign one is refused.
     """
     acme, stranger = callers("acme"), callers("globex")
     link = acme.post("/v1/uploads", content=PHOTO.read_bytes(), headers=JPEG).json()["url"]
@@ -116,7 +119,7 @@ def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callabl
 
 
 def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Each image and thumbnail has its index in the routes, its link, and its event in feed and stream."""
+    """Each image and thumbnail has an index in the routes and a link, and is in the feed's and the stream's event."""
     job = api.post("/v1/edits", edit_body(extra={"samples": 3}), headers={"Prefer": "wait=15"}).json()
     results, links, nobody = job["results"], job["links"], callers.with_secret()
     assert (len(results), job["result"]) == (3, results[0])
@@ -138,7 +141,7 @@ def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callab
 
 
 def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """`output` is a list for several images, as the endpoint's is, and a link for one."""
+    """`output` is a list for several images, and one link for one image, as in the endpoint's answers."""
     one = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body()}).json()
     several = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body(samples=2)}).json()
     assert one["output"].startswith("http")
@@ -158,7 +161,7 @@ def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> No
 
 
 def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simulator: Simulator) -> None:
-    """A watcher gets every event once, in order, as it happens; the stream ends with the job."""
+    """A stream returns every event once, in order, as it happens, and ends with the job."""
     simulator.settings(latency_s=0.5)
     job = api.post("/v1/edits", edit_body()).json()
     streams: list[list[Any]] = []
@@ -180,7 +183,7 @@ def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simula
 
 
 def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> None:
-    """`Last-Event-ID` skips the events up to that one; after the last event the stream is empty."""
+    """With `Last-Event-ID` the stream begins after that event; after the last event it is empty."""
     with api.stream(done["links"]["events"], Last_Event_ID="1") as stream:
         messages = messages_of(stream)
     assert messages[0][0] == 2
@@ -191,7 +194,7 @@ def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> No
 
 
 def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """Events come page by page, each once, only the tenant's own; an empty page still has the next cursor."""
+    """The feed returns each event of the tenant once, page by page; an empty page still has the next cursor."""
     callers("globex").post("/v1/edits", edit_body(prompt="make it autumn"), headers={"Prefer": "wait=15"})
     seen, cursor = [], "0"
     while True:
@@ -211,7 +214,7 @@ def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: C
 
 
 def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """`Prefer: wait` delays an empty page until the tenant has an event; another tenant's do not end the wait."""
+    """With `Prefer: wait` an empty page waits for an event of the tenant; other tenants' events do not end the wait."""
     cursor = api.get("/v1/events", params={"after": "latest"}).json()["next_cursor"]
     pages: list[Any] = []
 
@@ -231,7 +234,7 @@ def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable
 
 
 def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """Jobs that are named by id come in that order, and no others; those of other tenants are left out."""
+    """A list with ids has exactly these jobs, in that order, without those of other tenants."""
     foreign = callers("globex").post("/v1/edits", edit_body(prompt="make it autumn")).json()
     other = api.post("/v1/edits", edit_body(prompt="make it spring")).json()
     wanted = [other["id"], "ed_000000000000000000000000", done["id"], foreign["id"]]
@@ -244,7 +247,7 @@ def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """A producer sees the usage of its tenant, a key of role ops that of all."""
+    """A producer sees the usage of its tenant, and a key of role ops sees all."""
     assert done["state"] == "succeeded"
     assert [(row["key"], row["useful"]) for row in api.get("/v1/usage").json()["data"]] == [("acme", 1)]
     assert callers("globex").get("/v1/usage").json()["data"] == []
@@ -256,7 +259,8 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
     """
-    A receiver of every job gets each final event; its deliveries are listed, read, and redelivered singly or together.
+    A receiver gets the final event of every job; its deliveries are listed, read, and redelivered one by one or all at
+    once.
     """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
@@ -283,7 +287,7 @@ def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Cal
 def test_what_cannot_be_sent_again_says_so(
     api: Api, client: Any, done: dict[str, Any], edit_body: Callable[..., Any], sink: Sink
 ) -> None:
-    """A delivery whose job is no longer on record is refused before anything is queued, alone or among others."""
+    """The redelivery of an event whose job is no longer on record is refused, alone or among others."""
     receiver = api.post("/v1/receivers", {"url": sink.url + "/all"}).json()["id"]
     job = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=15"}).json()["id"]
     assert eventually(lambda: api.get("/v1/deliveries?state=delivered").json()["data"])

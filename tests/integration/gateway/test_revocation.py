@@ -1,4 +1,4 @@
-"""Revoking or erasing a key ends its open streams, feeds and waits; those of other keys go on."""
+"""When a key is revoked or erased, its open streams, feeds and waits end; those of other keys go on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def by_erasure(client: Any, api: Api) -> None:
 
 
 class Open:
-    """A request that stays open in its own thread: its status, what it has sent so far, whether it is over."""
+    """A request that stays open in a thread: its status, what it has received so far, and whether it is over."""
 
     def __init__(self, send: Callable[[Open], None]) -> None:
         self.status, self.text, self.is_over = 0, "", False
@@ -64,7 +64,7 @@ def wait_of(ask: Callable[[], httpx.Response]) -> Open:
 
 
 def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Open]:
-    """Open one request of each kind with the caller's key."""
+    """Open one request of each kind with the caller's key; return them by kind."""
     return {
         "stream": stream_of(api, job),
         "feed": wait_of(lambda: api.get("/v1/events?after=latest", headers={"Prefer": "wait=18"})),
@@ -74,7 +74,7 @@ def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Op
 
 @pytest.fixture
 def paused(queue: Any) -> Any:
-    """A paused queue, so that jobs wait and everything that waits for them stays open."""
+    """A queue whose lane is paused, so that jobs wait and requests that wait for them stay open."""
     queue.pause()
     yield queue
     queue.resume()
@@ -84,7 +84,7 @@ def paused(queue: Any) -> Any:
 def test_what_is_open_ends_with_its_key(
     revoke: Revoke, paused: Any, callers: Callers, client: Any, edit_body: Callable[..., Any]
 ) -> None:
-    """Stream, feed and wait of the key end, the last two with 401; those of another tenant stay open."""
+    """The key's stream, feed and wait end, the last two with 401; those of another tenant stay open."""
     ours, theirs = callers("acme"), callers("globex")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for api in (ours, theirs)]
     revoked, valid = (opened_by(api, job, edit_body) for api, job in zip((ours, theirs), jobs, strict=True))
@@ -106,7 +106,7 @@ def test_what_is_open_ends_with_its_key(
 def test_a_drop_in_call_that_waits_ends_with_its_key(
     paused: Any, callers: Callers, client: Any, simulator: Any
 ) -> None:
-    """A waiting pix2pix-compatible call is answered 401 once its key is revoked, and its job goes on."""
+    """A waiting call of the drop-in gets 401 once its key is revoked, and its job goes on."""
     api = callers("acme")
     body = {"key": api.secret, "prompt": "make it winter", "init_image": simulator.portrait_url}
     waiting = wait_of(lambda: callers.with_secret().post("/api/v5/pix2pix", body))

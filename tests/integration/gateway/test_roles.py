@@ -1,4 +1,4 @@
-"""The table of roles, walked: each route that changes something, for each role, from this site and from others."""
+"""The table of roles: each route that changes something, each role, and requests from this site and from others."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ DROP_IN = "/api/"
 
 
 def unsafe_routes() -> list[tuple[str, str]]:
-    """Every route of the gateway that is not safe by its method."""
+    """Return (method, path) of every route whose method is not safe."""
     paths = make_gateway(Settings.load()).openapi()["paths"]
     found = {(method.upper(), path) for path, item in paths.items() for method in item}
     return sorted(one for one in found if one[0] not in SAFE_METHODS)
 
 
 def test_each_route_that_changes_something_is_in_the_table() -> None:
-    """No route is without a line, no line is without its route, and a route that is not there is refused to all."""
+    """The table has exactly the routes that change something; other routes are refused to all roles."""
     assert unsafe_routes() == sorted(CHANGES)
     assert not any(allows(role, "POST", "/v1/new") for role in ALL)
 
 
 @pytest.fixture
 def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
-    """A caller for each role, with a key of its own."""
+    """A function that returns a caller with a key of the given role."""
 
     def caller(role: str) -> Api:
         if role == "none":
@@ -60,7 +60,7 @@ def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("site", SITES)
 def test_every_change_for_every_role_and_site(keys_of: Callable[[str], Api], role: str, site: str) -> None:
-    """A change is refused without a valid key, to roles that may not, and to other sites; to nobody else."""
+    """A change is refused without a valid key, to other roles and to other sites, and is allowed in all other cases."""
     api, is_foreign = keys_of(role), "cross" in site or site == "same site"
     for method, path in unsafe_routes():
         body = {"key": api.secret, "prompt": "x", "init_image": "nowhere"} if path.startswith(DROP_IN) else {}
@@ -80,7 +80,7 @@ def was_let_in(answer: httpx.Response, path: str) -> bool:
 
 
 def test_a_viewer_sees_all_tenants_and_changes_nothing(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A viewer reads the jobs, usage and metrics of every tenant; it may not so much as cancel a job of its own."""
+    """A viewer reads the jobs, usage and metrics of every tenant, and may not even cancel a job."""
     api, viewer, ops = callers(), callers("watchers", "viewer"), callers("staff", "ops")
     ops.post("/v1/pause")
     job = api.post("/v1/edits", edit_body()).json()["id"]

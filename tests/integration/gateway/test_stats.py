@@ -1,4 +1,4 @@
-"""`GET /v1/stats` and `retouch stats`, over Redis and over a gateway: the same numbers, each tenant its own."""
+"""`GET /v1/stats` and `retouch stats`, over Redis and over a gateway, return the same numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.lane_kit import IMAGE, LaneKit
 
 @pytest.fixture
 def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
-    """Two jobs of acme, one of which failed, and a job of globex that waits."""
+    """Two jobs of acme, one of which failed, and a waiting job of globex."""
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit), "failed", GIVE_UP)
     kit.lanes.pause()
@@ -28,7 +28,7 @@ def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
 
 
 def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
-    """A producer sees its tenant, a key of role ops all of them; rows by account are for keys that see all."""
+    """A producer sees its tenant, and a key of role ops all tenants; only keys that see all get rows by account."""
     acme, globex, ops = callers("acme"), callers("globex"), callers("staff", "ops")
     answer = acme.get("/v1/stats", params={"by": "tenant"}).json()
     assert (answer["total"]["enqueued"], answer["total"]["failures"]) == (2, {"endpoint_failed": 1})
@@ -47,7 +47,7 @@ def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
 
 
 def test_since_narrows_the_range(worked: LaneKit, callers: Callers, client: Any) -> None:
-    """What happened before the range is not counted."""
+    """What happened before `since` is not counted."""
     age_minutes(client, 90)
     ops = callers("staff", "ops")
     assert ops.get("/v1/stats").json()["total"]["enqueued"] == 0
@@ -57,7 +57,7 @@ def test_since_narrows_the_range(worked: LaneKit, callers: Callers, client: Any)
 def test_the_command_shows_the_same_over_redis_and_a_gateway(
     worked: LaneKit, gateway_url: str, client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`retouch stats` prints the same counts, latencies and rows, whether it reads Redis or asks a gateway."""
+    """`retouch stats` prints the same counts, latencies and rows over Redis and over a gateway."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     over_redis = typed("stats", "--by", "tenant", "--json").json
     assert [row["key"] for row in over_redis["data"]] == ["acme", "globex"]

@@ -1,4 +1,4 @@
-"""`/metrics/store`: the same numbers at each gateway, as `retouch stats` has them, with bounded labels and no ids."""
+"""`/metrics/store`: each gateway has the same numbers as `retouch stats`, with bounded labels and without ids."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gateways(worker_environment: dict[str, str]) -> Iterator[list[str]]:
 
 
 def scraped(url: str, client: Any, path: str = "/metrics/store") -> Samples:
-    """Read all samples of one gateway."""
+    """Return all samples of one gateway."""
     api = Api(url, TenantStore(client).create_key("staff", "ops", "test")[1])
     try:
         text = api.get(path).text
@@ -48,7 +48,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, client: Any) -> None:
-    """Three gateways show the same store-wide numbers, those of history, before and after minutes are rolled up."""
+    """Three gateways return the same numbers as history, before and after minutes are rolled up."""
     kit.open(5, 0.0)
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit), "refused", Fail("bad_key", "no", retryable=False))
@@ -72,7 +72,7 @@ def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, cl
 
 
 def test_what_may_fire_begins_at_zero(gateways: list[str], client: Any) -> None:
-    """On an empty store the counters of alerts are there with 0, so that the first count is an increase."""
+    """On an empty store, the counters that alerts use exist with 0, so that the first count is an increase."""
     samples = scraped(gateways[0], client)
     assert value(samples, "retouch_deliveries_total", outcome="dead") == 0
     assert value(samples, "retouch_calls_total", use="unknown", account="default") == 0
@@ -83,7 +83,7 @@ def test_what_may_fire_begins_at_zero(gateways: list[str], client: Any) -> None:
 
 
 def test_labels_are_bounded_and_hold_no_ids(gateways: list[str], kit: LaneKit, client: Any) -> None:
-    """However many tenants there are, 50 at most are labels; no id, address or tag is; names end in their unit."""
+    """At most 50 tenants are labels; no label is an id, an address or a tag; each name ends in its unit."""
     kit.fail_delivery("acme", "https://planted.example/hook", DeliveryOutcome(503, ""))
     for number in range(TENANTS_MOST + 20):
         one_job(kit, f"tenant-{number}", tags={"order": "secret-17"})
@@ -98,7 +98,7 @@ def test_labels_are_bounded_and_hold_no_ids(gateways: list[str], kit: LaneKit, c
 
 
 def test_process_numbers_are_apart(gateways: list[str], client: Any) -> None:
-    """`/metrics` has what differs between gateways, and nothing of the store; no name is at both addresses."""
+    """`/metrics` has the numbers of one gateway and none of the store; no name is in both."""
     process, store = scraped(gateways[0], client, "/metrics"), scraped(gateways[0], client)
     assert {name for name, _ in process}.isdisjoint(name for name, _ in store)
     assert any(name == "retouch_build_info" for name, _ in process)
@@ -106,7 +106,7 @@ def test_process_numbers_are_apart(gateways: list[str], client: Any) -> None:
 
 
 def test_gauges_of_ages_and_budgets(kit: LaneKit, client: Any) -> None:
-    """Ages grow from the instants on record; a budget that is used up has none left, and its reserved calls count."""
+    """Ages grow from the instants on record; a budget that is used up is 0, and reserved calls count as used."""
     kit.open(2, 0.0)
     Ledger(client).set_limits("acme", budget=2)
     Ledger(client).set_limits("zeta", budget=5)

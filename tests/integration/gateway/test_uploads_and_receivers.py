@@ -27,7 +27,7 @@ def api(callers: Callers) -> Api:
 
 
 def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A file, as body or in a form, returns the same URL, which anyone may read and an edit may use."""
+    """A file, as body or in a form, returns the same URL; anyone may read it, and an edit may use it."""
     data = PORTRAIT.read_bytes()
     raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
     assert raw.status_code == 201, raw.text
@@ -40,7 +40,7 @@ def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: 
 
 
 def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
-    """An upload that is no picture, no form or has no key is refused with the reason."""
+    """An upload without a key, without a picture or with a wrong form is refused with the reason."""
     jpeg = {"Content-Type": "image/jpeg"}
     refusal = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
     assert refusal["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
@@ -53,7 +53,7 @@ def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
 
 
 def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
-    """The parser's own warnings, which repeat what a form holds, are not in the log."""
+    """The log has no warning of the form parser, since these repeat what a form contains."""
     with running_gateway(worker_environment) as (url, running):
         callers = Callers(url, client)
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
@@ -66,7 +66,8 @@ def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], clie
 
 def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
     """
-    A receiver is added, tested, rotated, switched and removed; its secret is shown twice only, and never to others.
+    A receiver is added, tested, rotated, disabled and removed; only its owner sees the secret, and only when it is
+    made.
     """
     added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
     own = f"/v1/receivers/{added['id']}"
@@ -105,7 +106,7 @@ def test_receivers_come_in_pages(api: Api, callers: Callers) -> None:
 
 
 def test_receivers_that_are_refused(api: Api) -> None:
-    """A private address, an unknown event, another tenant and an unknown field are named; nothing is added."""
+    """A private address, an unknown event, another tenant and an unknown field are reported, and nothing is added."""
     wrongs: list[Any] = [
         {"url": "http://10.0.0.1/"},
         {"url": 7},
@@ -120,7 +121,7 @@ def test_receivers_that_are_refused(api: Api) -> None:
 
 
 def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A producer cannot pause; ops can, and while paused nothing is dispatched; each sees its own waiting jobs."""
+    """Only ops can pause; while paused, nothing is dispatched; each key sees the waiting jobs of its own tenants."""
     problem(api.post("/v1/pause"), "forbidden", 403)
     ops = callers("staff", "ops")
     assert ops.post("/v1/pause").json()["edits"]["paused"] is True
@@ -132,7 +133,7 @@ def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[.
 
 
 def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
-    """Metrics need a key of role ops, also from this machine and whatever the Host header is."""
+    """Metrics need a key of role ops, even from this machine and with any Host header."""
     nobody = callers.with_secret()
     problem(nobody.get("/metrics"), "unauthorized", 401)
     problem(nobody.get("/metrics", headers={"Host": "rebound.example"}), "unauthorized", 401)
@@ -144,7 +145,7 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
 
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
-    """Its own page, the status and the metrics say since when and why it fails; another tenant sees nothing of it."""
+    """The receiver, the status and the metrics show since when and why it fails; another tenant sees none of it."""
     receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]
     assert (failing["tenant"], failing["status"], failing["failures"]) == ("acme", 503, 1)
@@ -159,7 +160,7 @@ def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, caller
 
 
 def test_usage_comes_in_pages(api: Api, client: Any) -> None:
-    """Rows come in the order of their keys; the cursor leads through all of them once, and the last page says so."""
+    """Rows are sorted by key; the cursor leads to each row once, and the last page has none."""
     day = day_of(time.time())
     client.hset(keys.ledger_tags("acme", day), mapping={f"order={place}": "1 0 0 0" for place in range(5)})
     client.expire(keys.ledger_tags("acme", day), 60)

@@ -19,7 +19,7 @@ from tests.process_watch import alive, own_environment, run_retouch
 
 @pytest.mark.timeout(120)
 def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> None:
-    """The demo exits 0: the picture is saved, the webhook verified twice, Flower read, and no process is left."""
+    """The demo exits 0: the picture is saved, the webhook is verified twice, Flower is read, and no process is left."""
     planted = {"RETOUCH_PIX2PIX_KEY": "sk-planted", "RETOUCH_STORE_URL": "s3://nowhere", "RETOUCH_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", "demo"],
@@ -44,7 +44,7 @@ def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> Non
 
 
 def test_an_interrupted_demo_stops_everything(tmp_path: Path) -> None:
-    """Ctrl-C in the middle ends the demo with 130 and leaves no process of the stack."""
+    """Ctrl-C during the demo ends it with 130, and no process of the stack is left."""
     (tmp_path / "out/demo").mkdir(parents=True)
     os.mkfifo(tmp_path / "out/demo/before.jpg")  # nobody reads it: there the demo waits for us, however fast it is
     with run_retouch("demo", folder=tmp_path) as demo:
@@ -63,7 +63,7 @@ def _assert_nothing_listens(said: str) -> None:
 
 
 def _processes_in(folder: Path) -> list[str]:
-    """Return the processes, other than this one, that have the folder on their command line."""
+    """Return the other processes that have the folder on their command line."""
     listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     own = str(os.getpid())
     return [line for line in listed.splitlines() if str(folder) in line and line.split()[0] != own]

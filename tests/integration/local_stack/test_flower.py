@@ -1,4 +1,4 @@
-"""`retouch flower`: its API needs a password, and its password is on no command line."""
+"""`retouch flower`: its API needs a password, and the password is on no command line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def flower(broker: ValkeyServer | str, **more: str) -> Iterator[tuple[Spoken, in
 
 
 def test_the_api_is_never_open(broker: ValkeyServer) -> None:
-    """Even with Flower's own option for an open API in the environment, sending or changing tasks needs a password."""
+    """Even with Flower's own option for an open API in the environment, changing tasks needs a password."""
     with flower(broker, FLOWER_UNAUTHENTICATED_API="true") as (_, port):
         assert status(port, "/workers") == 200
         for method, path in (
@@ -77,7 +77,7 @@ def test_a_password_closes_the_pages(broker: ValkeyServer) -> None:
 
 
 def body(port: int, path: str) -> str:
-    """Return what Flower answers to somebody with the password."""
+    """Return Flower's answer to a request with the password."""
     headers = {"Authorization": "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -88,7 +88,7 @@ def body(port: int, path: str) -> str:
 
 
 def test_it_only_shows_unless_asked_otherwise(broker: ValkeyServer) -> None:
-    """Even with the password Flower ends no task and no worker; with RETOUCH_FLOWER_READ_ONLY=false it may."""
+    """Even with the password, Flower can end no task or worker, unless RETOUCH_FLOWER_READ_ONLY=false is set."""
     control = "/api/task/revoke/ed_1-2?terminate=true"
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (_, port):
         assert status(port, control, "POST", PASSWORD) == 403
@@ -101,8 +101,10 @@ def test_a_failed_job_looks_failed(
     queue: EditQueue, redis_url: str, simulator: Simulator, worker: Callable[..., RunningWorker], client: Any
 ) -> None:
     """
-    The task of a failed job is a failure for Flower, without a traceback in the worker's log or a second attempt; a
-    duplicate message is none, nor is the task of a job that succeeds. The page of a task leads to its job.
+    The task of a failed job is a failure in Flower, without a traceback in the worker's log and without a second
+    attempt.
+
+    A duplicate message and the task of a job that succeeds are no failures. The page of a task leads to its job.
     """
     running = worker("-E")
     with flower(
@@ -137,7 +139,7 @@ def test_a_failed_job_looks_failed(
 
 
 def test_a_task_leads_to_its_job() -> None:
-    """The id of a task of either lane begins with that of its job, or of a delivery that is named after its job."""
+    """The id of a task begins with the id of its job, or with that of a delivery, which contains the job's."""
     assert job_of("ed_01ab-0123456789ab") == "ed_01ab"
     assert job_of("dl_01ab-3-0-0123456789ab") == "ed_01ab"
     assert job_of("other") == ""

@@ -1,4 +1,4 @@
-"""Supervision of real, harmless processes: restart, pause, one shutdown, no orphan."""
+"""Real, harmless processes in a `Group`: restarts, pauses, one shutdown, no orphan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUBBORN = [
 
 
 def watched(group: Group) -> Group:
-    """Return the group after it checked its children once."""
+    """Check the children of a group once, and return the group."""
     group.check_children()
     return group
 
@@ -47,7 +47,7 @@ def group(lines: list[str]) -> Iterator[Group]:
 
 
 def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -> None:
-    """A child that had run for a minute comes back with a new pid, and one line says how it died."""
+    """A child that has run for a minute is restarted with a new pid, and one line says how it died."""
     group.start(Program("idle", IDLE))
     first = group.pids["idle"]
     group.children[0].started_at -= 60
@@ -60,7 +60,7 @@ def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -
 
 
 def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: list[str]) -> None:
-    """A command that fails at once is restarted after a pause, which doubles each time up to a limit."""
+    """A command that fails at once is restarted after a pause, which doubles each time up to a maximum."""
     group.start(Program("failing", [sys.executable, "-c", "raise SystemExit(3)"]))
     assert eventually(lambda: watched(group).children[0].fast_deaths >= 2)
     assert "failing died (exit code 3)" in lines[0]
@@ -69,7 +69,7 @@ def test_a_child_that_dies_young_is_started_with_a_pause(group: Group, lines: li
 
 
 def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) -> None:
-    """SIGTERM comes first; a child that ignores it is killed when its grace is over."""
+    """A child that ignores SIGTERM is killed when its grace period is over."""
     group.start(Program("deaf", STUBBORN, grace_s=0.2))
     assert eventually(lambda: "deaf | deaf" in lines)
     pid = group.pids["deaf"]
@@ -79,7 +79,7 @@ def test_a_deaf_child_is_killed_after_its_grace(group: Group, lines: list[str]) 
 
 
 def test_not_ready_in_time_leaves_nothing_running(group: Group) -> None:
-    """A program that is not ready in time raises an error that names it, after everything was stopped."""
+    """If a program is not ready in time, everything is stopped, and an error names the program."""
     group.start(Program("never", IDLE, ready=lambda: False))
     pid = group.pids["never"]
     with pytest.raises(NotReady, match="never"):
@@ -88,13 +88,13 @@ def test_not_ready_in_time_leaves_nothing_running(group: Group) -> None:
 
 
 def test_output_of_children_is_one_log(group: Group, lines: list[str]) -> None:
-    """Each line of a child, from stdout and stderr, is in the log under the child's name."""
+    """The log has each line of a child's stdout and stderr, with the name of the child."""
     group.start(Program("talker", [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]))
     assert eventually(lambda: {"talker | out", "talker | err"} <= set(lines))
 
 
 def test_signals_stop_all_once() -> None:
-    """SIGTERM to the parent stops the children in the reverse order of their start and ends the parent with code 0."""
+    """SIGTERM to the parent stops the children in the reverse order of their start; the parent exits with 0."""
     code = """
 import sys; from retouch_ops.processes import Group, Program
 child = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(sys.argv[1], 'runs', flush=True); "
@@ -119,7 +119,7 @@ with group.counting_signals():
 
 @pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
-    """After kill -9 of the parent its command dies, by the kernel on Linux and by a watching process elsewhere."""
+    """After kill -9 of its parent a command dies: the kernel ends it on Linux, a watching process elsewhere."""
     tied = f"""
 import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
 run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "
@@ -164,7 +164,7 @@ with group.counting_signals():
 
 
 def test_a_closed_terminal_ends_all() -> None:
-    """SIGHUP by hand does a parent no harm; that of a window that is closed ends it, and its children with it."""
+    """A SIGHUP sent by hand does not end the parent; that of a closed terminal ends it and its children."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-c", PARENT_OF_A_SLEEPER, str(theirs)]
     with subprocess.Popen(command, pass_fds=[theirs], start_new_session=True) as parent:

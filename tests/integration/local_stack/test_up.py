@@ -1,4 +1,4 @@
-"""`retouch up` as a user runs it: ready, found by other commands, one for each folder, stopped without a trace."""
+"""`retouch up` as a user runs it: ready line, discovery by other commands, one stack for each folder, clean stop."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None
 
 
 def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
-    """The ready line has the key of the state folder, which only its owner can read, and the gateway accepts it."""
+    """
+    The ready line has the API key from the state folder; only its owner can read the file, and the gateway accepts the
+    key.
+    """
     kept = folder / "var/state/api_key"
     key = kept.read_text().strip()
     assert f"API key {key} " in stack.wait_for("retouch | ready in")
@@ -68,7 +71,7 @@ def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
 
 
 def test_the_console_link_signs_in_once(stack: Spoken, folder: Path) -> None:
-    """The line behind the ready line has an address whose button signs in, and a second time does not."""
+    """The line after the ready line has an address whose button signs in, but only once."""
     gateway = record(folder)["gateway_url"]
     address = stack.wait_for("retouch | console http").split()[3]
     assert address.startswith(f"{gateway}/console/enter/")
@@ -91,12 +94,12 @@ def test_redis_is_durable(stack: Spoken, folder: Path) -> None:
 
 
 def test_it_says_what_it_allows(stack: Spoken) -> None:
-    """Loopback is open to the jobs of this stack alone, and the log has that line."""
+    """The log says that only jobs of this stack may use loopback addresses."""
     assert "127.0.0.0/8,::1/128" in stack.wait_for("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
 
 
 def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
-    """In the same folder, without any setting, `retouch doctor` checks this stack and finds nothing bad."""
+    """In the same folder and without settings, `retouch doctor` checks this stack and finds nothing bad."""
     ended = retouch("doctor", "--json", folder=folder)
     findings = json.loads(ended.stdout)
     assert [finding for finding in findings if finding["level"] == "bad"] == []
@@ -109,7 +112,9 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
 
 
 def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
-    """`retouch settings --export` prints the settings of a program that enqueues here; elsewhere it is an error."""
+    """
+    `retouch settings --export` prints the settings of a program that enqueues here; in another folder it is an error.
+    """
     program = (
         "from retouch import Edit, EditQueue; import os;"
         "print(EditQueue().enqueue(Edit(prompt='x', init_image=os.environ['PHOTO'])).state)"
@@ -126,13 +131,13 @@ def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
 
 
 def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
-    """The record for other commands holds no key, not even the simulator's."""
+    """The record for other commands contains no key, not even the simulator's."""
     assert "RETOUCH_PIX2PIX_KEY" not in (folder / "var/state/stack.json").read_text()
     assert "RETOUCH_PIX2PIX_KEY" not in "\n".join(stack.lines)
 
 
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
-    """A second `retouch up` on the same folder names the first one and exits 2, without changing anything."""
+    """A second `retouch up` in the same folder names the first one and exits 2, without changing anything."""
     before = record(folder)
     second = retouch("up", "--fresh", folder=folder)
     assert second.returncode == 2
@@ -142,7 +147,7 @@ def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
-    """The gateway, when killed, is restarted on its port."""
+    """If the gateway is killed, it is restarted on the same port."""
     known = record(folder)
     os.kill(known["pids"]["gateway"], signal.SIGKILL)
     assert "killed by SIGKILL" in stack.wait_for("gateway died")
@@ -157,7 +162,7 @@ def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
-    """A file, or a folder that cannot be written, as --state is one line and exit 2, without a traceback."""
+    """If --state is a file, or a folder that cannot be written, the command prints one line and exits 2."""
     (tmp_path / "file").write_text("mine")
     for state, why in (("file", "Not a directory"), ("/proc/nowhere", "No such file or directory")):
         ended = retouch("up", "--state", state, folder=tmp_path)
@@ -168,7 +173,7 @@ def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
-    """kill -9 of the parent ends every part; the data is kept, and the next start has the same ports."""
+    """kill -9 of the parent ends every part; the data is kept, and the next start uses the same ports."""
     with run_retouch("up", folder=tmp_path) as first:
         first.wait_for("retouch | ready in")
         known = record(tmp_path)
@@ -189,7 +194,7 @@ def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
-    """A folder with files that are not ours is neither used nor emptied."""
+    """A folder with files of others is neither used nor emptied."""
     (tmp_path / "thesis.txt").write_text("years of work")
     refused = retouch("up", "--fresh", "--state", str(tmp_path))
     assert refused.returncode == 2
@@ -198,7 +203,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """Asking for a port that is in use is wrong use, and nothing is started."""
+    """A port that is in use is a usage error, and nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         refused = retouch("up", "--port", port, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""`retouch up --accounts N`: a simulator for each account, named in the ready line, and found by other commands."""
+"""`retouch up --accounts N`: each account has a simulator; the ready line and other commands show the accounts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(folder: Path) -> Iterator[str]:
-    """The ready line of a stack with three accounts, while it runs."""
+    """The ready line of a running stack with three accounts."""
     with run_retouch("up", "--accounts", "3", folder=folder) as running:
         yield running.wait_for("retouch | ready in")
         assert running.end(signal.SIGINT) == 0
@@ -32,7 +32,7 @@ def ready(folder: Path) -> Iterator[str]:
 
 
 def no_key_in(folder: Path, running: Spoken) -> bool:
-    """Whether no key of the accounts is in the lines that the stack printed."""
+    """Return whether the output of the stack contains no key of an account."""
     text = "\n".join(running.lines)
     return not any(key in text for key in keys_of(folder))
 
@@ -47,7 +47,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
-    """Each account is in the ready line with the address of its simulator, which allows 5, 10 or 15 in flight."""
+    """The ready line has each account and the address of its simulator, which allows 5, 10 or 15 requests in flight."""
     accounts = record(folder)["accounts"]
     assert list(accounts) == IDS
     for number, (identity, url) in enumerate(accounts.items(), 1):
@@ -57,7 +57,7 @@ def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
 
 
 def test_keys_are_in_files_of_their_own(ready: str, folder: Path) -> None:
-    """The accounts file and the record name no key; a key file can be read by its owner alone."""
+    """The accounts file and the record contain no key; only its owner can read a key file."""
     state = folder / "var/state"
     text = (state / "accounts.toml").read_text()
     assert list(tomllib.loads(text)["accounts"]) == IDS
@@ -67,7 +67,7 @@ def test_keys_are_in_files_of_their_own(ready: str, folder: Path) -> None:
 
 
 def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None:
-    """`settings --export` has RETOUCH_ACCOUNTS, and `doctor` finds nothing bad in a stack of several accounts."""
+    """`settings --export` prints RETOUCH_ACCOUNTS, and `doctor` finds nothing bad in a stack with several accounts."""
     assert "ready" in ready
     lines = retouch("settings", "--export", folder=folder).stdout
     assert f"export RETOUCH_ACCOUNTS={folder.resolve()}/var/state/accounts.toml" in lines.splitlines()
@@ -77,7 +77,9 @@ def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None
 
 @pytest.mark.parametrize("name", ["RETOUCH_PIX2PIX_KEY", "RETOUCH_ACCOUNTS"])
 def test_simulators_do_not_mix_with_real_accounts(tmp_path: Path, name: str) -> None:
-    """With a key or an accounts file set, `--accounts` is wrong use: nothing is started, no folder is made."""
+    """
+    With a key or an accounts file set, `--accounts` is a usage error: nothing is started, and no folder is created.
+    """
     ended = retouch("up", "--accounts", "2", folder=tmp_path, environment={name: "a-real-one"})
     assert ended.returncode == 2
     assert ended.stderr.startswith("retouch: --accounts starts simulators")

@@ -1,4 +1,4 @@
-"""`retouch worker` with real Celery processes: replaced when killed, stopped in time, the key never shown."""
+"""`retouch worker` with real Celery processes: killed ones are replaced, all stop in time, and no key is shown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def children(parent: int) -> list[int]:
 
 
 def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str]) -> None:
-    """After kill -9 of one process another takes its name, and `retouch doctor` finds the lane served again."""
+    """After kill -9 of a process, another one gets its name, and `retouch doctor` finds the lane served."""
     before = children(workers.process.pid)
     os.kill(before[0], signal.SIGKILL)
     entry = json.loads(workers.wait_for("died"))
@@ -58,7 +58,7 @@ def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str
 
 
 def test_one_signal_stops_all(workers: Spoken) -> None:
-    """SIGTERM to the parent drains every process and ends with code 0, nothing left."""
+    """SIGTERM to the parent drains every process; the parent exits with 0, and no process is left."""
     pids = children(workers.process.pid)
     assert workers.end(signal.SIGTERM) == 0
     assert len(pids) == 2
@@ -74,7 +74,7 @@ def test_a_killed_parent_leaves_no_worker(workers: Spoken) -> None:
 
 
 def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
-    """With RETOUCH_LOG_FORMAT=json every line of parent and children is JSON, and none holds the key."""
+    """With RETOUCH_LOG_FORMAT=json every line of parent and children is JSON, and no line contains the key."""
     workers.end(signal.SIGTERM)
     spoken = [line for line in workers.lines if line and not line.startswith("worker: ")]
     assert {type(json.loads(line)) for line in spoken} == {dict}
@@ -82,7 +82,7 @@ def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
 
 
 def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """Without Redis a worker logs store_away at once, and one signal still ends it with code 0 in time."""
+    """Without Redis a worker logs store_away at once; one signal still ends it in time, with code 0."""
     nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
     with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
         entry = json.loads(running.wait_for("store_away"))
@@ -92,7 +92,7 @@ def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_p
 
 
 def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
-    """Commands have names and numbers; the key is passed in the environment."""
+    """Command lines have names and numbers; the key is passed in the environment."""
     settings = Settings.load(pix2pix_key=KEY)
     programs = worker_programs(settings, ["edits"], name="w", concurrency=2, processes=2, environment=environment)
     assert [program.name for program in programs] == ["w-1", "w-2"]
@@ -100,14 +100,14 @@ def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
 
 
 def test_the_grace_covers_a_call_in_flight() -> None:
-    """The stop grace of a worker is its longest call and a little for storing the result."""
+    """The grace period of a worker is its longest call plus the time for storing the result."""
     settings = Settings.load(pix2pix_timeout_s=42)
     (program,) = worker_programs(settings, ["edits"], name="w", concurrency=1, processes=1)
     assert program.grace_s == 42 + GRACE_BEYOND_CALL_S
 
 
 def test_lanes_are_read_from_text() -> None:
-    """Lanes come in a fixed order, and an unknown one is refused with the known ones."""
+    """Lanes are returned in a fixed order; the error for an unknown lane names the known ones."""
     assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
@@ -115,7 +115,7 @@ def test_lanes_are_read_from_text() -> None:
 
 
 def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path: Path) -> None:
-    """SIGHUP to the parent makes each process read its accounts anew, and ends none of them."""
+    """SIGHUP to the parent makes each process read its accounts again, and ends none."""
     (tmp_path / "main.key").write_text(KEY)
     (tmp_path / "accounts.toml").write_text('[accounts.main]\nkey_file = "main.key"\n')
     arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "h")
@@ -140,7 +140,7 @@ def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path:
 def test_accounts_that_cannot_be_used_start_nothing(
     environment: dict[str, str], tmp_path: Path, content: str, words: str
 ) -> None:
-    """With a wrong accounts file, or none of its keys here, the command says so at once and ends with code 2."""
+    """With a wrong accounts file, or if no key of it is here, the command says so at once and exits 2."""
     (tmp_path / "accounts.toml").write_text(content)
     answer = retouch(
         "worker", "--lanes", "edits", folder=tmp_path, environment={**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}

@@ -1,4 +1,4 @@
-"""The simulator keeps the endpoint's contract over real HTTP: answers, checks, cap, fetch, links, records."""
+"""The simulator has the endpoint's contract over real HTTP: answers, checks, cap, fetches, links, books."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fetch(url: str, key: str = "sk-planted") -> Any:
 
 
 def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: float = 10) -> Any:
-    """Repeat a call until its answer is right, and return that answer."""
+    """Repeat a call until `is_right` accepts its answer, and return that answer."""
     ends_at = time.monotonic() + within_s
     while not is_right(seen := look()):
         assert time.monotonic() < ends_at, f"still {seen}"
@@ -41,7 +41,7 @@ def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: fl
 
 
 def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None:
-    """The documented body gets the documented answer, and the link serves the edited photograph as a PNG."""
+    """The documented body gets the documented answer, and the link returns the edited photograph as a PNG."""
     answer = post(simulator).json()
     assert set(answer) == {"status", "generationTime", "id", "output"}
     assert (answer["status"], type(answer["id"])) == ("success", int)
@@ -64,7 +64,7 @@ def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
 
 
 def test_refusals_use_the_endpoints_words_inside_200(simulator: Simulator) -> None:
-    """Wrong form, key, fields and unreadable pictures are the endpoint's errors inside HTTP 200, without a charge."""
+    """A wrong form, key, field or picture gets the endpoint's error inside HTTP 200, and is not charged."""
     simulator.settings(keys=["sk-planted"], init_image_timeout_s=2)
     text = requests.post(simulator.pix2pix_url, data="key=sk-planted", timeout=10)
     assert text.json()["message"] == "Invalid API Request"
@@ -83,7 +83,7 @@ def test_refusals_use_the_endpoints_words_inside_200(simulator: Simulator) -> No
 
 
 def test_errors_have_their_statuses_when_asked(simulator: Simulator) -> None:
-    """With errors_inside_200 off the statuses are those documented in 2026: 400, 401, 402, 429."""
+    """Without errors_inside_200, errors have the statuses documented in 2026: 400, 401, 402, 429."""
     simulator.settings(errors_inside_200=False)
     simulator.faults(next=[{"kind": "no_credits"}, {"kind": "spam_filter"}])
     answers = [post(simulator, key=""), post(simulator, ""), post(simulator), post(simulator)]
@@ -91,13 +91,13 @@ def test_errors_have_their_statuses_when_asked(simulator: Simulator) -> None:
 
 
 def test_an_init_image_that_is_too_large_is_not_fetched(simulator: Simulator) -> None:
-    """A picture past the size limit is refused as unfetchable."""
+    """A picture above the size limit is refused as unfetchable."""
     simulator.settings(init_image_bytes=1_000, init_image_cache_s=0)
     assert post(simulator).json()["message"] == "Unable to fetch image from provided URL"
 
 
 def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator) -> None:
-    """A repeated body is refused with the hint of about 30 seconds, another one is not; later it is accepted again."""
+    """A repeated body is refused, with a hint at 30 seconds, and accepted later; another body is accepted at once."""
     simulator.settings(spam_filter_s=30)
     assert post(simulator).json()["status"] == "success"
     refused = post(simulator).json()
@@ -109,7 +109,9 @@ def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator)
 
 
 def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
-    """Twelve at once with a cap of 5: five are processing and charged, seven refused with 429 and retry_after."""
+    """
+    Of twelve simultaneous POSTs with a cap of 5, five are processed and charged, and seven get 429 with retry_after.
+    """
     simulator.settings(cap=5, processing_share=1, processing_s=600, retry_after_s=7)
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda number: post(simulator, f"edit {number}"), range(12)))
@@ -123,7 +125,7 @@ def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
 
 
 def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> None:
-    """A key at its cap does not affect another one; the refusal can come inside HTTP 200."""
+    """A key at its cap does not affect another key; its refusal can also come inside HTTP 200."""
     simulator.settings(cap=1, queue_full_status=200, processing_s=600)
     simulator.faults(next=[{"kind": "processing"}])
     post(simulator, "one")
@@ -134,7 +136,8 @@ def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> N
 
 def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
     """
-    A processing edit has eta, id and fetch_result, keeps its slot, and fetching it returns the picture in the end.
+    An edit that is being processed has eta, id and fetch_result, and keeps its slot; finally a fetch returns the
+    picture.
     """
     simulator.settings(processing_s=2, eta_s=12)
     simulator.faults(next=[{"kind": "processing"}])
@@ -151,7 +154,7 @@ def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
 
 
 def test_fetch_of_strange_ids_and_keys(simulator: Simulator) -> None:
-    """An unknown id is not found; a fresh one can be unknown at first; a bad key is refused."""
+    """An unknown id is not found, a fresh id can be unknown at first, and a wrong key is refused."""
     assert fetch(f"{simulator.fetch_url}/1")["message"] == "Request not found"
     assert fetch(f"{simulator.fetch_url}/1", key="")["message"] == "Invalid Api Key"
     simulator.settings(fetch_unknown_s=600, processing_s=0)
@@ -174,7 +177,7 @@ def test_a_link_read_too_early_is_no_picture(simulator: Simulator, early: str, s
 
 
 def test_a_link_expires(simulator: Simulator) -> None:
-    """After its lifetime a link is gone, with the status that was asked for."""
+    """After its lifetime, a link is answered with the configured status."""
     simulator.settings(output_lifetime_s=0.05, output_gone_status=410)
     link = post(simulator).json()["output"]
     until(lambda: requests.get(link, timeout=10).status_code, lambda status: status == 410)
@@ -182,7 +185,9 @@ def test_a_link_expires(simulator: Simulator) -> None:
 
 
 def test_one_request_can_have_another_output(simulator: Simulator) -> None:
-    """A scripted output kind applies to its request alone: first the unchanged input, then the edit."""
+    """
+    A scripted output kind applies to one request only: first the link returns the unchanged input, later the edit.
+    """
     simulator.faults(next=[{"output_kind": "same_as_input"}])
     same, edited = (
         requests.get(post(simulator, prompt).json()["output"], timeout=10).content for prompt in ("one", "two")
@@ -192,7 +197,7 @@ def test_one_request_can_have_another_output(simulator: Simulator) -> None:
 
 
 def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> None:
-    """The same edit for two tags has the same pixels in different bytes; a link read twice returns the same bytes."""
+    """The same edit with two tags has equal pixels in different bytes; each link always returns the same bytes."""
     links = [post(simulator, f"a sketch [[{tag}]]").json()["output"] for tag in "ab"]
     one, again, other = (requests.get(link, timeout=10).content for link in (links[0], *links))
     assert one == again != other
@@ -212,7 +217,7 @@ def test_every_answer_says_what_it_is(simulator: Simulator) -> None:
 
 
 def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) -> None:
-    """A prompt with markup is shown as text; keys are nowhere on the page, in the books or in the settings."""
+    """A prompt with markup is shown as text; the page, the books and the settings contain no key."""
     simulator.settings(keys=["sk-planted"])
     post(simulator, "<script>alert(1)</script> [[order-17]]")
     page = requests.get(simulator.url, timeout=10).text
@@ -224,7 +229,7 @@ def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) ->
 
 
 def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> None:
-    """Unknown settings, faults, reset options and invalid JSON answer 400 with the known ones; nothing changes."""
+    """Unknown settings, faults and reset options, and invalid JSON, get 400 with the known ones; nothing changes."""
     before = requests.get(f"{simulator.url}/control/settings", timeout=10).json()
     for path, sent, words in [
         ("settings", '{"zap": 1}', "known: keys, cap"),
@@ -240,7 +245,7 @@ def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> Non
 
 
 def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> None:
-    """A reset forgets records, faults and links; settings return to the first ones unless they are kept."""
+    """A reset deletes books, faults and links, and restores the first settings unless these are to be kept."""
     simulator.settings(cap=3)
     simulator.faults(rates={"failed": 1})
     post(simulator)
@@ -253,9 +258,7 @@ def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> N
 
 
 def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
-    """
-    `samples` returns that many pictures, each with its own link, in one answer for one charge; too many are refused.
-    """
+    """`samples` returns that many pictures, each with a link, for one charge; too many are refused."""
     several = post(simulator, "winter [[several]]", samples=3).json()
     pictures = {requests.get(link, timeout=10).content for link in several["output"]}
     assert (len(several["output"]), len(pictures)) == (3, 3)
@@ -268,7 +271,7 @@ def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
 
 
 def test_one_picture_of_several_may_be_odd(simulator: Simulator) -> None:
-    """The output_kind of a fault can be set for one picture alone."""
+    """The output_kind of a fault can apply to one picture of several."""
     simulator.faults(next=[{"output_kind": "html", "output_index": 1}])
     links = post(simulator, samples=3).json()["output"]
     kinds = [requests.get(link, timeout=10).headers["Content-Type"].partition(";")[0] for link in links]

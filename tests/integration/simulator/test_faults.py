@@ -1,4 +1,4 @@
-"""Every fault of the simulator over a real connection: what the client gets, and what the records count."""
+"""Every fault of the simulator over a real connection: what the client gets, and what the books count."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def seen(simulator: Simulator, kind: str) -> str | tuple[int, str]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kind: str) -> None:
-    """The client gets the fault once, the next request succeeds, and the charge follows the fault's stage."""
+    """The client gets the fault once, the next request succeeds, and the fault is charged according to its stage."""
     simulator.settings(drip_bytes_per_s=4_000)
     post(simulator, "make the picture's edit known, so that the next one is quick")
     simulator.faults(next=[{"kind": kind}])
@@ -90,7 +90,7 @@ def test_the_header_fault_says_when_to_come_again(simulator: Simulator) -> None:
 
 
 def test_list_and_flagged_answers(simulator: Simulator) -> None:
-    """A list answer has one link in a list; a flagged one says so and serves one flat colour."""
+    """A list answer has its one link in a list; a flagged answer is marked, and its picture is one flat colour."""
     simulator.faults(next=[{"kind": "list_output"}, {"kind": "flagged"}])
     listed, flagged = post(simulator, "one").json(), post(simulator, "two").json()
     assert requests.get(listed["output"][0], timeout=10).status_code == 200
@@ -99,7 +99,7 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
-    """The three failing kinds of processing are fetched as still processing, not found, and failed."""
+    """Fetches of the three failing kinds of processing return: still processing, not found, failed."""
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
     simulator.faults(next=[{"kind": kind} for kind in kinds])
@@ -113,7 +113,7 @@ def test_processing_that_never_ends_well(simulator: Simulator) -> None:
 
 
 def test_faults_of_fetches(simulator: Simulator) -> None:
-    """Scripted fetch faults come in order and affect fetches alone: a page, a full queue, then the true answer."""
+    """Scripted faults of fetches come in order and affect only fetches: a page, a full queue, then the true answer."""
     simulator.settings(processing_s=0)
     simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "html_502"}, {"kind": "queue_full"}])
     url = post(simulator, "x").json()["fetch_result"]
@@ -132,7 +132,7 @@ def test_rates_apply_to_every_post(simulator: Simulator) -> None:
 
 
 def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulator) -> None:
-    """An accepted POST goes on without its client: it is charged, in flight, then done."""
+    """An accepted POST goes on without its client: it is charged, in flight, and finally done."""
     post(simulator, "make the picture's edit known, so that the charge comes at once")
     simulator.settings(latency_s=2.5)
     with pytest.raises(requests.ReadTimeout):
@@ -144,7 +144,7 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
 
 
 def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator) -> None:
-    """The status line comes in more than one piece, and the answer has the simulator's header."""
+    """The status line arrives in more than one piece, and the answer has the simulator's header."""
     simulator.settings(drip_bytes_per_s=200)
     simulator.faults(next_fetch=[{"kind": "drip"}])
     parts = urlsplit(simulator.url)
@@ -162,7 +162,7 @@ def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator)
 
 
 def test_a_slow_download_arrives_whole(simulator: Simulator) -> None:
-    """A link at limited speed gives the same bytes as at full speed."""
+    """A link with limited speed returns the same bytes as one at full speed."""
     link = post(simulator, "x").json()["output"]
     full = requests.get(link, timeout=10).content
     simulator.settings(output_bytes_per_s=2_000_000)

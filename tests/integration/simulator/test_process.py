@@ -1,4 +1,4 @@
-"""The simulator as a process: command line, ready line, many requests at once, and its end with the parent."""
+"""The simulator as a process: command line, ready line, many simultaneous requests, and its end with the parent."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_help_names_the_options() -> None:
 
 
 @pytest.mark.parametrize("setting", ["zap=1", "cap=0", "cap"])
-def test_a_wrong_setting_on_the_command_line_is_wrong_use(setting: str) -> None:
-    """A setting that is unknown, out of range or without value ends with exit code 2 before anything listens."""
+def test_a_wrong_setting_on_the_command_line_is_a_usage_error(setting: str) -> None:
+    """An unknown setting, a value out of range or a missing value ends with exit code 2, before anything listens."""
     answer = run("--set", setting)
     assert answer.returncode == 2
     assert "ready" not in answer.stdout
@@ -53,7 +53,7 @@ def test_a_wrong_setting_of_the_context_manager_raises() -> None:
 
 
 def test_settings_given_at_the_start_hold_after_a_reset() -> None:
-    """Numbers, words, lists and null reach the process as they were given."""
+    """Numbers, words, lists and null reach the process unchanged, and a reset restores them."""
     with Simulator(cap=7, output_kind="flat", keys=["k"], eta_s=None) as simulator:
         simulator.settings(cap=1)
         simulator.reset()
@@ -75,7 +75,7 @@ def test_it_ends_with_the_process_that_started_it() -> None:
 
 
 def test_two_hundred_at_once(simulator: Simulator) -> None:
-    """200 requests in flight at once all succeed, each charged once."""
+    """200 simultaneous requests all succeed, and each is charged once."""
     simulator.settings(cap=200, latency_s=2)
     body = {"key": "k", "init_image": simulator.portrait_url}
 

@@ -1,4 +1,4 @@
-"""The choice of the account under every mixture of accounts, tenants, pauses and moves; real scripts."""
+"""Which account gets a job, for any mixture of accounts, tenants, pauses and moves; with real scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.lane_kit import LaneKit, account
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> list[Account]:
-    """Return some accounts: limits, tiers, weights, owners, fallbacks."""
+    """Draw some accounts with limits, tiers, weights, owners and fallbacks."""
     names = ["default", "b", "c", "d"][: draw(st.integers(1, 4))]
     return [
         account(
@@ -44,7 +44,7 @@ def may_use(tenant: str, one: Account, accounts: Sequence[Account]) -> bool:
 
 
 class Mixture:
-    """Some accounts with jobs of four tenants, and what must hold of them between any two moves."""
+    """Some accounts, jobs of four tenants, and the rules that must hold between any two moves."""
 
     tenants = ("t1", "t2", "t3", "t4")
 
@@ -74,7 +74,7 @@ class Mixture:
         return [one for one in everything if may_use(tenant, one, everything)]
 
     def check(self) -> None:
-        """Check limits, owners, and that no usable slot is idle while a job waits for it."""
+        """Check limits and owners, and that no usable slot is idle while a job waits for it."""
         records = self.kit.jobs.records(self.kit.dispatched())
         held = Counter(record.account for record in records)
         assert all(held[name] <= int(self.accounts[name].limit) for name in held)
@@ -92,8 +92,9 @@ class Mixture:
 )
 def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
     """
-    No limit is exceeded, no job is on an account that its tenant may not use, no usable slot is idle while a job waits
-    for it, no higher tier is used while a lower one had room, and every job that has an account runs in the end.
+    No limit is exceeded, and no job gets an account that its tenant may not use. No usable slot is idle while a job
+    waits for it, and no higher tier is used while a lower one has a free slot. In the end every job that has an account
+    runs.
     """
     mixture = Mixture(client, accounts)
     for move, number in moves:

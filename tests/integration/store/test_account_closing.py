@@ -1,4 +1,4 @@
-"""Closing, testing, pausing and draining one of several accounts of the endpoint; real scripts."""
+"""Closes, tests, pauses and drains one of several accounts of the endpoint; with real scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.lane_kit import LaneKit, account
 
 
 def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """The job goes on elsewhere at once; the account gets nothing until it is tested, and the feed says so once."""
+    """
+    The job moves to another account at once; the closed account gets nothing until it is tested, and the feed has one
+    event.
+    """
     kit.open_accounts(account("a", 2), account("b", 2))
     first, _, third, *_ = several(kit, 8)
     under_way = post(kit, third.id)
@@ -35,7 +38,7 @@ def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: 
 
 
 def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: AccountStore) -> None:
-    """An answer to a call that was out when the account closed says nothing new."""
+    """The answer to a call that was in flight when the account closed changes nothing."""
     kit.open_accounts(account("a", 2), account("b", 1))
     first, _, third = several(kit, 3)
     under_way = post(kit, third.id)
@@ -46,7 +49,7 @@ def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: Accou
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountStore, answers: bool) -> None:
-    """Half-open: one job is the probe; a sign of life opens the account, another refusal closes it again."""
+    """A test lets one job through: an answer that shows life opens the account, and another refusal closes it again."""
     kit.open_accounts(account("a", 3), account("b", 1))
     close(kit, several(kit, 12)[0].id)
     assert store.test("a") is True
@@ -71,7 +74,7 @@ def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountSt
 
 
 def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> None:
-    """Without an open account nothing fails and nothing is lost; after a test all go on."""
+    """While all accounts are closed, jobs wait and none fails; after a test they all run."""
     kit.open_accounts(account("a", 1), account("b", 1))
     first, second = several(kit, 2)
     close(kit, first.id)
@@ -91,7 +94,7 @@ def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> Non
 
 
 def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit) -> None:
-    """What was dispatched and is not claimed is taken back; what was claimed learns it at its intent."""
+    """A dispatched job is taken back if no worker has claimed it; a claimed one learns it when it writes its intent."""
     kit.open_accounts(account("a", 3), account("b", 3))
     several(kit, 6)
     first, claimed, waiting = [record.id for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -109,7 +112,7 @@ def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit
 
 
 def test_drain_ends_what_is_in_work_and_gets_nothing_new(kit: LaneKit, store: AccountStore) -> None:
-    """A draining account is polled to the end; its unclaimed jobs and all new ones go elsewhere."""
+    """A draining account is polled to the end of its work; its unclaimed jobs and all new ones go to other accounts."""
     kit.open_accounts(account("a", 2), account("b", 1))
     jobs = several(kit, 6)
     in_work = [record.id for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -131,7 +134,7 @@ def test_drain_ends_what_is_in_work_and_gets_nothing_new(kit: LaneKit, store: Ac
 
 
 def test_a_paused_account_is_not_polled(kit: LaneKit, store: AccountStore) -> None:
-    """A pause sends nothing at all: polls wait with their slots, and go on after it."""
+    """A paused account gets no requests at all: polls wait with their slots, and continue when it is resumed."""
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -147,7 +150,7 @@ def test_a_paused_account_is_not_polled(kit: LaneKit, store: AccountStore) -> No
 
 
 def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: AccountStore) -> None:
-    """Without a living worker that holds its key, an account gets no job, and gives its unclaimed ones back."""
+    """An account whose key no living worker holds gets no job, and its unclaimed jobs are taken back."""
     kit.lanes.open([account("a", 2), account("b", 2)])
     kit.serve("a")
     several(kit, 8)
@@ -161,7 +164,10 @@ def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: Account
 
 
 def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
-    """A worker does not claim a job of another account; rescue sends the message again, to the account's queue."""
+    """
+    A worker does not claim a job of an account that it does not serve; rescue sends the message to that account's
+    queue.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     assert kit.jobs.claim(job.id, 15.0, ["b", "default"]) is None
@@ -171,7 +177,9 @@ def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
 
 
 def test_the_numbers_of_accounts(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """The list has limit, held, mode, breaker, calls and money of each account, and none while there is one."""
+    """
+    The list has limit, slots, mode, breaker, calls and cost of each account; without an accounts file it is empty.
+    """
     kit.open(5, 0.0)
     assert store.all() == []
     with pytest.raises(UnknownAccount, match="got 'a'"):
@@ -192,7 +200,10 @@ def test_the_numbers_of_accounts(kit: LaneKit, client: Any, store: AccountStore)
 
 
 def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -> None:
-    """Each charge is booked on the account that it was made at, at that account's price; earlier ones on `default`."""
+    """
+    Each charge counts for the account of its POST, at that account's price; charges from before the accounts file count
+    for `default`.
+    """
     kit.open(5, 0.0)
     succeed(kit, post(kit, several(kit, 1)[0].id))
     kit.open_accounts(account("a", 1, price_per_call=0.5), account("b", 1, price_per_call=2.0))
@@ -243,7 +254,7 @@ def test_an_account_that_is_gone_is_forgotten_and_its_ledger_is_not(kit: LaneKit
 
 
 def test_a_late_answer_corrects_the_account_that_was_called(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """An answer that comes late counts on the account of its POST, though the job has moved on and ended."""
+    """A late answer counts for the account of its POST, even if the job has moved to another account and ended."""
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     frozen = post(kit, job.id)

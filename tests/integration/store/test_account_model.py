@@ -1,6 +1,6 @@
 """
-The lane model with several accounts of the endpoint: they are paused, drained, closed, tested and left by their
-workers, in every interleaving with what the lane model does.
+The lane model with several accounts: they are paused, drained, closed, tested and lose their workers, in every
+interleaving with the steps of the lane model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ names = st.sampled_from(NAMES)
 
 
 class Accounts(Lane):
-    """The store with four accounts: one is a tenant's own, one is of a second tier."""
+    """The store with four accounts: one is owned by a tenant, and one is of a second tier."""
 
     @initialize(
         limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans(), threads=st.integers(1, 6)
@@ -40,7 +40,9 @@ class Accounts(Lane):
         self.store = AccountStore(self.client)
 
     def receive(self, lane: str, item: str) -> None:
-        """A worker of each account consumes its queue alone, and holds its key alone."""
+        """
+        Let a worker of an account take a message; it consumes only the queue of its account, and holds only its key.
+        """
         if lane == "deliveries":
             super().receive(lane, item)
             return
@@ -55,14 +57,14 @@ class Accounts(Lane):
     @precondition(lambda self: any(worker.step == "post" for worker in self.workers))
     @rule(at=pick)
     def refuse_key(self, at: int) -> None:
-        """An account refuses its key: it closes, and the job moves."""
+        """Let an account refuse its key: the account closes, and the job moves."""
         posting = [worker for worker in self.workers if worker.step == "post"]
         refused: Outcome = AccountRefused("bad_key", "no")
         self.advance(posting[at % len(posting)], refused, READY, refused)
 
     @rule(name=names, mode=st.sampled_from(["pause", "drain", "resume", "test", "leave", "serve"]))
     def operate(self, name: str, mode: str) -> None:
-        """An operator pauses, drains, resumes or tests an account, or its workers go and come."""
+        """Pause, drain, resume or test an account, or let its workers leave and return."""
         if mode == "leave":
             self.client.hset(account_gate(name), "served_until", 1)
         elif mode == "serve":
@@ -72,7 +74,7 @@ class Accounts(Lane):
         self.sweep()
 
     def round_of_good_workers(self) -> None:
-        """All accounts are served and open again, and no job avoids one any longer."""
+        """Open and serve all accounts, so that no job avoids one any longer."""
         for name in NAMES:
             self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
         self.kit.serve(*NAMES)
@@ -82,5 +84,5 @@ class Accounts(Lane):
 
 
 def test_every_interleaving_with_several_accounts_holds_together_and_ends(client: Any) -> None:
-    """No sequence of pauses, closings and lost workers exceeds a limit, asks the wrong account, or loses a job."""
+    """No sequence of pauses, closings and lost workers exceeds a limit, polls the wrong account, or loses a job."""
     assert_model_holds(Accounts, client)

@@ -1,4 +1,4 @@
-"""Several accounts of the endpoint: what moves to another one, what stays, what is polled where; real scripts."""
+"""Several accounts: which jobs move to another account, which stay, and which account is polled; with real scripts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from tests.lane_kit import LaneKit, account
 
 
 def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
-    """A job that one account refused for a full queue goes to another at once, at no attempt and with no event."""
+    """
+    A job that one account refused because of a full queue goes to another one at once, without an attempt or an event.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     messages = refuse(kit, post(kit, job.id), FULL, "full")
@@ -24,7 +26,7 @@ def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
 
 
 def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: AccountStore) -> None:
-    """If no other account is open, a refused job waits its time without a slot."""
+    """If no other account is open, a refused job waits without a slot, for as long as with one account."""
     kit.open_accounts(account("a", 1), account("b", 1))
     store.pause("b")
     (job,) = several(kit, 1)
@@ -33,7 +35,9 @@ def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: Accou
 
 
 def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
-    """The account that refused a job is avoided for the time of the refusal, though it alone has room."""
+    """
+    The job avoids the account that refused it for the time of the refusal, even if no other account has a free slot.
+    """
     kit.open_accounts(account("a", 5), account("b", 1))
     (job, other) = several(kit, 2)
     assert accounts_of(kit, job.id, other.id) == ["a", "b"]
@@ -48,7 +52,10 @@ def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
 
 
 def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
-    """A POST whose answer is lost counts on whichever account the next one goes to; `max_charges` is over all."""
+    """
+    A POST with a lost answer counts, whichever account gets the next one; `max_charges` bounds the POSTs of all
+    accounts.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     accounts = []
@@ -69,7 +76,7 @@ def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
 
 
 def test_a_paid_job_is_polled_where_it_was_created(kit: LaneKit) -> None:
-    """A processing job whose worker died, or that was replayed, gets a slot of its creator and of no other account."""
+    """A processing job whose worker died, or that was replayed, gets a slot only at the account of its POST."""
     kit.open_accounts(account("a", 1), account("b", 5))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -98,7 +105,7 @@ def test_a_paid_job_is_polled_where_it_was_created(kit: LaneKit) -> None:
 
 
 def test_a_finished_image_is_downloaded_on_any_account(kit: LaneKit, store: AccountStore) -> None:
-    """A download needs no key: a paid image comes home though its account is closed."""
+    """A download needs no key, so a paid image is downloaded even if its account is closed."""
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -114,7 +121,10 @@ def test_a_finished_image_is_downloaded_on_any_account(kit: LaneKit, store: Acco
 
 
 def test_late_answers_of_two_accounts_keep_their_creators(kit: LaneKit) -> None:
-    """Two POSTs of a job are in work at two accounts: each is asked about its own one, the spare one too."""
+    """
+    Two POSTs of a job are processing at two accounts: each is polled at its own account, also the one that was set
+    aside.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     frozen = post(kit, job.id)

@@ -1,4 +1,4 @@
-"""One account, several, one again on a live store; what lists, usage and dry runs show of accounts; real scripts."""
+"""A live store changes from one account to several and back; what lists, usage and dry runs return about accounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 
 def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None:
-    """On a live store nothing is lost: jobs in flight, polls and the backlog go on through both changes."""
+    """Through both changes nothing is lost: jobs in flight, polls and the backlog go on."""
     kit.open(3, 0.0)
     jobs = several(kit, 12)
     polled = post(kit, jobs[0].id)
@@ -52,7 +52,7 @@ def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None
 
 
 def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, client: Any) -> None:
-    """Nobody else is asked about it, and nothing is POSTed again: it fails resumable once its time is over."""
+    """No other account is polled and nothing is POSTed again; at its deadline the job fails, and can be resumed."""
     kit.open_accounts(account("a", 1), account("b", 1))
     job = kit.new(deadline_s=60.0)
     kit.enqueue(job)
@@ -74,7 +74,10 @@ def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, cl
 
 
 def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, store: AccountStore) -> None:
-    """A worker with another file keeps an account; once its last worker is gone it is dropped, and may come back."""
+    """
+    An account stays while a worker with another file serves it, and leaves the list with the last such worker; it may
+    return.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.lanes.open([account("a", 1), account("c", 1)])
     assert store.ids() == ("a", "c", "b")
@@ -86,7 +89,7 @@ def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, s
 
 
 def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: AccountStore) -> None:
-    """A worker without a file serves `default` beside the accounts of the others, until it is gone."""
+    """A worker without a file serves `default` beside the accounts of the other workers, until it stops."""
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.open(2, 0.0)
     kit.serve("default")
@@ -103,7 +106,7 @@ def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: Acco
 
 
 def test_one_account_again_is_not_closed_or_paused(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """What closed or paused `default` among several does not stop it as the only one."""
+    """If `default` was closed or paused among several accounts, it is open and not paused as the only one."""
     kit.open_accounts(account("default", 1), account("b", 1))
     close(kit, several(kit, 1)[0].id)
     store.pause("default")
@@ -116,7 +119,7 @@ def test_one_account_again_is_not_closed_or_paused(kit: LaneKit, client: Any, st
 
 
 def test_a_dry_run_knows_all_accounts(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """The wait is that of the accounts that the tenant's jobs may go to."""
+    """A dry run returns the wait for the accounts that the tenant's jobs may use."""
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("a", 3), account("b", 5, rate_per_s=0.5))
     assert queue_position(client, "acme", 0.0).lane.limit == 2
     other = queue_position(client, "other", 0.0)

@@ -1,4 +1,4 @@
-"""Several accounts of the endpoint in the store: which one gets a job; real scripts."""
+"""Which of several accounts gets a job; with real scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 
 def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
-    """`default` keeps the queue of one account, each other one has a queue of its own, and the record says why."""
+    """
+    `default` has the queue `edits`, each other account one of its own, and the record has the reason for the account.
+    """
     kit.open_accounts(account("default", 1), account("b", 1))
     messages = kit.enqueue(*(jobs := [kit.new(), kit.new()]))
     assert messages == [("edits", jobs[0].id), ("edits.b", jobs[1].id)]
@@ -23,7 +25,7 @@ def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
 
 
 def test_no_account_has_more_in_flight_than_its_limit(kit: LaneKit, client: Any) -> None:
-    """Each account has its limit in flight, not one more, however jobs come and end."""
+    """However jobs begin and end, each account has exactly its limit in flight."""
     kit.open_accounts(account("default", 3), account("b", 1), account("c", 4))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"default": 3, "b": 1, "c": 4}
@@ -46,7 +48,7 @@ def test_a_lower_tier_is_filled_first(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize(("busy", "jobs"), [(1, 10_000), (7, 3_000)])
 def test_weights_hold_within_five_percent(kit: LaneKit, busy: int, jobs: int) -> None:
-    """Over many dispatches, with one or several jobs in flight, accounts get work by their weights."""
+    """Over many dispatches, with one or several jobs in flight, accounts get jobs in proportion to their weights."""
     weights = {"a": 1.0, "b": 2.0, "c": 5.0}
     kit.open_accounts(*(account(name, 20, weight=weight) for name, weight in weights.items()))
     client, given = kit.client, Counter[str]()
@@ -68,7 +70,7 @@ def test_weights_hold_within_five_percent(kit: LaneKit, busy: int, jobs: int) ->
 
 
 def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
-    """An account with tenants gets no job of another one, and its tenants go there first."""
+    """An account with owners gets no jobs of other tenants, and its owners' jobs go there first."""
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="always"), account("shared", 1))
     other, *_ = several(kit, 2, "other")
     first, second = several(kit, 2, "acme")
@@ -78,7 +80,7 @@ def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
 
 
 def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: AccountStore) -> None:
-    """While its own account is paused, a tenant with `never` gets no slot elsewhere, and none of the others waits."""
+    """While its own account is paused, a tenant with `never` gets no slot elsewhere, and no other tenant waits."""
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("shared", 3))
     store.pause("own")
     several(kit, 5, "acme")
@@ -95,7 +97,9 @@ def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: Acco
 
 
 def test_free_only_moves_what_cannot_have_been_billed(kit: LaneKit, store: AccountStore) -> None:
-    """With `free_only` a fresh job goes to a shared account; one whose POST may have been billed waits for its own."""
+    """
+    With `free_only` a new job goes to a shared account; a job that may have been billed waits for its own account.
+    """
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="free_only"), account("shared", 1))
     (billed,) = several(kit, 1)
     claim = post(kit, billed.id)
@@ -117,7 +121,7 @@ def test_free_only_moves_what_cannot_have_been_billed(kit: LaneKit, store: Accou
 
 
 def test_owners_of_one_account_take_turns(kit: LaneKit) -> None:
-    """Tenants that share an account of their own get its slots by their weights; none starves."""
+    """Tenants that own an account together get its slots in proportion to their weights; none starves."""
     kit.open_accounts(account("own", 1, tenants=("a", "b", "c")), account("shared", 1))
     kit.lanes.set_group("edits", "c", weight=2.0)
     for tenant in ("a", "b", "c", "d"):
@@ -131,7 +135,7 @@ def test_owners_of_one_account_take_turns(kit: LaneKit) -> None:
 
 
 def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """An account has no more calls a day than it may; a free answer gives its call back."""
+    """An account gets at most `calls_per_day` calls; a free answer does not count."""
     kit.open_accounts(account("a", 5, calls_per_day=3), account("b", 1, tier=2))
     several(kit, 20)
     calls = [post(kit, record.id) for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -149,7 +153,7 @@ def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: Accou
 
 
 def test_the_rate_of_an_account_bounds_it(kit: LaneKit) -> None:
-    """A rate is one of its account: the others go on."""
+    """The rate of one account does not slow the other accounts."""
     kit.open_accounts(account("slow", 50, rate_per_s=2.0), account("b", 3))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"slow": 2, "b": 3}

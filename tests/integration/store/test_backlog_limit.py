@@ -1,4 +1,4 @@
-"""One rule for the limit of a tenant's backlog, for every way in: enqueueing, replays, and retries that are due."""
+"""The limit of a tenant's backlog is one rule for enqueueing, for replays and for retries that are due."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRYING = keys.jobs_by("state", "acme", "retrying")
 
 
 def dead_letters(kit: LaneKit, count: int) -> list[str]:
-    """Make failed jobs; none waits, and no slot is free for those that are replayed."""
+    """Return failed jobs; none waits, and no slot is free for their replays."""
     kit.open(count, 0.0)
     jobs = [one_job(kit) for _ in range(count)]
     for job in jobs:
@@ -32,7 +32,7 @@ def dead_letters(kit: LaneKit, count: int) -> list[str]:
 
 
 def is_full(kit: LaneKit) -> bool:
-    """Whether the tenant has no room for another job."""
+    """Return whether the tenant has no room for another job."""
     return isinstance(kit.jobs.enqueue([kit.new()])[0][0].error, QueueFull)
 
 
@@ -51,7 +51,7 @@ def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, clie
 
 
 def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """A parked job keeps its place in the backlog while it waits and when it is due, until it ends."""
+    """A job that waits for a retry counts for the backlog from then until it ends."""
     kit.open(2, 0.0)
     ledger.set_limits("acme", backlog_limit=2)
     jobs = [one_job(kit) for _ in range(2)]
@@ -71,7 +71,7 @@ def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: 
 
 
 def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
-    """A spent budget refuses the replay of a job that would POST again, and not of one that is paid for."""
+    """With a spent budget, the replay of a job that must POST again is refused; that of a paid job is not."""
     kit.open(2, 0.0)
     paid, unpaid = one_job(kit), one_job(kit)
     claim = posted(kit, paid)
@@ -87,7 +87,7 @@ def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
 def test_a_client_and_a_gateway_say_that_there_is_no_room(
     kit: LaneKit, ledger: Ledger, redis_url: str, callers: Callers, gateway_url: str
 ) -> None:
-    """A refused replay is `QueueFull` in Python, over Redis and over a gateway, and 429 with a time over HTTP."""
+    """A refused replay is `QueueFull` in Python, over Redis and over a gateway, and 429 with Retry-After over HTTP."""
     [first, second] = dead_letters(kit, 2)
     ledger.set_limits("acme", backlog_limit=1)
     kit.jobs.replay(first)
@@ -105,7 +105,10 @@ def test_a_client_and_a_gateway_say_that_there_is_no_room(
 def test_a_replay_of_all_says_how_many_are_left(
     kit: LaneKit, ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`retouch replay --failed` replays what has room, reports how many are left, and goes on with other tenants."""
+    """
+    `retouch replay --failed` replays jobs while there is room, prints how many are left, and continues with other
+    tenants.
+    """
     dead_letters(kit, 4)
     kit.client.hdel("rt:edits:gate", "paused")
     other = one_job(kit, "globex")
@@ -123,7 +126,9 @@ def test_a_replay_of_all_says_how_many_are_left(
 def test_a_dry_run_asks_the_same_rule(
     kit: LaneKit, ledger: Ledger, callers: Callers, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
-    """`dry_run` names the backlog as the limit that binds when parked jobs fill it, as enqueueing does."""
+    """
+    If jobs that wait for a retry fill the backlog, `dry_run` names it as the binding limit, and enqueueing is refused.
+    """
     kit.open(1, 0.0)
     ledger.set_limits("acme", backlog_limit=1)
     tried(kit, one_job(kit), "failed", AGAIN)

@@ -1,4 +1,4 @@
-"""The breaker that all workers share: what opens it, which job may probe, what closes it; real scripts, no clock."""
+"""The breaker that all workers share: what opens it, which job probes, and what closes it; real scripts, no clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGAIN = Retry(60.0, "outcome_unknown", "the endpoint is down")
 
 
 class Endpoint:
-    """Jobs of one tenant behind the breaker, and what the endpoint answers to their POSTs."""
+    """Jobs of one tenant whose calls the breaker bounds, and the endpoint's answers to their POSTs."""
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)
@@ -24,14 +24,17 @@ class Endpoint:
         self.kit.enqueue(*self.jobs)
 
     def calls(self) -> list[Claim]:
-        """Claim and POST every job that holds a slot and is not claimed yet."""
+        """Claim and POST every job that holds a slot and is not claimed yet; return the claims."""
         claims = [self.kit.jobs.claim(job, 15.0) for job in self.kit.dispatched()]
         for claim in (made := [claim for claim in claims if claim]):
             assert self.kit.jobs.intend(claim) == "ok"
         return made
 
     def held_back(self) -> list[str]:
-        """Claim every job that was dispatched before it opened; none may POST, and each waits again."""
+        """
+        Claim every job that was dispatched before the breaker opened, check that none may POST, and let each wait
+        again.
+        """
         jobs = [job for job in self.kit.dispatched() if self.kit.state(job) == "queued"]
         for job in jobs:
             claim = self.kit.claim(job)
@@ -42,8 +45,9 @@ class Endpoint:
 
     def answer(self, claim: Claim, health: str, kind: str = "") -> float:
         """
-        Answer one POST with a sign of the endpoint's health, and park the job; return how long this opened the breaker
-        for.
+        Record the answer to one POST with a word about the endpoint's health, and let the job wait.
+
+        Return for how many seconds this opened the breaker.
         """
         kind = kind or ("unknown" if health == "down" else "failed")
         open_s = self.kit.jobs.answer(claim, kind, None, health).open_s
@@ -55,14 +59,14 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """Let the breaker's time run out; return the jobs of the next sweep's messages."""
+        """End the breaker's time; return the jobs in the messages of the next sweep."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
 
 @pytest.fixture
 def down(client: Any) -> Endpoint:
-    """An endpoint after five answers in a row that say it is down, with more jobs waiting."""
+    """An endpoint whose last five answers say that it is down, with more jobs waiting."""
     endpoint = Endpoint(client, jobs=40)
     assert [endpoint.answer(claim, "down") for claim in endpoint.calls()] == [0, 0, 0, 0, 10]
     endpoint.held_back()
@@ -70,7 +74,7 @@ def down(client: Any) -> Endpoint:
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """Four failures in a row do not open it, nor do nine with a success among them."""
+    """Neither four failures in a row open the breaker, nor nine with a success among them."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
@@ -79,9 +83,7 @@ def test_five_signs_in_a_row_open_it(client: Any) -> None:
 
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
-    """
-    While it is open no sweep and no enqueue dispatches, and jobs that were dispatched before wait again at no cost.
-    """
+    """While the breaker is open nothing is dispatched, and jobs that were dispatched before wait again at no cost."""
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
     assert down.kit.enqueue(down.kit.new()) == []
@@ -91,7 +93,7 @@ def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
 
 
 def test_one_probe_at_a_time(down: Endpoint) -> None:
-    """When its time is over one job is dispatched, and no other until that one has an answer."""
+    """When the breaker's time is over, one job is dispatched, and no other until the first has an answer."""
     assert len(down.time_is_over()) == 1
     (probe,) = down.calls()
     assert down.kit.rescue() == []
@@ -104,7 +106,7 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
     ("kind", "times"), [("unknown", [20, 40, 80, 160, 300, 300]), ("refused", [20, 20]), ("failed", [20, 20])]
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
-    """The time doubles up to 300 s where a probe may cost money, up to 20 s where it is free."""
+    """The breaker's time doubles up to 300 s if a probe may cost money, and up to 20 s if probes are free."""
     opened = []
     for _ in times:
         down.time_is_over()
@@ -115,7 +117,7 @@ def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times
 
 @pytest.mark.parametrize("word", ["ok", "alive", "full"])
 def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
-    """Any answer of the endpoint itself to a probe closes the breaker, and the lane is full again at once."""
+    """Any answer of the endpoint itself to a probe closes the breaker, and all slots are filled at once."""
     down.time_is_over()
     (probe,) = down.calls()
     down.answer(probe, word)
@@ -127,7 +129,7 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
-    """Answers to calls that were sent before it opened neither double its time nor end the probe's turn."""
+    """Answers to calls from before the breaker opened neither double its time nor end the turn of the probe."""
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()
     assert [endpoint.answer(claim, "down") for claim in calls[:7]] == [0, 0, 0, 0, 10, 0, 0]
@@ -141,7 +143,7 @@ def test_calls_under_way_say_nothing_new(client: Any) -> None:
 
 
 def test_a_probe_that_ends_unheard_leaves_its_turn(down: Endpoint) -> None:
-    """A probe that is cancelled before its POST does not make the others wait."""
+    """If a probe is cancelled before its POST, another job becomes the probe."""
     (probe,) = down.time_is_over()
     word, messages = down.kit.jobs.cancel(probe)
     assert word == "cancelled"
@@ -151,7 +153,7 @@ def test_a_probe_that_ends_unheard_leaves_its_turn(down: Endpoint) -> None:
 
 
 def test_a_probe_that_vanishes_is_replaced(down: Endpoint) -> None:
-    """A probe without an answer for 30 s is replaced by another job."""
+    """If a probe has no answer for 30 s, another job becomes the probe."""
     (lost,) = down.time_is_over()
     assert 25 < float(down.gate("open_until") or 0) - down.client.time()[0] <= 31
     again = down.time_is_over()

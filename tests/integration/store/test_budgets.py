@@ -28,7 +28,7 @@ def today() -> int:
 
 
 def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
-    """100 threads enqueue 3 jobs each at once while workers work: exactly the budget is accepted, and spent."""
+    """100 threads enqueue 3 jobs each while workers work: exactly the budget is accepted and spent."""
     ledger.set_limits("acme", budget=37)
     kit.open(8, 0.0)
     jobs = [[kit.new() for _ in range(3)] for _ in range(100)]
@@ -61,7 +61,10 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
 
 
 def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> None:
-    """An enqueue script that runs twice reports the job as accepted twice, even if it took the last place."""
+    """
+    A script that is run again after a lost reply accepts the same job again, even if the job took the last of the
+    budget.
+    """
     ledger.set_limits("acme", budget=1)
     new, late = kit.new(), kit.new()
     assert [kit.jobs.enqueue([new, late])[0][0].kind for _ in range(2)] == ["new", "new"]
@@ -70,7 +73,7 @@ def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> Non
 
 
 def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
-    """A POST without a cost returns its call to the budget, also when the answer is late."""
+    """A POST that cost nothing returns its call to the budget, even if the answer is late."""
     ledger.set_limits("acme", budget=2)
     first, second = one_job(kit), one_job(kit)
     tried(kit, first, "refused", AGAIN)
@@ -88,7 +91,7 @@ def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
 
 
 def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: LaneKit, ledger: Ledger) -> None:
-    """A generation that one worker saw fail and a slower one saw succeed counts against the budget."""
+    """A generation that one worker saw fail, and a slower worker saw succeed, counts against the budget."""
     ledger.set_limits("acme", budget=3)
     claim = posted(kit, one_job(kit))
     spent = []
@@ -99,7 +102,7 @@ def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: Lane
 
 
 def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -> None:
-    """Jobs beyond a lowered budget wait, and go on with the next sweep after the budget is raised or removed."""
+    """Jobs above a lowered budget wait, and run from the next sweep on after the budget was raised or removed."""
     ledger.set_limits("acme", budget=3)
     kit.open(1, 0.0)
     jobs = [one_job(kit) for _ in range(3)]
@@ -115,7 +118,7 @@ def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
-    """At midnight waiting jobs go on; a job dispatched before it is charged to the new day, if that has room."""
+    """At midnight waiting jobs go on; a job that was dispatched before counts for the new day, if that has room."""
     ledger.set_limits("acme", budget=2)
     jobs = [one_job(kit) for _ in range(2)]
     ledger.set_limits("acme", budget=1)
@@ -138,7 +141,7 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
-    """A job that would POST again after its worker died waits while the budget is spent, and uses no attempt."""
+    """A job that must POST again, since its worker died, waits while the budget is spent, and uses no attempt."""
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)
     posted(kit, job)
@@ -157,7 +160,7 @@ def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledge
 
 
 def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledger) -> None:
-    """A repeated download goes before all jobs of its tenant, and needs no call of a spent budget."""
+    """A repeated download goes before all jobs of its tenant, and runs even if the budget is spent."""
     ledger.set_limits("acme", budget=2)
     kit.open(1, 0.0)
     paid = one_job(kit)
@@ -172,7 +175,7 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
     assert split(ledger) == {"useful": 1}
 
 
-def test_limits_at_the_door(client: Any, redis_url: str, ledger: Ledger) -> None:
+def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Ledger) -> None:
     """
     A full backlog and a spent budget are different refusals, each with a time to retry; jobs with room are enqueued.
     """
@@ -196,7 +199,7 @@ def test_limits_at_the_door(client: Any, redis_url: str, ledger: Ledger) -> None
 
 
 def test_a_job_refused_for_hours_stays_small(kit: LaneKit) -> None:
-    """Of the refusals that a job meets, the first twenty stay on its record."""
+    """The record of a job has its first twenty refusals, and no more."""
     job = one_job(kit)
     for _ in range(40):
         tried(kit, job, "refused", Retry(0.0, "queue_full", "full", refund=True))
@@ -217,7 +220,7 @@ moves = st.lists(
 
 
 class Purse:
-    """One tenant with a budget, driven by hand: workers between any two steps, expired leases, cancels, replays."""
+    """One tenant with a budget; the test moves workers, expires leases, cancels and replays between any two steps."""
 
     KINDS = ("succeeded", "refused", "failed", "unknown")
 
@@ -279,7 +282,9 @@ class Purse:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(moves=moves, budget=st.integers(1, 6))
 def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
-    """In every sequence, spent is what may have been charged, reserved what slots hold, and both fit the budget."""
+    """
+    In every sequence, spent is what may have been charged, reserved is what slots hold, and the budget covers both.
+    """
     purse = Purse(client, budget)
     for name, pick in moves:
         purse.move(name, pick)

@@ -1,4 +1,6 @@
-"""Bulk runs: previews that hold, exact counts after lost leases and aborts, frozen queries, bounds of a tenant."""
+"""
+Bulk runs: their previews hold, counts are exact after lost leases and aborts, queries are frozen, runs are bounded.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ READY = Ready(("https://out.example/a.png",), "7")
 
 
 class Bulk:
-    """A service and a runner whose turns a test takes by hand."""
+    """A service and a runner; the test calls each turn of the runner."""
 
     def __init__(self, kit: LaneKit, publisher: Publisher) -> None:
         self.service = BulkService(kit.client, retention_s=RETENTION_S, max_charges=2)
@@ -61,7 +63,7 @@ def bulk(kit: LaneKit, redis_url: str) -> Iterator[Bulk]:
 
 
 def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> list[str]:
-    """Jobs that failed, the first of them with an answer that is paid for."""
+    """Return failed jobs; the first `paid` of them have a paid answer."""
     made = [kit.new(**spec) for _ in range(count)]
     for place, job in enumerate(made):
         kit.enqueue(job)
@@ -73,7 +75,10 @@ def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> lis
 
 
 def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
-    """The preview counts dead letters, those that resume free and the calls of the others; the run replays these."""
+    """
+    The preview counts dead letters, those that resume without a charge, and the calls of the others; the run replays
+    them.
+    """
     jobs = dead_letters(kit, 230, paid=30)
     dead_letters(kit, 3, tenant="globex")
     kit.lanes.pause()
@@ -89,7 +94,7 @@ def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_what_comes_later_is_not_meant(kit: LaneKit, bulk: Bulk) -> None:
-    """Jobs that are enqueued, or fail, after a run was asked for stay as they are."""
+    """Jobs that are enqueued, or fail, after the start of a run stay as they are."""
     running = kit.new()
     kit.enqueue(running)
     claim = kit.claim(running.id)
@@ -104,7 +109,7 @@ def test_what_comes_later_is_not_meant(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
-    """A run that is aborted half-way has counted exactly the jobs that it cancelled; the others still wait."""
+    """An aborted run has counted exactly the jobs that it cancelled; the other jobs still wait."""
     kit.lanes.pause()
     made = [kit.new() for _ in range(150)]
     kit.enqueue(*made)
@@ -128,7 +133,7 @@ def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) -> None:
-    """Killed between any two steps, a run goes on with its chunk once the lease is over; each job is counted once."""
+    """If a worker is killed between any two steps, the run continues with its chunk; each job is counted once."""
     jobs = dead_letters(kit, 120)
     kit.lanes.pause()
     run = bulk.start("replay", "state:failed")
@@ -150,7 +155,7 @@ def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) 
 
 
 def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
-    """Where the backlog is full the rest of a tenant's jobs are counted as that, and stay dead letters."""
+    """If the backlog is full, the tenant's other jobs are counted as refused, and stay dead letters."""
     jobs = dead_letters(kit, 25)
     kit.lanes.pause()
     kit.client.hset(keys.lane("edits", "backlog_limits"), "acme", 10)
@@ -159,7 +164,7 @@ def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """Waiting jobs end, those in flight end with their call, and those that are over are not even looked at."""
+    """Waiting jobs end at once, jobs in flight end with their call, and jobs that have ended are not read."""
     waiting, running, over = kit.new(), kit.new(), kit.new()
     kit.enqueue(running)
     kit.claim(running.id)
@@ -173,7 +178,7 @@ def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """Deliveries of the jobs that fit are sent again: to the receiver that is named, or the dead ones alone."""
+    """The deliveries of matching jobs are sent again; with a receiver or `dead`, only those."""
     first, second = (kit.receivers.ensure("acme", f"https://a.example/{number}") for number in range(2))
     jobs = [kit.new(receivers=(first.id, second.id)) for _ in range(3)]
     kit.lanes.pause("deliveries")
@@ -193,7 +198,10 @@ def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_priority_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """A waiting job moves by the difference, its record says so, and it goes first; one with a slot stays."""
+    """
+    A waiting job moves in the backlog, its record has the new priority, and it runs first; a job with a slot does not
+    change.
+    """
     dispatched, parked = kit.new(), kit.new()
     kit.enqueue(dispatched, parked)
     kit.jobs.settle(kit.claim(parked.id), Retry(60.0, "queue_full", "later"))
@@ -229,7 +237,7 @@ def backlog_of(kit: LaneKit) -> list[tuple[str, float]]:
 
 
 def test_other_tenants_go_on(kit: LaneKit, bulk: Bulk) -> None:
-    """While a thousand replays of one tenant come in, a job of another one takes the next free slot."""
+    """While a run replays a thousand jobs of one tenant, a job of another tenant gets the next free slot."""
     dead_letters(kit, 300)
     run = bulk.start("replay", "tenant:acme")
     taken = bulk.store.take(15.0)
@@ -246,7 +254,7 @@ def test_other_tenants_go_on(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_runs_take_turns(kit: LaneKit, bulk: Bulk) -> None:
-    """A run that had its turn goes behind one that waits."""
+    """After its turn, a run waits until the other waiting runs have had theirs."""
     kit.lanes.pause()
     first, second = bulk.start("cancel", "state:queued tag:a=1"), bulk.start("cancel", "state:queued tag:a=2")
     taken = bulk.store.take(15.0)
@@ -261,7 +269,9 @@ def test_runs_take_turns(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_bounds_of_a_tenant(kit: LaneKit, bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five runs may be open, and so many are kept; a repeated key leads to the earlier run, or conflicts."""
+    """
+    A tenant may have five open runs, and old ones are deleted; a repeated key returns the earlier run, or conflicts.
+    """
     runs = list[BulkRun]()
     for number in range(5):
         runs.append(bulk.start("cancel", "state:queued", key=f"k{number}"))
@@ -292,14 +302,14 @@ def test_bounds_of_a_tenant(kit: LaneKit, bulk: Bulk, monkeypatch: pytest.Monkey
     ],
 )
 def test_what_is_refused(action: str, text: str, more: dict[str, Any], field: str) -> None:
-    """An unknown action, an empty query and options of another action are refused, with the field."""
+    """An unknown action, an empty query, and options of another action are refused, and the error names the field."""
     with pytest.raises(InvalidEdit) as caught:
         request(action, text, **more)
     assert [name for name, _ in caught.value.faults] == [field]
 
 
 def test_a_frozen_query_is_read_back(kit: LaneKit, bulk: Bulk) -> None:
-    """The query on record has no age in it, and ends at the instant of creation."""
+    """The stored query has no ages, and ends at the instant when the run was created."""
     run = bulk.start("cancel", "state:queued since:1h")
     assert run.request.query == parse_query(str(run.request.query), 0.0)
     assert run.request.query.until <= run.created_at + 0.001

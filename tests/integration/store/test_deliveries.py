@@ -1,4 +1,4 @@
-"""Deliveries in the store: which receiver gets which event, how many at once, when one is switched off, redelivery."""
+"""Deliveries in the store: which receiver gets which event, how many at once, when one is disabled, redelivery."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, **spec: Any) -> str:
-    """Return a job that succeeded."""
+    """Return a job that has succeeded."""
     new = kit.new(**spec)
     kit.enqueue(new)
     kit.finish(new.id, Succeed(IMAGE))
@@ -41,7 +41,7 @@ def claim(kit: LaneKit, item: str) -> DeliveryClaim:
 
 
 def deliver(kit: LaneKit, item: str, status: int | None) -> None:
-    """Take one delivery through one attempt."""
+    """Run one attempt of a delivery, which the receiver answers with this status."""
     claimed = claim(kit, item)
     kit.deliveries.settle(claimed, settlement_of(DeliveryOutcome(status), claimed.number, claimed.by_hand, 0.0, 0.5))
 
@@ -56,7 +56,7 @@ def deliveries_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
 
 
 def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
-    """A receiver that the job names and that also gets every job has one delivery; a second receiver has its own."""
+    """A receiver that the job names and that also gets every job has one delivery; another receiver has its own."""
     both = kit.receivers.add("acme", HOOK)
     other = kit.receivers.add("acme", "https://hooks.example/b")
     kit.receivers.add("foreign", "https://hooks.example/c")
@@ -70,10 +70,8 @@ def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
     )
 
 
-def test_receivers_hear_what_they_asked_for(kit: LaneKit) -> None:
-    """
-    Without named events a receiver gets the final ones, else only the named; a job's own events add to the final ones.
-    """
+def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
+    """A receiver gets the final events, or those that it named; the events that a job names are added to these."""
     chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
     own = kit.receivers.ensure("acme", "https://hooks.example/own")
     new = kit.new(receivers=(own.id,), events=("edit.retrying",))
@@ -97,8 +95,8 @@ def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
     assert len(claimed.messages) == 1
 
 
-def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
-    """A receiver that is off gets no new delivery, however it is named; switched on, it gets the next event."""
+def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
+    """A disabled receiver gets no new delivery, however it is named; once it is enabled, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
     assert deliveries_of(kit, ended(kit, receivers=(receiver.id,))) == []
@@ -108,7 +106,8 @@ def test_a_receiver_that_is_off_gets_no_delivery(kit: LaneKit) -> None:
 
 def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, client: Any) -> None:
     """
-    Each success doubles a tenant's limit of deliveries at one host, up to eight; another tenant has its own limit.
+    Each success doubles the deliveries that a tenant may have at one host at once, up to eight; each tenant has its own
+    limit.
     """
     kit.receivers.add("large", HOOK)
     kit.receivers.add("small", HOOK)
@@ -126,7 +125,7 @@ def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, clie
 
 
 def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKit, client: Any) -> None:
-    """After ten attempts, each on record, the delivery is dead, listed, and kept for thirty days."""
+    """After ten attempts on record the delivery is dead; it is listed, and kept for thirty days."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (record,) = kit.deliveries.of_job(job)
@@ -144,7 +143,7 @@ def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKi
 
 
 def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
-    """A finished delivery, even to a receiver that is off, is sent again with its id and does not affect its health."""
+    """A finished delivery, even to a disabled receiver, is sent again with its id and does not affect its health."""
     receiver = kit.receivers.add("acme", HOOK)
     (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
     assert kit.deliveries.redeliver(item)[0] == "open"
@@ -162,7 +161,7 @@ def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
 
 
 def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> None:
-    """The event is built from the job's record: without it, a dead delivery is refused and stays dead."""
+    """A dead delivery whose job is no longer on record stays dead, since the event is built from that record."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (item,) = [record.id for record in kit.deliveries.of_job(job)]
@@ -174,7 +173,7 @@ def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> No
 
 
 def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
-    """A job and its image are kept for the new schedule if they would expire before it; a longer retention stays."""
+    """A job and its image are kept at least as long as the new schedule; a longer retention is not shortened."""
     kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}
@@ -191,7 +190,7 @@ def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any
 
 
 def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> None:
-    """The age of a delivery counts from when it was made; a redelivery by hand begins anew."""
+    """The age of a delivery counts from its creation, or from its last redelivery by hand."""
     kit.receivers.add("acme", HOOK)
     (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
     client.hincrbyfloat(f"rt:deliveries:state:{item}", "score", -7_200)
@@ -203,7 +202,7 @@ def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> Non
 
 
 def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) -> None:
-    """A URL with an order id in it is deleted after 90 days; one in use stays, as does one that gets every job."""
+    """A URL that no job has named for 90 days is deleted; one in use, or one that gets every job, stays."""
     used, idle, old = (kit.receivers.ensure("acme", f"https://hooks.example/{number}") for number in range(3))
     kept = kit.receivers.add("acme", "https://hooks.example/every-job")
     ago = time.time() - UNUSED_S
@@ -218,8 +217,8 @@ def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) 
     assert set(client.zrange(RECEIVERS_OF_JOBS, 0, -1)) == {used.id, old.id}
 
 
-def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) -> None:
-    """A receiver that is gone gets no more deliveries; the feed has the event, and its waiting deliveries are dead."""
+def test_410_disables_the_receiver_and_the_feed_says_so(kit: LaneKit, client: Any) -> None:
+    """A receiver that answered 410 gets no more deliveries, its waiting ones are dead, and the feed has the event."""
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     deliver(kit, kit.deliveries.of_job(first)[0].id, 410)
@@ -228,13 +227,13 @@ def test_410_switches_the_receiver_off_and_says_so(kit: LaneKit, client: Any) ->
     assert gone.disabled
     assert [raw["type"] for _, raw in client.xrange("rt:feed")][-1] == "receiver.disabled"
     claimed = claim(kit, kit.deliveries.of_job(second)[0].id)
-    kit.deliveries.settle(claimed, undeliverable("the receiver is switched off", 1, 0.0))
+    kit.deliveries.settle(claimed, undeliverable("the receiver is disabled", 1, 0.0))
     (record,) = kit.deliveries.of_job(second)
     assert (record.state, record.attempt) == ("dead", 0)
 
 
 def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
-    """Make seven failures and three successes in a window of ten, the last one a failure."""
+    """Record ten results, seven of them failures, so that the last failure opens the breaker."""
     for status in (204, 204, 204, *[500] * 7):
         ended(kit)
         item = kit.dispatched("deliveries")[0]
@@ -244,7 +243,9 @@ def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
 
 
 def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
-    """Seven failures in ten results shut a receiver; then it gets one probe at a time, and a success opens it."""
+    """
+    Seven failures in ten results open a receiver's breaker; then it gets one probe at a time, and a success closes it.
+    """
     kit.receivers.add("acme", HOOK)
     begun_at = client.time()[0]
     fail_until_shut(kit, client)
@@ -267,10 +268,8 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
     assert_consistent(client, [])
 
 
-def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_places_back(
-    kit: LaneKit, client: Any
-) -> None:
-    """Switching on clears the failures; each success then doubles the number of deliveries at once."""
+def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: LaneKit, client: Any) -> None:
+    """Enabling clears the failures; then each success doubles the deliveries at once again."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)
     kit.receivers.set_disabled(receiver.id, False)
@@ -284,7 +283,7 @@ def test_a_receiver_that_is_switched_on_again_while_it_is_probed_gets_its_places
 
 
 def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, client: Any) -> None:
-    """A failed attempt that was in flight when its host was shut does not double the wait."""
+    """If a delivery was in flight when the breaker opened, its failure does not double the wait."""
     kit.receivers.add("acme", HOOK)
     for _ in range(20):
         ended(kit)
@@ -299,7 +298,9 @@ def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, c
 
 
 def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -> None:
-    """An attempt that is not on record is repeated under the same id; its first worker's settlement has no effect."""
+    """
+    An attempt that is not on record is repeated with the same id; a late settlement of the first worker has no effect.
+    """
     kit.receivers.add("acme", HOOK)
     (record,) = kit.deliveries.of_job(ended(kit))
     frozen = claim(kit, record.id)
@@ -314,7 +315,7 @@ def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -
 
 
 def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
-    """The same address returns the same receiver and secret; a rotation keeps the old secret for a day."""
+    """The same URL returns the same receiver and secret; after a rotation the old secret signs for a day."""
     first, again = kit.receivers.ensure("acme", HOOK), kit.receivers.ensure("acme", HOOK)
     assert first == again
     rotated = kit.receivers.rotate(first.id)
@@ -325,7 +326,7 @@ def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
 
 
 def test_a_job_outlives_its_deliveries(kit: LaneKit, client: Any) -> None:
-    """While a delivery may still be sent, its job is kept for the whole schedule, longer than its retention."""
+    """While a delivery may still be sent, its job is kept for the whole schedule, even beyond its retention."""
     kit.receivers.add("acme", HOOK)
     heard, unheard = ended(kit), ended(kit, tenant="silent")
     assert client.ttl(f"rt:edits:spec:{heard}") > 75 * 3_600
@@ -333,7 +334,7 @@ def test_a_job_outlives_its_deliveries(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_failed_job_tells_why(kit: LaneKit) -> None:
-    """The timeline has the error and the charges at that moment."""
+    """The timeline has the error, and the charges at that moment."""
     new = kit.new()
     kit.enqueue(new)
     kit.finish(new.id, Fail("bad_key", 'Invalid "Api" Key', retryable=False))

@@ -1,4 +1,4 @@
-"""Which deliveries get slots when hosts hang: scripts on a real Redis, asserted by slots and order."""
+"""Which deliveries get slots while hosts hang; with real scripts, asserted by slots and order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
-    """Return jobs that succeeded, whose event goes to one URL."""
+    """Let that many jobs of a tenant succeed; the event of each goes to the URL."""
     receiver = kit.receivers.ensure(tenant, url)
     new = [kit.new(tenant, receivers=(receiver.id,)) for _ in range(count)]
     kit.enqueue(*new)
@@ -33,7 +33,7 @@ def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
 
 
 def under_way(kit: LaneKit) -> list[DeliveryClaim]:
-    """Claim the dispatched deliveries, as workers do."""
+    """Claim the dispatched deliveries, as workers do; return the claims."""
     claims = (kit.deliveries.claim(item, LEASE_S) for item in kit.dispatched("deliveries"))
     return [claim for claim in claims if claim]
 
@@ -52,7 +52,10 @@ def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
 
 
 def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: Any) -> None:
-    """A URL for each order gains no slots: another tenant's delivery is dispatched before the first attempt ends."""
+    """
+    A hundred URLs at one host do not get more slots: another tenant's delivery is dispatched before the first attempt
+    ends.
+    """
     for number in range(100):
         ended(kit, "sick", f"https://hanging.example/order/{number}")
     ended(kit, "well", "https://well.example/hook")
@@ -66,14 +69,14 @@ def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: 
     ["https://HANGING.example/2", "https://hanging.example./3", "https://hanging.example?4", "https://hanging.example"],
 )
 def test_the_same_host_in_another_spelling_is_the_same_target(kit: LaneKit, url: str) -> None:
-    """Case, a final dot and the path do not make another target."""
+    """Case, a final dot and another path do not make another target."""
     ended(kit, "sick", "https://hanging.example/1")
     ended(kit, "sick", url)
     assert len(under_way(kit)) == 1
 
 
 def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, client: Any) -> None:
-    """The breaker and the limit are those of one tenant at one host."""
+    """Each tenant has its own breaker and limit for a host."""
     for url in (f"https://shared.example/{number}" for number in range(12)):
         ended(kit, "sick", url)
     for _ in range(10):
@@ -86,7 +89,7 @@ def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, clien
 
 
 def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) -> None:
-    """However many hosts and tenants hang, proven receivers get slots of their own at once."""
+    """However many hosts and tenants hang, deliveries to proven targets get slots at once."""
     prove(kit, "well", "https://well.example/hook")
     for tenant in range(10):
         for host in range(20):
@@ -98,7 +101,7 @@ def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) 
 
 
 def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
-    """A tenant with endless new hosts holds eight slots with them, fewer when they hang, more when they answer."""
+    """A tenant with endless new hosts holds eight slots for them, fewer if they hang, more if they answer."""
     for host in range(60):
         ended(kit, "sick", f"https://h{host}.example/hook")
     first = under_way(kit)
@@ -112,7 +115,7 @@ def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> Non
 
 
 def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
-    """Of 200 new receivers of one tenant every tenth hangs: all others get their event before the first timeout."""
+    """Every tenth of a tenant's 200 new receivers hangs: all others get their event before the first timeout."""
     for host in range(200):
         ended(kit, "acme", f"https://{'hanging' if host % 10 == 0 else 'well'}-{host}.example/hook")
     hanging, answered = [], 0
@@ -129,7 +132,7 @@ def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
 
 
 def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client: Any) -> None:
-    """After a timeout a proven host gets one delivery at a time, counted among the unproven."""
+    """After a timeout, a proven host gets one delivery at a time, and counts as unproven."""
     prove(kit, "acme", "https://odd.example/hook")
     ended(kit, "acme", "https://odd.example/hook", 30)
     claims = under_way(kit)
@@ -144,7 +147,7 @@ def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client:
 
 
 def test_slow_receivers_get_deliveries_and_stay_among_the_unproven(kit: LaneKit, client: Any) -> None:
-    """A receiver that takes seconds gets up to eight slots, of those that proven receivers do not need."""
+    """A receiver that takes seconds gets up to eight of the slots that proven targets do not need."""
     ended(kit, "slow", "https://slow.example/hook", 40)
     for _ in range(4):
         for claim in under_way(kit):
@@ -153,7 +156,7 @@ def test_slow_receivers_get_deliveries_and_stay_among_the_unproven(kit: LaneKit,
 
 
 def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: Any) -> None:
-    """The limit is the sum of the live workers' threads; a worker that stops or falls silent no longer counts."""
+    """The limit is the sum of the threads of all living workers; one that stops or has no heartbeat does not count."""
     kit.lanes.heartbeat(LEASE_S, [], "test:2", 10)
     assert kit.lanes.numbers("deliveries").limit == THREADS + 10
     kit.lanes.leave("test:2", 10)
@@ -166,7 +169,7 @@ def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: A
 
 
 def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, client: Any) -> None:
-    """A tenant with 200 deliveries at fifty proven hosts and one with ten at one host are served in turn."""
+    """A tenant with 200 deliveries at fifty proven hosts, and one with ten at one host, are served in turn."""
     for host in range(50):
         prove(kit, "large", f"https://h{host}.example/hook")
     prove(kit, "small", "https://small.example/hook")
@@ -188,7 +191,7 @@ def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, cli
 
 
 def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
-    """A Celery task that many tenants name has a limit for each of them."""
+    """If several tenants name the same Celery task, each has a limit of its own for it."""
     for tenant in ("a", "b"):
         for _ in range(3):
             job = kit.new(tenant, callback="billing.tasks.edited@billing")
@@ -198,7 +201,9 @@ def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
 
 
 def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
-    """A failing receiver is listed for its tenant with since, reason and next try, until it succeeds or is removed."""
+    """
+    A failing receiver is listed for its tenant, with since, reason and next attempt, until it succeeds or is removed.
+    """
     ended(kit, "one", "https://hanging.example/hook")
     ended(kit, "two", "https://failing.example/hook")
     for claim in under_way(kit):
@@ -221,7 +226,7 @@ def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit
 
 
 def test_a_shut_host_says_when_its_next_attempt_is(kit: LaneKit, client: Any) -> None:
-    """Where the breaker is open, what waits is counted and the next attempt is when it lets a probe through."""
+    """While the breaker is open, the waiting deliveries are counted, and the next attempt is that of the probe."""
     ended(kit, "acme", "https://dead.example/hook", 40)
     while count_shut(client) == 0:
         for claim in under_way(kit):
@@ -234,7 +239,7 @@ def test_a_shut_host_says_when_its_next_attempt_is(kit: LaneKit, client: Any) ->
 
 
 def test_a_failure_that_is_forgotten_leaves_the_list(kit: LaneKit, client: Any) -> None:
-    """A receiver that was last tried a month ago is listed no more, and its entry goes."""
+    """A receiver whose last attempt was a month ago is no longer listed, and its index entry is deleted."""
     ended(kit, "acme", "https://dead.example/hook")
     for claim in under_way(kit):
         settle(kit, claim, 500)

@@ -22,7 +22,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
-    """The same key and request return the same job; another request is a conflict; another tenant has its own job."""
+    """The same key and request return the same job, and another request conflicts; each tenant has its own keys."""
     first = kit.new(key="order 17", fingerprint="f1")
     assert kit.jobs.enqueue([first])[0][0].kind == "new"
     same, conflict, foreign = (
@@ -37,7 +37,7 @@ def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any) -> None:
-    """redis-py sends a script again when its reply was lost: the second run returns `new` and adds nothing."""
+    """redis-py runs a script again if its reply was lost: the second run returns `new` and adds nothing."""
     jobs = [kit.new(), kit.new(key="k", fingerprint="f")]
     kinds = [[result.kind for result in kit.jobs.enqueue(jobs)[0]] for _ in range(2)]
     assert kinds == [["new", "new"]] * 2
@@ -45,7 +45,7 @@ def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any
     assert_consistent(client, [job.id for job in jobs])
 
 
-def test_two_thousand_jobs_are_put_in_and_run_in_order(kit: LaneKit, client: Any) -> None:
+def test_two_thousand_jobs_are_enqueued_and_run_in_order(kit: LaneKit, client: Any) -> None:
     """2,000 jobs in one call return results in order, and run in that order."""
     kit.open(1, 0.0)
     jobs = [kit.new() for _ in range(2_000)]
@@ -56,7 +56,7 @@ def test_two_thousand_jobs_are_put_in_and_run_in_order(kit: LaneKit, client: Any
 
 
 def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) -> None:
-    """The first thread makes the job, all others get its id."""
+    """The first thread creates the job, and all others get its id."""
     jobs = [kit.new(key="order-17", fingerprint="f") for _ in range(100)]
     ids: list[str] = []
     start = threading.Barrier(100)
@@ -76,7 +76,7 @@ def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) 
 
 
 def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, client: Any) -> None:
-    """After a time without sweeps, expired leases are kept until their holders could have renewed them."""
+    """After a time without sweeps, expired leases are kept until their holders have had time to renew them."""
     kit.open(5, 0.0)
     kit.enqueue(kit.new())
     kit.rescue()
@@ -91,7 +91,7 @@ def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, c
 
 
 def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
-    """Of many workers that sweep at once, one does it; the others come again one tick after its next sweep."""
+    """Of many workers that sweep at once, one does the work; the others call again one tick after its next sweep."""
     kit.lanes.rescue(60.0, LEASE_S, RETENTION_S)
     kit.enqueue(*(kit.new() for _ in range(3)))
     kit.make_due("edits", "slots")
@@ -101,7 +101,7 @@ def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
 
 
 def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
-    """A job with a slot whose message was lost gets another message, and a duplicate of it finds nothing to claim."""
+    """If the message for a job with a slot was lost, another one is sent, and a duplicate finds nothing to claim."""
     kit.open(5, 0.0)
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
@@ -112,7 +112,7 @@ def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
 
 
 def test_retries_wait_in_the_timetable(kit: LaneKit, client: Any) -> None:
-    """A job that waits for a retry holds no slot; when due it is queued by its age."""
+    """A job that waits for a retry holds no slot; when the retry is due, the job joins the backlog by its age."""
     kit.open(1, 0.0)
     first, second = kit.new(), kit.new()
     kit.enqueue(first)
@@ -128,14 +128,14 @@ def test_retries_wait_in_the_timetable(kit: LaneKit, client: Any) -> None:
 
 
 def bucket_is_due(client: Any, job: str) -> None:
-    """Put a job into a bucket of deadlines that is due and not yet swept."""
+    """Put a job into a bucket of deadlines that is due and has not been swept."""
     swept = int(client.hget("rt:edits:gate", "deadlines_swept"))
     client.rpush(f"rt:edits:deadlines:{swept}", job)
     client.hset("rt:edits:gate", "deadlines_swept", swept - 1)
 
 
 def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
-    """A job that waits at its deadline fails, dispatched or not; a claimed one is left to its worker."""
+    """A job that waits at its deadline fails, dispatched or not; the worker of a claimed job decides itself."""
     kit.open(1, 0.0)
     running, waiting = kit.new(), kit.new()
     kit.enqueue(running, waiting)
@@ -152,7 +152,7 @@ def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_deadline_does_not_take_what_was_paid(kit: LaneKit, client: Any) -> None:
-    """A job that waits to download a paid image is not ended by its deadline."""
+    """The deadline does not end a job that waits for the download of a paid image."""
     kit.open(1, 0.0)
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
@@ -165,7 +165,7 @@ def test_a_deadline_does_not_take_what_was_paid(kit: LaneKit, client: Any) -> No
 
 
 def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
-    """A waiting job takes at most 700 bytes of Redis, with the seed's own example as the edit."""
+    """A waiting job with the seed's own example takes at most 700 bytes of Redis."""
     picture = "https://d1okzptojspljx.cloudfront.net/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
     from retouch import Edit, Settings
     from retouch.admission import Options, admit, resolve_options
@@ -181,7 +181,7 @@ def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
 
 
 def test_busy_means_no_attempt_and_no_charge(kit: LaneKit) -> None:
-    """A full queue returns attempt and charge, so that a job may get that answer any number of times."""
+    """A full queue uses neither an attempt nor a charge, so a job may get that answer any number of times."""
     from retouch.policy import RetryPolicy, decide
 
     kit.open(1, 0.0)

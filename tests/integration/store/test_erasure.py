@@ -35,7 +35,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 def put(blobs: BlobStore, data: bytes, folder: Path) -> str:
-    """Store bytes with a time of two hours ago."""
+    """Store bytes in a file that is two hours old; return the name of the blob."""
     name = blobs.put(data, "png")
     os.utime(folder / name, (time.time() - 7_200,) * 2)
     return name
@@ -62,7 +62,7 @@ def succeed(jobs: JobStore, job: str, name: str) -> None:
 
 def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tmp_path: Path) -> None:
     """
-    Jobs, images, receivers, deliveries and keys of a tenant are deleted; an image that another tenant shares stays.
+    Jobs, images, receivers, deliveries and keys of a tenant are deleted; an image that another tenant owns too stays.
     """
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     own, shared = put(blobs, b"own", tmp_path), put(blobs, b"shared", tmp_path)
@@ -88,7 +88,7 @@ def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tm
 
 
 def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, tmp_path: Path) -> None:
-    """A call in flight is cancelled and ends first; the next run of the erasure deletes it."""
+    """A job in flight is cancelled and ends with its call; the next erasure deletes it."""
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     with EditQueue(redis_url) as queue:
         job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE), tenant="gone").id
@@ -101,7 +101,7 @@ def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, t
 
 
 def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobStore) -> None:
-    """Another tenant's running job made the same bytes and is about to end: its image survives the erasure."""
+    """If another tenant's running job has just stored the same bytes, its image stays."""
     done, running = kit.new("gone"), kit.new("stays")
     kit.enqueue(done, running)
     name = blobs.put(b"the same bytes", "png")
@@ -114,7 +114,7 @@ def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobSt
 
 
 def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An image that is too young to be deleted is deleted in an hour, however long its job was to be kept."""
+    """An image that was written too recently is deleted in an hour, however long its job was to be kept."""
     name = blobs.put(b"young", "png")
     end(kit, "gone", name)
     keep_blob(kit.client, name, 30 * 86_400.0)
@@ -127,7 +127,7 @@ def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, 
 
 
 def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """The copy of an input is deleted with its tenant, unless a job of another tenant has the same one."""
+    """Our copy of an input is deleted with its tenant, unless a job of another tenant has the same picture."""
     own, shared, out = (put(blobs, text, tmp_path) for text in (b"own", b"shared", b"out"))
     end(kit, "gone", out, input=own)
     end(kit, "gone", out, input=shared)
@@ -142,7 +142,7 @@ def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore
 
 
 def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An upload that no job uses is deleted; one that another tenant uploaded as well stays for that tenant."""
+    """An upload that no job uses is deleted; if another tenant uploaded the same bytes, it stays."""
     own, shared = (put(blobs, text, tmp_path) for text in (b"own", b"shared"))
     keep_blob(kit.client, own, 90_000.0, "gone")
     for tenant in ("gone", "stays"):
@@ -153,7 +153,7 @@ def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: 
 
 
 def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """The input of a job whose call is in flight is deleted by the second run, with its job."""
+    """The input of a job in flight stays; the second erasure deletes it together with the job."""
     name = put(blobs, b"input", tmp_path)
     keep_blob(kit.client, name, 90_000.0, "gone")
     job = kit.new("gone", input=name)
@@ -169,7 +169,7 @@ def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, t
 def test_a_job_that_ends_during_the_erasure_keeps_its_image(
     kit: LaneKit, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other tenants' jobs are read again after the images were released, and their images are kept."""
+    """If another tenant's job ends during the erasure, its image is kept, since jobs are read once more."""
     name = put(blobs, b"the same bytes", tmp_path)
     end(kit, "gone", name)
     keep_blob(kit.client, name, 90_000.0)
@@ -185,7 +185,7 @@ def test_a_job_that_ends_during_the_erasure_keeps_its_image(
 
 
 def test_deliveries_go_whose_jobs_went_before(kit: LaneKit, blobs: BlobStore) -> None:
-    """Deliveries are listed for longer than their jobs; an erased tenant's are deleted, another's stay."""
+    """Deliveries of a tenant are deleted even if their jobs have expired; those of another tenant stay."""
     left = []
     for tenant in ("gone", "stays"):
         kit.receivers.add(tenant, "https://hooks.example/every-job")

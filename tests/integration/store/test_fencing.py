@@ -1,4 +1,4 @@
-"""Fencing: workers whose lease is lost change nothing, and late answers that were paid are kept."""
+"""Fencing: a worker whose lease is lost changes nothing, but a late paid answer is kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def kit(client: Any) -> LaneKit:
 
 
 def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
-    """Return one job that a frozen worker POSTed, and the claim of the worker that has it now."""
+    """
+    Return two claims of one job: that of a frozen worker that has POSTed, and that of the worker that has the job now.
+    """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     frozen = kit.claim(job)
@@ -38,7 +40,7 @@ def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
-    """Its heartbeat returns that the lease is lost; its intent and its settlement have no effect."""
+    """The heartbeat of a stale worker returns the lease as lost; its intent and its settlement have no effect."""
     frozen, current = taken_over(kit)
     before = client.hgetall(f"rt:edits:state:{frozen.job}")
     assert kit.lanes.heartbeat(LEASE_S, [("edits", frozen.job, frozen.fence)]) == [frozen.job]
@@ -51,7 +53,7 @@ def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
-    """Between rescue and the next claim nobody holds the job: the late worker cannot settle it."""
+    """Between rescue and the next claim nobody holds the job, and the late worker cannot settle it."""
     kit.enqueue(kit.new())
     frozen = kit.claim(kit.dispatched()[0])
     kit.make_due("edits", "slots")
@@ -61,7 +63,7 @@ def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
 
 
 def test_a_repeated_settlement_does_nothing_more(kit: LaneKit, client: Any) -> None:
-    """A settlement that is sent again after a lost reply finds the lease released."""
+    """A settlement that is sent again after a lost reply has no effect, since the lease is released."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.settle(claim, SUCCEED)
@@ -71,7 +73,7 @@ def test_a_repeated_settlement_does_nothing_more(kit: LaneKit, client: Any) -> N
 
 
 def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
-    """An intent that is sent twice after a lost reply counts one attempt and one charge."""
+    """An intent that is sent again after a lost reply counts as one attempt and one charge."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     assert [kit.jobs.intend(claim), kit.jobs.intend(claim)] == ["ok", "ok"]
@@ -82,7 +84,8 @@ def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
 
 def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
     """
-    An answer arrives while another worker has the job: that worker's intent returns the answer, and it does not POST.
+    If an answer arrives while another worker has the job, that worker's intent returns the answer, and it does not
+    POST.
     """
     frozen, current = taken_over(kit)
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -94,7 +97,7 @@ def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize("decision", [Retry(100.0, "outcome_unknown", "lost"), UNKNOWN])
 def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decision: Retry | Fail) -> None:
-    """A job that waits for its retry, or failed as unknown, goes on from the answer, without another POST."""
+    """A job that waits for a retry, or failed as unknown, continues from a late paid answer without another POST."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, decision)
     messages, *_ = kit.jobs.answer(frozen, "succeeded", READY)
@@ -111,7 +114,7 @@ def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decisio
 
 
 def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> None:
-    """A job that is back in the backlog goes on from the answer."""
+    """A job that is back in the backlog continues from a late paid answer."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, Retry(100.0, "outcome_unknown", "lost"))
     kit.lanes.pause()
@@ -125,7 +128,7 @@ def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> N
 
 
 def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: LaneKit, client: Any) -> None:
-    """An answer arrives during a second POST, which then fails for good: the job goes on from the answer."""
+    """A paid answer arrives during a second POST, which then fails for good: the job continues from the answer."""
     frozen, current = taken_over(kit)
     assert kit.jobs.intend(current) == "ok"
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -136,7 +139,7 @@ def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: L
 
 
 def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
-    """Two POSTs that both succeed are two charges; the job has one result, and a late answer does not undo it."""
+    """Two successful POSTs are two charges; the job has one result, and the late answer does not replace it."""
     frozen, current = taken_over(kit)
     kit.jobs.intend(current)
     kit.jobs.answer(current, "succeeded", OTHER)
@@ -148,7 +151,7 @@ def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
 
 
 def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> None:
-    """A cancelled job stays cancelled; a replay by hand goes on from what was paid meanwhile."""
+    """A cancelled job stays cancelled; a replay continues from the answer that was paid for meanwhile."""
     frozen, _ = taken_over(kit)
     kit.jobs.cancel(frozen.job)
     kit.make_due("edits", "slots")
@@ -161,7 +164,7 @@ def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> 
 
 
 def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
-    """A late refusal corrects the charge, and does not reopen the job."""
+    """A late refusal corrects the charge, and the job stays ended."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert kit.jobs.answer(frozen, "refused", None)[0] == []
@@ -172,8 +175,8 @@ def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
 
 def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
     """
-    A waiting job is cancelled at once, a running one when its call ends, with what was paid on record; an ended one
-    not.
+    A waiting job is cancelled at once, and a running one at the end of its call, with its charges on record. A job that
+    has ended stays as it is.
     """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
     kit.open(4, 0.0)
@@ -215,7 +218,7 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) -> None:
-    """A job that was cancelled after its image was stored succeeds without the endpoint."""
+    """The replay of a job that was cancelled after its image was stored succeeds without the endpoint."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.intend(claim)
@@ -231,7 +234,7 @@ def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) ->
 
 
 def test_a_replay_forgives_and_starts_anew(kit: LaneKit, client: Any) -> None:
-    """A failed job that is replayed has its attempts, its charges and its time again."""
+    """A replayed job may use all of its attempts, charges and time again."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert client.zrange("rt:edits:dead", 0, -1) == [frozen.job]
@@ -251,7 +254,7 @@ def vars_of(image: Image) -> dict[str, Any]:
 
 
 def test_a_job_that_kills_ten_workers_ends(kit: LaneKit) -> None:
-    """Each worker that dies with the job is counted; after ten the next claim has that count."""
+    """Each worker that dies with the job is counted; after ten deaths the next claim has that number."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(10):
@@ -262,7 +265,7 @@ def test_a_job_that_kills_ten_workers_ends(kit: LaneKit) -> None:
 
 
 def test_an_erased_job_gives_its_slot_back(kit: LaneKit, client: Any) -> None:
-    """A message whose job was erased releases the job's slot."""
+    """A message for a job that was erased releases the job's slot."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     client.delete(f"rt:edits:spec:{job}")

@@ -27,7 +27,7 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """Return every job of a query, page by page; only the last page may be short, and only it has no next one."""
+    """Return all jobs of a query, page by page, and check that only the last page is short and has no next cursor."""
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)
@@ -45,7 +45,7 @@ def newest_first(records: list[JobRecord]) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_lists_agree_with_the_records_after_any_moves(kit: LaneKit, client: Any, seed: int) -> None:
-    """After hundreds of random moves each filter, alone and with others, lists exactly the records that fit it."""
+    """After hundreds of random moves, each filter, alone or with others, lists exactly the matching records."""
     draw, jobs = random.Random(seed), list[str]()
     for _ in range(250):
         _move(kit, draw, jobs)
@@ -100,7 +100,7 @@ def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
 
 
 def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
-    """Few matches among thousands of jobs (by state and tag) are found in a handful of commands."""
+    """A few matches among thousands of jobs (by state and tag) are found with few commands."""
     kit.enqueue(*(kit.new(tags={"a": "1"}) for _ in range(3_000)))
     job = kit.new()
     kit.enqueue(job)
@@ -114,7 +114,7 @@ def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
 
 
 def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -> None:
-    """Two thousand jobs of only four instants are all listed once, whatever the page size."""
+    """Two thousand jobs with only four instants are listed once each, for any page size."""
     made = [kit.new() for _ in range(2_000)]
     kit.enqueue(*made)
     for limit in (7, 1_000):
@@ -122,7 +122,7 @@ def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -
 
 
 def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where two large indexes share no job a page ends at its bound, and its cursor leads to the end."""
+    """If two large indexes share no job, a page ends at its bound, and the cursors lead to the end of the list."""
     monkeypatch.setattr("retouch.store.job_search.CANDIDATES_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 100)
     for _ in range(3):
@@ -141,7 +141,7 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
 
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:
-    """When records expire their entries are deleted, from the indexes by tag and code too; a tag in use stays."""
+    """The entries of expired records are deleted, also from indexes by tag and code; a tag that is used stays."""
     old, new = kit.new(tags={"a": "1", "b": "2"}), kit.new(tags={"a": "1"})
     kit.enqueue(old, new)
     kit.finish(old.id, failed("spam_filter"))
@@ -179,7 +179,7 @@ def test_retention_looks_at_few_indexes_in_one_minute(
 
 
 def test_lists_over_http(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """State, code, tag and time narrow a list; each page is full or the last, and has only the caller's jobs."""
+    """State, code, tag and time narrow a list; each page is full or the last one, and has only the caller's jobs."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     try:

@@ -1,4 +1,4 @@
-"""The query language over real records: by receiver, cost, account and id, in few round trips, on each surface."""
+"""The query language on real records: by receiver, cost, account and id, with few round trips, on each surface."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NOW = 2e9
 
 
 def found(kit: LaneKit, text: str, limit: int = 1_000) -> list[str]:
-    """The jobs that fit a query, newest first."""
+    """Return the jobs that match a query, newest first."""
     return [record.id for record in JobSearch(kit.jobs).page(parse_query(text, NOW), limit).records]
 
 
 def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
-    """A job that failed after POSTs that were answered so; "" is no answer."""
+    """Return a failed job with one POST for each given class of answer; "" means that no answer came."""
     job = kit.new(**spec)
     kit.enqueue(job)
     for place, kind in enumerate(kinds or ("refused",)):
@@ -46,7 +46,7 @@ def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
 
 
 def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
-    """Possible charges are counted as records count them: refused POSTs cost nothing, lost answers may have cost."""
+    """A query by cost counts possible charges: a refused POST costs nothing, and a lost answer may have cost."""
     free, one, two = with_charges(kit), with_charges(kit, "succeeded"), with_charges(kit, "", "succeeded")
     assert found(kit, "cost:>1") == [two]
     assert found(kit, "cost:>0") == [two, one]
@@ -55,7 +55,7 @@ def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
 
 
 def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
-    """A receiver's jobs are those that named its webhook and those whose events it was sent; and no others."""
+    """The jobs of a receiver are exactly those that named it and those whose events were sent to it."""
     named, every = kit.receivers.ensure("acme", "https://a.example/1"), kit.receivers.add("acme", "https://a.example/2")
     waiting = kit.new(receivers=(named.id,))
     ended, other = kit.new(receivers=(named.id,)), kit.new()
@@ -76,7 +76,7 @@ def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
 
 
 def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
-    """A job without an account on record is of the only one, `default`; another account is found by its name."""
+    """A job without an account on record belongs to `default`; another account is found by its name."""
     first, second = kit.new(), kit.new()
     kit.enqueue(first, second)
     client.hset(keys.state("edits", second.id), "account", "b")
@@ -86,7 +86,7 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 
 def test_jobs_by_id(kit: LaneKit) -> None:
-    """Ids are found whosever they are, within the other terms; an unknown one is nobody's."""
+    """A query by ids finds jobs of any tenant that match the other terms; an unknown id finds none."""
     mine, theirs = kit.new(), kit.new("globex", tags={"a": "1"})
     kit.enqueue(mine, theirs)
     named = f"id:{mine.id},{theirs.id},ed_nowhere"
@@ -98,7 +98,7 @@ def test_jobs_by_id(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_query_lists_what_fits(kit: LaneKit, seed: int) -> None:
-    """Random queries over jobs of three tenants list, page by page, exactly the records that fit them."""
+    """Random queries over jobs of three tenants list exactly the matching records, page by page."""
     draw = random.Random(seed)
     receivers = [kit.receivers.ensure("acme", f"https://a.example/{number}").id for number in range(2)]
     for _ in range(40):
@@ -149,7 +149,7 @@ def walked(kit: LaneKit, query: JobQuery) -> list[str]:
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Count what is sent to Redis: one entry for each round trip."""
+    """Context manager that yields a list with one entry for each round trip to Redis."""
     trips = list[int]()
     send: Any = Connection.send_packed_command
     with monkeypatch.context() as patch:
@@ -164,7 +164,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("text", ["state:cancelled", "tag:rare=1", "tag:a=1 state:cancelled", "tenant:acme tag:rare=1"])
 def test_three_of_many_cost_few_round_trips(kit: LaneKit, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three jobs among 10,000 of 20 tenants are found in at most seven round trips, whichever index has them."""
+    """Three jobs among 10,000 of 20 tenants are found with at most seven round trips, by any index."""
     for tenant in [*(f"t{number}" for number in range(19)), "acme"]:
         kit.enqueue(*(kit.new(tenant, tags={"a": "1"}) for _ in range(500)))
     rare = [kit.new(tags={"a": "1", "rare": "1"}) for _ in range(3)]
@@ -179,7 +179,7 @@ def test_three_of_many_cost_few_round_trips(kit: LaneKit, text: str, monkeypatch
 
 
 def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of all tenants' jobs reads the indexes of about as many tenants as it has jobs."""
+    """A page of all tenants' jobs reads the indexes of about as many tenants as the page has jobs."""
     made = [kit.new(f"t{number}") for number in range(300)]
     for job in made:
         kit.enqueue(job)
@@ -194,7 +194,7 @@ def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkey
 
 
 def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
-    """Pages over jobs of many tenants, enqueued together and one by one, skip and repeat none; gone jobs are no end."""
+    """Pages over jobs of many tenants skip and repeat none, and expired jobs do not end the list."""
     together = [kit.new(f"t{number % 40}") for number in range(120)]
     kit.enqueue(*together)
     single = [kit.new(f"s{number % 7}") for number in range(60)]
@@ -215,7 +215,7 @@ def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
 
 
 def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of a query by cost ends at its bound, counts what it looked at, and its cursor leads on to the end."""
+    """A page of a query by cost ends at its bound, counts the entries read, and its cursor continues."""
     monkeypatch.setattr("retouch.store.job_search.UNINDEXED_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 50)
     costly = with_charges(kit, "succeeded")
@@ -230,7 +230,7 @@ def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monk
 
 
 def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
-    """`q` narrows the list for each role to what it may see, beside other filters; a wrong one is a 422 with places."""
+    """`q` narrows the list of each role together with other filters; a wrong query is a 422 with positions."""
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     mine = [api.post("/v1/edits", edit_body(tags={"order": str(at)})).json()["id"] for at in range(3)]
@@ -259,7 +259,7 @@ def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], clie
 
 
 def test_queries_in_python_and_on_the_command_line(queue: EditQueue) -> None:
-    """The same text finds the same jobs in `queue.jobs(…)` and `retouch jobs …`; a wrong one is refused."""
+    """The same query finds the same jobs in `queue.jobs(…)` and `retouch jobs …`; a wrong one is refused."""
     jobs = [queue.enqueue(EDIT, tenant=tenant, tags={"n": str(at)}) for at, tenant in enumerate(["default", "acme"])]
     jobs[0].cancel()
     assert [job.id for job in queue.jobs("state:cancelled since:1h")] == [jobs[0].id]

@@ -1,6 +1,6 @@
 """
-The lanes under every interleaving that Hypothesis finds: workers that stall or die at each step, messages that are
-lost, doubled or late, cancellations, replays and rescue; real scripts, real Redis, no clock but the hand's.
+The lanes under every interleaving that Hypothesis finds: workers that stall or die at each step; lost, doubled or late
+messages; cancellations, replays, rescue. Scripts and Redis are real, and only the test moves the clock.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ MODEL_SETTINGS = settings(
 answers = st.sampled_from(
     [READY, READY, ASKED, Refused("bad_key", "no"), Busy("queue_full", "full", 1.0), Failed("failed"), Unknown("lost")]
 )
-looks = st.sampled_from([READY, READY, ASKED, Failed("failed", seen_by_poll=True), GenerationLost("gone")])
+polls = st.sampled_from([READY, READY, ASKED, Failed("failed", seen_by_poll=True), GenerationLost("gone")])
 downloads = st.sampled_from([Stored(IMAGE), Stored(IMAGE), Stored(IMAGE), ImageUnavailable("404")])
 pick = st.integers(0, 10_000)
 
@@ -78,13 +78,13 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """Return the same move with a wait that never ends by itself: only the test decides what is due."""
+    """Return the move with a wait that never ends by itself: the test decides what is due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
 @dataclass
 class Worker:
-    """One attempt and its current step; it may stall between any two steps and go on much later."""
+    """One attempt and its next step; between any two steps the worker may stall and continue much later."""
 
     claim: Claim
     step: str = "begin"
@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass
 class Truth:
-    """What really happened to a job at the endpoint: its POSTs, and how many may have been billed."""
+    """What happened to a job at the endpoint: its POSTs, and how many of them may have been billed."""
 
     max_charges: int
     posts: int = 0
@@ -102,7 +102,7 @@ class Truth:
 
 
 class Lane(RuleBasedStateMachine):
-    """The store, driven by workers, clients and rescue."""
+    """The store, moved by workers, clients and rescue."""
 
     client: Any = None
 
@@ -173,25 +173,25 @@ class Lane(RuleBasedStateMachine):
     # Workers
 
     @precondition(lambda self: self.workers)
-    @rule(at=pick, answer=answers, look=looks, download=downloads)
-    def step(self, at: int, answer: Outcome, look: Outcome, download: Outcome) -> None:
+    @rule(at=pick, answer=answers, poll=polls, download=downloads)
+    def step(self, at: int, answer: Outcome, poll: Outcome, download: Outcome) -> None:
         worker = self.workers[at % len(self.workers)]
-        self.advance(worker, answer, look, download)
+        self.advance(worker, answer, poll, download)
         if worker.step == "over":
             self.workers.remove(worker)
 
-    def advance(self, worker: Worker, answer: Any, look: Any, download: Outcome) -> None:
-        """Take one step, after which a real attempt may die."""
+    def advance(self, worker: Worker, answer: Any, poll: Any, download: Outcome) -> None:
+        """Take the next step of an attempt; a real worker may die after any step."""
         claim, policy = worker.claim, worker.claim.spec.retry_policy(POLICY)
         if worker.step == "begin":
             worker.outcome = resume(claim, policy, NO_FILTER_S)
-            worker.step = {NotStarted: "intend", Processing: "look", Ready: "keep"}.get(type(worker.outcome), "settle")
+            worker.step = {NotStarted: "intend", Processing: "poll", Ready: "keep"}.get(type(worker.outcome), "settle")
             if worker.step == "intend":
                 word = self.kit.jobs.intend(claim)
                 worker.step = "post" if word == "ok" else "settle"
                 worker.outcome = NO_POST.get(str(word), worker.outcome)
                 if not isinstance(word, str):
-                    worker.outcome, worker.step = word, "look" if isinstance(word, Processing) else "keep"
+                    worker.outcome, worker.step = word, "poll" if isinstance(word, Processing) else "keep"
         elif worker.step == "post":
             truth, kind = self.truths[claim.job], charge_kind(answer)
             truth.posts += 1
@@ -203,14 +203,14 @@ class Lane(RuleBasedStateMachine):
             health = HEALTH.get(type(worker.outcome), "alive")
             self.messages += self.kit.jobs.answer(claim, kind, checkpoint, health)[0]
             worker.step = "keep" if isinstance(worker.outcome, Ready) else "settle"
-        elif worker.step == "look":
-            worker.outcome = look
-            if isinstance(look, Ready):
-                self.messages += self.kit.jobs.answer(claim, "succeeded", look)[0]
-            elif not isinstance(look, Processing):
-                kind = "failed" if isinstance(look, Failed) else "processing"
+        elif worker.step == "poll":
+            worker.outcome = poll
+            if isinstance(poll, Ready):
+                self.messages += self.kit.jobs.answer(claim, "succeeded", poll)[0]
+            elif not isinstance(poll, Processing):
+                kind = "failed" if isinstance(poll, Failed) else "processing"
                 self.messages += self.kit.jobs.answer(claim, kind, None)[0]
-            worker.step = "keep" if isinstance(look, Ready) else "settle"
+            worker.step = "keep" if isinstance(poll, Ready) else "settle"
         elif worker.step == "keep":
             worker.outcome, worker.step = download, "settle"
         else:
@@ -290,7 +290,7 @@ class Lane(RuleBasedStateMachine):
                 assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
-        """Whatever the sequence was, with working workers everything ends, with one delivery of each event."""
+        """Check that after any sequence, working workers end every job, with one delivery of each event."""
         if not hasattr(self, "kit"):
             return
         self.kit.lanes.resume()

@@ -1,4 +1,4 @@
-"""The lane through its stores, on a real server: which job runs next, how many at once, and what makes them wait."""
+"""The lane on a real server: which job runs next, how many run at once, and what makes them wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]
 
 
 def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
-    """A tenant with one job behind another's 150 gets a slot within a few dispatches."""
+    """A tenant with one job gets a slot within a few dispatches, though another tenant has 150 waiting jobs."""
     kit.open(5, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(150)))
     messages += kit.enqueue(kit.new("small"))
@@ -34,7 +34,7 @@ def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
 
 
 def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
-    """An idle time earns no credit: two tenants with work get slots in turn from then on."""
+    """A tenant gets no credit for idle time: two tenants with jobs get slots in turn."""
     kit.open(1, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
     run_in_order(kit, messages, 30)
@@ -70,7 +70,7 @@ def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
-    """A tenant at its limit runs more from the next sweep on when the limit is removed."""
+    """If the limit of a tenant is removed, more of its jobs run from the next sweep on."""
     kit.open(5, 0.0)
     kit.lanes.set_group("edits", "held", limit=0)
     kit.enqueue(*(kit.new("held") for _ in range(3)))
@@ -80,7 +80,7 @@ def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
 
 
 def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, client: Any) -> None:
-    """Jobs in flight end; nothing new is dispatched until the tenant is below its new limit."""
+    """Jobs in flight end, and nothing is dispatched until the tenant is below its new limit."""
     kit.open(5, 0.0)
     kit.enqueue(*(kit.new("acme") for _ in range(9)))
     kit.lanes.set_group("edits", "acme", limit=1)
@@ -90,7 +90,7 @@ def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, c
 
 
 def test_priority_is_age(kit: LaneKit, client: Any) -> None:
-    """High goes before normal before low, oldest first within; ten minutes of age equal one step."""
+    """High goes before normal and normal before low, the oldest first in each; ten minutes of age equal one level."""
     kit.open(1, 0.0)
     kit.lanes.pause()
     names = ["low", "normal", "normal", "high", "low", "high"]
@@ -130,7 +130,7 @@ def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
 
 
 def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
-    """In a paused lane jobs in flight end and none starts; once resumed, the next sweep starts them."""
+    """In a paused lane jobs in flight end and none starts; after it is resumed, the next sweep starts them."""
     kit.open(2, 0.0)
     kit.enqueue(*(kit.new() for _ in range(4)))
     kit.lanes.pause()
@@ -143,7 +143,7 @@ def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
 
 
 def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
-    """At three a second, three are dispatched at once, then one more for each third of a second."""
+    """With a rate of three a second, three jobs are dispatched at once, then one for each third of a second."""
     kit.open(50, 3.0)
     kit.enqueue(*(kit.new() for _ in range(30)))
     assert len(kit.dispatched()) == 3
@@ -166,7 +166,7 @@ def learnt(client: Any) -> tuple[int, float]:
 
 
 def answer(kit: LaneKit, health: str) -> None:
-    """Take a job through a POST with this sign of the endpoint's health, and end it."""
+    """Take a job through a POST with this word about the endpoint's health, and end the job."""
     claim = kit.claim(kit.dispatched()[0])
     assert kit.jobs.intend(claim) == "ok"
     kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
@@ -175,9 +175,7 @@ def answer(kit: LaneKit, health: str) -> None:
 
 
 def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
-    """
-    New tenants with one job each keep arriving, two for each slot; a tenant with steady work still gets its turns.
-    """
+    """Though two new tenants with one job each arrive for each slot, a tenant with steady work still gets its turns."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
@@ -192,7 +190,9 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
 
 
 def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
-    """After a refusal for a full queue nothing is dispatched for a second: the next job would be refused as well."""
+    """
+    After a refusal because of a full queue, nothing is dispatched for a second, since it would be refused as well.
+    """
     kit.open(1, 0.0)
     kit.enqueue(kit.new(), kit.new())
     claim = kit.claim(kit.dispatched()[0])
@@ -208,7 +208,7 @@ def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
-    """A lane with a rate whose last refill is in the future goes on."""
+    """A lane with a rate goes on even if its last refill lies in the future."""
     kit.open(10, 2.0)
     kit.enqueue(kit.new())
     client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
@@ -217,7 +217,7 @@ def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> No
 
 
 def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
-    """Jobs of a tenant whose budget is spent today are counted in the lane's numbers like any others."""
+    """The lane's numbers include waiting jobs of a tenant whose budget of today is spent."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("broke") for _ in range(4)))
     client.hset("rt:edits:budgets", "broke", 0)
@@ -227,7 +227,9 @@ def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
-    """A lane that changes from a limit of 100 to `auto` begins with five; later workers keep what was learnt."""
+    """
+    A lane that changes from a limit of 100 to `auto` begins with five; workers that start later keep the learnt limit.
+    """
     kit.open(100, 0.0)
     kit.open("auto", 0.0)
     assert learnt(client) == (5, 5.0)
@@ -237,7 +239,7 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
-    """The limit grows from five with successes, is halved once by a burst of full queues, and never falls below one."""
+    """The limit grows from five with successes, is halved once by a burst of full queues, and is never below one."""
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))
     assert learnt(client) == (5, 5.0)

@@ -1,4 +1,4 @@
-"""Two paid POSTs of one job, one answered late: whichever image can be read is kept, and every job ends."""
+"""One job is POSTed and paid twice, with one answer late: an image that can be read is kept, and every job ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def lost(kit: LaneKit, job: str) -> Claim:
-    """Return the claim of a worker that POSTed and froze; its lease is over and the job has a new message."""
+    """Return the claim of a worker that POSTed and froze; its lease has expired, and the job has a new message."""
     frozen = kit.claim(job)
     assert kit.jobs.intend(frozen) == "ok"
     kit.make_due("edits", "slots")
@@ -36,7 +36,9 @@ def lost(kit: LaneKit, job: str) -> Claim:
 
 
 def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
-    """Return a job that was POSTed by a frozen worker and by the one that has it now."""
+    """
+    Return two claims of a job that was POSTed twice: that of a frozen worker, and that of the worker that has it now.
+    """
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     current = kit.claim(frozen.job)
@@ -45,20 +47,20 @@ def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def is_processing(kit: LaneKit, claim: Claim) -> None:
-    """Record a processing answer to this claim's POST; the worker will poll."""
+    """Record a processing answer to this claim's POST, so that the worker polls."""
     kit.jobs.answer(claim, "processing", OTHER, "ok")
     kit.jobs.settle(claim, Poll(1.0, OTHER))
 
 
 def next_claim(kit: LaneKit, job: str, part: str) -> Claim:
-    """Return the claim of whoever takes the job when it is due."""
+    """Return the claim of the worker that takes the job when it is due."""
     kit.make_due("edits", part)
     kit.rescue()
     return kit.claim(job)
 
 
 def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
-    """Record a poll that says that the generation failed; return the decision."""
+    """Record that a poll found the generation failed; return the decision."""
     outcome = Failed("failed", seen_by_poll=True)
     kit.jobs.answer(claim, "failed", None)
     decision = decide(outcome, claim.attempt(), policy, claim.now_at, 0.5)
@@ -67,8 +69,8 @@ def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
     return decision
 
 
-def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
-    """A paid answer that arrives while another POST is processing is set aside, and used when that one fails."""
+def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
+    """A paid answer that arrives while another POST is processing is set aside, and used if that one fails."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -79,7 +81,7 @@ def test_a_late_image_waits_behind_a_look_that_fails(kit: LaneKit) -> None:
 
 
 def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) -> None:
-    """An adopted answer is not overwritten by that of a second POST in flight, which then fails for good."""
+    """The answer of a second POST, which fails for good, does not replace a late answer that the job continues from."""
     frozen, current = both_asked(kit)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
     is_processing(kit, current)
@@ -89,7 +91,7 @@ def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) ->
 
 
 def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
-    """A job that is still processing at its deadline gets the other image that it paid for."""
+    """A job that is still processing at its deadline gets the other image that was paid for."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -103,8 +105,8 @@ def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
     assert kit.state(frozen.job) == "succeeded"
 
 
-def test_an_answer_recorded_twice_is_no_spare(kit: LaneKit, client: Any) -> None:
-    """The same answer, written again after a lost reply, in time or late, sets nothing aside."""
+def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) -> None:
+    """An answer that is written again after a lost reply is not taken for the answer to another POST."""
     frozen, current = both_asked(kit)
     for _ in range(2):
         kit.jobs.answer(current, "succeeded", READY, "ok")
@@ -114,8 +116,8 @@ def test_an_answer_recorded_twice_is_no_spare(kit: LaneKit, client: Any) -> None
     assert client.hget(f"rt:edits:state:{frozen.job}", "spare") is None
 
 
-def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
-    """Only crashes in a row count: a paid answer resets them, so that its image is not refused for old ones."""
+def test_a_paid_answer_resets_the_count_of_crashes(kit: LaneKit) -> None:
+    """Only crashes in a row count: a paid answer resets them, so earlier crashes do not end its job."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     for _ in range(CRASHES_MOST - 1):
@@ -128,7 +130,7 @@ def test_a_paid_answer_is_no_longer_worn(kit: LaneKit) -> None:
 
 
 def test_crashes_count_in_a_row(kit: LaneKit) -> None:
-    """A job that is retried through many restarts of workers does not count as one that kills them."""
+    """A job that is retried during many restarts of workers does not count as one that kills workers."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     for _ in range(CRASHES_MOST + 2):
@@ -140,7 +142,7 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
-    """A replay forgives the charges so far; when one of them leaves the record, no further POST is allowed."""
+    """A replay does not count earlier charges; if one of them leaves the record, that allows no further POST."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(20):
@@ -162,7 +164,7 @@ def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
 
 
 def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
-    """When Redis loses its last second, with a claim in it, the next worker's lease still has another number."""
+    """If Redis loses its last second with a claim in it, the next lease still has another number."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     names = (f"rt:edits:state:{job}", "rt:edits:slots")
@@ -179,7 +181,9 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 
 def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
-    """A job that gets a full queue for a day has one event of it; a new error, or one that counts, has its own."""
+    """
+    A job that gets full queues for a day has one event of them; a new error, or one that counts, has its own event.
+    """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     free = {"refund": False, "counts_as_wait": False}

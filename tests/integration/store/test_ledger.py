@@ -1,4 +1,6 @@
-"""The ledger of charges by tenant, day and tag, and what each was good for: scripts on a real Redis, no worker."""
+"""
+The ledger of charges by tenant, day and tag, and what each charge was good for; with real scripts, without a worker.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_what_the_charges_of_a_job_were_good_for(
 
 
 def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger) -> None:
-    """An unknown charge of a failed job turns out to be paid: adopted and kept, it is the one useful charge."""
+    """
+    If the unknown charge of a failed job turns out to be paid, and its image is kept, it becomes the one useful charge.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -61,7 +65,7 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
 
 
 def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, ledger: Ledger) -> None:
-    """The second of two allowed calls fails while the first one is answered: the job goes on from that answer."""
+    """If the first POST is answered while the second, last one fails, the job continues from that answer."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -77,8 +81,8 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
     assert split(ledger) == {"useful": 1, "unknown": 1}
 
 
-def test_looks_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
-    """An adopted processing answer is polled to its end: the failed POST after it does not become a charge."""
+def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
+    """A late processing answer is polled to its end; the failed POST after it is not charged."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -109,7 +113,7 @@ def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, 
 
 
 def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledger: Ledger) -> None:
-    """A wasted charge becomes repeated when a replay pays again and gets the image."""
+    """A wasted charge becomes repeated if a replay pays again and gets the image."""
     job = one_job(kit)
     tried(kit, job, "processing", Fail("result_lost", "gone", retryable=True, drop_checkpoint=True))
     assert split(ledger) == {"wasted": 1}
@@ -119,7 +123,9 @@ def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledg
 
 
 def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
-    """A cancelled job records whether it had been charged; an image that arrives all the same is kept and useful."""
+    """
+    The record of a cancelled job says whether it had been charged; an image that still arrives is kept and useful.
+    """
     early, late = one_job(kit, "early"), one_job(kit, "late")
     assert kit.jobs.cancel(early)[0] == "cancelled"
     claim = posted(kit, late)
@@ -137,7 +143,7 @@ def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> 
 
 
 def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
-    """The same charges are summed by tenant, by day and by tag, with their cost; another day has none of them."""
+    """The same charges are summed by tenant, by day and by tag, with their cost; no other day has them."""
     for tenant, tags in (("ann", {"order": "17"}), ("ann", {"order": "18"}), ("bob", {"order": "17", "shop": "a:b"})):
         tried(kit, one_job(kit, tenant, tags=tags), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit, "bob"), "unknown", GIVE_UP)
@@ -169,7 +175,7 @@ def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, c
 
 
 def test_usage_of_a_tenant_walks_no_keys(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """However many keys Redis has, usage is read by name, without a scan."""
+    """Usage is read by name, without a scan, however many keys Redis has."""
     tried(kit, one_job(kit, tags={"order": "1"}), "succeeded", Succeed(IMAGE))
     client.config_resetstat()
     assert [len(ledger.usage(tenant="acme", by=by)) for by in ("tenant", "day", "tag")] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""A Redis that refuses writes for a while: a worker keeps what it holds, and a producer gets the reason."""
+"""While Redis refuses writes, a worker keeps what it holds, and a producer gets the reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EDIT = Edit(prompt="make it winter", init_image="https://example.com/in.png")
 
 @dataclass
 class Fault:
-    """How Redis is made to refuse, how that ends, and the reason in the error."""
+    """A way to make Redis refuse writes, the way to end that, and the reason in the error."""
 
     word: str
     spoil: str
@@ -64,7 +64,7 @@ FAULTS = [
 
 @dataclass
 class Frail:
-    """A server of its own that can be made to refuse writes and to accept them again."""
+    """A server of its own that can be made to refuse writes, and to accept them again."""
 
     url: str
     kit: LaneKit
@@ -86,7 +86,7 @@ class Frail:
 
 @contextmanager
 def a_server(folder: Path) -> Iterator[str]:
-    """A server whose dumps would go to a folder."""
+    """Context manager that runs a server with a folder for its dumps, and yields its URL."""
     with own_valkey(data_dir=folder, config={"save": ""}) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
@@ -108,13 +108,13 @@ def frail(server: str) -> Iterator[Frail]:
 
 
 def worker_store(url: str) -> JobStore:
-    """Return the job store with the retries of a worker process."""
+    """Return a job store that retries as a worker process does."""
     return JobStore(connect(Settings.load(redis_url=url), patience=RedisRetry(60.0)), retention_s=RETENTION_S)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) -> None:
-    """The answer to a POST comes while Redis refuses writes: it is retried, and on record when Redis accepts it."""
+    """The answer to a POST is retried while Redis refuses writes, and goes on record once Redis accepts it."""
     new = frail.kit.new()
     frail.kit.enqueue(new)
     jobs = worker_store(frail.url)
@@ -137,7 +137,7 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> None:
-    """A producer does not wait: it gets the reason of the refusal, and can enqueue with the same key afterwards."""
+    """A producer does not wait: it gets the reason, and can enqueue with the same key afterwards."""
     with EditQueue(frail.url) if kind == "plain" else driven(frail.url) as queue:
         before = queue.enqueue(EDIT)
         frail.spoil(fault)
@@ -150,7 +150,7 @@ def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["worker", "plain", "asyncio"])
 def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: str) -> None:
-    """The old primary lives on as a replica and keeps its connections: a client that it refuses connects anew."""
+    """The old primary lives on as a replica and keeps its connections: a client that it refuses connects again."""
     with a_server(tmp_path) as later, ExitStack() as stack:
         way = stack.enter_context(Proxy(port_of(server)))
         url = f"redis://127.0.0.1:{way.port}/0"
@@ -169,7 +169,7 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
-    """A script that was loaded on the old server is unknown to the new one: it is sent again with its text."""
+    """A script that only the old primary knows is sent again with its text."""
     client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
     client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()

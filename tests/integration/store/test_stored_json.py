@@ -1,4 +1,4 @@
-"""JSON that scripts write: what Python reads back, and in which form it stands in Redis."""
+"""JSON that scripts write: what Python reads back, and its form in Redis."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 12_345_678_901, warnings=())
 
 
 def entries(client: Any, job: str) -> list[str]:
-    """The texts of a job's timeline."""
+    """Return the texts in a job's timeline."""
     texts: list[str] = client.lrange(f"rt:timeline:{job}", 0, -1)
     return texts
 
 
 def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
-    """Instants have three decimals, lease numbers all digits; what a worker wrote stands as it wrote it."""
+    """Instants have three decimals, fences all digits, and the text of a worker is unchanged."""
     job = kit.new()
     kit.enqueue(job)
     claim = kit.claim(job.id)
@@ -38,7 +38,7 @@ def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> None:
-    """No charges are `[]` and not `{}`, and a cancelled job's event says when it was."""
+    """Without charges the JSON has `[]` and not `{}`, and the event of a cancelled job has `before_charge`."""
     job = kit.new()
     kit.enqueue(job)
     kit.jobs.cancel(job.id)
@@ -48,7 +48,7 @@ def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> 
 
 
 def test_words_of_an_error_come_through(kit: LaneKit, client: Any) -> None:
-    """Quotes, backslashes and words of any language in an error are the same in the event."""
+    """Quotes, backslashes and texts in any language reach the event unchanged."""
     job, message = kit.new(), 'said "no"\\n — ნ 🙂 \x00'
     kit.enqueue(job)
     kit.jobs.settle(kit.claim(job.id), Retry(2.5, "endpoint_busy", message, True, True))
@@ -58,7 +58,7 @@ def test_words_of_an_error_come_through(kit: LaneKit, client: Any) -> None:
 
 
 def test_what_a_deadline_says(kit: LaneKit, client: Any) -> None:
-    """The error of a job past its deadline is written by the script as a worker would write it."""
+    """The script writes the error of a job past its deadline in the same form as a worker."""
     kit.lanes.pause()
     job = kit.new(deadline_s=0.001)
     kit.enqueue(job)

@@ -1,4 +1,4 @@
-"""Lists of one tenant: their cost does not depend on other tenants, and they show nothing of them."""
+"""Lists of one tenant: other tenants do not make them slower, and are not visible in them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.lane_kit import LaneKit
 
 
 def calls(client: Any) -> int:
-    """Return how many commands Redis was sent since the last reset."""
+    """Return how many commands Redis has received since the last reset."""
     return sum(one["calls"] for one in client.info("commandstats").values())
 
 
 def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
-    """A thousand receivers of another tenant cost a list nothing; removed and forgotten ones leave it."""
+    """A thousand receivers of another tenant add no commands; removed and expired receivers leave the list."""
     for place in range(1_000):
         kit.receivers.ensure("loud", f"https://h{place}.example/")
     own = [kit.receivers.ensure("acme", f"https://own.example/{place}") for place in range(3)]
@@ -68,7 +68,7 @@ def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, 
 
 def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
     """
-    One more than the limit is refused; an existing one may still be changed, and other tenants have their own limit.
+    One receiver above the limit is refused; an existing one may still be changed, and each tenant has its own limit.
     """
     for place in range(OF_EVERY_JOB_MOST):
         kit.receivers.add("acme", f"https://h.example/{place}")
@@ -79,7 +79,7 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
 
 
 def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
-    """A list has only the tenant's own deliveries, and no cursor of it names another tenant's."""
+    """A list has only the tenant's own deliveries, and its cursors name only these."""
     api = callers()
     for tenant in ("acme", "loud", "loud", "acme", "loud"):
         receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")
@@ -98,7 +98,7 @@ def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any,
 
 
 def test_status_is_ones_own(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A producer's status counts neither waiting nor ended jobs of other tenants; ops sees all."""
+    """The status for a producer counts only jobs of its tenant; ops sees all."""
     api, other, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(3)]

@@ -18,7 +18,7 @@ from retouch.store.tenants import Tenant, TenantStore
 
 
 def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
-    """The secret finds its key, and is not in the store."""
+    """A key is found by its secret, and the secret is not in the store."""
     key, secret = TenantStore(client).create_key("acme", "ops", "laptop")
     assert TenantStore(client).find(secret) == key
     assert (key.tenant, key.role, key.name, key.revoked_at) == ("acme", "ops", "laptop", None)
@@ -51,7 +51,7 @@ def test_unknown_secrets_and_roles(client: Any) -> None:
 
 
 def test_limits_of_a_tenant(client: Any) -> None:
-    """Limits are set, kept, and removed with 0."""
+    """Limits are set, stored, and removed with 0."""
     tenants = TenantStore(client)
     assert tenants.tenant("acme").in_flight_limit is None
     tenants.set_tenant("acme", weight=2, in_flight_limit=3, backlog_limit=10, budget=100, share_duplicates=True)
@@ -81,7 +81,7 @@ def test_a_limit_below_zero_is_refused(client: Any, name: str) -> None:
 
 
 def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
-    """A link verifies for an hour, and for its own name alone."""
+    """A link is valid for an hour, and for its own name only."""
     signer = LinkSigner(client)
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway", signer)
     name = blobs.put(b"bytes", "png")
@@ -99,7 +99,7 @@ def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
 
 
 def test_a_link_minted_again_is_the_same_request(queue: EditQueue, client: Any) -> None:
-    """A request with a newly signed link to the same picture is the same request for its idempotency key."""
+    """For an idempotency key, a request with a newly signed link to the same picture is the same request."""
     settings: Settings = queue.settings
     blobs = open_blobs(settings.store, settings.public_url, LinkSigner(client))
     name = blobs.put(b"bytes", "png")

@@ -1,4 +1,4 @@
-"""One endpoint for each account: its addresses, its key of the moment, and which downloads need no vetting."""
+"""One endpoint for each account: its address, its present key, and which downloads are not vetted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def held(endpoints: Endpoints, account: str) -> Endpoint:
 
 
 def test_each_account_has_its_own_address_and_key(server: RawServer, endpoints: Endpoints) -> None:
-    """A POST of account b goes to b's address with b's key, and nothing of a's goes with it."""
+    """A POST of account b goes to b's address with b's key, and contains nothing of account a."""
     held(endpoints, "b").post_edit(SPEC)
     (request,) = server.requests
     assert request.startswith(b"POST /b/edit ")
@@ -63,27 +63,27 @@ def test_each_account_has_its_own_address_and_key(server: RawServer, endpoints: 
 
 
 def test_an_account_that_is_not_held_has_none(endpoints: Endpoints) -> None:
-    """Neither an unknown account nor `default`, where several accounts are in the file, has an endpoint."""
+    """An unknown account has no endpoint; if the file names several accounts, `default` has none either."""
     assert endpoints.of("c") is None
     assert endpoints.of("default") is None
 
 
 def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_path: Path) -> None:
-    """Jobs that name no account are polled with the settings' key while it is set, and never with another account's."""
+    """Jobs without an account are polled with the settings' key while it is set, and never with an account's key."""
     (tmp_path / "a.key").write_text(KEY_A)
     (tmp_path / "accounts.toml").write_text(f'[accounts.a]\nurl = "{server.url("/a")}"\nkey_file = "a.key"\n')
     for key in ("", "sk-of-the-settings"):
         settings = Settings.load(accounts=str(tmp_path / "accounts.toml"), pix2pix_key=key)
         endpoints = Endpoints(settings, Credentials(settings), connections=2)
         assert (endpoints.of("default") is None) == (key == "")
-        assert endpoints.to_post("default") is None
-        assert endpoints.to_post("a") is endpoints.of("a")
+        assert endpoints.for_new_post("default") is None
+        assert endpoints.for_new_post("a") is endpoints.of("a")
 
 
 def test_a_call_under_way_keeps_its_key(
     server: RawServer, credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """After a rotation a new attempt sends the new key; one that began before ends with the one it began with."""
+    """After a key is replaced, a new attempt sends the new key; an attempt in progress ends with the old one."""
     before = held(endpoints, "a")
     (tmp_path / "a.key").write_text(f"{LATER}\n")
     assert credentials.reload_if_changed()
@@ -97,19 +97,22 @@ def test_a_call_under_way_keeps_its_key(
 def test_an_account_that_is_removed_is_polled_and_gets_no_new_post(
     credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """Once its table is gone from the file, an account gets no POST; what is in work there ends with its key."""
+    """An account that the file no longer names gets no POST, and its work in progress ends with its key."""
     path = tmp_path / "accounts.toml"
     path.write_text(path.read_text().replace("[accounts.b]", "[accounts.c]"))
     assert credentials.reload_if_changed()
-    assert endpoints.to_post("b") is None
+    assert endpoints.for_new_post("b") is None
     assert endpoints.of("b") is not None
-    assert endpoints.to_post("c") is not None
+    assert endpoints.for_new_post("c") is not None
 
 
 def test_no_key_of_the_process_is_shown(
     server: RawServer, credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """A job may have been on another account before: its messages hold no account's key, former ones included."""
+    """
+    The outcome of a job contains no account's key, not even a former one, since the job may have been on another
+    account.
+    """
     (tmp_path / "a.key").write_text(LATER)
     assert credentials.reload_if_changed()
     outcome, _ = held(endpoints, "b").post_edit(SPEC)
@@ -120,13 +123,13 @@ def test_no_key_of_the_process_is_shown(
 
 
 def test_outputs_on_an_accounts_own_host_need_no_vetting(server: RawServer, endpoints: Endpoints) -> None:
-    """A GPU in a private network serves its own outputs, although users may name no address there."""
+    """Outputs on the host of an account are downloaded from a private network, where users may name no address."""
     assert got(endpoints.download(server.url("/outputs/1.png"))).body == ECHO
     assert all(b"sk-" not in request for request in server.requests)
 
 
 def test_outputs_elsewhere_are_vetted(server: RawServer, endpoints: Endpoints) -> None:
-    """Another port of the same machine is not the account's host, and a redirect leads nowhere unvetted."""
+    """Another port of the same machine does not belong to the account, and redirects are vetted."""
     with RawServer(answering(answer(b"inside"))) as inside:
         assert trouble(endpoints.download(inside.url("/secret"))) == ("refused_address", False)
         server.script = answering(answer(b"", "302 Found", Location=inside.url("/secret")))

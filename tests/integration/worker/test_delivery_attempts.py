@@ -13,7 +13,7 @@ from retouch import Settings
 from retouch.blobs import open_blobs
 from retouch.outcomes import Fail
 from retouch.store.deliveries import DeliveryRecord
-from retouch_worker.deliveries.attempt import CRASHES_MOST, DeliveryTools, run_delivery
+from retouch_worker.deliveries.attempt import CRASHES_MOST, DeliveryDependencies, run_delivery
 from retouch_worker.deliveries.sender import Sender
 from retouch_worker.pulse import Pulse
 from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answering
@@ -24,17 +24,17 @@ NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00
 
 
 @pytest.fixture
-def tools(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryTools:
-    """The tools of a worker without the thread of its pulse; messages are not sent."""
+def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDependencies:
+    """The dependencies of delivery attempts, without the threads of a pulse; messages are not sent."""
     settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
     publisher: Any = SimpleNamespace(publish=lambda _: None)
     sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")
     pulse = Pulse(kit.lanes, publisher, settings)
-    return DeliveryTools(kit.deliveries, kit.jobs, kit.receivers, sender, blobs, publisher, pulse, settings)
+    return DeliveryDependencies(kit.deliveries, kit.jobs, kit.receivers, sender, blobs, publisher, pulse, settings)
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Return a delivery that may be claimed: a job has ended, and the receiver gets every job."""
+    """Return a delivery that may be claimed: a job has ended, and a receiver gets every job."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -49,12 +49,14 @@ def record(kit: LaneKit, item: str) -> DeliveryRecord:
 
 
 @pytest.mark.parametrize(("said", "trouble"), [(NEGATIVE_CHUNK, "bad_answer"), (NO_DATE, "")])
-def test_a_hostile_answer_is_a_failed_attempt(kit: LaneKit, tools: DeliveryTools, said: bytes, trouble: str) -> None:
-    """Chunks of negative length, or an impossible date: one POST, on record, and the schedule goes on."""
+def test_a_hostile_answer_is_a_failed_attempt(
+    kit: LaneKit, dependencies: DeliveryDependencies, said: bytes, trouble: str
+) -> None:
+    """After a chunk of negative length or an impossible date there is one POST, on record, and the schedule goes on."""
     with RawServer(answering(said)) as server:
         item = dispatched(kit, server.url("/hook"))
-        run_delivery(item, tools)
-        run_delivery(item, tools)
+        run_delivery(item, dependencies)
+        run_delivery(item, dependencies)
         assert len(server.requests) == 1
     delivery = record(kit, item)
     assert (delivery.state, delivery.attempt, delivery.log[0].trouble) == ("retrying", 1, trouble)
@@ -62,63 +64,67 @@ def test_a_hostile_answer_is_a_failed_attempt(kit: LaneKit, tools: DeliveryTools
 
 
 def test_whatever_raises_is_a_failed_attempt(
-    kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
+    kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bug of ours is settled like a failure, records its class alone, and does not count against the receiver."""
-    monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
+    """
+    A bug of ours counts as a failed attempt, but not against the receiver; only the class of the error is recorded.
+    """
+    monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
-    run_delivery(item, tools)
+    run_delivery(item, dependencies)
     delivery = record(kit, item)
     assert (delivery.state, delivery.attempt) == ("retrying", 1)
     assert (delivery.log[0].trouble, delivery.log[0].excerpt) == ("raised", "ZeroDivisionError")
     assert list(kit.client.scan_iter("rt:deliveries:health:*")) == []
 
 
-def test_redis_away_is_no_attempt(kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Redis nothing can be settled: the lease stays, and runs out."""
+def test_redis_away_is_no_attempt(
+    kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Redis nothing is settled, and the lease expires."""
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
 
-    monkeypatch.setattr(tools.sender, "webhook", away)
+    monkeypatch.setattr(dependencies.sender, "webhook", away)
     item = dispatched(kit)
     with pytest.raises(redis.ConnectionError):
-        run_delivery(item, tools)
+        run_delivery(item, dependencies)
     assert (record(kit, item).state, record(kit, item).attempt) == ("running", 0)
 
 
 def die(kit: LaneKit, item: str) -> None:
-    """Claim a delivery, die, and let rescue find the expired lease."""
+    """Claim a delivery, then let its lease expire and rescue find it, as if the worker had died."""
     assert kit.deliveries.claim(item, LEASE_S)
     kit.make_due("deliveries", "slots")
     kit.rescue()
 
 
-def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, tools: DeliveryTools) -> None:
-    """After ten workers in a row died over it, a delivery is dead; a redelivery begins anew."""
+def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: DeliveryDependencies) -> None:
+    """After ten workers in a row have died with it, a delivery is dead; a redelivery starts a new count."""
     with RawServer(answering(answer(status="204 No Content"))) as server:
         item = dispatched(kit, server.url("/hook"))
         for _ in range(CRASHES_MOST):
             die(kit, item)
-        run_delivery(item, tools)
+        run_delivery(item, dependencies)
         dead = record(kit, item)
         assert (dead.state, dead.log[0].trouble) == ("dead", "worker after worker died over it")
         assert server.requests == []
         kit.deliveries.redeliver(item)
-        run_delivery(item, tools)
+        run_delivery(item, dependencies)
         assert (record(kit, item).state, len(server.requests)) == ("delivered", 1)
 
 
 def test_workers_that_die_now_and_then_do_no_harm(
-    kit: LaneKit, tools: DeliveryTools, monkeypatch: pytest.MonkeyPatch
+    kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that ends resets the count: only deaths in a row end a delivery."""
-    monkeypatch.setattr(tools.sender, "webhook", lambda *_: 1 / 0)
+    """An attempt that ends resets the count, so only deaths in a row end a delivery."""
+    monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     for _ in range(2):
         for _ in range(CRASHES_MOST - 1):
             die(kit, item)
-        run_delivery(item, tools)
+        run_delivery(item, dependencies)
         kit.make_due("deliveries", "timetable")
         kit.rescue()
     assert (record(kit, item).state, record(kit, item).attempt) == ("queued", 2)

@@ -1,4 +1,7 @@
-"""The whole path with a real worker, broker, store and endpoint simulator, as a backend and its receivers see it."""
+"""
+An edit from enqueueing to webhook, with a real worker, broker, store and simulator, as a backend and its receivers see
+it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """Return an edit; its tag names it in the simulator's records."""
+    """A function that returns an edit; its tag names it in the simulator's books."""
 
     def make(tag: str, **fields: Any) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, **fields)
@@ -66,7 +69,7 @@ def waits_for_its_output(job: Job) -> JobRecord:
 
 
 def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simulator, sink: Sink) -> None:
-    """An edit is enqueued, POSTed once, kept, and delivered by a webhook that two independent libraries verify."""
+    """An edit is enqueued, POSTed once and stored; two independent libraries verify its webhook."""
     job = queue.enqueue(
         edit("whole", steps=30), webhook=f"{sink.url}/hook", tags={"order": "17"}, events=["edit.running"]
     )
@@ -92,7 +95,7 @@ def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simu
 
 
 def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A processing answer, with and without v6's shape, is polled until it is done, and POSTed once."""
+    """A processing answer, of v5 or v6, is polled until the edit is done, and there is one POST."""
     simulator.faults(next=[{"kind": "processing", "tag": "slow"}, {"kind": "fetch_not_found", "tag": "lost"}])
     job = queue.enqueue(edit("slow"))
     assert job.result(PATIENCE_S).format == "PNG"
@@ -100,8 +103,8 @@ def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator)
     assert simulator.books()["fetches"] >= 1
 
 
-def test_a_generation_that_fails_is_asked_for_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Processing that ends as failed costs nothing: the job POSTs again and does not poll the same id any more."""
+def test_a_generation_that_fails_is_posted_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
+    """If processing ends as failed, that costs nothing; the job POSTs again and no longer polls the first id."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit("broken"), max_charges=1)
     assert job.result(PATIENCE_S).format == "PNG"
@@ -122,7 +125,10 @@ REFUSALS = {
 def test_refusals_end_in_the_endpoints_own_words(
     queue: EditQueue, edit: Any, simulator: Simulator, errors_inside_200: bool
 ) -> None:
-    """Each terminal refusal, inside HTTP 200 or by status: one POST, no charge, a stable code and the message."""
+    """
+    Each terminal refusal, in HTTP 200 or by status, is one POST without a charge, with a stable code and the endpoint's
+    message.
+    """
     simulator.settings(errors_inside_200=errors_inside_200)
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in REFUSALS])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in REFUSALS}
@@ -151,7 +157,7 @@ def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
 def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=2, one more POST, after the spam filter's time, returns the image."""
+    """With max_charges=2, one more POST, after the time of the spam filter, yields the image."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=2) for kind in UNKNOWNS}
     for job in jobs.values():
@@ -173,7 +179,7 @@ def test_a_full_queue_is_waited_for(queue: EditQueue, edit: Any, simulator: Simu
 
 
 def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A link that is 404 or a page at first is downloaded again; the paid POST is not repeated."""
+    """An output whose link first returns 404 or a page is downloaded again later; the POST is not repeated."""
     simulator.settings(output_delay_s=0.5)
     missing = queue.enqueue(edit("late-404"))
     assert missing.result(PATIENCE_S).format == "PNG"
@@ -184,7 +190,9 @@ def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any,
 
 
 def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """For a page, half a picture or an SVG the job goes on downloading what it paid for, and POSTs nothing."""
+    """
+    If an output is a page, half a picture or an SVG, the job keeps downloading what was paid for, and POSTs nothing.
+    """
     kinds = ("html", "truncated", "svg")
     simulator.faults(next=[{"tag": kind, "output_kind": kind} for kind in kinds])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in kinds}
@@ -228,7 +236,7 @@ def test_cancelling_before_the_call_costs_nothing(queue: EditQueue, edit: Any, s
 
 
 def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job whose call is in flight ends as cancelled after its charge; its replay needs no second POST."""
+    """A job in flight ends as cancelled after its charge, and its replay needs no second POST."""
     simulator.settings(latency_s=0.6)
     job = queue.enqueue(edit("during"))
     assert eventually(lambda: "during" in simulator.books()["by_tag"])
@@ -242,7 +250,7 @@ def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit
 
 
 def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job that failed before its output could be read is replayed from the output, without a POST."""
+    """If a job failed because its output could not be read, its replay downloads the output without a POST."""
     simulator.settings(output_delay_s=0.4)
     job = queue.enqueue(edit("again"))
     assert waits_for_its_output(job).resumable
@@ -255,7 +263,7 @@ def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simula
 def test_a_callback_arrives_in_the_backends_own_app(
     queue: EditQueue, edit: Any, simulator: Simulator, redis_url: str, client: Any
 ) -> None:
-    """The allowed task is sent to its queue with the event, without prompt and address."""
+    """The queue of an allowed task gets the event, without prompt and address."""
     job = queue.enqueue(edit("callback"), callback="billing.tasks.edited", tags={"order": "17"})
     job.result(PATIENCE_S)
     with Connection(redis_url) as connection, connection.SimpleQueue("billing") as billing:
@@ -274,7 +282,7 @@ def test_a_callback_arrives_in_the_backends_own_app(
 
 
 def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Sixty jobs of three tenants return handles in order, and never have more calls at once than the limit."""
+    """Sixty jobs of three tenants return handles in order, and their calls in flight never exceed the limit."""
     wanted = [(edit(f"many-{n}"), JobOptions(tenant=f"tenant{n % 3}")) for n in range(60)]
     jobs = queue.enqueue_many(wanted)
     assert [job.record().spec.edit["prompt"] for job in jobs] == [request.prompt for request, _ in wanted]
@@ -288,7 +296,7 @@ def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any
 
 
 def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """The same request under the same key is the same job; another request under it is refused and not enqueued."""
+    """The same request with the same key is the same job; another request with that key is refused."""
     first = queue.enqueue(edit("once"), idempotency_key="order-17")
     again = queue.enqueue(edit("once"), idempotency_key="order-17")
     assert (again.id, again.replayed, first.replayed) == (first.id, True, False)
@@ -300,7 +308,7 @@ def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator
 
 
 def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> None:
-    """A wait that is too short raises, and the job goes on; an unknown id is an error."""
+    """A wait that is too short raises an error, and the job goes on; an unknown id is an error."""
     queue.pause()
     job = queue.enqueue(edit("patience"))
     with pytest.raises(ResultTimeout, match="still queued"):

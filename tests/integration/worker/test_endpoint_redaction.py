@@ -1,4 +1,4 @@
-"""Keys, addresses and prompts in the endpoint's answers go no further than its client."""
+"""The endpoint client removes keys, addresses and prompts from the endpoint's answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def endpoint_at(server: RawServer) -> Endpoint:
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
 def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
-    """The outcome of a POST, the source of errors and callbacks, has none of them, however JSON escapes them."""
+    """The outcome of a POST contains no key, address or prompt, however JSON escapes them in the answer."""
     body = json.dumps({"status": "error", "message": WORDS}).replace("/", slash).encode()
     with RawServer(answering(answer(body))) as server:
         outcome, _ = endpoint_at(server).post_edit(SPEC)
@@ -42,7 +42,7 @@ def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
     assert outcome == Refused("image_unfetchable", SHOWN)
 
 
-def test_a_look_keeps_it_too() -> None:
+def test_a_poll_keeps_what_it_sent_to_itself() -> None:
     """The error of a failed generation has the endpoint's message without them."""
     body = json.dumps({"status": "failed", "message": WORDS}).encode()
     with RawServer(answering(answer(body))) as server:

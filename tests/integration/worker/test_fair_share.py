@@ -19,7 +19,10 @@ def edits(simulator: Simulator, name: str, count: int) -> list[Edit]:
 def test_two_workers_share_five_slots_between_three_tenants(
     simulator: Simulator, queue: EditQueue, worker: Callable[..., Any]
 ) -> None:
-    """20 worker threads, a limit of 5, 100 jobs: never 6 in flight, never a 429; the tenant with one job goes early."""
+    """
+    With 20 threads and a limit of 5, 100 jobs never have 6 calls in flight and get no 429; a tenant with one job runs
+    early.
+    """
     simulator.settings(cap=CAP, latency_s=0.2)
     jobs: dict[str, list[Job]] = {
         tenant: queue.enqueue_many(edits(simulator, tenant, count), tenant=tenant)

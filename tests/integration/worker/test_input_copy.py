@@ -1,4 +1,4 @@
-"""A picture that the endpoint cannot read is read from our copy: real gateway, workers, simulator, picture server."""
+"""If the endpoint cannot read a picture, it gets our copy: real gateway, workers, simulator and picture server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ASKED_TWICE = ["image_unfetchable", "success"]
 
 @pytest.fixture(scope="module")
 def shy_picture() -> Iterator[str]:
-    """Serve a picture to our own gateway, and 404 to everybody else, such as the endpoint."""
+    """The address of a picture that only our gateway can read; all others, such as the endpoint, get 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,14 +68,14 @@ class Shop:
         return str(answer.json()["id"])
 
     def over(self, job: str) -> dict[str, Any]:
-        """Wait until the job is over, and return it."""
+        """Wait until the job has ended, and return it."""
         path = f"/v1/edits/{job}"
         assert eventually(lambda: self.api.get(path).json()["state"] in FINAL), self.api.get(path).text
         record: dict[str, Any] = self.api.get(path).json()
         return record
 
     def statuses(self, tag: str) -> list[str]:
-        """Return what the endpoint answered."""
+        """Return the endpoint's answers to the POSTs with this tag."""
         answers: list[str] = self.simulator.books()["by_tag"][tag]["statuses"]
         return answers
 
@@ -88,7 +88,7 @@ def shop(callers: Callers, shy_picture: str, simulator: Simulator) -> Shop:
 def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
-    """After one free refusal the endpoint reads our signed link: no attempt is used, and the job has a warning."""
+    """After one free refusal the endpoint reads our signed link; no attempt is used, and the job has a warning."""
     worker(public_url=gateway_url)
     job = shop.enqueue("copy", max_charges=1, max_attempts=1)
     done = shop.over(job)
@@ -101,8 +101,8 @@ def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
     assert "our copy" in retrying["data"]["error"]["message"]
 
 
-def test_our_copy_is_asked_for_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
-    """Where the endpoint cannot reach our links either, the job fails after two free refusals, with the remedy."""
+def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
+    """If the endpoint cannot read our link either, the job fails after two free refusals, with the remedy."""
     worker(public_url=shy_picture.rpartition("/")[0])
     job = shop.enqueue("neither")
     failed = shop.over(job)
@@ -118,7 +118,7 @@ def test_our_copy_is_asked_for_once(shop: Shop, worker: Callable[..., RunningWor
 def test_without_an_outside_address_all_is_as_before(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
-    """A worker whose links are private sends none: one refusal, and the job fails."""
+    """A worker whose links are private does not send them: the job fails after one refusal."""
     worker(public_url="http://retouch.internal", dangerous_allow_private_networks="")
     failed = shop.over(shop.enqueue("inside"))
     assert (failed["state"], failed["error"]["code"]) == ("failed", "image_unfetchable")
@@ -128,7 +128,7 @@ def test_without_an_outside_address_all_is_as_before(
 
 @contextmanager
 def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker that kills itself with SIGKILL when it has passed a point that many times."""
+    """Context manager that runs a worker which kills itself with SIGKILL after passing a point that many times."""
     code = (
         "from pathlib import Path; from retouch_ops.worker_process import main; from "
         "tests.chaos.worker_kills import arm; "
@@ -158,7 +158,7 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
     passes: int,
     statuses: list[str],
 ) -> None:
-    """After a SIGKILL anywhere between refusal and second answer, the original link is never sent again."""
+    """After a SIGKILL between the refusal and the second answer, the original link is never sent again."""
     settings = queue.settings.model_copy(update={"public_url": gateway_url, "lease_s": 3.0})
     log = tmp_path / "deaths"
     with doomed_worker(environment_of(settings), point, passes, log) as process:
@@ -171,7 +171,7 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
 
 
 def test_a_replay_begins_with_the_callers_link(client: Any) -> None:
-    """A replay sends the caller's link first, which may have been repaired, whatever link the record had next."""
+    """A replay sends the caller's link first, since that may be readable now."""
     kit = LaneKit(client)
     kit.enqueue(kit.new(input="ab/abc.png"))
     (job,) = kit.dispatched()

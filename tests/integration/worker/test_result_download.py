@@ -1,4 +1,4 @@
-"""Downloading a paid image from unreliable links: real downloads, and the outcome of each attempt."""
+"""Downloads of a paid image from unreliable links: real downloads, and the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retouch.store.blob_retention import owns_blob
 from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
 from retouch.store.records import Claim, checkpoint_from, images_from
-from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.context import EditDependencies
 from retouch_worker.edits.credentials import Credentials
 from retouch_worker.edits.endpoint import Endpoints
 from retouch_worker.edits.images import EARLY_READS, store_images
@@ -28,12 +28,12 @@ from tests.lane_kit import LaneKit
 
 
 @pytest.fixture
-def tools(tmp_path: Path, client: Any) -> EditTools:
-    """The tools of a download, without a broker."""
+def dependencies(tmp_path: Path, client: Any) -> EditDependencies:
+    """The dependencies of a download, without a broker."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
     endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
-    return EditTools(jobs, AuditLog(client), endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
+    return EditDependencies(jobs, AuditLog(client), endpoints, blobs, nothing, nothing, settings, RetryPolicy())  # type: ignore[arg-type]  # a download uses neither
 
 
 @pytest.fixture
@@ -44,21 +44,23 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """Return a claim of a job whose paid image was downloaded that many times."""
+    """Return a claim of a job with a paid image that was downloaded `waits` times in vain."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
     return kit.claim(new.id)
 
 
-def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tools: EditTools, picture: bytes) -> None:
-    """A host's placeholder for a missing picture is downloaded again; one that stays is kept with a warning."""
+def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
+    kit: LaneKit, dependencies: EditDependencies, picture: bytes
+) -> None:
+    """A picture that comes with a 404 is downloaded again; if it stays the same, it is stored with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
-        early = store_images(claim_after(kit, EARLY_READS - 1), ready, tools)
+        early = store_images(claim_after(kit, EARLY_READS - 1), ready, dependencies)
         assert early == ImageUnavailable("status 404: the picture may stand for one that is not there yet")
         assert len(server.requests) == 2
-        late = store_images(claim_after(kit, EARLY_READS), ready, tools)
+        late = store_images(claim_after(kit, EARLY_READS), ready, dependencies)
     assert isinstance(late, Stored)
     assert late.image.warnings == ("odd_status",)
 
@@ -71,17 +73,17 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(kit: LaneKit, tool
     ],
 )
 def test_a_link_that_breaks_every_rule_leaves_the_others(
-    kit: LaneKit, tools: EditTools, picture: bytes, first: bytes
+    kit: LaneKit, dependencies: EditDependencies, picture: bytes, first: bytes
 ) -> None:
-    """A redirect to no URL, or a chunk of negative length, fails the first link alone: the second one is read."""
+    """If the first link redirects to no URL, or sends a chunk of negative length, the second link is read."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
-        kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), tools)
+        kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), dependencies)
     assert isinstance(kept, Stored)
     assert kept.image.warnings == ()
 
 
 class Host:
-    """Serves pictures by path; `gone` has paths that answer 404, and `asked` lists the requested paths."""
+    """Serves pictures by path; paths in `gone` answer 404, and `asked` lists the requested paths."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -97,7 +99,7 @@ class Host:
 
 
 def png(shade: int) -> bytes:
-    """Return a picture that differs from those of other shades."""
+    """Return a picture of one shade, which differs from those of other shades."""
     out = io.BytesIO()
     Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
     return out.getvalue()
@@ -111,8 +113,8 @@ def follows(outcome: Any, claim: Claim) -> Any:
     return decide(outcome, claim.attempt(), RetryPolicy(), claim.now_at, 0.5)
 
 
-def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None:
-    """Three images, the second from its fallback: all are kept in order, and recorded one after the other."""
+def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """Three images, the second from its fallback, are stored in order, and each goes on record before the next."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -120,9 +122,9 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
             (server.url("/a.png"),), "7", more=((server.url("/b.png"), server.url("/b2.png")), (server.url("/c.png"),))
         )
         claim = claim_after(kit, 0)
-        kept = store_images(claim, ready, tools)
+        kept = store_images(claim, ready, dependencies)
     assert isinstance(kept, Stored)
-    assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
+    assert [dependencies.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
         host.bodies[path] for path in ("/a.png", "/b2.png", "/c.png")
     ]
     assert [(place, one.name) for place, one in checkpoint_of(kit, claim).brought] == [
@@ -139,14 +141,14 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, tools: EditTools) -> None
         assert kit.client.zscore(KEPT, one.name) - kit.client.time()[0] > 3_500
 
 
-def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditTools) -> None:
-    """The others are kept meanwhile and not read again; the job ends when the last one came."""
+def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """If one image is late, the others are stored and not read again; the job ends when the last one arrives."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),), (server.url("/c.png"),)))
         claim = claim_after(kit, 0)
-        outcome = store_images(claim, ready, tools)
+        outcome = store_images(claim, ready, dependencies)
         assert isinstance(outcome, ImageUnavailable)
         decision = follows(outcome, claim)
         assert isinstance(decision, Retry)
@@ -157,74 +159,78 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, tools: EditToo
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        kept = store_images(claim, claim.checkpoint, tools)
+        kept = store_images(claim, claim.checkpoint, dependencies)
     assert isinstance(kept, Stored)
     assert host.asked == ["/b.png"]
-    assert [tools.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
+    assert [dependencies.blobs.get(one.name) for one in (kept.image, *kept.others)] == [
         host.bodies[path] for path in ("/a.png", "/b.png", "/c.png")
     ]
     assert kept.image.warnings == ()
 
 
-def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, tools: EditTools) -> None:
-    """After the last try, or at once if it is rejected, the job succeeds with the other images and a warning."""
+def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """If one image is rejected, or missing after the last try, the job succeeds with the others and a warning."""
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
     with RawServer(host) as server:
         urls = [(server.url(f"/{name}.png"),) for name in "abcd"]
         claim = claim_after(kit, FETCH_TRIES)
-        outcome = store_images(claim, Ready(urls[0], "7", more=tuple(urls[1:])), tools)
+        outcome = store_images(claim, Ready(urls[0], "7", more=tuple(urls[1:])), dependencies)
     decision = follows(outcome, claim)
     assert isinstance(decision, Succeed)
-    stored = [tools.blobs.get(one.name) for one in (decision.image, *decision.others)]
+    stored = [dependencies.blobs.get(one.name) for one in (decision.image, *decision.others)]
     assert stored == [host.bodies["/a.png"], host.bodies["/c.png"]]
     assert decision.image.warnings == ("output_missing:1", "output_missing:3")
 
 
-def test_without_any_image_all_is_as_with_one(kit: LaneKit, tools: EditTools) -> None:
-    """If every image is rejected the result is rejected; if none ever comes it is lost."""
+def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """If every image is rejected, the job is rejected; if every image is missing, the job is lost."""
     host = Host()
     host.gone = {"/c.png", "/d.png"}
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
     with RawServer(host) as server:
         urls = {name: (server.url(f"/{name}.png"),) for name in "abcd"}
-        assert isinstance(store_images(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), tools), ImageRejected)
+        assert isinstance(
+            store_images(claim_after(kit, 0), Ready(urls["a"], more=(urls["b"],)), dependencies), ImageRejected
+        )
         claim = claim_after(kit, FETCH_TRIES)
-        lost = follows(store_images(claim, Ready(urls["c"], more=(urls["d"],)), tools), claim)
+        lost = follows(store_images(claim, Ready(urls["c"], more=(urls["d"],)), dependencies), claim)
     assert isinstance(lost, Fail | Retry)
     assert (lost.code, lost.drop_checkpoint) == ("result_lost", True)
 
 
-def test_more_images_than_are_kept_are_named(kit: LaneKit, tools: EditTools) -> None:
-    """The record has the number of images in the answer, where these were more than we keep."""
+def test_more_images_than_are_kept_are_named(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """If the answer has more images than we store, the record has their number."""
     with RawServer(Host()) as server:
         kept = store_images(
-            claim_after(kit, 0), Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17), tools
+            claim_after(kit, 0),
+            Ready((server.url("/a.png"),), more=((server.url("/b.png"),),), beyond=17),
+            dependencies,
         )
     assert isinstance(kept, Stored)
     assert (kept.image.warnings, len(kept.others)) == (("outputs_beyond_16:17",), 1)
 
 
-def test_a_lost_lease_ends_the_downloads(kit: LaneKit, tools: EditTools) -> None:
+def test_a_lost_lease_ends_the_downloads(kit: LaneKit, dependencies: EditDependencies) -> None:
     """A worker that lost its lease stops after the current image, and records nothing."""
     host = Host()
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         kit.client.hincrby(f"rt:edits:state:{claim.job}", "fence", 1)
-        outcome = store_images(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), tools)
+        outcome = store_images(claim, Ready((server.url("/a.png"),), more=((server.url("/b.png"),),)), dependencies)
     assert outcome == Stale()
     assert host.asked == ["/a.png"]
     assert kit.client.hget(f"rt:edits:state:{claim.job}", "checkpoint") is None
 
 
-def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools) -> None:
-    """A job that is cancelled while an image is late keeps the others for its replay, as long as its record lives."""
+def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, dependencies: EditDependencies) -> None:
+    """If a job is cancelled while one image is late, the others are kept for a replay, as long as the record."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
         claim = claim_after(kit, 0)
         ready = Ready((server.url("/a.png"),), "7", more=((server.url("/b.png"),),))
-        outcome = store_images(claim, ready, tools)
+        outcome = store_images(claim, ready, dependencies)
         assert isinstance(outcome, ImageUnavailable)
         kit.jobs.settle(claim, follows(outcome, claim))
         kit.client.delete(KEPT)
@@ -236,5 +242,5 @@ def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, tools: EditTools)
         host.asked.clear()
         claim = kit.claim(claim.job)
         assert isinstance(claim.checkpoint, Ready)
-        assert isinstance(store_images(claim, claim.checkpoint, tools), Stored)
+        assert isinstance(store_images(claim, claim.checkpoint, dependencies), Stored)
     assert host.asked == ["/b.png"]

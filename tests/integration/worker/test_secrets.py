@@ -1,4 +1,4 @@
-"""No secret, prompt or customer's address where it does not belong: the tests plant values and search for them."""
+"""No secret, prompt or customer's address is where it does not belong: the tests plant values and search for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUSTOMERS = (PROMPT, ADDRESS, HOOK, EXTRA)
 
 
 class Watch:
-    """Every command that Redis gets while it runs, and every event that the workers send."""
+    """Records every command that Redis gets, and every event that the workers send."""
 
     def __init__(self, url: str) -> None:
         self.commands: list[str] = []
@@ -80,8 +80,8 @@ def test_planted_values_stay_where_they_belong(
     loud_worker: RunningWorker, watch: Watch, queue: EditQueue, simulator: Simulator, sink: Sink, client: Any
 ) -> None:
     """
-    After success, refusal, lost answer, failing webhook and callback, no planted value is in broker, events, logs,
-    reprs.
+    After a success, a refusal, a lost answer, a failing webhook and a callback, no planted value is in the broker, in
+    events, in logs or in a `repr`.
     """
     simulator.faults(
         next=[
@@ -129,8 +129,8 @@ def test_planted_values_stay_where_they_belong(
     client.delete("billing", "_kombu.binding.billing")
 
 
-def test_errors_at_the_door_do_not_repeat_what_came(queue: EditQueue, client: Any) -> None:
-    """The error of a refused request has neither prompt nor address, and nothing of it is stored."""
+def test_refusals_do_not_repeat_the_request(queue: EditQueue, client: Any) -> None:
+    """The error of a refused request contains neither prompt nor address, and nothing of the request is stored."""
     for fields, options in (
         ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),
         ({"init_image": "https://a.example.com/in.png"}, JobOptions(webhook=f"http://10.0.0.1/{HOOK}")),

@@ -1,4 +1,4 @@
-"""Several images of one answer through the whole path, as a backend and its receivers see them."""
+"""Several images of one answer, from enqueueing to webhook, as a backend and its receivers see them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """Return an edit; its tag names it in the simulator's records."""
+    """A function that returns an edit; its tag names it in the simulator's books."""
 
     def make(tag: str, samples: int) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, extra={"samples": samples})
@@ -37,7 +37,7 @@ def entry_of(simulator: Simulator, tag: str) -> dict[str, Any]:
 def test_every_image_of_one_answer_is_kept(
     queue: EditQueue, edit: Any, simulator: Simulator, sink: Sink, tmp_path: Path
 ) -> None:
-    """Four images for one POST: all are in the client's results and in the webhook, in order; `result` is the first."""
+    """Four images of one POST are all in the client's results and in the webhook, in order; `result` is the first."""
     job = queue.enqueue(edit("several", 4), webhook=sink.url)
     result = job.result(PATIENCE_S)
     assert entry_of(simulator, "several") == {"posts": 1, "charged": 1, "statuses": ["success"]}
@@ -55,7 +55,7 @@ def test_every_image_of_one_answer_is_kept(
 
 
 def test_an_image_that_cannot_be_kept_is_named(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Of three processed images the second is a bomb: the others are kept, and a warning names the missing one."""
+    """If the second of three images is a bomb, the others are stored, and a warning names the missing one."""
     simulator.settings(list_output=True)
     simulator.faults(next=[{"kind": "processing", "tag": "gap", "output_kind": "bomb", "output_index": 1}])
     result = queue.enqueue(edit("gap", 3)).result(PATIENCE_S)
@@ -64,7 +64,7 @@ def test_an_image_that_cannot_be_kept_is_named(queue: EditQueue, edit: Any, simu
 
 
 def test_more_images_than_are_kept(queue: EditQueue, edit: Any) -> None:
-    """Of twenty images sixteen are kept, and the record has the number in the answer."""
+    """Of twenty images sixteen are stored, and a warning has the number in the answer."""
     result = queue.enqueue(edit("many-images", 20)).result(PATIENCE_S)
     assert len(result.results) == 16
     assert result.warnings == ("outputs_beyond_16:20",)

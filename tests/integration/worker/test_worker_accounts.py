@@ -1,4 +1,4 @@
-"""A real worker with an accounts file: it consumes the queues of what it holds, and follows the file as it changes."""
+"""A real worker with an accounts file consumes the queues of its accounts, and follows changes of the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY, LATER, OTHER = "sk-planted-first", "sk-planted-later", "sk-planted-other"
 
 
 class Accounts:
-    """An accounts file with a key file for each account, changed as an operator does."""
+    """An accounts file with a key file for each account; a test changes them as an operator does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "accounts.toml"
@@ -69,7 +69,7 @@ def events(running: RunningWorker, name: str) -> list[dict[str, Any]]:
 
 
 def edited(queue: EditQueue, simulator: Simulator, redis_url: str, tag: str, account: str = "default") -> None:
-    """Enqueue an edit, call for it on the queue of an account, and wait for its image."""
+    """Enqueue an edit, send its message to the queue of an account, and wait for the image."""
     job = queue.enqueue(Edit(prompt=f"winter [[{tag}]]", init_image=simulator.portrait_url))
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([(f"edits.{account}", job.id)])
@@ -81,8 +81,8 @@ def test_a_worker_follows_its_accounts(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
     """
-    Without a restart: a key is rotated, an account gets its key, another one comes, one goes (its queue stays for what
-    is in work), and a fault changes nothing. Every job is edited, and no key is in the log.
+    Without a restart, a key is replaced, an account gets its key, one is added and one is removed (its queue stays for
+    work in progress), and a fault changes nothing. Every job is edited, and the log contains no key.
     """
     (line,) = events(running, "accounts_not_served")
     assert line["accounts"] == ["other"]
@@ -116,7 +116,7 @@ def test_a_worker_follows_its_accounts(
 def test_what_waits_in_a_removed_queue_stays_there(
     running: RunningWorker, accounts: Accounts, client: Any, redis_url: str
 ) -> None:
-    """A worker that no longer holds an account takes none of its messages: another worker may."""
+    """A worker that no longer holds an account takes none of its messages, so that another worker can."""
     accounts.name("default", "third")
     assert eventually(lambda: events(running, "accounts_reloaded")), running.log
     accounts.key("other", OTHER)
@@ -130,7 +130,7 @@ def test_what_waits_in_a_removed_queue_stays_there(
 def test_a_hang_up_reloads_and_kills_nothing(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
-    """On SIGHUP the same process reads its accounts again; a call under way is not ended."""
+    """On SIGHUP the same process reads its accounts again, and a call in flight is not ended."""
     simulator.settings(latency_s=1.0)
     job = queue.enqueue(Edit(prompt="winter [[slow]]", init_image=simulator.portrait_url), max_charges=1)
     publisher = Publisher(Settings.load(redis_url=redis_url))
@@ -146,7 +146,7 @@ def test_a_hang_up_reloads_and_kills_nothing(
 
 
 def test_a_worker_without_any_key_ends(worker: Callable[..., RunningWorker], accounts: Accounts) -> None:
-    """It ends with code 2, and its last words name every account with the reason."""
+    """The worker ends with code 2, and its last lines name every account with the reason."""
     (accounts.folder / "default.key").unlink()
     running = worker(accounts=accounts.path, log_format="json", pix2pix_key=KEY)
     assert running.process.wait(30) == 2
@@ -159,7 +159,7 @@ def test_a_worker_without_any_key_ends(worker: Callable[..., RunningWorker], acc
 def test_a_worker_of_deliveries_needs_no_keys(
     worker: Callable[..., RunningWorker], accounts: Accounts, redis_url: str
 ) -> None:
-    """Keys are read by workers that take edits alone: others run without any, and a SIGHUP does nothing to them."""
+    """Only workers for edits read keys: others run without any, and a SIGHUP does not change them."""
     (accounts.folder / "default.key").unlink()
     running = worker("-Q", "deliveries", accounts=accounts.path, log_format="json")
     assert eventually(lambda: " ready." in running.log), running.log

@@ -1,4 +1,4 @@
-"""Blobs in a folder when writing fails: a killed writer, a full disk, a folder without permission."""
+"""Blobs in a folder if writing fails: a killed writer, a full disk, a folder without permission."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 
 
 def visible(folder: Path) -> list[str]:
-    """Return the files that are blobs by their place."""
+    """Return the names of the files that are blobs."""
     return [path.name for path in folder.glob("*/*") if path.parent.name != ".partial"]
 
 
@@ -56,7 +56,7 @@ FileBlobs(Path(sys.argv[1]), "").put(b"half", "png")
 def test_a_failed_write_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    """A write that fails raises `BlobError` with the remedy; no partial file stays."""
+    """A failed write raises a `BlobError` with the remedy, and leaves no partial file."""
     blobs = FileBlobs(tmp_path, "")
 
     def refuse(_descriptor: int) -> None:
@@ -77,7 +77,7 @@ def test_a_failed_write_says_what_to_do(
     ],
 )
 def test_the_system_itself_refuses(tmp_path: Path, trouble: str, words: str) -> None:
-    """A file cut short by the kernel, or a folder of another user, is a clear error; no partial file stays."""
+    """A file that the kernel cuts short, or a folder of another user, is a clear error, and no partial file is left."""
     code = f"""
 import os, resource, sys
 from pathlib import Path
@@ -99,7 +99,7 @@ except BlobError as error:
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A store below a file is refused when it is opened, with the remedy."""
+    """If the store's folder would be below a file, opening it raises an error with the remedy."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BlobError, match="a part of the path is a file"):
         open_blobs((tmp_path / "file" / "store").as_uri(), "")
@@ -117,7 +117,7 @@ def test_a_folder_that_went_away(tmp_path: Path) -> None:
 def test_bytes_that_come_while_a_blob_is_deleted_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """Bytes that are written again between the check and the deletion are not lost, just before or after it."""
+    """Bytes that are written again just before or after the deletion of the same blob are not lost."""
     blobs = FileBlobs(tmp_path, "")
     name = blobs.put(DATA, "png")
     os.utime(tmp_path / name, (1, 1))

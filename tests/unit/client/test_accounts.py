@@ -1,4 +1,4 @@
-"""The accounts file: read in one place, every fault at once, no key in it and none in a message."""
+"""The accounts file: all faults are reported together, and neither the file nor a message contains a key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = Settings.load(
 
 
 def faults_of(tmp_path: Path, text: str) -> list[str]:
-    """Write an accounts file and return what is wrong with it."""
+    """Write an accounts file and return its faults."""
     path = tmp_path / "accounts.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -47,7 +47,7 @@ def test_without_a_file_the_settings_are_one_account() -> None:
 
 
 def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
-    """What a table leaves out comes from the settings; a relative key file is beside the accounts file."""
+    """A field that a table lacks has the value of the settings; a relative key file is beside the accounts file."""
     path = tmp_path / "accounts.toml"
     path.write_text(
         '[accounts.zeta]\nkey_file = "keys/zeta"\n'
@@ -82,7 +82,7 @@ def test_a_relative_path_is_read_from_the_working_folder(tmp_path: Path, monkeyp
 
 
 def test_tenants_may_have_two_accounts(tmp_path: Path) -> None:
-    """A tenant that two accounts name has both; one that an account names twice is there once."""
+    """A tenant may own two accounts; one that an account names twice counts once."""
     path = tmp_path / "accounts.toml"
     path.write_text(
         '[accounts.a]\nkey_env = "A"\ntenants = ["acme", "acme"]\n[accounts.b]\nkey_env = "B"\ntenants = ["acme"]\n'
@@ -132,7 +132,7 @@ FIELDS = ", ".join(_FIELDS)
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: str) -> None:
-    """Each fault names account and field, what was expected and what was got; texts are not repeated."""
+    """Each fault has account, field, the expected value and the actual one; texts are not repeated."""
     field = line.partition(" ")[0]
     fault = f"accounts.main.{field}: expected {expected}, got {got}"
     assert faults_of(tmp_path, f'[accounts.main]\nkey_env = "MAIN"\n{line}\n') == [fault]
@@ -148,7 +148,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: s
     ],
 )
 def test_a_field_that_does_not_belong_is_named(tmp_path: Path, line: str, fault: str) -> None:
-    """A misspelt field, a second place for the key and the key itself are refused, the last without showing it."""
+    """A misspelt field, a second place for the key and the key itself are refused; the key is not shown."""
     assert faults_of(tmp_path, f'[accounts.main]\nkey_env = "MAIN"\n{line}\n') == [f"accounts.main{fault}"]
 
 
@@ -169,13 +169,13 @@ def test_where_the_key_is_must_be_named(tmp_path: Path, line: str, fault: str) -
 
 @pytest.mark.parametrize("name", ["Main", "-main", "ma.in", "", "m" * 33, "ma in", "ä"])
 def test_a_wrong_id_is_refused(tmp_path: Path, name: str) -> None:
-    """Ids go into queue names and keys of Redis, so their letters are few."""
+    """Ids are parts of queue names and Redis keys, so they have only certain characters."""
     (fault,) = faults_of(tmp_path, f'[accounts."{name}"]\nkey_env = "MAIN"\n')
     assert fault.startswith(f"accounts.{name!r:.42}: expected an id of 1 to 32 lower-case letters")
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
-    """One error has the faults of all accounts and of what stands beside them."""
+    """One error has the faults of all accounts, and of everything else in the file."""
     faults = faults_of(
         tmp_path,
         "stray = 1\n[accounts]\nthird = 3\n[accounts.main]\nweight = 0\ntier = 0\n[accounts.Other]\n"
@@ -195,7 +195,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[accounts]\n", "accounts = 3\n", "accounts = []\n"])
 def test_a_file_without_accounts_is_refused(tmp_path: Path, text: str) -> None:
-    """A file that names no account is a mistake: nothing could run."""
+    """A file that names no account is refused, since no job could run."""
     assert faults_of(tmp_path, text) == ["accounts: expected at least one table [accounts.ID]"]
 
 
@@ -208,7 +208,7 @@ def test_a_file_without_accounts_is_refused(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
-    """The error names the file and the place in it, and repeats none of it."""
+    """The error has the file and the position in it, and repeats none of its content."""
     path = tmp_path / "accounts.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
@@ -218,7 +218,7 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, words: str)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """The error names the path and the system's reason, for a folder as for a file that is not there."""
+    """The error names the path and the reason, for a folder as for a missing file."""
     for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(SettingsError, match=reason) as caught:
             read_accounts(path, SETTINGS)
@@ -226,11 +226,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_is_checked() -> None:
-    """The fields of an account in the file are those of the dataclass, each with its check."""
+    """The fields in the file are those of the dataclass, and each has a check."""
     assert ["id", *_FIELDS] == list(Account.__dataclass_fields__)
 
 
 def test_importing_retouch_reads_no_toml() -> None:
-    """A producer that imports `retouch` loads neither the accounts nor a reader of TOML."""
+    """Importing `retouch` loads neither the module of accounts nor a parser for TOML."""
     code = "import sys, retouch; print([name for name in ('retouch.accounts', 'tomllib') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

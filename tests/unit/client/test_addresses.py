@@ -89,7 +89,7 @@ def test_public_urls_pass(url: str) -> None:
     ],
 )
 def test_malformed_urls_are_refused(url: str, words: str) -> None:
-    """Each fault of the text is named, and the message holds neither the URL nor a password in it."""
+    """Each fault of the text has its message, which contains neither the URL nor its password."""
     fault = fault_of(url)
     assert fault is not None
     assert words in fault
@@ -183,15 +183,15 @@ def test_private_addresses_are_not_vetted(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", [address for address in PRIVATE if "%" not in address])
-def test_private_literals_are_refused_at_the_door(address: str) -> None:
-    """A URL with a private address is refused without network, and the message names the address."""
+def test_private_literals_are_refused_by_their_text(address: str) -> None:
+    """A URL with a private address is refused without a lookup, and the message has the address."""
     host = f"[{address}]" if ":" in address else address
     assert "got private" in str(fault_of(f"http://{host}/"))
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_public_addresses_are_vetted(address: str) -> None:
-    """Addresses of the public internet pass, an IPv4-mapped one as the IPv4 address inside."""
+    """Public addresses pass; an IPv4-mapped one counts as the IPv4 address inside it."""
     assert vet(address)
 
 
@@ -210,14 +210,14 @@ def test_public_addresses_are_vetted(address: str) -> None:
         "host.localdomain",
     ],
 )
-def test_private_names_are_refused_at_the_door(host: str) -> None:
-    """Names of private networks are refused, unless a network is allowed that they may be in."""
+def test_private_names_are_refused_by_their_text(host: str) -> None:
+    """Names of private networks are refused, unless a network is allowed in which they may be."""
     assert "private network" in str(fault_of(f"http://{host}/"))
     assert fault_of(f"http://{host}:8080/", EVERYTHING) is None
 
 
 def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
-    """With loopback allowed, its addresses and localhost are accepted on any port, and no others."""
+    """If loopback is allowed, only its addresses and localhost are accepted, on any port."""
     assert fault_of("http://127.0.0.1:8123/a", LOOPBACK) is None
     assert fault_of("http://[::1]:8123/a", LOOPBACK) is None
     assert fault_of("http://localhost:8123/a", LOOPBACK) is None
@@ -236,7 +236,7 @@ def test_length_limit_is_exact() -> None:
 
 def test_split_gives_what_is_sent() -> None:
     """
-    The host is in lower case without brackets, default ports are added, the fragment is dropped, an empty path is a
+    The host is in lower case without brackets, a default port is added, the fragment is removed, and an empty path is a
     slash.
     """
     assert split("HTTPS://Example.COM?a=b#c") == Url("https", "example.com", 443, "/?a=b")
@@ -244,7 +244,7 @@ def test_split_gives_what_is_sent() -> None:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Make every lookup return these addresses; the returned list collects the hosts that were looked up."""
+    """Make every lookup return these addresses; return a list to which the names that were looked up are appended."""
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -266,7 +266,7 @@ def test_resolve_returns_what_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("bad", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%2"])
 def test_one_private_answer_refuses_all(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    """A name with one private answer among public ones is refused; the message names no host."""
+    """A name with a private address among public ones is refused, and the message contains no host."""
     answers(monkeypatch, "1.1.1.1", bad)
     with pytest.raises(AddressRefused) as refused:
         resolve("example.com", 443)
@@ -275,7 +275,7 @@ def test_one_private_answer_refuses_all(monkeypatch: pytest.MonkeyPatch, bad: st
 
 
 def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name on port 9000 passes if it lies in an allowed network, and is refused if it turns out to be public."""
+    """A name with port 9000 passes if it resolves into an allowed network, and is refused if its address is public."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("minio.internal", 9000, ("10.0.0.0/8",))[0].sockaddr == ("10.0.0.5", 9000)
     answers(monkeypatch, "1.1.1.1")
@@ -284,14 +284,14 @@ def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.M
 
 
 def test_operators_addresses_are_not_vetted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`networks=None` stands for an address that the operator set: any address is accepted."""
+    """With `networks=None`, for addresses of the operator, any address is accepted."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("endpoint.internal", 9000, None)[0].sockaddr == ("10.0.0.5", 9000)
 
 
 @given(st.ip_addresses(v=4))
 def test_vetted_ipv4_is_global_and_mapping_changes_nothing(ip: ipaddress.IPv4Address) -> None:
-    """Every accepted address is global unicast, and the IPv4-mapped form is judged like the IPv4 address."""
+    """Every accepted address is global unicast, and its IPv4-mapped form is accepted too."""
     assert vet(str(ip)) == vet(f"::ffff:{ip}")
     assert not vet(str(ip)) or (ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_loopback)
 

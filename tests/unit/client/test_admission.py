@@ -1,4 +1,4 @@
-"""Admission: which edits and options are accepted, and errors that name the field, the value and the range."""
+"""Which edits and options are accepted, and errors that name the field, the value and the range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = Settings(callback_tasks=("billing.tasks.edited@billing", "plain.task"
 
 
 def faults_of(**values: Any) -> dict[str, str]:
-    """Return the faults of an edit with these values; none of them repeats planted text."""
+    """Return the faults of an edit with these values, and check that none repeats planted text."""
     with pytest.raises(InvalidEdit) as caught:
         Edit(**{"prompt": SECRET, "init_image": SECRET_URL, **values})
     shown = f"{caught.value} {caught.value!r}"
@@ -79,7 +79,7 @@ def refused(**options: Any) -> dict[str, str]:
     ],
 )
 def test_each_wrong_field_is_named_with_its_range(field: str, value: object, message: str) -> None:
-    """A wrong value has one fault with the field, the expectation and the value, and never the prompt or URL."""
+    """A wrong value has one fault with the field, the expectation and the value, but never the prompt or URL."""
     assert faults_of(**{field: value}) == {field: message}
 
 
@@ -98,14 +98,14 @@ def test_extra_nests_no_deeper_than_every_reader_can_follow(depth: int) -> None:
 
 
 def test_all_faults_come_at_once() -> None:
-    """Three wrong fields are three faults of one error; so are missing ones."""
+    """One error has a fault for each wrong or missing field."""
     assert set(faults_of(prompt="", steps=0, guidance_scale="7x")) == {"prompt", "steps", "guidance_scale"}
     with pytest.raises(InvalidEdit, match=r"init_image: expected a value, got none; prompt: |prompt: expected a value"):
         Edit()  # type: ignore[call-arg]  # both are missing on purpose
 
 
 def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
-    """The printed forms of an edit hold sizes and numbers, not what the customer wrote."""
+    """The printed forms of an edit have sizes and numbers, but no text of the customer."""
     edit = Edit(prompt=SECRET, init_image=SECRET_URL, extra={"note": SECRET})
     shown = f"{edit!r} {edit} {[edit]}"
     assert SECRET not in shown
@@ -125,7 +125,7 @@ def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
     )
 )
 def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
-    """The worker reads what the caller set, whole numbers without a point."""
+    """The worker reads the fields that the caller set; whole numbers have no decimal point."""
     spec = admitted(edit)
     assert Edit(**spec.edit) == edit
     assert spec.edit == edit.fields()
@@ -177,8 +177,8 @@ def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], fiel
         "https://a.example.com:8443/in.png",
     ],
 )
-def test_addresses_inside_are_refused_at_the_door(address: str) -> None:
-    """A private address, as picture or as webhook, is refused without being shown."""
+def test_addresses_inside_are_refused_by_their_text(address: str) -> None:
+    """A private address of a picture or a webhook is refused, and the message does not show it."""
     faults = refused(webhook=address)
     assert list(faults) == ["webhook"]
     with pytest.raises(InvalidEdit) as caught:
@@ -188,14 +188,14 @@ def test_addresses_inside_are_refused_at_the_door(address: str) -> None:
 
 
 def test_a_callback_is_taken_from_the_allow_list() -> None:
-    """A task is named with or without its queue; where the list has no queue, it is Celery's default one."""
+    """A task may be named with its queue or without; if the list has no queue, Celery's default queue is used."""
     assert admitted(callback="billing.tasks.edited").callback == "billing.tasks.edited@billing"
     assert admitted(callback="billing.tasks.edited@billing").callback == "billing.tasks.edited@billing"
     assert admitted(callback="plain.task").callback == "plain.task@celery"
 
 
 def test_a_record_holds_what_was_chosen_and_no_more() -> None:
-    """Options that were not set are left out of the record, since a million of these may wait."""
+    """A record leaves out options that were not set, since a million records may wait."""
     terms = resolve_options(Options(), SETTINGS, lambda *_: "rc_1")
     raw = json.loads(admit(Edit(prompt="a", init_image=URL), terms).spec_json)
     assert raw.keys() == {"tenant", "edit", "deadline_s"}
@@ -206,6 +206,6 @@ def test_a_record_holds_what_was_chosen_and_no_more() -> None:
 
 
 def test_the_same_request_has_the_same_fingerprint() -> None:
-    """The order of members does not make another request; a changed value does."""
+    """Another order of members does not change the fingerprint; another value does."""
     assert fingerprint('{"a":1,"b":2}') == fingerprint('{"b": 2, "a": 1}')
     assert fingerprint('{"a":1,"b":2}') != fingerprint('{"a":1,"b":3}')

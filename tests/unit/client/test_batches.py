@@ -1,4 +1,4 @@
-"""The function that splits items into batches for one call each."""
+"""`batched`, which divides items into batches for one call each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retouch.batches import batched
 
 @given(st.lists(st.integers()), st.integers(1, 20))
 def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
-    """Batches joined are the items; every batch but the last is full, and none is empty."""
+    """The batches together are the items; every batch but the last is full, and none is empty."""
     batches = list(batched(iter(items), size))
     assert [item for batch in batches for item in batch] == items
     assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1 if batches else 0)

@@ -1,4 +1,4 @@
-"""The event object is the documented one; records and ids are read from the store as they were written."""
+"""Events have the documented form; records and ids are read from the store as they were written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def link(name: str) -> str:
 
 
 def test_an_event_has_exactly_the_promised_members() -> None:
-    """Members and nesting are those of the documented event; nothing of the store's format is visible."""
+    """Members and nesting are those of the documented event; nothing else of the store's format is visible."""
     event = event_object(RECORD, ENTRY, link, 0.01)
     promised = {
         "job_id",
@@ -114,7 +114,7 @@ def test_an_event_names_every_image_of_its_answer() -> None:
 
 
 def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
-    """An answer of several images, and which of them are stored, is read back as it was written."""
+    """An answer with several images, some of them stored, is read back as it was written."""
     kept = Image("ab/abc.png", "abc", "PNG", 3, 2, 70, ("flat_colour",))
     ready = Ready(("https://a",), "7", True, (("https://b", "https://c"), ("https://d",)), ((0, kept), (2, None)), 17)
     assert checkpoint_from(checkpoint_json(ready)) == ready
@@ -123,7 +123,7 @@ def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
 
 
 def test_a_failed_event_says_why() -> None:
-    """An error has a code, a message and whether a replay may help; there is no result then."""
+    """The event of a failed job has no result, and an error with code, message and whether a replay may help."""
     error = {"code": "bad_key", "message": "Invalid Api Key", "retryable": False}
     data = event_object(RECORD, {"sequence": 1, "type": "edit.failed", "at": 1_003.0, "error": error}, link)["data"]
     assert (data["error"], data["result"], data["state"]) == (error, None, "failed")
@@ -139,7 +139,7 @@ def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
 
 @pytest.mark.parametrize("kind", ["recovered", "adopted", "replayed"])
 def test_events_that_put_a_job_back_leave_it_queued(kind: str) -> None:
-    """The state in an event is the job's state after it."""
+    """The state in an event is the job's state after the event."""
     event = event_object(RECORD, {"sequence": 1, "type": f"edit.{kind}", "at": 1_003.0}, link)
     assert event["data"]["state"] == "queued"
 
@@ -213,7 +213,9 @@ def test_a_spec_survives_the_store(spec: JobSpec, tenant: str) -> None:
 
 
 def test_a_claim_reads_what_the_scripts_wrote() -> None:
-    """A first claim has no history; a later one has charges, checkpoint and counters, and a replay's own deadline."""
+    """
+    A first claim has no history; a later one has charges, checkpoint and counters, and after a replay another deadline.
+    """
     first = claim_from("ed_1", SPEC.to_json(), 50.0, {"created_at": "40.5", "fence": "1"})
     assert (first.number, first.charges, first.checkpoint, first.deadline_at) == (0, [], None, 3_640.5)
     charges = '[{"fence":1,"intent_at":41.5,"class":"unknown","answered_at":42.0},{"fence":2,"intent_at":43}]'
@@ -224,7 +226,7 @@ def test_a_claim_reads_what_the_scripts_wrote() -> None:
 
 
 def test_a_record_of_a_job_that_was_never_dispatched() -> None:
-    """A waiting job without a state of its own is queued since it was enqueued."""
+    """A waiting job without a state in Redis is queued since it was enqueued."""
     record = record_from("ed_1", SPEC.to_json(), "40.5", {})
     assert (record.state, record.created_at, record.charges, record.due_at) == ("queued", 40.5, (), None)
 

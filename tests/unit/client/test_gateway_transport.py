@@ -1,4 +1,4 @@
-"""Requests to the gateway and its answers, without a gateway."""
+"""Requests to the gateway and the reading of its answers, without a gateway."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_every_problem_is_an_error(name: str) -> None:
 
 
 def test_errors_keep_their_facts() -> None:
-    """The error has the faults, the reason of a full queue and when to retry."""
+    """The error has the faults, the reason of a full queue, and the time to retry."""
     wrong = error_of(answer_of("invalid-request", faults=[("steps", "expected 1 to 50, got 0")]))
     assert isinstance(wrong, InvalidEdit)
     assert wrong.faults == [("steps", "expected 1 to 50, got 0")]
@@ -71,7 +71,7 @@ def test_errors_keep_their_facts() -> None:
 @pytest.mark.parametrize("body", [b"<html>Bad Gateway</html>", b"[]", b""])
 @pytest.mark.parametrize("status", [200, 301, 404, 502])
 def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
-    """An answer that is not our gateway's, from a proxy for instance, raises `StoreUnavailable`."""
+    """An answer that cannot be a gateway's, such as a proxy's, raises `StoreUnavailable`."""
     if status == 200:
         with pytest.raises(StoreUnavailable):
             Answer(status, body).document()
@@ -81,7 +81,7 @@ def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
 
 
 def test_many_edits_are_cut_into_calls() -> None:
-    """A call has at most 1,000 edits and stays below its limit of bytes; places are counted across calls."""
+    """A call has at most 1,000 edits and a bounded number of bytes; positions are counted over all calls."""
     small = [{"prompt": "x"}] * 2_500
     assert [(start, len(batch)) for start, batch in _batches(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
     large = [{"prompt": "x" * 10_000}] * 700
@@ -93,7 +93,7 @@ def test_many_edits_are_cut_into_calls() -> None:
 
 
 def test_every_edit_carries_an_idempotency_key() -> None:
-    """An edit without a key of its caller gets one of ours, so that a call may be repeated after an outage."""
+    """An edit without the caller's idempotency key gets one from us, so that a call may be repeated after an outage."""
     mine, others = _wire_item((EDIT, {}), {}), _wire_item((EDIT, {}), {})
     assert mine["idempotency_key"] != others["idempotency_key"]
     assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
@@ -102,8 +102,7 @@ def test_every_edit_carries_an_idempotency_key() -> None:
 
 def test_refusals_of_many_become_one_error() -> None:
     """
-    Invalid edits are reported before conflicts, and those before a full queue; each error has the number and the
-    places.
+    Invalid edits are reported before conflicts, and conflicts before a full queue; each error has number and positions.
     """
     wrong, conflict = InvalidEdit([("edits[0].callback", "no")]), IdempotencyConflict("x")
     full = QueueFull("acme", "backlog", 1, 5.0)
@@ -134,7 +133,7 @@ def test_a_url_decides_where_a_client_goes(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("url", ["gateway.example", "https://", "https://user:secret@gateway.example"])
 def test_a_gateway_url_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that is no gateway's URL is an error that names it without its value."""
+    """A setting that is no URL of a gateway raises an error that names it without its value."""
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", url)
     with pytest.raises(SettingsError, match="RETOUCH_GATEWAY_URL") as raised:
         EditQueue()
@@ -142,6 +141,6 @@ def test_a_gateway_url_that_is_none_is_refused(url: str, monkeypatch: pytest.Mon
 
 
 def test_settings_and_single_values_exclude_each_other() -> None:
-    """A value that whole settings would override raises an error."""
+    """Settings together with single values raise an error."""
     with pytest.raises(TypeError, match="redis_url"):
         EditQueue("redis://127.0.0.1:1/0", settings=Settings.load())

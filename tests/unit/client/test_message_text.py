@@ -1,4 +1,4 @@
-"""The messages that carry work to a worker are those that Celery and kombu would write."""
+"""The text of our messages equals what Celery and kombu would write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def app() -> Celery:
 
 
 def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]:
-    """Return what kombu sends for a message, taken out of its transport in memory."""
+    """Return the message that kombu sends, read from its transport in memory."""
     message = app.amqp.as_task_v2(identity, TASKS[lane_of(lane)], args=(item,), ignore_result=True, origin="here")
     with Connection("memory://") as connection, connection.channel() as channel:
         channel.queue_declare(lane)

@@ -1,4 +1,4 @@
-"""The query language: what each term means, that a query can be written and read again, and what a wrong one says."""
+"""The query language: the meaning of each term, writing and reading of queries, and errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -52,13 +52,15 @@ QUERIES = st.builds(
     ],
 )
 def test_what_a_query_means(text: str, query: JobQuery) -> None:
-    """Terms narrow together, commas are alternatives, quotes keep spaces and commas, ages count back from now."""
+    """
+    A job must match all terms; commas separate alternatives, quotes keep spaces and commas, ages count back from now.
+    """
     assert parse_query(text, NOW) == query
 
 
 @given(QUERIES)
 def test_a_query_can_be_written_and_read_again(query: JobQuery) -> None:
-    """Whatever the values hold, the text of a query is read as the same query, at any later time."""
+    """Whatever its values contain, the text of a query parses to the same query at any later time."""
     assert parse_query(str(query), NOW + 1e6) == query
 
 
@@ -90,7 +92,7 @@ def test_a_query_can_be_written_and_read_again(query: JobQuery) -> None:
     ],
 )
 def test_what_a_wrong_query_says(text: str, at: int, message: str) -> None:
-    """A fault names the term, its position and what was expected, with a suggestion where a field is misspelt."""
+    """A fault names the term, its position and what was expected, and suggests a field for a misspelt one."""
     with pytest.raises(InvalidQuery) as caught:
         parse_query(text, NOW)
     (fault,) = caught.value.faults
@@ -110,7 +112,7 @@ def test_all_faults_are_named_at_once() -> None:
     st.text(max_size=60) | st.sampled_from(FIELDS).flatmap(lambda name: st.text(max_size=20).map(f"{name}:".__add__))
 )
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text ends in another error, and what is read can be written and read again."""
+    """No text raises another error, and a query that was parsed can be written and parsed again."""
     try:
         query = parse_query(text, NOW)
     except InvalidQuery:
@@ -119,13 +121,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_a_frozen_query_is_of_the_past() -> None:
-    """What is enqueued from the instant on is left out, and an earlier bound stays."""
+    """Jobs enqueued at or after the instant are left out, and an earlier bound stays."""
     assert parse_query("state:failed", NOW).frozen(NOW).until == NOW
     assert parse_query("until:1h", NOW).frozen(NOW).until == NOW - 3_600
 
 
 def test_options_beside_a_query_narrow_it() -> None:
-    """A state or an instant beside the text narrows it; the same field in both is a fault."""
+    """A state or an instant given beside the text narrows the query; the same field in both is a fault."""
     assert list_query("failed", "code:x since:2h", NOW - 60, NOW) == JobQuery(
         states=("failed",), codes=("x",), since=NOW - 60
     )
@@ -136,5 +138,5 @@ def test_options_beside_a_query_narrow_it() -> None:
 
 @pytest.mark.parametrize(("sign", "fitting"), [(">", [2]), (">=", [1, 2]), ("<", [0]), ("<=", [0, 1]), ("=", [1])])
 def test_bounds_of_the_cost(sign: Any, fitting: list[int]) -> None:
-    """Each sign means what it means in arithmetic."""
+    """Each sign has its arithmetical meaning."""
     assert [count for count in range(3) if Cost(sign, 1).holds(count)] == fitting

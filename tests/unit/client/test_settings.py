@@ -1,4 +1,4 @@
-"""Settings are read in one place, report all faults at once, are documented from the model and never show secrets."""
+"""Settings are read in one place, report all faults together, make their documentation, and never show secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET = "planted-secret-value"
 
 
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wrong variables make one error that has both names and the expectations, and neither value."""
+    """Two wrong variables make one error with both names and expectations, and without the values."""
     monkeypatch.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     monkeypatch.setenv("RETOUCH_LEASE_S", SECRET)
     with pytest.raises(SettingsError) as caught:
@@ -30,7 +30,7 @@ def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ("wrong", "named"), [({"backoff_base_s": 10, "backoff_cap_s": 5}, "backoff_cap_s"), ({"lease_s": 1}, "lease_s")]
 )
 def test_settings_are_checked_against_each_other(wrong: dict[str, float], named: str) -> None:
-    """A value that is fine alone but not with another setting is refused."""
+    """A value that is valid alone but not together with another setting is refused."""
     with pytest.raises(SettingsError, match=named):
         Settings.load(**wrong)
 
@@ -46,13 +46,13 @@ def test_settings_are_checked_against_each_other(wrong: dict[str, float], named:
     ],
 )
 def test_networks_are_read_from_text(monkeypatch: pytest.MonkeyPatch, text: str, networks: tuple[str, ...]) -> None:
-    """The unsafe setting takes a list of networks, a word for all, or none."""
+    """The unsafe setting takes a list of networks, or a word for all or none."""
     monkeypatch.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", text)
     assert Settings.load().dangerous_allow_private_networks == networks
 
 
 def test_no_secret_in_repr_or_dump() -> None:
-    """Neither the printed form nor a dump of the settings shows the key."""
+    """Neither the `repr` nor a dump of the settings contains the key."""
     settings = Settings.load(pix2pix_key=SECRET, flower_basic_auth=f"me:{SECRET}")
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
 
@@ -92,13 +92,13 @@ def test_every_setting_is_documented_from_the_model() -> None:
 
 
 def test_names_that_durations_promise() -> None:
-    """Every setting that is measured in time has a name that says so, and seconds as its unit."""
+    """Every setting that is a duration has a name in `_s`, and seconds as its unit."""
     durations = [name for name in Settings.model_fields if name.endswith("_s") and name != "rate_per_s"]
     assert {settings_table.unit(name) for name in durations} == {"seconds"}
 
 
 def test_a_running_stack_gives_way_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With RETOUCH_REDIS_URL set, the record of a local stack is not read."""
+    """If RETOUCH_REDIS_URL is set, the record of a local stack is not read."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://elsewhere:6379/0")
     stack_discovery.adopt_running_stack()
     assert Settings.load().redis_url == "redis://elsewhere:6379/0"

@@ -1,4 +1,4 @@
-"""Code that is written once for threads and event loops, and the two clients made of it."""
+"""Code that is written once for threads and event loops, and the two clients made from it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PAIRS = [(EditQueue, AsyncEditQueue), (Job, AsyncJob), (EditResult, AsyncEditRes
 
 
 class Store:
-    """A store whose client returns at once, or returns something to await."""
+    """A store whose client returns the reply at once, or an awaitable for it."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
     @sync_async
     async def double(self, *, plus: int = 0) -> int:
-        """Read a number and double it."""
+        """Read a number and return twice its value."""
         number: int = await reply(self.answer())
         return 2 * number + plus
 
@@ -35,26 +35,26 @@ async def later() -> int:
 
 
 def test_one_method_runs_both_ways() -> None:
-    """The same method returns its value to a plain call, and to an event loop that awaits it."""
+    """The same method returns its value to a plain call, and to an `await` on an event loop."""
     assert Store(lambda: 3).double(plus=1) == 7
     assert asyncio.run(Store(later).double.awaited(plus=1)) == 9
     assert asyncio.run(Store(lambda: 3).double.awaited()) == 6
 
 
 def test_an_error_comes_through_as_it_is() -> None:
-    """An error inside is raised to a plain call too."""
+    """A plain call raises the error from inside the coroutine."""
     with pytest.raises(ZeroDivisionError):
         Store(lambda: 1 // 0).double()
 
 
 def test_work_for_an_event_loop_is_refused_in_a_thread() -> None:
-    """Code that would wait for an event loop without one raises instead of hanging."""
+    """Without an event loop, code that would wait for one raises an error instead of hanging."""
     with pytest.raises(AssertionError, match="must be awaited"):
         Store(later).double()
 
 
 def test_a_walk_that_is_left_is_closed() -> None:
-    """An iteration that is left half-way is closed, as with a plain generator."""
+    """An iteration that is left early is closed, as with a plain generator."""
     closed = []
 
     async def numbers() -> AsyncGenerator[int, None]:
@@ -74,7 +74,7 @@ def test_a_walk_that_is_left_is_closed() -> None:
 
 @pytest.mark.parametrize(("plain", "awaited"), PAIRS)
 def test_both_clients_have_one_surface(plain: type, awaited: type) -> None:
-    """Every public member of the plain client is one of the asyncio client, with the same arguments and defaults."""
+    """Every public member of the plain client exists in the asyncio client, with the same arguments and defaults."""
     members = {name for name in dir(plain) if not name.startswith("_")}
     assert members == {name for name in dir(awaited) if not name.startswith("_")}
     for name in {*members, "__init__"}:
@@ -85,7 +85,7 @@ def test_both_clients_have_one_surface(plain: type, awaited: type) -> None:
 
 
 def test_waiting_ends_with_the_signal_or_the_time() -> None:
-    """Both ways of waiting return when the signal is set, and when it is not in time."""
+    """Both kinds of wait return when the signal is set, or when the time is over."""
 
     async def wait(concurrency: Concurrency) -> list[Any]:
         signal = concurrency.signal()

@@ -43,7 +43,9 @@ def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: boo
     st.sampled_from(LETTERS), st.integers(0, 20), st.integers(0, 40), st.sampled_from([0, 10, 16_000]), st.booleans()
 )
 def test_no_accepted_edit_makes_a_longer_body(letter: str, tags: int, results: int, extra: int, failed: bool) -> None:
-    """However many bytes its letters take, the body fits, is JSON, and names exactly the parts that differ."""
+    """
+    However many bytes its letters take, the body is short enough and JSON, and names exactly the parts that were cut.
+    """
     whole = event(letter, tags, results, extra, failed=failed)
     body = event_body(whole)
     assert len(body) <= BODY_MOST_BYTES

@@ -1,4 +1,4 @@
-"""Signatures in both directions against two independent libraries, and all requests that must not verify."""
+"""Our signatures and those of two independent libraries verify each other, and no changed request verifies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 def test_what_we_sign_is_verified_elsewhere(library: Any) -> None:
-    """Both independent libraries verify our signature over our bytes."""
+    """Both independent libraries verify our signature of our bytes."""
     assert library(SECRET).verify(BODY, sign(BODY, "evt_1", int(time.time()), [SECRET])) in (json.loads(BODY), None)
 
 
 def test_both_keys_sign_during_a_rotation(library: Any) -> None:
-    """While a secret is rotated, a receiver with either of the two verifies."""
+    """During a rotation, a receiver with the old or the new secret verifies."""
     headers = sign(BODY, "evt_1", int(time.time()), [SECRET, OTHER])
     for secret in (SECRET, OTHER):
         assert library(secret).verify(BODY, headers) in (json.loads(BODY), None)
@@ -41,7 +41,7 @@ def test_both_keys_sign_during_a_rotation(library: Any) -> None:
 
 
 def test_another_secret_does_not_verify_elsewhere(library: Any) -> None:
-    """The libraries refuse a signature by another secret."""
+    """The libraries refuse a signature made with another secret."""
     with pytest.raises(Exception, match="No matching signature"):
         library(OTHER).verify(BODY, sign(BODY, "evt_1", int(time.time()), [SECRET]))
 
@@ -84,7 +84,7 @@ def test_any_bytes_are_signed_as_they_are(body: bytes, identity: str, stamp: int
     ],
 )
 def test_a_changed_header_does_not_verify(change: dict[str, str]) -> None:
-    """Another id, time or signature is refused, and the secret is in no error."""
+    """Another id, time or signature is refused, and no error contains the secret."""
     headers = {**sign(BODY, "evt_1", NOW, [SECRET]), **change}
     with pytest.raises(WebhookNotVerified) as caught:
         verify_webhook(BODY, headers, SECRET, now=NOW)
@@ -102,7 +102,7 @@ def test_a_missing_header_does_not_verify(missing: str) -> None:
 
 @pytest.mark.parametrize("away_s", [-301, 301])
 def test_an_old_or_future_request_does_not_verify(away_s: int) -> None:
-    """A recorded request that is sent again after more than five minutes is refused; within them it is not."""
+    """A recorded request is refused if it is sent again more than five minutes later."""
     headers = sign(BODY, "evt_1", NOW, [SECRET])
     with pytest.raises(WebhookNotVerified, match="s old"):
         verify_webhook(BODY, headers, SECRET, now=NOW + away_s)
@@ -123,7 +123,7 @@ def test_a_secret_has_the_form_of_the_standard() -> None:
 
 
 def test_the_old_secret_signs_until_its_time_is_over() -> None:
-    """A receiver has two signing keys during a rotation and one after it; its repr shows none of them."""
+    """A receiver has two signing keys during a rotation and one after it; its `repr` shows neither."""
     receiver = Receiver("rc_1", "acme", "https://a.example/hook", SECRET, OTHER, old_until=100.0)
     assert receiver.signing_keys(99.0) == [SECRET, OTHER]
     assert receiver.signing_keys(100.0) == [SECRET]

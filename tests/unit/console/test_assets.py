@@ -1,4 +1,4 @@
-"""The files that the console sends: those of others are what their manifest says, and none of them reaches outside."""
+"""The files that the console sends: those of others equal their manifest, and none loads anything from outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ OURS = {"console.css", "console.js", "mark.svg", "vendored.json"}
 
 @pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
 def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
-    """Each has name, version, licence and the SHA-256 of the file that is here; the licence's text is beside it."""
+    """
+    Each file of others has name, version, licence and the right SHA-256 in the manifest, with the licence's text beside
+    it.
+    """
     assert hashlib.sha256((STATIC / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", entry["version"])
     assert entry["name"]
@@ -28,7 +31,7 @@ def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
 
 
 def test_every_file_is_ours_or_in_the_manifest() -> None:
-    """Nothing lies in the folder that nobody accounts for."""
+    """The folder contains only our own files and those in the manifest."""
     vendored = {name for entry in MANIFEST for name in (entry["file"], entry["licence_file"])}
     assert {path.name for path in STATIC.iterdir()} == OURS | vendored
 
@@ -40,7 +43,7 @@ def test_our_files_name_no_other_host() -> None:
 
 
 def test_templates_escape_everything() -> None:
-    """No template marks a text as safe or switches the escaping off."""
+    """No template marks a text as safe or disables escaping."""
     assert rendering.environment().autoescape is True
     for path in STATIC.parent.glob("templates/*.html"):
         text = path.read_text()
@@ -50,12 +53,12 @@ def test_templates_escape_everything() -> None:
 
 @pytest.mark.parametrize("name", ["../pages.py", "console.css/..", "vendored.json", "nothing.js", ".css", ""])
 def test_only_files_of_known_types_are_sent(name: str) -> None:
-    """A name that leads elsewhere, or to a file that is no style, script or picture, is none."""
+    """A name that leads out of the folder, or to a file of another type, is not found."""
     assert assets.asset(name) is None
 
 
 def test_every_colour_is_a_token() -> None:
-    """The style sheet names colours among its tokens alone, so that both themes have all of them."""
+    """The style sheet has colours only in its tokens, so that both themes define all of them."""
     sheet = (STATIC / "console.css").read_text()
     rules = sheet[sheet.index("*, ::before") :]
     allowed = {"#fff", "#f2f2f0"}  # over photographs, which are the same in both themes

@@ -1,4 +1,4 @@
-"""Readings that many tabs share."""
+"""The cache of readings that many tabs share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retouch_producer.gateway.console.snapshots import Snapshots
 
 
 def test_twenty_threads_read_once() -> None:
-    """Who asks while somebody reads waits for that reading; another scope has its own."""
+    """A thread that needs a reading in progress waits for it; another scope has a reading of its own."""
     snapshots, reads, seen = Snapshots[int](keep_s=60), Counter[str](), list[int]()
     may_end = threading.Event()
 
@@ -32,7 +32,7 @@ def test_twenty_threads_read_once() -> None:
 
 
 def test_a_reading_ends() -> None:
-    """An old reading is made again, and so is each one after a change by hand."""
+    """A reading that is too old is made again, and so is the first one after a change by hand."""
     numbers = iter(range(9))
     fleeting, lasting = Snapshots[int](keep_s=0), Snapshots[int](keep_s=60)
     assert [fleeting.get("", lambda: next(numbers)) for _ in range(2)] == [0, 1]

@@ -27,12 +27,12 @@ from retouch_producer.gateway.console.money import Spent
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    """A duration has its two largest units, and so many digits as are read at a glance."""
+    """A duration has its two largest units, with few enough digits to read at a glance."""
     assert wording.duration(seconds) == text
 
 
 def test_instants() -> None:
-    """What was and what will be is written from now; nothing is never."""
+    """Past and future instants are written relative to now; None is "never"."""
     now = time.time()
     assert wording.ago(now) == "now"
     assert wording.ago(now - 90.5) == "1 min 30 s ago"
@@ -43,7 +43,7 @@ def test_instants() -> None:
 
 
 def test_words_and_money() -> None:
-    """Nouns agree with their numbers, code is separated from text, and a price is shown where one is set."""
+    """Nouns agree with their numbers, code is separated from text, and a cost is shown only if a price is set."""
     assert [wording.plural(number, "call") for number in (0, 1, 1_200)] == ["0 calls", "1 call", "1,200 calls"]
     assert wording.calls(2, 0.0125) == "2 calls · 0.03"
     assert wording.calls(1, 0) == "1 call"
@@ -60,7 +60,7 @@ def test_words_and_money() -> None:
 
 
 def test_a_bar_is_its_parts() -> None:
-    """The parts of a bar follow each other and fill it; a day without calls has an empty one."""
+    """The parts of a bar are adjacent and fill it; the bar of a day without calls is empty."""
     assert Spent(6, 2, 1, 1).parts == [
         ("useful", 6, 0.0, 60.0),
         ("repeated", 2, 60.0, 20.0),
@@ -71,7 +71,7 @@ def test_a_bar_is_its_parts() -> None:
 
 
 def test_what_happened_in_one_millisecond_stands_in_order() -> None:
-    """An attempt begins before its POST, and is answered before it failed, also where the instants are equal."""
+    """Steps with equal instants are ordered: attempt, then its POST, then the answer, then the failure."""
     record = JobRecord(
         id="ed_1",
         spec=JobSpec("acme", {"prompt": "x"}, 60.0),

@@ -1,4 +1,4 @@
-"""Turns at a bounded resource: fair between groups, in order, and never more at once than there is room for."""
+"""`FairLimiter`: groups take turns, the order in a group is kept, and the total is never exceeded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.process_watch import eventually
 
 @contextmanager
 def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
-    """Start a thread that waits for a turn for each name, in this order; the list has the names that got one."""
+    """Context manager that starts a waiting thread for each name, in this order; yields the list of admitted names."""
     served: list[str] = []
     threads = []
 
@@ -35,7 +35,9 @@ def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
 
 
 def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
-    """With one place, and six of a and four of b waiting, the first of c is third, however many came before."""
+    """
+    With room for one, the first waiter of group c is third, though six of group a and four of group b came before.
+    """
     limiter = FairLimiter(1, 1)
     with ExitStack() as first:
         first.enter_context(limiter.hold("x"))
@@ -45,7 +47,7 @@ def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
 
 
 def test_one_group_leaves_a_place_free() -> None:
-    """A group that has its share waits, while another is served at once."""
+    """A group that has used up its share waits, while another group is admitted at once."""
     limiter = FairLimiter(2, 1)
     with limiter.hold("a"), ExitStack() as ended:
         with pytest.raises(TimeoutError), limiter.hold("a", within_s=0.01):
@@ -54,7 +56,7 @@ def test_one_group_leaves_a_place_free() -> None:
 
 
 def test_room_is_counted_by_amount() -> None:
-    """A request that is too large for the room waits, no smaller one overtakes it, and no share is exceeded."""
+    """Work that is too large for the free room waits; smaller work does not overtake it, and no share is exceeded."""
     limiter = FairLimiter(100, 60)
     with limiter.hold("a", 1_000):
         with pytest.raises(TimeoutError), limiter.hold("a", 1, within_s=0):
@@ -68,7 +70,7 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """A waiter that leaves lets the smaller one behind it go, and no trace of either is left."""
+    """If a waiter gives up, the smaller one after it is admitted, and neither is left in the limiter."""
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):
@@ -81,7 +83,7 @@ def test_who_gives_up_holds_nobody() -> None:
 
 
 def test_expensive_pictures_of_one_tenant_do_not_hold_anothers() -> None:
-    """Twenty checks of an expensive JPEG are waiting: another tenant's PNG is checked after two more at most."""
+    """While twenty checks of an expensive JPEG wait, another tenant's PNG is checked after at most two of them."""
     expensive, limiter, done = progressive(), decoding_limiter(), list[str]()
 
     def judge(tenant: str, data: bytes) -> None:

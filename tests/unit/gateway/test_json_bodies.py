@@ -1,4 +1,4 @@
-"""JSON bodies: every value that was parsed can be stored and written, and one bad item does not fail its batch."""
+"""JSON bodies: every accepted value can be stored and written, and one bad item does not fail its batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(TEXT, VALUES, max_size=4), st.booleans())
 def test_what_was_parsed_can_be_written(body: dict[str, Any], escaped: bool) -> None:
-    """Any JSON, with names and values of any code points, escaped or raw, is refused or can be written as UTF-8."""
+    """Any JSON, with any code points in names and values, escaped or raw, is refused or can be written as UTF-8."""
     sent = json.dumps(body, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:
         parsed = parse_object(sent)
@@ -68,12 +68,15 @@ def test_malformed_bodies(body: bytes) -> None:
     ],
 )
 def test_bodies_that_are_fine(body: bytes, value: object) -> None:
-    """A surrogate pair, a byte order mark and an escaped backslash are accepted; of two equal names the last counts."""
+    """
+    A surrogate pair, a byte order mark and an escaped backslash are accepted; if a name comes twice, the last value
+    counts.
+    """
     assert parse_object(body) == {"a": value}
 
 
 def test_an_item_that_cannot_be_written() -> None:
-    """Such an item becomes a problem with its job's id, and nothing is raised."""
+    """An item that cannot be written becomes a problem with the id of its job, and nothing is raised."""
     written = json.loads(write_item({"index": 3, "id": "job", "problem": None, "status": 202, "url": "\ud800"}))
     assert (written["index"], written["id"], written["status"]) == (3, "job", 500)
     assert written["problem"]["type"] == "/problems/internal"

@@ -1,4 +1,4 @@
-"""Requests of one tenant wait for each other and for no other tenant's; a request that only waits has no turn."""
+"""Requests wait only for others of the same tenant, and a request that waits for something else has no turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Gateway:
-    """The middleware around a route that can begin its answer."""
+    """The middleware around a route that begins its answer when the test says so."""
 
     def __init__(self, route: Route) -> None:
         self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING))
@@ -36,7 +36,7 @@ class Gateway:
         await self._route(begin_answer)
 
     def request(self) -> asyncio.Task[None]:
-        """Send a request."""
+        """Send a request; return its task."""
 
         async def receive() -> Any:
             """Return an empty body."""
@@ -49,7 +49,7 @@ class Gateway:
 
 
 async def settled() -> None:
-    """Let every task run until it waits."""
+    """Let every task run until it waits for something."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -72,7 +72,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
-    """A hundred requests of one tenant run two at a time, and another tenant's begins at once."""
+    """Of a hundred requests of one tenant two run at a time, and another tenant's request begins at once."""
 
     async def test() -> None:
         working: list[str] = []
@@ -95,7 +95,7 @@ def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
 
 @pytest.mark.parametrize("waits", ["turn_given_up", "answer"])
 def test_a_request_that_waits_has_no_turn(waits: str) -> None:
-    """Requests that wait for events, or whose answer is read slowly, let all others of their tenant run."""
+    """While requests wait for events, or their answers are read slowly, other requests of the tenant run."""
 
     async def test() -> None:
         waiting: list[int] = []
@@ -120,7 +120,7 @@ def test_a_request_that_waits_has_no_turn(waits: str) -> None:
 
 
 def test_a_turn_is_taken_again_and_never_lost() -> None:
-    """After waits, failures and cancelled requests every turn of the tenant is free again."""
+    """After waits, failures and cancellations, every turn of the tenant is free again."""
 
     async def test() -> None:
         news = asyncio.Event()

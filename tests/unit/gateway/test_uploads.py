@@ -18,13 +18,16 @@ def part(disposition: bytes, content: bytes) -> bytes:
 
 
 def test_the_first_file_is_taken() -> None:
-    """Fields before the file and files after it change nothing; a field that mentions a filename is no file."""
+    """
+    The first file counts, whatever fields come before it and files after it; a field whose text mentions a filename is
+    no file.
+    """
     form = part(b'name="filename"', b"a field") + part(b'name="a"; filename="a.png"', b"first")
     assert _file_in_form(form + part(b'name="b"; filename="b.png"', b"second") + END, KIND) == b"first"
 
 
 def test_a_large_file_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No temporary file is made: the container's disk is read-only, and the body is in memory anyway."""
+    """No temporary file is created, since the container's disk is read-only and the body is in memory anyway."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     content = bytes(3_000_000)
     assert _file_in_form(part(b'name="a"; filename="a.png"', content) + END, KIND) == content
@@ -32,7 +35,7 @@ def test_a_large_file_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [100, 101])
 def test_parts_are_counted(count: int) -> None:
-    """A form may have a hundred parts; a million would keep a processor busy for seconds."""
+    """A form may have a hundred parts; parsing a million would take seconds."""
     form = part(b'name="a"; filename="a.png"', b"first") + part(b'name="n"', b"") * (count - 1) + END
     if count == 100:
         assert _file_in_form(form, KIND) == b"first"
@@ -50,12 +53,12 @@ def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 300])
 def test_a_form_needs_a_boundary(kind: str) -> None:
-    """Without a boundary, or with one that is too long, it is no form."""
+    """A form without a boundary, or with one that is too long, is refused."""
     with pytest.raises(ProblemError, match="malformed-body"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first") + END, kind)
 
 
 def test_a_form_that_was_cut_has_no_file() -> None:
-    """A file whose end is missing is no file."""
+    """A file whose end is missing is refused."""
     with pytest.raises(ProblemError, match="invalid-request"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first"), KIND)

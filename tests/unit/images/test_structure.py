@@ -31,7 +31,7 @@ def segment(marker: int, data: bytes = b"") -> bytes:
 
 
 def scan(first: int = 0, last: int = 0, bits: int = 0x01) -> bytes:
-    """Return a scan without data, which costs a decoder a pass over all pixels and its sender ten bytes."""
+    """Return a scan without data: ten bytes that cost a decoder a pass over all pixels."""
     return segment(0xDA, bytes([1, 1, 0, first, last, bits]))
 
 
@@ -68,7 +68,7 @@ def refused(data: bytes, limits: ImageLimits | None = None) -> str:
 
 @pytest.mark.usefixtures("no_decoder")
 def test_many_scans_are_refused_before_decoding() -> None:
-    """A JPEG of 8 kB that asks for 700 passes over a megapixel is refused, with the numbers, before it is opened."""
+    """A JPEG of 8 kB with 700 scans of a megapixel is refused before it is opened, and the message has the numbers."""
     assert refused(jpeg(scan() * 700)) == (
         "expected at most 600 megapixels in all scans of a JPEG, got 700 (700 scans)"
     )
@@ -82,13 +82,13 @@ def test_scans_of_tiny_pictures_are_bounded_too() -> None:
 
 @pytest.mark.usefixtures("no_decoder")
 def test_an_end_inside_a_comment_hides_no_scans() -> None:
-    """A comment that contains the end marker does not end the count."""
+    """Scans are counted beyond a comment that contains the end marker."""
     assert "(701 scans)" in refused(jpeg(scan() + segment(0xFE, b"\xff\xd9") + scan() * 700))
 
 
 @pytest.mark.usefixtures("no_decoder")
 def test_arithmetic_coding_counts_eight_times() -> None:
-    """Passes of arithmetic coding cost several times as much, and count as eight."""
+    """A scan with arithmetic coding costs several times as much, and counts as eight."""
     assert "got 640 (80 scans)" in refused(jpeg(scan() * 80, frame=0xCA))
 
 
@@ -109,13 +109,13 @@ def test_files_of_very_many_parts_are_refused(data: bytes) -> None:
 
 
 def test_what_follows_the_image_is_not_counted() -> None:
-    """A film after the picture, as telephones append it, is not counted, whatever bytes it holds."""
+    """A film after the picture, as phones append it, is not counted, whatever bytes it contains."""
     data = saved(noise(), "JPEG", progressive=True)
     assert isinstance(check(data + scan() * 5_000), ValidImage)
 
 
 def test_what_encoders_make_is_accepted() -> None:
-    """A progressive JPEG of a real encoder has ten scans, far below the bound at any accepted size."""
+    """A progressive JPEG of a real encoder has ten scans, which is allowed at any accepted size."""
     structure = structure_of(saved(noise(), "JPEG", progressive=True), "JPEG")
     assert structure.scans == 10
     assert 40 * structure.scans < ImageLimits().max_scan_megapixels
@@ -163,7 +163,7 @@ def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[str, object]) -> None:
-    """The file that is decoded has the same pixels as the original."""
+    """The file without metadata decodes to the same pixels as the original."""
     data = saved(noise(mode), kind, **options)
     with Image.open(io.BytesIO(data)) as one, Image.open(io.BytesIO(structure_of(data, kind).data)) as other:
         assert (one.mode, one.size) == (other.mode, other.size)
@@ -173,7 +173,7 @@ def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[s
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_made_upright(kind: str, orientation: int) -> None:
-    """A thumbnail is upright by the EXIF orientation, as Pillow would turn it, in each format."""
+    """In each format, a thumbnail is turned upright by the EXIF orientation, as Pillow would turn it."""
     image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
     image.paste("red", (0, 0, 20, 10))
     exif = Image.Exif()
@@ -193,5 +193,5 @@ def red_corners(image: Image.Image) -> list[bool]:
 
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + bytes(20)])
 def test_broken_exif_means_upright(exif: bytes) -> None:
-    """An EXIF block without an orientation, or with a broken one, turns nothing."""
+    """Without an orientation in the EXIF block, or with a broken one, the picture is not turned."""
     assert orientation_of(exif) == 1

@@ -33,7 +33,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_that_says(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes whose header claims any size."""
+    """Return a PNG of a few bytes whose header has these dimensions."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
     body = [
@@ -96,7 +96,7 @@ def test_every_kind_of_good_image_is_accepted(kind: str, mode: str, options: dic
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
-    """Pages, vector images and other formats are refused by their first bytes, and named."""
+    """Pages, vector images and other formats are refused by their first bytes, and the message names the format."""
     found = fault(data)
     assert found.code == "not_an_image"
     assert words in found.message
@@ -106,13 +106,13 @@ def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.98])
 def test_half_an_image_is_broken(kind: str, share: float) -> None:
-    """A file that ends early is refused, though its header is whole: every byte is decoded, reduced JPEGs included."""
+    """A file that ends early is refused, even with a whole header: every byte is decoded, also of reduced JPEGs."""
     data = saved(drawing(), kind)
     assert fault(data[: int(len(data) * share)]).code == "broken"
 
 
 def test_half_a_progressive_jpeg_is_broken() -> None:
-    """The first scans of a progressive JPEG decode to a picture, but not to the one that was paid for."""
+    """A progressive JPEG with only its first scans is refused, though it decodes to a picture."""
     data = saved(drawing(), "JPEG", progressive=True)
     assert fault(data[: len(data) * 3 // 4]).code == "broken"
 
@@ -127,14 +127,16 @@ def test_pixels_are_counted_before_decoding() -> None:
 
 @pytest.mark.parametrize("side", [10_000, 16_383])
 def test_a_bomb_is_too_many_pixels(side: int) -> None:
-    """A WebP of 34 bytes that claims more pixels than Pillow opens, or warns of, is refused like any other."""
+    """A WebP of 34 bytes with more pixels than Pillow opens, or warns of, is refused like any other."""
     size = struct.pack("<I", (side - 1) | (side - 1) << 14)
     data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + b"\x2f" + size + bytes(9)
     assert fault(data).code == "too_many_pixels"
 
 
 def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown error in one of Pillow's readers is a fault of the picture, which may be paid."""
+    """
+    An unknown error in a reader of Pillow is a fault of the picture and not raised, since the picture may be paid for.
+    """
     monkeypatch.setitem(validation._READERS, "PNG", lambda _: 1 / 0)
     broken = fault(saved(Image.new("L", (2, 2)), "PNG"))
     assert (broken.code, "ZeroDivisionError" in broken.message) == ("broken", True)
@@ -171,7 +173,10 @@ def test_one_flat_colour_is_a_warning(kind: str, mode: str) -> None:
 
 
 def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
-    """The reduced decoding of a JPEG has brightness alone; the full decoding finds colours of equal brightness."""
+    """
+    A JPEG with colours of equal brightness is not flat: the reduced decoding sees only brightness, so the full one
+    decides.
+    """
     image = Image.new("YCbCr", (256, 256), (128, 128, 128))
     image.paste((128, 200, 60), (0, 0, 128, 256))
     judged = check(saved(image.convert("RGB"), "JPEG", quality=95, subsampling=0))
@@ -180,7 +185,7 @@ def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
 
 
 def test_one_dot_is_not_flat() -> None:
-    """A single different pixel in a PNG is enough not to be a placeholder."""
+    """A PNG with a single different pixel is no placeholder."""
     image = Image.new("RGB", (64, 64), "white")
     image.putpixel((63, 63), (254, 255, 255))
     judged = check(saved(image, "PNG"))
@@ -189,7 +194,7 @@ def test_one_dot_is_not_flat() -> None:
 
 
 def test_thumbnails_stand_upright() -> None:
-    """A camera's rotation flag is applied to the thumbnail, and the EXIF data (places, names) is not copied."""
+    """A thumbnail is turned by the camera's orientation flag, and contains no EXIF data (places, names)."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a secret place"
     data = saved(drawing(), "JPEG", exif=exif)
@@ -205,20 +210,20 @@ def test_thumbnails_keep_transparency() -> None:
 
 
 def test_thumbnails_of_16_bit_grey_keep_their_brightness() -> None:
-    """Half of 65,535 is half of 255, not white."""
+    """Half of 65,535 becomes half of 255, not white."""
     with Image.open(io.BytesIO(thumbnail(saved(Image.new("I;16", (50, 50), 32_768), "PNG")))) as small:
         assert small.convert("L").getpixel((25, 25)) == pytest.approx(128, abs=4)
 
 
 @pytest.mark.parametrize("data", [b"<html>", saved(drawing(), "PNG")[:500]])
 def test_no_thumbnail_of_what_is_no_image(data: bytes) -> None:
-    """Bytes that `check` would refuse raise, with a message that has the expectation."""
+    """Bytes that `check` would refuse raise an error that says what was expected."""
     with pytest.raises(ValueError, match="expected a"):
         thumbnail(data)
 
 
 def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second request for a thumbnail decodes nothing and returns the same name beside the original's."""
+    """The second request for a thumbnail decodes nothing and returns the same name."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     name = blobs.put(saved(drawing(), "PNG"), "png")
     small = thumbnail_of(blobs, name, nullcontext())

@@ -1,4 +1,4 @@
-"""What the programs of a local stack get: the endpoint's key goes to one of them, and their data is private."""
+"""The environments and folders of a local stack's programs: one program has the endpoint's key, and data is private."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORTS = programs.Ports(redis=1, simulator=2, gateway=3, flower=4)
 
 
 def test_the_endpoint_key_goes_to_edits_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all programs of the stack, only the worker of edits has the endpoint's key in its environment."""
+    """Only the worker for edits has the endpoint's key in its environment."""
     monkeypatch.setenv("RETOUCH_PIX2PIX_KEY", KEY)
     settings = Settings.load()
     environment = programs.stack_environment(os.environ, settings, PORTS, tmp_path)
@@ -33,7 +33,7 @@ def test_the_endpoint_key_goes_to_edits_alone(tmp_path: Path, monkeypatch: pytes
 
 
 def test_redis_data_is_its_owners(tmp_path: Path) -> None:
-    """Only its owner can enter the folder of Redis, also one that existed before."""
+    """Only its owner can enter the folder of Redis' data, even if the folder existed before."""
     (tmp_path / "old").mkdir(0o755)
     for name in ("new", "old"):
         programs.valkey_program(1, tmp_path / name)

@@ -1,4 +1,4 @@
-"""A distribution declares what it imports: no dependency may be there only because another package needs it."""
+"""Each distribution declares what it imports, so none depends on a package that only another one needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDERS = {"retouch": "retouch", "retouch_producer": "producer", "retouch_worker
 
 
 def declared(pyproject: Path) -> tuple[set[str], set[str]]:
-    """Return the distributions in a pyproject.toml for its users, and the extras of ours that it names."""
+    """Return the distributions that a pyproject.toml requires for users, and the extras of ours that it names."""
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = {name: wanted for name, wanted in project.get("optional-dependencies", {}).items() if name != "dev"}
     lines = [*project["dependencies"], *(line for wanted in extras.values() for line in wanted)]
@@ -28,7 +28,7 @@ def declared(pyproject: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_imported_is_declared(package: str) -> None:
-    """Every import in a distribution's files, inside functions too, is of a distribution that it declares."""
+    """Every import in the files of a distribution, also inside functions, is of a distribution that it declares."""
     folder = ROOT if package == "retouch" else ROOT / FOLDERS[package]
     names, _ = declared(folder / "pyproject.toml")
     home = packages_distributions()
@@ -44,7 +44,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
 
 
 def test_extras_that_are_asked_for_exist() -> None:
-    """`retouch[egress,images]` and the like name extras that `retouch` has."""
+    """`retouch[egress,images]` and similar requirements name extras that `retouch` has."""
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     wanted = {
         extra

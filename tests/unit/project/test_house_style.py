@@ -26,7 +26,7 @@ WITH_REASON = re.compile(
 
 
 def suppressions_without_reason(code: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, pragma) of each pragma that names no code or no reason, or that switches a tool off."""
+    """Yield (line, pragma) of each pragma without a code or a reason, and of each that disables a tool."""
     for token in tokenize.generate_tokens(StringIO(code).readline):
         if token.type == tokenize.COMMENT:
             for part in PRAGMA.split(token.string):
@@ -50,12 +50,12 @@ def uses_of_any(code: str) -> int:
 
 
 def place(path: Path, number: int) -> str:
-    """Return where a fault is."""
+    """Return the file and line of a fault, as text."""
     return f"{path.relative_to(ROOT)}:{number}"
 
 
 def test_each_suppression_has_a_code_and_a_reason() -> None:
-    """Each `noqa` and `type: ignore` names its code and its reason, and no tool is switched off."""
+    """Each `noqa` and `type: ignore` has a code and a reason, and no tool is disabled."""
     found = [
         f"{place(path, number)}: {pragma}"
         for path in sources(*CHECKED)
@@ -84,7 +84,7 @@ def test_each_suppression_has_a_code_and_a_reason() -> None:
     ],
 )
 def test_the_check_finds_a_suppression_without_reason(comment: str) -> None:
-    """A pragma without code or reason is found, behind another comment too; in a string it is none."""
+    """A pragma without code or reason is found, also after another comment; a pragma in a string is ignored."""
     assert len(list(suppressions_without_reason(f"x = 1  {comment}\n"))) == 1
     assert list(suppressions_without_reason(f"x = '{comment}'\n")) == []
 
@@ -101,7 +101,7 @@ def test_the_check_finds_a_suppression_without_reason(comment: str) -> None:
     ],
 )
 def test_the_check_takes_a_reason(comment: str) -> None:
-    """A pragma with code and reason is fine, as are comments that are no pragma."""
+    """A pragma with code and reason is accepted, and so is a comment that is no pragma."""
     assert list(suppressions_without_reason(f"x = 1  {comment}\n")) == []
 
 
@@ -129,7 +129,7 @@ def test_texts_are_in_plain_english() -> None:
     ],
 )
 def test_the_check_finds_stilted_lines(line: str) -> None:
-    """Each opening and the word are found; longer words that begin alike are not."""
+    """Each banned opening and word is found; longer words that begin with them are not."""
     assert len(list(stilted_lines(line))) == 1
     assert list(stilted_lines('"""Handle a request."""\nuntold = """Given a path."""')) == []
 
@@ -143,6 +143,6 @@ def test_any_is_rare() -> None:
 
 @pytest.mark.parametrize("code", ["x: Any = 1", "def f(x: dict[str, Any]): ...", "y = cast(Any, 1)", "z: typing.Any"])
 def test_the_count_finds_any(code: str) -> None:
-    """Annotations, arguments and casts count once each; the import and a longer name do not."""
+    """`Any` counts once in each annotation, argument and cast; an import and a longer name do not count."""
     assert uses_of_any("from typing import Any, AnyStr\n" + code) == 1
     assert uses_of_any("from typing import Any, AnyStr\nx: AnyStr") == 0

@@ -1,4 +1,4 @@
-"""The rules of the house for Lua that luacheck does not know: sizes, headers, arguments, and what modules offer."""
+"""House rules for Lua that luacheck does not know: sizes, headers, arguments, and the functions of modules."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ EXPORT = r"^(?:function )?{}\.(\w+)(?:\(| =)"
 
 
 def code(text: str) -> str:
-    """The same lines without comments and texts."""
+    """Return the same lines without comments and string contents."""
     return NOT_CODE.sub("", text)
 
 
 def function_lengths(text: str) -> list[int]:
-    """The lines of each function, in the order of their ends; `for` and `while` open their block with `do`."""
+    """
+    Return the number of lines of each function, in the order of their ends; `for` and `while` blocks open with `do`.
+    """
     lengths, open_blocks = [], []
     for number, line in enumerate(code(text).splitlines(), 1):
         for word in BLOCK.findall(line):
@@ -41,7 +43,7 @@ def function_lengths(text: str) -> list[int]:
 
 
 def too_long(path: Path, text: str) -> list[str]:
-    """What of a file is too long: the file itself, and functions."""
+    """Return the parts of a file that are too long: the file itself, and its functions."""
     lines = len(text.splitlines())
     found = [f"{path.name}: {lines} lines"] if lines > LONGEST_FILE else []
     return found + [f"{path.name}: function of {n} lines" for n in function_lengths(text) if n > LONGEST_FUNCTION]
@@ -52,7 +54,9 @@ def exports(module: Path) -> set[str]:
 
 
 def uses(text: str, module: str) -> set[str]:
-    """Return what a text uses of a module, under its own name, or one that a late module was made under."""
+    """
+    Return the functions of a module that a text uses, under the module's name or under that of a late module's local.
+    """
     names = "|".join([module, rf"{module}\(\)", *re.findall(ALIAS.format(module), code(text))])
     return set(re.findall(rf"(?<![\w.])(?:{names})\.(\w+)", code(text)))
 
@@ -63,7 +67,7 @@ def test_sizes_of_lua_functions_and_files() -> None:
 
 
 def test_what_is_too_long_is_found() -> None:
-    """A function of 51 lines is found behind blocks of all kinds, and a file of 151 lines."""
+    """A function of 51 lines with blocks of all kinds is found, and so is a file of 151 lines."""
     body = "  if a then b() end  -- function\n  for _ in c do d('end') end\n" * 24 + "  repeat e() until f\n"
     path = Path("long.lua")
     assert function_lengths(f"local function g()\n{body}end\n") == [51]
@@ -74,7 +78,7 @@ def test_what_is_too_long_is_found() -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None:
-    """The header names the keys, arguments and answers; arguments get their names behind it, and nowhere else."""
+    """The header names keys, arguments and answers; arguments are unpacked into locals after it, and nowhere else."""
     text = path.read_text()
     header = re.match(r"(--[^\n]*\n)+", text)
     assert header is not None
@@ -87,7 +91,7 @@ def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_what_a_module_offers_is_used_and_there(path: Path) -> None:
-    """Every function that others call is one that the module has, and each that it has is called."""
+    """Every function that is called exists in its module, and every function of a module is called."""
     need = re.compile(rf"require(_late)?\('{path.stem}'\)")
     others = [other.read_text() for other in (*SCRIPTS, *MODULES) if need.search(other.read_text())]
     assert {name for text in others for name in uses(text, path.stem)} == exports(path)
@@ -95,7 +99,7 @@ def test_what_a_module_offers_is_used_and_there(path: Path) -> None:
 
 
 def test_no_json_is_put_together_by_hand() -> None:
-    """No text in a script or module is a piece of JSON to be joined with others: cjson and json.lua write it."""
+    """No string in a script or module is a piece of JSON: cjson and json.lua write all JSON."""
     pieces = re.compile(r"""'[^'\n]*":[^'\n]*'\s*\.\.|\.\.\s*'[^'\n]*":[^'\n]*'""")
     assert [path.name for path in (*SCRIPTS, *MODULES) if pieces.search(path.read_text())] == []
     assert pieces.search("""entry = '{"type":"' .. type""")
@@ -103,7 +107,7 @@ def test_no_json_is_put_together_by_hand() -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> None:
-    """In the text that is sent, every module that a line uses was made before it, and no `require` is left."""
+    """In the composed text, each module comes after those that it needs, and no `require` is left."""
     text = source(path.stem)
     assert "require(" not in text
     made: set[str] = set()
@@ -117,7 +121,7 @@ def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> N
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_messages_are_collected_in_one_place(path: Path) -> None:
-    """A script that returns messages has one `slots`, where all are: a second one, in a block, would keep its own."""
+    """A script that returns messages has one `slots` module: a second one, in a block, would collect its own."""
     if "slots.messages" in path.read_text():
         assert source(path.stem).count("local slots = (function()") == 1
     else:
@@ -125,7 +129,7 @@ def test_messages_are_collected_in_one_place(path: Path) -> None:
 
 
 def composed(folder: Path, script: str, **modules: str) -> str:
-    """The text of a script from files of its own."""
+    """Return the text of a script that is composed from these files."""
     for room, files in {"scripts": {"go": script}, "modules": modules}.items():
         (folder / room).mkdir()
         for name, text in files.items():
@@ -134,7 +138,7 @@ def composed(folder: Path, script: str, **modules: str) -> str:
 
 
 def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
-    """A module that two others need is composed once; one that is needed inside a block is composed there."""
+    """A module that two others need is composed once; one that is needed only inside a block is composed there."""
     text = composed(
         tmp_path,
         "local b = require('b')\nif b.x then\n  local c = require('c')\n  return c.x\nend\n",
@@ -148,7 +152,7 @@ def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
 
 
 def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
-    """A late module is composed as a function, once, behind what it needs; nothing of it is made before the call."""
+    """A late module is composed once, as a function, after what it needs; nothing of it is created before the call."""
     text = composed(
         tmp_path,
         "local b = require('b')\nlocal late = require_late('late')\nif b.x then return late().x end\n",
@@ -171,7 +175,7 @@ def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_composed(tmp_path: Path, script: str, fault: str) -> None:
-    """Modules in a circle, under another name, or needed inside a module's function are refused."""
+    """Modules that need each other in a circle, under another name, or inside a function of a module are refused."""
     modules = {
         "a": "local b = require('b')\nreturn {}\n",
         "b": "local a = require('a')\nreturn {}\n",

@@ -1,4 +1,4 @@
-"""Alerts, their tests and their runbook entries belong together; the dashboard is the one that its module writes."""
+"""Each alert has tests and an entry in the runbook, and the dashboard equals what its module writes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def documented() -> set[str]:
-    """The metrics in the table of monitoring.md."""
+    """Return the metrics in the table of monitoring.md."""
     return set(METRIC.findall((DOCS / "monitoring.md").read_text()))
 
 
 def test_each_alert_has_its_entry_and_its_test() -> None:
-    """The runbook has one heading for each alert and none for others; each is tested, and names its entry."""
+    """Each alert has one heading in the runbook, a link to it and a test; the runbook has no other alerts."""
     names = [alert["alert"] for alert in alerts()]
     page = (DOCS / "runbook.md").read_text().split("\n## ")
     entries = re.findall(r"^### (Retouch\w+)$", next(part for part in page if part.startswith("Alerts")), re.MULTILINE)
@@ -52,7 +52,7 @@ def test_rules_and_dashboard_use_documented_metrics() -> None:
 
 
 def enclosing(text: str, place: int) -> list[str]:
-    """The functions and aggregations around a place of an expression, such as `max by (le)`."""
+    """Return the functions and aggregations around a position in an expression, such as `max by (le)`."""
     open_heads: list[str] = []
     for at, character in enumerate(text[:place]):
         if character == "(":
@@ -70,5 +70,5 @@ def test_no_rule_counts_gateways() -> None:
 
 
 def test_the_dashboard_is_the_one_that_its_module_writes() -> None:
-    """The committed JSON is what `python -m retouch_ops.dashboard` writes."""
+    """The committed JSON equals what `python -m retouch_ops.dashboard` writes."""
     assert dashboard.FILE.read_text() == dashboard.text()

@@ -30,12 +30,12 @@ OF_LIBRARIES = {
 
 
 def words_of(name: str) -> set[str]:
-    """Split a name at underscores and capitals, in lower case."""
+    """Return the words of a name in lower case, split at underscores and capitals."""
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
 def banned_words() -> set[str]:
-    """Return the single words of the column `not` that are not the right word for another concept."""
+    """Return the single words of the column `not`, except for those that are the right word of another concept."""
     rows = table(PAGE, "concept")
     right = {word for row in rows for word in re.findall(r"\*\*(\w+)\*\*", row["word"])}
     cells = (re.sub(r"\([^)]*\)", "", row["not"]) for row in rows)
@@ -55,7 +55,7 @@ def names() -> Iterator[tuple[str, str]]:
 
 
 def faults(found: Iterator[tuple[str, str]], banned: set[str]) -> list[str]:
-    """Return the names that hold a banned word and are not taken from a library."""
+    """Return the names that contain a banned word, except for names that a library prescribes."""
     return [
         f"{place} {name}: {', '.join(wrong)}"
         for place, name in found
@@ -70,14 +70,18 @@ def test_no_name_holds_a_word_that_the_table_rules_out() -> None:
 
 @pytest.mark.parametrize("name", ["submit_edit", "EnqueueVerdict", "upstream", "on_notification", "reap", "pushJobs"])
 def test_the_check_finds_what_is_ruled_out(name: str) -> None:
-    """A name with a word of the third column is found, in each of the three ways of writing names."""
+    """A name with a banned word is found, in snake case, camel case and Pascal case."""
     assert faults(iter([("somewhere", name)]), banned_words()) != []
 
 
 def test_each_change_names_files_that_exist() -> None:
-    """Every file in the table "Where do I change …" is there, and the table has the twelve most likely changes."""
+    """Every file in the tables "Where do I change …" exists, and the first table has the twelve most likely changes."""
     rows = table(PAGE, "change")
-    cited = [path for row in rows for path in re.findall(r"`([\w./-]+)`", f"`{row['files']}`".replace("``", "`"))]
+    cited = [
+        path
+        for row in [*rows, *table(PAGE, "other change")]
+        for path in re.findall(r"`([\w./-]+)`", f"`{row['files']}`".replace("``", "`"))
+    ]
     assert len(rows) == 12
     assert cited
     assert [path for path in cited if not (ROOT / Path(path)).exists()] == []

@@ -1,4 +1,4 @@
-"""House rules that no linter knows: import floors, sizes, tests with a sentence and an assertion, no loose ends."""
+"""House rules that no linter knows: import layers, sizes, docstrings and assertions of tests, no stubs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def named(path: Path, node: ast.AST | None = None) -> str:
 
 
 def third_party(path: Path) -> set[str]:
-    """Return every top-level package that a file imports, typing imports and imports inside functions included."""
+    """Return every top-level package that a file imports, also for typing and inside functions."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -77,7 +77,7 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """A backend imports `retouch` alone: only the listed files in it may use more than the base install."""
+    """Only the listed files of `retouch` import more than the base install, since a backend may have no more."""
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
@@ -87,9 +87,9 @@ def test_retouch_stays_inside_its_base_install() -> None:
     assert strays == {}
 
 
-def test_rooms_with_more_packages_have_a_door() -> None:
+def test_only_some_packages_import_heavy_libraries() -> None:
     """
-    No module of `retouch` outside of `egress` and `images` imports them, so neither requests nor Pillow is ever loaded.
+    No other module of `retouch` imports `egress` or `images`, so importing `retouch` never loads requests or Pillow.
     """
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
@@ -98,24 +98,21 @@ def test_rooms_with_more_packages_have_a_door() -> None:
 
 
 def test_importing_retouch_is_light() -> None:
-    """
-    A fresh interpreter that imports `retouch` has loaded no HTTP client, Pillow, web framework or other package of
-    ours.
-    """
+    """A new interpreter that imports `retouch` loads no HTTP client, Pillow, web framework or other package of ours."""
     heavy = ["requests", "PIL", "fastapi", "starlette", "obstore", "typer", *PACKAGES[1:]]
     code = f"import sys, retouch; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"
 
 
-def test_no_knot_in_the_import_graph() -> None:
-    """The modules of all four packages can be put in one order in which each imports only earlier ones."""
+def test_no_cycle_in_the_import_graph() -> None:
+    """The modules of all four packages can be ordered so that each imports only earlier ones."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     edges = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     try:
         order = list(TopologicalSorter(edges).static_order())
-    except CycleError as knot:
-        raise AssertionError(" -> ".join(knot.args[1])) from None
+    except CycleError as cycle:
+        raise AssertionError(" -> ".join(cycle.args[1])) from None
     assert set(order) == graph.modules
 
 
@@ -135,14 +132,14 @@ def test_sizes_of_functions_and_files() -> None:
 
 
 def test_no_drawers() -> None:
-    """No module or folder has a name like `utils`: each name says what it is for."""
+    """No module or folder has a name like `utils`, which does not say what is in it."""
     folders = [path for name in (*FOLDERS, "tests") for path in (ROOT / name).rglob("*") if path.is_dir()]
     found = [named(path) for path in [*sources(*FOLDERS, "tests"), *folders] if path.stem in DRAWERS]
     assert found == []
 
 
 def test_tests_say_and_assert_what_they_show() -> None:
-    """Every test has a docstring that says what it shows, and asserts something, itself or by `pytest.raises`."""
+    """Every test has a docstring and an assertion, its own or by `pytest.raises`."""
     faults = []
     for path in sources("tests"):
         for function in functions(path):
@@ -156,7 +153,7 @@ def test_tests_say_and_assert_what_they_show() -> None:
 
 
 def _asserts(node: ast.AST) -> bool:
-    """Whether a node is an assert, `pytest.raises`, or a call of a test function whose name begins with `assert`."""
+    """Return whether a node is an assert, `pytest.raises`, or a call of a helper whose name begins with `assert`."""
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         return called == "pytest.raises" or called.split(".")[-1].startswith("assert")
@@ -164,7 +161,7 @@ def _asserts(node: ast.AST) -> bool:
 
 
 def test_no_loose_ends() -> None:
-    """No stub, no reminder, no skipped test, no line excluded from coverage."""
+    """There are no stubs, no notes of work to do, no skipped tests, and no lines excluded from coverage."""
     ours = list(sources(*FOLDERS, "tests"))
     found = [named(path) for path in ours if LOOSE_ENDS.search(path.read_text())]
     dodged = [named(path) for path in sources("tests") if DODGES.search(path.read_text())]
@@ -173,7 +170,7 @@ def test_no_loose_ends() -> None:
 
 
 def test_no_sleep_of_a_second_in_tests() -> None:
-    """Tests, and the programs that they hold as text, wait for a condition, never for a second to pass."""
+    """Tests, and programs in their strings, never sleep for a second or more."""
     slept = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sources("tests")
@@ -185,14 +182,14 @@ def test_no_sleep_of_a_second_in_tests() -> None:
 
 @pytest.mark.parametrize("seconds", ["1", "60", "2.5", " 3 "])
 def test_the_check_finds_sleeps(seconds: str) -> None:
-    """A sleep of a second or more is found, in code and in the text of a program; half a second is none."""
+    """A sleep of a second or more is found, in code and in a program in a string; half a second is allowed."""
     assert SLEEP.search(f"time.sleep({seconds})")
     assert SLEEP.search(f"run('import time; time.sleep({seconds})')")
     assert not SLEEP.search("sleep(0.5)")
 
 
 def test_no_folder_of_tests_shadows_a_package() -> None:
-    """Folders under tests/ are named by kind: one called like a package would be imported in its place."""
+    """No folder under tests/ has the name of a package, or it would be imported in its place."""
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
     assert folders & set(PACKAGES) == set()
 

@@ -1,4 +1,4 @@
-"""The simulator's records, settings, faults and checks, without a server."""
+"""The simulator's books, settings, faults and checks, without a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 
 
 class Clock:
-    """A monotonic clock that a test moves by hand."""
+    """A monotonic clock that the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -30,7 +30,9 @@ class Clock:
 
 
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
-    """The token in the prompt is the tag, else the body's hash; the key, and 7 against 7.0, make no difference."""
+    """
+    The tag is the token in the prompt, else the body's hash; the API key, and 7 instead of 7.0, make no difference.
+    """
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
     assert tagged.tag == "order-17"
@@ -41,7 +43,9 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
-    """Two POSTs of one request, one refused, are two posts, one charge and both answers, under all three names."""
+    """
+    Two POSTs of one body, one of them refused, count as two POSTs, one charge and both answers, under all three names.
+    """
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
     first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
     books.record_charge(first)
@@ -57,7 +61,7 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two slots for 10 s of 20 s with a cap of 4: 20 slot-seconds, a quarter of the cap, half of it while busy."""
+    """Two slots for 10 of 20 s with a cap of 4 are 20 slot-seconds: a quarter of the cap, and half of it while busy."""
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
     clock.now += 10
@@ -73,7 +77,7 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One slot for 10 s under a cap of 1 and 10 s under a cap of 3 uses half of the cap."""
+    """One slot for 10 s with a cap of 1, then 10 s with a cap of 3, is half of the cap."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
@@ -84,7 +88,7 @@ def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cap_is_per_key() -> None:
-    """A key at its cap does not fill another one."""
+    """A key at its cap does not affect another key."""
     books = Audit(cap=1)
     place = books.enter("one")
     assert books.is_full("one")
@@ -94,7 +98,7 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body counts as repeated for 30 s, and not after; 0 disables; a body that never ran is forgotten."""
+    """A body counts as repeated for 30 s; with 0 never; a body whose work did not run is forgotten."""
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29
@@ -109,7 +113,7 @@ def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scripted_faults_come_in_order_and_to_their_tag() -> None:
-    """The next answers get the scripted faults in order; one for a tag waits for that tag."""
+    """The next answers get the scripted faults in order; a fault with a tag waits for a POST with that tag."""
     script = FaultScript()
     script.apply({"next": [{"kind": "html_502", "times": 2}, {"kind": "failed", "tag": "b"}, {"kind": "drip"}]})
     assert [script.for_post(tag, 0).kind for tag in "aaabaa"] == [
@@ -132,7 +136,7 @@ def test_fetch_faults_are_a_script_of_their_own() -> None:
 
 
 def test_rates_are_drawn_from_the_seed() -> None:
-    """The same seed draws the same faults, at about the rates."""
+    """The same seed draws the same faults, at about the given rates."""
 
     def drawn() -> list[str]:
         script = FaultScript()
@@ -146,7 +150,7 @@ def test_rates_are_drawn_from_the_seed() -> None:
 
 
 def test_the_processing_share_is_drawn_too() -> None:
-    """With a share of 1 every ordinary answer is processing; a scripted fault keeps its kind."""
+    """With a share of 1, every answer without a fault is processing; a scripted fault stays as it is."""
     script = FaultScript()
     script.apply({"next": [{"kind": "success"}]})
     assert [script.for_post("t", 1).kind, script.for_post("t", 1).kind] == ["success", "processing"]
@@ -166,7 +170,7 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """The error of a wrong kind, rate or part lists the known ones, and no part of the call takes effect."""
+    """The error for a wrong kind, rate or member lists the known ones, and nothing changes."""
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
@@ -175,7 +179,9 @@ def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object
 
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
-    """A change keeps the rest; the error of an unknown name, a wrong value or a key never repeats the key."""
+    """
+    A change leaves the other settings as they are; the error for an unknown name or a wrong value never repeats a key.
+    """
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)
     with pytest.raises(ControlError, match=r"unknown setting 'zap'; known: keys, cap"):
@@ -189,7 +195,7 @@ def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
 
 
 def test_charges_follow_the_stage_of_a_fault() -> None:
-    """Refusals and failures are free; lost and odd answers are charged."""
+    """Faults of the stages refusal and failing are free; those of lost and variant are charged."""
     free = {kind for kind in FAULTS if not is_charged(kind)}
     assert {"queue_full", "bad_key", "reset_before_work", "failed", "error_500", "processing_failed"} <= free
     assert not free & {"reset_after_work", "read_timeout", "html_502", "statusless_200", "drip", "flagged", "success"}
@@ -210,12 +216,12 @@ def test_charges_follow_the_stage_of_a_fault() -> None:
     ],
 )
 def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], field: str, words: str) -> None:
-    """Each fault is listed under its field, as a list of strings."""
+    """The faults of a field are a list of texts under its name, with the endpoint's messages."""
     assert validate(BODY | change, is_v6=False) == {field: [words]}
 
 
 def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
-    """Missing numbers have defaults; 60 steps are accepted by v5 and not by v6."""
+    """Missing numbers have defaults; 60 steps are accepted by v5 but not by v6."""
     request = validate({"prompt": "p", "init_image": "u"}, is_v6=True)
     assert request == EditRequest("p", "u", image_guidance_scale=1, steps=20, guidance_scale=7)
     assert isinstance(validate(BODY | {"steps": 60}, is_v6=False), EditRequest)
@@ -240,5 +246,5 @@ def test_every_effect_is_documented_with_its_words() -> None:
 
 
 def test_the_tag_does_not_change_the_picture() -> None:
-    """The tag is removed from the prompt before the picture is planned."""
+    """The tag is removed from the prompt before the effects are chosen."""
     assert without_token("a sketch [[order-17]]") == "a sketch"

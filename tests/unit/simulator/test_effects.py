@@ -1,4 +1,4 @@
-"""The simulator's edits: prompts find effects, numbers set their strength, odd outputs are what they claim to be."""
+"""The simulator's edits: prompts choose effects, numbers set their strength, and odd outputs have their faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def photo() -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean difference of two pictures, 0 to 255."""
+    """Return the mean difference of two pictures, from 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
@@ -43,12 +43,12 @@ def test_effects_differ_from_each_other() -> None:
 
 
 def test_words_inside_other_words_name_no_effect() -> None:
-    """Only the beginnings of words count: "soil" does not select oil."""
+    """Only the beginning of a word counts: "soil" does not choose oil."""
     assert Plan.of("the foil over the soil", 1, 50, 7).effects == ()
 
 
 def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
-    """The seed's own prompt changes the picture, another prompt otherwise, the same prompt in the same way."""
+    """A prompt without an effect tints the picture, each prompt in its own way, and always the same way."""
     one, other = (apply(Plan.of(prompt, 1, 50, 7), photo()) for prompt in ("make him woman", "add a hat"))
     assert 0 < difference(one, photo()) < 60
     assert one.tobytes() != other.tobytes()
@@ -71,7 +71,7 @@ def test_numbers_set_the_strength() -> None:
 
 
 def test_an_edit_is_a_png_and_always_the_same() -> None:
-    """The same bytes and plan make the same PNG, of the photograph's size."""
+    """The same bytes and plan always make the same PNG, of the photograph's size."""
     plan = Plan.of("a pencil sketch", 1, 50, 7)
     png = edited_png(PHOTO, plan)
     assert png == edited_png(PHOTO, plan)
@@ -81,7 +81,7 @@ def test_an_edit_is_a_png_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("source", [b"", b"<html>", b"\x89PNG\r\n\x1a\n", PHOTO[: len(PHOTO) // 2]])
 def test_what_is_no_picture_is_refused(source: bytes) -> None:
-    """Text, a bare signature and half a photograph are no picture."""
+    """Text, a bare signature and half a photograph are refused."""
     with pytest.raises(UnreadableImage):
         edited_png(source, Plan.of("night", 1, 50, 7))
 
@@ -97,7 +97,7 @@ def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
 
 
 def test_odd_outputs_are_what_they_claim_to_be() -> None:
-    """Each output kind has its fault: cut, flat, huge, unchanged, a page, a drawing."""
+    """Each output kind has the fault that its name says: cut, flat, huge, unchanged, a page, a drawing."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
     cut = output_of("truncated", png, PHOTO, "m").to_bytes()
     assert png.startswith(cut)

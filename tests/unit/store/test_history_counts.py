@@ -1,4 +1,4 @@
-"""What is read from counts: percentiles of buckets, sums by code, and which hashes hold a range of time."""
+"""Values read from counts: percentiles of buckets, sums by code, and the hashes that hold a range of time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = 1_800_000_000 + 1234.0  # 34 minutes after a full hour
 
 
 def test_percentiles_lie_in_the_bucket_of_their_rank() -> None:
-    """Ten latencies up to 1 s and ten up to 2 s: the median is 1 s, the 95th percentile 1.9 s."""
+    """With ten latencies up to 1 s and ten up to 2 s, the median is 1 s and the 95th percentile 1.9 s."""
     counts = Distribution((1.0, 2.0), (10, 10, 0))
     assert counts.percentile(50) == 1.0
     assert counts.percentile(95) == pytest.approx(1.9)
@@ -21,14 +21,14 @@ def test_percentiles_lie_in_the_bucket_of_their_rank() -> None:
 
 
 def test_percentiles_without_latencies_or_beyond_the_last_bound() -> None:
-    """Nothing was measured: None. All latencies are above the last bound: that bound."""
+    """Without latencies a percentile is None; if all are above the last bound, it is that bound."""
     assert Distribution((1.0,), (0, 0)).percentile(50) is None
     assert Distribution((1.0,), (0, 3)).percentile(50) == 1.0
 
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.integers(1, 99))
 def test_a_percentile_is_within_the_bucket_of_the_true_one(latencies: list[float], percent: int) -> None:
-    """The percentile read from buckets is between the bounds around the exact one."""
+    """The percentile from buckets is between the bounds around the exact percentile."""
     bounds = BOUNDS["endpoint"]
     counts = [
         sum(1 for one in latencies if low < one <= high) for low, high in zip((-1.0, *bounds), bounds, strict=False)
@@ -42,7 +42,7 @@ def test_a_percentile_is_within_the_bucket_of_the_true_one(latencies: list[float
 
 
 def test_sums_by_state_and_code() -> None:
-    """Counts are summed up by the parts of their names; a charge that moved to another use counts there alone."""
+    """Counts are summed up by the parts of their names; a charge that moved to another use counts only there."""
     counts = summed(
         [
             HistoryCounts({"ended:succeeded": 3, "ended:failed:spam_filter": 1, "charges:unknown": 2}),
@@ -58,7 +58,7 @@ def test_sums_by_state_and_code() -> None:
 
 @given(st.floats(0, 100 * 86_400), st.floats(0, 100 * 86_400))
 def test_the_hashes_of_a_range_hold_each_minute_once(older_s: float, newer_s: float) -> None:
-    """The hashes of any range have no minute twice, none before its first, and all that is on record between."""
+    """The hashes chosen for a range contain each of its minutes exactly once, and none before its first minute."""
     since, until = NOW - max(older_s, newer_s), NOW - min(older_s, newer_s)
     first, last, names = spans(since, until, NOW)
     minutes: list[int] = []

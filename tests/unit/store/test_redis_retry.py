@@ -1,4 +1,4 @@
-"""How a worker's connections retry: which errors, for how long, and when not at all."""
+"""Retries of a worker's connections: after which errors, and for how long."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = lambda _: None) -> Callable[[], str]:
     """
-    Return a function that fails that many times, then succeeds; `meanwhile` is called with the number of each call.
+    Return a function that fails `times` times and then succeeds; `meanwhile` is called with the number of each call.
     """
     asked = [0]
 
@@ -69,12 +69,12 @@ def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = l
     ],
 )
 def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: str) -> None:
-    """Refusals from Redis, from a pipeline, and as Redis 6.2 wraps them are recognised; no other error is."""
+    """Refusals by Redis are recognised, also in a pipeline and with the prefix of Redis 6.2; other errors are not."""
     assert refusal(error) == reason
 
 
 def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
-    """The text of an error may hold arguments, so none of it is logged."""
+    """The log has no text of an error, since that may contain arguments."""
     assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
     assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
     assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
@@ -82,7 +82,7 @@ def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("refused"), redis.ResponseError("NOREPLICAS Not enough")])
 def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
-    """While Redis refuses or is unreachable, it is tried every two seconds, and given up after an hour."""
+    """While Redis refuses or is unreachable, the command is tried every two seconds, and given up after an hour."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 10**9), closed.append)
@@ -98,7 +98,7 @@ def test_an_outage_of_fifty_minutes_is_survived(clock: Clock) -> None:
 
 @pytest.mark.parametrize("error", [NoScriptError("No matching script."), redis.ResponseError("ERR user_script:3: nil")])
 def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> None:
-    """A script that is unknown or fails is tried once, and the connection stays."""
+    """A script that is unknown or fails is called once, and the connection stays open."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 1), closed.append)
@@ -107,7 +107,9 @@ def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> No
 
 
 def test_a_process_that_leaves_gives_up_on_all_connections(clock: Clock) -> None:
-    """The deadline of a drain holds for calls that already wait, and on connections that redis-py copied."""
+    """
+    The deadline of a drain applies to calls that already wait, and to connections for which redis-py copied the object.
+    """
     ours = RedisRetry()
 
     def drain(asked: int) -> None:

@@ -1,4 +1,4 @@
-"""What is said of an account and not of a job: which refusals close it, which outcomes move a job elsewhere."""
+"""Which refusals close an account, and which outcomes move a job to another account."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def answer(status: int, message: str) -> Answer:
     ],
 )
 def test_what_closes_an_account(status: int, message: str, prompt: str, closes: bool) -> None:
-    """A status of the account does, or a text that the endpoint cannot have from the tenant."""
+    """An account is closed by certain statuses, or by a text that the endpoint cannot have from the tenant."""
     said = answer(status, message)
     refused = classify(said, "https://a.example/fetch")
     assert isinstance(refused, Refused)
@@ -55,7 +55,7 @@ def test_what_closes_an_account(status: int, message: str, prompt: str, closes: 
     ],
 )
 def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
-    """With several accounts, what was free and says something of the account; with one, nothing moves."""
+    """With several accounts, an outcome moves the job if it was free and concerns the account; with one, none does."""
     for may_move in (False, True):
         decision = decide(outcome, Attempt(1, 1, 0, 0, 1e9, may_move), RetryPolicy(), 0.0, 0.5)
         assert isinstance(decision, Retry)
@@ -63,6 +63,6 @@ def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
 
 
 def test_a_job_that_is_refused_for_itself_fails() -> None:
-    """A refusal of the job ends it, whatever the number of accounts."""
+    """A refusal that concerns the job ends it, for any number of accounts."""
     decision = decide(Refused("invalid_request", "no"), Attempt(1, 0, 0, 0, 1e9, True), RetryPolicy(), 0.0, 0.5)
     assert isinstance(decision, Fail)

@@ -1,4 +1,4 @@
-"""Every known literal answer of the endpoint, and by property all the others: what each means and costs."""
+"""The meaning and cost of the endpoint's answers: all known ones, and random ones by property."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant
     "body", [PAGE, b"", b'{"status":"success","id":146', b"[]", b'"ok"', b"\xff\xfe", b"[" * 100_000]
 )
 def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
-    """After a proxy's page, half an answer or none, the POST may have been billed, whatever the status."""
+    """A proxy's page, half an answer or an empty one may have been billed, whatever its status."""
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
 )
 @pytest.mark.parametrize("body", [PAGE, b"", {"message": "no"}, {"status": "error", "message": "no"}])
 def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object) -> None:
-    """Statuses that prove that nothing was done end the job with a stable code, at no cost."""
+    """A status that proves that nothing was done ends the job with a stable code, at no cost."""
     outcome = classify(answer(body, status), FETCH)
     assert isinstance(outcome, Refused)
     assert outcome.code == code
@@ -221,7 +221,7 @@ def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object
     ],
 )
 def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: str) -> None:
-    """Only a request of which no byte was sent certainly cost nothing."""
+    """Only a request of which no byte was sent is certainly free."""
     assert charge_kind(classify(trouble, FETCH)) == kind
 
 
@@ -241,13 +241,13 @@ def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: s
     ],
 )
 def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str], wait_s: float) -> None:
-    """retry_after counts in the body, then in the header, 1 s to 2 min; without it 5 s, or the spam filter's time."""
+    """The wait is retry_after of body or header, from 1 s to 2 min; by default 5 s, or the spam filter's time."""
     outcome = classify(answer({"status": "error", "message": FULL, **body}, 429, **headers), FETCH)
     assert outcome == Busy("queue_full", FULL, wait_s)
     assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
 
 
-LOOKS: list[tuple[str, object, float, object]] = [
+POLLS: list[tuple[str, object, float, object]] = [
     ("ready", {"status": "success", "id": "", "output": [LINK]}, 1, Ready((LINK,), "13902970")),
     (
         "flagged",
@@ -273,9 +273,9 @@ LOOKS: list[tuple[str, object, float, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in LOOKS], ids=[row[0] for row in LOOKS])
-def test_every_literal_answer_of_a_look(body: object, age_s: float, meant: object) -> None:
-    """A poll keeps its id, and any answer that says nothing about the job means: poll again."""
+@pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in POLLS], ids=[row[0] for row in POLLS])
+def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: object) -> None:
+    """A poll keeps its id, and an answer that says nothing about the job means: poll again."""
     assert classify_poll(answer(body), ASKED, age_s) == meant
 
 
@@ -288,7 +288,7 @@ def test_every_literal_answer_of_a_look(body: object, age_s: float, meant: objec
     ],
 )
 def test_lost_only_after_a_grace_period(body: dict[str, str]) -> None:
-    """An id that is unknown half a minute after its POST is lost; a fresh one may only be late."""
+    """An id that is unknown half a minute after its POST is lost; a newer one is polled again."""
     assert classify_poll(answer(body), ASKED, 30.0) == ASKED
     assert isinstance(classify_poll(answer(body), ASKED, 30.1), GenerationLost)
 
@@ -315,7 +315,7 @@ statuses = st.integers(100, 599)
 @example({"status": "error", "message": {"prompt": None}, "retry_after": {}}, 429, 1.0)
 @example({}, 503, 1.0)
 def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> None:
-    """Whatever members an answer has, it is classified, and no charge is free without a named reason."""
+    """An answer with any members is classified, and is free only for a reason that is listed."""
     outcome = classify(answer(body, status), FETCH)
     if charge_kind(outcome) in ("refused", "failed"):
         named = str(body.get("status", "")).lower() in ("failed", "error") or 400 <= status <= 429
@@ -325,7 +325,7 @@ def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 201, 204, 302, 500, 502, 503, 504, 520, 599]))
 def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None:
-    """Bytes that are no JSON object are an unknown outcome, and polling a job goes on."""
+    """Bytes that are no JSON object are an unknown outcome of a POST, and do not end polling."""
     assume(not body.strip().startswith(b"{"))
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
     assert classify_poll(answer(body, status), ASKED, 99.0) == ASKED
@@ -339,7 +339,7 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
     ],
 )
 def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> None:
-    """Four hundred digits in place of seconds do no harm after a paid POST."""
+    """A wait of four hundred digits, in the answer to a paid POST, is ignored."""
     assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
 
 

@@ -1,4 +1,6 @@
-"""The keys of a worker process: read where the accounts file says, reloaded as a whole or not at all, never shown."""
+"""
+The keys of a worker process: where they are read, reloads that apply as a whole or not at all, and that none is shown.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ def logged() -> Iterator[Logged]:
 
 
 class Folder:
-    """An accounts file and its key files; each write is a change that a look at the files sees."""
+    """An accounts file and its key files; the process notices each write."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._writes = path, 0
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Write a file as a secret's mount does: another inode in its place, with a time of its own."""
+        """Replace a file as a mounted secret is replaced: by another inode with another time."""
         self._writes += 1
         draft = self.path / f"{name}.draft"
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -40,7 +42,7 @@ class Folder:
         draft.replace(self.path / name)
 
     def accounts(self, *names: str, **fields: str) -> None:
-        """Write the accounts file: each account has a key file of its name; keywords add a line to one."""
+        """Write the accounts file with a key file for each account; keywords add a line to the account of that name."""
         tables = [f'[accounts.{name}]\nkey_file = "{name}.key"\n{fields.get(name, "")}\n' for name in names]
         self.write("accounts.toml", "\n".join(tables))
 
@@ -57,7 +59,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
-    """One account `default` is held, with or without a key, its queue is `edits`, and nothing is ever reloaded."""
+    """One account `default` is held, with or without a key; its queue is `edits`, and nothing is ever reloaded."""
     credentials = Credentials(Settings.load(pix2pix_key=OLD))
     assert dict(credentials.now.keys) == {"default": OLD}
     assert credentials.now.queues == ("edits",)
@@ -72,7 +74,7 @@ def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
 
 
 def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is one line, from the file or the variable that its account names."""
+    """The key of an account is one line in its file, or the value of its variable."""
     monkeypatch.setenv("OTHER_KEY", f" {OTHER} ")
     folder.write("accounts.toml", '[accounts.a]\nkey_file = "a.key"\n[accounts.b]\nkey_env = "OTHER_KEY"\n')
     holdings = folder.credentials().now
@@ -81,14 +83,16 @@ def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.
 
 
 def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
-    """Messages of `default` go where they went without a file, beside those of others."""
+    """With an accounts file, messages of `default` still go to the queue `edits`."""
     folder.accounts("a", "default")
     folder.write("default.key", OTHER)
     assert folder.credentials().now.queues == ("edits.a", "edits")
 
 
 def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
-    """While the settings' key is set beside a file without `default`, its jobs are taken, and it gets no new ones."""
+    """
+    If the settings' key is set and the file has no `default`, jobs of `default` are claimed, but it gets no new ones.
+    """
     credentials = folder.credentials("sk-of-the-settings")
     assert list(credentials.now.served) == ["a"]
     assert list(credentials.now.claimable) == ["a", "default"]
@@ -101,7 +105,7 @@ def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
 
 
 def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
-    """An account that left the file gets no new jobs here; those that are in work are polled with the key of before."""
+    """An account that left the file gets no new jobs; its jobs in progress are polled with its old key."""
     folder.write("b.key", OTHER)
     credentials = folder.credentials()
     folder.accounts("a")
@@ -114,7 +118,7 @@ def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
 
 
 def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
-    """A process that could only end jobs of before does not start."""
+    """A process that has only the settings' key, and none of the file, does not start."""
     (folder.path / "a.key").unlink()
     with pytest.raises(SettingsError):
         folder.credentials("sk-of-the-settings").require_one()
@@ -132,7 +136,7 @@ def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
     ],
 )
 def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | bytes | None, reason: str) -> None:
-    """Its account is not held, the reason is on record without the key, and the other account is served."""
+    """The account is not held, the reason is recorded without the key, and the other account is served."""
     if content is not None:
         folder.write("b.key", content)
     credentials = folder.credentials()
@@ -144,7 +148,7 @@ def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | byt
 
 
 def test_a_process_without_any_key_knows_why(folder: Folder) -> None:
-    """Every account is named with the reason for which its key is not here."""
+    """The error names every account, and why its key could not be read."""
     (folder.path / "a.key").unlink()
     credentials = folder.credentials()
     with pytest.raises(SettingsError) as caught:
@@ -156,7 +160,7 @@ def test_a_process_without_any_key_knows_why(folder: Folder) -> None:
 
 
 def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the credentials nor what a reader gets of them shows a key when printed, former ones included."""
+    """Neither the `repr` of `Credentials` nor that of `Holdings` contains a key, not even a former one."""
     credentials = folder.credentials()
     folder.write("a.key", NEW)
     assert credentials.reload_if_changed()
@@ -166,7 +170,7 @@ def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -> None:
-    """A look at unchanged files leaves the very same holdings, and logs nothing."""
+    """While no file changes, a check leaves the same `Holdings` object, and logs nothing."""
     credentials = folder.credentials()
     before = credentials.now
     assert not credentials.reload_if_changed()
@@ -177,7 +181,7 @@ def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -
 
 
 def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
-    """A rotated key is in force after one look; who holds the former holdings keeps the former key."""
+    """A replaced key is used after the next check; an attempt that has the earlier `Holdings` keeps the earlier key."""
     credentials = folder.credentials()
     before = credentials.now
     folder.write("a.key", NEW)
@@ -191,7 +195,7 @@ def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
 
 
 def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
-    """Added, removed and changed accounts are named; a key file that appears is enough to serve its account."""
+    """The log names added, removed and changed accounts; an account is served as soon as its key file appears."""
     credentials = folder.credentials()
     folder.write("b.key", OTHER)
     assert credentials.reload_if_changed()
@@ -218,7 +222,7 @@ def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
     ],
 )
 def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, content: str, reason: str) -> None:
-    """A changed file that is wrong is named once, the former state stays, and a correction is taken at once."""
+    """If a changed file is wrong, that is logged once and nothing changes; a correction applies at the next check."""
     credentials = folder.credentials()
     before = credentials.now
     folder.write(name, content)
@@ -236,7 +240,7 @@ def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, 
 
 
 def test_a_reload_that_is_asked_for_is_answered(folder: Folder, logged: Logged) -> None:
-    """After SIGHUP the log has a line in any case, and exactly one."""
+    """After SIGHUP the log has exactly one line about the reload, even if nothing changed."""
     credentials = folder.credentials()
     credentials.ask_reload()
     assert credentials.reload_if_changed()

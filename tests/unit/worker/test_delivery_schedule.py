@@ -1,4 +1,4 @@
-"""The schedule of deliveries, and how an answer changes it."""
+"""The schedule of deliveries, and how answers change it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 @given(answers, numbers, draws)
 def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
     """
-    A wait is the scheduled one within a fifth; the receiver can raise it to about double, or to an hour if that is
-    more.
+    A wait is within a fifth of the schedule. Retry-After can raise it to about double, or to an hour if that is more.
     """
     base_s = SCHEDULE_S[number - 1]
     delay_s = next_delay_s(outcome, number, NOW, random)
@@ -72,13 +71,15 @@ def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, ran
     ],
 )
 def test_how_an_answer_bends_the_schedule(outcome: DeliveryOutcome, number: int, delay_s: float) -> None:
-    """An overloaded receiver gets at least a minute; Retry-After counts between the schedule and its bound."""
+    """
+    If the receiver is overloaded, the wait is at least a minute; Retry-After counts between the schedule and its bound.
+    """
     assert next_delay_s(outcome, number, NOW, MIDDLE) == pytest.approx(delay_s)
 
 
 @given(st.lists(draws, min_size=9, max_size=9), st.sampled_from([0.0, 3_600.0]))
 def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float], waited_s: float) -> None:
-    """However long the waits that are asked for, none is shorter than scheduled and their sum is bounded."""
+    """If a receiver always names longer waits, none is shorter than scheduled, and their sum is bounded."""
     age_s = 0.0
     for number, random in enumerate(spread, 1):
         least_s = next_delay_s(DeliveryOutcome(503), number, NOW, random)
@@ -91,7 +92,7 @@ def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float]
 
 
 def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
-    """An early delivery can wait as long as the receiver asks; a schedule that is late already is not extended."""
+    """An early delivery waits as long as the receiver names; a schedule that is late already is not extended."""
     outcome = DeliveryOutcome(503, retry_after="999999")
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=8 * 3_600.0) == pytest.approx(23_040.0)
@@ -115,7 +116,7 @@ def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     ],
 )
 def test_a_retry_after_beyond_all_calendars_is_ignored(date: str) -> None:
-    """A date that no calendar has leaves the schedule unchanged."""
+    """A date that does not exist leaves the schedule unchanged."""
     assert retry_after_s(date, NOW) is None
 
 
@@ -127,7 +128,8 @@ def test_a_retry_after_of_endless_digits_is_ignored_or_clamped() -> None:
 @given(answers, st.integers(1, 12), st.booleans(), draws)
 def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: bool, random: float) -> None:
     """
-    2xx is delivered, 410 disables, the tenth failure is dead, all else waits; a redelivery does not affect health.
+    2xx is delivered, 410 disables the receiver, the tenth failure is dead, all else waits. A redelivery does not change
+    health.
     """
     settlement = settlement_of(outcome, number, by_hand, NOW, random)
     over = "delivered" if outcome.accepted else "dead" if outcome.status == 410 or number > 9 else "retrying"
@@ -138,7 +140,7 @@ def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: 
     assert settlement.log.attempt == number
 
 
-def test_a_receiver_that_is_off_is_no_attempt() -> None:
-    """A delivery that cannot be tried is dead, and counts neither as an attempt nor toward health."""
-    settlement = undeliverable("the receiver is switched off", 1, NOW)
+def test_a_delivery_to_a_disabled_receiver_is_no_attempt() -> None:
+    """A delivery that cannot be sent is dead, and counts neither as an attempt nor for the receiver's health."""
+    settlement = undeliverable("the receiver is disabled", 1, NOW)
     assert (settlement.move, settlement.counts_as_attempt, settlement.health) == ("dead", False, "")

@@ -1,4 +1,4 @@
-"""Which link the endpoint gets for the picture, and the error when it could not read it: branch by branch."""
+"""Which link to the picture the endpoint gets, and the error if it could not read the picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def given(init_image: str, copy: str = "") -> Claim:
 
 
 def judged(blobs: FileBlobs, claim: Claim = CLAIM, settings: Settings = SETTINGS) -> Refused:
-    """Return the outcome of a refused picture."""
+    """Return the outcome of a picture that the endpoint could not read."""
     outcome = apply_input_fallback(UNREAD, claim, blobs, settings)
     assert isinstance(outcome, Refused)
     return outcome
@@ -43,8 +43,10 @@ def blobs(tmp_path: Path) -> FileBlobs:
     return store(tmp_path)
 
 
-def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
-    """After the first refusal our copy is next; the second one, of the copy, says that our address is not reachable."""
+def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
+    """
+    After the first refusal our copy is sent; if that is refused too, the error says that our address is not reachable.
+    """
     first, second = judged(blobs), judged(blobs, SECOND)
     assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
     assert first.message == "Unable to fetch image from provided URL; the next attempt sends the link of our copy"
@@ -52,7 +54,7 @@ def test_a_copy_is_a_spare_once(blobs: FileBlobs) -> None:
 
 
 def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
-    """Nothing else of the request changes, and the first POST has the caller's link."""
+    """Only the link differs, and the first POST has the caller's link."""
     asked = request_spec(SECOND, blobs, SETTINGS)
     assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
     assert replace(asked, edit=CLAIM.spec.edit) == CLAIM.spec
@@ -60,7 +62,7 @@ def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: File
 
 
 def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
-    """Without a copy, the error asks for a public link; for a link of ours, for a public address of the gateway."""
+    """Without a copy the error asks for a public link or, if the link is ours, for a public address of the gateway."""
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
     assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)
@@ -70,8 +72,10 @@ def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
 
 
 @pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
-def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: str) -> None:
-    """A private public URL, such as the default, is sent only where private addresses are allowed: to the simulator."""
+def test_a_link_that_only_we_could_read_is_not_sent(tmp_path: Path, public_url: str) -> None:
+    """
+    If RETOUCH_PUBLIC_URL is private, as by default, our link is sent only if private addresses are allowed (simulator).
+    """
     inside = store(tmp_path, public_url)
     assert not judged(inside).retry_with_copy
     assert request_spec(SECOND, inside, SETTINGS) == CLAIM.spec
@@ -79,7 +83,7 @@ def test_a_link_that_only_we_could_read_is_no_spare(tmp_path: Path, public_url: 
 
 
 def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """If no link can be made, the job goes on as if no copy had been kept."""
+    """If no link can be made, the job goes on as if there were no copy."""
 
     class Closed(FileBlobs):
         def link(self, name: str, expires_s: float = 0.0) -> str:

@@ -1,4 +1,4 @@
-"""A worker's log has one line for each event with its ids, in both formats, without the libraries' arguments."""
+"""A worker's log has one line for each event, as text or JSON, with ids and without the arguments of libraries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    """With LOG_FORMAT=json each line is one object with event, level, time and the ids."""
+    """With LOG_FORMAT=json each line is one object with event, level, time and ids."""
     logs.configure(Settings(log_format="json"))
     structlog.get_logger("retouch").info("attempt_ended", job="ed_1", charges=1)
     entry: dict[str, Any] = json.loads(lines(capsys)[0])
@@ -40,7 +40,7 @@ def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("library", ["celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amqp"])
 def test_libraries_do_not_print_arguments_at_debug(capsys: pytest.CaptureFixture[str], library: str) -> None:
-    """Even at DEBUG, libraries that would log messages and URLs log warnings alone."""
+    """Even at DEBUG, libraries that would log messages and URLs log only warnings."""
     logs.configure(Settings(log_level="DEBUG"))
     logging.getLogger(library).debug("Task received: %s", KEY)
     logging.getLogger(f"{library}.deeper").info("https://planted.example")
@@ -62,7 +62,7 @@ def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], form: Any) -> None:
-    """A library's traceback has file and error, and no value of a variable."""
+    """The traceback of a library has file and error, but no value of a variable."""
     logs.configure(Settings(log_format=form))
 
     def fail(password: str) -> None:

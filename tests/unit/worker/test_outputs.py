@@ -1,4 +1,4 @@
-"""Which images an answer has, and the links of each."""
+"""Which images an answer has, and the links of each image."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ ANSWERS: list[tuple[str, dict[str, Any], int, Ready]] = [
     ("said", "status", "outcome"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
 )
 def test_images_are_read_place_by_place(said: dict[str, Any], status: int, outcome: Ready) -> None:
-    """Each place of the lists is one image with its fallbacks; one link as text is one image."""
+    """Each index of the lists is one image with its fallbacks; a single link as text is one image."""
     assert classify(Answer(status, {}, json.dumps(said).encode(), 0.1), "https://e.example/fetch") == outcome

@@ -1,4 +1,4 @@
-"""The pulse goes on after any error, since paid calls depend on it."""
+"""The pulse continues after any error, since paid calls depend on it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from retouch_worker.pulse import Pulse
 
 
 class OddLanes:
-    """Lanes that raise an unknown error at first, then work."""
+    """Lanes whose `rescue` first raises an unknown error, and then works."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.answered = threading.Event()
 
     def leave(self, *_: object) -> None:
-        """Take back nothing."""
+        """Do nothing."""
 
     def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
-        """Renew."""
+        """Return that no lease is lost."""
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
@@ -39,14 +39,14 @@ class OddLanes:
 
 
 class NoPublisher:
-    """Sends nothing."""
+    """A publisher that sends nothing."""
 
     def publish(self, messages: Sequence[Any]) -> None:
-        """Return nothing."""
+        """Do nothing."""
 
 
 def test_the_pulse_survives_what_nobody_foresaw() -> None:
-    """An error that is not Redis' is logged, and the pulse goes on: no lease is lost."""
+    """An unknown error is logged, and the pulse continues: no lease is lost."""
     lanes = OddLanes()
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load())
     pulse.start()
@@ -55,17 +55,17 @@ def test_the_pulse_survives_what_nobody_foresaw() -> None:
 
 
 class RefusingLanes(OddLanes):
-    """Lanes that renew nothing at first, then everything; they record the order of calls."""
+    """Lanes that refuse two heartbeats and then accept them; they record the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.order: list[str] = []
 
     def leave(self, *_: object) -> None:
-        """Take back nothing."""
+        """Do nothing."""
 
     def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
-        """Refuse twice."""
+        """Refuse the first two calls, then accept."""
         self.order.append("renew")
         if self.order.count("renew") <= 2:
             raise redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
@@ -80,10 +80,13 @@ class RefusingLanes(OddLanes):
 
 
 def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
-    """After Redis refused for a while, a process renews before it rescues; else it would give up its own calls."""
+    """
+    After Redis has refused for a while, a process renews its leases before it rescues, or it would give up its own
+    calls.
+    """
     lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
-    with pulse.keeping(lease):
+    with pulse.renewing(lease):
         pulse.start()
         assert lanes.answered.wait(10.0)
     pulse.drain()

@@ -29,7 +29,7 @@ CRASHES_MOST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryTools:
+class DeliveryDependencies:
     """The stores, the sender and the settings that delivery attempts use. There is one per worker process."""
 
     deliveries: DeliveryStore
@@ -43,7 +43,7 @@ class DeliveryTools:
     tracing: Tracing = OFF
 
 
-def run_delivery(delivery: str, tools: DeliveryTools) -> Settlement | None:
+def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlement | None:
     """
     Run one attempt of a delivery; return what follows it, None if there was no claim.
 
@@ -51,13 +51,13 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> Settlement | None:
     is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery is given up when ten
     workers in a row have died while they ran it, so that no delivery is sent for ever.
     """
-    claim = tools.deliveries.claim(delivery, tools.settings.lease_s)
+    claim = dependencies.deliveries.claim(delivery, dependencies.settings.lease_s)
     if claim is None:
         return None
-    with tools.pulse.keeping(claim):
-        settlement = attempt_delivery(claim, tools)
-        messages = tools.deliveries.settle(claim, settlement)
-    tools.publisher.publish(messages)
+    with dependencies.pulse.renewing(claim):
+        settlement = attempt_delivery(claim, dependencies)
+        messages = dependencies.deliveries.settle(claim, settlement)
+    dependencies.publisher.publish(messages)
     log.info(
         "delivery_attempt_ended",
         delivery=delivery,
@@ -70,7 +70,7 @@ def run_delivery(delivery: str, tools: DeliveryTools) -> Settlement | None:
     return settlement
 
 
-def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+def attempt_delivery(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
     """
     Send the event and return what follows; an exception while sending counts as a failed attempt.
 
@@ -80,7 +80,7 @@ def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
     if claim.crashes >= CRASHES_MOST:
         return undeliverable("worker after worker died over it", claim.number, time.time())
     try:
-        return send_event(claim, tools)
+        return send_event(claim, dependencies)
     except redis.RedisError:
         raise
     except Exception as error:  # noqa: BLE001 - if this were not put on record, the event would be sent again for ever
@@ -92,28 +92,32 @@ def attempt_delivery(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
         return replace(settlement_of(outcome, claim.number, claim.by_hand, time.time(), random.random()), health="")
 
 
-def send_event(claim: DeliveryClaim, tools: DeliveryTools) -> Settlement:
+def send_event(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
     """Send the event to its receiver and return what follows; a delivery that cannot be sent ends as dead."""
-    record, entry = tools.jobs.record_with_entry(claim.job, claim.sequence)
+    record, entry = dependencies.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
-    with tools.tracing.delivery(claim, record.spec.trace) as span:
-        settlement = _send(claim, record, entry, tools)
+    with dependencies.tracing.delivery(claim, record.spec.trace) as span:
+        settlement = _send(claim, record, entry, dependencies)
         span.settled(settlement)
     return settlement
 
 
-def _send(claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, tools: DeliveryTools) -> Settlement:
+def _send(
+    claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, dependencies: DeliveryDependencies
+) -> Settlement:
     """Send one event of a job. It is built anew for each attempt, so that its links expire as late as possible."""
     is_callback = claim.receiver.startswith(TASK_RECEIVER)
     # A callback is a Celery message, which others see: its event is without prompt and picture.
-    event = event_object(record, entry, tools.blobs.link, tools.settings.price_per_call, private=is_callback)
+    event = event_object(
+        record, entry, dependencies.blobs.link, dependencies.settings.price_per_call, private=is_callback
+    )
     if is_callback:
-        return _settlement(tools.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
-    receiver = tools.receivers.get(claim.receiver)
+        return _settlement(dependencies.sender.callback(claim.receiver.removeprefix(TASK_RECEIVER), event), claim)
+    receiver = dependencies.receivers.get(claim.receiver)
     if receiver is None or (receiver.disabled and not claim.by_hand):
-        return undeliverable("the receiver is switched off", claim.number, time.time())
-    return _settlement(tools.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
+        return undeliverable("the receiver is disabled", claim.number, time.time())
+    return _settlement(dependencies.sender.webhook(receiver, event_id(claim.job, claim.sequence), event), claim)
 
 
 def _settlement(outcome: DeliveryOutcome, claim: DeliveryClaim) -> Settlement:

@@ -41,7 +41,7 @@ class DeliveryOutcome:
 
 def retry_after_s(text: str, now: float) -> float | None:
     """
-    Return the seconds that a Retry-After header asks to wait; it holds a number or a date.
+    Return the wait in seconds that a Retry-After header names, as a number or as a date.
 
     Return None for any other text. `now` is in Unix seconds.
     """

@@ -22,14 +22,14 @@ from retouch.policy import GATES, decide
 from retouch.store.audit import Actor
 from retouch.store.records import Claim
 from retouch_worker.edits.classification import charge_kind
-from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.context import EditDependencies
 from retouch_worker.edits.images import store_images
 from retouch_worker.edits.input_url import apply_input_fallback, request_spec
 from retouch_worker.edits.resume import resume
 from retouch_worker.logs import log
 
 
-def run_edit(job: str, tools: EditTools) -> Decision | None:
+def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     """
     Run one attempt at a job, starting from where its record stands; return the decision, None if there was no claim.
 
@@ -37,41 +37,41 @@ def run_edit(job: str, tools: EditTools) -> Decision | None:
     begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
     for a job that another worker holds, or that is over, does nothing.
     """
-    claim = tools.jobs.claim(job, tools.settings.lease_s, tools.endpoints.claimable)
+    claim = dependencies.jobs.claim(job, dependencies.settings.lease_s, dependencies.endpoints.claimable)
     if claim is None:
         return None
-    tools.publisher.publish(claim.messages)
+    dependencies.publisher.publish(claim.messages)
     started_at = time.monotonic()
-    policy = claim.spec.retry_policy(tools.policy)
-    with tools.pulse.keeping(claim), tools.tracing.attempt(claim) as span:
-        outcome = resume(claim, policy, tools.settings.spam_filter_s)
+    policy = claim.spec.retry_policy(dependencies.policy)
+    with dependencies.pulse.renewing(claim), dependencies.tracing.attempt(claim) as span:
+        outcome = resume(claim, policy, dependencies.settings.spam_filter_s)
         if isinstance(outcome, NotStarted):
-            outcome = post_edit(claim, tools)
+            outcome = post_edit(claim, dependencies)
         elif isinstance(outcome, Processing):
-            outcome = poll(claim, outcome, tools)
+            outcome = poll(claim, outcome, dependencies)
         if isinstance(outcome, Ready):
-            outcome = store_images(claim, outcome, tools)
+            outcome = store_images(claim, outcome, dependencies)
         # The deadline is an instant of the store's clock, and this machine's clock may differ from it.
         now_at = claim.now_at + time.monotonic() - started_at
         decision = decide(outcome, claim.attempt(), policy, now_at, random.random())
-        messages = tools.jobs.settle(claim, decision)
+        messages = dependencies.jobs.settle(claim, decision)
         span.decided(outcome, decision)
-    tools.publisher.publish(messages)
+    dependencies.publisher.publish(messages)
     log_attempt(claim, outcome, decision, took_s=time.monotonic() - started_at)
     return decision
 
 
-def post_edit(claim: Claim, tools: EditTools) -> Outcome:
+def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome; what forbids a POST is returned instead.
+    POST the edit and return the outcome; if a gate, a cancellation or a checkpoint forbids the POST, return that.
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
-    endpoint = tools.endpoints.to_post(claim.account)
+    endpoint = dependencies.endpoints.for_new_post(claim.account)
     if endpoint is None:
         return GateClosed("account_not_held")
-    spec = request_spec(claim, tools.blobs, tools.settings)
-    match tools.jobs.intend(claim):
+    spec = request_spec(claim, dependencies.blobs, dependencies.settings)
+    match dependencies.jobs.intend(claim):
         case "stale":
             return Stale()
         case "cancelled":
@@ -83,36 +83,37 @@ def post_edit(claim: Claim, tools: EditTools) -> Outcome:
     answer, health = endpoint.post_edit(spec)
     if claim.may_move and isinstance(answer, Refused):
         answer, health = judge_refusal(answer, health, claim)
-    outcome = apply_input_fallback(answer, claim, tools.blobs, tools.settings)
+    outcome = apply_input_fallback(answer, claim, dependencies.blobs, dependencies.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
-    record_answer(claim, charge_kind(outcome), checkpoint, tools, health, read_copy=read_copy)
+    record_answer(claim, charge_kind(outcome), checkpoint, dependencies, health, read_copy=read_copy)
     return outcome
 
 
 def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountRefused | Refused, str]:
     """
-    Return a refusal as one of the account, with the health that closes it, if every job would be refused so.
+    Return a refusal and the health word for the breaker; a refusal of the whole account becomes `AccountRefused`.
 
-    Failure policy: a job that was answered 403 by one account already is what is forbidden, and closes no other one.
+    Failure policy: if two accounts answer a job with 403, the job is what is forbidden, and the second account stays
+    open.
     """
     if not refused.of_account or (refused.code == "forbidden" and claim.is_forbidden):
         return refused, health
     return AccountRefused(refused.code, refused.message), f"closed {refused.code}"
 
 
-def poll(claim: Claim, checkpoint: Processing, tools: EditTools) -> Outcome:
+def poll(claim: Claim, checkpoint: Processing, dependencies: EditDependencies) -> Outcome:
     """Poll the endpoint about a request in work and return the outcome; a final answer goes on record."""
-    # Nobody but who created a request can be asked about it, on whichever account the job is now.
-    endpoint = tools.endpoints.of(claim.charge_in_work.account)
+    # Only the account that accepted a request can be polled about it, whatever account the job is on now.
+    endpoint = dependencies.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
         return checkpoint  # a worker that holds the account's key polls next
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = endpoint.poll(checkpoint, request_spec(claim, tools.blobs, tools.settings), age_s)
+    outcome = endpoint.poll(checkpoint, request_spec(claim, dependencies.blobs, dependencies.settings), age_s)
     if isinstance(outcome, Ready):
-        record_answer(claim, "succeeded", outcome, tools)
+        record_answer(claim, "succeeded", outcome, dependencies)
     elif not isinstance(outcome, Processing):
-        record_answer(claim, charge_kind_after_poll(outcome), None, tools)
+        record_answer(claim, charge_kind_after_poll(outcome), None, dependencies)
     return outcome
 
 
@@ -120,7 +121,7 @@ def record_answer(
     claim: Claim,
     kind: str,
     checkpoint: Ready | Processing | None,
-    tools: EditTools,
+    dependencies: EditDependencies,
     health: str = "",
     *,
     read_copy: bool = False,
@@ -131,15 +132,15 @@ def record_answer(
     `kind` is the class of the charge, `checkpoint` where to resume from, `health` a word of `health_after`. With
     `read_copy`, the next attempt sends the link to our copy of the input picture.
     """
-    recorded = tools.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
-    tools.publisher.publish(recorded.messages)
+    recorded = dependencies.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
+    dependencies.publisher.publish(recorded.messages)
     if recorded.open_s:
         log.warning("breaker_opened", open_s=recorded.open_s, job=claim.job, account=claim.account)
     if recorded.event:
-        note_account(claim, recorded.event, health.partition(" ")[2], tools)
+        note_account(claim, recorded.event, health.partition(" ")[2], dependencies)
 
 
-def note_account(claim: Claim, event: str, code: str, tools: EditTools) -> None:
+def note_account(claim: Claim, event: str, code: str, dependencies: EditDependencies) -> None:
     """
     Log that an answer closed its account, for the reason `code`, or opened it, and write that into the audit.
 
@@ -151,7 +152,7 @@ def note_account(claim: Claim, event: str, code: str, tools: EditTools) -> None:
     else:
         log.info("account_opened", account=claim.account, job=claim.job)
     outcome = {"outcome": code} if code else {}
-    tools.audit.record(Actor("worker", name=tools.pulse.worker), event, ids=[claim.account], **outcome)
+    dependencies.audit.record(Actor("worker", name=dependencies.pulse.worker), event, ids=[claim.account], **outcome)
 
 
 def charge_kind_after_poll(outcome: Outcome) -> str:

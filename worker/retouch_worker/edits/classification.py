@@ -85,7 +85,7 @@ def is_of_account(answer: Answer | Trouble, refused: Refused, edit: Mapping[str,
     """
     Return whether every job of the account would be refused so: its key is bad or forbidden, or it has no credits.
 
-    A status says so. A text says so only if the edit does not contain it, since the endpoint may repeat what a tenant
+    A status is enough. A text counts only if the edit does not contain it, since the endpoint may repeat what a tenant
     wrote, and a tenant must not be able to close an account.
     """
     if refused.code not in OF_ACCOUNT or not isinstance(answer, Answer):

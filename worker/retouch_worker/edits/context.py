@@ -1,4 +1,4 @@
-"""The tools that edit attempts use: stores, endpoints, settings."""
+"""The dependencies that edit attempts use: stores, endpoints, settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retouch_worker.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True)
-class EditTools:
+class EditDependencies:
     """The stores, the endpoints and the settings that edit attempts use. There is one per worker process."""
 
     jobs: JobStore

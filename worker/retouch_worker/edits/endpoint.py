@@ -107,8 +107,10 @@ class Endpoints:
         """
         return self._of_now().by_id.get(account)
 
-    def to_post(self, account: str) -> Endpoint | None:
-        """Return the same for a new POST: an account that the accounts file does not name gets none."""
+    def for_new_post(self, account: str) -> Endpoint | None:
+        """
+        Return the endpoint of an account for a new POST; None, too, if the accounts file does not name the account.
+        """
         made = self._of_now()
         return made.by_id.get(account) if account in made.holdings.served else None
 

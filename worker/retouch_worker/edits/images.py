@@ -15,7 +15,7 @@ from retouch.egress.http import Trouble
 from retouch.images.validation import ImageFault, ImageLimits, ValidImage, check
 from retouch.outcomes import OUTPUTS_MOST, Image, ImageRejected, ImageUnavailable, Outcome, Ready, Stale, Stored
 from retouch.store.records import Claim
-from retouch_worker.edits.context import EditTools
+from retouch_worker.edits.context import EditDependencies
 from retouch_worker.logs import log
 
 EARLY_READS = 5
@@ -33,26 +33,26 @@ HandledImages = Mapping[int, Image | None]
 """The images that need no further attempt, by their index in the answer; None stands for a rejected one."""
 
 
-def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+def store_images(claim: Claim, ready: Ready, dependencies: EditDependencies) -> Outcome:
     """
     Download and store the images of an answer; of several links to one image, the first usable one counts.
 
     Failure policy: the job succeeds once each image is stored or rejected. While one may still become available, the
     outcome is `ImageUnavailable`, which holds the images stored so far.
     """
-    handled: dict[int, Image | None] = _already_stored(ready, tools)
+    handled: dict[int, Image | None] = _already_stored(ready, dependencies)
     unavailable: list[ImageUnavailable] = []
     outcome: Outcome = ImageRejected("every image of the answer was rejected")
     for index, urls in enumerate(ready.outputs):
         if index in handled:
             continue
-        outcome = _store_first_usable(urls, claim, ready, tools)
+        outcome = _store_first_usable(urls, claim, ready, dependencies)
         if isinstance(outcome, ImageUnavailable):
             unavailable.append(outcome)
             continue
         handled[index] = outcome.image if isinstance(outcome, Stored) else None
         # A single image goes on record with the settlement, so it needs no call here.
-        if ready.more and not _record_progress(claim, ready, handled, index, tools):
+        if ready.more and not _record_progress(claim, ready, handled, index, dependencies):
             return Stale()
     images = _in_order(ready, handled)
     if unavailable:
@@ -61,19 +61,21 @@ def store_images(claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
     return Stored(images[0], images[1:]) if images else outcome
 
 
-def _already_stored(ready: Ready, tools: EditTools) -> dict[int, Image | None]:
+def _already_stored(ready: Ready, dependencies: EditDependencies) -> dict[int, Image | None]:
     """Return the images handled by earlier attempts, without those that retention has deleted before a replay."""
     try:
-        return {index: one for index, one in ready.brought if one is None or tools.blobs.exists(one.name)}
+        return {index: one for index, one in ready.brought if one is None or dependencies.blobs.exists(one.name)}
     except BlobError:
         return dict(ready.brought)
 
 
-def _record_progress(claim: Claim, ready: Ready, handled: HandledImages, index: int, tools: EditTools) -> bool:
+def _record_progress(
+    claim: Claim, ready: Ready, handled: HandledImages, index: int, dependencies: EditDependencies
+) -> bool:
     """Put the handled images on record, of which the one at `index` is new; return False if the lease was lost."""
     image = handled[index]
     progress = replace(ready, brought=tuple(sorted(handled.items())))
-    return tools.jobs.note_brought(claim, progress, image.name if image else "")
+    return dependencies.jobs.record_stored_image(claim, progress, image.name if image else "")
 
 
 def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
@@ -87,22 +89,22 @@ def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
     return tuple(replace(one, warnings=(*one.warnings, *gaps)) if one is images[0] else one for one in images)
 
 
-def _store_first_usable(urls: tuple[str, ...], claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
+def _store_first_usable(urls: tuple[str, ...], claim: Claim, ready: Ready, dependencies: EditDependencies) -> Outcome:
     outcome: Outcome = ImageUnavailable("the answer named no link")
     for url in urls:
-        outcome = _store_from(url, claim, ready, tools)
+        outcome = _store_from(url, claim, ready, dependencies)
         if isinstance(outcome, Stored):
             return outcome
     return outcome
 
 
-def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outcome:
-    answer = tools.endpoints.download(url)
+def _store_from(url: str, claim: Claim, ready: Ready, dependencies: EditDependencies) -> Outcome:
+    answer = dependencies.endpoints.download(url)
     if isinstance(answer, Trouble):
         if answer.kind == "too_large":
             return ImageRejected(answer.detail)
         return ImageUnavailable(f"download: {answer.detail}")
-    with tools.decoding.hold(claim.spec.tenant):
+    with dependencies.decoding.hold(claim.spec.tenant):
         picture, bad_status = check(answer.body, OUTPUT_LIMITS), not 200 <= answer.status < 300
     if isinstance(picture, ImageFault):
         beyond = not bad_status and picture.code in _BEYOND_LIMITS
@@ -112,7 +114,7 @@ def _store_from(url: str, claim: Claim, ready: Ready, tools: EditTools) -> Outco
     if bad_status and claim.attempt().waits < EARLY_READS:
         return ImageUnavailable(f"status {answer.status}: the picture may stand for one that is not there yet")
     try:
-        name = tools.blobs.put(answer.body, picture.suffix)
+        name = dependencies.blobs.put(answer.body, picture.suffix)
     except BlobError as fault:
         log.error("image_not_stored", job=claim.job, reason=str(fault))
         return ImageUnavailable("the image could not be stored", our_store_failed=True)

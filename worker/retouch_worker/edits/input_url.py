@@ -1,5 +1,6 @@
 """
-Which link to the input picture the endpoint gets: the caller's, or that of our copy if the caller's was unreadable.
+Chooses the link to the input picture that the endpoint gets: the caller's, or that of our copy if the endpoint could
+not read the caller's.
 
 The gateway stores the copies. Their links are signed here, just before the POST, because they expire.
 """

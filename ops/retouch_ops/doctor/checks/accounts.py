@@ -82,9 +82,9 @@ def _account(numbers: AccountNumbers) -> Iterator[Finding]:
 def _mode(numbers: AccountNumbers) -> Finding:
     name, do = numbers.id, f"`retouch accounts resume {numbers.id}`"
     if numbers.mode == "paused":
-        return note(CHECK, f"{name} is paused by hand", "it is sent nothing, polls neither", do)
+        return note(CHECK, f"{name} is paused by hand", "it gets neither calls nor polls", do)
     if numbers.held:
-        why = "what is in work there is polled to its end"
+        why = "its work in progress is polled to its end"
         return note(CHECK, f"{name} drains and holds {numbers.held} slots", why, f"wait, or {do}")
     return note(
         CHECK, f"{name} has drained", "it gets nothing new and nothing is in work", f"remove its table, or {do}"

@@ -17,14 +17,17 @@ CHECK = "endpoint"
 
 
 def check_endpoint(settings: Settings) -> list[Finding]:
-    """Look at the endpoint's addresses, one for each account, and at whether this process has a key without a file."""
+    """Return findings about the address of each account, and about the key if there is no accounts file."""
     urls = _urls(settings)
     keys = [] if settings.accounts else _key(settings)
     return [*map(_address, urls), *keys, *_public_url(settings, urls)]
 
 
 def _urls(settings: Settings) -> list[str]:
-    """Return the addresses of all accounts, each once; none where the file is wrong, which its own check reports."""
+    """
+    Return the address of each account, without repetitions; none if the accounts file is wrong (another check reports
+    that).
+    """
     try:
         return list(dict.fromkeys(account.url for account in accounts_of(settings)))
     except SettingsError:

@@ -15,7 +15,7 @@ PROBE_SIZE = 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Return whether a probe could be stored, read and deleted, as an image would be, as one finding."""
+    """Return one finding: whether a probe could be stored, read and deleted, as an image would be."""
     kind = urlsplit(settings.store).scheme
     why = "no result can be kept: jobs fail after they were paid for"
     try:
@@ -31,7 +31,7 @@ def _probe(blobs: BlobStore) -> None:
     name = blobs.put(data, "probe")
     try:
         if blobs.get(name) != data:
-            raise BlobError("it gave back other bytes than it took")
+            raise BlobError("a probe was read back with other bytes than were written")
     finally:
         with suppress(BlobError):
             blobs.delete(name)

@@ -16,9 +16,10 @@ CHECK = "workers"
 
 def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Finding]:
     """
-    Return a finding for each lane: which workers serve it.
+    Return a finding for each lane, with the workers that serve it.
 
-    With names of workers (`edits-1@host`), return a finding for each of these; this ends as soon as all have answered.
+    With names of workers (`edits-1@host`), return a finding for each name instead, as soon as all of them have
+    answered.
     """
     try:
         with make_app(settings) as app:

@@ -14,12 +14,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="The account's id in the accounts file.")]
-Wait = Annotated[float, typer.Option("--wait-s", min=0.0, max=3600.0, help="Longest wait for the job that tests it.")]
+Wait = Annotated[
+    float, typer.Option("--wait-s", min=0.0, max=3600.0, help="Maximum wait for the job that tests the account.")
+]
 
 
 @app.command("list")
 def list_all(json: Json = False) -> None:
-    """Show how each account stands: limit, slots held, what jobs wait for, workers, calls and money of today."""
+    """Show the state of each account: limit, slots held, what jobs wait for, workers, calls and cost of today."""
     from retouch_producer.cli.accounts.run import list_accounts
 
     list_accounts(as_json=json)
@@ -27,7 +29,7 @@ def list_all(json: Json = False) -> None:
 
 @app.command()
 def show(account: Id, json: Json = False) -> None:
-    """Show one account with its settings, its state and what its calls of today were good for."""
+    """Show one account: its settings, its state, and what today's calls yielded."""
     from retouch_producer.cli.accounts.run import show_account
 
     show_account(account, as_json=json)
@@ -35,7 +37,7 @@ def show(account: Id, json: Json = False) -> None:
 
 @app.command("test")
 def send_test(account: Id, wait_s: Wait = 60.0) -> None:
-    """Let one job through to a closed account, and wait for what becomes of it; exit 1 unless the account is open."""
+    """Let one job through to a closed account, and wait for the answer; exit 1 unless the account is open then."""
     from retouch_producer.cli.accounts.run import test_account
 
     raise typer.Exit(test_account(account, wait_s))
@@ -43,7 +45,7 @@ def send_test(account: Id, wait_s: Wait = 60.0) -> None:
 
 @app.command()
 def pause(account: Id) -> None:
-    """Send nothing to an account, polls neither; calls under way end, and new jobs go to other accounts."""
+    """Send neither calls nor polls to an account; calls under way end, and new jobs go to other accounts."""
     from retouch_producer.cli.accounts.run import pause_account
 
     pause_account(account)
@@ -51,7 +53,7 @@ def pause(account: Id) -> None:
 
 @app.command()
 def drain(account: Id) -> None:
-    """Send nothing new to an account; what it has in work is polled to its end."""
+    """Send no new calls to an account; its work in progress is polled to its end."""
     from retouch_producer.cli.accounts.run import drain_account
 
     drain_account(account)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from retouch.store.accounts import AccountNumbers, AccountStore, UnknownAccount
 from retouch_producer.cli.context import CommandContext, open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table, span
 from retouch_producer.documents import account_document
 
@@ -39,7 +39,7 @@ def _row(one: AccountNumbers) -> tuple[object, ...]:
 
 
 def mode_text(one: AccountNumbers) -> str:
-    """Return `open`, `paused` or `draining`, or, with the code of the refusal, `closed: CODE` or `testing: CODE`."""
+    """Return `open`, `paused` or `draining`, or `closed: CODE` or `testing: CODE` with the code of the refusal."""
     if one.closed:
         return f"{'testing' if one.tested else 'closed'}: {one.closed}"
     return one.mode or "open"
@@ -54,7 +54,7 @@ def _span_text(seconds: float) -> str:
 
 
 def show_account(account: str, *, as_json: bool) -> None:
-    """Print one account; raise `WrongUse` for an unknown id."""
+    """Print one account; raise `UsageError` for an unknown id."""
     with _accounts() as (_, accounts):
         found = accounts.show(account)
     if as_json:
@@ -81,17 +81,17 @@ def _lines(one: AccountNumbers) -> Iterator[tuple[str, str]]:
 
 
 def pause_account(account: str) -> None:
-    """Pause an account; raise `WrongUse` for an unknown id."""
-    _switch(account, "pause", "paused; calls under way end, nothing more is sent, polls neither")
+    """Pause an account; raise `UsageError` for an unknown id."""
+    _switch(account, "pause", "paused; calls under way end, and neither calls nor polls are sent any more")
 
 
 def drain_account(account: str) -> None:
-    """Drain an account; raise `WrongUse` for an unknown id."""
-    _switch(account, "drain", "draining; nothing new is sent, what is in work there is polled to its end")
+    """Drain an account; raise `UsageError` for an unknown id."""
+    _switch(account, "drain", "draining; no new calls are sent, and work in progress there is polled to its end")
 
 
 def resume_account(account: str) -> None:
-    """Resume an account; raise `WrongUse` for an unknown id."""
+    """Resume an account; raise `UsageError` for an unknown id."""
     _switch(account, "resume", "resumed")
 
 
@@ -111,7 +111,7 @@ def test_account(account: str, wait_s: float) -> int:
     """
     Test a closed account, print what happened to the job that was let through, and return the exit code.
 
-    The code is 0 if the account is open, else 1. Raise `WrongUse` for an unknown id.
+    The code is 0 if the account is open, else 1. Raise `UsageError` for an unknown id.
     """
     with _accounts() as (context, accounts):
         before = accounts.show(account)
@@ -148,4 +148,4 @@ def _accounts() -> Iterator[tuple[CommandContext, AccountStore]]:
         try:
             yield context, AccountStore(context.connections.client)
         except UnknownAccount as error:
-            raise WrongUse(str(error)) from None
+            raise UsageError(str(error)) from None

@@ -11,7 +11,7 @@ from retouch_producer.cli.options import Json, Priority, Tenant, Webhook
 
 Rows = Annotated[Path, typer.Argument(metavar="FILE", help="A .csv file with a header, or a .jsonl file.")]
 Folder = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; else <file>-edited here.")
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder for the results; <file>-edited by default.")
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Replay the rows that failed, which may cost again.")]
 

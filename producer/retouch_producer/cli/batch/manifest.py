@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.output_file import write_atomically
 
 NAME, LOCK = "retouch-batch.json", ".retouch-batch.lock"
@@ -64,7 +64,7 @@ class Manifest:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise WrongUse(
+            raise UsageError(
                 f"{str(self.path)!r} cannot be read as a manifest of `retouch batch`; nothing was enqueued. Move the "
                 "file away and run the command again: rows enqueued in the last 24 h are recognised without it"
             ) from None
@@ -88,19 +88,19 @@ def own_folder(folder: Path) -> Iterator[None]:
     """
     Context manager that creates the folder of results and locks it during the block.
 
-    Two runs at the same time would save the same rows. Raises `WrongUse` if the folder is unusable or locked.
+    Two runs at the same time would save the same rows. Raises `UsageError` if the folder is unusable or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a")
     except OSError as error:
-        raise WrongUse(f"--out: folder {str(folder)!r} cannot be used: {error.strerror}") from None
+        raise UsageError(f"--out: folder {str(folder)!r} cannot be used: {error.strerror}") from None
     with lock:
         try:
             # The system releases this lock when the process ends, even if it is killed.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise WrongUse(
+            raise UsageError(
                 f"--out: another `retouch batch` is running in {str(folder)!r}; wait for it to end"
             ) from None
         yield

@@ -164,7 +164,12 @@ class BatchRun:
                     self.manifest.save_sometimes()
 
     def _record_end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
-        """Save a row or set it to failed if its job has ended or is gone; return whether that is so."""
+        """
+        Record the end of a row's job, and return True; return False if the job has not ended.
+
+        The row becomes `saved` if the job has images. It becomes `failed` if the job has none, or is no longer on
+        record.
+        """
         if record is None:
             entry.fail("not_on_record", f"job {entry.job} is no longer on record, and its result was not saved")
         elif not JobState(record.state).is_final:

@@ -16,7 +16,7 @@ from retouch.admission import ResolvedOptions, admit
 from retouch.edit import Edit
 from retouch.errors import InvalidEdit
 from retouch_producer.cli.edit_request import NUMBERS, edit_of
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.input_image import InputImage, find_input_image
 from retouch_producer.cli.output_file import safe_name
 
@@ -45,7 +45,7 @@ class Row:
     picture: InputImage
 
 
-class RowsRefused(WrongUse):
+class RowsRefused(UsageError):
     """Some rows are invalid, so nothing was enqueued. `faults` holds a line number and a message for each."""
 
     def __init__(self, faults: list[LineFault]) -> None:
@@ -92,7 +92,7 @@ def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) ->
     if faults:
         raise RowsRefused(sorted(faults, key=lambda fault: fault[0]))
     if not rows:
-        raise WrongUse(f"{str(file)!r} has no rows; nothing was enqueued")
+        raise UsageError(f"{str(file)!r} has no rows; nothing was enqueued")
     return rows
 
 
@@ -126,7 +126,7 @@ def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
     if reader is None:
-        raise WrongUse(f"expected a file named .csv or .jsonl, got {file.name!r}")
+        raise UsageError(f"expected a file named .csv or .jsonl, got {file.name!r}")
     try:
         # Spreadsheets put a byte order mark before UTF-8 text.
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -136,9 +136,9 @@ def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]
                 else:
                     yield line, values
     except OSError as error:
-        raise WrongUse(f"{str(file)!r} could not be read: {error.strerror}") from None
+        raise UsageError(f"{str(file)!r} could not be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise WrongUse(f"{str(file)!r} is not UTF-8 text") from None
+        raise UsageError(f"{str(file)!r} is not UTF-8 text") from None
 
 
 def _csv_rows(lines: TextIO, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:

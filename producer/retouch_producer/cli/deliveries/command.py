@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.options import DryRun, Json, Limit, NoWait, OfQuery, OptionalIds, Since, TenantFilter
 
 Dead = Annotated[bool, typer.Option("--dead", help="Only dead deliveries, whose attempts are used up.")]
@@ -44,7 +44,7 @@ def redeliver(
     """
     Send deliveries again now, with the same webhook-id, even to a disabled receiver.
 
-    With --query, those of all jobs that fit; if the query names receivers, only those to them.
+    With --query, send the deliveries of all matching jobs; if the query names receivers, only those to these receivers.
     """
     from retouch_producer.cli.bulk.run import act
     from retouch_producer.cli.deliveries.run import redeliver_all
@@ -52,5 +52,5 @@ def redeliver(
     if query is not None and not (ids or receiver or since):
         raise typer.Exit(act("redeliver", query, tenant, dead=dead, dry_run=dry_run, no_wait=no_wait, as_json=json))
     if query is not None or tenant or dry_run or no_wait:
-        raise WrongUse("expected ids, or --dead, or --receiver with --since, or --query with --dead and --dry-run")
+        raise UsageError("expected ids, or --dead, or --receiver with --since, or --query with --dead and --dry-run")
     raise typer.Exit(redeliver_all(ids, receiver, since, dead=dead, as_json=json))

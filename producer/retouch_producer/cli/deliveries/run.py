@@ -9,7 +9,7 @@ from retouch.batches import batched
 from retouch.store.deliveries import DeliveryRecord
 from retouch_producer.cli import parsing, selection
 from retouch_producer.cli.context import CommandContext, open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.cli.render_outcomes import exit_code, print_outcomes
 from retouch_producer.documents import delivery_document
@@ -61,9 +61,9 @@ def redeliver_all(
     record, else 0.
     """
     if bool(ids) == bool(receiver or dead):
-        raise WrongUse("expected ids, or --dead, or --receiver ID --since TIME")
+        raise UsageError("expected ids, or --dead, or --receiver ID --since TIME")
     if receiver and not since:
-        raise WrongUse(
+        raise UsageError(
             "--receiver: expected --since too; without it the deliveries of a whole month would be sent again"
         )
     at = parsing.since(since)
@@ -78,6 +78,6 @@ def redeliver_all(
 def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
     # Callbacks are deliveries to `task:NAME`, for which no receiver is stored.
     if receiver and not receiver.startswith("task:") and context.connections.receivers.get(receiver) is None:
-        raise WrongUse(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` names them")
+        raise UsageError(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` names them")
     records = selection.deliveries(context, since, lambda record: receiver in (None, record.receiver), dead=dead)
     return [record.id for record in records]

@@ -12,14 +12,16 @@ from retouch_producer.cli.options import Json, Priority, Tenant, Webhook
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The picture: an http(s) URL or a local file.")]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to change; - reads it from standard input.")]
 # Numbers are accepted as text: the check of the edit refuses wrong ones, with the same messages as in Python.
-Steps = Annotated[str | None, typer.Option("--steps", metavar="1-50", help="Denoising steps; else 20.")]
+Steps = Annotated[str | None, typer.Option("--steps", metavar="1-50", help="Denoising steps; 20 by default.")]
 Guidance = Annotated[
     str | None,
-    typer.Option("--guidance-scale", metavar="1-20", help="How closely the result follows the prompt; else 7."),
+    typer.Option("--guidance-scale", metavar="1-20", help="How closely the result follows the prompt; 7 by default."),
 ]
 ImageGuidance = Annotated[
     str | None,
-    typer.Option("--image-guidance-scale", metavar="1-8", help="How closely the result follows the picture; else 1."),
+    typer.Option(
+        "--image-guidance-scale", metavar="1-8", help="How closely the result follows the picture; 1 by default."
+    ),
 ]
 Samples = Annotated[
     str | None, typer.Option("--samples", metavar="1-16", help="Images in one answer, if the endpoint supports it.")
@@ -36,16 +38,14 @@ Deadline = Annotated[
     typer.Option("--deadline-s", metavar="SECONDS", help="Seconds after which the job fails if it has not ended."),
 ]
 MaxCharges = Annotated[
-    str | None, typer.Option("--max-charges", metavar="1-10", help="Most POSTs that may be billed; with 1, never two.")
+    str | None, typer.Option("--max-charges", metavar="1-10", help="Maximum number of POSTs that may be billed.")
 ]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Returned in every event.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="File for the result; else <input>-edited here.")
+    Path | None, typer.Option("--out", metavar="FILE", help="File for the result; <input>-edited by default.")
 ]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Enqueue, print the id, and exit.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout-s", min=0, help="Most seconds to wait; the job goes on after that.")
-]
+Timeout = Annotated[float | None, typer.Option("--timeout-s", min=0, help="Maximum wait; after it, the job goes on.")]
 
 
 def edit(

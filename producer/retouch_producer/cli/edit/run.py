@@ -16,7 +16,7 @@ from retouch.options import JobOptions
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import edit_of, terms_of
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.input_image import find_input_image
 from retouch_producer.cli.progress import wait_for
 
@@ -76,8 +76,8 @@ def _wait(context: CommandContext, job: Job, stem: str, command: EditCommand) ->
         return INTERRUPTED
     try:
         paths = output_file.save(result, command.out, stem or job.id)
-    except WrongUse as error:
-        raise WrongUse(f"{error}. The image is still kept; save it with: retouch job {job.id} --out FILE") from error
+    except UsageError as error:
+        raise UsageError(f"{error}. The image is still kept; save it with: retouch job {job.id} --out FILE") from error
     return _print_job(context, job, paths, command.as_json)
 
 

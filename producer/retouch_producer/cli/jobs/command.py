@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.options import DryRun, JobId, Json, Limit, NoWait, OfQuery, OptionalIds, Since, TenantFilter
 
 State = Annotated[
     str | None, typer.Option("--state", help="queued, running, polling, retrying, succeeded, failed or cancelled.")
 ]
-QueryText = Annotated[
-    str | None, typer.Argument(metavar="[QUERY]", help="Which jobs; docs/queries.md lists the fields.")
-]
+QueryText = Annotated[str | None, typer.Argument(metavar="[QUERY]", help="The jobs; docs/queries.md lists the fields.")]
 Save = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Save the image too; exit code 1 if the job has none.")
 ]
@@ -29,7 +27,7 @@ def jobs(
     limit: Limit = 50,
     json: Json = False,
 ) -> None:
-    """List jobs, newest first: all, or those that fit a query such as 'state:failed code:spam_filter since:2h'."""
+    """List jobs, newest first: all, or those that match a query such as 'state:failed code:spam_filter since:2h'."""
     from retouch_producer.cli.jobs.run import show_jobs
 
     show_jobs(query, state, tenant, since, limit, as_json=json)
@@ -67,7 +65,7 @@ def cancel(
     if query is not None and not ids:
         raise typer.Exit(act("cancel", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
     if query is not None or tenant or dry_run or no_wait:
-        raise WrongUse("expected ids, or --query with --tenant, --dry-run and --no-wait if you like")
+        raise UsageError("expected ids, or --query, optionally with --tenant, --dry-run and --no-wait")
     raise typer.Exit(cancel_jobs(ids or [], as_json=json))
 
 
@@ -88,5 +86,5 @@ def replay(
     if query is not None and not (ids or failed or since):
         raise typer.Exit(act("replay", query, tenant, dry_run=dry_run, no_wait=no_wait, as_json=json))
     if query is not None or tenant or no_wait:
-        raise WrongUse("expected ids, or --failed with a --since, or --query with --tenant and --no-wait if you like")
+        raise UsageError("expected ids; or --failed and --since; or --query, optionally with --tenant and --no-wait")
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))

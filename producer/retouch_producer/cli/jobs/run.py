@@ -12,7 +12,7 @@ from retouch.store.records import JobRecord
 from retouch_producer.cli import parsing, selection
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit.run import charges_line
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.cli.render_outcomes import UNKNOWN, exit_code, print_outcomes
 
@@ -67,7 +67,7 @@ def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, d
     Jobs of other tenants still are.
     """
     if failed == bool(ids) or (since and not failed):
-        raise WrongUse("expected either ids, or --failed with an optional --since")
+        raise UsageError("expected either ids, or --failed with an optional --since")
     at = parsing.since(since)
     with open_context() as context:
         jobs = list(context.connections.jobs.dead(at)) if failed else parsing.ids(ids or [])

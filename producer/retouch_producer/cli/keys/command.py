@@ -16,7 +16,9 @@ app = typer.Typer(
 )
 Role = Literal["producer", "viewer", "ops"]
 KeyTenant = Annotated[str, typer.Option("--tenant", help="The tenant of the key.")]
-KeyRole = Annotated[Role, typer.Option("--role", help="producer: its own tenant; viewer: reads all tenants; ops: all.")]
+KeyRole = Annotated[
+    Role, typer.Option("--role", help="producer: own tenant; viewer: reads all; ops: reads and changes all.")
+]
 KeyName = Annotated[str, typer.Option("--name", help="A name, for people.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id: key_…")]
 

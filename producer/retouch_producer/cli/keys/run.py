@@ -9,7 +9,7 @@ from retouch.events import iso
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.edit_request import terms_of
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import Document
 
@@ -20,7 +20,7 @@ def create_key(tenant: str, role: str, name: str, *, as_json: bool) -> None:
         try:
             terms_of({"tenant": tenant}, context.settings)
         except InvalidEdit as error:
-            raise WrongUse(f"--tenant: {error.faults[0][1]}") from None
+            raise UsageError(f"--tenant: {error.faults[0][1]}") from None
         key, secret = TenantStore(context.connections.client).create_key(tenant, role, name)
         context.note_change("key.create", tenant, ids=[key.id], role=role, name=name)
     if as_json:
@@ -47,13 +47,13 @@ def _key_row(key: ApiKey) -> tuple[object, ...]:
 
 
 def revoke_key(identity: str, *, as_json: bool) -> None:
-    """Revoke an API key and print it. Raises `WrongUse` for an unknown id."""
+    """Revoke an API key and print it. Raises `UsageError` for an unknown id."""
     with open_context() as context:
         key = TenantStore(context.connections.client).revoke(identity)
         if key:
             context.note_change("key.revoke", key.tenant, ids=[key.id])
     if key is None:
-        raise WrongUse(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
+        raise UsageError(f"unknown key {identity[:60]!r}; `retouch keys list` shows all")
     print(json.dumps(_document(key), indent=2) if as_json else f"{key.id}  revoked")
 
 

@@ -7,7 +7,7 @@ import json
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LANES
 from retouch_producer.cli.context import open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import failure_document, lane_document
 
@@ -50,9 +50,9 @@ def failure_text(failing: FailingReceiver) -> str:
 
 
 def set_paused(lane: str, paused: bool) -> None:
-    """Pause or resume a lane, and print which. Raises `WrongUse` for an unknown lane."""
+    """Pause or resume a lane, and print which. Raises `UsageError` for an unknown lane."""
     if lane not in LANES:
-        raise WrongUse(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
+        raise UsageError(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
     with open_context() as context:
         if paused:
             context.queue.pause(lane)

@@ -17,7 +17,7 @@ app = typer.Typer(
 Url = Annotated[str, typer.Argument(metavar="URL", help="Where events are POSTed.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The receiver's id.")]
 Tenant = Annotated[str, typer.Option("--tenant", help="Send it the events of this tenant's jobs.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's; else all.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant; all by default.")]
 Events = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,7 +15,7 @@ from retouch.store.failing_receivers import FailingReceiver, failures_of
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import options_of, terms_of
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.lanes.run import failure_text
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import Document, failure_document, receiver_document
@@ -31,7 +31,7 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
             terms_of(options_of(tenant=tenant, webhook=url, events=events), context.settings)
         except InvalidEdit as error:
             renamed = {"webhook": "URL", "events": "--event", "tenant": "--tenant"}
-            raise WrongUse("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
+            raise UsageError("; ".join(f"{renamed[name]}: {message}" for name, message in error.faults)) from None
         receiver = context.connections.receivers.add(tenant, url, events)
         context.note_change("receiver.add", tenant, ids=[receiver.id])
         _print_receiver(receiver, as_json=as_json, show_secret=True)
@@ -132,7 +132,7 @@ def _test_event(receiver: Receiver) -> Document:
 def _known(context: CommandContext, identity: str) -> Receiver:
     receiver = context.connections.receivers.get(identity)
     if receiver is None:
-        raise WrongUse(f"{identity[:60]!r} is no receiver; `retouch receivers list` names them")
+        raise UsageError(f"{identity[:60]!r} is no receiver; `retouch receivers list` names them")
     return receiver
 
 

@@ -8,7 +8,7 @@ import typer
 
 from retouch_producer.cli.options import Json, Since, TenantFilter
 
-By = Annotated[str | None, typer.Option("--by", help="One row more for each account or tenant.")]
+By = Annotated[str | None, typer.Option("--by", help="Add a row for each account or tenant.")]
 
 
 def stats(since: Since = "1h", by: By = None, tenant: TenantFilter = None, json: Json = False) -> None:

@@ -9,7 +9,7 @@ from retouch.store.history import By
 from retouch.store.stats import Cost, LatencySummary, Stats, StatsRow
 from retouch_producer.cli import parsing
 from retouch_producer.cli.context import open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import print_table, span
 from retouch_producer.documents import stats_document
 
@@ -28,12 +28,12 @@ def show_stats(since: str | None, by: str | None, tenant: str | None, *, as_json
     """
     Print the statistics from `since` until now, as text or as one JSON document.
 
-    Raise `WrongUse` if `by` is neither account nor tenant, or if it is account and a tenant is named.
+    Raise `UsageError` if `by` is neither account nor tenant, or if it is account and a tenant is named.
     """
     if by is not None and by not in _BY:
-        raise WrongUse(f"--by: expected account or tenant, got {by[:40]!r}")
+        raise UsageError(f"--by: expected account or tenant, got {by[:40]!r}")
     if by == "account" and tenant:
-        raise WrongUse("--by account: expected without --tenant, since history has no accounts of one tenant")
+        raise UsageError("--by account: expected without --tenant, since history has no accounts of one tenant")
     with open_context() as context:
         stats = context.stats(tenant, parsing.since(since), _BY[by] if by else None)
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from retouch_producer.cli.options import Json
 
 ErasedTenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant to erase.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Confirms it; without this nothing is erased.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Confirm; without it, nothing is erased.")]
 
 
 def erase(tenant: ErasedTenant, yes: Yes = False, json: Json = False) -> None:
@@ -21,13 +21,16 @@ def erase(tenant: ErasedTenant, yes: Yes = False, json: Json = False) -> None:
 
 LimitedTenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant.")]
 Weight = Annotated[
-    float | None, typer.Option("--weight", min=0.01, max=1000, help="Its share while other tenants wait too.")
+    float | None,
+    typer.Option("--weight", min=0.01, max=1000, help="Its share of dispatches while other tenants wait too."),
 ]
 InFlight = Annotated[
-    int | None, typer.Option("--in-flight-limit", min=0, help="Most calls in flight; 0 lifts the limit.")
+    int | None, typer.Option("--in-flight-limit", min=0, help="Maximum calls in flight; 0 removes the limit.")
 ]
-Backlog = Annotated[int | None, typer.Option("--backlog-limit", min=0, help="Most waiting jobs; 0 lifts the limit.")]
-Budget = Annotated[int | None, typer.Option("--budget", min=0, help="Most calls in a UTC day; 0 lifts the limit.")]
+Backlog = Annotated[
+    int | None, typer.Option("--backlog-limit", min=0, help="Maximum waiting jobs; 0 removes the limit.")
+]
+Budget = Annotated[int | None, typer.Option("--budget", min=0, help="Maximum calls in a UTC day; 0 removes the limit.")]
 Share = Annotated[
     bool | None,
     typer.Option("--share-duplicates/--no-share-duplicates", help="Whether exact duplicates share one job."),

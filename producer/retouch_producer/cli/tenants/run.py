@@ -9,7 +9,7 @@ from retouch.store.erasure import erase_tenant
 from retouch.store.ledger import Ledger
 from retouch.store.tenants import TenantStore
 from retouch_producer.cli.context import open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     Erase a tenant's jobs, images, events and receivers, and print how many jobs and images were erased.
 
     Return exit code 1 if some of the jobs are in flight; another call must erase these once they have ended. Else
-    return 0. Raises `WrongUse` if `yes` is false.
+    return 0. Raises `UsageError` if `yes` is false.
     """
     if not yes:
-        raise WrongUse(
+        raise UsageError(
             f"this erases all jobs and images of tenant {tenant[:64]!r}; nothing was erased. Repeat it with --yes"
         )
     with open_context() as context:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from retouch.store.ledger import By
 from retouch_producer.cli import parsing
 from retouch_producer.cli.context import open_context
-from retouch_producer.cli.errors import WrongUse
+from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import print_table
 
 _BY: dict[str, By] = {"tenant": "tenant", "day": "day", "tag": "tag", "account": "account"}
@@ -19,7 +19,7 @@ _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
 def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool) -> None:
     """Print the sums by tenant, day, tag or account, as a table or as a JSON array."""
     if by not in _BY:
-        raise WrongUse(f"--by: expected one of {', '.join(_BY)}, got {by[:40]!r}")
+        raise UsageError(f"--by: expected one of {', '.join(_BY)}, got {by[:40]!r}")
     first = datetime.fromtimestamp(parsing.since(since), UTC).date() if since else None
     with open_context() as context:
         rows = context.usage(tenant, first, _BY[by])

@@ -8,8 +8,10 @@ from retouch_producer.gateway.console.visitors import Action, Visitor
 from retouch_producer.gateway.dependencies import Dependencies
 
 
-def record_change(tools: Dependencies, visitor: Visitor, action: Action, tenant: str = "", **details: object) -> None:
+def record_change(
+    dependencies: Dependencies, visitor: Visitor, action: Action, tenant: str = "", **details: object
+) -> None:
     """Write one line of the audit. Call this after the change was made."""
     key = visitor.key
     with clear_errors():
-        AuditLog(tools.client).record(Actor("console", key.id, key.name, key.role), action, tenant, **details)
+        AuditLog(dependencies.client).record(Actor("console", key.id, key.name, key.role), action, tenant, **details)

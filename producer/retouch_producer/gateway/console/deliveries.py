@@ -17,7 +17,7 @@ from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import ProblemError, not_found
@@ -51,10 +51,10 @@ class DeliveryFilters(BaseModel):
 
 @router.get("/deliveries")
 def show_deliveries(
-    request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[DeliveryFilters, Query()]
+    request: Request, visitor: SignedIn, dependencies: Injected, filters: Annotated[DeliveryFilters, Query()]
 ) -> Response:
     """Show a page of deliveries, newest first."""
-    found, following = find_deliveries(tools, visitor, filters, ROWS)
+    found, following = find_deliveries(dependencies, visitor, filters, ROWS)
     return page(
         request,
         "deliveries.html",
@@ -67,7 +67,7 @@ def show_deliveries(
 
 
 def find_deliveries(
-    tools: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
+    dependencies: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
 ) -> tuple[list[DeliveryRecord], str | None]:
     """Return a page of matching deliveries and the next cursor; at most 5,000 index entries are examined."""
     wanted = scope(visitor.key, filters.tenant or None)
@@ -83,35 +83,40 @@ def find_deliveries(
     index = keys.deliveries_by_tenant(wanted) if wanted else of_all
     with clear_errors():
         places = walk(
-            tools.client, [index], since=parse_instant(filters.since, "since"), after=parse_cursor(filters.cursor)
+            dependencies.client,
+            [index],
+            since=parse_instant(filters.since, "since"),
+            after=parse_cursor(filters.cursor),
         )
-        return read_page(places, tools.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
+        return read_page(places, dependencies.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
 
 
 @router.get("/deliveries/{delivery_id}")
-def show_delivery(request: Request, delivery_id: str, visitor: SignedIn, tools: Tools) -> Response:
+def show_delivery(request: Request, delivery_id: str, visitor: SignedIn, dependencies: Injected) -> Response:
     """Show one delivery with its attempts and the answer to each."""
-    delivery = _known(tools, delivery_id, visitor)
+    delivery = _known(dependencies, delivery_id, visitor)
     outcome = request.query_params.get("done", "")
     return page(request, "delivery.html", visitor, delivery=delivery, outcome=outcome)
 
 
 @router.post("/deliveries/{delivery_id}/redeliver")
-def redeliver(delivery_id: str, visitor: Annotated[Visitor, Depends(Acting("redeliver"))], tools: Tools) -> Response:
+def redeliver(
+    delivery_id: str, visitor: Annotated[Visitor, Depends(Acting("redeliver"))], dependencies: Injected
+) -> Response:
     """Send one delivery again, signed with the current secret."""
-    delivery = _known(tools, delivery_id, visitor)
+    delivery = _known(dependencies, delivery_id, visitor)
     with clear_errors():
-        outcome, messages = tools.connections.deliveries.redeliver(delivery.id)
+        outcome, messages = dependencies.connections.deliveries.redeliver(delivery.id)
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
-    tools.connections.publisher.publish(messages)
-    record_change(tools, visitor, "redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
+    dependencies.connections.publisher.publish(messages)
+    record_change(dependencies, visitor, "redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
     return done(f"/console/deliveries/{delivery.id}", outcome)
 
 
-def _known(tools: Dependencies, identity: str, visitor: Visitor) -> DeliveryRecord:
+def _known(dependencies: Dependencies, identity: str, visitor: Visitor) -> DeliveryRecord:
     with clear_errors():
-        found = next(iter(tools.connections.deliveries.records([identity])), None)
+        found = next(iter(dependencies.connections.deliveries.records([identity])), None)
     if found is None or not visitor.sees(found.tenant):
         raise not_found("delivery")
     return found

@@ -16,7 +16,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import query_in_scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import invalid
@@ -54,10 +54,12 @@ class JobFilters(BaseModel):
 
 
 @router.get("/jobs")
-def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annotated[JobFilters, Query()]) -> Response:
+def show_jobs(
+    request: Request, visitor: SignedIn, dependencies: Injected, filters: Annotated[JobFilters, Query()]
+) -> Response:
     """Show a page of jobs, newest first."""
     with clear_errors():
-        found = _find(filters, visitor, tools)
+        found = _find(filters, visitor, dependencies)
     following = filters.address(cursor=str(found.following)) if found.following else ""
     return page(
         request,
@@ -71,7 +73,7 @@ def show_jobs(request: Request, visitor: SignedIn, tools: Tools, filters: Annota
     )
 
 
-def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage:
+def _find(filters: JobFilters, visitor: Visitor, dependencies: Dependencies) -> JobPage:
     if filters.state and filters.state not in STATES:
         raise invalid([("state", f"expected one of {', '.join(STATES)}")])
     name, _, value = filters.tag.partition("=")
@@ -84,4 +86,4 @@ def _find(filters: JobFilters, visitor: Visitor, tools: Dependencies) -> JobPage
     )
     query = query_in_scope(visitor.key, parse_query(filters.q, time.time()).also(chosen), filters.tenant)
     limit = PICTURES if filters.view == "sheet" else ROWS
-    return JobSearch(tools.connections.jobs).page(query, limit, parse_cursor(filters.cursor))
+    return JobSearch(dependencies.connections.jobs).page(query, limit, parse_cursor(filters.cursor))

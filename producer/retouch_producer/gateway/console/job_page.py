@@ -21,7 +21,7 @@ from retouch_producer.gateway.console.job_wait import wait_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, Action, SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.errors import ProblemError, not_found
 
 DELIVERIES_MOST = 100
@@ -39,14 +39,14 @@ class ReplayCost:
 
 
 @router.get("/jobs/{job_id}")
-def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, image: int = 0) -> Response:
+def show_job(request: Request, job_id: str, visitor: SignedIn, dependencies: Injected, image: int = 0) -> Response:
     """Show everything on record about one job."""
-    record = tools.record(job_id, visitor.key)
-    price = tools.settings.price_per_call
+    record = dependencies.record(job_id, visitor.key)
+    price = dependencies.settings.price_per_call
     with clear_errors():
-        deliveries = tools.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
-        steps = steps_of(record, tools.connections.jobs.timeline(job_id), deliveries)
-        wait = wait_of(record, tools.connections)
+        deliveries = dependencies.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
+        steps = steps_of(record, dependencies.connections.jobs.timeline(job_id), deliveries)
+        wait = wait_of(record, dependencies.connections)
     return page(
         request,
         "job.html",
@@ -57,10 +57,10 @@ def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, ima
         steps=steps,
         wait=wait,
         is_final=JobState(record.state).is_final,
-        replay=_replay_cost(record, tools) if record.state in _REPLAYABLE else None,
+        replay=_replay_cost(record, dependencies) if record.state in _REPLAYABLE else None,
         charges=charge_summary(record.charges, price),
-        max_charges=record.spec.policy.get("max_charges") or tools.settings.max_charges,
-        max_attempts=record.spec.policy.get("max_attempts") or tools.settings.max_attempts,
+        max_charges=record.spec.policy.get("max_charges") or dependencies.settings.max_charges,
+        max_attempts=record.spec.policy.get("max_attempts") or dependencies.settings.max_attempts,
         price=price,
         done=request.query_params.get("done", ""),
     )
@@ -70,28 +70,30 @@ def _by_receiver(deliveries: list[DeliveryRecord]) -> list[DeliveryRecord]:
     return sorted(deliveries, key=lambda delivery: (delivery.receiver, delivery.sequence))
 
 
-def _replay_cost(record: JobRecord, tools: Dependencies) -> ReplayCost:
-    most = record.spec.policy.get("max_charges") or tools.settings.max_charges
+def _replay_cost(record: JobRecord, dependencies: Dependencies) -> ReplayCost:
+    most = record.spec.policy.get("max_charges") or dependencies.settings.max_charges
     return ReplayCost(int(most), record.resumable)
 
 
 @router.post("/jobs/{job_id}/cancel")
-def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], tools: Tools) -> Response:
+def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], dependencies: Injected) -> Response:
     """Cancel a job: at once if it waits. A job whose call is under way ends with that call, which may cost."""
-    return _moved(tools, visitor, "cancel", tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
+    return _moved(
+        dependencies, visitor, "cancel", dependencies.record(job_id, visitor.key), dependencies.connections.jobs.cancel
+    )
 
 
 @router.post("/jobs/{job_id}/replay")
-def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], tools: Tools) -> Response:
+def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], dependencies: Injected) -> Response:
     """Put a dead letter back, which may cost again."""
-    record = tools.record(job_id, visitor.key)
+    record = dependencies.record(job_id, visitor.key)
     if record.state not in _REPLAYABLE:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
-    return _moved(tools, visitor, "replay", record, tools.connections.jobs.replay)
+    return _moved(dependencies, visitor, "replay", record, dependencies.connections.jobs.replay)
 
 
 def _moved(
-    tools: Dependencies,
+    dependencies: Dependencies,
     visitor: Visitor,
     action: Action,
     record: JobRecord,
@@ -104,6 +106,6 @@ def _moved(
         raise not_found("job")
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
-    tools.connections.publisher.publish(messages)
-    record_change(tools, visitor, action, record.spec.tenant, ids=[record.id], outcome=kind)
+    dependencies.connections.publisher.publish(messages)
+    record_change(dependencies, visitor, action, record.spec.tenant, ids=[record.id], outcome=kind)
     return done(f"/console/jobs/{record.id}", kind)

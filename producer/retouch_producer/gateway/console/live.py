@@ -15,7 +15,7 @@ from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn, cookie_of
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 
 CHECK_EVERY_S = 2.0
 """How often a stream checks that its session is still open; a stream ends within this time after its key is revoked."""
@@ -27,22 +27,22 @@ router = console_router()
 
 
 @router.get("/live")
-async def watch(request: Request, visitor: SignedIn, tools: Tools) -> StreamingResponse:
+async def watch(request: Request, visitor: SignedIn, dependencies: Injected) -> StreamingResponse:
     """Send an event for each half second in which something happened to the visitor's jobs."""
     session = request.cookies.get(cookie_of(request), "")
-    messages = _messages(tools, visitor.tenant, session)
+    messages = _messages(dependencies, visitor.tenant, session)
     return StreamingResponse(messages, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _messages(tools: Dependencies, tenant: str, session: str) -> AsyncIterator[bytes]:
+async def _messages(dependencies: Dependencies, tenant: str, session: str) -> AsyncIterator[bytes]:
     """
     Yield the messages of a stream until its session ends.
 
     Failure policy: any error ends the stream without a message; the page then connects again.
     """
-    sessions = ConsoleSessions(tools.client)
+    sessions = ConsoleSessions(dependencies.client)
     with suppress(RetouchError, asyncio.CancelledError):
-        async with tools.event_hub.listen(tenant) as news:
+        async with dependencies.event_hub.listen(tenant) as news:
             yield b"retry: 2000\n\n"
             while await run_in_threadpool(_is_open, sessions, session):
                 with suppress(TimeoutError):

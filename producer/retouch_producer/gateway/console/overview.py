@@ -27,7 +27,7 @@ from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.snapshots import Snapshots
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 
 CELLS_MOST, LATEST_MOST, FAILURES_MOST = 60, 14, 200
 FAILURES_SINCE_S = 86_400.0
@@ -58,11 +58,11 @@ class Overview:
 
 
 @router.get("")
-def show_overview(request: Request, visitor: SignedIn, tools: Tools) -> Response:
+def show_overview(request: Request, visitor: SignedIn, dependencies: Injected) -> Response:
     """Show the overview; all tabs of a tenant share one reading for a second."""
     with clear_errors():
-        overview = _snapshots.get((id(tools), visitor.tenant), lambda: _read(tools, visitor))
-    return page(request, "overview.html", visitor, overview=overview, price=tools.settings.price_per_call)
+        overview = _snapshots.get((id(dependencies), visitor.tenant), lambda: _read(dependencies, visitor))
+    return page(request, "overview.html", visitor, overview=overview, price=dependencies.settings.price_per_call)
 
 
 @router.post("/lanes/{lane}/{switch}")
@@ -70,60 +70,60 @@ def switch_lane(
     lane: Literal["edits", "deliveries"],
     switch: Literal["pause", "resume"],
     visitor: Annotated[Visitor, Depends(Acting("switch_lane"))],
-    tools: Tools,
+    dependencies: Injected,
 ) -> Response:
     """Pause or resume a lane; what holds a slot continues."""
     with clear_errors():
-        (tools.connections.lanes.pause if switch == "pause" else tools.connections.lanes.resume)(lane)
+        (dependencies.connections.lanes.pause if switch == "pause" else dependencies.connections.lanes.resume)(lane)
     _snapshots.forget()
-    record_change(tools, visitor, "switch_lane", lane=lane, outcome=switch)
+    record_change(dependencies, visitor, "switch_lane", lane=lane, outcome=switch)
     return done("/console")
 
 
-def _read(tools: Dependencies, visitor: Visitor) -> Overview:
-    tenants = [visitor.tenant] if visitor.tenant else tools.connections.jobs.tenants()
-    failures, are_all = _failures(tools, visitor.tenant)
+def _read(dependencies: Dependencies, visitor: Visitor) -> Overview:
+    tenants = [visitor.tenant] if visitor.tenant else dependencies.connections.jobs.tenants()
+    failures, are_all = _failures(dependencies, visitor.tenant)
     query = JobQuery((visitor.tenant,) if visitor.tenant else (), states=("succeeded",))
     return Overview(
-        lanes={lane: _numbers(tools, lane, visitor.tenant) for lane in LANES},
-        jobs=_jobs_in_slots(tools, visitor.tenant),
-        deliveries=[] if visitor.tenant else _deliveries_in_slots(tools),
-        latest=JobSearch(tools.connections.jobs).page(query, LATEST_MOST).records,
+        lanes={lane: _numbers(dependencies, lane, visitor.tenant) for lane in LANES},
+        jobs=_jobs_in_slots(dependencies, visitor.tenant),
+        deliveries=[] if visitor.tenant else _deliveries_in_slots(dependencies),
+        latest=JobSearch(dependencies.connections.jobs).page(query, LATEST_MOST).records,
         failures=failures,
         failures_are_all=are_all,
-        spent=spent_today(tools.client, tenants),
-        findings=lane_findings(tools.client, visitor.tenant),
-        workers=worker_presence(tools.client),
+        spent=spent_today(dependencies.client, tenants),
+        findings=lane_findings(dependencies.client, visitor.tenant),
+        workers=worker_presence(dependencies.client),
     )
 
 
-def _numbers(tools: Dependencies, lane: str, tenant: str) -> LaneNumbers:
+def _numbers(dependencies: Dependencies, lane: str, tenant: str) -> LaneNumbers:
     if not tenant:
-        return tools.connections.lanes.numbers(lane)
-    numbers = tools.connections.lanes.numbers_of(lane, tenant)
-    failed = tools.connections.jobs.counts_of(tenant).get("failed", 0) if lane == "edits" else 0
+        return dependencies.connections.lanes.numbers(lane)
+    numbers = dependencies.connections.lanes.numbers_of(lane, tenant)
+    failed = dependencies.connections.jobs.counts_of(tenant).get("failed", 0) if lane == "edits" else 0
     return replace(numbers, dead=failed)
 
 
-def _jobs_in_slots(tools: Dependencies, tenant: str) -> list[JobRecord]:
+def _jobs_in_slots(dependencies: Dependencies, tenant: str) -> list[JobRecord]:
     """Return the jobs that hold a slot, oldest start first; for one tenant, only those that a worker claimed."""
-    jobs = tools.connections.jobs
+    jobs = dependencies.connections.jobs
     if tenant:
         found = JobSearch(jobs).page(JobQuery((tenant,), states=_IN_SLOT), CELLS_MOST).records
     else:
-        found = jobs.records(tools.client.zrange(keys.lane("edits", "slots"), 0, CELLS_MOST - 1))
+        found = jobs.records(dependencies.client.zrange(keys.lane("edits", "slots"), 0, CELLS_MOST - 1))
         found = [record for record in found if not JobState(record.state).is_final]
     return sorted(found, key=lambda record: record.started_at or time.time())
 
 
-def _deliveries_in_slots(tools: Dependencies) -> list[DeliveryRecord]:
-    ids = tools.client.zrange(keys.lane("deliveries", "slots"), 0, CELLS_MOST - 1)
-    return tools.connections.deliveries.records(ids)
+def _deliveries_in_slots(dependencies: Dependencies) -> list[DeliveryRecord]:
+    ids = dependencies.client.zrange(keys.lane("deliveries", "slots"), 0, CELLS_MOST - 1)
+    return dependencies.connections.deliveries.records(ids)
 
 
-def _failures(tools: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], bool]:
+def _failures(dependencies: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], bool]:
     """Return the counts by code of the day's latest failures (200 at most), and whether the day had no others."""
-    jobs, since = tools.connections.jobs, time.time() - FAILURES_SINCE_S
+    jobs, since = dependencies.connections.jobs, time.time() - FAILURES_SINCE_S
     if tenant:
         query = JobQuery((tenant,), states=("failed",), since=since)
         records, following, _ = JobSearch(jobs).page(query, FAILURES_MOST)

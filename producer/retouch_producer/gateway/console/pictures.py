@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from retouch.blobs import thumbnail_name
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.routes import edit_subresources
 from retouch_producer.gateway.routes.files import serve_blob
@@ -21,35 +21,41 @@ IfNoneMatch = Annotated[str, Header()]
 
 @router.get("/jobs/{job_id}/image/{index}")
 async def show_image(
-    job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+    job_id: str, index: int, visitor: SignedIn, dependencies: Injected, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send one edited image of a job."""
-    return _checked_again(await edit_subresources.read_image(job_id, visitor.key, tools, index, if_none_match))
+    return _checked_again(await edit_subresources.read_image(job_id, visitor.key, dependencies, index, if_none_match))
 
 
 @router.get("/jobs/{job_id}/thumbnail/{index}")
 async def show_thumbnail(
-    job_id: str, index: int, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+    job_id: str, index: int, visitor: SignedIn, dependencies: Injected, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send the thumbnail of one edited image of a job."""
-    return _checked_again(await edit_subresources.read_thumbnail(job_id, visitor.key, tools, index, if_none_match))
+    return _checked_again(
+        await edit_subresources.read_thumbnail(job_id, visitor.key, dependencies, index, if_none_match)
+    )
 
 
 @router.get("/jobs/{job_id}/input")
-async def show_input(job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = "") -> Response:
+async def show_input(
+    job_id: str, visitor: SignedIn, dependencies: Injected, if_none_match: IfNoneMatch = ""
+) -> Response:
     """Send the input picture of a job."""
-    return _checked_again(await edit_subresources.read_input(job_id, visitor.key, tools, if_none_match))
+    return _checked_again(await edit_subresources.read_input(job_id, visitor.key, dependencies, if_none_match))
 
 
 @router.get("/jobs/{job_id}/input/thumbnail")
 async def show_input_thumbnail(
-    job_id: str, visitor: SignedIn, tools: Tools, if_none_match: IfNoneMatch = ""
+    job_id: str, visitor: SignedIn, dependencies: Injected, if_none_match: IfNoneMatch = ""
 ) -> Response:
     """Send the thumbnail of the input picture of a job."""
-    record = await run_in_threadpool(tools.record, job_id, visitor.key)
+    record = await run_in_threadpool(dependencies.record, job_id, visitor.key)
     if not record.spec.input:
         raise ProblemError("not-found", "this job's picture was not kept when it was accepted")
-    return _checked_again(await serve_blob(tools, visitor.key.tenant, thumbnail_name(record.spec.input), if_none_match))
+    return _checked_again(
+        await serve_blob(dependencies, visitor.key.tenant, thumbnail_name(record.spec.input), if_none_match)
+    )
 
 
 def _checked_again(response: Response) -> Response:

@@ -16,7 +16,7 @@ from retouch_producer.gateway.console.deliveries import DeliveryFilters, find_de
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.parameters import PageCursor
 from retouch_producer.gateway.routes import receivers as api
 
@@ -39,13 +39,13 @@ class ReceiverRow:
 
 
 @router.get("/receivers")
-def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: PageCursor = "") -> Response:
+def show_receivers(request: Request, visitor: SignedIn, dependencies: Injected, cursor: PageCursor = "") -> Response:
     """Show the receivers that fail, and a page of fifty receivers, sorted by id."""
     with clear_errors():
-        receivers, following = api.receivers_page(tools, visitor.tenant, ROWS, cursor)
-        failing = [] if cursor else failing_receivers(tools.client, visitor.tenant, FAILING_MOST)
-        failures = failures_of(tools.client, [receiver.id for receiver in receivers])
-        failing_count = count_failing(tools.client, visitor.tenant)
+        receivers, following = api.receivers_page(dependencies, visitor.tenant, ROWS, cursor)
+        failing = [] if cursor else failing_receivers(dependencies.client, visitor.tenant, FAILING_MOST)
+        failures = failures_of(dependencies.client, [receiver.id for receiver in receivers])
+        failing_count = count_failing(dependencies.client, visitor.tenant)
     return page(
         request,
         "receivers.html",
@@ -59,30 +59,36 @@ def show_receivers(request: Request, visitor: SignedIn, tools: Tools, cursor: Pa
 
 
 @router.get("/receivers/{receiver_id}")
-def show_receiver(request: Request, receiver_id: str, visitor: SignedIn, tools: Tools) -> Response:
+def show_receiver(request: Request, receiver_id: str, visitor: SignedIn, dependencies: Injected) -> Response:
     """Show one receiver: its events, how it fails, and its latest deliveries."""
-    return _page(request, api.known(tools, receiver_id, visitor.key), visitor, tools)
+    return _page(request, api.known(dependencies, receiver_id, visitor.key), visitor, dependencies)
 
 
 @router.post("/receivers/{receiver_id}/test")
 async def test(
-    request: Request, receiver_id: str, visitor: Annotated[Visitor, Depends(Acting("test_receiver"))], tools: Tools
+    request: Request,
+    receiver_id: str,
+    visitor: Annotated[Visitor, Depends(Acting("test_receiver"))],
+    dependencies: Injected,
 ) -> Response:
     """Send a signed test event now and show the answer; it counts for nothing."""
-    answer = json.loads(bytes((await api.test_receiver(receiver_id, visitor.key, tools)).body))
-    return _page(request, api.known(tools, receiver_id, visitor.key), visitor, tools, answer=answer)
+    answer = json.loads(bytes((await api.test_receiver(receiver_id, visitor.key, dependencies)).body))
+    return _page(request, api.known(dependencies, receiver_id, visitor.key), visitor, dependencies, answer=answer)
 
 
 @router.post("/receivers/{receiver_id}/rotate")
 def rotate(
-    request: Request, receiver_id: str, visitor: Annotated[Visitor, Depends(Acting("rotate_receiver"))], tools: Tools
+    request: Request,
+    receiver_id: str,
+    visitor: Annotated[Visitor, Depends(Acting("rotate_receiver"))],
+    dependencies: Injected,
 ) -> Response:
     """Make a new secret and show it once; for a day, deliveries are signed with the old one as well."""
-    receiver = api.known(tools, receiver_id, visitor.key)
+    receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
-        rotated = tools.connections.receivers.rotate(receiver.id) or receiver
-    record_change(tools, visitor, "rotate_receiver", receiver.tenant, ids=[receiver.id])
-    return _page(request, rotated, visitor, tools, secret=rotated.secret)
+        rotated = dependencies.connections.receivers.rotate(receiver.id) or receiver
+    record_change(dependencies, visitor, "rotate_receiver", receiver.tenant, ids=[receiver.id])
+    return _page(request, rotated, visitor, dependencies, secret=rotated.secret)
 
 
 @router.post("/receivers/{receiver_id}/{switch}")
@@ -90,13 +96,13 @@ def switch(
     receiver_id: str,
     switch: Literal["enable", "disable"],
     visitor: Annotated[Visitor, Depends(Acting("switch_receiver"))],
-    tools: Tools,
+    dependencies: Injected,
 ) -> Response:
     """Enable a receiver, which also deletes its failures, or disable it: it then gets no new deliveries."""
-    receiver = api.known(tools, receiver_id, visitor.key)
+    receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
-        tools.connections.receivers.set_disabled(receiver.id, switch == "disable")
-    record_change(tools, visitor, "switch_receiver", receiver.tenant, ids=[receiver.id], outcome=switch)
+        dependencies.connections.receivers.set_disabled(receiver.id, switch == "disable")
+    record_change(dependencies, visitor, "switch_receiver", receiver.tenant, ids=[receiver.id], outcome=switch)
     return done(f"/console/receivers/{receiver.id}")
 
 
@@ -104,15 +110,15 @@ def _page(
     request: Request,
     receiver: Receiver,
     visitor: Visitor,
-    tools: Dependencies,
+    dependencies: Dependencies,
     *,
     answer: dict[str, Any] | None = None,
     secret: str = "",
 ) -> Response:
     with clear_errors():
-        row = ReceiverRow(receiver, failures_of(tools.client, [receiver.id]).get(receiver.id))
+        row = ReceiverRow(receiver, failures_of(dependencies.client, [receiver.id]).get(receiver.id))
     filters = DeliveryFilters(receiver=receiver.id, tenant=receiver.tenant)
-    latest, _ = find_deliveries(tools, visitor, filters, LATEST_MOST)
+    latest, _ = find_deliveries(dependencies, visitor, filters, LATEST_MOST)
     return page(
         request, "receiver.html", visitor, row=row, latest=latest, filters=filters, answer=answer, secret=secret
     )

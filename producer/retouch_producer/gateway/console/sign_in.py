@@ -16,7 +16,7 @@ from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.rendering import THEME_COOKIE, THEMES, page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import cookie_of, is_loopback
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 
 log = logging.getLogger("retouch.gateway")
 router = console_router()
@@ -37,9 +37,9 @@ async def show_sign_in(request: Request, back: str = "/console") -> Response:
 
 
 @router.post("/sign-in")
-async def sign_in(request: Request, tools: Tools, key: Text = "", back: Text = "/console") -> Response:
+async def sign_in(request: Request, dependencies: Injected, key: Text = "", back: Text = "/console") -> Response:
     """Begin a session for an API key; ten wrong keys block their address for the rest of the minute."""
-    target, sessions, address = own_path(back), ConsoleSessions(tools.client), _address(request)
+    target, sessions, address = own_path(back), ConsoleSessions(dependencies.client), _address(request)
     if not _keeps_cookie(request):
         return page(request, "sign_in.html", None, status=400, target=target, fault=_UNSAFE, link="")
     with clear_errors():
@@ -47,7 +47,7 @@ async def sign_in(request: Request, tools: Tools, key: Text = "", back: Text = "
     if wait_s:
         return _wait(request, target, wait_s)
     secret = key.strip()
-    if len(secret) > _KEY_MOST or await tools.key_cache.find(secret) is None:
+    if len(secret) > _KEY_MOST or await dependencies.key_cache.find(secret) is None:
         with clear_errors():
             await run_in_threadpool(sessions.note_wrong_key, address)
         return page(request, "sign_in.html", None, status=403, target=target, fault=_WRONG, link="")
@@ -71,20 +71,20 @@ async def show_link(request: Request, link: str) -> Response:
 
 
 @router.post("/enter")
-async def use_link(request: Request, tools: Tools, link: Text = "") -> Response:
+async def use_link(request: Request, dependencies: Injected, link: Text = "") -> Response:
     """Begin a session with a link that works once."""
     with clear_errors():
-        session = await run_in_threadpool(ConsoleSessions(tools.client).use_link, link[:_KEY_MOST])
+        session = await run_in_threadpool(ConsoleSessions(dependencies.client).use_link, link[:_KEY_MOST])
     if session is None:
         return page(request, "sign_in.html", None, status=403, target="/console", fault=_SPENT, link="")
     return _signed_in(request, session, "/console")
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, tools: Tools) -> Response:
+async def sign_out(request: Request, dependencies: Injected) -> Response:
     """End the session and clear the browser's cache of pictures."""
     with clear_errors():
-        await run_in_threadpool(ConsoleSessions(tools.client).end, request.cookies.get(cookie_of(request), ""))
+        await run_in_threadpool(ConsoleSessions(dependencies.client).end, request.cookies.get(cookie_of(request), ""))
     response = RedirectResponse("/console/sign-in", 303, headers={"Clear-Site-Data": '"cache"'})
     response.delete_cookie(cookie_of(request), path="/", secure=not is_loopback(request), httponly=True)
     return response

@@ -18,7 +18,7 @@ from retouch_producer.gateway.console.money import Spent, SpentOn, spent_by_day,
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.errors import not_found
 
 ROWS, DAYS, TAG_DAYS, TAGS_MOST = 30, 30, 7, 30
@@ -47,38 +47,38 @@ class Limits(BaseModel):
 
 
 @router.get("/tenants")
-def show_tenants(request: Request, visitor: SignedIn, tools: Tools, after: str = "") -> Response:
+def show_tenants(request: Request, visitor: SignedIn, dependencies: Injected, after: str = "") -> Response:
     """Show a page of tenants by name; a producer is redirected to its own."""
     if visitor.tenant:
         return RedirectResponse(f"/console/tenants/{visitor.tenant}", 303)
     with clear_errors():
-        names = tools.connections.jobs.tenants()
+        names = dependencies.connections.jobs.tenants()
         start = bisect_right(names, after) if after else 0
-        waiting = tools.connections.lanes.numbers("edits").waiting_by_group
+        waiting = dependencies.connections.lanes.numbers("edits").waiting_by_group
         shown = names[start : start + ROWS]
-        rows = [_row(tools, name, waiting.get(name, 0)) for name in shown]
-        today = spent_today(tools.client, names)
+        rows = [_row(dependencies, name, waiting.get(name, 0)) for name in shown]
+        today = spent_today(dependencies.client, names)
     following = f"/console/tenants?after={shown[-1]}" if names[start + ROWS :] else ""
-    price = tools.settings.price_per_call
+    price = dependencies.settings.price_per_call
     first = "/console/tenants" if after else ""
     return page(request, "tenants.html", visitor, rows=rows, today=today, price=price, following=following, first=first)
 
 
-def _row(tools: Dependencies, name: str, waiting: int) -> TenantRow:
-    spent = spent_today(tools.client, [name])
-    return TenantRow(tools.tenants.tenant(name), waiting, tools.ledger.budget(name), spent)
+def _row(dependencies: Dependencies, name: str, waiting: int) -> TenantRow:
+    spent = spent_today(dependencies.client, [name])
+    return TenantRow(dependencies.tenants.tenant(name), waiting, dependencies.ledger.budget(name), spent)
 
 
 @router.get("/tenants/{tenant}")
-def show_tenant(request: Request, tenant: str, visitor: SignedIn, tools: Tools) -> Response:
+def show_tenant(request: Request, tenant: str, visitor: SignedIn, dependencies: Injected) -> Response:
     """Show one tenant: limits, waiting jobs, calls of 30 days, and calls by tag of 7 days."""
-    _refuse_unseen(tenant, visitor, tools)
+    _refuse_unseen(tenant, visitor, dependencies)
     with clear_errors():
-        lane = tools.connections.lanes.numbers_of("edits", tenant)
-        row = _row(tools, tenant, lane.waiting)
-        days = spent_by_day(tools.client, tenant, DAYS)
-        tags = spent_by_tag(tools.client, tenant, TAG_DAYS, TAGS_MOST)
-        ended = tools.connections.jobs.counts_of(tenant)
+        lane = dependencies.connections.lanes.numbers_of("edits", tenant)
+        row = _row(dependencies, tenant, lane.waiting)
+        days = spent_by_day(dependencies.client, tenant, DAYS)
+        tags = spent_by_tag(dependencies.client, tenant, TAG_DAYS, TAGS_MOST)
+        ended = dependencies.connections.jobs.counts_of(tenant)
     return page(
         request,
         "tenant.html",
@@ -90,7 +90,7 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, tools: Tools) 
         plot=[[day.name, *(number for _, number, _, _ in day.spent.parts)] for day in days],
         tags=tags,
         total=_sum(days),
-        price=tools.settings.price_per_call,
+        price=dependencies.settings.price_per_call,
         shown_days=[day for day in reversed(days) if day.spent.total],
     )
 
@@ -99,20 +99,20 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, tools: Tools) 
 def set_limits(
     tenant: str,
     visitor: Annotated[Visitor, Depends(Acting("set_limits"))],
-    tools: Tools,
+    dependencies: Injected,
     limits: Annotated[Limits, Form()],
 ) -> Response:
     """Change a tenant's limits from the next request on."""
-    _refuse_unseen(tenant, visitor, tools)
+    _refuse_unseen(tenant, visitor, dependencies)
     with clear_errors():
-        tools.tenants.set_tenant(tenant, **limits.model_dump())
-    record_change(tools, visitor, "set_limits", tenant, limits=limits.model_dump())
+        dependencies.tenants.set_tenant(tenant, **limits.model_dump())
+    record_change(dependencies, visitor, "set_limits", tenant, limits=limits.model_dump())
     return done(f"/console/tenants/{tenant}")
 
 
-def _refuse_unseen(tenant: str, visitor: Visitor, tools: Dependencies) -> None:
+def _refuse_unseen(tenant: str, visitor: Visitor, dependencies: Dependencies) -> None:
     with clear_errors():
-        if not visitor.sees(tenant) or tenant not in tools.connections.jobs.tenants():
+        if not visitor.sees(tenant) or tenant not in dependencies.connections.jobs.tenants():
             raise not_found("tenant")
 
 

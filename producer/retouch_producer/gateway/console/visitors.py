@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import take_turn
@@ -88,11 +88,11 @@ def cookie_of(request: Request) -> str:
     return LOOPBACK_COOKIE if is_loopback(request) else COOKIE
 
 
-async def visitor_of(request: Request, tools: Tools) -> Visitor:
+async def visitor_of(request: Request, dependencies: Injected) -> Visitor:
     """Return the visitor who sent a request; raise `SignedOut` if there is no open session."""
     session = request.cookies.get(cookie_of(request), "")
     by_hand = LIVE_HEADER not in request.headers
-    key = await run_in_threadpool(_look_up, ConsoleSessions(tools.client), session, by_hand) if session else None
+    key = await run_in_threadpool(_look_up, ConsoleSessions(dependencies.client), session, by_hand) if session else None
     if key is None:
         query = f"?{request.url.query}" if request.url.query else ""
         raise SignedOut(request.url.path + query if request.method == "GET" else "/console")

@@ -10,18 +10,18 @@ from retouch.store.worker_presence import worker_presence
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 
 router = console_router()
 
 
 @router.get("/workers")
-def show_workers(request: Request, visitor: SignedIn, tools: Tools) -> Response:
+def show_workers(request: Request, visitor: SignedIn, dependencies: Injected) -> Response:
     """Show the last sweep, the workers with threads for deliveries, and the slots of both lanes."""
-    settings = tools.settings
+    settings = dependencies.settings
     with clear_errors():
-        presence = worker_presence(tools.client)
-        lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
+        presence = worker_presence(dependencies.client)
+        lanes = {lane: dependencies.connections.lanes.numbers(lane) for lane in LANES}
     flower = f"http://{settings.flower_address}:{settings.flower_port}"
     return page(
         request, "workers.html", visitor, presence=presence, lanes=lanes, flower=flower, lease_s=settings.lease_s

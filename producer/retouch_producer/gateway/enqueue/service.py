@@ -35,7 +35,8 @@ class EnqueueService:
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue requests, a hundred at a time, and return one result for each, in order. One may be refused alone.
+        Enqueue requests, a hundred at a time, and return one result for each, in order. Each is accepted or refused on
+        its own.
 
         If `lenient` and a picture cannot be fetched now, its job is enqueued with the original URL. The endpoint then
         fetches the picture, or refuses the job without a charge.

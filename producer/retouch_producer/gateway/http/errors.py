@@ -246,7 +246,7 @@ def install(app: FastAPI) -> None:
     app.include_router(router)
 
 
-def documented(*statuses: int) -> Responses:
+def problem_responses(*statuses: int) -> Responses:
     """Return the OpenAPI descriptions of the problems with these statuses."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
@@ -261,7 +261,9 @@ def documented(*statuses: int) -> Responses:
 router = APIRouter(tags=["problems"])
 
 
-@router.get("/problems/{name}", operation_id="read_problem", response_class=HTMLResponse, responses=documented(404))
+@router.get(
+    "/problems/{name}", operation_id="read_problem", response_class=HTMLResponse, responses=problem_responses(404)
+)
 def read_problem(name: str) -> HTMLResponse:
     """Return a page that explains one type of problem."""
     kind = KINDS.get(name)

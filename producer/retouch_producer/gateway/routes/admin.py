@@ -17,9 +17,9 @@ from retouch.store.lanes import LANES
 from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import failure_document, lane_document
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.http.roles import sees_all
 from retouch_producer.gateway.schemas import admin as admin_schemas
@@ -30,7 +30,7 @@ def _day(text: object) -> object:
     """
     Return a value unchanged. Raises `ValueError` for a text that is not of the form 2026-01-31.
 
-    pydantic alone would also take a number of seconds for a date.
+    Without this check, pydantic would also read a number of seconds as a date.
     """
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError("expected a day such as 2026-01-31")
@@ -43,15 +43,18 @@ Day = Annotated[date, BeforeValidator(_day)]
 FirstDay = Annotated[Day | None, Query(description="First UTC day.")]
 LastDay = Annotated[Day | None, Query(description="Last UTC day.")]
 _FAILING_NAMED = 20
-_SWITCH = documented(401, 403, 422, 503)
+_SWITCH = problem_responses(401, 403, 422, 503)
 
 
 @router.get(
-    "/usage", operation_id="read_usage", response_model=admin_schemas.Usage, responses=documented(401, 404, 422, 503)
+    "/usage",
+    operation_id="read_usage",
+    response_model=admin_schemas.Usage,
+    responses=problem_responses(401, 404, 422, 503),
 )
 def read_usage(
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     by: By = "tenant",
     tenant: TenantFilter = None,
     since: FirstDay = None,
@@ -67,8 +70,8 @@ def read_usage(
     """
     wanted = scope(key, tenant) or None
     with clear_errors():
-        rows = tools.ledger.usage(
-            tenant=wanted, since=since, until=until, by=by, price_per_call=tools.settings.price_per_call
+        rows = dependencies.ledger.usage(
+            tenant=wanted, since=since, until=until, by=by, price_per_call=dependencies.settings.price_per_call
         )
     start = bisect_right(rows, cursor, key=lambda row: row.key) if cursor else 0
     page, has_more = rows[start : start + limit], start + limit < len(rows)
@@ -77,8 +80,10 @@ def read_usage(
     return JSONResponse({"by": by, "data": data, "has_more": has_more, "next_cursor": following})
 
 
-@router.get("/status", operation_id="read_status", response_model=admin_schemas.Status, responses=documented(401, 503))
-def read_status(key: Caller, tools: Tools) -> JSONResponse:
+@router.get(
+    "/status", operation_id="read_status", response_model=admin_schemas.Status, responses=problem_responses(401, 503)
+)
+def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Return the numbers of both lanes, how many jobs ended, and which receivers fail.
 
@@ -87,32 +92,32 @@ def read_status(key: Caller, tools: Tools) -> JSONResponse:
     """
     with clear_errors():
         if sees_all(key.role):
-            lanes = {lane: tools.connections.lanes.numbers(lane) for lane in LANES}
-            ended = tools.connections.jobs.counts()
+            lanes = {lane: dependencies.connections.lanes.numbers(lane) for lane in LANES}
+            ended = dependencies.connections.jobs.counts()
         else:
-            lanes = {lane: tools.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
-            ended = tools.connections.jobs.counts_of(key.tenant)
+            lanes = {lane: dependencies.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
+            ended = dependencies.connections.jobs.counts_of(key.tenant)
             lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
         described = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
         own = "" if sees_all(key.role) else key.tenant
-        failing = [failure_document(one) for one in failing_receivers(tools.client, own, _FAILING_NAMED)]
-        count = count_failing(tools.client, own)
+        failing = [failure_document(one) for one in failing_receivers(dependencies.client, own, _FAILING_NAMED)]
+        count = count_failing(dependencies.client, own)
     return JSONResponse({**described, "ended": ended, "receivers_failing": count, "failing_receivers": failing})
 
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)
-def pause(key: Caller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+def pause(key: Caller, dependencies: Injected, lane: Lane = "edits") -> JSONResponse:
     """Stop dispatching: jobs wait, calls in flight end, nothing is lost."""
     with clear_errors():
-        tools.connections.lanes.pause(lane)
-        tools.note_change(key, "lane.pause", lane=lane)
-    return read_status(key, tools)
+        dependencies.connections.lanes.pause(lane)
+        dependencies.note_change(key, "lane.pause", lane=lane)
+    return read_status(key, dependencies)
 
 
 @router.post("/resume", operation_id="resume", response_model=admin_schemas.Status, responses=_SWITCH)
-def resume(key: Caller, tools: Tools, lane: Lane = "edits") -> JSONResponse:
+def resume(key: Caller, dependencies: Injected, lane: Lane = "edits") -> JSONResponse:
     """Dispatch again, within about a second."""
     with clear_errors():
-        tools.connections.lanes.resume(lane)
-        tools.note_change(key, "lane.resume", lane=lane)
-    return read_status(key, tools)
+        dependencies.connections.lanes.resume(lane)
+        dependencies.note_change(key, "lane.resume", lane=lane)
+    return read_status(key, dependencies)

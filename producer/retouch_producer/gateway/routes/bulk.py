@@ -1,4 +1,4 @@
-"""`/v1/bulk`: one action on all jobs that a query names; previewed, carried out in the background, aborted."""
+"""`/v1/bulk`: previews, starts, lists and aborts bulk runs. A run is one action on all jobs that match a query."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from retouch.store.bulk import BulkRun, read_request
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document, bulk_document, preview_document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, actor_of, may_see, query_in_scope, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
-from retouch_producer.gateway.http.errors import ProblemError, documented, invalid, not_found
+from retouch_producer.gateway.http.errors import ProblemError, invalid, not_found, problem_responses
 from retouch_producer.gateway.routes.edits import IdempotencyKey, body_of
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 
 router = APIRouter(prefix="/v1/bulk", tags=["bulk"])
-_READ = documented(401, 403, 404, 422, 503)
+_READ = problem_responses(401, 403, 404, 422, 503)
 
 
 @router.post(
@@ -34,25 +34,25 @@ _READ = documented(401, 403, 404, 422, 503)
     openapi_extra=body_of(bulk_schemas.BulkRequest),
     responses={
         200: {"model": bulk_schemas.BulkPreview, "description": "What it would do: a dry run."},
-        **documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     },
 )
 async def start_bulk(
     request: Request,
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     idempotency_key: IdempotencyKey = None,
     dry_run: Annotated[bool, Query(description="As in the body.")] = False,
 ) -> Response:
     """
-    Act on all jobs that match a query, in the background; `dry_run` counts what that would do and cost at most.
+    Start an action on all jobs that match a query; with `dry_run`, only return how many jobs, and the most it may cost.
 
-    The run does not act on jobs that are enqueued, or end, after this request. A tenant may have five open runs.
+    The run ignores jobs that are enqueued, or that end, after this request. A tenant may have five open runs.
     """
     wanted = _checked(await read_json(request, SINGLE_MOST))
     wanted.idempotency_key = wanted.idempotency_key or idempotency_key
     wanted.dry_run = wanted.dry_run or dry_run
-    return await run_in_threadpool(_start, wanted, key, tools)
+    return await run_in_threadpool(_start, wanted, key, dependencies)
 
 
 def _checked(body: dict[str, Any]) -> bulk_schemas.BulkRequest:
@@ -63,7 +63,7 @@ def _checked(body: dict[str, Any]) -> bulk_schemas.BulkRequest:
         raise invalid(faults) from None
 
 
-def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, tools: Dependencies) -> Response:
+def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, dependencies: Dependencies) -> Response:
     request = read_request(
         wanted.action,
         wanted.query,
@@ -72,7 +72,7 @@ def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, tools: Dependencies) -
         time.time(),
         lambda query: query_in_scope(key, query, wanted.tenant),
     )
-    bulk, price = tools.connections.bulk, tools.settings.price_per_call
+    bulk, price = dependencies.connections.bulk, dependencies.settings.price_per_call
     with clear_errors():
         if wanted.dry_run:
             preview = preview_document(bulk.preview(request), price)
@@ -82,18 +82,18 @@ def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, tools: Dependencies) -
         except QueueFull as error:
             detail = "the tenant has five open bulk runs; nothing was begun"
             raise ProblemError("too-many-at-once", detail, retry_after_s=error.retry_after_s) from None
-    return JSONResponse(_document(run, tools), 202, {"Location": f"/v1/bulk/{run.id}"})
+    return JSONResponse(_document(run, dependencies), 202, {"Location": f"/v1/bulk/{run.id}"})
 
 
-def _document(run: BulkRun, tools: Dependencies) -> Document:
+def _document(run: BulkRun, dependencies: Dependencies) -> Document:
     own = f"/v1/bulk/{run.id}"
-    return {**bulk_document(run, tools.settings.price_per_call), "links": {"self": own, "abort": f"{own}/abort"}}
+    return {**bulk_document(run, dependencies.settings.price_per_call), "links": {"self": own, "abort": f"{own}/abort"}}
 
 
-def _known(tools: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
+def _known(dependencies: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
     """Return a run; raise the same 404 for an unknown id and for a run of another tenant."""
     with clear_errors():
-        run = tools.connections.bulk.store.find(run_id)
+        run = dependencies.connections.bulk.store.find(run_id)
     if run is None or not may_see(key, run.tenant):
         raise not_found("bulk run")
     return run
@@ -102,7 +102,7 @@ def _known(tools: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
 @router.get("", operation_id="list_bulk", response_model=bulk_schemas.BulkPage, responses=_READ)
 def list_bulk(
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     tenant: Annotated[str | None, Query(description="Asked for by this tenant alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JSONResponse:
@@ -110,22 +110,22 @@ def list_bulk(
     wanted = scope(key, tenant)
     with clear_errors():
         return JSONResponse(
-            {"data": [_document(run, tools) for run in tools.connections.bulk.store.page(wanted, limit)]}
+            {"data": [_document(run, dependencies) for run in dependencies.connections.bulk.store.page(wanted, limit)]}
         )
 
 
 @router.get("/{run_id}", operation_id="read_bulk", response_model=bulk_schemas.BulkRun, responses=_READ)
-def read_bulk(run_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Read one run: how far it is, and what came of the jobs so far."""
-    return JSONResponse(_document(_known(tools, run_id, key), tools))
+def read_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
+    """Return one run, with its progress and the outcomes so far."""
+    return JSONResponse(_document(_known(dependencies, run_id, key), dependencies))
 
 
 @router.post("/{run_id}/abort", operation_id="abort_bulk", response_model=bulk_schemas.BulkAborted, responses=_READ)
-def abort_bulk(run_id: str, key: Caller, tools: Tools) -> JSONResponse:
-    """Abort a run: what it did stays done, the rest is left as it is."""
-    run = _known(tools, run_id, key)
+def abort_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
+    """Abort a run. What it has done is not undone."""
+    run = _known(dependencies, run_id, key)
     with clear_errors():
-        outcome = tools.connections.bulk.store.abort(run.id, actor_of(key))
+        outcome = dependencies.connections.bulk.store.abort(run.id, actor_of(key))
     if outcome == "unknown":
         raise not_found("bulk run")
-    return JSONResponse({"outcome": outcome, "run": _document(_known(tools, run_id, key), tools)})
+    return JSONResponse({"outcome": outcome, "run": _document(_known(dependencies, run_id, key), dependencies)})

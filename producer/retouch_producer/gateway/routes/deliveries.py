@@ -15,10 +15,10 @@ from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import delivery_document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import parse_instant
-from retouch_producer.gateway.http.errors import ProblemError, documented, not_found
+from retouch_producer.gateway.http.errors import ProblemError, not_found, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor, read_page
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter
 from retouch_producer.gateway.routes.receivers import known
@@ -26,7 +26,7 @@ from retouch_producer.gateway.schemas import admin as admin_schemas
 from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
-_READ = documented(401, 404, 422, 503)
+_READ = problem_responses(401, 404, 422, 503)
 ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
@@ -34,7 +34,7 @@ DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 @router.get("/deliveries", operation_id="list_deliveries", response_model=event_schemas.DeliveryPage, responses=_READ)
 def list_deliveries(
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     state: event_schemas.DeliveryStateName | None = None,
     since: Since | None = None,
     receiver: ReceiverFilter = None,
@@ -56,16 +56,16 @@ def list_deliveries(
     index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
     index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
-        cursors = walk(tools.client, [index], since=parse_instant(since, "since"), after=parse_cursor(cursor))
-        read = tools.connections.deliveries.records
+        cursors = walk(dependencies.client, [index], since=parse_instant(since, "since"), after=parse_cursor(cursor))
+        read = dependencies.connections.deliveries.records
         records, next_cursor = read_page(cursors, read, lambda record: record.id, matches, limit)
     data = [delivery_document(record) for record in records]
     return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
 
 
-def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
+def _delivery(dependencies: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
     with clear_errors():
-        records = next(iter(tools.connections.deliveries.records([identity])), None)
+        records = next(iter(dependencies.connections.deliveries.records([identity])), None)
     if records is None or not may_see(key, records.tenant):
         raise not_found("delivery")
     return records
@@ -74,31 +74,31 @@ def _delivery(tools: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord
 @router.get(
     "/deliveries/{delivery_id}", operation_id="read_delivery", response_model=event_schemas.Delivery, responses=_READ
 )
-def read_delivery(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def read_delivery(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one delivery with its attempts."""
-    return JSONResponse(delivery_document(_delivery(tools, delivery_id, key)))
+    return JSONResponse(delivery_document(_delivery(dependencies, delivery_id, key)))
 
 
 @router.post(
     "/deliveries/{delivery_id}/redeliver",
     operation_id="redeliver",
     response_model=admin_schemas.Redelivered,
-    responses=documented(401, 404, 409, 422, 503),
+    responses=problem_responses(401, 404, 409, 422, 503),
 )
-def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def redeliver(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
 
     The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
     """
-    outcome = _redeliver(tools, _delivery(tools, delivery_id, key).id)
+    outcome = _redeliver(dependencies, _delivery(dependencies, delivery_id, key).id)
     if outcome == "unknown":
         raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     if outcome in CHANGES:
-        tools.note_change(key, "delivery.redeliver", key.tenant, ids=[delivery_id], outcome=outcome)
-    return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(tools, delivery_id, key))})
+        dependencies.note_change(key, "delivery.redeliver", key.tenant, ids=[delivery_id], outcome=outcome)
+    return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(dependencies, delivery_id, key))})
 
 
 @router.post(
@@ -108,28 +108,28 @@ def redeliver(delivery_id: str, key: Caller, tools: Tools) -> JSONResponse:
     responses=_READ,
 )
 def redeliver_to_receiver(
-    receiver_id: str, key: Caller, tools: Tools, since: Since, dead: DeadOnly = False
+    receiver_id: str, key: Caller, dependencies: Injected, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
     Send again every delivery to one receiver since a time, including those that were delivered.
 
     `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """
-    receiver = known(tools, receiver_id, key)
+    receiver = known(dependencies, receiver_id, key)
     counts = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
-        all_ids = list(tools.connections.deliveries.ids_of(receiver.tenant, since=parse_instant(since, "since")))
+        all_ids = list(dependencies.connections.deliveries.ids_of(receiver.tenant, since=parse_instant(since, "since")))
         for ids in batched(all_ids, 200):
-            for record in tools.connections.deliveries.records(ids):
+            for record in dependencies.connections.deliveries.records(ids):
                 if record.receiver == receiver.id and (not dead or record.state == "dead"):
-                    outcome = _redeliver(tools, record.id)
+                    outcome = _redeliver(dependencies, record.id)
                     counts["gone" if outcome == "unknown" else outcome] += 1
-    tools.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
+    dependencies.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
     return JSONResponse(counts)
 
 
-def _redeliver(tools: Dependencies, delivery: str) -> str:
+def _redeliver(dependencies: Dependencies, delivery: str) -> str:
     with clear_errors():
-        outcome, messages = tools.connections.deliveries.redeliver(delivery)
-    tools.connections.publisher.publish(messages)
+        outcome, messages = dependencies.connections.deliveries.redeliver(delivery)
+    dependencies.connections.publisher.publish(messages)
     return outcome

@@ -14,10 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from retouch.errors import RetouchError
 from retouch.states import JobState
 from retouch.store.redis_client import clear_errors
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.events.event_hub import WireEvent, wire_event
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import Responses, documented
+from retouch_producer.gateway.http.errors import Responses, problem_responses
 from retouch_producer.gateway.http.request_turns import turn_taken
 from retouch_producer.gateway.routes.edit_subresources import events_of
 
@@ -39,29 +39,31 @@ router = APIRouter(prefix="/v1/edits", tags=["edits"])
     "/{job_id}/events",
     operation_id="watch_edit",
     response_class=StreamingResponse,
-    responses={**_STREAM, **documented(401, 404, 422, 503)},
+    responses={**_STREAM, **problem_responses(401, 404, 422, 503)},
 )
-async def watch_edit(job_id: str, key: Caller, tools: Tools, last_event_id: LastEventId = None) -> StreamingResponse:
+async def watch_edit(
+    job_id: str, key: Caller, dependencies: Injected, last_event_id: LastEventId = None
+) -> StreamingResponse:
     """
     Stream the events of a job, past and future ones, after `Last-Event-ID` until the job ends.
 
     After a lost connection every EventSource sends that header, so the stream continues where it stopped.
     """
     # Answers 404 before the stream begins, while there is still a status to set.
-    await run_in_threadpool(tools.record, job_id, key)
+    await run_in_threadpool(dependencies.record, job_id, key)
     after = int(last_event_id) if last_event_id and re.fullmatch(r"[0-9]{1,9}", last_event_id) else -1
-    return StreamingResponse(_messages(tools, job_id, after), media_type="text/event-stream", headers=_HEADERS)
+    return StreamingResponse(_messages(dependencies, job_id, after), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
+async def _messages(dependencies: Dependencies, job: str, after: int) -> AsyncIterator[bytes]:
     """
     Yield the server-sent messages for the events after a sequence number.
 
     Failure policy: any error ends the stream; the client connects again and continues after its last event.
     """
     try:
-        async with tools.event_hub.watch(job) as watcher:
-            past, is_over = await _past_in_turn(tools, job, after)
+        async with dependencies.event_hub.watch(job) as watcher:
+            past, is_over = await _past_in_turn(dependencies, job, after)
             for event in past:
                 after = event.sequence
                 yield _message(event)
@@ -74,7 +76,7 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
                 if not new_events:
                     yield b": alive\n\n"
                     # The feed may have lost events in an outage of Redis; the record of the job has them.
-                    missed, is_over = await _past_in_turn(tools, job, after)
+                    missed, is_over = await _past_in_turn(dependencies, job, after)
                     for event in missed:
                         after = event.sequence
                         yield _message(event)
@@ -82,18 +84,18 @@ async def _messages(tools: Dependencies, job: str, after: int) -> AsyncIterator[
         return
 
 
-async def _past_in_turn(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
+async def _past_in_turn(dependencies: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
     async with turn_taken():
-        return await run_in_threadpool(_past, tools, job, after)
+        return await run_in_threadpool(_past, dependencies, job, after)
 
 
-def _past(tools: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
+def _past(dependencies: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
     """Return a job's events on record after a sequence number, and whether the job has ended (or is gone)."""
     with clear_errors():
-        record = tools.connections.jobs.record(job)
+        record = dependencies.connections.jobs.record(job)
         if record is None:
             return [], True
-        past = [wire_event(event) for event in events_of(record, tools, after)]
+        past = [wire_event(event) for event in events_of(record, dependencies, after)]
     return past, past[-1].is_final if past else JobState(record.state).is_final
 
 

@@ -23,7 +23,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.scripts import Message
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
@@ -36,7 +36,7 @@ from retouch_producer.gateway.http.body import (
     preferred_wait_s,
     read_json,
 )
-from retouch_producer.gateway.http.errors import ProblemError, documented, not_found, problem_of
+from retouch_producer.gateway.http.errors import ProblemError, not_found, problem_of, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
@@ -63,7 +63,7 @@ QueryText = Annotated[
     str | None,
     Query(description="A query over jobs, such as `state:failed code:spam_filter since:2h`; see docs/queries.md."),
 ]
-_ENQUEUE_RESPONSES = documented(400, 401, 408, 413, 415, 422, 429, 500, 503)
+_ENQUEUE_RESPONSES = problem_responses(400, 401, 408, 413, 415, 422, 429, 500, 503)
 _ACCEPTED_HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "The path of the job."},
     "Idempotent-Replayed": {
@@ -76,7 +76,7 @@ Move = Callable[[str], tuple[str, list[Message]]]
 """A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
-def body_of(model: type[edit_schemas.Shape]) -> Document:
+def body_of(model: type[edit_schemas.Schema]) -> Document:
     """Return the OpenAPI description of a JSON body that the route parses itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -101,18 +101,20 @@ def body_of(model: type[edit_schemas.Shape]) -> Document:
 async def enqueue(
     request: Request,
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
     dry_run: DryRunFlag = False,
 ) -> Response:
     """
-    Enqueue one edit. When this answers, the job is on record; with `Prefer: wait=N` it first waits for the job to end.
+    Enqueue one edit; answer once it is on record or, with `Prefer: wait=N`, at the end of the job or after N seconds.
     """
-    edit_request = read_request(await read_json(request, SINGLE_MOST), key, tools.settings, idempotency_key or "")
+    edit_request = read_request(
+        await read_json(request, SINGLE_MOST), key, dependencies.settings, idempotency_key or ""
+    )
     if dry_run:
-        return JSONResponse(await run_in_threadpool(estimate, edit_request, tools.connections))
-    [result] = await tools.enqueue_service.enqueue([edit_request])
+        return JSONResponse(await run_in_threadpool(estimate, edit_request, dependencies.connections))
+    [result] = await dependencies.enqueue_service.enqueue([edit_request])
     if result.error:
         raise result.error
     wait_s = preferred_wait_s(prefer)
@@ -121,23 +123,23 @@ async def enqueue(
         headers["Idempotent-Replayed"] = "true"
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
-        await wait_until_final(tools.event_hub, tools.connections.jobs, result.id, wait_s)
-    job = await _job_of(result, tools, fresh=not wait_s)
+        await wait_until_final(dependencies.event_hub, dependencies.connections.jobs, result.id, wait_s)
+    job = await _job_of(result, dependencies, fresh=not wait_s)
     status = 200 if wait_s and JobState(job["state"]).is_final else 202
     return JSONResponse(job, status, headers)
 
 
-async def _job_of(result: EnqueueResult, tools: Dependencies, *, fresh: bool) -> Document:
+async def _job_of(result: EnqueueResult, dependencies: Dependencies, *, fresh: bool) -> Document:
     """
     Return the job of an enqueue result as a JSON object. With `fresh`, a job that was enqueued just now is not read.
     """
     # What was just written need not be read back: one round trip less for each request.
     if result.new and fresh:
-        return tools.job_document(_new_record(result.id, result.new.spec_json))
-    record = await run_in_threadpool(tools.connections.jobs.record, result.id)
+        return dependencies.job_document(_new_record(result.id, result.new.spec_json))
+    record = await run_in_threadpool(dependencies.connections.jobs.record, result.id)
     if record is None:
         raise not_found("job")
-    return tools.job_document(record, replayed=result.kind == "replayed", shared=result.kind == "shared")
+    return dependencies.job_document(record, replayed=result.kind == "replayed", shared=result.kind == "shared")
 
 
 def _new_record(identity: str, spec_json: str) -> JobRecord:
@@ -167,7 +169,7 @@ def _new_record(identity: str, spec_json: str) -> JobRecord:
     responses=_ENQUEUE_RESPONSES,
 )
 async def enqueue_batch(
-    request: Request, key: Caller, tools: Tools, idempotency_key: IdempotencyKey = None
+    request: Request, key: Caller, dependencies: Injected, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """
     Enqueue up to 1,000 edits. Each is accepted or refused on its own; the answer has an item for each, in order.
@@ -176,21 +178,23 @@ async def enqueue_batch(
     """
     # A slow upload of a batch must not block the tenant's other requests.
     await give_up_turn()
-    async with tools.batch_limiter.hold(key.tenant):
+    async with dependencies.batch_limiter.hold(key.tenant):
         body = await read_json(request, BATCH_MOST)
         async with turn_taken():
-            return await _enqueue_batch(body, key, tools, idempotency_key)
+            return await _enqueue_batch(body, key, dependencies, idempotency_key)
 
 
-async def _enqueue_batch(body: Document, key: ApiKey, tools: Dependencies, idempotency_key: str | None) -> Response:
+async def _enqueue_batch(
+    body: Document, key: ApiKey, dependencies: Dependencies, idempotency_key: str | None
+) -> Response:
     edits = body.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= edit_schemas.BATCH_MOST or body.keys() != {"edits"}:
         raise InvalidEdit(
             [("edits", f"expected a list of 1 to {edit_schemas.BATCH_MOST:,} edits, and no other member")]
         )
-    read = await run_in_threadpool(_read_items, edits, key, tools, idempotency_key)
+    read = await run_in_threadpool(_read_items, edits, key, dependencies, idempotency_key)
     requests = [item for item in read if isinstance(item, EnqueueRequest)]
-    results = iter(await tools.enqueue_service.enqueue(requests))
+    results = iter(await dependencies.enqueue_service.enqueue(requests))
     # Items that were refused while reading keep their position among the results of the others.
     in_order = [next(results) if isinstance(item, EnqueueRequest) else item for item in read]
     items = [_item(index, result) for index, result in enumerate(in_order)]
@@ -215,19 +219,19 @@ def write_item(item: Document) -> bytes:
 
 
 def _read_items(
-    edits: list[object], key: ApiKey, tools: Dependencies, batch_key: str | None
+    edits: list[object], key: ApiKey, dependencies: Dependencies, batch_key: str | None
 ) -> list[EnqueueRequest | EnqueueResult]:
-    return [_read_item(item, index, key, tools, batch_key) for index, item in enumerate(edits)]
+    return [_read_item(item, index, key, dependencies, batch_key) for index, item in enumerate(edits)]
 
 
 def _read_item(
-    item: object, index: int, key: ApiKey, tools: Dependencies, batch_key: str | None
+    item: object, index: int, key: ApiKey, dependencies: Dependencies, batch_key: str | None
 ) -> EnqueueRequest | EnqueueResult:
     if not isinstance(item, dict):
         return refused(InvalidEdit([(f"edits[{index}]", f"expected an object, got {type(item).__name__}")]))
     item_key = item.get("idempotency_key") or (f"{batch_key}:{index}" if batch_key else "")
     try:
-        return read_request(item, key, tools.settings, item_key if isinstance(item_key, str) else "")
+        return read_request(item, key, dependencies.settings, item_key if isinstance(item_key, str) else "")
     except InvalidEdit as error:
         return refused(InvalidEdit([(f"edits[{index}].{name}", message) for name, message in error.faults]))
 
@@ -246,11 +250,11 @@ def _item(index: int, result: EnqueueResult) -> Document:
 
 
 @router.get(
-    "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=documented(401, 404, 422, 503)
+    "", operation_id="list_edits", response_model=edit_schemas.JobPage, responses=problem_responses(401, 404, 422, 503)
 )
 def list_edits(
     key: Caller,
-    tools: Tools,
+    dependencies: Injected,
     q: QueryText = None,
     state: StateName | None = None,
     since: Since | None = None,
@@ -267,7 +271,7 @@ def list_edits(
 
     `q` narrows the list like the other filters and together with them.
     """
-    jobs = tools.connections.jobs
+    jobs = dependencies.connections.jobs
     name, _, value = (tag or "").partition("=")
     filters = JobQuery(
         states=(state,) if state else (),
@@ -284,7 +288,7 @@ def list_edits(
         else:
             named = JobQuery(ids=tuple(ids or ()))
             page = JobSearch(jobs).page(query.also(named), limit, parse_cursor(cursor))
-        data = [tools.job_document(record) for record in page.records]
+        data = [dependencies.job_document(record) for record in page.records]
     next_cursor = str(page.following) if page.following else None
     return JSONResponse(
         {"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor, "looked_at": page.looked_at}
@@ -292,44 +296,47 @@ def list_edits(
 
 
 @router.get(
-    "/{job_id}", operation_id="read_edit", response_model=edit_schemas.Job, responses=documented(401, 404, 422, 503)
+    "/{job_id}",
+    operation_id="read_edit",
+    response_model=edit_schemas.Job,
+    responses=problem_responses(401, 404, 422, 503),
 )
-def read_edit(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def read_edit(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one job."""
-    return JSONResponse(tools.job_document(tools.record(job_id, key)))
+    return JSONResponse(dependencies.job_document(dependencies.record(job_id, key)))
 
 
 @router.post(
     "/{job_id}/cancel",
     operation_id="cancel_edit",
     response_model=edit_schemas.StateChange,
-    responses=documented(401, 404, 422, 503),
+    responses=problem_responses(401, 404, 422, 503),
 )
-def cancel(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Cancel a job.
 
     The outcome is `cancelled`; or `requested` if a call is in flight, which may still cost money; or `final` if the job
     had ended before.
     """
-    return _move("cancel", tools.connections.jobs.cancel, tools.record(job_id, key), key, tools)
+    return _move("cancel", dependencies.connections.jobs.cancel, dependencies.record(job_id, key), key, dependencies)
 
 
 @router.post(
     "/{job_id}/replay",
     operation_id="replay_edit",
     response_model=edit_schemas.StateChange,
-    responses=documented(401, 404, 409, 422, 429, 503),
+    responses=problem_responses(401, 404, 409, 422, 429, 503),
 )
-def replay(job_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def replay(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""
-    record = tools.record(job_id, key)
+    record = dependencies.record(job_id, key)
     if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
-    return _move("replay", tools.connections.jobs.replay, record, key, tools)
+    return _move("replay", dependencies.connections.jobs.replay, record, key, dependencies)
 
 
-def _move(action: str, move: Move, record: JobRecord, key: ApiKey, tools: Dependencies) -> JSONResponse:
+def _move(action: str, move: Move, record: JobRecord, key: ApiKey, dependencies: Dependencies) -> JSONResponse:
     with clear_errors():
         outcome, messages = move(record.id)
     kind, _, reason = outcome.partition(" ")
@@ -337,7 +344,7 @@ def _move(action: str, move: Move, record: JobRecord, key: ApiKey, tools: Depend
         raise not_found("job")
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
-    tools.connections.publisher.publish(messages)
+    dependencies.connections.publisher.publish(messages)
     if outcome in CHANGES:
-        tools.note_change(key, f"edit.{action}", record.spec.tenant, ids=[record.id], outcome=outcome)
-    return JSONResponse({"outcome": outcome, "job": tools.job_document(tools.record(record.id, key))})
+        dependencies.note_change(key, f"edit.{action}", record.spec.tenant, ids=[record.id], outcome=outcome)
+    return JSONResponse({"outcome": outcome, "job": dependencies.job_document(dependencies.record(record.id, key))})

@@ -14,9 +14,9 @@ from retouch.images.thumbnails import thumbnail_of
 from retouch.store.blob_retention import owns_blob
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import authenticate
-from retouch_producer.gateway.http.errors import ProblemError, Responses, documented
+from retouch_producer.gateway.http.errors import ProblemError, Responses, problem_responses
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.http.roles import sees_all
 
@@ -50,12 +50,12 @@ router = APIRouter(tags=["files"])
     "/files/{name:path}",
     operation_id="read_file",
     response_class=Response,
-    responses={**IMAGE_RESPONSES, **documented(401, 403, 404, 422, 429, 503)},
+    responses={**IMAGE_RESPONSES, **problem_responses(401, 403, 404, 422, 429, 503)},
 )
 async def read_file(
     name: str,
     request: Request,
-    tools: Tools,
+    dependencies: Injected,
     if_none_match: IfNoneMatch = "",
     expires: Expires = "",
     signature: Signature = "",
@@ -64,25 +64,25 @@ async def read_file(
     tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
-        if not await run_in_threadpool(_may_read, tools, key, name):
+        if not await run_in_threadpool(_may_read, dependencies, key, name):
             raise ProblemError("not-found", NOT_FOUND)
         tenant = key.tenant
-    elif not await run_in_threadpool(_is_signed, tools, name, expires, signature):
+    elif not await run_in_threadpool(_is_signed, dependencies, name, expires, signature):
         raise ProblemError("forbidden", "this link has expired or was altered; read the job again for a fresh link")
-    return await serve_blob(tools, tenant, name, if_none_match)
+    return await serve_blob(dependencies, tenant, name, if_none_match)
 
 
-def _may_read(tools: Dependencies, key: ApiKey, name: str) -> bool:
+def _may_read(dependencies: Dependencies, key: ApiKey, name: str) -> bool:
     with clear_errors():
-        return sees_all(key.role) or owns_blob(tools.client, key.tenant, name)
+        return sees_all(key.role) or owns_blob(dependencies.client, key.tenant, name)
 
 
-def _is_signed(tools: Dependencies, name: str, expires: str, signature: str) -> bool:
+def _is_signed(dependencies: Dependencies, name: str, expires: str, signature: str) -> bool:
     with clear_errors():
-        return tools.signer.verify(name, expires, signature)
+        return dependencies.signer.verify(name, expires, signature)
 
 
-async def serve_blob(tools: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
+async def serve_blob(dependencies: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
     """
     Return the answer with a blob's bytes, or a 304. A thumbnail is made on the first request for it.
 
@@ -90,16 +90,16 @@ async def serve_blob(tools: Dependencies, tenant: str, name: str, if_none_match:
     `not-found`.
     """
     await give_up_turn()
-    return await tools.files.run(tenant, _read, tools, tenant, name, if_none_match)
+    return await dependencies.files.run(tenant, _read, dependencies, tenant, name, if_none_match)
 
 
-def _read(tools: Dependencies, tenant: str, name: str, if_none_match: str) -> Response:
-    blobs = tools.blobs
+def _read(dependencies: Dependencies, tenant: str, name: str, if_none_match: str) -> Response:
+    blobs = dependencies.blobs
     etag = f'"{name.rpartition("/")[2]}"'
     try:
         if etag in if_none_match and blobs.exists(name):
             return Response(status_code=304, headers=FILE_HEADERS | {"ETag": etag})
-        data = _bytes_of(blobs, name, tools.decoding.hold(tenant))
+        data = _bytes_of(blobs, name, dependencies.decoding.hold(tenant))
     except (BlobMissing, ValueError):
         raise ProblemError("not-found", NOT_FOUND) from None
     media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")

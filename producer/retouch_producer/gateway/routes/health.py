@@ -6,8 +6,8 @@ import redis
 from fastapi import APIRouter
 
 from retouch.store.redis_client import connect
-from retouch_producer.gateway.dependencies import Tools
-from retouch_producer.gateway.http.errors import STORE_WAIT_S, ProblemError, documented
+from retouch_producer.gateway.dependencies import Injected
+from retouch_producer.gateway.http.errors import STORE_WAIT_S, ProblemError, problem_responses
 
 router = APIRouter(tags=["health"])
 
@@ -18,11 +18,11 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", operation_id="is_ready", responses=documented(503))
-def readyz(tools: Tools) -> dict[str, str]:
+@router.get("/readyz", operation_id="is_ready", responses=problem_responses(503))
+def readyz(dependencies: Injected) -> dict[str, str]:
     """Answer 200 while Redis answers, else 503."""
     # A new connection without retries: a probe must not wait for what a request would wait for.
-    client = connect(tools.settings, tries=0)
+    client = connect(dependencies.settings, tries=0)
     try:
         client.ping()
     except redis.RedisError:

@@ -16,9 +16,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 
 router = APIRouter(tags=["health"])
 
@@ -45,15 +45,15 @@ class Counting:
 
 
 class ProcessNumbers(Collector):
-    """This process' answers and version."""
+    """A collector for Prometheus: the version of this process, and its answers by route and status."""
 
-    def __init__(self, tools: Dependencies) -> None:
-        self._tools = tools
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; no store is asked, so a scrape says whether this process lives."""
+        """Yield the metrics. The store is not read, so a failed scrape means that this process does not answer."""
         answers = CounterMetricFamily("retouch_http_answers", "Answers of this process.", labels=["route", "status"])
-        for (route, status), count in dict(self._tools.requests).items():
+        for (route, status), count in dict(self._dependencies.requests).items():
             answers.add_metric([route, str(status)], count)
         yield answers
         build = GaugeMetricFamily("retouch_build_info", "1, with the version.", labels=["version", "python"])
@@ -67,17 +67,17 @@ class ProcessNumbers(Collector):
     response_class=Response,
     responses={
         200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(401, 403),
+        **problem_responses(401, 403),
     },
 )
-def read_metrics(_key: Caller, tools: Tools) -> Response:
+def read_metrics(_key: Caller, dependencies: Injected) -> Response:
     """Return this process' metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
     # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
-    return Response(_scrape(tools), media_type=CONTENT_TYPE_LATEST)
+    return Response(_scrape(dependencies), media_type=CONTENT_TYPE_LATEST)
 
 
-def _scrape(tools: Dependencies) -> bytes:
+def _scrape(dependencies: Dependencies) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(ProcessNumbers(tools))
+    registry.register(ProcessNumbers(dependencies))
     return generate_latest(registry)

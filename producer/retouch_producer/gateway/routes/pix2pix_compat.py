@@ -1,9 +1,9 @@
 """
 The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}`, with the bodies of the endpoint's own API.
 
-A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as they are there.
-Fields that the endpoint does not document are passed on to it. A request waits up to `drop_in_wait_s` seconds for the
-image; after that the answer is `processing`, with the URL to fetch the image from.
+A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as the endpoint's
+own errors are. Fields that the endpoint does not document are passed on to it. A request waits up to `drop_in_wait_s`
+seconds for the image; after that the answer is `processing`, with the URL to fetch the image from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.enqueue.request import read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
 from retouch_producer.gateway.http.auth import may_see, require_allowed
@@ -74,44 +74,48 @@ def _openapi_body(schema: Document) -> Document:
 
 
 @router.post("/api/v5/pix2pix", operation_id="pix2pix", responses=_REPLIES, openapi_extra=_openapi_body(_EDIT_BODY))
-async def pix2pix(request: Request, tools: Tools) -> JSONResponse:
+async def pix2pix(request: Request, dependencies: Injected) -> JSONResponse:
     """Edit a picture, with the request and answer of the endpoint's own API; `key` is a Retouch key."""
     try:
-        return JSONResponse(await _edit(request, tools))
+        return JSONResponse(await _edit(request, dependencies))
     except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
 @router.post("/api/v3/fetch/{job_id}", operation_id="fetch", responses=_REPLIES, openapi_extra=_openapi_body(_BODY))
-async def fetch(job_id: str, request: Request, tools: Tools) -> JSONResponse:
+async def fetch(job_id: str, request: Request, dependencies: Injected) -> JSONResponse:
     """Return links to the images of an edit, or its state while it has none. This costs nothing and may be repeated."""
     try:
         body = parse_object(await read_body(request, SINGLE_MOST))
-        key = await _key_of(body, request, tools)
-        record = await run_in_threadpool(_record, tools, job_id, key)
-        return JSONResponse(_reply(record, tools) if record else _not_found())
+        key = await _key_of(body, request, dependencies)
+        record = await run_in_threadpool(_record, dependencies, job_id, key)
+        return JSONResponse(_reply(record, dependencies) if record else _not_found())
     except Exception as error:  # noqa: BLE001 - clients of the endpoint know only this form of error
         return JSONResponse(_error(error))
 
 
-async def _edit(request: Request, tools: Dependencies) -> Document:
+async def _edit(request: Request, dependencies: Dependencies) -> Document:
     # Counted from here, so that the caller's wait includes the time to read the body.
-    give_up_at = time.monotonic() + tools.settings.drop_in_wait_s
+    give_up_at = time.monotonic() + dependencies.settings.drop_in_wait_s
     body = parse_object(await read_body(request, SINGLE_MOST))
-    key = await _key_of(body, request, tools)
-    edit_request = read_request(_request_fields(body), key, tools.settings, request.headers.get("idempotency-key", ""))
+    key = await _key_of(body, request, dependencies)
+    edit_request = read_request(
+        _request_fields(body), key, dependencies.settings, request.headers.get("idempotency-key", "")
+    )
     # Clients of the endpoint may name pictures that only the endpoint can reach.
-    [result] = await tools.enqueue_service.enqueue([edit_request], lenient=True)
+    [result] = await dependencies.enqueue_service.enqueue([edit_request], lenient=True)
     if result.error:
         raise result.error
-    await wait_until_final(tools.event_hub, tools.connections.jobs, result.id, max(give_up_at - time.monotonic(), 0.0))
-    record = await run_in_threadpool(_record, tools, result.id, key)
-    return _reply(record, tools) if record else _not_found()
+    await wait_until_final(
+        dependencies.event_hub, dependencies.connections.jobs, result.id, max(give_up_at - time.monotonic(), 0.0)
+    )
+    record = await run_in_threadpool(_record, dependencies, result.id, key)
+    return _reply(record, dependencies) if record else _not_found()
 
 
-async def _key_of(body: Document, request: Request, tools: Dependencies) -> ApiKey:
+async def _key_of(body: Document, request: Request, dependencies: Dependencies) -> ApiKey:
     secret = body.get("key")
-    key = await tools.key_cache.find(secret) if isinstance(secret, str) else None
+    key = await dependencies.key_cache.find(secret) if isinstance(secret, str) else None
     if key is None:
         raise ProblemError("unauthorized", "the key in the body is not a valid Retouch key")
     require_allowed(key, request)
@@ -133,16 +137,16 @@ def _request_fields(body: Document) -> Document:
     return {**values, "extra": extra} if extra else values
 
 
-def _record(tools: Dependencies, job: str, key: ApiKey) -> JobRecord | None:
+def _record(dependencies: Dependencies, job: str, key: ApiKey) -> JobRecord | None:
     with clear_errors():
-        record = tools.connections.jobs.record(job)
+        record = dependencies.connections.jobs.record(job)
     return record if record and may_see(key, record.spec.tenant) else None
 
 
-def _reply(record: JobRecord, tools: Dependencies) -> Document:
+def _reply(record: JobRecord, dependencies: Dependencies) -> Document:
     if record.images and record.finished_at:
         took_s = record.finished_at - (record.started_at or record.created_at)
-        links = [tools.blobs.link(image.name) for image in record.images]
+        links = [dependencies.blobs.link(image.name) for image in record.images]
         output = links if len(links) > 1 else links[0]
         return {"status": "success", "generationTime": round(took_s, 3), "id": record.id, "output": output}
     if JobState(record.state).is_final:
@@ -154,7 +158,7 @@ def _reply(record: JobRecord, tools: Dependencies) -> Document:
         "tip": "Fetch the image from fetch_result, with your key in the body",
         "eta": _ETA_S,
         "messege": "Try to fetch request after given estimated time",
-        "fetch_result": f"{tools.settings.public_url.rstrip('/')}/api/v3/fetch/{record.id}",
+        "fetch_result": f"{dependencies.settings.public_url.rstrip('/')}/api/v3/fetch/{record.id}",
         "id": record.id,
         "output": "",
         "meta": {name: value for name, value in record.spec.edit.items() if name in NUMBERS},

@@ -23,10 +23,10 @@ from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document, failure_document, receiver_document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
-from retouch_producer.gateway.http.errors import documented, not_found
+from retouch_producer.gateway.http.errors import not_found, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, TenantFilter
 from retouch_producer.gateway.http.request_turns import give_up_turn
@@ -34,13 +34,13 @@ from retouch_producer.gateway.routes.edits import body_of
 from retouch_producer.gateway.schemas import admin as admin_schemas
 
 router = APIRouter(prefix="/v1/receivers", tags=["receivers"])
-_READ = documented(401, 404, 422, 503)
+_READ = problem_responses(401, 404, 422, 503)
 
 
-def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
+def known(dependencies: Dependencies, identity: str, key: ApiKey) -> Receiver:
     """Return a receiver that the key may see. Raises the problem `not-found` if it is unknown or another tenant's."""
     with clear_errors():
-        receiver = tools.connections.receivers.get(identity)
+        receiver = dependencies.connections.receivers.get(identity)
     if receiver is None or not may_see(key, receiver.tenant):
         raise not_found("receiver")
     return receiver
@@ -52,9 +52,9 @@ def known(tools: Dependencies, identity: str, key: ApiKey) -> Receiver:
     status_code=201,
     response_model=admin_schemas.Receiver,
     openapi_extra=body_of(admin_schemas.ReceiverRequest),
-    responses=documented(400, 401, 408, 413, 415, 422, 503),
+    responses=problem_responses(400, 401, 408, 413, 415, 422, 503),
 )
-async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONResponse:
+async def add_receiver(request: Request, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Send the events of every job of the tenant to a URL. The answer has the secret that verifies the events.
 
@@ -62,22 +62,22 @@ async def add_receiver(request: Request, key: Caller, tools: Tools) -> JSONRespo
     events of jobs that name it as their webhook. That way its secret can be read before the first such job.
     """
     body = await read_json(request, SINGLE_MOST)
-    url, events, tenant = _checked(body, key, tools)
+    url, events, tenant = _checked(body, key, dependencies)
     every_job = body.get("every_job", True)
-    document = await run_in_threadpool(_add, tools, key, tenant, url, events if every_job else None)
+    document = await run_in_threadpool(_add, dependencies, key, tenant, url, events if every_job else None)
     return JSONResponse(document, 201, {"Location": f"/v1/receivers/{document['id']}"})
 
 
-def _add(tools: Dependencies, key: ApiKey, tenant: str, url: str, events: list[str] | None) -> Document:
-    receivers = tools.connections.receivers
+def _add(dependencies: Dependencies, key: ApiKey, tenant: str, url: str, events: list[str] | None) -> Document:
+    receivers = dependencies.connections.receivers
     with clear_errors():
         receiver = receivers.ensure(tenant, url) if events is None else receivers.add(tenant, url, events)
     if events is not None:
-        tools.note_change(key, "receiver.add", tenant, ids=[receiver.id])
-    return _documents(tools, [receiver], show_secret=True)[0]
+        dependencies.note_change(key, "receiver.add", tenant, ids=[receiver.id])
+    return _documents(dependencies, [receiver], show_secret=True)[0]
 
 
-def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[str, list[str], str]:
+def _checked(body: dict[str, Any], key: ApiKey, dependencies: Dependencies) -> tuple[str, list[str], str]:
     known_fields = admin_schemas.ReceiverRequest.model_fields
     faults = [(name[:80], "is not a field of a receiver") for name in body if name not in known_fields]
     url, events, tenant = body.get("url"), body.get("events") or [], body.get("tenant") or key.tenant
@@ -92,7 +92,7 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
     if faults:
         raise InvalidEdit(faults)
     try:
-        resolve_options(Options(tenant=tenant, webhook=url, events=events), tools.settings, receiver_id)  # type: ignore[arg-type]  # events are checked there
+        resolve_options(Options(tenant=tenant, webhook=url, events=events), dependencies.settings, receiver_id)  # type: ignore[arg-type]  # events are checked there
     except InvalidEdit as error:
         raise InvalidEdit([("url" if name == "webhook" else name, words) for name, words in error.faults]) from None
     return str(url), events, tenant
@@ -100,30 +100,34 @@ def _checked(body: dict[str, Any], key: ApiKey, tools: Dependencies) -> tuple[st
 
 @router.get("", operation_id="list_receivers", response_model=admin_schemas.ReceiverPage, responses=_READ)
 def list_receivers(
-    key: Caller, tools: Tools, tenant: TenantFilter = None, limit: PageLimit = 100, cursor: PageCursor = ""
+    key: Caller, dependencies: Injected, tenant: TenantFilter = None, limit: PageLimit = 100, cursor: PageCursor = ""
 ) -> JSONResponse:
     """List receivers without their secrets, including those that only single jobs name, sorted by id."""
     with clear_errors():
-        found, next_cursor = receivers_page(tools, scope(key, tenant), limit, cursor)
-    data = _documents(tools, found)
+        found, next_cursor = receivers_page(dependencies, scope(key, tenant), limit, cursor)
+    data = _documents(dependencies, found)
     return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
 
 
-def receivers_page(tools: Dependencies, tenant: str, limit: int, cursor: str) -> tuple[list[Receiver], str | None]:
+def receivers_page(
+    dependencies: Dependencies, tenant: str, limit: int, cursor: str
+) -> tuple[list[Receiver], str | None]:
     """
     Return a page of the receivers of a tenant ("" for all), and the cursor of the next page, or None at the end.
 
     Raises the problem `invalid-request` for a cursor that is not of an earlier page.
     """
     after = parse_cursor(cursor)
-    found, last = tools.connections.receivers.page(tenant, limit, after.item if after else "")
+    found, last = dependencies.connections.receivers.page(tenant, limit, after.item if after else "")
     # The score of each entry of this index is 0.
     return found, str(IndexCursor(0.0, last)) if last else None
 
 
-def _documents(tools: Dependencies, receivers: Sequence[Receiver], *, show_secret: bool = False) -> list[Document]:
+def _documents(
+    dependencies: Dependencies, receivers: Sequence[Receiver], *, show_secret: bool = False
+) -> list[Document]:
     with clear_errors():
-        failing = failures_of(tools.client, [receiver.id for receiver in receivers])
+        failing = failures_of(dependencies.client, [receiver.id for receiver in receivers])
     return [
         {
             "secret": None,
@@ -135,72 +139,72 @@ def _documents(tools: Dependencies, receivers: Sequence[Receiver], *, show_secre
 
 
 @router.get("/{receiver_id}", operation_id="read_receiver", response_model=admin_schemas.Receiver, responses=_READ)
-def read_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def read_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one receiver, with its failures if it fails."""
-    return JSONResponse(_documents(tools, [known(tools, receiver_id, key)])[0])
+    return JSONResponse(_documents(dependencies, [known(dependencies, receiver_id, key)])[0])
 
 
 @router.delete("/{receiver_id}", operation_id="remove_receiver", status_code=204, responses=_READ)
-def remove_receiver(receiver_id: str, key: Caller, tools: Tools) -> Response:
+def remove_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> Response:
     """Remove a receiver: nothing new is sent to it, and deliveries that wait for it end as dead."""
-    receiver = known(tools, receiver_id, key)
+    receiver = known(dependencies, receiver_id, key)
     with clear_errors():
-        tools.connections.receivers.remove(receiver.id)
-    tools.note_change(key, "receiver.remove", receiver.tenant, ids=[receiver.id])
+        dependencies.connections.receivers.remove(receiver.id)
+    dependencies.note_change(key, "receiver.remove", receiver.tenant, ids=[receiver.id])
     return Response(status_code=204)
 
 
 @router.post(
     "/{receiver_id}/rotate", operation_id="rotate_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
-def rotate_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def rotate_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Make a new secret and return it. For a day, events are signed with the old secret as well."""
-    receiver = known(tools, receiver_id, key)
+    receiver = known(dependencies, receiver_id, key)
     with clear_errors():
-        rotated = tools.connections.receivers.rotate(receiver.id)
-    tools.note_change(key, "receiver.rotate", receiver.tenant, ids=[receiver.id])
-    return JSONResponse(_documents(tools, [rotated or receiver], show_secret=True)[0])
+        rotated = dependencies.connections.receivers.rotate(receiver.id)
+    dependencies.note_change(key, "receiver.rotate", receiver.tenant, ids=[receiver.id])
+    return JSONResponse(_documents(dependencies, [rotated or receiver], show_secret=True)[0])
 
 
 @router.post(
     "/{receiver_id}/disable", operation_id="disable_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
-def disable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def disable_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Send nothing new to a receiver; redelivery by hand still works."""
-    return _switched(tools, key, known(tools, receiver_id, key), True)
+    return _switched(dependencies, key, known(dependencies, receiver_id, key), True)
 
 
 @router.post(
     "/{receiver_id}/enable", operation_id="enable_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
-def enable_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+def enable_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Send to a receiver again, and forget its failures."""
-    return _switched(tools, key, known(tools, receiver_id, key), False)
+    return _switched(dependencies, key, known(dependencies, receiver_id, key), False)
 
 
-def _switched(tools: Dependencies, key: ApiKey, receiver: Receiver, disabled: bool) -> JSONResponse:
+def _switched(dependencies: Dependencies, key: ApiKey, receiver: Receiver, disabled: bool) -> JSONResponse:
     with clear_errors():
-        changed = tools.connections.receivers.set_disabled(receiver.id, disabled)
+        changed = dependencies.connections.receivers.set_disabled(receiver.id, disabled)
     action = "receiver.disable" if disabled else "receiver.enable"
-    tools.note_change(key, action, receiver.tenant, ids=[receiver.id])
-    return JSONResponse(_documents(tools, [changed or receiver])[0])
+    dependencies.note_change(key, action, receiver.tenant, ids=[receiver.id])
+    return JSONResponse(_documents(dependencies, [changed or receiver])[0])
 
 
 @router.post(
     "/{receiver_id}/test",
     operation_id="test_receiver",
     response_model=admin_schemas.TestAnswer,
-    responses=documented(401, 404, 422, 429, 503),
+    responses=problem_responses(401, 404, 422, 429, 503),
 )
-async def test_receiver(receiver_id: str, key: Caller, tools: Tools) -> JSONResponse:
+async def test_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Send a signed test event now and return the receiver's answer. One tenant may run four tests at once."""
-    receiver = await run_in_threadpool(known, tools, receiver_id, key)
+    receiver = await run_in_threadpool(known, dependencies, receiver_id, key)
     await give_up_turn()
-    return JSONResponse(await tools.receiver_tests.run(receiver.tenant, _test, tools, receiver))
+    return JSONResponse(await dependencies.receiver_tests.run(receiver.tenant, _test, dependencies, receiver))
 
 
-def _test(tools: Dependencies, receiver: Receiver) -> Document:
-    with make_session(tools.settings.dangerous_allow_private_networks, 1) as session:
+def _test(dependencies: Dependencies, receiver: Receiver) -> Document:
+    with make_session(dependencies.settings.dangerous_allow_private_networks, 1) as session:
         answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
     status = getattr(answer, "status", None)
     words = getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", "")

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse
 from retouch.store.redis_client import clear_errors
 from retouch.store.stats import read_stats
 from retouch_producer.documents import stats_document
-from retouch_producer.gateway.dependencies import Tools
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.body import parse_instant
-from retouch_producer.gateway.http.errors import ProblemError, documented
+from retouch_producer.gateway.http.errors import ProblemError, problem_responses
 from retouch_producer.gateway.http.parameters import Since, TenantFilter
 from retouch_producer.gateway.schemas import stats as stats_schemas
 
@@ -27,22 +27,22 @@ _HOUR_S = 3_600.0
     "/stats",
     operation_id="read_stats",
     response_model=stats_schemas.Stats,
-    responses=documented(401, 403, 404, 422, 503),
+    responses=problem_responses(401, 403, 404, 422, 503),
 )
 def read_statistics(
-    key: Caller, tools: Tools, since: Since | None = None, by: By = None, tenant: TenantFilter = None
+    key: Caller, dependencies: Injected, since: Since | None = None, by: By = None, tenant: TenantFilter = None
 ) -> JSONResponse:
     """
     Return what happened from `since` (an hour ago by default) until now.
 
-    A key of role producer sees its own tenant. Rows by account need a key that sees all tenants, and no `tenant`. The
-    last 72 hours are known by the minute, 90 days by the hour. Beyond the 100 busiest tenants there is one row,
-    `other`.
+    A key of role producer sees its own tenant. Rows by account need a key that sees all tenants; `tenant` must not be
+    set then. The last 72 hours are known by the minute, 90 days by the hour. The tenants beyond the 100 busiest ones
+    are summed up in one row, `other`.
     """
     wanted = scope(key, tenant) or None
     if by == "account" and wanted:
         raise ProblemError("forbidden", "rows by account are of all tenants; nothing was read")
     start = parse_instant(since, "since") if since else time.time() - _HOUR_S
     with clear_errors():
-        stats = read_stats(tools.client, tools.settings.price_per_call, start, by=by, tenant=wanted)
+        stats = read_stats(dependencies.client, dependencies.settings.price_per_call, start, by=by, tenant=wanted)
     return JSONResponse(stats_document(stats))

@@ -25,9 +25,9 @@ from retouch.store.history_counts import HistoryCounts, Latency
 from retouch.store.lanes import LANES, LaneNumbers
 from retouch.store.ledger import CLASSES
 from retouch.store.redis_client import clear_errors
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
-from retouch_producer.gateway.http.errors import documented
+from retouch_producer.gateway.http.errors import problem_responses
 from retouch_producer.gateway.routes.account_metrics import ACCOUNT_GAUGES
 
 router = APIRouter(tags=["health"])
@@ -57,21 +57,23 @@ Sample = tuple[tuple[str, ...], float]
 
 
 class StoreCollector(Collector):
-    """Reads all numbers at each scrape."""
+    """A collector for Prometheus that reads all numbers from the store at each scrape."""
 
-    def __init__(self, tools: Dependencies) -> None:
-        self._tools = tools
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises `StoreUnavailable`: old numbers would look like good ones."""
+        """
+        Yield the metrics. Raises `StoreUnavailable` rather than yield old numbers, which would look like present ones.
+        """
         with clear_errors():
-            lanes = {lane: self._tools.connections.lanes.numbers(lane) for lane in LANES}
-            gauges = read_gauges(self._tools.client)
-            history = History(self._tools.client)
+            lanes = {lane: self._dependencies.connections.lanes.numbers(lane) for lane in LANES}
+            gauges = read_gauges(self._dependencies.client)
+            history = History(self._dependencies.client)
             totals = history.totals()
             accounts = {_DEFAULT_ACCOUNT: HistoryCounts(), **history.totals_by("account")}
-            several = AccountStore(self._tools.client).all()
-            failing, shut = count_failing(self._tools.client), count_shut(self._tools.client)
+            several = AccountStore(self._dependencies.client).all()
+            failing, shut = count_failing(self._dependencies.client), count_shut(self._dependencies.client)
         yield from _lane_metrics(lanes, gauges)
         yield from _account_metrics(lanes["edits"], gauges, accounts, several)
         yield from _job_metrics(totals)
@@ -204,11 +206,11 @@ def _redis_metrics(gauges: Gauges) -> Iterator[Metric]:
     response_class=Response,
     responses={
         200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(401, 403, 503),
+        **problem_responses(401, 403, 503),
     },
 )
-def read_store_metrics(_key: Caller, tools: Tools) -> Response:
+def read_store_metrics(_key: Caller, dependencies: Injected) -> Response:
     """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StoreCollector(tools))
+    registry.register(StoreCollector(dependencies))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -15,10 +15,10 @@ from retouch.images.validation import ImageFault, ImageLimits, check
 from retouch.store.blob_retention import keep_blob
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
-from retouch_producer.gateway.dependencies import Dependencies, Tools
+from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.body import UPLOAD_MOST, UPLOAD_WITHIN_S, read_body
-from retouch_producer.gateway.http.errors import ProblemError, documented, invalid
+from retouch_producer.gateway.http.errors import ProblemError, invalid, problem_responses
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.schemas import edits as edit_schemas
 
@@ -44,9 +44,9 @@ _BODY = {"required": True, "content": {"multipart/form-data": _FORM, **dict.from
     status_code=201,
     response_model=edit_schemas.Upload,
     openapi_extra={"requestBody": _BODY},
-    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
+    responses=problem_responses(400, 401, 408, 413, 415, 422, 429, 503),
 )
-async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
+async def upload(request: Request, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Store a PNG, JPEG or WebP picture of up to 50 MB and 40 megapixels, sent as the body or as a file in a form.
 
@@ -55,25 +55,27 @@ async def upload(request: Request, key: Caller, tools: Tools) -> JSONResponse:
     media_type = request.headers.get("content-type", "").strip()
     # A slow upload must not block the tenant's other requests.
     await give_up_turn()
-    async with tools.upload_limiter.hold(key.tenant):
+    async with dependencies.upload_limiter.hold(key.tenant):
         # A form adds boundaries and headers to the file.
         body = await read_body(request, UPLOAD_MOST + _FRAMING_MOST, UPLOAD_WITHIN_S)
-        return JSONResponse(await tools.uploads.run(key.tenant, _keep, body, media_type, tools, key.tenant), 201)
+        return JSONResponse(
+            await dependencies.uploads.run(key.tenant, _keep, body, media_type, dependencies, key.tenant), 201
+        )
 
 
-def _keep(body: bytes, media_type: str, tools: Dependencies, tenant: str) -> Document:
+def _keep(body: bytes, media_type: str, dependencies: Dependencies, tenant: str) -> Document:
     if media_type.lower().startswith("multipart/form-data"):
         body = _file_in_form(body, media_type)
     elif media_type.partition(";")[0].strip().lower() not in _KINDS:
         raise ProblemError("unsupported-media-type", f"expected multipart/form-data or one of {', '.join(_KINDS)}")
-    with tools.decoding.hold(tenant):
+    with dependencies.decoding.hold(tenant):
         picture = check(body, replace(ImageLimits(), max_bytes=UPLOAD_MOST))
     if isinstance(picture, ImageFault):
         raise invalid([("file", picture.message)])
-    name = tools.blobs.put(body, picture.suffix)
+    name = dependencies.blobs.put(body, picture.suffix)
     with clear_errors():
-        keep_blob(tools.client, name, KEPT_S, tenant)
-        url = tools.blobs.link(name, KEPT_S)
+        keep_blob(dependencies.client, name, KEPT_S, tenant)
+        url = dependencies.blobs.link(name, KEPT_S)
     return {
         "url": url,
         "sha256": picture.sha256,

@@ -1,4 +1,4 @@
-"""The wire shapes of `/v1/accounts`."""
+"""The response bodies of `/v1/accounts`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Literal
 
 from retouch.accounts import SharedFallback
 from retouch.store.accounts import Binding
-from retouch_producer.gateway.schemas.edits import Instant, Shape
+from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
-class AccountCharges(Shape):
+class AccountCharges(Schema):
     """The charges of the jobs that ended today, by their use."""
 
     useful: int
@@ -18,7 +18,7 @@ class AccountCharges(Shape):
     unknown: int
 
 
-class Account(Shape):
+class Account(Schema):
     """
     An account of the endpoint, without its key.
 
@@ -54,13 +54,13 @@ class Account(Shape):
     shared_fallback: SharedFallback
 
 
-class AccountPage(Shape):
+class AccountPage(Schema):
     """All accounts, in the order of the accounts file."""
 
     data: list[Account]
 
 
-class AccountTest(Shape):
+class AccountTest(Schema):
     """
     The outcome of a test: a job is let through (`testing`), no job waits and the next one will be let through
     (`no_job_waiting`), or the account was not closed (`not_closed`).

@@ -8,11 +8,11 @@ from pydantic import Field
 
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
-from retouch_producer.gateway.schemas.edits import EventType, Instant, Shape
+from retouch_producer.gateway.schemas.edits import EventType, Instant, Schema
 from retouch_producer.gateway.schemas.events import Delivery
 
 
-class ReceiverRequest(Shape):
+class ReceiverRequest(Schema):
     """
     A URL that receives the events of every job of a tenant. An empty `events` stands for the events that end a job.
     """
@@ -23,7 +23,7 @@ class ReceiverRequest(Shape):
     every_job: bool = Field(True, description="False: it receives events only of jobs that name it as their webhook.")
 
 
-class FailingReceiver(Shape):
+class FailingReceiver(Schema):
     """
     A receiver without a success since `since`.
 
@@ -44,7 +44,7 @@ class FailingReceiver(Shape):
     shut_until: Instant | None
 
 
-class Receiver(Shape):
+class Receiver(Schema):
     """The target of webhooks. `secret` signs what it receives; it is null unless it was made or rotated just now."""
 
     id: str
@@ -58,7 +58,7 @@ class Receiver(Shape):
     failing: FailingReceiver | None = None
 
 
-class ReceiverPage(Shape):
+class ReceiverPage(Schema):
     """Receivers, sorted by id."""
 
     data: list[Receiver]
@@ -66,7 +66,7 @@ class ReceiverPage(Shape):
     next_cursor: str | None
 
 
-class TestAnswer(Shape):
+class TestAnswer(Schema):
     """The answer of a receiver to a test event; `trouble` says why there was none."""
 
     receiver: str
@@ -77,14 +77,14 @@ class TestAnswer(Shape):
     latency_s: float
 
 
-class Redelivered(Shape):
+class Redelivered(Schema):
     """The outcome of a redelivery. `open` means that the delivery is under way already."""
 
     outcome: Literal["redelivered", "open"]
     delivery: Delivery
 
 
-class RedeliveredMany(Shape):
+class RedeliveredMany(Schema):
     """
     How many deliveries to a receiver were sent again, and how many were not.
 
@@ -96,8 +96,8 @@ class RedeliveredMany(Shape):
     gone: int
 
 
-class Usage(Shape):
-    """Money, by tenant, day, tag or account."""
+class Usage(Schema):
+    """Sums of charges and reserved calls, and what they cost, by tenant, day, tag or account."""
 
     by: By
     data: list[UsageRow]
@@ -105,7 +105,7 @@ class Usage(Shape):
     next_cursor: str | None
 
 
-class Status(Shape):
+class Status(Schema):
     """
     The numbers of both lanes, how many jobs ever ended, by state, and up to 20 failing receivers.
 

@@ -1,4 +1,4 @@
-"""The wire shapes of `/v1/bulk` and `/v1/audit`."""
+"""The request and response bodies of `/v1/bulk` and `/v1/audit`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import Field
 
 from retouch.store.audit import Surface
 from retouch.store.bulk import BulkAction
-from retouch_producer.gateway.schemas.edits import Instant, Shape
+from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
-class BulkRequest(Shape):
+class BulkRequest(Schema):
     """An action on all jobs that match a query; with `dry_run`, the answer is a preview and nothing changes."""
 
     action: BulkAction
@@ -23,7 +23,7 @@ class BulkRequest(Shape):
     idempotency_key: str | None = Field(None, max_length=255, description="As the header.")
 
 
-class Preview(Shape):
+class Preview(Schema):
     """
     How many jobs (with `redeliver`, deliveries too) the run would act on at the time of the request, and the cost.
 
@@ -39,7 +39,7 @@ class Preview(Shape):
     is_complete: bool
 
 
-class Actor(Shape):
+class Actor(Schema):
     """
     Who made a change, through which surface and with which key.
 
@@ -52,14 +52,14 @@ class Actor(Shape):
     role: str
 
 
-class BulkLinks(Shape):
+class BulkLinks(Schema):
     """The addresses that return a run and that abort it."""
 
     self: str
     abort: str
 
 
-class BulkRun(Shape):
+class BulkRun(Schema):
     """
     A bulk run. `query` is frozen: it does not match jobs that are enqueued later.
 
@@ -85,13 +85,13 @@ class BulkRun(Shape):
     links: BulkLinks
 
 
-class BulkPage(Shape):
+class BulkPage(Schema):
     """The newest bulk runs of the last 90 days; at most 200 of each tenant are kept."""
 
     data: list[BulkRun]
 
 
-class BulkPreview(Shape):
+class BulkPreview(Schema):
     """What a run would do now; nothing was changed."""
 
     action: BulkAction
@@ -99,14 +99,14 @@ class BulkPreview(Shape):
     preview: Preview
 
 
-class BulkAborted(Shape):
+class BulkAborted(Schema):
     """The outcome of an abort: `aborted`, or `final` if the run was over already."""
 
     outcome: Literal["aborted", "final"]
     run: BulkRun
 
 
-class AuditLine(Shape):
+class AuditLine(Schema):
     """One change: who did what, to which ids or query, and with which outcome."""
 
     id: str
@@ -117,7 +117,7 @@ class AuditLine(Shape):
     details: dict[str, Any]
 
 
-class AuditPage(Shape):
+class AuditPage(Schema):
     """Changes, newest first; pass `next_cursor` as `cursor` for the next page."""
 
     data: list[AuditLine]

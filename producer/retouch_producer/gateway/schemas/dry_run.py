@@ -1,4 +1,4 @@
-"""The wire shape of the answer to a dry run."""
+"""The answer to a dry run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from pydantic import Field
 
 from retouch.store.accounts import Binding as AccountBinding
 from retouch.store.queue_position import Binding
-from retouch_producer.gateway.schemas.edits import Instant, Shape
+from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
-class DryRun(Shape):
+class DryRun(Schema):
     """
     The answer to a dry run; nothing was enqueued.
 
-    `binding` is the limit that would make the job wait, or `none`. `position` counts from 1, in the order in which jobs
-    of all tenants are dispatched. Estimates use recent durations; they are null for `paused`, `backlog`, `budget` and
-    `account`. `account` means that none of the accounts to which the job may go takes jobs. With several accounts, the
-    field `account` is the one that would take the job now, and `accounts` has the `binding` of each possible account.
+    `binding` names the limit that would make the job wait, or is `none`. It is `account` if none of the accounts to
+    which the job may go takes jobs. `position` counts from 1, in the order in which jobs of all tenants are dispatched.
+    The estimates use recent durations; they are null if `binding` is `paused`, `backlog`, `budget` or `account`. With
+    several accounts, the field `account` names the account that would take the job now, and `accounts` has the
+    `binding` of each account to which the job may go.
     """
 
     cost: float = Field(description="Price of one call.")

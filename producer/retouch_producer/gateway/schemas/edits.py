@@ -25,8 +25,8 @@ assert {*get_args(StateName)} == {*JobState}
 assert {*get_args(EventType)} == {*EVENTS, "edit.queued"}
 
 
-class Shape(BaseModel):
-    """The base of all schemas. It refuses members that are not documented."""
+class Schema(BaseModel):
+    """The base of all schemas. It refuses members that a schema does not list."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +41,7 @@ _EXAMPLE: Document = {
 }
 
 
-class EditRequest(Shape):
+class EditRequest(Schema):
     """One edit to enqueue: the endpoint's fields, then the options of the job."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
@@ -68,20 +68,20 @@ class EditRequest(Shape):
     )
 
 
-class BatchRequest(Shape):
+class BatchRequest(Schema):
     """Up to 1,000 edits; each is accepted or refused on its own."""
 
     edits: list[EditRequest] = Field(min_length=1, max_length=BATCH_MOST)
 
 
-class Fault(Shape):
+class Fault(Schema):
     """One fault of a request; `field` is a path such as `edits[3].prompt`."""
 
     field: str
     message: str
 
 
-class Problem(Shape):
+class Problem(Schema):
     """
     RFC 9457 problem details, `application/problem+json`.
 
@@ -99,7 +99,7 @@ class Problem(Shape):
     retry_after_s: float | None = Field(None, description="With 429 and 503: seconds to wait, as in Retry-After.")
 
 
-class Charges(Shape):
+class Charges(Schema):
     """How many POSTs were billed (`certain`) or may have been (`possible`); `amount` is the most they cost."""
 
     certain: int
@@ -107,7 +107,7 @@ class Charges(Shape):
     amount: float
 
 
-class ChargeEntry(Shape):
+class ChargeEntry(Schema):
     """
     One POST to an `account` of the endpoint.
 
@@ -123,7 +123,7 @@ class ChargeEntry(Shape):
     possible: bool
 
 
-class Result(Shape):
+class Result(Schema):
     """An edited image. The links were signed for this answer and expire; `bytes` is the size of the file."""
 
     url: str
@@ -136,7 +136,7 @@ class Result(Shape):
     warnings: list[str]
 
 
-class Error(Shape):
+class Error(Schema):
     """Why a job has no image. `code` is stable, `message` is for people; if `retryable`, a replay may succeed."""
 
     code: str
@@ -144,7 +144,7 @@ class Error(Shape):
     retryable: bool
 
 
-class Links(Shape):
+class Links(Schema):
     """Paths of the job's parts on the gateway. `input` is null if no copy of the input picture was stored."""
 
     self: str
@@ -157,7 +157,7 @@ class Links(Shape):
     replay: str
 
 
-class Job(Shape):
+class Job(Schema):
     """
     One job.
 
@@ -165,8 +165,8 @@ class Job(Shape):
     duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
     `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
     record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
-    `account` is the account of the endpoint that the job was dispatched to last, and `account_reason` says why; it is
-    null while there is one account alone.
+    `account` is the account to which the job was dispatched last, and `account_reason` says why; the reason is null
+    with only one account.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -202,12 +202,12 @@ class Job(Shape):
     links: Links
 
 
-class JobPage(Shape):
+class JobPage(Schema):
     """
     Jobs, newest first; pass `next_cursor` as `cursor` to read the next page.
 
-    `looked_at` counts the index entries that were read for this page: more than a few beyond `data` where no index
-    serves a field of the query, such as `cost`.
+    `looked_at` counts the index entries that were read for this page. It is much larger than the page if the query has
+    a field without an index, such as `cost`.
     """
 
     data: list[Job]
@@ -216,7 +216,7 @@ class JobPage(Shape):
     looked_at: int
 
 
-class BatchItem(Shape):
+class BatchItem(Schema):
     """
     The result of one item: `id` and `url`, or `problem`. `status` is what the item would get as a request of its own.
     """
@@ -230,7 +230,7 @@ class BatchItem(Shape):
     problem: Problem | None
 
 
-class BatchAnswer(Shape):
+class BatchAnswer(Schema):
     """The results of a batch, one item for each edit, in order."""
 
     items: list[BatchItem]
@@ -238,14 +238,14 @@ class BatchAnswer(Shape):
     refused: int
 
 
-class StateChange(Shape):
+class StateChange(Schema):
     """The job after a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job
 
 
-class Upload(Shape):
+class Upload(Schema):
     """A stored picture. `url` can be used as init_image until `expires_at`."""
 
     url: str

@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict
 from retouch.options import StateName
 from retouch.states import DeliveryState
 from retouch_producer.documents import Document
-from retouch_producer.gateway.schemas.edits import ChargeEntry, Charges, Error, EventType, Instant, Job, Result, Shape
+from retouch_producer.gateway.schemas.edits import ChargeEntry, Charges, Error, EventType, Instant, Job, Result, Schema
 
 DeliveryStateName = Literal["queued", "running", "retrying", "delivered", "dead"]
 # A value that is missing in one of the two sets would be refused here, or missing in the description.
 assert {*get_args(DeliveryStateName)} == {*DeliveryState}
 
 
-class EventData(Shape):
+class EventData(Schema):
     """The job as it was at the event. `sequence` counts the job's events from 0; `result` is the first of `results`."""
 
     job_id: str
@@ -33,7 +33,7 @@ class EventData(Shape):
     timings_s: dict[Literal["queued", "endpoint", "total"], float | None]
 
 
-class Event(Shape):
+class Event(Schema):
     """The event object: the body of a webhook, and the data of a server-sent event."""
 
     type: EventType
@@ -48,7 +48,7 @@ class FeedEvent(Event):
     cursor: str
 
 
-class FeedPage(Shape):
+class FeedPage(Schema):
     """
     Events after a cursor, oldest first. `next_cursor` is set on an empty page too; with `has_more`, read on at once.
     """
@@ -67,7 +67,7 @@ class DeliveryAttempt(BaseModel):
     at: Instant
 
 
-class Delivery(Shape):
+class Delivery(Schema):
     """One event that must reach one receiver, with every attempt, oldest first."""
 
     id: str
@@ -84,7 +84,7 @@ class Delivery(Shape):
     attempts: list[DeliveryAttempt]
 
 
-class DeliveryPage(Shape):
+class DeliveryPage(Schema):
     """Deliveries, newest first."""
 
     data: list[Delivery]
@@ -92,7 +92,7 @@ class DeliveryPage(Shape):
     next_cursor: str | None
 
 
-class Timeline(Shape):
+class Timeline(Schema):
     """Everything on record about a job."""
 
     job: Job

@@ -1,4 +1,4 @@
-"""The wire shape of `/v1/stats`."""
+"""The response body of `/v1/stats`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from retouch.store.stats import Cost, StatsRow
-from retouch_producer.gateway.schemas.edits import Instant, Shape
+from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
-class Stats(Shape):
+class Stats(Schema):
     """
     What happened between two instants: `total`, and `data` with a row for each account or tenant if `by` is set.
 

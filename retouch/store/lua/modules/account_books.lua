@@ -1,6 +1,6 @@
--- What is counted of each account of the endpoint: its calls of a day, and what its charges were good for.
--- Keys: rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:ledger_accounts:{tenant}, rt:edits:state:{job},
--- the gate's hash.
+-- Counts of each account of the endpoint: its calls of a day, and what its charges were good for. Keys:
+-- rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:ledger_accounts:{tenant}, rt:edits:state:{job}, the
+-- gate's hash.
 
 local charge_record = require('charge_record')
 local clock = require('clock')
@@ -13,7 +13,7 @@ local CALLS_LIFE_S = 3 * clock.DAY_S
 
 local function calls_key(day) return keys.lane('edits', 'account_calls:' .. day) end
 
--- Count a call that is intended now (by = 1), or one of `intent_at` that cost nothing, or something after all.
+-- Change the number of calls on the day of `intent_at`: 1 for a new or charged call, -1 for one that was free.
 function account_books.count_call(account, intent_at, by)
   local name = calls_key(math.floor(intent_at / clock.DAY_S))
   redis.call('HINCRBY', name, account, by)
@@ -27,14 +27,14 @@ function account_books.calls_today()
   return calls
 end
 
--- Return why the account may not be called: no call of today is left. Or nil.
+-- Return why the account may not be called, that no call of today is left; or nil.
 function account_books.why_not(account, gate)
   local most = tonumber(redis.call('HGET', gate, 'calls_per_day') or 0)
   local is_left = most == 0 or tonumber(redis.call('HGET', calls_key(clock.today()), account) or 0) < most
   return not is_left and 'account_spent' or nil
 end
 
--- The charge that yielded the image: the one that the job resumed from, else the last that is certain.
+-- Return the charge that yielded the image: the one from which the job resumed, else the last certain one.
 local function useful_charge(job, charges)
   local resumed_from, useful = tonumber(redis.call('HGET', keys.state('edits', job), 'checkpoint_of') or nil), nil
   for _, charge in ipairs(charges) do
@@ -45,7 +45,7 @@ local function useful_charge(job, charges)
   return useful
 end
 
--- In which class the ledger has a charge, or nil for one that cost nothing.
+-- Return the class that the ledger has for a charge, or nil for a charge that cost nothing.
 local function class_of(charge, useful, has_image)
   if charge_record.is_free(charge.class) then return nil end
   if charge.class ~= 'succeeded' and charge.class ~= 'processing' then return 'unknown' end
@@ -53,7 +53,7 @@ local function class_of(charge, useful, has_image)
   return charge == useful and 'useful' or 'repeated'
 end
 
--- Sum up the charges of a job by account: "account class" → count.
+-- Return the sums of a job's charges by account: "account class" → count.
 local function sums_of(job, charges, has_image)
   local useful, sums = useful_charge(job, charges), {}
   for _, charge in ipairs(charges) do
@@ -64,7 +64,7 @@ local function sums_of(job, charges, has_image)
   return sums
 end
 
--- Book the charges of a job that is over, as ledger.lua does for its tenant: only the difference to what is booked.
+-- Write the charges of a job that is over into the ledger, as ledger.lua does by tenant: only what is not there yet.
 function account_books.book(job, tenant, charges, has_image)
   local own = keys.state('edits', job)
   local booked = cjson.decode(redis.call('HGET', own, 'booked_by_account') or '{}')

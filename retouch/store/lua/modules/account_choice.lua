@@ -1,7 +1,7 @@
--- The choice of the account for a tenant's next job, while there are several accounts of the endpoint. What waits for
--- one account alone waits in the timetable, so that the jobs behind it go on.
--- Keys: rt:edits:backlog:{tenant}, rt:edits:state:{job}, rt:edits:account_clocks, and those of account_gates.lua,
--- account_jobs.lua, slots.lua, timetable.lua.
+-- The choice of the account for a tenant's next job, with several accounts of the endpoint. A job that can only go to
+-- one account waits for it in the timetable, so that the jobs after it go on. Keys: rt:edits:backlog:{tenant},
+-- rt:edits:state:{job}, rt:edits:account_clocks, and those of account_gates.lua, account_jobs.lua, slots.lua,
+-- timetable.lua.
 
 local account_gates = require_late('account_gates')
 local account_jobs = require_late('account_jobs')
@@ -17,7 +17,7 @@ local ACCOUNT_WAIT_S = 1.5  -- until a job that waits for one account asks again
 
 local all_gates, facts  -- the two late modules, made once
 
--- What one run knows: the line, the accounts by id and in order, and the clocks of the tiers.
+-- What one run of dispatch knows: the line, the accounts by id and in order, and the clocks of the tiers.
 function account_choice.begin(turn, now)
   all_gates = account_gates()
   facts = account_jobs()
@@ -37,7 +37,7 @@ end
 
 local function best(run, is_candidate) return all_gates.best(run.accounts, run.clocks, is_candidate) end
 
--- Choose the account for a job that may call one. Return it, its pass, and the reason.
+-- Choose the account for a job that may call any of several. Return the account, its pass, and the reason.
 local function choose_to_call(run, owner, known, has_turn)
   local avoid = run.now < known.avoid_until and known.avoid
   local account, pass = best(run, function(one) return one.room > 0 and one.id ~= avoid and owner.own[one.id] end)
@@ -49,14 +49,14 @@ local function choose_to_call(run, owner, known, has_turn)
   return account, pass, account and (known.moved or 'tier ' .. account.tier)
 end
 
--- Choose the account for a job. `has_turn`: the shared accounts are its tenant's to use now.
+-- Choose the account for a job. `has_turn`: it is the tenant's turn at the shared accounts.
 local function choose(run, owner, known, has_turn)
   if known.creator then
     local creator = run.by_id[known.creator]
     return creator and creator.follow_room > 0 and creator or nil, nil, 'sticky'
   end
   if not known.is_paid then return choose_to_call(run, owner, known, has_turn) end
-  -- A download calls no account: any slot will do, the own ones first.
+  -- A download calls no account, so a slot of any account will do; those that the tenant owns come first.
   local account, pass = best(run, function(one) return one.follow_room > 0 and owner.own[one.id] end)
   if not account and has_turn then
     account, pass = best(run, function(one) return one.follow_room > 0 and not one.tenants end)
@@ -76,7 +76,7 @@ local function give(run, tenant, job, score, account, pass, reason)
   run.clocks[account.tier], run.moved_clocks[account.tier] = pass, true
 end
 
--- Let a job wait for its account in the timetable, without an attempt; it keeps its place in the backlog.
+-- Let a job wait for its account in the timetable. It uses no attempt, and keeps its position in the backlog.
 function account_choice.park(run, tenant, job, score, known)
   local at = run.now + ACCOUNT_WAIT_S
   if not known.creator and known.avoid_until > run.now then at = known.avoid_until end
@@ -93,7 +93,7 @@ function account_choice.has_shared_room(run)
   return false
 end
 
--- Whether a job without an account waits for a reason of its own, so that those behind it go first.
+-- Return whether a job without an account waits for a reason of its own, so that the jobs after it go first.
 local function waits_alone(run, owner, known, has_turn)
   if known.creator then return true end
   if known.is_paid then return false end
@@ -103,7 +103,7 @@ local function waits_alone(run, owner, known, has_turn)
   return has_turn and owner.fallback == 'free_only' and known.is_billed
 end
 
--- Serve the tenant's next job. Return 'given', 'parked', or nil when nothing can be done for it now.
+-- Serve the tenant's next job. Return 'given', 'parked', or nil if nothing can be done for it now.
 function account_choice.serve_next(run, tenant, has_turn)
   local backlog = keys.lane('edits', 'backlog:' .. tenant)
   local job, score = unpack(redis.call('ZRANGE', backlog, 0, 0, 'WITHSCORES'))
@@ -121,7 +121,7 @@ function account_choice.serve_next(run, tenant, has_turn)
   return account and 'given' or 'parked'
 end
 
--- Write what the run gave.
+-- Write what this run has changed.
 function account_choice.save(run)
   for _, account in ipairs(run.accounts) do
     if account.given then

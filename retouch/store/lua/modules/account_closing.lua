@@ -1,5 +1,5 @@
--- An account of the endpoint closes for a reason that every job of it would meet, until somebody has it tested: then
--- one job is let through, as the breaker's probe. Keys: the gate's hash, rt:feed.
+-- An account of the endpoint is closed by an answer that every job would get there. It stays closed until somebody
+-- tests it: then one job is let through, as the breaker's probe is. Keys: the gate's hash, rt:feed.
 
 local clock = require('clock')
 
@@ -7,17 +7,17 @@ local account_closing = {}
 
 local CLOSED_S = 3650 * clock.DAY_S  -- it is opened by hand, not by time
 
--- The account of the gate was closed or opened; return the event's type.
+-- Append the event that the gate's account was closed or opened; return the event's type.
 function account_closing.announce(type, account)
   redis.call('XADD', 'rt:feed', '*', 'job', '', 'sequence', 0, 'type', type, 'account', account, 'tenant', '')
   return type
 end
 
--- Close it. Return the event's type, or '' if it is closed already and this was not the probe.
+-- Close the account. Return the event's type, or '' if it is closed already and this was not the probe.
 function account_closing.close(gate, account, job, reason, now)
   local closed, probe = unpack(redis.call('HMGET', gate, 'closed', 'probing'))
   if closed and probe ~= job then return '' end
-  -- `down` is what an answer looks at before it closes the breaker.
+  -- With `down`, the next answer to the probe opens the account: breaker.close does nothing without it.
   redis.call('HSET', gate, 'closed', reason, 'closed_at', clock.instant(now), 'down', 1, 'open_until',
     clock.instant(now + CLOSED_S))
   redis.call('HDEL', gate, 'probing')

@@ -1,8 +1,8 @@
--- Dispatch while there are several accounts of the endpoint: fairness.lua says whose turn it is, and the job gets a
--- slot of an account that has room. A tenant's own accounts serve it first and out of turn, since nobody else may use
--- them; then the shared ones go to the tenants in turn. No cache and no randomness: all is read here, at the last
--- moment. Keys: rt:edits:backlog:{tenant}, rt:edits:ready, rt:edits:resting, the gates' hashes, and those of
--- account_choice.lua.
+-- Dispatch with several accounts of the endpoint: fairness.lua chooses the tenant, and its job gets a slot of an
+-- account that has room. A tenant's own accounts serve it first and without a turn, since nobody else may use them;
+-- after that, the tenants take turns at the shared accounts. All values are read here, at the last moment, without a
+-- cache or randomness. Keys: rt:edits:backlog:{tenant}, rt:edits:ready, rt:edits:resting, the gates' hashes, and those
+-- of account_choice.lua.
 
 local account_choice = require_late('account_choice')
 local account_jobs = require_late('account_jobs')
@@ -20,7 +20,7 @@ local function may_take(run, tenant)
     and redis.call('ZCARD', keys.lane('edits', 'backlog:' .. tenant)) > 0
 end
 
--- A tenant that was served out of turn keeps its pass; with nothing to do it leaves the line.
+-- A tenant that was served without a turn keeps its pass; if it has nothing to do, it leaves the line.
 local function stay_in_line(run, tenant)
   if may_take(run, tenant) then return end
   local pass = tonumber(redis.call('ZSCORE', run.turn.ready, tenant) or nil)
@@ -28,7 +28,7 @@ local function stay_in_line(run, tenant)
   if pass and pass < fairness.LAST then redis.call('ZADD', run.turn.resting, pass, tenant) end
 end
 
--- The owner of an account whose turn it is there: stride scheduling among its owners, as among all tenants.
+-- Return the owner of an account whose turn it is there: stride scheduling among the owners, as among all tenants.
 local function next_owner(run, account, skipped)
   local first, first_pass
   for tenant in string.gmatch(account.tenants, '%S+') do
@@ -58,7 +58,7 @@ local function serve_owners(run, account)
   end
 end
 
--- Return true when the tenant's turn moved the clock.
+-- Return true if the tenant's turn moved the clock.
 local function serve_turn(run, tenant, pass)
   local turn = run.turn
   if choice.owner_of(run, tenant).fallback == 'never' then
@@ -75,8 +75,9 @@ local function serve_turn(run, tenant, pass)
   return outcome == 'given'
 end
 
--- There is one account again, and this paid job was on another one. What has only to be downloaded gets a slot; what is
--- to be polled waits for its account, as nobody else can be asked about it. Return true if it got a slot.
+-- There is only one account again, and this paid job was on another one. If it has only to be downloaded, it gets a
+-- slot. If it must be polled, it waits for its account, since no other can be polled about it. Return true if it got a
+-- slot.
 function account_dispatch.give_foreign(tenant, job, score, now)
   local known = account_jobs().read(job)
   if known.creator and known.creator ~= gates.DEFAULT then

@@ -25,7 +25,7 @@ function account_gates.of(id, now)
   for at, name in ipairs(NUMBERS) do account[name] = tonumber(values[at] or USUAL[name]) end
   for at, name in ipairs(TEXTS) do account[name] = values[#NUMBERS + at] or nil end
   account.is_served = now < account.served_until
-  -- One that is closed is open for the probe, once somebody has it tested.
+  -- A closed account that is being tested has room for one job, the probe.
   local is_closed = account.closed and not account.probing and now < account.open_until
   account.is_open = account.is_served and not account.mode and not is_closed
   return account
@@ -42,8 +42,9 @@ local function held_by_account(ids)
   return held
 end
 
--- `room` is for a job that will call the account, `follow_room` for one that has been paid there: an account that
--- drains ends it as well, and while one waits, a slot is kept for it, or new jobs would take each slot that comes free.
+-- `room` is for a job that will call the account, `follow_room` for a job that has a paid answer there. A draining
+-- account has `follow_room`, since it ends its work. While a job waits for `follow_room`, a slot is kept for it;
+-- otherwise new jobs would take each slot that becomes free.
 local function measure(account, now)
   local may_follow = account.is_served and account.mode ~= 'paused'
   account.follow_room = may_follow and gates.room(account, account.held, now) or 0
@@ -57,7 +58,7 @@ function account_gates.ids_of(text)
   return ids
 end
 
--- Read all accounts whose ids the text names, in its order, with the slots that each holds and its room.
+-- Read the accounts whose ids are in the text, in its order, with the number of slots that each holds and its room.
 function account_gates.read(text, now)
   local ids, accounts, calls = account_gates.ids_of(text), {}, nil
   local held = held_by_account(ids)
@@ -78,9 +79,9 @@ local function is_before(one, pass, other, other_pass)
   return one.tier < other.tier or (one.tier == other.tier and pass < other_pass)
 end
 
--- Choose by tier, then by stride: an account's pass grows by 1 / (weight × limit) with each job, and the lowest pass
--- goes next, so that weights hold at every load and an account that fails fast gets no more than its share.
--- `clocks` has the pass at which each tier stands: who had no room for a while goes on from there.
+-- Choose by tier, then by stride: the pass of an account grows by 1 / (weight × limit) with each job, and the account
+-- with the lowest pass is next. So weights hold under any load, and an account that fails fast gets no more than its
+-- share. `clocks` has the present pass of each tier: an account that had no room for a while continues from there.
 function account_gates.best(accounts, clocks, is_candidate)
   local best, best_pass
   for _, account in ipairs(accounts) do
@@ -94,7 +95,7 @@ end
 
 function account_gates.stride_of(account) return 1 / (account.weight * account.limit) end
 
--- Whether an id is one of those that the text names.
+-- Return whether an id is one of those in the text.
 function account_gates.is_listed(text, id) return string.find(' ' .. text .. ' ', ' ' .. id .. ' ', 1, true) ~= nil end
 
 account_gates.CLOCKS = keys.lane('edits', 'account_clocks')

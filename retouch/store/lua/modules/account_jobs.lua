@@ -7,7 +7,7 @@ local keys = require('keys')
 
 local account_jobs = {}
 
--- The account whose answer the job must be polled at, or nil: only who created a request can be asked about it.
+-- Return the account at which the job must be polled, or nil: only the account that accepted a request knows it.
 local function creator_of(checkpoint, fence, charges)
   if cjson.decode(checkpoint).kind ~= 'processing' then return nil end
   local creator
@@ -18,8 +18,8 @@ local function creator_of(checkpoint, fence, charges)
   return creator or gates.DEFAULT
 end
 
--- Read what bounds the choice: `creator` (see above), `is_paid` (its image has only to be downloaded, or it is to be
--- polled), `is_billed` (a POST may have been billed), `avoid` (an account that just refused it, until `avoid_until`).
+-- Read what limits the choice: `creator` (see above), `is_paid` (only a download or polls are left), `is_billed` (a
+-- POST may have been billed), `avoid` (an account that has just refused the job, until `avoid_until`).
 function account_jobs.read(job)
   local names = { 'checkpoint', 'checkpoint_of', 'charges', 'avoid', 'avoid_until', 'moved' }
   local checkpoint, fence, charges, avoid, avoid_until, moved = unpack(redis.call('HMGET', keys.state('edits', job),
@@ -32,7 +32,7 @@ function account_jobs.read(job)
   return known
 end
 
--- The accounts of a tenant's own, by id, and what it may do at the shared ones: 'never', 'free_only' or 'always'.
+-- Return the accounts that a tenant owns, by id, and how it may use the shared ones: 'never', 'free_only' or 'always'.
 function account_jobs.owner(tenant)
   local text = redis.call('HGET', fairness.OWN_ACCOUNTS, tenant)
   if not text then return { own = {}, fallback = 'always' } end
@@ -42,7 +42,7 @@ function account_jobs.owner(tenant)
   return { own = own, fallback = fallback }
 end
 
--- Whether the job of an owner may call an account (of account_gates.lua) at all, whatever its room is.
+-- Return whether the job of an owner may call an account (of account_gates.lua) at all, whatever its room is.
 function account_jobs.may_use(owner, known, account)
   if owner.own[account.id] then return true end
   if account.tenants then return false end

@@ -1,5 +1,6 @@
--- Moving a job to another account of the endpoint: what cost nothing, and says something of the account, goes elsewhere
--- at once, at no attempt. Keys: rt:edits:state:{job}, and those of account_gates.lua, account_jobs.lua, backlog.lua.
+-- Moves a job to another account of the endpoint: an outcome that cost nothing and concerns the account moves the job
+-- at once, and uses no attempt. Keys: rt:edits:state:{job}, and those of account_gates.lua, account_jobs.lua,
+-- backlog.lua.
 
 local account_gates = require_late('account_gates')
 local account_jobs = require_late('account_jobs')
@@ -11,13 +12,13 @@ local slots = require('slots')
 
 local account_moves = {}
 
--- Whether a job has to be polled at another account than that of its slot.
+-- Return whether a job must be polled at another account than that of its slot.
 function account_moves.must_change(job, account)
   local creator = account_jobs().read(job).creator
   return creator and creator ~= account
 end
 
--- Whether an account but this one would take the job, now or when it has room.
+-- Return whether another account would take the job, now or once it has room.
 local function is_another_open(accounts, tenant, job, account, now)
   local choice = account_gates()
   local facts = account_jobs()
@@ -30,8 +31,8 @@ local function is_another_open(accounts, tenant, job, account, now)
   return false
 end
 
--- Put a job whose attempt ended back into the backlog, for any account but its own one within `avoid_s`. Return false,
--- and change nothing, where no other account would take it: then it waits as it does with one account.
+-- Put a job whose attempt ended back into the backlog, for any account but its present one within `avoid_s`. Return
+-- false, and change nothing, if no other account would take it: then it waits as with only one account.
 function account_moves.try(job, tenant, error, avoid_s, now)
   local own = keys.state('edits', job)
   local accounts = redis.call('HGET', gates.of('edits'), 'accounts')

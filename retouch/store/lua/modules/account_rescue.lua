@@ -1,4 +1,4 @@
--- Rescue while there are several accounts of the endpoint, and of what was left from then: jobs that wait for an
+-- Rescue with several accounts of the endpoint, or with jobs from a time of several: it finds jobs that wait for an
 -- account which will not serve them. Keys: rt:edits:state:{job}, rt:edits:spec:{job}, rt:edits:gate, rt:edits:ready,
 -- rt:edits:backlog:{tenant}, and those of account_gates.lua, account_jobs.lua, timetable.lua.
 
@@ -19,7 +19,7 @@ local HOLD_S = 2  -- until a poll of a paused account is looked at again
 local KEPT_S = 4  -- a slot for a job that waits for it, until it has asked again
 local FOLLOWERS_MOST = 1000
 
--- The account, or nil if it is not one of those that the lane has.
+-- Return the account, or nil if the lane has no account with this id.
 local function find(accounts, id, now)
   local choice = account_gates()
   if not choice.is_listed(accounts or gates.DEFAULT, id) then return nil end
@@ -40,7 +40,7 @@ local function is_past_deadline(job, now)
   return spec and now > tonumber(deadline_at or tonumber(created_at or now) + spec.deadline_s)
 end
 
--- Whether a job has to be polled at an account that nobody serves, and its time is over: no worker can end it.
+-- Return whether a job past its deadline must be polled at an account that nobody serves: no worker can end it.
 function account_rescue.is_lost(job, accounts, now)
   local creator = account_jobs().read(job).creator
   if not creator then return false end
@@ -48,8 +48,8 @@ function account_rescue.is_lost(job, accounts, now)
   return not (account and account.is_served) and is_past_deadline(job, now)
 end
 
--- Look at a job that holds a slot and whose message nobody claimed, or whose poll is due. Return 'gone' when it went
--- back into the backlog or is held, 'lost' for one that `is_lost`, or nil: its message is to be sent.
+-- Examine a job that holds a slot, if nobody claimed its message or its poll is due. Return 'gone' if it is back in the
+-- backlog or waits, 'lost' for a job that `is_lost`, or nil if its message must be sent.
 function account_rescue.check(job, tenant, account_id, accounts, now)
   local creator = account_jobs().read(job).creator
   local account = find(accounts, account_id, now)
@@ -81,9 +81,9 @@ local function take_slot(job, tenant, account, now)
   return true
 end
 
--- Give a job that waits for the account of its checkpoint a slot of that one, out of turn: it goes on with what is in
--- work already. One whose account has no room waits again. Return nil for a job that is no such one, 'lost' for one
--- that `is_lost`, else 'gone'.
+-- Give a slot to a job that waits for the account of its checkpoint, without a turn, since it continues work in
+-- progress. If that account has no room, the job waits again. Return nil for any other job, 'lost' for one that
+-- `is_lost`, else 'gone'.
 function account_rescue.follow(job, tenant, accounts, now)
   local creator = account_jobs().read(job).creator
   if not creator or (not accounts and creator == gates.DEFAULT) then return nil end
@@ -98,7 +98,7 @@ function account_rescue.follow(job, tenant, accounts, now)
   return 'gone'
 end
 
--- While an account drains, paid jobs in the backlog are looked for: no room of another account may bring their turn.
+-- While an account drains, search the backlog for its paid jobs: only that account's room can end them.
 local function find_followers(now)
   for _, tenant in ipairs(redis.call('ZRANGE', keys.lane('edits', 'ready'), 0, FOLLOWERS_MOST)) do
     local name = keys.lane('edits', 'backlog:' .. tenant)
@@ -110,7 +110,7 @@ local function find_followers(now)
   end
 end
 
--- Drop accounts that are in no file any more and that nobody serves; return the text of those that stay.
+-- Remove accounts that no file names and nobody serves; return the ids of the others, as a text.
 function account_rescue.review(accounts, now)
   local choice = account_gates()
   local stay, is_draining = {}, false

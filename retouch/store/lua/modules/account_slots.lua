@@ -1,4 +1,5 @@
--- The slots of each account of the endpoint. Those of `default` are not counted: it holds what the others do not.
+-- The slots of each account of the endpoint. Those of `default` are not counted: they are what the other accounts
+-- leave.
 -- Keys: rt:edits:held_by_account, rt:edits:state:{job}.
 
 local gates = require('gates')
@@ -14,7 +15,7 @@ function account_slots.count(account, by)
   end
 end
 
--- Write which account the job's slot is of, and why; nil where there is one account again.
+-- Write to which account the job's slot belongs, and why; nil if there is only one account again.
 function account_slots.note(own, account, reason)
   if account then
     account_slots.count(account, 1)

@@ -1,5 +1,5 @@
--- Adoption of late answers: a paid answer that comes when its lease is lost, or while another attempt runs, is adopted
--- if the job has no result. Paid once is kept once. Keys: rt:edits:state:{job}, rt:edits:backlog:{tenant}.
+-- Adoption of late answers: a paid answer that arrives after its lease was lost, or while another attempt runs, is
+-- adopted if the job has no result: the job continues from it. Keys: rt:edits:state:{job}, rt:edits:backlog:{tenant}.
 
 local backlog = require('backlog')
 local checkpoints = require('checkpoints')
@@ -15,10 +15,10 @@ local specs = require('specs')
 
 local adoption = {}
 
--- These ends are final although a checkpoint stands: it had all its time.
+-- A job with one of these errors stays failed even with a checkpoint, which has had all of its tries.
 local ENDS_WITH_A_CHECKPOINT = { deadline_passed = true, worker_lost = true, result_not_stored = true }
 
--- Put a job that waits for its next attempt, or that had failed, back into the backlog.
+-- Put a job that waits for its next attempt, or has failed, back into the backlog.
 local function put_back(job, tenant, state, score, now)
   backlog.withdraw('edits', tenant, job)
   if state == 'failed' then
@@ -31,7 +31,7 @@ local function put_back(job, tenant, state, score, now)
   dispatch.run('edits', now)
 end
 
--- Let a job that has nothing else to resume from go on with a late answer, wherever it stands.
+-- If a job has no checkpoint, let it continue from a late answer, whatever its state is.
 local function go_on(job, tenant, now)
   local state, score = unpack(redis.call('HMGET', keys.state('edits', job), 'state', 'score'))
   local waits_since = redis.call('ZSCORE', keys.lane('edits', 'backlog:' .. tenant), job)
@@ -43,7 +43,7 @@ local function go_on(job, tenant, now)
   end
 end
 
--- The answer to the POST of that lease came when the lease was lost; `checkpoint` is '' for one that was not paid.
+-- Record the answer to the POST of a lease that was lost; `checkpoint` is '' for an answer that was not paid for.
 function adoption.take_late_answer(job, tenant, checkpoint, fence, charges, now)
   local own = keys.state('edits', job)
   local known = redis.call('HMGET', own, 'state', 'checkpoint', 'result', 'checkpoint_of')
@@ -59,13 +59,13 @@ function adoption.take_late_answer(job, tenant, checkpoint, fence, charges, now)
   end
 end
 
--- Whether a job is to go on instead of failing: a late answer came while its attempt ran.
+-- Return whether a job goes on instead of failing, since a late answer arrived during its attempt.
 function adoption.is_due(job, error, has_spare)
   if has_spare then return true end
   return checkpoints.is_paid('edits', job) and not ENDS_WITH_A_CHECKPOINT[cjson.decode(error).code]
 end
 
--- End the attempt that failed; the job goes on with the answer that came meanwhile.
+-- End the attempt that failed; the job continues from the answer that arrived meanwhile.
 function adoption.take_over(job, tenant, now)
   local own = keys.state('edits', job)
   local score = redis.call('HGET', own, 'score')

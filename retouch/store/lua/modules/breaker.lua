@@ -1,5 +1,5 @@
--- The breaker of a gate, shared by all workers: five signs in a row that the endpoint is down open it for 10 s, doubled
--- by each probe that fails; any sign of life closes it. While it is open jobs wait and burn no attempt.
+-- The breaker of a gate, which all workers share. Five signs in a row that the endpoint is down open it for 10 s; each
+-- failed probe doubles that time, and any sign of life closes it. While it is open, jobs wait and use no attempt.
 -- Keys: the gate's hash.
 
 local clock = require('clock')
@@ -10,8 +10,8 @@ local DOWN_MOST, OPEN_LEAST_S = 5, 10
 local OPEN_MOST_S, OPEN_MOST_FREE_S = 300, 20  -- by probes that may have been billed, and by those that cost nothing
 local PROBE_S = 30  -- one job is let through; if nothing is heard of it by then, another one
 
--- Return why a job may not call, or nil. Behind an open breaker the probe alone may; what was dispatched before it
--- opened waits again.
+-- Return why a job may not call, or nil. While the breaker is open, only the probe may call; a job that was dispatched
+-- before it opened waits again.
 function breaker.why_not(gate, job)
   local open_until, probe, closed, mode = unpack(redis.call('HMGET', gate, 'open_until', 'probing', 'closed', 'mode'))
   if mode then return 'account_paused' end
@@ -23,15 +23,15 @@ function breaker.begin_probe(gate, job, now)
   redis.call('HSET', gate, 'open_until', clock.instant(now + PROBE_S), 'probing', job)
 end
 
--- A probe that ends before the endpoint said anything to it (cancelled, or out of time) leaves its turn to another job.
+-- If the probe ends without an answer of the endpoint (cancelled, or out of time), another job becomes the probe.
 function breaker.end_probe(gate, job)
   if redis.call('HGET', gate, 'probing') ~= job then return end
   redis.call('HDEL', gate, 'probing')
   redis.call('HSET', gate, 'open_until', 0)
 end
 
--- The endpoint answered this job. An account that was closed is opened by its probe alone: calls that were under way
--- when it closed say nothing new. Return the reason for which the account had been closed, or nil.
+-- Record that the endpoint answered this job. Only the probe opens a closed account: answers to calls that were in
+-- flight when it closed do not. Return the reason for which the account had been closed, or nil.
 function breaker.close(gate, job)
   if redis.call('HEXISTS', gate, 'down') == 0 then return nil end
   local closed, probe = unpack(redis.call('HMGET', gate, 'closed', 'probing'))

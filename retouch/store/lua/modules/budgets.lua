@@ -17,7 +17,7 @@ local function count(tenant, day, name, by)
   redis.call('EXPIRE', budget_key(tenant, day), LIFE_S)
 end
 
--- Calls left today, or nil where the tenant has no budget.
+-- Return the calls left today, or nil if the tenant has no budget.
 function budgets.left(tenant)
   local budget = tonumber(redis.call('HGET', 'rt:edits:budgets', tenant) or nil)
   if not budget then return nil end
@@ -30,7 +30,7 @@ local function is_left(tenant)
   return not left or left > 0
 end
 
--- Whether a tenant's next job may be dispatched: a call is left for it, or it needs none.
+-- Return whether a tenant's next job may be dispatched: a call is left for it, or it needs none.
 function budgets.allows_dispatch(tenant)
   if is_left(tenant) then return true end
   local first = redis.call('ZRANGE', keys.lane('edits', 'backlog:' .. tenant), 0, 0)[1]
@@ -43,15 +43,15 @@ function budgets.reserve(job, tenant)
   redis.call('HSET', keys.state('edits', job), 'reserved', clock.today())
 end
 
--- `day` is that of the job's reservation, or false.
+-- `day` is the day of the job's reservation, or false.
 function budgets.release_reservation(job, tenant, day)
   if not day then return end
   count(tenant, day, 'reserved', -1)
   redis.call('HDEL', keys.state('edits', job), 'reserved')
 end
 
--- Count a call as spent. False, and nothing counted, when none is left and none was reserved for this job today: it
--- calls again after its worker died, or midnight passed since its dispatch.
+-- Count a call as spent. Return false, and count nothing, if no call is left and none was reserved for this job today:
+-- the job calls again after its worker died, or midnight has passed since its dispatch.
 function budgets.spend(job, tenant)
   local reserved_on = redis.call('HGET', keys.state('edits', job), 'reserved')
   budgets.release_reservation(job, tenant, reserved_on)
@@ -60,7 +60,7 @@ function budgets.spend(job, tenant)
   return true
 end
 
--- A POST turned out to have cost nothing (by = -1), or something after all; `intent_at` says on which day it counts.
+-- Correct the budget: a POST turned out free (by = -1) or charged (1); `intent_at` says on which day it counts.
 function budgets.correct(tenant, intent_at, by) count(tenant, math.floor(intent_at / clock.DAY_S), 'spent', by) end
 
 return budgets

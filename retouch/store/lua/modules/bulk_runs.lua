@@ -1,5 +1,5 @@
--- Bulk runs: one action on all jobs that a query names, chunk by chunk. The chunk is a list of items that is emptied by
--- the same script that moves them and counts what came of each, so that every item is moved and counted exactly once.
+-- Bulk runs: one action on all jobs that match a query, chunk by chunk. A chunk is a list of items. The script that
+-- moves an item also removes it from the chunk and counts the outcome, so that each item is moved and counted once.
 -- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open, rt:bulk:open:{tenant}.
 
 local clock = require('clock')
@@ -15,13 +15,13 @@ function bulk_runs.chunk(bulk) return 'rt:bulk:chunk:' .. bulk end
 
 function bulk_runs.open_of(tenant) return bulk_runs.OPEN .. ':' .. tenant end
 
--- True while the caller's lease stands, and nobody has aborted the run.
+-- Return true while the caller's lease is valid and nobody has aborted the run.
 function bulk_runs.is_held(bulk, fence)
   local known = redis.call('HMGET', bulk_runs.key(bulk), 'state', 'fence')
   return known[1] == 'running' and known[2] == fence
 end
 
--- End a run: `done` or `aborted`. What is left of its chunk stays as it is.
+-- End a run as `done` or `aborted`; the items left in its chunk are not changed.
 function bulk_runs.finish(bulk, state, now)
   local own = bulk_runs.key(bulk)
   redis.call('HSET', own, 'state', state, 'finished_at', clock.instant(now))

@@ -1,5 +1,5 @@
--- Cancelling a job. One that nobody works on ends at once; one in flight ends when its call does, so that a paid image
--- is kept on record. Keys: rt:edits:state:{job}, and those of jobs.lua.
+-- Cancels a job. A job that nobody works on ends at once; a job in flight ends with its call, so that a paid image goes
+-- on record. Keys: rt:edits:state:{job}, and those of jobs.lua.
 
 local clock = require('clock')
 local dispatch = require('dispatch')

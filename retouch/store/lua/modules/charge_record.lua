@@ -1,5 +1,5 @@
--- The record of a job's charges: for each POST the number of its lease, when it was intended, the class of its answer,
--- and the account that it went to if there are several. Keys: rt:edits:state:{job}.
+-- The record of a job's charges: for each POST the number of its lease, the instant of its intent, the class of its
+-- answer, and, with several accounts, its account. Keys: rt:edits:state:{job}.
 
 local clock = require('clock')
 local keys = require('keys')
@@ -13,7 +13,7 @@ function charge_record.read(text) return text and cjson.decode(text) or {} end
 
 function charge_record.of(job) return charge_record.read(redis.call('HGET', keys.state('edits', job), 'charges')) end
 
--- Whether any of the charges was made while there were several accounts.
+-- Return whether any charge was made while there were several accounts.
 function charge_record.names_account(charges)
   for _, charge in ipairs(charges) do
     if charge.account then return true end
@@ -23,10 +23,10 @@ end
 
 local function save(job, charges) redis.call('HSET', keys.state('edits', job), 'charges', cjson.encode(charges)) end
 
--- Whether an answer of this class says that the POST cost nothing; a missing answer does not say so.
+-- Return whether an answer of this class proves that the POST cost nothing; a missing answer does not.
 function charge_record.is_free(class) return class == 'refused' or class == 'failed' end
 
--- How many POSTs may have been billed: paid answers, unknown ones and those with no answer on record.
+-- Return how many POSTs may have been billed: those with a paid, an unknown or no answer on record.
 function charge_record.count_possible(charges)
   local possible = 0
   for _, charge in ipairs(charges) do
@@ -35,7 +35,7 @@ function charge_record.count_possible(charges)
   return possible
 end
 
--- Whether the lease has written its intent already.
+-- Return whether the lease has written its intent already.
 function charge_record.is_intended(charges, fence)
   local last = charges[#charges]
   return last and last.fence == tonumber(fence)
@@ -54,7 +54,7 @@ local function find(charges, fence)
   return nil, nil
 end
 
--- Drop a refused charge of a job that has many of them; those before a replay are counted in `forgiven`.
+-- Remove a refused charge of a job that has many of them; those before a replay are counted in `forgiven`.
 local function drop_refusal(job, charges, place)
   table.remove(charges, place)
   local own = keys.state('edits', job)
@@ -62,8 +62,8 @@ local function drop_refusal(job, charges, place)
   if place <= forgiven then redis.call('HSET', own, 'forgiven', forgiven - 1) end
 end
 
--- Write the class of the answer to the POST of that lease. Return by how many calls this changes what the job cost
--- (-1, 0 or 1), when that call was intended, and its account.
+-- Write the class of the answer to the POST of that lease. Return by how many calls this changes the job's cost (-1, 0
+-- or 1), the instant of the intent, and the account.
 function charge_record.add_answer(job, charges, fence, class, now)
   local place, charge = find(charges, fence)
   if not charge then return 0, nil, nil end

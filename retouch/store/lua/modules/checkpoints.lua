@@ -1,23 +1,23 @@
--- Checkpoints: what the next attempt resumes from when an answer was paid. The answer to another POST of the same job
--- is put aside as a spare, and taken up when the first one comes to nothing. Keys: rt:edits:state:{job}.
+-- Checkpoints: from where the next attempt continues after a paid answer. A paid answer to another POST of the same job
+-- is set aside (field `spare`), and used if the first answer yields no image. Keys: rt:edits:state:{job}.
 
 local keys = require('keys')
 
 local checkpoints = {}
 
--- A job whose answer is paid for needs no call, only its image: it goes first, and no budget counts it.
+-- A job with a paid answer needs no call, only its image: it goes first, and needs no budget.
 function checkpoints.is_paid(lane, item)
   local checkpoint = lane == 'edits' and redis.call('HGET', keys.state(lane, item), 'checkpoint')
   return checkpoint and checkpoint ~= ''
 end
 
--- Put the answer to the POST of that lease aside.
+-- Set the answer to the POST of that lease aside.
 function checkpoints.put_aside(job, checkpoint, fence)
   redis.call('HSET', keys.state('edits', job), 'spare', checkpoint, 'spare_of', fence or '')
 end
 
--- Keep the answer to the POST of that lease. Looks and waits are counted for each paid answer: those before it must
--- not shorten the tries to bring it home.
+-- Make the answer to the POST of that lease the checkpoint. Polls and waits are counted for each paid answer, so that
+-- those of an earlier one do not shorten the tries for this one.
 function checkpoints.keep(job, checkpoint, fence)
   local own = keys.state('edits', job)
   local known = redis.call('HMGET', own, 'checkpoint', 'checkpoint_of')
@@ -26,8 +26,8 @@ function checkpoints.keep(job, checkpoint, fence)
   redis.call('HDEL', own, 'polls', 'waits', 'crashes')
 end
 
--- Write what an attempt leaves behind: a checkpoint (JSON), '-' to forget it, '' to keep what is there. Return true
--- when the answer was given up and the spare one stands in its place.
+-- Write the checkpoint that an attempt leaves: JSON, '-' to delete it, '' to keep the present one. Return true if the
+-- answer was given up and the one that was set aside is now the checkpoint.
 function checkpoints.leave(job, checkpoint, is_given_up)
   local own = keys.state('edits', job)
   local spare = (checkpoint == '-' or is_given_up) and redis.call('HGET', own, 'spare')

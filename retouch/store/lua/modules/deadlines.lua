@@ -9,15 +9,15 @@ local BUCKET_S, MOST_BUCKETS, BATCH = 5, 200, 500
 
 local function bucket_key(bucket) return keys.lane('edits', 'deadlines:' .. bucket) end
 
--- The list that a job with this deadline is on.
+-- Return the list that contains a job with this deadline.
 function deadlines.list_at(deadline_at) return bucket_key(math.floor(deadline_at / BUCKET_S)) end
 
--- Sweep from now on, unless sweeps have begun.
+-- Begin to sweep from now on, unless sweeps have begun.
 function deadlines.begin(now)
   redis.call('HSETNX', keys.lane('edits', 'gate'), 'deadlines_swept', math.floor(now / BUCKET_S) - 1)
 end
 
--- Call `check` with each job whose deadline has passed since the last sweep. Return true when some are left.
+-- Call `check` with each job whose deadline has passed since the last sweep. Return true if some are left.
 function deadlines.sweep(now, check)
   local swept = tonumber(redis.call('HGET', keys.lane('edits', 'gate'), 'deadlines_swept') or nil)
   local over = math.floor(now / BUCKET_S) - 1

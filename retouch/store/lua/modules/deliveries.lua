@@ -36,7 +36,7 @@ local function add(event, receiver, now)
   backlog.put('deliveries', target, item, at)
 end
 
--- Whether the job itself asks for events of this type: its ends, and what it names.
+-- Return whether the job itself names events of this type: those that end it, and those in its options.
 local function is_asked_for(spec, type)
   if job_states.is_end(type) then return true end
   for _, wanted in ipairs(spec.events or {}) do
@@ -45,7 +45,7 @@ local function is_asked_for(spec, type)
   return false
 end
 
--- Put one delivery of an event (job, sequence, type, tenant) in for each receiver. Return true if there is any.
+-- Enqueue one delivery of an event (job, sequence, type, tenant) for each receiver. Return true if there is any.
 function deliveries.add_all(event, now)
   local known = {}
   local function add_once(receiver, is_wanted)

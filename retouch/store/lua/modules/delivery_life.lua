@@ -1,4 +1,4 @@
--- How long deliveries are kept, and the job that they are about.
+-- How long deliveries are kept, and the jobs that they belong to.
 
 local delivery_life = {}
 

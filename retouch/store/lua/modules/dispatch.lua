@@ -10,16 +10,16 @@ local slots = require('slots')
 
 local dispatch = {}
 
--- How many slots the line may give now.
+-- Return how many slots the line may give now.
 local function free_slots(turn, bounds, now)
   local free = gates.room(bounds, slots.count(turn.lane), now)
   if turn.line == '' then return free end
   return math.min(free, turn.unproven_limit - fairness.held_by_unproven(turn.lane))
 end
 
--- Serve the next item of a group. Return 1 if it got a slot, else 0, and the item if it will call the endpoint.
+-- Serve the next item of a group. Return 1 if it got a slot, else 0; and the item if it will call the endpoint.
 local function serve_group(turn, group, pass, now)
-  -- Asked again here: a limit or budget may have been lowered since the group joined.
+  -- Checked again here, since a limit or budget may have been lowered after the group joined the line.
   local held = fairness.held_by(turn.lane, group)
   local next_up = fairness.may_take(turn, group, held)
     and redis.call('ZPOPMIN', keys.lane(turn.lane, 'backlog:' .. group)) or {}

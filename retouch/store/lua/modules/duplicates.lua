@@ -15,17 +15,17 @@ local function is_sharing(tenant)
   return shares[tenant]
 end
 
--- The key that binds an idempotency key, or nil without one.
+-- Return the key of an idempotency key, or nil if there is none.
 function duplicates.idem_name(tenant, idem) return idem ~= '' and 'rt:idem:' .. tenant .. ':' .. idem or nil end
 
--- The key under which exact duplicates find the job that they share, or nil.
+-- Return the key under which exact duplicates find the job that they share, or nil.
 function duplicates.share_name(tenant, share_key)
   return share_key ~= '-' and is_sharing(tenant) and 'rt:shared:' .. tenant .. ':' .. share_key or nil
 end
 
 local function remember(name, value) redis.call('SET', name, value, 'EX', REMEMBERED_S) end
 
--- A job is worth sharing while it may still yield an image, or has one that is kept.
+-- Return whether a job may be shared: it may still yield an image, or its image is kept.
 local function is_worth_sharing(job)
   if not specs.is_on_record('edits', job) then return false end
   local state, cancel, result = unpack(redis.call('HMGET', keys.state('edits', job), 'state', 'cancel', 'result'))
@@ -34,7 +34,7 @@ local function is_worth_sharing(job)
   return result and redis.call('ZSCORE', 'rt:blobs', cjson.decode(result).name)
 end
 
--- What the idempotency key of an earlier request leads to, or nil when it is new.
+-- Return the result for an idempotency key that was used before, or nil for a new one.
 local function find_bound(id, fingerprint, idem_name)
   local bound = idem_name and redis.call('GET', idem_name)
   if not bound then return nil end
@@ -54,7 +54,7 @@ function duplicates.find(id, fingerprint, idem_name, share_name, spec)
   return 'shared ' .. holder
 end
 
--- Bind a new job to its request's keys.
+-- Write that the keys of a request belong to its new job.
 function duplicates.remember(id, fingerprint, idem_name, share_name)
   if idem_name then remember(idem_name, id .. ' ' .. fingerprint) end
   if share_name then remember(share_name, id) end

@@ -1,5 +1,5 @@
--- What an answer says of the endpoint, learnt by the gate that the call had passed: its rest, its limit, its breaker,
--- and whether its account is closed. Keys: the gate's hash, rt:feed.
+-- What a gate learns from an answer to a call that it let through: its rest, its limit, its breaker, and whether its
+-- account is closed. Keys: the gate's hash, rt:feed.
 
 local account_closing = require_late('account_closing')
 local breaker = require('breaker')

@@ -1,5 +1,5 @@
--- Events of jobs: the script that moves a job also puts the event on record, so that none is lost between.
--- Keys: rt:timeline:{job}, rt:feed.
+-- Events of jobs. The script that moves a job also appends the event, so that no event is lost between the two. Keys:
+-- rt:timeline:{job}, rt:feed.
 
 local clock = require('clock')
 local deliveries = require('deliveries')
@@ -9,8 +9,8 @@ local json = require('json')
 
 local events = {}
 
--- Append an event to the job's timeline, point to it in the feed, and put in its deliveries. `details` holds the names
--- and JSON texts of further members, in turn. Return true if any receiver wants it.
+-- Append an event to the job's timeline, add it to the feed, and enqueue its deliveries. `details` has names and JSON
+-- texts of further members, in turn. Return true if any receiver gets the event.
 function events.record(job, tenant, type, now, details)
   local members = { 'type', cjson.encode(type), 'at', clock.instant(now), unpack(details or {}) }
   local sequence = redis.call('RPUSH', 'rt:timeline:' .. job, json.object(members))

@@ -1,9 +1,9 @@
 -- Fairness between groups is stride scheduling: a group's pass grows by 1/weight with each dispatch and the lowest pass
 -- goes next. A group that cannot run now rests with its pass, so that leaving and coming back does not jump the line.
 --
--- Groups stand in one of two lines, each with its own order and clock: the unproven (`~tenant`, see targets.lua) have
--- at most half of the slots, and are asked first, so that neither line starves the other.
--- Keys: rt:L:ready, rt:L:resting (both also :unproven), rt:L:held, rt:L:limits, rt:L:weights, rt:L:gate,
+-- Groups wait in one of two lines, each with its own order and clock. The line of the unproven groups (`~tenant`, see
+-- targets.lua) has at most half of the slots and is served first, so that neither line starves the other. Keys:
+-- rt:L:ready, rt:L:resting (both also :unproven), rt:L:held, rt:L:limits, rt:L:weights, rt:L:gate,
 -- rt:edits:account_tenants.
 
 local budgets = require('budgets')
@@ -13,15 +13,15 @@ local keys = require('keys')
 local fairness = {}
 
 fairness.UNPROVEN = ':unproven'
--- Behind all passes: a tenant that uses accounts of its own alone waits for no turn at the shared ones.
+-- A pass above all others: a tenant that uses only accounts of its own waits for no turn at the shared ones.
 fairness.LAST = 1e15
 fairness.OWN_ACCOUNTS = 'rt:edits:account_tenants'
 fairness.UNPROVEN_START = 8  -- slots of a tenant's unproven targets, to begin with
 
 function fairness.line_of(group) return string.byte(group) == 126 and fairness.UNPROVEN or '' end
 
--- Read where a line stands: its clock, whether the lane is paused, how many slots groups and lines may hold, the keys
--- of those that are ready or rest, and the ids of the endpoint's accounts if there are several.
+-- Read the state of a line: its clock, whether the lane is paused, how many slots groups and lines may hold, the keys
+-- of the ready and resting groups, and the ids of the endpoint's accounts if there are several.
 function fairness.read(lane, line)
   local gate = keys.lane(lane, 'gate')
   local values = redis.call('HMGET', gate, 'clock' .. line, 'paused', 'group_limit', 'limit', 'accounts')
@@ -31,13 +31,13 @@ function fairness.read(lane, line)
   if lane == 'deliveries' then
     local limit = tonumber(values[4] or nil) or gates.USUAL_LIMITS.deliveries
     turn.unproven_limit = math.max(1, math.floor(limit / 2))
-    -- No tenant has all slots of the deliveries: its receivers may begin to hang all at once.
+    -- No tenant gets all slots for deliveries, since all of its receivers may begin to hang at once.
     if not values[3] then turn.group_limit = math.ceil(limit * 3 / 4) end
   end
   return turn
 end
 
--- How many slots the group may hold.
+-- Return how many slots the group may hold.
 function fairness.limit_of(turn, group)
   local usual = turn.line == '' and turn.group_limit or fairness.UNPROVEN_START
   return tonumber(redis.call('HGET', keys.lane(turn.lane, 'limits'), group) or nil) or usual
@@ -45,7 +45,7 @@ end
 
 function fairness.held_by(lane, group) return tonumber(redis.call('HGET', keys.lane(lane, 'held'), group) or 0) end
 
--- How many slots the groups of the unproven line hold together.
+-- Return how many slots the groups of the unproven line hold together.
 function fairness.held_by_unproven(lane) return fairness.held_by(lane, '~') end
 
 local function add_held(lane, group, by)
@@ -60,7 +60,7 @@ function fairness.count_slot(lane, group, by)
   if fairness.line_of(group) ~= '' then add_held(lane, '~', by) end
 end
 
--- True while a group that holds so many slots may have one more.
+-- Return true while a group that holds so many slots may have one more.
 function fairness.may_take(turn, group, held)
   return held < fairness.limit_of(turn, group) and (turn.lane ~= 'edits' or budgets.allows_dispatch(group))
 end
@@ -69,7 +69,7 @@ function fairness.stride_of(lane, group)
   return 1 / tonumber(redis.call('HGET', keys.lane(lane, 'weights'), group) or 1)
 end
 
--- Let the group stand in its line, if it has something in its backlog and may have a slot.
+-- Let the group join its line, if its backlog is not empty and it may have a slot.
 function fairness.join(lane, group)
   local line = fairness.line_of(group)
   if redis.call('ZSCORE', keys.lane(lane, 'ready' .. line), group) then return end
@@ -77,7 +77,7 @@ function fairness.join(lane, group)
   local turn = fairness.read(lane, line)
   if not fairness.may_take(turn, group, fairness.held_by(lane, group)) then return end
   local pass = tonumber(redis.call('ZSCORE', turn.resting, group) or nil)
-  -- A newcomer stands one turn behind the clock: newcomers without end would starve those who were served before.
+  -- A new group starts one turn after the clock: otherwise endless new groups would starve those served before.
   if not pass then pass = turn.clock + fairness.stride_of(lane, group) end
   if turn.accounts and string.find(redis.call('HGET', fairness.OWN_ACCOUNTS, group) or '', '^never ') then
     pass = fairness.LAST
@@ -86,7 +86,7 @@ function fairness.join(lane, group)
   redis.call('ZADD', turn.ready, math.max(pass, turn.clock), group)
 end
 
--- The group whose turn it is and its pass, or nil when nobody stands in the line.
+-- Return the group whose turn it is and its pass, or nil if the line is empty.
 function fairness.first(turn)
   local top = redis.call('ZRANGE', turn.ready, 0, 0, 'WITHSCORES')
   return top[1], tonumber(top[2] or nil)
@@ -97,7 +97,7 @@ function fairness.rest(turn, group, pass)
   redis.call('ZADD', turn.resting, pass, group)
 end
 
--- The group had its turn, and holds so many slots now.
+-- Record that the group had its turn, and how many slots it holds now.
 function fairness.move_on(turn, group, held)
   local pass = turn.clock + fairness.stride_of(turn.lane, group)
   local is_empty = redis.call('ZCARD', keys.lane(turn.lane, 'backlog:' .. group)) == 0
@@ -105,7 +105,7 @@ function fairness.move_on(turn, group, held)
   else redis.call('ZADD', turn.ready, pass, group) end
 end
 
--- Keep the clock of a line that gave slots; groups that rested until it passed them by are newcomers again.
+-- Store the clock of a line that gave slots; resting groups that the clock has passed count as new again.
 function fairness.save_clock(turn)
   redis.call('HSET', keys.lane(turn.lane, 'gate'), 'clock' .. turn.line, turn.clock)
   redis.call('ZREMRANGEBYSCORE', turn.resting, '-inf', turn.clock)

@@ -12,13 +12,13 @@ local gates = {}
 gates.DEFAULT = 'default'  -- the account whose names have no suffix
 gates.USUAL_LIMITS = { edits = 5, deliveries = 16 }  -- until a worker sets another one
 
--- The gate that an item of the lane passes; `account` is that of the item, or false.
+-- Return the gate that an item of the lane passes; `account` is that of the item, or false.
 function gates.of(lane, account)
   if not account or account == gates.DEFAULT then return keys.lane(lane, 'gate') end
   return keys.lane(lane, 'gate:' .. account)
 end
 
--- Read all that bounds the next dispatch through a gate.
+-- Read all that limits the next dispatch through a gate.
 function gates.read(gate, lane)
   local names = { 'limit', 'rate', 'tokens', 'refilled_at', 'open_until', 'full_until' }
   local values = redis.call('HMGET', gate, unpack(names))
@@ -28,15 +28,15 @@ function gates.read(gate, lane)
   return bounds
 end
 
--- How many more items the gate lets through, of which so many are in flight. An open breaker whose time is over lets
--- one through: the probe.
+-- Return how many more items the gate lets through if so many are in flight. If the time of an open breaker is over, it
+-- lets one through: the probe.
 function gates.room(bounds, in_flight, now)
   if now < math.max(bounds.open_until or 0, bounds.full_until or 0) then return 0 end
   local room = math.floor(math.min(bounds.limit - in_flight, rate.tokens(bounds, now)))
   return bounds.open_until and math.min(room, 1) or room
 end
 
--- Note that items were let through; `caller` is one of them that will call the endpoint, or nil.
+-- Record that items were let through; `caller` is one of them that will call the endpoint, or nil.
 function gates.note_passed(bounds, count, caller, now)
   if bounds.open_until and caller then breaker.begin_probe(bounds.gate, caller, now) end
   rate.spend(bounds, count, now)

@@ -5,7 +5,7 @@ local keys = require('keys')
 
 local images = {}
 
--- The names of a result's images: the first, and the others of the same answer.
+-- Return the names of a result's images: the first, and the others of the same answer.
 function images.of_result(result)
   local image = cjson.decode(result)
   local names = { image.name }
@@ -13,7 +13,7 @@ function images.of_result(result)
   return names
 end
 
--- The names of images that were brought home before a job ended without all of them: a replay goes on from these.
+-- Return the names of images that were stored before a job ended without all of them; a replay continues from these.
 function images.brought(job)
   local checkpoint, names = redis.call('HGET', keys.state('edits', job), 'checkpoint'), {}
   if not checkpoint or checkpoint == '' then return names end
@@ -23,7 +23,7 @@ function images.brought(job)
   return names
 end
 
--- Keep a job's images until then, as its tenant's own.
+-- Keep a job's images until that instant, owned by its tenant.
 function images.keep(tenant, names, until_at)
   if #names == 0 then return end
   local entries, at = {}, clock.instant(until_at)

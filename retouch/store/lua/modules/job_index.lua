@@ -1,6 +1,6 @@
--- The indexes that lists of jobs read: those of one tenant's jobs by state, by the code that a job failed with, by tag,
--- by receiver. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all
--- lists have one order. Jobs of the only account, `default`, are in no index by account: see job_search.py.
+-- The indexes for lists of jobs: one tenant's jobs by state, by error code, by tag and by receiver. Each score is that
+-- of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have the same order. Jobs of the only account,
+-- `default`, are in no index by account: see job_search.py.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
 -- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
 -- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention).
@@ -12,12 +12,12 @@ local job_index = {}
 
 function job_index.by(kind, tenant, value) return 'rt:jobs_by_' .. kind .. ':' .. tenant .. ':' .. value end
 
--- Jobs that wait for their next attempt.
+-- The name of the index of jobs that wait for their next attempt.
 function job_index.retrying(tenant) return job_index.by('state', tenant, 'retrying') end
 
 function job_index.all_of(tenant) return 'rt:job_indexes:' .. tenant end
 
--- When a job was put in.
+-- Return when a job was enqueued.
 function job_index.created_at(job, tenant, now)
   return redis.call('ZSCORE', 'rt:jobs:' .. tenant, job) or clock.instant(now)
 end
@@ -28,7 +28,7 @@ end
 
 local function drop(kind, tenant, value, job) redis.call('ZREM', job_index.by(kind, tenant, value), job) end
 
--- An event of the job goes to a receiver that it did not name.
+-- Add the job to the index of a receiver that it did not name, but that gets one of its events.
 function job_index.note_receiver(job, tenant, receiver, now)
   local created_at = redis.call('ZSCORE', 'rt:jobs:' .. tenant, job)
   if not created_at then return end
@@ -47,7 +47,7 @@ function job_index.note_end(job, tenant, state, created_at, error, now)
   end
 end
 
--- Called before what the record says of the end is removed.
+-- Called before the end is removed from the record.
 function job_index.note_reopened(job)
   local known = redis.call('HMGET', keys.state('edits', job), 'group', 'state', 'created_at', 'error')
   local tenant, state, created_at, error = known[1], known[2], known[3], known[4]

@@ -17,10 +17,10 @@ local specs = require('specs')
 
 local jobs = {}
 
--- What is a job's own and lives as long as its record.
+-- The keys that belong to one job and are kept as long as its record.
 function jobs.keys_of(job) return { keys.spec('edits', job), keys.state('edits', job), 'rt:timeline:' .. job } end
 
--- A job that was over is open again: its record has no end. Called while the record still says how it ended.
+-- Open a job that was over: its record has no end any more. Called while the record still says how it ended.
 function jobs.reopen(job)
   job_index.note_reopened(job)
   redis.call('ZREM', 'rt:edits:dead', job)
@@ -55,8 +55,8 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
--- End a job: state, counts, dead letter, event, and from now on a TTL on all that is its own. `ending` has the `state`,
--- and the JSON texts of `error` and `result` where there are such.
+-- End a job: state, counts, dead letter, event, and a TTL on all keys of its own. `ending` has the `state`, and the
+-- JSON texts of `error` and `result` if there are any.
 function jobs.finish(job, tenant, ending, now, retention_s)
   slots.release('edits', tenant, job)
   local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')

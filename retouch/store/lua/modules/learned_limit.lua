@@ -1,5 +1,5 @@
--- The in-flight limit of a gate, where it is learnt: halved by a queue-full answer, creeping up by one per limit's
--- worth of answers; `ceiling` is the configured bound, lowered for ten minutes to just below what was refused.
+-- The limit of a gate, if it is learnt. A queue-full answer halves it; it grows by one with as many answers as the
+-- limit. `ceiling` is the configured bound; a refusal lowers it to just below the refused number for ten minutes.
 -- Keys: the gate's hash.
 
 local clock = require('clock')
@@ -9,7 +9,7 @@ local learned_limit = {}
 local SAME_REFUSAL_S = 5      -- answers to calls that were out when the limit was halved do not halve it again
 local BELOW_REFUSED_S = 600
 
--- What is known of a limit that is learnt; nil for one that is set.
+-- Return what is known of a learnt limit; nil if the limit is configured.
 local function read(gate)
   local known = redis.call('HMGET', gate, 'limit', 'ceiling', 'refused_at', 'refused_limit', 'learnt', 'learn')
   if known[6] ~= '1' then return nil end
@@ -20,7 +20,7 @@ end
 
 local function save(gate, exact) redis.call('HSET', gate, 'learnt', exact, 'limit', math.floor(exact)) end
 
--- The endpoint's queue was full.
+-- Record that the endpoint's queue was full.
 function learned_limit.lower(gate, now)
   local known = read(gate)
   if not known or now - known.refused_at <= SAME_REFUSAL_S then return end
@@ -28,7 +28,7 @@ function learned_limit.lower(gate, now)
   save(gate, math.max(1, math.floor(known.exact / 2)))
 end
 
--- The endpoint took a call.
+-- Record that the endpoint accepted a call.
 function learned_limit.raise(gate, now)
   local known = read(gate)
   if not known then return end

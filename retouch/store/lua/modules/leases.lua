@@ -1,5 +1,5 @@
--- Leases: the slot that a worker has taken, until it must be renewed. Each slot has the instant at which rescue must
--- look at it. Keys: rt:L:slots, rt:L:state:{item}.
+-- Leases: a slot that a worker has claimed, until the lease expires or is renewed. Each slot has the instant at which
+-- rescue must examine it. Keys: rt:L:slots, rt:L:state:{item}.
 
 local clock = require('clock')
 local keys = require('keys')
@@ -11,7 +11,7 @@ function leases.hold_until(lane, item, at) redis.call('ZADD', keys.lane(lane, 's
 -- `known` begins with the fields `fence` and `state` of the item.
 function leases.is_current(known, fence) return known[1] == fence and known[2] == 'running' end
 
--- True while the caller's lease stands: nobody has claimed the item since.
+-- Return true while the caller's lease is valid: nobody has claimed the item since.
 function leases.is_held(lane, item, fence)
   return leases.is_current(redis.call('HMGET', keys.state(lane, item), 'fence', 'state'), fence)
 end

@@ -1,4 +1,4 @@
--- The ledger: what charges were good for, by tenant, day and tag, and by account where there are several.
+-- The ledger: what charges were good for, by tenant, day and tag, and by account if there are several.
 -- Keys: rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}, rt:edits:state:{job}.
 
 local account_books = require_late('account_books')
@@ -13,8 +13,8 @@ local CLASSES = { 'useful', 'repeated', 'wasted', 'unknown' }
 local TAG_LIFE_S = 90 * clock.DAY_S
 local TAGS_MOST, OTHER_TAGS = 1000, 'other'
 
--- One useful charge for an image that is kept, further certain ones are repeated; without an image certain ones are
--- wasted; charges whose answer never came are unknown.
+-- With a stored image, one certain charge is useful and the other certain ones are repeated. Without an image, certain
+-- charges are wasted. Charges whose answer never came are unknown.
 local function split(charges, has_image)
   local certain, unknown = 0, 0
   for _, charge in ipairs(charges) do
@@ -26,8 +26,9 @@ local function split(charges, has_image)
     unknown = unknown }
 end
 
--- Add to one day's row of a tag: four counts in the order of CLASSES. What comes when the day has its most rows is
--- booked under OTHER_TAGS, so that neither this hash nor a reader's work grows with the values that a tenant thinks of.
+-- Add four counts, in the order of CLASSES, to the row of a tag and day. Once the day has its maximum of rows, other
+-- tags are added to the row OTHER_TAGS, so that neither this hash nor the work of reading it grows with a tenant's
+-- tags.
 local function book_tag(tag_key, tag, by)
   local row = redis.call('HGET', tag_key, tag)
   if not row and redis.call('HLEN', tag_key) >= TAGS_MOST then
@@ -46,8 +47,8 @@ local function book_tags(tenant, tags, by)
   redis.call('EXPIRE', tag_key, TAG_LIFE_S)
 end
 
--- Book the charges of a job that is over. May be called again when more becomes known: only the difference is booked.
--- `result` is false or nil for a job without an image.
+-- Write the charges of a job that is over into the ledger. May be called again when more becomes known: only the
+-- difference is added. `result` is false or nil for a job without an image.
 function ledger.book(job, tenant, tags, charges, result, now)
   local own = keys.state('edits', job)
   local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')

@@ -1,4 +1,4 @@
--- Priorities: a boost of age, in seconds. A waiting job's place moves by the difference; the record says which it has.
+-- Priorities: a boost of age, in seconds. A change moves a waiting job by the difference; the record has the priority.
 -- Keys: rt:edits:state:{job}, rt:edits:backlog:{tenant}.
 
 local checkpoints = require('checkpoints')
@@ -18,7 +18,7 @@ function priorities.place_of(job, spec, at)
   return clock.instant(at - BOOST_S[priority_of(keys.state('edits', job), spec)])
 end
 
--- Move a waiting job, and what it will come back with from the timetable.
+-- Move a waiting job, and the score with which it will return from the timetable.
 local function move(job, own, tenant, by)
   -- A paid answer goes first whatever its priority.
   if not checkpoints.is_paid('edits', job) then
@@ -33,7 +33,7 @@ local function is_waiting(job, own, tenant)
     or redis.call('HGET', own, 'state') == 'retrying'
 end
 
--- Return 'changed', 'same', 'in_flight' (it has a slot already), 'final' or 'unknown'.
+-- Return 'changed', 'same', 'in_flight' (the job has a slot), 'final' or 'unknown'.
 function priorities.run(job, priority)
   local spec = specs.of('edits', job)
   if not spec then return 'unknown' end

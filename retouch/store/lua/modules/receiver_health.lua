@@ -1,4 +1,4 @@
--- Since when a receiver fails and why, where it is found without a search; forgotten with the first success.
+-- Since when a receiver fails, and why; found without a search, and deleted with the first success.
 -- Keys: rt:deliveries:health:{receiver}, rt:deliveries:failing, rt:deliveries:failing:{tenant}, rt:receiver:{id},
 -- rt:receivers_disabled, rt:feed.
 
@@ -34,13 +34,13 @@ function receiver_health.note_success(receiver, tenant, target)
   redis.call('ZREM', FAILING .. ':' .. tenant, subject)
 end
 
--- The receiver's next attempt: the earlier one of this delivery's and what is known of its others.
+-- Return the receiver's next attempt: the earlier one of this delivery's and of its other deliveries'.
 local function next_attempt(due_at, known_at, now)
   if known_at > now and (not due_at or known_at < due_at) then return known_at end
   return due_at or 0
 end
 
--- Warn of a receiver that fails for long, and disable it in the end.
+-- Warn of a receiver that has failed for long, and disable it finally.
 local function judge(subject, receiver, tenant, failing_s, is_warned, now)
   if failing_s > DISABLE_AFTER_S then
     receiver_health.disable(receiver, tenant, now)

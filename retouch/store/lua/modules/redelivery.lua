@@ -1,5 +1,5 @@
--- Redelivery: a delivery that is over, or waits for its next attempt, is sent now, by hand: the same id, a fresh
--- schedule, allowed on a disabled receiver.
+-- Redelivery: a delivery that is over, or waits for its next attempt, is sent now, by hand: with the same id and a new
+-- schedule, even if its receiver is disabled.
 -- Keys: rt:deliveries:spec:{item}, rt:deliveries:state:{item}, rt:deliveries:dead, and those of backlog.lua, jobs.lua.
 
 local backlog = require('backlog')
@@ -13,7 +13,7 @@ local specs = require('specs')
 
 local redelivery = {}
 
--- The event is built from the job's record at each attempt, with a link to its image: both outlive the fresh schedule.
+-- Each attempt builds the event from the job's record, with a link to the image, so both are kept for the new schedule.
 local function keep_record(job, tenant, now)
   for _, name in ipairs(jobs.keys_of(job)) do
     local left_s = redis.call('TTL', name)

@@ -1,6 +1,6 @@
 -- Replays: a failed or cancelled job is put back into the backlog, where its priority would put a new one. It resumes
--- from its checkpoint if that can still yield the image; otherwise it will POST again, and the charges so far no longer
--- count against its max_charges. A job whose image was kept, and that was cancelled all the same, succeeds at once.
+-- from its checkpoint if that can still yield the image. Otherwise it POSTs again, and earlier charges no longer count
+-- against its max_charges. A job whose image was stored, and that was cancelled all the same, succeeds at once.
 -- Keys: rt:edits:state:{job}, rt:edits:deadlines:{n}, and those of jobs.lua, room.lua, backlog.lua.
 
 local backlog = require('backlog')
@@ -19,8 +19,8 @@ local specs = require('specs')
 
 local replays = {}
 
--- Return 'replayed', 'open', 'succeeded', 'unknown', 'full backlog' or 'full budget'; full: the tenant has no room for
--- it, and nothing happened. `asked_deadline_s` is '' for as long as it was given at first.
+-- Return 'replayed', 'open', 'succeeded', 'unknown', 'full backlog' or 'full budget'; the last two mean that the tenant
+-- has no room, and that nothing changed. `asked_deadline_s` is '' for as long as at first.
 function replays.run(job, asked_deadline_s, retention_s)
   local spec = specs.of('edits', job)
   if not spec then return 'unknown' end

@@ -1,5 +1,5 @@
--- Room: how many more jobs a tenant may have waiting. Every script that puts a job into the backlog asks here; a paid
--- answer that comes late does not, since its image must not be lost.
+-- Room: how many more jobs a tenant may have waiting. Every script that puts a job into the backlog checks it, except
+-- for a late paid answer, since its image must not be lost.
 -- Keys: rt:edits:backlog:{tenant}, rt:jobs_by_state:{tenant}:retrying, rt:edits:backlog_limits.
 
 local budgets = require('budgets')
@@ -12,7 +12,7 @@ local room = {}
 -- less the waiting jobs, each of which will need one). A job that needs no call is not bounded by the budget.
 function room.left(tenant, needs_call)
   local left, reason = math.huge, ''
-  -- A job that waits for its next attempt is in no backlog, but it will be back there without being asked.
+  -- A job that waits for its next attempt is in no backlog, but will return to it without a check.
   local waiting = redis.call('ZCARD', keys.lane('edits', 'backlog:' .. tenant))
     + redis.call('ZCARD', job_index.retrying(tenant))
   local most = tonumber(redis.call('HGET', 'rt:edits:backlog_limits', tenant) or nil)

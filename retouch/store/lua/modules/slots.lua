@@ -28,8 +28,8 @@ function slots.request_message(lane, item, claimed_by, account)
   slots.messages[#slots.messages + 1] = queue .. ' ' .. item
 end
 
--- Give a slot to an item that left the backlog; `account` and `reason` are nil while there is one account. Return the
--- item if it will call the endpoint, or nil; and true, with nothing done, for a paid job of a time of several
+-- Give a slot to an item that left the backlog; `account` and `reason` are nil if there is only one account. Return the
+-- item if it will call the endpoint, or nil. Also return true, with nothing done, for a paid job from a time of several
 -- accounts.
 function slots.give(lane, group, item, score, now, account, reason)
   local own = keys.state(lane, item)
@@ -47,7 +47,7 @@ function slots.give(lane, group, item, score, now, account, reason)
   return not is_paid and item or nil
 end
 
--- Give the item's slot back, if it holds one.
+-- Take the item's slot back, if it holds one.
 function slots.release(lane, group, item)
   if redis.call('ZREM', keys.lane(lane, 'slots'), item) == 0 then return end
   if lane == 'edits' then

@@ -1,11 +1,11 @@
--- What was asked for: the specs of jobs and deliveries, which never change.
+-- The specs of jobs and deliveries: what was requested. They never change.
 -- Keys: rt:L:spec:{item}.
 
 local keys = require('keys')
 
 local specs = {}
 
--- Return the spec, or nil when the item is not on record any more.
+-- Return the spec, or nil if the item is no longer on record.
 function specs.of(lane, item)
   local text = redis.call('GET', keys.spec(lane, item))
   return text and cjson.decode(text) or nil

@@ -1,5 +1,5 @@
--- What a target's attempts teach: its window, whether it is proven, and its breaker. The window starts at 1 and doubles
--- with each success, up to 8; an attempt that took long and failed sets it to 1.
+-- What the attempts of a target change: its window, whether it is proven, and its breaker. The window (deliveries at
+-- once) starts at 1 and doubles with each success, up to 8; a slow failure sets it to 1.
 -- Keys: rt:deliveries:target:{target}, rt:deliveries:shut, rt:deliveries:limits.
 
 local clock = require('clock')
@@ -18,7 +18,7 @@ local LIFE_S = 30 * 86400
 
 local function record(target) return keys.lane('deliveries', 'target:' .. target) end
 
--- The slots that a tenant's unproven targets may hold: one more for each success, half for each that hangs.
+-- How many slots a tenant's unproven targets may hold: one more for each success, half as many for each that hangs.
 local function learn_share(group, is_ok, is_quick)
   if fairness.line_of(group) == '' or (is_quick and not is_ok) then return end
   local turn = fairness.read('deliveries', fairness.UNPROVEN)
@@ -29,7 +29,7 @@ local function learn_share(group, is_ok, is_quick)
   elseif share ~= before then redis.call('HSET', keys.lane('deliveries', 'limits'), group, share) end
 end
 
--- The breaker: a target that mostly fails is shut for 30 s, doubling to 10 min; then one probe decides.
+-- The breaker: a target that mostly fails is shut for 30 s, doubling up to 10 min; then one probe decides.
 local function shut(target, probing, shut_before_s, now)
   local shut_s = math.min(SHUT_MOST_S, math.max(SHUT_LEAST_S, probing and shut_before_s * 2 or shut_before_s))
   redis.call('HSET', record(target), 'shut_s', shut_s, 'results', 0, 'failed', 0, 'probing', '1', 'window', 1,
@@ -45,7 +45,7 @@ local function read(target, now)
   return known
 end
 
--- Count an attempt into what is known of the target, and write it.
+-- Count an attempt in the record of the target, and write the record.
 local function count(target, known, is_ok, is_quick)
   known.results, known.failed = (known.results or 0) + 1, (known.failed or 0) + (is_ok and 0 or 1)
   local window, quick = known.window or 1, known.quick or 0
@@ -62,7 +62,7 @@ end
 
 local function is_shut(target) return redis.call('ZSCORE', SHUT, target) and true or false end
 
--- Learn from an attempt that reached its end: whether it succeeded, and after how long.
+-- Learn from an attempt that has ended: whether it succeeded, and after how long.
 function target_health.learn(target, group, is_ok, latency_s, now)
   local known, is_quick = read(target, now), latency_s < QUICK_S
   count(target, known, is_ok, is_quick)
@@ -71,7 +71,7 @@ function target_health.learn(target, group, is_ok, latency_s, now)
     if known.probing then redis.call('HDEL', record(target), 'shut_s', 'probing') end
     return
   end
-  -- Attempts that were out when it was shut are no probes: they must not double its time.
+  -- Attempts that were in flight when the target was shut are no probes, so they do not double its time.
   if not is_shut(target) and (known.probing or mostly_fails(known)) then
     shut(target, known.probing, known.shut_s or 0, now)
   end

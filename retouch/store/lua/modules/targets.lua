@@ -1,7 +1,7 @@
 -- Targets: a tenant's webhooks to one host, or its callbacks to one Celery task, named "tenant host" or "tenant
--- task:name". A target admits as many deliveries into its tenant's backlog at once as its window says; the rest wait
--- before it, so that a host that hangs holds few slots however many receivers and deliveries it has. Those whose last
--- success was quick are proven; the others (new, slow, hanging) stand in the lane's unproven line.
+-- task:name". A target admits only as many deliveries into its tenant's backlog as its window says; the others wait at
+-- the target, so that a host that hangs holds few slots. A target whose last success was quick is proven; the others
+-- (new, slow, hanging) are in the lane's unproven line.
 -- Keys: rt:deliveries:target:{target}, rt:deliveries:admitted:{target}, rt:deliveries:waiting:{target},
 -- rt:deliveries:waiting_by_tenant, rt:deliveries:backlog:{group}, rt:deliveries:shut, rt:receiver:{id}.
 
@@ -14,7 +14,7 @@ local function part(name, target) return keys.lane('deliveries', name .. ':' .. 
 
 local function tenant_of(target) return string.match(target, '^%S+') end
 
--- The target of a receiver: the host is the URL's authority, in small letters, without a final dot.
+-- Return the target of a receiver: the host is the URL's authority in lower case, without a final dot.
 function targets.of(receiver, tenant)
   if string.sub(receiver, 1, 5) == 'task:' then return tenant .. ' ' .. receiver end
   local url = redis.call('HGET', 'rt:receiver:' .. receiver, 'url') or ''
@@ -30,7 +30,7 @@ local function count_waiting(target, by)
   end
 end
 
--- How many more deliveries the target admits now, and into which group.
+-- Return how many more deliveries the target admits now, and into which group.
 local function room_of(target)
   if redis.call('ZSCORE', 'rt:deliveries:shut', target) then return 0 end
   local known = redis.call('HMGET', part('target', target), 'window', 'quick')
@@ -44,7 +44,7 @@ local function admit(target, group, item, score)
   redis.call('ZADD', part('backlog', group), score, item)
 end
 
--- Admit what waits, as far as there is room.
+-- Admit waiting deliveries, as long as there is room.
 function targets.admit(target)
   local room, group = room_of(target)
   if room <= 0 then return end
@@ -65,7 +65,7 @@ function targets.put(target, item, score)
   end
 end
 
--- A delivery gave its slot back: the next one of its target is admitted.
+-- A delivery gave its slot back, so the next one of its target is admitted.
 function targets.leave(item)
   local target = redis.call('HGET', keys.state('deliveries', item), 'target')
   if not target then return end
@@ -73,7 +73,7 @@ function targets.leave(item)
   targets.admit(target)
 end
 
--- Take back what was admitted and has no slot yet.
+-- Move admitted deliveries that have no slot yet back to the waiting ones.
 function targets.recall(target)
   for _, item in ipairs(redis.call('ZRANGE', part('admitted', target), 0, -1)) do
     local group = redis.call('HGET', keys.state('deliveries', item), 'group')

@@ -8,8 +8,8 @@ local slots = require('slots')
 
 local timetable = {}
 
--- Let an item wait until `at`, and give its slot back. A tenant's parked jobs are on a list of their own, so that
--- room.lua can count them at once; no limit is asked of receivers.
+-- Let an item wait until `at`, and take its slot back. The waiting jobs of a tenant have an index, with which room.lua
+-- counts them; receivers have no such limit.
 function timetable.park(lane, group, item, at)
   redis.call('ZADD', keys.lane(lane, 'timetable'), clock.instant(at), item)
   if lane == 'edits' then

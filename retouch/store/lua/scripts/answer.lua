@@ -1,9 +1,9 @@
--- Write the endpoint's answer to a POST, and what to resume from. A late paid answer is adopted if the job has no
--- result. Then the next claim resumes from it; a job that had already failed is put back.
+-- Write the endpoint's answer to a POST, and the checkpoint. A late paid answer is adopted if the job has no result:
+-- then the next claim continues from it, and a job that had already failed is put back.
 -- Keys: rt:edits:state:{job}, rt:edits:account_calls:{day}, and those of the modules.
--- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (what the answer says of the
---       endpoint: 'full', 'ok', 'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the
---       endpoint could not read the picture and is to be given our copy of it.
+-- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (about the endpoint: 'full', 'ok',
+--       'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the endpoint could not read the
+--       picture and gets our copy next.
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or '';
 --         'account.closed' or 'account.opened' if it did that to the account, or ''}.
 local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)
@@ -27,7 +27,7 @@ local is_held, tenant, slot_account = leases.is_current(known, fence), known[3] 
 local charges = charge_record.read(known[5])
 history.note_answer(charges, charge_fence, class, tenant, now)
 local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, now)
--- The job may be on another account by now: what the answer says is said of the one that was called.
+-- The job may be on another account by now; the answer concerns the account that was called.
 local account = charge_account or slot_account
 if by ~= 0 then
   budgets.correct(tenant, intent_at, by)

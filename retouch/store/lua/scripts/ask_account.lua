@@ -1,8 +1,7 @@
--- Return the account of the endpoint that a tenant's next job would go to now, as account_dispatch.lua chooses it; it
--- changes nothing.
+-- Return the account to which a tenant's next job would go now, as account_dispatch.lua chooses it. Nothing changes.
 -- Keys: rt:edits:gate, and those of account_gates.lua, account_jobs.lua.
 -- ARGV: tenant.
--- Returns the account's id; '' while none has room, or while there is one account alone.
+-- Returns the account's id; '' if no account has room, or if there is only one account.
 local tenant = unpack(ARGV)
 
 local account_gates = require_late('account_gates')

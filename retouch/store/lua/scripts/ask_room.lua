@@ -1,4 +1,4 @@
--- Return what leaves a tenant no room for another job.
+-- Return why a tenant has no room for another job.
 -- Keys: those of room.lua.
 -- ARGV: tenant.
 -- Returns 'backlog', 'budget', or '' when there is room.

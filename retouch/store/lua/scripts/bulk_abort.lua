@@ -1,4 +1,4 @@
--- Abort a bulk run: what it did stays done, the rest is left as it is.
+-- Abort a bulk run. What it has done is not undone.
 -- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open, rt:bulk:open:{tenant}.
 -- ARGV: id.
 -- Returns 'aborted', 'final' (it was over) or 'unknown'.

@@ -1,4 +1,4 @@
--- Put a bulk run on record; a worker begins it. Safe to call again with the same id.
+-- Create a bulk run; a worker begins it. Safe to call again with the same id.
 -- Keys: rt:bulk:{id}, rt:bulk:open, rt:bulk:open:{tenant}, rt:bulk:runs, rt:bulk:runs:{tenant}.
 -- ARGV: id, tenant, most open runs of a tenant, most runs kept of a tenant, and fields with their values.
 -- Returns 'new', 'known' (the id is on record already) or 'full' (the tenant has as many open runs as it may).
@@ -23,7 +23,7 @@ for _, index in ipairs({ 'rt:bulk:runs', 'rt:bulk:runs:' .. tenant }) do
   redis.call('ZREMRANGEBYSCORE', index, '-inf', now - bulk_runs.KEPT_S)
   redis.call('EXPIRE', index, bulk_runs.KEPT_S)
 end
--- The history of a tenant is bounded, whatever it asks for; what is open is the newest of it.
+-- The number of a tenant's runs is bounded; open runs are the newest ones, so they are never deleted here.
 for _, old in ipairs(redis.call('ZRANGE', 'rt:bulk:runs:' .. tenant, 0, -tonumber(kept_most) - 1)) do
   redis.call('ZREM', 'rt:bulk:runs:' .. tenant, old)
   redis.call('ZREM', 'rt:bulk:runs', old)

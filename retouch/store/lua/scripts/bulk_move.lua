@@ -1,4 +1,4 @@
--- Act on some items of a bulk run's chunk and count what came of each.
+-- Act on some items of a bulk run's chunk, and count the outcomes.
 -- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open, and those of the actions' modules.
 -- ARGV: id, fence, most items, lease_s, retention_s.
 -- Returns {'running' | 'planning': the chunk is empty | 'done' | 'stale', messages}.
@@ -18,7 +18,7 @@ local own, chunk = bulk_runs.key(bulk), bulk_runs.chunk(bulk)
 local action, priority, created_at, is_last = unpack(
   redis.call('HMGET', own, 'action', 'priority', 'created_at', 'is_last'))
 
--- A job that ended after the run was asked for is not one of those that the preview counted.
+-- The preview did not count a job that ended after the run was created.
 local function replay(job)
   local finished_at = tonumber(redis.call('HGET', keys.state('edits', job), 'finished_at') or 0)
   return finished_at >= tonumber(created_at) and 'newer' or replays.run(job, '', tonumber(retention_s))

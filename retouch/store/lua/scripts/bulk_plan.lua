@@ -1,6 +1,6 @@
--- Put the next chunk of a bulk run on record, with the place behind which the one after it begins.
+-- Write the next chunk of a bulk run, with the cursor after which the chunk following it begins.
 -- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open.
--- ARGV: id, fence, jobs that the chunk was made from, cursor ('' : it is the last chunk), and its items.
+-- ARGV: id, fence, number of jobs read for the chunk, cursor ('': this is the last chunk), and the chunk's items.
 -- Returns 'ok', 'done' (there is nothing left to do) or 'stale' (the lease is lost, or the run was aborted).
 local bulk, fence, matched, cursor = unpack(ARGV, 1, 4)
 local items = { unpack(ARGV, 5) }

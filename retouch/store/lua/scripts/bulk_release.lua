@@ -1,4 +1,4 @@
--- Let others have their turn: the run goes behind those that wait.
+-- End the lease of a bulk run, so that the runs that wait have their turn first.
 -- Keys: rt:bulk:{id}, rt:bulk:open.
 -- ARGV: id, fence.
 -- Returns 'ok' or 'stale'.

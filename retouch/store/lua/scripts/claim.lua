@@ -1,8 +1,8 @@
--- Take the lease of an item that holds a slot and was called for. A duplicate message finds nothing to claim, nor does
--- a worker that has no key for the job's account: rescue sends the message again.
+-- Take the lease of an item that holds a slot and whose message was sent. A duplicate message finds nothing to claim,
+-- and so does a worker without the key of the job's account: rescue sends the message again.
 -- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua, history.lua.
 -- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none).
--- Returns false, or {spec, now, messages as lines, state fields...}.
+-- Returns false, or {spec, now, messages as lines, fields of the state...}.
 local lane, item, lease_s, accounts = unpack(ARGV)
 
 local clock = require('clock')
@@ -29,7 +29,7 @@ if not spec then  -- erased while it waited: nothing is left to do
 end
 
 local now, messages = clock.now(), ''
--- At least the clock's milliseconds: a number that Redis forgot with its last second must not be given twice.
+-- At least the clock's milliseconds: if Redis loses its last second, a number must not be used twice.
 local fence = math.max(tonumber(last_fence or 0) + 1, math.floor(now * 1000))
 redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', string.format('%.0f', fence))
 leases.hold_until(lane, item, now + tonumber(lease_s))

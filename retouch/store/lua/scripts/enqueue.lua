@@ -1,11 +1,11 @@
--- Put jobs in: duplicates, room, record, backlog, then dispatch. One call, many jobs. Which request gets a job of its
--- own is decided here and in duplicates.lua alone. Safe to call again with the same ids after a lost reply: an id that
--- is on record counts as 'new'.
+-- Enqueue jobs: check duplicates and room, write the record, add to the backlog, then dispatch. One call takes many
+-- jobs. Only this script and duplicates.lua decide which request gets a job of its own. Safe to call again with the
+-- same ids after a lost reply: an id that is on record counts as 'new'.
 -- Keys: rt:edits:spec:{job}, rt:jobs:{tenant}, rt:edits:deadlines:{n}, rt:edits:backlog:{tenant}, rt:tenants,
 --       rt:tenants_by_time, and those of duplicates.lua, room.lua, job_index.lua, history.lua.
 -- ARGV: per job two values: "id tenant boost_s deadline_s fingerprint share_key idempotency_key" (priority is a boost
---       of age in seconds; share_key is '-' where no other request can be an exact duplicate; the last may be empty)
---       and the spec (JSON), or '' to ask only what the idempotency key leads to.
+--       of age in seconds; share_key is '-' if no other request can be an exact duplicate; idempotency_key may be
+--       empty) and the spec (JSON), or '' to look up the idempotency key only.
 -- Returns {result per job, messages}; a result is 'new', 'replayed <id>' (the key's earlier job), 'shared <id>' (an
 --         exact duplicate's job), 'conflict' (the key came with another request), 'full backlog' / 'full budget', or
 --         'absent' (the key is new; nothing was put in, as the spec was empty).

@@ -1,4 +1,4 @@
--- Take a deleted blob off the record, unless somebody wants it again since it was taken: its score is another one then.
+-- Delete the entry of a deleted blob, unless its score has changed since it was taken: then somebody needs it again.
 -- Keys: rt:blobs.
 -- ARGV: name, mark.
 -- Returns 1 when it went, else 0.

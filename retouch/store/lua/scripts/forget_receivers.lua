@@ -1,9 +1,9 @@
--- Forget receivers that jobs named, when none has for long; those of all of a tenant's jobs stay. `ensure` notes that a
--- receiver is named before it reads it, so that none vanishes between the two.
+-- Delete receivers that no job has named for long, except for those of every job. `ensure` records that a receiver is
+-- named before it reads it, so that it does not vanish between the two.
 -- Keys: rt:receivers_of_jobs, rt:receivers, rt:receivers_disabled, rt:receivers_by_tenant:{tenant}, rt:receiver:{id},
 --       rt:deliveries:health:{id}, rt:deliveries:failing, rt:deliveries:failing:{tenant}.
 -- ARGV: unused_s.
--- Returns how many went, some at a time.
+-- Returns how many receivers were deleted; one call deletes a bounded number.
 local unused_s = unpack(ARGV)
 
 local clock = require('clock')

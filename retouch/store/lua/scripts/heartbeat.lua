@@ -1,6 +1,6 @@
--- Renew the leases that one worker process holds, and note how many threads it has for deliveries: the lane has as many
--- slots as all living workers have threads, so that none is given to a delivery that must wait for one. The accounts of
--- the endpoint whose keys the process holds are served for the time of a lease.
+-- Renew the leases of one worker process, and record how many threads it has for deliveries. The lane has as many slots
+-- as all living workers have threads, so a delivery with a slot never waits for a thread. The accounts whose keys the
+-- process holds count as served for the time of a lease.
 -- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
 --       rt:edits:gate:{account}, rt:edits:account_workers.
 -- ARGV: lease_s, worker ('' announces nothing), threads, ids of the accounts that it serves ('' for none), name of the
@@ -21,19 +21,19 @@ local function announce(lease_until, now)
   redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', clock.instant(now))
   local sum = 0
   for _, known in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do sum = sum + tonumber(string.match(known, '%d+$')) end
-  -- With the last worker gone nothing can be served; the next one starts with its own number.
+  -- Without a worker nothing can be served; the next worker sets the number of its own threads.
   if sum > 0 then redis.call('HSET', keys.lane('deliveries', 'gate'), 'limit', sum) end
 end
 
--- Count this process among those that serve an account, for people: dispatch asks for `served_until` alone.
+-- Count this process among those that serve an account, for people: dispatch reads only `served_until`.
 local function count_worker(id, lease_until)
   if process == '' then return end
   redis.call('ZADD', ACCOUNT_WORKERS, clock.instant(lease_until), id .. ' ' .. process)
   redis.call('EXPIRE', ACCOUNT_WORKERS, math.ceil(lease_s))
 end
 
--- While there is one account, nothing is asked of it. One that is not in the lane's list joins it, since the file or
--- the settings of this worker name it.
+-- With only one account nothing is written about it. An account that is not in the lane's list joins it, since the file
+-- or the settings of this worker name it.
 local function serve_accounts(lease_until, now)
   local known = redis.call('HGET', gates.of('edits'), 'accounts')
   if not known then return end

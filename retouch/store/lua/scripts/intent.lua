@@ -1,4 +1,4 @@
--- Write the intent to POST, just before it: from here on the job may have been charged. Safe to repeat after a lost
+-- Write the intent, just before the POST: from here on the job may have been charged. Safe to repeat after a lost
 -- reply.
 -- Keys: rt:edits:state:{job}, the gate of the job's account, and those of budgets.lua, account_books.lua, history.lua.
 -- ARGV: job, fence.

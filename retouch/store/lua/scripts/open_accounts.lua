@@ -1,6 +1,6 @@
--- Write the accounts of the endpoint, as the settings or the accounts file of one worker name them, into their gates.
--- Every worker does so when it starts, and when its file changes. An account that is in no file any more stays as long
--- as a living worker serves it; its gate and its ledger stay for the books.
+-- Write the accounts of one worker, from its settings or its accounts file, into their gates. Every worker calls this
+-- when it starts and when its file changes. An account that no file names any more stays as long as a living worker
+-- serves it; its gate and its ledger are never deleted.
 -- Keys: rt:edits:gate, rt:edits:gate:{account}, rt:edits:account_tenants, rt:edits:ready, rt:accounts.
 -- ARGV: '1' if they are of a file ('0': the one account `default`, of the settings), accounts (JSON: a list of objects
 --       with id, learn, ceiling, limit, rate, calls_per_day, price, tier, weight, tenants, fallback).
@@ -18,7 +18,7 @@ local choice = account_gates()
 local accounts = cjson.decode(accounts_json)
 local STRICTNESS = { always = 1, free_only = 2, never = 3 }
 
--- A limit that was learnt before stays: learning it again costs refused calls.
+-- A limit that was learnt before stays, since learning it again costs refused calls.
 local function write_gate(gate, account)
   if account.learn == 0 then
     redis.call('HSET', gate, 'limit', account.limit)
@@ -37,7 +37,7 @@ local function write_account(gate, account)
   redis.call('SADD', 'rt:accounts', account.id)
 end
 
--- The ids of the lane: those of this file, and those of others that a living worker serves.
+-- The ids of the lane: the accounts of this file, and others that a living worker serves.
 local function ids_with(own)
   local ids, is_known = {}, {}
   for _, account in ipairs(own) do
@@ -53,7 +53,7 @@ local function ids_with(own)
   return ids
 end
 
--- Which tenants have accounts of their own, "fallback id id"; of several fallbacks the strictest holds.
+-- The tenants that own accounts, as "fallback id id"; if their accounts differ in the fallback, the strictest counts.
 local function owners_of(ids)
   local fallbacks, own = {}, {}
   for _, id in ipairs(ids) do
@@ -67,7 +67,7 @@ local function owners_of(ids)
   return fallbacks, own
 end
 
--- A tenant that becomes an owner, or is none any more, changes its place in the line: behind all passes, or in turn.
+-- A tenant that becomes an owner, or no longer is one, changes its pass: above all others, or in turn.
 local function place_in_line(tenant)
   if redis.call('ZREM', keys.lane('edits', 'ready'), tenant) == 1 then fairness.join('edits', tenant) end
   if tonumber(redis.call('ZSCORE', keys.lane('edits', 'resting'), tenant) or 0) >= fairness.LAST then
@@ -97,7 +97,7 @@ if is_file == '1' or #ids > 1 then
   write_owners(ids)
   return table.concat(ids, ' ')
 end
--- One account again: what had closed or paused it is of the time of several.
+-- There is only one account again: what had closed or paused it among several does not count any more.
 if redis.call('HDEL', lane_gate, 'accounts') == 1 then
   write_owners({})
   if redis.call('HDEL', lane_gate, 'closed', 'closed_at', 'mode') > 0 then

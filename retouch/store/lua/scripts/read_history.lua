@@ -1,4 +1,4 @@
--- Read history in one step, so that a minute that is rolled up meanwhile is neither missed nor read twice.
+-- Read history in one step, so that a minute which is rolled up meanwhile is neither missed nor read twice.
 -- Keys: rt:history:unrolled, rt:history:open:{minute}, rt:history:minute:{minute}, rt:history:hour:{hour},
 --       rt:history:totals.
 -- ARGV: row ('*', 'a:{account}', 't:{tenant}'; '' for all rows), first and last minute of those open ones that count,

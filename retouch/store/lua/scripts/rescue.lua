@@ -1,10 +1,10 @@
 -- The sweep that frees what is stuck, in both lanes: expired leases, lost messages, due polls and retries, passed
--- deadlines, breakers whose time is over; then dispatch. Every worker calls it; whoever comes first in a tick does it.
+-- deadlines, breakers whose time is over; then dispatch. Of all workers that call it in a tick, the first one sweeps.
 -- Keys: rt:rescue, rt:L:slots, rt:L:timetable, rt:L:state:{item}, rt:deliveries:shut, rt:edits:gate, rt:tenants, and
 --       those of deadlines.lua, jobs.lua, backlog.lua.
 -- ARGV: tick_s, lease_s, retention_s.
--- Returns {seconds until the caller should come again, messages}: until something is due, at most tick_s; who came too
---         early comes a tick after the next sweep, so that the others' looks are few.
+-- Returns {seconds until the caller should call again, messages}: the time until something is due, at most tick_s; for
+--         a caller that came too early, a tick after the next sweep, so that few calls do nothing.
 local tick_s, lease_s, retention_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local account_rescue = require_late('account_rescue')
@@ -32,8 +32,8 @@ local now = clock.now()
 local sweep = redis.call('HMGET', 'rt:rescue', 'next_at', 'last_at')
 local next_at = tonumber(sweep[1] or 0)
 if now < next_at and next_at - now <= tick_s then return { clock.instant(next_at - now + tick_s), slots.messages } end
--- When nobody swept for a while, Redis or every worker was away. Holders could not renew their leases then, so they
--- get the time of one heartbeat to do so before they are judged.
+-- Nobody has swept for a while: Redis or all workers were away, and leases could not be renewed. Their holders get the
+-- time of one heartbeat for it before the leases count as expired.
 local was_away = now - tonumber(sweep[2] or now) > 3 * tick_s + 2
 local heartbeat_s = lease_s / 3 + 1
 local soonest = now + tick_s
@@ -64,7 +64,7 @@ local function recover(lane, group, item, account)
   slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S, account)
 end
 
--- Whether the message of a job is sent again: not if its account does not serve it.
+-- Return whether the message of a job is sent again: not if nobody serves its account.
 local function is_served(lane, group, item, account)
   if lane ~= 'edits' or not (accounts or account) then return true end
   local word = account_rescue().check(item, group, account or 'default', accounts, now)
@@ -72,7 +72,7 @@ local function is_served(lane, group, item, account)
   return not word
 end
 
--- `unclaimed_since` is nil for an item that nobody was asked to claim since: a poll that is due.
+-- `unclaimed_since` is nil if no message has been sent for the item since: a poll that is due.
 local function send_message(lane, group, item, unclaimed_since, account)
   if unclaimed_since then history.note_rescue('message_late', group or '', now) end
   local waited_s = unclaimed_since and now - unclaimed_since or 0
@@ -124,8 +124,8 @@ local function check_deadline(job)
   end_at_deadline(job, spec.tenant)
 end
 
--- Look whether the accounts are still those of before. On a new day, or after a changed budget (`budget_day` is cleared
--- then), tenants that had none left may go on.
+-- Check whether a tenant has a new budget. On a new day, or after a budget was changed (which clears `budget_day`),
+-- tenants without a call left may go on.
 local function review_lane()
   local gate = keys.lane('edits', 'gate')
   local day, ids = unpack(redis.call('HMGET', gate, 'budget_day', 'accounts'))

@@ -1,6 +1,5 @@
--- Drop entries of one index by time whose records are gone: records end by their own TTL, an index entry cannot. Some
--- old records are kept longer than others (a job waits for its deliveries), so those that are still kept must not hide
--- the gone ones behind them.
+-- Delete entries of one index by time whose records are gone: a record has a TTL, an index entry cannot have one. Some
+-- old records are kept longer than others (a job waits for its deliveries), so the search continues past them.
 -- Keys: the indexes that ARGV names, rt:L:spec:{item}.
 -- ARGV: index, lane, older_s, place, list of indexes by the instant of the last look ('' or its key), and further
 --       indexes that what goes is dropped from. Looks at some entries from that place on, oldest first, as far as they
@@ -14,7 +13,7 @@ local specs = require('specs')
 
 local MOST = 1000
 
--- An index that was looked through leaves the list of indexes if it is empty.
+-- An index that was read to its end leaves the list of indexes if it is empty.
 local function note_looked_through()
   if redis.call('EXISTS', index) == 0 then redis.call('ZREM', list, index)
   else redis.call('ZADD', list, 'XX', clock.instant(clock.now()), index) end

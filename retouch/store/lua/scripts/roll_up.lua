@@ -1,6 +1,6 @@
--- Roll up minutes that are over: their counts are added to the minute's rows, to its hour and to the totals since ever.
--- The open minute is deleted in the same step, so each count is added exactly once, whoever calls and however often.
--- A minute that gets counts after that (the clock was set back) is open again, and they are added in their turn.
+-- Roll up minutes that are over: add their counts to the minute's rows, to its hour and to the totals. The open minute
+-- is deleted in the same step, so each count is added exactly once, for any number of calls. If a minute gets counts
+-- after that (the clock was set back), it is open again, and these are added later.
 -- Keys: rt:history:unrolled, rt:history:open:{minute}, and those of history_rows.lua.
 -- ARGV: about how many counts to roll up in this call; 5,000 block Redis for some 20 ms.
 -- Returns how many minutes that are over are left.

@@ -1,4 +1,4 @@
--- Record what follows an attempt, give up the lease, and dispatch the next job.
+-- Record what follows an attempt, end the lease, and dispatch the next job.
 -- Keys: rt:edits:state:{job}, and those of timetable.lua, jobs.lua, adoption.lua.
 -- ARGV: job, fence, move ('polling', 'retrying', 'moving' (to another account, or 'retrying' where none would take it),
 --       'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt costs none), counts ('1': the wait is
@@ -29,7 +29,7 @@ local function is_same_error(code)
   return last and cjson.decode(last).code == code
 end
 
--- A late answer of another account may have come: then the job waits for a slot of that one.
+-- If a late answer of another account has arrived, the job waits for a slot of that account.
 local function poll()
   redis.call('HINCRBY', own, 'polls', 1)
   if account and account_moves().must_change(job, account) then
@@ -40,8 +40,8 @@ local function poll()
   leases.hold_until('edits', job, due_at)
 end
 
--- A job may wait for a day at a full queue or a closed gate: what costs nothing and is not new makes no event, nor does
--- the attempt behind it.
+-- A job may wait for a day at a full queue or a closed gate: a wait that costs nothing and has the same reason as
+-- before makes no event, nor does the attempt after it.
 local function retry()
   local is_news = counts == '1' or not is_same_error(cjson.decode(error).code)
   redis.call('HSET', own, 'state', 'retrying', 'error', error, 'due_at', clock.instant(due_at))
@@ -54,7 +54,7 @@ local function retry()
   timetable.park('edits', tenant, job, due_at)
 end
 
--- Go on with a late answer that came while the attempt ran. Return false if there is none.
+-- Continue from a late answer that arrived during the attempt. Return false if there is none.
 local function adopt(has_spare)
   local adoption = require('adoption')
   if not adoption.is_due(job, error, has_spare) then return false end

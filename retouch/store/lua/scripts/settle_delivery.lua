@@ -1,4 +1,4 @@
--- Record one delivery attempt and what follows, give up the lease, dispatch the next delivery.
+-- Record one delivery attempt and what follows, end the lease, dispatch the next delivery.
 -- Keys: rt:deliveries:spec:{item}, rt:deliveries:state:{item}, rt:deliveries:log:{item}, rt:deliveries:counts,
 --       rt:deliveries:dead, and those of receiver_health.lua, target_health.lua, timetable.lua,
 --       history.lua.
@@ -42,7 +42,7 @@ local function learn()
   local answer, is_ok = cjson.decode(log), health == 'ok'
   if is_ok then receiver_health.note_success(receiver, tenant, target)
   else receiver_health.note_failure(receiver, tenant, target, answer, due_at, now) end
-  -- A receiver that wants no more says nothing about the others of its host.
+  -- The answer of one receiver that wants no more says nothing about other receivers of its host.
   if target and disable ~= '1' then target_health.learn(target, group, is_ok, answer.latency_s or 0, now) end
 end
 

@@ -1,5 +1,5 @@
--- Take some blobs whose time is over, to be deleted now: their entries stay on the record, an hour on, so that a taker
--- who dies leaves them to the next one.
+-- Take some blobs whose time is over, for deletion now. Their entries stay, due again in an hour: if the caller dies,
+-- another one takes them then.
 -- Keys: rt:blobs.
 -- ARGV: most, again_s.
 -- Returns names and marks, in turn: the mark is the entry's new score.
