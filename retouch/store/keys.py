@@ -60,7 +60,7 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by names, account, tenant |
 | `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
 | `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
 | `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |

@@ -85,7 +85,7 @@ class Ledger:
         # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
-        prices = self._prices(sums) if by == "account" else {}
+        prices = prices_of(self._client, sums) if by == "account" else {}
         return [_row(key, counts, prices.get(key, price_per_call)) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
@@ -144,15 +144,6 @@ class Ledger:
                 yield name, int(day), account, {kind: int(count)}
             yield from ((name, day, DEFAULT_ACCOUNT, {kind: count}) for (day, kind), count in rest.items() if count)
 
-    def _prices(self, accounts: Iterable[str]) -> dict[str, float]:
-        """Return the price of a call of each account that a file named."""
-        names = list(accounts)
-        with self._client.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hget(keys.account_gate(name), "price")
-            prices = pipe.execute()
-        return {name: float(price) for name, price in zip(names, prices, strict=True) if price is not None}
-
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int
     ) -> Iterator[tuple[str, int, str, dict[str, int]]]:
@@ -163,6 +154,16 @@ class Ledger:
             for day in range(oldest, min(last, day_number(_today())) + 1):
                 for tag, counts in self._client.hgetall(keys.ledger_tags(name, day)).items():
                     yield name, day, tag, dict(zip(CLASSES, map(int, counts.split()), strict=True))
+
+
+def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
+    """Return the price of a call of each of these accounts that a file named."""
+    names = list(accounts)
+    with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.hget(keys.account_gate(name), "price")
+        prices = pipe.execute()
+    return {name: float(price) for name, price in zip(names, prices, strict=True) if price is not None}
 
 
 def _today() -> date:

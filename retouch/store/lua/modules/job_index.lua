@@ -36,12 +36,11 @@ function job_index.note_receiver(job, tenant, receiver, now)
   redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('receiver', tenant, receiver))
 end
 
--- `error` is the JSON text of a failed job's error.
-function job_index.note_end(job, tenant, state, created_at, error, now)
+-- `code` is that of a failed job's error.
+function job_index.note_end(job, tenant, state, created_at, code, now)
   drop('state', tenant, 'open', job)
   add('state', tenant, state, job, created_at)
   if state == 'failed' then
-    local code = cjson.decode(error).code
     add('code', tenant, code, job, created_at)
     redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('code', tenant, code))
   end

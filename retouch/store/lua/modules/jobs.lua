@@ -55,6 +55,21 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
+-- The names that history counts for an end. A job that was cancelled, or replayed and so began long ago, has no `total_s`.
+local function names_of_end(state, code, total_s)
+  local name = 'ended:' .. state
+  if code then name = name .. ':' .. code end
+  return total_s and name .. '+total:' .. history.bucket(total_s) or name
+end
+
+-- Book the charges, and count the end: with them if they are of its account.
+local function book(job, tenant, charges, result, account, names, now)
+  local last = charges[#charges]
+  local with = last and (last.account or false) == account and names or nil
+  local is_changed = last and ledger.book(job, tenant, specs.tags_of(job), charges, result, now, with)
+  if not (with and is_changed) then history.count(names, account, tenant, 1, now) end
+end
+
 -- End a job: state, counts, dead letter, event, and from now on a TTL on all that is its own. `ending` has the `state`,
 -- and the JSON texts of `error` and `result` where there are such.
 function jobs.finish(job, tenant, ending, now, retention_s)
@@ -62,11 +77,12 @@ function jobs.finish(job, tenant, ending, now, retention_s)
   local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')
   local created_at, account, forgiven = known[1] or clock.instant(now), known[2], known[3]
   local charges = charge_record.of(job)
-  job_index.note_end(job, tenant, ending.state, created_at, ending.error, now)
+  local code = ending.error and cjson.decode(ending.error).code
+  job_index.note_end(job, tenant, ending.state, created_at, code, now)
   local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
   record_end(job, tenant, ending, cancelled, now)
-  history.note_end(account, ending, cancelled, tenant, created_at, forgiven, now)
-  if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result, now) end
+  local total_s = not cancelled and not forgiven and now - created_at
+  book(job, tenant, charges, ending.result, account, names_of_end(ending.state, code or cancelled, total_s), now)
   local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
   local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
   for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end
