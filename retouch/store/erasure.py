@@ -152,6 +152,7 @@ def _forget_tenant(client: Client, tenant: str) -> None:
     for identity in client.smembers(keys.receivers_by_tenant(tenant)):
         client.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
         client.srem("rt:receivers", identity)
+        client.srem(keys.RECEIVERS_DISABLED, identity)
         client.zrem(keys.RECEIVERS_OF_JOBS, identity)
     client.delete(keys.receivers(tenant), keys.receivers_by_tenant(tenant))
     trim_job_indexes(client, tenant)

@@ -56,7 +56,7 @@ def read_gauges(client: Client) -> Gauges:
         oldest_failing_receiver_s=_age(now, _first_score(client, keys.lane("deliveries", "failing"))),
         calls_reserved=reserved,
         budget_left=left,
-        receivers_disabled=_receivers_disabled(client),
+        receivers_disabled=client.scard(keys.RECEIVERS_DISABLED),
         closed_accounts=frozenset(["default"] if client.hget(keys.lane("edits", "gate"), "closed") else []),
         worker_seen_at=float(client.hget("rt:rescue", "last_at") or 0),
         redis_durable=_is_durable(info) if info else None,
@@ -106,16 +106,6 @@ def _budgets(client: Client, day: int) -> tuple[int, dict[str, int]]:
                 used[tenant] = int(spent or 0) + int(held or 0)
     most = nlargest(TENANTS_MOST, used, key=lambda tenant: used[tenant] / budgets[tenant])
     return reserved, {tenant: max(0, budgets[tenant] - used[tenant]) for tenant in most}
-
-
-def _receivers_disabled(client: Client) -> int:
-    disabled = 0
-    for some in batched(sorted(client.smembers("rt:receivers")), _CHUNK):
-        with client.pipeline(transaction=False) as pipe:
-            for identity in some:
-                pipe.hget(keys.receiver(identity), "disabled")
-            disabled += sum(value == "1" for value in pipe.execute())
-    return disabled
 
 
 def _info(client: Client) -> Mapping[str, Any] | None:

@@ -32,7 +32,8 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:jobs_by_account:{tenant}:{account}` | sorted set | trimmed by retention | the same by account, without `default` |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag and account; score = when one is due |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -47,6 +48,7 @@ callbacks to one Celery task.
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers_disabled` | set | as its receivers | those of them that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
@@ -100,6 +102,7 @@ PERMANENT = (
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
+    "rt:receivers_disabled",
     "rt:receivers_by_tenant:",
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
@@ -121,6 +124,7 @@ KEPT = "rt:blobs"
 AUDIT = "rt:audit"
 BULK_RUNS = "rt:bulk:runs"
 RECEIVERS_OF_JOBS = "rt:receivers_of_jobs"
+RECEIVERS_DISABLED = "rt:receivers_disabled"
 TRIMMED = "rt:trimmed"
 ACCOUNTS = "rt:accounts"
 ACCOUNT_WORKERS = "rt:edits:account_workers"
@@ -155,7 +159,7 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
+def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account"], tenant: str, value: str) -> str:
     """Return the key of the index of a tenant's jobs with this state, error code or tag (as `name=value`)."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 

@@ -137,7 +137,7 @@ class ReceiverStore(SharedReceiverStore):
             pipe.delete(keys.receiver(identity), keys.lane("deliveries", f"health:{identity}"))
             pipe.srem("rt:receivers", identity).srem(keys.receivers(receiver.tenant), identity)
             pipe.srem(keys.receivers_by_tenant(receiver.tenant), identity)
-            pipe.zrem(keys.RECEIVERS_OF_JOBS, identity)
+            pipe.srem(keys.RECEIVERS_DISABLED, identity).zrem(keys.RECEIVERS_OF_JOBS, identity)
             self._forget_failing(pipe, receiver)
             pipe.execute()
         return True
@@ -151,7 +151,10 @@ class ReceiverStore(SharedReceiverStore):
         receiver = self.get(identity)
         if receiver is None:
             return None
-        self._client.hset(keys.receiver(identity), "disabled", int(disabled))
+        with self._client.pipeline() as pipe:
+            pipe.hset(keys.receiver(identity), "disabled", int(disabled))
+            (pipe.sadd if disabled else pipe.srem)(keys.RECEIVERS_DISABLED, identity)
+            pipe.execute()
         # Failures from before it was disabled show nothing about it now.
         if not disabled:
             self._client.delete(keys.lane("deliveries", f"health:{identity}"))

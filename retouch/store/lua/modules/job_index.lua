@@ -1,6 +1,6 @@
 -- The indexes that lists of jobs read: those of one tenant's jobs by state, by the code that a job failed with, by tag,
 -- by receiver. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all
--- lists have one order. Jobs of the only account, `default`, are in no index by account: see job_search.py.
+-- lists have one order. Those by account are written by account_slots.lua.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
 -- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
 -- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention).

@@ -1,6 +1,6 @@
 -- Since when a receiver fails and why, where it is found without a search; forgotten with the first success.
 -- Keys: rt:deliveries:health:{receiver}, rt:deliveries:failing, rt:deliveries:failing:{tenant}, rt:receiver:{id},
--- rt:feed.
+-- rt:receivers_disabled, rt:feed.
 
 local clock = require('clock')
 local delivery_life = require('delivery_life')
@@ -22,6 +22,7 @@ end
 function receiver_health.disable(receiver, tenant, now)
   if redis.call('EXISTS', 'rt:receiver:' .. receiver) == 0 then return end
   redis.call('HSET', 'rt:receiver:' .. receiver, 'disabled', '1', 'disabled_at', clock.instant(now))
+  redis.call('SADD', 'rt:receivers_disabled', receiver)
   announce('receiver.disabled', receiver, tenant)
 end
 

@@ -1,6 +1,6 @@
 -- Forget receivers that jobs named, when none has for long; those of all of a tenant's jobs stay. `ensure` notes that a
 -- receiver is named before it reads it, so that none vanishes between the two.
--- Keys: rt:receivers_of_jobs, rt:receivers, rt:receivers_by_tenant:{tenant}, rt:receiver:{id},
+-- Keys: rt:receivers_of_jobs, rt:receivers, rt:receivers_disabled, rt:receivers_by_tenant:{tenant}, rt:receiver:{id},
 --       rt:deliveries:health:{id}, rt:deliveries:failing, rt:deliveries:failing:{tenant}.
 -- ARGV: unused_s.
 -- Returns how many went, some at a time.
@@ -16,6 +16,7 @@ local function forget(receiver, tenant)
   redis.call('SREM', 'rt:receivers_by_tenant:' .. tenant, receiver)
   redis.call('DEL', 'rt:deliveries:health:' .. receiver)
   redis.call('SREM', 'rt:receivers', receiver)
+  redis.call('SREM', 'rt:receivers_disabled', receiver)
   return redis.call('DEL', 'rt:receiver:' .. receiver)
 end
 
