@@ -98,8 +98,8 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """The fields that have no index: a search reads these fields of each job that matches the other terms."""
-        return tuple(name for name, values in (("account", self.accounts), ("cost", self.costs)) if values)
+        """The fields without an index (`cost`, account `default`): they are read of each job that the others leave."""
+        return ("account",) * ("default" in self.accounts) + ("cost",) * bool(self.costs)
 
     def frozen(self, at: float) -> JobQuery:
         """Return the same query, limited to jobs that were enqueued before the instant `at` (Unix seconds)."""

@@ -16,9 +16,7 @@ def age_minutes(client: Any, minutes: int) -> None:
 
 
 def put_counts(client: Any, minute: int, counts: dict[str, int]) -> None:
-    """
-    Write counts into the minute with this number since 1970; each is named `name account tenant`, as the scripts do.
-    """
+    """Write counts of a minute since 1970, each named `names account tenant`, as the scripts do."""
     for name, count in counts.items():
         client.hincrby(f"{OPEN}{minute}", name, count)
     client.sadd(UNROLLED, minute)

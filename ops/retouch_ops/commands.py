@@ -28,7 +28,10 @@ Name = Annotated[str | None, typer.Option("--name", help="Workers are called NAM
 Only = Annotated[list[str] | None, typer.Option("--only", help="Run only this check; repeatable.")]
 Measurements = Annotated[
     list[str] | None,
-    typer.Argument(help="Measurements to run: enqueue, bulk, gateway, webhook, in-flight, cpu, depth, idle, retries."),
+    typer.Argument(
+        help="Measurements to run: enqueue, bulk, gateway, webhook, in-flight, cpu, depth, idle, retries, million, "
+        "neighbour."
+    ),
 ]
 Size = Annotated[
     Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s for each measurement.")

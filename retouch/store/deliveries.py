@@ -139,6 +139,30 @@ class SharedDeliveryStore:
         return [_record(item, spec, state, log) for item, (spec, state, log) in rows if spec]
 
     @sync_async
+    async def matching(
+        self, deliveries: Sequence[str], *, tenant: str = "", receiver: str = "", state: str = ""
+    ) -> list[DeliveryRecord]:
+        """
+        Return those of many deliveries that match, in the order of their ids; an empty text matches all.
+
+        Only the fields that decide are read of the others, in one or two commands for all of them.
+        """
+        kept = list(deliveries)
+        if kept and (tenant or receiver):
+            specs = await reply(self._client.mget([keys.spec("deliveries", item) for item in kept]))
+            found = [(item, json.loads(spec)) for item, spec in zip(kept, specs, strict=True) if spec]
+            kept = [
+                item for item, spec in found if tenant in ("", spec["tenant"]) and receiver in ("", spec["receiver"])
+            ]
+        if kept and state:
+            pipe = self._client.pipeline(transaction=False)
+            for item in kept:
+                pipe.hget(keys.state("deliveries", item), "state")
+            states = await reply(pipe.execute())
+            kept = [item for item, own in zip(kept, states, strict=True) if (own or "dead") == state]
+        return await self.records.awaited(kept) if kept else []
+
+    @sync_async
     async def of_job(self, job: str) -> list[DeliveryRecord]:
         """Return a job's deliveries, oldest first."""
         return await self.records.awaited(await reply(self._client.lrange(keys.deliveries_of(job), 0, -1)))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.store.history_counts import HistoryCounts, summed
 from retouch.store.redis_commands import Client, Script, Value
 from retouch.store.scripts import load
@@ -169,12 +170,17 @@ def _counts(text: str) -> HistoryCounts:
 
 
 def _open_rows(flat: Sequence[str]) -> _Rows:
+    """Return the rows of an open minute, as `history_rows.of_open_minute` makes them when it is over."""
     rows: dict[str, dict[str, int]] = {}
     for field, count in zip(flat[::2], flat[1::2], strict=True):
-        name, account, tenant = field.split(" ")
-        for row in (_ALL, f"t:{tenant}", *([] if account == _NONE else [f"a:{account}"])):
-            counts = rows.setdefault(row, {})
-            counts[name] = counts.get(name, 0) + int(count)
+        names, account, tenant = field.split(" ")
+        for name in names.split("+"):
+            is_priced = name.startswith("charges") and account != DEFAULT_ACCOUNT
+            own = f"{name}:{account}" if is_priced else name
+            places = [(_ALL, own), (f"t:{tenant}", own), *([] if account == _NONE else [(f"a:{account}", name)])]
+            for row, counted in places:
+                counts = rows.setdefault(row, {})
+                counts[counted] = counts.get(counted, 0) + int(count)
     return {row: HistoryCounts(counts) for row, counts in rows.items()}
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from retouch.accounts import DEFAULT_ACCOUNT
+
 Latency = Literal["wait", "endpoint", "total", "lag"]
 LATENCIES: tuple[Latency, ...] = ("wait", "endpoint", "total", "lag")
 _SLOW = (
@@ -99,6 +101,21 @@ class HistoryCounts:
         net = Counter(self._by_first("charges"))
         net.subtract(self._by_first("charges_back"))
         return {use: count for use, count in net.items() if count}
+
+    @property
+    def charges_by_account(self) -> dict[str, int]:
+        """
+        Return the numbers of charges, whatever their use, by account.
+
+        In the counts of one account, all are under `default`.
+        """
+        sums = Counter[str]()
+        for name, count in self.counts.items():
+            word, _, rest = name.partition(":")
+            if word in ("charges", "charges_back"):
+                account = rest.partition(":")[2] or DEFAULT_ACCOUNT
+                sums[account] += count if word == "charges" else -count
+        return {account: count for account, count in sums.items() if count}
 
     @property
     def charges_booked(self) -> dict[str, int]:

@@ -2,9 +2,9 @@
 Finds the jobs that match a query. Each page is read from the smallest index that has all matches, and its entries are
 checked against the other indexes.
 
-A field with several values uses one index for each value. `cost` and `account` have no index: jobs that match the other
-terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first; one index of all
-tenants would take 110 more bytes for each waiting job.
+A field with several values uses one index for each value. `cost` and the account `default` have no index: jobs that
+match the other terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first;
+one index of all tenants would take 110 more bytes for each waiting job.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.batches import batched
 from retouch.query import JobQuery
 from retouch.store import keys
@@ -24,10 +25,10 @@ from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
 """How many index entries are read for one page, at about 3 µs each. Records are read only for entries that match."""
-UNINDEXED_MOST = 20_000
-"""How many index entries are read for one page if a field of the query has no index, at about 30 µs each."""
-DEFAULT_ACCOUNT = "default"
+UNINDEXED_MOST = 1_000
+"""How many index entries are read for one page if a field of the query has no index, at about 40 µs each."""
 _PART = 1_000  # commands in one pipeline; between two pipelines, Redis answers other clients
+_LEAST = 20  # entries of a batch: with thousands of tenants, a page without an index is as long as it must be
 _IN_FLIGHT = frozenset({"running", "polling"})
 
 
@@ -75,7 +76,7 @@ class JobSearch:
         """
         Return a page of up to `limit` jobs that follow the cursor `after`.
 
-        A page has fewer jobs only at the end, or if 100,000 entries of the smallest index (20,000 if a field has no
+        A page has fewer jobs only at the end, or if 100,000 entries of the smallest index (1,000 if a field has no
         index) did not fill it.
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
@@ -103,10 +104,17 @@ class JobSearch:
         walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
         for walk in walks:
-            walk.count = STEP if walk.is_checked or query.unindexed else min(wanted, STEP)
+            walk.count = min(wanted, STEP)
         looked_at = 0
         while True:
-            await fill(self._client, [walk for walk in walks if not (walk.unread or walk.is_read)], query)
+            empty = [walk for walk in walks if not (walk.unread or walk.is_read)]
+            await fill(self._client, empty, query)
+            # Most pages are full after one batch; where few entries match, larger batches take fewer round trips.
+            for walk in empty:
+                if query.unindexed:
+                    walk.count = max(most // (4 * len(walks)), _LEAST)
+                elif walk.is_checked:
+                    walk.count = min(4 * walk.count, STEP)
             taken = take_newest(walks)
             if not taken:
                 return
@@ -156,7 +164,7 @@ class JobSearch:
         if query.ids:
             specs = await reply(self._client.mget([keys.spec("edits", job) for job in query.ids]))
             return sorted({json.loads(spec)["tenant"] for spec in specs if spec})
-        if query.states or query.codes or query.tags or query.receivers or query.unindexed:
+        if query.states or query.codes or query.tags or query.receivers or query.accounts or query.unindexed:
             return await self._jobs.tenants.awaited()
         return await self._latest_tenants(query, after, wanted)
 
@@ -246,8 +254,9 @@ def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
 
     If no field of the query has an index, return one filter with all jobs of the tenant.
     """
-    texts: list[tuple[Literal["code", "receiver", "tag"], Sequence[str]]]
+    texts: list[tuple[Literal["code", "receiver", "tag", "account"], Sequence[str]]]
     texts = [("code", query.codes), ("receiver", query.receivers)]
+    texts += [("account", query.accounts)] if "account" not in query.unindexed else []
     texts += [("tag", ["=".join(pair) for pair in pairs]) for pairs in query.tags]
     found = [tuple(Source(keys.jobs_by(kind, tenant, one)) for one in values) for kind, values in texts if values]
     if query.states:
@@ -269,9 +278,10 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the indexes by state, code, tag and named receiver that may have an entry of a job."""
+    """Return the indexes by state, code, tag, account and named receiver that may have an entry of a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
     names += [keys.jobs_by("receiver", tenant, receiver) for receiver in record.spec.receivers]
+    names.append(keys.jobs_by("account", tenant, record.account))
     return [*names, keys.jobs_by("code", tenant, code)] if code else names

@@ -24,13 +24,6 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
-| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same of one account of a file; tier, price … |
-| `rt:accounts` | set | as these | the accounts that files named |
-| `rt:edits:account_tenants` | hash | permanent | tenants with accounts of their own: when they may use others |
-| `rt:edits:account_clocks` | hash | permanent | the pass at which each tier of accounts stands |
-| `rt:edits:account_workers` | sorted set | a lease | which process serves which account; score = until when |
-| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day |
-| `rt:edits:held_by_account` | hash | empties itself | slots held by each account |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -39,7 +32,8 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = last look of retention |
+| `rt:jobs_by_account:{tenant}:{account}` | sorted set | trimmed by retention | the same by account, without `default` |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag and account; score = when one is due |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -53,16 +47,14 @@ callbacks to one Celery task.
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
-| `rt:receivers` | sorted set | permanent | all receivers, by id; each score is 0 |
-| `rt:receivers_disabled` | set | permanent | those that are disabled |
+| `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers_disabled` | set | as its receivers | those of them that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | sorted set | as its receivers | all receivers of one tenant, by id |
+| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
-| `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
-| `rt:ledger:account:{account}` | hash | permanent | the same of one account; its last price once it is gone |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -70,7 +62,7 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by names, account, tenant |
 | `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
 | `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
 | `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |
@@ -110,6 +102,7 @@ PERMANENT = (
     "rt:blobs",
     "rt:receiver:",
     "rt:receivers",
+    "rt:receivers_disabled",
     "rt:receivers_by_tenant:",
     "rt:edits:budgets",
     "rt:edits:backlog_limits",
@@ -167,7 +160,7 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
+def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account"], tenant: str, value: str) -> str:
     """Return the key of the index of a tenant's jobs with this state, error code or tag (as `name=value`)."""
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 

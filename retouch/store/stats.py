@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from retouch.store.history import DAY_S, By, History
 from retouch.store.history_counts import HistoryCounts, Latency
 from retouch.store.lanes import Lanes
+from retouch.store.ledger import CLASSES, prices_of
 from retouch.store.redis_commands import Client
 
 
@@ -23,7 +24,10 @@ class LatencySummary:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Numbers of charges by their use, as in `UsageRow`; `amount` is their price if all of them were billed."""
+    """
+    Numbers of charges by their use, as in `UsageRow`; `amount` is their price if all of them were billed, each at the
+    price of its account.
+    """
 
     useful: int
     repeated: int
@@ -85,7 +89,8 @@ def read_stats(
     """
     Return the statistics from `since` (Unix seconds) until now, of one tenant or of all.
 
-    `price_per_call` is the price of each charge. With `by` and a tenant, the only row is that of this tenant.
+    `price_per_call` is the price of a charge whose account is in no accounts file. With `by` and a tenant, the only row
+    is that of this tenant.
     """
     history = History(client)
     seconds, micros = client.time()
@@ -98,15 +103,21 @@ def read_stats(
         rows = {tenant: history.between(since, tenant=tenant)}
     elif by:
         rows = history.between_by(by, since)
+    total, today = history.between(since, tenant=tenant), history.between(midnight, tenant=tenant)
+    # Until the last second of yesterday: `between` counts the last minute in full, so midnight would be too late.
+    yesterday = history.between(midnight - DAY_S, midnight - 1, tenant=tenant)
+    accounts = set(rows) if by == "account" else set[str]()
+    for counts in (total, today, yesterday, *rows.values()):
+        accounts.update(counts.charges_by_account)
+    prices = Prices(price_per_call, prices_of(client, sorted(accounts)))
     return Stats(
         since=since,
         until=now,
         by=by,
-        total=_row("", history.between(since, tenant=tenant), length_s, price_per_call),
-        rows=tuple(_row(key, counts, length_s, price_per_call) for key, counts in rows.items()),
-        today=_cost(history.between(midnight, tenant=tenant), price_per_call),
-        # Until the last second of yesterday: `between` counts the last minute in full, so midnight would be too late.
-        yesterday=_cost(history.between(midnight - DAY_S, midnight - 1, tenant=tenant), price_per_call),
+        total=_row("", total, length_s, prices),
+        rows=tuple(_row(key, counts, length_s, prices.of(key, by)) for key, counts in rows.items()),
+        today=_cost(today, prices),
+        yesterday=_cost(yesterday, prices),
         oldest_waiting_s=_oldest_waiting_s(client, tenant, now),
     )
 
@@ -117,7 +128,24 @@ def _oldest_waiting_s(client: Client, tenant: str | None, now: float) -> float |
     return max(0.0, now - oldest[1]) if oldest else None
 
 
-def _row(key: str, counts: HistoryCounts, length_s: float, price_per_call: float) -> StatsRow:
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The price of a call of each account that a file named, and of a call of any other account."""
+
+    usual: float
+    by_account: Mapping[str, float]
+
+    def of(self, key: str, by: By | None) -> Prices:
+        """Return the prices for a row: the counts of one account do not name it."""
+        return Prices(self.by_account.get(key, self.usual), {}) if by == "account" else self
+
+    def amount(self, counts: HistoryCounts) -> float:
+        """Return what the charges cost, each at the price of its account."""
+        charges = counts.charges_by_account.items()
+        return round(sum(count * self.by_account.get(account, self.usual) for account, count in charges), 6)
+
+
+def _row(key: str, counts: HistoryCounts, length_s: float, prices: Prices) -> StatsRow:
     return StatsRow(
         key=key,
         enqueued=counts.enqueued,
@@ -126,7 +154,7 @@ def _row(key: str, counts: HistoryCounts, length_s: float, price_per_call: float
         failures=counts.failures,
         calls=counts.calls,
         answers=counts.answers,
-        cost=_cost(counts, price_per_call),
+        cost=_cost(counts, prices),
         deliveries=counts.deliveries,
         rescues=counts.rescues,
         wait_s=_latency(counts, "wait"),
@@ -136,9 +164,9 @@ def _row(key: str, counts: HistoryCounts, length_s: float, price_per_call: float
     )
 
 
-def _cost(counts: HistoryCounts, price_per_call: float) -> Cost:
-    uses = {use: counts.charges.get(use, 0) for use in ("useful", "repeated", "wasted", "unknown")}
-    return Cost(**uses, amount=round(sum(uses.values()) * price_per_call, 6))
+def _cost(counts: HistoryCounts, prices: Prices) -> Cost:
+    charges = counts.charges
+    return Cost(**{use: charges.get(use, 0) for use in CLASSES}, amount=prices.amount(counts))
 
 
 def _latency(counts: HistoryCounts, name: Latency) -> LatencySummary:

@@ -11,12 +11,14 @@ from retouch.errors import RetouchError
 from retouch_ops.bench import (
     backlog_depth,
     bulk_enqueue,
+    bulk_neighbour,
     enqueue_latency,
     gateway,
     idle_commands,
     idle_to_webhook,
     in_flight,
     machine,
+    million,
     retry_load,
     worker_cpu,
 )
@@ -33,6 +35,8 @@ MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
     "depth": backlog_depth.measure,
     "idle": idle_commands.measure,
     "retries": retry_load.measure,
+    "million": million.measure,
+    "neighbour": bulk_neighbour.measure,
 }
 
 

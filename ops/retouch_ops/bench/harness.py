@@ -48,7 +48,7 @@ class Harness:
         port = _free_port()
         self.redis_url = f"redis://127.0.0.1:{port}/0"
         program = valkey_program(port, self._path / "valkey")
-        child = self._run("valkey", program.command)
+        self.valkey = child = self._run("valkey", program.command)
         self._wait_until(lambda: program.ready is not None and program.ready(), child)
         self.client = redis.Redis.from_url(self.redis_url, decode_responses=True)
         return self
@@ -153,6 +153,11 @@ class Harness:
         child = self._run("no-queue", [*command, str(jobs), str(threads)])
         child.process.wait(_WORK_S)
         return Cost(**json.loads(child.log.read_text()))
+
+    def neighbour(self, url: str, secret: str, rate_per_s: float) -> MeasuredChild:
+        """Start a client that enqueues steadily; asked anything, it prints its latencies and ends."""
+        command = [sys.executable, "-P", "-m", "retouch_ops.bench.bulk_neighbour", url, secret, str(rate_per_s)]
+        return self._run("neighbour", command)
 
     def folder(self, name: str) -> Path:
         """Return a folder of this name, created if needed; it is deleted at the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -45,6 +46,28 @@ async def _post_many(url: str, message: bytes, requests: int, connections: int) 
     await asyncio.gather(*(connection() for _ in range(connections)))
     took_s = time.perf_counter() - began_at
     return Load(len(times) / took_s, times, sum(not status.startswith(b"2") for status in statuses))
+
+
+async def post_steadily(url: str, body: bytes, secret: str, rate_per_s: float) -> list[tuple[float, float]]:
+    """
+    POST a JSON body at a steady rate until a line comes on standard input; return [(when it was due, its seconds) …].
+
+    A request that is due while the one before is under way waits for it, and this wait counts.
+    """
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    message, times, due_at = _message("POST", url, secret, body), list[tuple[float, float]](), time.time()
+    while not stop.done():
+        await asyncio.sleep(max(0.0, due_at - time.time()))
+        writer.write(message)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(_length(head))
+        if not head.split(b" ", 2)[1].startswith(b"2"):
+            raise ValueError(f"expected 2xx, got {head[:80]!r}")
+        times.append((due_at, time.time() - due_at))
+        due_at += 1 / rate_per_s
+    writer.close()
+    return times
 
 
 def _length(head: bytes) -> int:

@@ -12,14 +12,15 @@ import pytest
 from redis.connection import Connection
 
 from retouch import Edit, EditQueue, InvalidQuery
-from retouch.outcomes import Fail
+from retouch.outcomes import AccountRefused, Fail, Stored
 from retouch.query import JobQuery, parse_query
 from retouch.store import keys
 from retouch.store.blob_retention import trim_indexes
 from retouch.store.job_search import JobPage, JobSearch, fits
+from tests.account_kit import post, refuse, settle
 from tests.command_line import typed
 from tests.gateway_process import Callers, problem
-from tests.lane_kit import LEASE_S, LaneKit
+from tests.lane_kit import IMAGE, LEASE_S, LaneKit, account
 
 EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 NOW = 2e9
@@ -78,11 +79,40 @@ def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
 def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
     """A job without an account on record belongs to `default`; another account is found by its name."""
     first, second = kit.new(), kit.new()
-    kit.enqueue(first, second)
-    client.hset(keys.state("edits", second.id), "account", "b")
+    kit.enqueue(first)
+    kit.open_accounts(account("default", 1), account("b", 1))
+    kit.enqueue(second)
     assert found(kit, "account:b") == [second.id]
     assert found(kit, "account:default") == [first.id]
     assert found(kit, "account:default,b tenant:acme") == [second.id, first.id]
+    refuse(kit, post(kit, second.id), AccountRefused("bad_key", "no"), "closed bad_key")
+    settle(kit, post(kit, first.id), Stored(IMAGE))
+    kit.rescue()
+    assert kit.dispatched() == [second.id]
+    assert found(kit, "account:b") == []
+    assert found(kit, "account:default") == [second.id, first.id]
+
+
+def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job of a rare account among 2,000 is found by its index; account `default` stops at its bound."""
+    kit.open_accounts(account("default", 1, tier=1), account("b", 1, tier=2))
+    kit.enqueue(*(kit.new() for _ in range(2_000)))
+    with counted(monkeypatch) as trips:
+        page = JobSearch(kit.jobs).page(parse_query("account:b", NOW), 50)
+    assert (len(page.records), page.looked_at) == (1, 1)
+    assert len(trips) <= 7
+    monkeypatch.setattr("retouch.store.job_search.UNINDEXED_MOST", 500)
+    page = JobSearch(kit.jobs).page(parse_query("account:default cost:>9", NOW), 50)
+    assert (page.records, page.looked_at < 1_500, page.following is None) == ([], True, False)
+
+
+def test_a_full_page_reads_little(kit: LaneKit) -> None:
+    """Where most entries match, a page of 50 reads two batches of them at most, although each entry is checked."""
+    kit.lanes.pause()
+    kit.enqueue(*(kit.new() for _ in range(3_000)))
+    page = JobSearch(kit.jobs).page(parse_query("state:queued", NOW), 50)
+    assert len(page.records) == 50
+    assert page.looked_at <= 51 * 5
 
 
 def test_jobs_by_id(kit: LaneKit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -72,13 +73,6 @@ def find_deliveries(
     """Return a page of matching deliveries and the next cursor; at most 5,000 index entries are examined."""
     wanted = scope(visitor.key, filters.tenant or None)
 
-    def fits(delivery: DeliveryRecord) -> bool:
-        return (
-            wanted in ("", delivery.tenant)
-            and filters.state in ("", delivery.state)
-            and filters.receiver in ("", delivery.receiver)
-        )
-
     of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")
     index = keys.deliveries_by_tenant(wanted) if wanted else of_all
     with clear_errors():
@@ -88,7 +82,10 @@ def find_deliveries(
             since=parse_instant(filters.since, "since"),
             after=parse_cursor(filters.cursor),
         )
-        return read_page(places, dependencies.connections.deliveries.records, lambda delivery: delivery.id, fits, limit)
+        read = partial(
+            dependencies.connections.deliveries.matching, tenant=wanted, receiver=filters.receiver, state=filters.state
+        )
+        return read_page(places, read, lambda delivery: delivery.id, limit)
 
 
 @router.get("/deliveries/{delivery_id}")

@@ -28,13 +28,12 @@ def read_page(
     cursors: Iterator[IndexCursor],
     read: Callable[[Sequence[str]], list[Record]],
     identity: Callable[[Record], str],
-    matches: Callable[[Record], bool],
     limit: int,
 ) -> tuple[list[Record], str | None]:
     """
     Return up to `limit` matching records, and the cursor of the next page, or None at the end.
 
-    `cursors` yields index entries in order, `read` returns the records of ids, `identity` the id of a record.
+    `cursors` yields index entries in order, `read` returns the matching records of ids, `identity` the id of a record.
     """
     page: list[Record] = []
     seen_count, next_cursor = 0, ""
@@ -43,7 +42,7 @@ def read_page(
         for cursor in step:
             seen_count += 1
             record = records.get(cursor.item)
-            if record is not None and matches(record):
+            if record is not None:
                 if next_cursor:  # the page was full before: this record begins the next one
                     return page, next_cursor
                 page.append(record)

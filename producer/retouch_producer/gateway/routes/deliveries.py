@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -45,20 +46,18 @@ def list_deliveries(
     """List deliveries, newest first. `state=dead` lists those whose attempts are used up."""
     tenant_scope = scope(key, tenant)
 
-    def matches(record: DeliveryRecord) -> bool:
-        return (
-            tenant_scope in ("", record.tenant)
-            and state in (None, record.state)
-            and receiver in (None, record.receiver)
-        )
-
     # A cursor names an entry of the index that is read: from its own index a tenant gets no other tenant's ids.
     index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
     index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
     with clear_errors():
         cursors = walk(dependencies.client, [index], since=parse_instant(since, "since"), after=parse_cursor(cursor))
-        read = dependencies.connections.deliveries.records
-        records, next_cursor = read_page(cursors, read, lambda record: record.id, matches, limit)
+        read = partial(
+            dependencies.connections.deliveries.matching,
+            tenant=tenant_scope,
+            receiver=receiver or "",
+            state=state or "",
+        )
+        records, next_cursor = read_page(cursors, read, lambda record: record.id, limit)
     data = [delivery_document(record) for record in records]
     return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
 

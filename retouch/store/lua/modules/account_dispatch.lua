@@ -6,6 +6,7 @@
 
 local account_choice = require_late('account_choice')
 local account_jobs = require_late('account_jobs')
+local account_slots = require_late('account_slots')
 local fairness = require('fairness')
 local gates = require('gates')
 local keys = require('keys')
@@ -84,7 +85,7 @@ function account_dispatch.give_foreign(tenant, job, score, now)
     account_choice().park({ now = now }, tenant, job, score, known)
     return false
   end
-  redis.call('HDEL', keys.state('edits', job), 'account', 'account_reason')
+  account_slots().note(job, tenant, nil, nil, redis.call('HGET', keys.state('edits', job), 'account'))
   slots.give('edits', tenant, job, score, now)
   return true
 end

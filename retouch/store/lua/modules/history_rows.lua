@@ -28,15 +28,25 @@ local function add_all(rows, row, counts)
   for name, count in pairs(counts) do add(rows, row, name, count) end
 end
 
--- Make rows of the counts of an open minute, a flat list of names and counts; see history.lua.
+-- A charge of another account than `default` has its account in its name, in the rows of all accounts: each has its own
+-- price.
+local function name_of(name, account)
+  if account == 'default' or string.sub(name, 1, 7) ~= 'charges' then return name end
+  return name .. ':' .. account
+end
+
+-- Make rows of the counts of an open minute, a flat list of fields and counts; see history.lua.
 function history_rows.of_open_minute(flat)
   local rows = {}
   for at = 1, #flat, 2 do
-    local name, account, tenant = string.match(flat[at], '^(%S+) (%S+) (%S+)$')
+    local names, account, tenant = string.match(flat[at], '^(%S+) (%S+) (%S+)$')
     local count = tonumber(flat[at + 1])
-    add(rows, '*', name, count)
-    add(rows, 't:' .. tenant, name, count)
-    if account ~= '-' then add(rows, 'a:' .. account, name, count) end
+    for name in string.gmatch(names, '[^+]+') do
+      local own = name_of(name, account)
+      add(rows, '*', own, count)
+      add(rows, 't:' .. tenant, own, count)
+      if account ~= '-' then add(rows, 'a:' .. account, name, count) end
+    end
   end
   return rows
 end

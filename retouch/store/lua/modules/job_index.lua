@@ -1,6 +1,6 @@
 -- The indexes for lists of jobs: one tenant's jobs by state, by error code, by tag and by receiver. Each score is that
--- of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have the same order. Jobs of the only account,
--- `default`, are in no index by account: see job_search.py.
+-- of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have the same order. Those by account are written
+-- by account_slots.lua.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
 -- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
 -- rt:job_indexes:{tenant} (those by code, tag and receiver, for retention).
@@ -36,12 +36,11 @@ function job_index.note_receiver(job, tenant, receiver, now)
   redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('receiver', tenant, receiver))
 end
 
--- `error` is the JSON text of a failed job's error.
-function job_index.note_end(job, tenant, state, created_at, error, now)
+-- `code` is that of a failed job's error.
+function job_index.note_end(job, tenant, state, created_at, code, now)
   drop('state', tenant, 'open', job)
   add('state', tenant, state, job, created_at)
   if state == 'failed' then
-    local code = cjson.decode(error).code
     add('code', tenant, code, job, created_at)
     redis.call('ZADD', job_index.all_of(tenant), 'NX', clock.instant(now), job_index.by('code', tenant, code))
   end

@@ -55,6 +55,23 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
+-- The names that history counts for an end. How long a job took from its enqueueing says nothing if it was cancelled, or
+-- replayed (it has `forgiven` charges).
+local function names_of_end(state, code, cancelled, forgiven, age_s)
+  local name, why = 'ended:' .. state, code or cancelled
+  if why then name = name .. ':' .. why end
+  if cancelled or forgiven then return name end
+  return name .. '+total:' .. history.bucket(age_s)
+end
+
+-- Book the charges, and count the end: with them if they are of its account.
+local function book(job, tenant, charges, result, account, names, now)
+  local last = charges[#charges]
+  local with = last and (last.account or false) == account and names or nil
+  local is_changed = last and ledger.book(job, tenant, specs.tags_of(job), charges, result, now, with)
+  if not (with and is_changed) then history.count(names, account, tenant, 1, now) end
+end
+
 -- End a job: state, counts, dead letter, event, and a TTL on all keys of its own. `ending` has the `state`, and the
 -- JSON texts of `error` and `result` if there are any.
 function jobs.finish(job, tenant, ending, now, retention_s)
@@ -62,11 +79,12 @@ function jobs.finish(job, tenant, ending, now, retention_s)
   local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')
   local created_at, account, forgiven = known[1] or clock.instant(now), known[2], known[3]
   local charges = charge_record.of(job)
-  job_index.note_end(job, tenant, ending.state, created_at, ending.error, now)
+  local code = ending.error and cjson.decode(ending.error).code
+  job_index.note_end(job, tenant, ending.state, created_at, code, now)
   local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
   record_end(job, tenant, ending, cancelled, now)
-  history.note_end(account, ending, cancelled, tenant, created_at, forgiven, now)
-  if #charges > 0 then ledger.book(job, tenant, specs.tags_of(job), charges, ending.result, now) end
+  local names = names_of_end(ending.state, code, cancelled, forgiven, now - created_at)
+  book(job, tenant, charges, ending.result, account, names, now)
   local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
   local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
   for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end

@@ -47,9 +47,19 @@ local function book_tags(tenant, tags, by)
   redis.call('EXPIRE', tag_key, TAG_LIFE_S)
 end
 
+-- Count a change in history. What moves to another class later is counted beside it, so that no count ever goes down.
+-- `with` names what else happened in this step; it is counted by the same command where one charge is booked.
+local function note_use(account, class, tenant, by, with, now)
+  local name = by > 0 and 'charges:' .. class or 'charges_back:' .. class
+  if with and by == 1 then return history.count(with .. '+' .. name, account, tenant, 1, now) end
+  if with then history.count(with, account, tenant, 1, now) end
+  history.count(name, account, tenant, math.abs(by), now)
+end
+
 -- Write the charges of a job that is over into the ledger. May be called again when more becomes known: only the
--- difference is added. `result` is false or nil for a job without an image.
-function ledger.book(job, tenant, tags, charges, result, now)
+-- difference is added. `result` is false or nil for a job without an image. `with` is nil, or names of history that are
+-- counted too if there is a difference. Return whether there is one.
+function ledger.book(job, tenant, tags, charges, result, now, with)
   local own = keys.state('edits', job)
   local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
   local now_split = split(charges, result and true or false)
@@ -59,12 +69,14 @@ function ledger.book(job, tenant, tags, charges, result, now)
     if by[place] ~= 0 then
       is_changed = true
       redis.call('HINCRBY', 'rt:ledger:' .. tenant, clock.today() .. ' ' .. class, by[place])
-      history.note_use(charges[#charges].account, class, tenant, by[place], now)
+      note_use(charges[#charges].account, class, tenant, by[place], with, now)
+      with = nil
     end
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
   if is_changed then book_tags(tenant, tags, by) end
   if charge_record.names_account(charges) then account_books().book(job, tenant, charges, result and true or false) end
+  return is_changed
 end
 
 return ledger

@@ -37,7 +37,7 @@ function slots.give(lane, group, item, score, now, account, reason)
   local is_paid = checkpoint and checkpoint ~= ''
   if former and is_paid and not account then return nil, true end
   fairness.count_slot(lane, group, 1)
-  if account or former then account_slots().note(own, account, reason) end
+  if account or former then account_slots().note(item, group, account, reason, former) end
   redis.call('HSET', own, 'group', group, 'state', 'queued', 'dispatched_at', clock.instant(now))
   if not is_paid then
     redis.call('HSET', own, 'score', score)

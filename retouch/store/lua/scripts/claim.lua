@@ -38,7 +38,7 @@ if lane == 'edits' then
     local history = require('history')
     local created_at = job_index.created_at(item, group, now)
     redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', created_at)
-    history.time(account, 'wait', group, now - created_at, now)
+    history.count('wait:' .. history.bucket(now - created_at), account, group, 1, now)
   end
   if is_unannounced then
     redis.call('HDEL', own, 'unannounced')

@@ -76,7 +76,7 @@ batch.flush()
 for tenant, count in pairs(joined) do
   redis.call('SADD', 'rt:tenants', tenant)
   redis.call('ZADD', 'rt:tenants_by_time', at, tenant)
-  history.count('enqueued', tenant, count, now)
+  history.count_of_group('enqueued', tenant, count, now)
   fairness.join('edits', tenant)
 end
 deadlines.begin(now)

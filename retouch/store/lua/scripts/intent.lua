@@ -32,6 +32,6 @@ if not budgets.spend(job, tenant) then return 'budget_spent' end
 local now = clock.now()
 if account then account_books().count_call(account, now, 1) end
 charge_record.add_intent(job, charges, fence, account, now)
-history.count_of(account, 'calls', tenant, 1, now)
+history.count('calls', account, tenant, 1, now)
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'

@@ -60,7 +60,7 @@ local function recover(lane, group, item, account)
   redis.call('HINCRBY', own, 'crashes', 1)
   redis.call('HSET', own, 'state', 'queued', 'dispatched_at', clock.instant(now))
   if lane == 'edits' then events.record(item, group, 'edit.recovered', now) end
-  history.note_rescue('lease_expired', group, now)
+  history.count_of_group('rescues:lease_expired', group, 1, now)
   slots.request_message(lane, item, now + slots.MESSAGE_GRACE_S, account)
 end
 
@@ -74,7 +74,7 @@ end
 
 -- `unclaimed_since` is nil if no message has been sent for the item since: a poll that is due.
 local function send_message(lane, group, item, unclaimed_since, account)
-  if unclaimed_since then history.note_rescue('message_late', group or '', now) end
+  if unclaimed_since then history.count_of_group('rescues:message_late', group or '', 1, now) end
   local waited_s = unclaimed_since and now - unclaimed_since or 0
   local grace_s = math.max(slots.MESSAGE_GRACE_S, math.min(MESSAGE_GRACE_CAP_S, waited_s))
   slots.request_message(lane, item, now + grace_s, account)

@@ -34,6 +34,16 @@ local function write_log()
   redis.call('HDEL', own, 'by_hand', 'crashes')
 end
 
+-- Count what followed the attempt, and how long after its event it was delivered; one that was sent again by hand has
+-- no lag.
+local function note_history()
+  local names = 'deliveries:' .. move
+  if move == 'delivered' and created_at and not by_hand then
+    names = names .. '+lag:' .. history.bucket(now - created_at)
+  end
+  history.count_of_group(names, group, 1, now)
+end
+
 local function learn()
   local spec = specs.of('deliveries', item) or {}
   local receiver, tenant = spec.receiver or '', spec.tenant or ''
@@ -57,7 +67,7 @@ local function finish()
 end
 
 write_log()
-history.note_delivery(move, group, created_at, by_hand, now)
+note_history()
 learn()
 if due_at then
   redis.call('HSET', own, 'state', 'retrying', 'due_at', clock.instant(due_at))

@@ -1,0 +1,110 @@
+"""What reads of a large store cost: Redis commands are counted, not seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from retouch.outcomes import Cancel
+from retouch.store import keys
+from retouch.store.blob_retention import trim_indexes
+from retouch.store.gauges import read_gauges
+from retouch.store.ledger import DAY_S, Ledger, day_of
+from retouch.store.receivers import UNUSED_S
+from tests.charge_kit import one_job
+from tests.integration.store.test_deliveries import HOOK, deliver, ended
+from tests.lane_kit import LaneKit
+
+
+def commands_of(client: Any) -> int:
+    """Return how many commands clients have sent so far."""
+    return int(client.info("stats")["total_commands_processed"])
+
+
+@contextmanager
+def at_most(client: Any, most: int) -> Iterator[None]:
+    """Fail if the block sends more commands than that."""
+    before = commands_of(client)
+    yield
+    sent = commands_of(client) - before - 1
+    assert sent <= most, f"{sent} commands, at most {most} are allowed"
+
+
+def disabled(client: Any) -> int:
+    return read_gauges(client).receivers_disabled
+
+
+def test_a_scrape_does_not_read_receivers(kit: LaneKit, client: Any) -> None:
+    """With 500 receivers, of which 50 are disabled, the gauges take as many commands as with none."""
+    before = commands_of(client)
+    assert disabled(client) == 0
+    most = commands_of(client) - before - 1
+    receivers = [kit.receivers.ensure("acme", f"https://r.example/{number}") for number in range(500)]
+    for receiver in receivers[:50]:
+        kit.receivers.set_disabled(receiver.id, disabled=True)
+    with at_most(client, most):
+        assert disabled(client) == 50
+
+
+def test_disabled_receivers_are_counted_however_they_come_and_go(kit: LaneKit, client: Any) -> None:
+    """By hand, by an answer 410; enabled, removed and forgotten again: the gauge follows."""
+    gone = kit.receivers.add("acme", HOOK)
+    deliver(kit, kit.deliveries.of_job(ended(kit))[0].id, 410)
+    by_hand, idle = (kit.receivers.ensure("acme", f"https://r.example/{number}") for number in range(2))
+    for receiver in (by_hand, idle):
+        kit.receivers.set_disabled(receiver.id, disabled=True)
+    assert disabled(client) == 3
+    kit.receivers.set_disabled(gone.id, disabled=False)
+    assert disabled(client) == 2
+    assert kit.receivers.remove(by_hand.id)
+    assert disabled(client) == 1
+    client.zadd(keys.RECEIVERS_OF_JOBS, {idle.id: client.time()[0] - UNUSED_S - 60})
+    trim_indexes(client, 3_600.0)
+    assert disabled(client) == 0
+
+
+def test_a_filter_of_deliveries_reads_what_decides(kit: LaneKit, client: Any) -> None:
+    """Of 100 deliveries, those to one receiver, or of one state, are found without reading the others' records."""
+    rare = kit.receivers.ensure("acme", "https://r.example/rare")
+    common = kit.receivers.ensure("acme", "https://r.example/common")
+    for number in range(100):
+        job = one_job(kit, receivers=((rare if number == 50 else common).id,))
+        kit.finish(job, Cancel())
+    ids = client.zrange(keys.lane("deliveries", "recent"), 0, -1)
+    assert len(ids) == 100
+    with at_most(client, 1 + 3):
+        (found,) = kit.deliveries.matching(ids, receiver=rare.id)
+    assert found.receiver == rare.id
+    with at_most(client, 1):
+        assert kit.deliveries.matching(ids, tenant="globex") == []
+    with at_most(client, 100):
+        assert kit.deliveries.matching(ids, state="delivered") == []
+    with at_most(client, 1 + 100 + 3):
+        assert kit.deliveries.matching(ids, receiver=rare.id, state=found.state) == [found]
+    assert [one.id for one in kit.deliveries.matching(ids)] == ids
+
+
+def test_usage_by_tag_takes_few_round_trips(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tags of 90 days and three tenants are read a hundred days at a time, and summed up as they stand."""
+    today = day_of(client.time()[0])
+    for tenant in ("acme", "globex", "zeta"):
+        client.sadd(keys.TENANTS, tenant)
+        for ago in range(90):
+            name = keys.ledger_tags(tenant, today - ago)
+            client.hset(name, mapping={"order=1": "1 0 0 0", f"day={ago}": "0 1 2 3"})
+            client.expire(name, DAY_S)
+    trips = list[int]()
+    execute: Any = type(client.pipeline()).execute
+
+    def noted(self: Any, raise_on_error: bool = True) -> Any:
+        trips.append(1)
+        return execute(self, raise_on_error)
+
+    monkeypatch.setattr(type(client.pipeline()), "execute", noted)
+    rows = {row.key: row for row in Ledger(client).usage(by="tag", price_per_call=0.5)}
+    assert len(trips) <= 3
+    assert (rows["order=1"].useful, rows["order=1"].amount) == (270, 135.0)
+    assert (rows["day=7"].repeated, rows["day=7"].wasted, rows["day=7"].unknown) == (3, 6, 9)
