@@ -105,7 +105,7 @@ def switch(
     receiver = api.known(tools, receiver_id, visitor.key)
     with clear_errors():
         tools.connections.receivers.set_disabled(receiver.id, switch == "disable")
-    record_change(tools, visitor, "switch_receiver", receiver.tenant, ids=[receiver.id], outcome=switch)
+    record_change(tools, visitor, f"receiver.{switch}", receiver.tenant, ids=[receiver.id])
     return done(f"/console/receivers/{receiver.id}")
 
 

@@ -16,7 +16,7 @@ from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import take_turn
-from retouch_producer.gateway.http.roles import OPS, PRODUCERS, sees_all
+from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, sees_all
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
@@ -72,6 +72,10 @@ class Visitor:
         """Return whether the visitor may see what belongs to a tenant."""
         return may_see(self.key, tenant)
 
+    def may_read(self, path: str) -> bool:
+        """Return whether the role may read what a route of the API shows, named by its path template."""
+        return allows(self.key.role, "GET", path)
+
     def may(self, action: Action) -> bool:
         """Return whether the role may do this."""
         return self.key.role in ACTIONS[action]
@@ -121,4 +125,17 @@ class Acting:
         """Return the visitor, or raise `forbidden`."""
         if not visitor.may(self.action):
             raise ProblemError("forbidden", f"a key of role {visitor.key.role} may not do this; nothing was done")
+        return visitor
+
+
+class Reading:
+    """A dependency that returns the visitor if its role may read what a route of the API shows; else 403."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self, visitor: SignedIn) -> Visitor:
+        """Return the visitor, or raise `forbidden`."""
+        if not visitor.may_read(self.path):
+            raise ProblemError("forbidden", f"a key of role {visitor.key.role} may not read this")
         return visitor
