@@ -62,6 +62,8 @@ def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink)
         "/console/tenants/acme",
         "/console/workers",
         "/console/audit",
+        "/console/bulk",
+        "/console/bulk/preview?action=replay&q=since:1d",
     ]
 
 

@@ -18,7 +18,7 @@ from retouch_producer.gateway.console.visitors import Reading, Visitor
 from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.routes.audit import audit_cursor, audit_filter
 
-ROWS = 50
+ROWS, IDS_MOST = 50, 5
 SUGGESTED = (
     *("edit", "edit.cancel", "edit.replay", "delivery.redeliver", "bulk", "bulk.cancel", "bulk.replay"),
     *("bulk.redeliver", "bulk.priority", "bulk.abort", "lane", "account", "key", "tenant", "receiver"),
@@ -86,8 +86,9 @@ def details_of(line: AuditLine) -> Iterator[Detail]:
     for name in names:
         value = line.details[name]
         if name == "ids" and isinstance(value, list):
-            more = int(str(line.details.get("id_count", len(value)))) - len(value)
-            yield Detail("", ", ".join(map(str, value)) + (f" and {more:,} more" if more else ""))
+            shown = value[:IDS_MOST]
+            more = int(str(line.details.get("id_count", len(value)))) - len(shown)
+            yield Detail("", ", ".join(map(str, shown)) + (f" and {more:,} more" if more else ""))
         elif name != "id_count":
             yield Detail("" if name in ("bulk", "query", "outcome", "outcomes") else name, _text(name, value))
 

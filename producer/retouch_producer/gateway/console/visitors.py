@@ -16,7 +16,7 @@ from retouch_producer.gateway.dependencies import Tools
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import take_turn
-from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, sees_all
+from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, roles_for, sees_all
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
@@ -24,7 +24,16 @@ LIVE_HEADER = "x-console-live"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Action = Literal[
-    "cancel", "replay", "redeliver", "test_receiver", "rotate_receiver", "switch_receiver", "switch_lane", "set_limits"
+    "cancel",
+    "replay",
+    "redeliver",
+    "test_receiver",
+    "rotate_receiver",
+    "switch_receiver",
+    "switch_lane",
+    "set_limits",
+    "start_bulk",
+    "abort_bulk",
 ]
 ACTIONS: dict[Action, frozenset[str]] = {
     "cancel": PRODUCERS,
@@ -35,6 +44,8 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "switch_receiver": PRODUCERS,
     "switch_lane": OPS,
     "set_limits": OPS,
+    "start_bulk": roles_for("POST", "/v1/bulk"),
+    "abort_bulk": roles_for("POST", "/v1/bulk/{run_id}/abort"),
 }
 """Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
 
