@@ -102,8 +102,8 @@ def read_stats(
         since=since,
         until=now,
         by=by,
-        total=_row("", history.between(since, tenant=tenant), length_s, price_per_call),
-        rows=tuple(_row(key, counts, length_s, price_per_call) for key, counts in rows.items()),
+        total=stats_row("", history.between(since, tenant=tenant), length_s, price_per_call),
+        rows=tuple(stats_row(key, counts, length_s, price_per_call) for key, counts in rows.items()),
         today=_cost(history.between(midnight, tenant=tenant), price_per_call),
         # Until the last second of yesterday: `between` counts the last minute in full, so midnight would be too late.
         yesterday=_cost(history.between(midnight - DAY_S, midnight - 1, tenant=tenant), price_per_call),
@@ -117,7 +117,8 @@ def _oldest_waiting_s(client: Client, tenant: str | None, now: float) -> float |
     return max(0.0, now - oldest[1]) if oldest else None
 
 
-def _row(key: str, counts: HistoryCounts, length_s: float, price_per_call: float) -> StatsRow:
+def stats_row(key: str, counts: HistoryCounts, length_s: float, price_per_call: float) -> StatsRow:
+    """Return the statistics of counts that were collected over `length_s` seconds."""
     return StatsRow(
         key=key,
         enqueued=counts.enqueued,
