@@ -144,7 +144,7 @@ def test_plots_stay_current(visits: Visits, site: Site) -> None:
     assert wait_until(lambda: int(number.inner_text().replace(",", "")) == before + 1)
     assert page.locator("#canvas-ended canvas[data-stays='1']").count() == 1
     site.ops.post(f"/v1/edits/{job}/cancel")
-    page.get_by_role("button", name="Live").click()
+    page.get_by_role("button", name="Live", exact=True).click()
     place = page.locator("#canvas-ended .u-over").bounding_box()
     assert place is not None
     page.mouse.move(place["x"] + 5, place["y"] + 20)

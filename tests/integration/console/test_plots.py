@@ -125,8 +125,8 @@ def test_the_tables_have_the_same_figures(people: People) -> None:
 
 def test_nothing_happened(people: People, client: Any) -> None:
     """An empty history is a page without figures; a range that is none is refused."""
-    ops = people("staff", "ops")
-    page = ops.text("/console?range=days&view=table")
+    idle = people("idle")
+    page = idle.text("/console?range=days&view=table")
     assert words_of(page).count("Nothing happened.") == 6
     assert set(legends_of(page, "wait").values()) == {"–"}
-    assert ops.get("/console?range=year").status_code == 422
+    assert idle.get("/console?range=year").status_code == 422

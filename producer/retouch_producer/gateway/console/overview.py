@@ -86,6 +86,7 @@ def switch_lane(
     with clear_errors():
         (tools.connections.lanes.pause if switch == "pause" else tools.connections.lanes.resume)(lane)
     _snapshots.forget()
+    _plots.forget()
     record_change(tools, visitor, f"lane.{switch}", lane=lane)
     return done("/console")
 

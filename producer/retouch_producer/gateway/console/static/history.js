@@ -73,8 +73,10 @@
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
     };
     const chart = new uPlot(options, columns(all, plot), box);
-    new ResizeObserver(() => { if (box.clientWidth) chart.setSize({ width: box.clientWidth, height: HEIGHT }); }).observe(box);
-    drawn.set(box.id, { box, chart, state, count: plot.series.length, text: "" });
+    const resized = new ResizeObserver(() => { if (box.clientWidth) chart.setSize({ width: box.clientWidth, height: HEIGHT }); });
+    resized.observe(box);
+    const end = () => { resized.disconnect(); chart.destroy(); };
+    drawn.set(box.id, { box, chart, state, end });
   }
 
   function update() {
@@ -89,7 +91,7 @@
         Object.assign(known.state, { all, plot });
         known.chart.setData(columns(all, plot));
       } else {
-        known?.chart.destroy();
+        known?.end();
         draw(box, all, plot);
       }
       Object.assign(drawn.get(box.id), { text: raw, plot: JSON.stringify(plot.series.map((one) => one.colour)) });
@@ -98,5 +100,5 @@
 
   update();
   document.addEventListener("htmx:after:swap", update);
-  dark.addEventListener("change", () => { for (const one of drawn.values()) one.chart.destroy(); drawn.clear(); update(); });
+  dark.addEventListener("change", () => { for (const one of drawn.values()) one.end(); drawn.clear(); update(); });
 })();
