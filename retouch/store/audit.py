@@ -9,6 +9,7 @@ only the details in `DETAILS`.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from retouch.sync_async import reply, sync_async
 KEPT_S = 90 * 86_400
 _IDS_MOST = 20
 _TEXT_MOST = 2_000
+_LINES_AT_ONCE = 1_000
+LOOKED_AT_MOST = 20_000
+"""The most lines that one search looks at."""
 
 Surface = Literal["cli", "http", "python", "console", "worker"]
 DETAILS = frozenset(
@@ -75,6 +79,35 @@ class AuditLine(NamedTuple):
     actor: Actor
     tenant: str
     details: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """
+    Which lines to return; an empty field matches every line. Instants are in Unix seconds, `until` is exclusive.
+
+    `action` is an action or its first part: `bulk` matches `bulk.cancel`. `actor` is the id or the name of a key, or a
+    surface.
+    """
+
+    since: float = 0.0
+    until: float = float("inf")
+    action: str = ""
+    actor: str = ""
+
+    def matches(self, line: AuditLine) -> bool:
+        """Return whether a line has the action and the actor; the instants bound the lines that are read."""
+        by = line.actor
+        return (not self.action or line.action == self.action or line.action.startswith(f"{self.action}.")) and (
+            not self.actor or self.actor in (by.key, by.name, by.surface)
+        )
+
+
+class AuditPage(NamedTuple):
+    """Lines, newest first; the next page begins after the line `following`, which is None on the last page."""
+
+    lines: list[AuditLine]
+    following: str | None
 
 
 class SharedAuditLog:
@@ -136,9 +169,33 @@ class AuditLog(SharedAuditLog):
 
     def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
         """Return up to `limit` lines, newest first, from `since` (Unix seconds) on and older than the line `before`."""
+        return self._read(AuditFilter(since), before, limit)
+
+    def search(self, wanted: AuditFilter, before: str = "", limit: int = 100) -> AuditPage:
+        """
+        Return up to `limit` matching lines that are older than the line `before`, newest first.
+
+        A page ends early after 20,000 lines that were looked at; its `following` leads on.
+        """
+        found, looked_at = list[AuditLine](), 0
+        while looked_at < LOOKED_AT_MOST:
+            lines = self._read(wanted, before, _LINES_AT_ONCE)
+            for line in lines:
+                if wanted.matches(line):
+                    if len(found) == limit:
+                        return AuditPage(found, found[-1].id)
+                    found.append(line)
+            if len(lines) < _LINES_AT_ONCE:
+                return AuditPage(found, None)
+            before, looked_at = lines[-1].id, looked_at + len(lines)
+        return AuditPage(found, before)
+
+    def _read(self, wanted: AuditFilter, before: str, count: int) -> list[AuditLine]:
+        if not before and wanted.until < float("inf"):
+            before = f"{max(1, math.ceil(wanted.until * 1_000))}-0"
+        oldest = max(wanted.since, time.time() - KEPT_S)
         newest = f"({before}" if before else "+"
-        oldest = max(since, time.time() - KEPT_S)
-        entries = self._blocking_client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=limit)
+        entries = self._blocking_client.xrevrange(keys.AUDIT, newest, f"{int(oldest * 1_000)}", count=count)
         return [_line(identity, fields) for identity, fields in entries]
 
 

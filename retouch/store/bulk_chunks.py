@@ -102,3 +102,8 @@ def changeable_jobs(request: BulkRequest) -> JobQuery:
         return request.query
     wanted = tuple(state for state in states if state in request.query.states) if request.query.states else states
     return replace(request.query, states=wanted or (_NO_STATE,))
+
+
+def can_match(request: BulkRequest) -> bool:
+    """Return whether the query of a request names a state, or no state, of jobs that the action can change."""
+    return changeable_jobs(request).states != (_NO_STATE,)

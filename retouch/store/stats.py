@@ -114,8 +114,8 @@ def read_stats(
         since=since,
         until=now,
         by=by,
-        total=_row("", total, length_s, prices),
-        rows=tuple(_row(key, counts, length_s, prices.of(key, by)) for key, counts in rows.items()),
+        total=stats_row("", total, length_s, prices),
+        rows=tuple(stats_row(key, counts, length_s, prices.of(key, by)) for key, counts in rows.items()),
         today=_cost(today, prices),
         yesterday=_cost(yesterday, prices),
         oldest_waiting_s=_oldest_waiting_s(client, tenant, now),
@@ -145,7 +145,8 @@ class Prices:
         return round(sum(count * self.by_account.get(account, self.usual) for account, count in charges), 6)
 
 
-def _row(key: str, counts: HistoryCounts, length_s: float, prices: Prices) -> StatsRow:
+def stats_row(key: str, counts: HistoryCounts, length_s: float, prices: Prices) -> StatsRow:
+    """Return the statistics of counts that were collected over `length_s` seconds."""
     return StatsRow(
         key=key,
         enqueued=counts.enqueued,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -152,6 +153,75 @@ def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
     press(page, page.get_by_role("link", name="failed", exact=True), by)
     page.wait_for_url("**state=failed**")
     assert "tag=order%3D0" in page.url
+    visit.assert_quiet()
+
+
+@HOWS
+def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """From a filtered list to the preview, the confirmation and the run: all jobs that match are cancelled."""
+    tag = f"{by}-{javascript}".lower()
+    jobs = [site.edit("one of many", tags={"campaign": tag}) for _ in range(3)]
+    visit = visits(javascript=javascript)
+    page = visit.open(f"/console/jobs?tag=campaign%3D{tag}")
+    submit(page, page.get_by_role("button", name="Cancel…"), by)
+    assert page.locator("h1").inner_text() == "Cancel 3 jobs?"
+    assert {site.state(job) for job in jobs} == {"queued"}
+    submit(page, page.get_by_role("button", name="Cancel 3 jobs"), by)
+    run = page.url
+    if not javascript:
+        site.reaches(jobs[-1], "cancelled")
+        assert wait_until(lambda: visit.open(run.removeprefix(site.url)).locator(".head .state-done").count() == 1)
+    page.locator(".head .state-done").wait_for()
+    assert "3 of 3 jobs" in page.locator("main").inner_text()
+    assert [site.state(job) for job in jobs] == ["cancelled"] * 3
+    visit.assert_quiet()
+
+
+@HOWS
+def test_aborting_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """A run that no worker has begun is aborted from its page, and the list of runs says so."""
+    job = site.edit("it stays", tags={"campaign": "kept"})
+    asked = {"action": "cancel", "query": "tag:campaign=kept"}
+    # Until the worker asks for the next run; a run that was faster is over, which the page says as well.
+    run = site.ops.post("/v1/bulk", asked).json()["id"]
+    site.client.zadd("rt:bulk:open", {run: time.time() + 60}, xx=True)
+    visit = visits(javascript=javascript)
+    act(visit.open(f"/console/bulk/{run}"), "Abort this run", "Abort the run", by)
+    visit.page.get_by_text("Aborted. What was done stays done").wait_for()
+    assert site.state(job) == "queued"
+    assert visit.open("bulk").locator(f"tr:has(a[href$='{run}']) .state-aborted").count() == 1
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    visit.assert_quiet()
+
+
+@HOWS
+def test_filtering_the_audit(visits: Visits, by: By, javascript: bool) -> None:
+    """The form narrows the lines to an action, and a line's job leads to its page."""
+    visit = visits(javascript=javascript)
+    page = visit.open("audit")
+    press(page, page.locator("summary", has_text="Filters"), by)
+    page.get_by_label("Action").fill("bulk")
+    submit(page, page.get_by_role("button", name="Apply"), by)
+    actions = page.locator(".log-main").all_inner_texts()
+    assert actions
+    assert all(action.startswith("bulk.") for action in actions)
+    press(page, page.locator(".log-what a").first, by)
+    page.wait_for_url("**/console/bulk/bk_**")
+    visit.assert_quiet()
+
+
+@HOWS
+def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
+    """The links over the plots choose a range and the form; plots are drawn where JavaScript runs."""
+    visit = visits(javascript=javascript)
+    page = visit.open("overview")
+    press(page, page.get_by_role("link", name="3 days"), by)
+    page.wait_for_url("**/console?range=days")
+    assert page.locator(".canvas canvas").count() == (6 if javascript else 0)
+    assert page.locator(".figures").count() == (0 if javascript else page.locator(".figures:visible").count())
+    press(page, page.get_by_role("link", name="As tables"), by)
+    page.wait_for_url("**/console?range=days&view=table")
+    assert page.locator(".figures table").count() >= 1
     visit.assert_quiet()
 
 

@@ -144,9 +144,23 @@ def _fill(site: Site, hook_url: str) -> None:
         "tenants": "/console/tenants",
         "tenant": "/console/tenants/acme",
         "workers": "/console/workers",
+        "tables": "/console?range=days&view=table",
+        "audit": "/console/audit",
+        "bulk": "/console/bulk",
+        "bulk-preview": "/console/bulk/preview?action=replay&q=since:1d",
+        "bulk-run": f"/console/bulk/{_bulk_run(site)}",
         "sign-in": "/console/sign-in",
         "problem": "/console/jobs/ed_nothing",
     }
+
+
+def _bulk_run(site: Site) -> str:
+    """A run that is over; it cancelled three jobs."""
+    for _ in range(3):
+        site.edit("it is cancelled with others", tags={"campaign": "spring"})
+    run = site.ops.post("/v1/bulk", {"action": "cancel", "query": "tag:campaign=spring"}).json()["id"]
+    assert eventually(lambda: site.ops.get(f"/v1/bulk/{run}").json()["state"] == "done", SETTLED_S)
+    return str(run)
 
 
 def _delivered(site: Site) -> list[str]:
@@ -157,6 +171,7 @@ def _delivered(site: Site) -> list[str]:
 PAGES = (
     *("overview", "jobs", "sheet", "filters", "job", "markup", "waiting", "deliveries", "delivery"),
     *("receivers", "receiver", "tenants", "tenant", "workers", "sign-in", "problem"),
+    *("tables", "audit", "bulk", "bulk-preview", "bulk-run"),
 )
 
 

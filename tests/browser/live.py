@@ -133,6 +133,29 @@ def test_keys_in_lists(visits: Visits, site: Site) -> None:
     visit.assert_quiet()
 
 
+def test_plots_stay_current(visits: Visits, site: Site) -> None:
+    """What happens is drawn into the same plots without a reload; the pointer shows the numbers of one minute."""
+    visit = visits()
+    page = visit.open("overview")
+    page.evaluate("document.querySelector('#canvas-ended canvas').dataset.stays = '1'")
+    number = page.locator(".plot-panel:has(#plot-ended) .series dd").last
+    before = int(number.inner_text().replace(",", ""))
+    job = site.edit("seen in the plots")
+    assert wait_until(lambda: int(number.inner_text().replace(",", "")) == before + 1)
+    assert page.locator("#canvas-ended canvas[data-stays='1']").count() == 1
+    site.ops.post(f"/v1/edits/{job}/cancel")
+    page.get_by_role("button", name="Live", exact=True).click()
+    place = page.locator("#canvas-ended .u-over").bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + 5, place["y"] + 20)
+    moment = page.locator(".plot-panel:has(#plot-wait) .plot-at")
+    assert wait_until(lambda: ":" in moment.inner_text())
+    assert number.inner_text() == "0"
+    page.mouse.move(5, 5)
+    assert wait_until(lambda: not moment.inner_text())
+    visit.assert_quiet()
+
+
 def test_a_session_that_ends_leads_to_the_sign_in(visits: Visits, site: Site) -> None:
     """A page whose session ended asks for a key by itself, and comes back to where it was."""
     visit = visits()

@@ -10,7 +10,7 @@ import pytest
 
 from retouch import Edit, EditQueue
 from retouch.store import keys
-from retouch.store.audit import LINES_OF_PRODUCER_MOST, Actor, AuditLog
+from retouch.store.audit import LINES_OF_PRODUCER_MOST, LOOKED_AT_MOST, Actor, AuditLog
 from tests.command_line import typed
 from tests.conftest import RunningWorker, Sink
 from tests.gateway_process import Callers, problem
@@ -36,10 +36,10 @@ def test_changes_over_http(
     api.ask("DELETE", f"/v1/receivers/{receiver}")
     run = api.post("/v1/bulk", {"action": "cancel", "query": "state:queued"}).json()["id"]
     assert eventually(lambda: api.get(f"/v1/bulk/{run}").json()["state"] == "done", within_s=30.0)
+    assert eventually(lambda: "bulk.done" in [one["action"] for one in lines_of(ops)], within_s=10.0)
     api.get("/v1/edits")
     problem(api.post("/v1/pause"), "forbidden", 403)
     ops.post("/v1/resume")
-    assert eventually(lambda: "bulk.done" in [one["action"] for one in lines_of(ops)], within_s=10.0)
     lines = lines_of(ops)
     assert [one["action"] for one in reversed(lines)] == [
         *("lane.pause", "edit.cancel", "edit.replay", "receiver.add", "receiver.rotate", "receiver.disable"),
@@ -78,6 +78,30 @@ def test_pages(callers: Callers, client: Any) -> None:
     assert found == [f"t{number}" for number in reversed(range(7))]
     assert lines_of(ops, since="2999-01-01") == []
     problem(ops.get("/v1/audit?cursor=x"), "invalid-request", 422)
+
+
+def test_filters(callers: Callers, client: Any) -> None:
+    """Action, actor and time narrow the list; a page that ends after many lines that do not match leads on."""
+    ops, log = callers("staff", "ops"), AuditLog(client)
+    log.record(Actor("cli"), "bulk.cancel", "oldest")
+    with client.pipeline() as pipe:
+        for number in range(LOOKED_AT_MOST):
+            line = {"action": "key.create", "surface": "cli", "key": "", "name": "", "role": "", "tenant": f"{number}"}
+            pipe.xadd(keys.AUDIT, {**line, "details": "{}"})
+        pipe.execute()
+    log.record(Actor("http", "key_1", "anna", "ops"), "bulk.cancel", "newest")
+    assert [one["tenant"] for one in lines_of(ops, action="bulk")] == ["newest"]
+    page = ops.get("/v1/audit", params={"action": "bulk.cancel"}).json()
+    assert page["has_more"]
+    assert [one["tenant"] for one in lines_of(ops, action="bulk", cursor=page["next_cursor"])] == ["oldest"]
+    assert [one["tenant"] for one in lines_of(ops, actor="anna")] == ["newest"]
+    assert [one["tenant"] for one in lines_of(ops, actor="key_1", action="bulk")] == ["newest"]
+    assert lines_of(ops, action="bul") == []
+    assert lines_of(ops, until="2020-01-01") == lines_of(ops, since="2999-01-01") == []
+    (newest,) = lines_of(ops, actor="anna", since="2020-01-01", until="2999-01-01")
+    assert lines_of(ops, actor="anna", until=newest["at"]) == []
+    assert lines_of(ops, actor="anna", since=newest["at"]) == [newest]
+    problem(ops.get("/v1/audit?until=soon"), "invalid-request", 422)
 
 
 def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from fastapi import Depends, Query, Request, Response
 from pydantic import BaseModel
 
+from retouch.query import JobQuery
 from retouch.states import DeliveryState
 from retouch.store import keys
 from retouch.store.deliveries import DeliveryRecord
@@ -64,7 +65,18 @@ def show_deliveries(
         deliveries=found,
         following=filters.address(cursor=following) if following else "",
         states=STATES,
+        jobs_query=_jobs_query(filters),
     )
+
+
+def _jobs_query(filters: DeliveryFilters) -> str:
+    """Return the query of the jobs whose deliveries are shown; the state of a delivery is no part of it."""
+    query = JobQuery(
+        tenants=(filters.tenant,) if filters.tenant else (),
+        receivers=(filters.receiver,) if filters.receiver else (),
+        since=parse_instant(filters.since, "since"),
+    )
+    return str(query)
 
 
 def find_deliveries(

@@ -11,12 +11,13 @@ from pydantic import BaseModel
 
 from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.job_search import JobPage, JobSearch
+from retouch.store.job_search import JobSearch
 from retouch.store.redis_client import clear_errors
+from retouch_producer.gateway.console.bulk import bulk_bar
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn, Visitor
-from retouch_producer.gateway.dependencies import Dependencies, Injected
+from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import query_in_scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import invalid
@@ -58,8 +59,10 @@ def show_jobs(
     request: Request, visitor: SignedIn, dependencies: Injected, filters: Annotated[JobFilters, Query()]
 ) -> Response:
     """Show a page of jobs, newest first."""
+    query = _query(filters, visitor)
     with clear_errors():
-        found = _find(filters, visitor, dependencies)
+        limit = PICTURES if filters.view == "sheet" else ROWS
+        found = JobSearch(dependencies.connections.jobs).page(query, limit, parse_cursor(filters.cursor))
     following = filters.address(cursor=str(found.following)) if found.following else ""
     return page(
         request,
@@ -70,10 +73,12 @@ def show_jobs(
         looked_at=found.looked_at if filters.q else 0,
         following=following,
         states=STATES,
+        # Without a filter the bar would offer to act on every job on record, which no surface does.
+        bar=bulk_bar(query) if filters.state or filters.is_narrowed else None,
     )
 
 
-def _find(filters: JobFilters, visitor: Visitor, dependencies: Dependencies) -> JobPage:
+def _query(filters: JobFilters, visitor: Visitor) -> JobQuery:
     if filters.state and filters.state not in STATES:
         raise invalid([("state", f"expected one of {', '.join(STATES)}")])
     name, _, value = filters.tag.partition("=")
@@ -84,6 +89,4 @@ def _find(filters: JobFilters, visitor: Visitor, dependencies: Dependencies) -> 
         since=parse_instant(filters.since, "since"),
         until=parse_instant(filters.until, "until") if filters.until else float("inf"),
     )
-    query = query_in_scope(visitor.key, parse_query(filters.q, time.time()).also(chosen), filters.tenant)
-    limit = PICTURES if filters.view == "sheet" else ROWS
-    return JobSearch(dependencies.connections.jobs).page(query, limit, parse_cursor(filters.cursor))
+    return query_in_scope(visitor.key, parse_query(filters.q, time.time()).also(chosen), filters.tenant)

@@ -1,14 +1,12 @@
-"""The overview: both lanes, the jobs in slots, failures by code, the calls of today, and findings for operators."""
+"""The overview: both lanes, the jobs in slots, plots of what happened, the calls of today, and what needs a hand."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Annotated, Literal
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from retouch.query import JobQuery
 from retouch.states import JobState
@@ -23,46 +21,60 @@ from retouch_producer.findings import Finding
 from retouch_producer.findings.lanes import lane_findings
 from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.money import Spent, spent_today
+from retouch_producer.gateway.console.plots import RANGES, Plots, RangeName, read_plots
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.snapshots import Snapshots
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 
-CELLS_MOST, LATEST_MOST, FAILURES_MOST = 60, 14, 200
-FAILURES_SINCE_S = 86_400.0
+CELLS_MOST, LATEST_MOST = 60, 14
 _IN_SLOT = ("running", "polling")
 
 router = console_router()
 _snapshots = Snapshots["Overview"](keep_s=1.0)
+_plots = Snapshots[Plots](keep_s=1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One reading for the page, of one tenant or of all; `failures` are the latest of a day, counted by code."""
+    """One reading of what happens now, of one tenant or of all."""
 
     lanes: dict[str, LaneNumbers]
     jobs: list[JobRecord]
     deliveries: list[DeliveryRecord]
     latest: list[JobRecord]
-    failures: list[tuple[str, int]]
-    failures_are_all: bool
     spent: Spent
     findings: list[Finding]
     workers: WorkerPresence
 
-    @property
-    def failed(self) -> int:
-        """Return how many failures were counted."""
-        return sum(number for _, number in self.failures)
-
 
 @router.get("")
-def show_overview(request: Request, visitor: SignedIn, dependencies: Injected) -> Response:
-    """Show the overview; all tabs of a tenant share one reading for a second."""
+def show_overview(
+    request: Request,
+    visitor: SignedIn,
+    dependencies: Injected,
+    span: Annotated[RangeName, Query(alias="range")] = "hour",
+    view: Literal["plots", "table"] = "plots",
+) -> Response:
+    """Show the overview, with plots or tables of a range; all tabs of a tenant share one reading for a second."""
+    price, tenant = dependencies.settings.price_per_call, visitor.tenant
     with clear_errors():
-        overview = _snapshots.get((id(dependencies), visitor.tenant), lambda: _read(dependencies, visitor))
-    return page(request, "overview.html", visitor, overview=overview, price=dependencies.settings.price_per_call)
+        overview = _snapshots.get((id(dependencies), tenant), lambda: _read(dependencies, visitor))
+        plots = _plots.get(
+            (id(dependencies), tenant, span), lambda: read_plots(dependencies.client, price, span, tenant)
+        )
+    return page(
+        request,
+        "overview.html",
+        visitor,
+        overview=overview,
+        price=price,
+        plots=plots,
+        ranges=RANGES,
+        span=span,
+        view=view,
+    )
 
 
 @router.post("/lanes/{lane}/{switch}")
@@ -76,21 +88,19 @@ def switch_lane(
     with clear_errors():
         (dependencies.connections.lanes.pause if switch == "pause" else dependencies.connections.lanes.resume)(lane)
     _snapshots.forget()
-    record_change(dependencies, visitor, "switch_lane", lane=lane, outcome=switch)
+    _plots.forget()
+    record_change(dependencies, visitor, f"lane.{switch}", lane=lane)
     return done("/console")
 
 
 def _read(dependencies: Dependencies, visitor: Visitor) -> Overview:
     tenants = [visitor.tenant] if visitor.tenant else dependencies.connections.jobs.tenants()
-    failures, are_all = _failures(dependencies, visitor.tenant)
     query = JobQuery((visitor.tenant,) if visitor.tenant else (), states=("succeeded",))
     return Overview(
         lanes={lane: _numbers(dependencies, lane, visitor.tenant) for lane in LANES},
         jobs=_jobs_in_slots(dependencies, visitor.tenant),
         deliveries=[] if visitor.tenant else _deliveries_in_slots(dependencies),
         latest=JobSearch(dependencies.connections.jobs).page(query, LATEST_MOST).records,
-        failures=failures,
-        failures_are_all=are_all,
         spent=spent_today(dependencies.client, tenants),
         findings=lane_findings(dependencies.client, visitor.tenant),
         workers=worker_presence(dependencies.client),
@@ -119,17 +129,3 @@ def _jobs_in_slots(dependencies: Dependencies, tenant: str) -> list[JobRecord]:
 def _deliveries_in_slots(dependencies: Dependencies) -> list[DeliveryRecord]:
     ids = dependencies.client.zrange(keys.lane("deliveries", "slots"), 0, CELLS_MOST - 1)
     return dependencies.connections.deliveries.records(ids)
-
-
-def _failures(dependencies: Dependencies, tenant: str) -> tuple[list[tuple[str, int]], bool]:
-    """Return the counts by code of the day's latest failures (200 at most), and whether the day had no others."""
-    jobs, since = dependencies.connections.jobs, time.time() - FAILURES_SINCE_S
-    if tenant:
-        query = JobQuery((tenant,), states=("failed",), since=since)
-        records, following, _ = JobSearch(jobs).page(query, FAILURES_MOST)
-        are_all = following is None
-    else:
-        ids = list(islice(jobs.dead(since), FAILURES_MOST + 1))
-        records, are_all = jobs.records(ids[:FAILURES_MOST]), len(ids) <= FAILURES_MOST
-    codes = Counter(record.error.code for record in records if record.error)
-    return codes.most_common(), are_all

@@ -102,7 +102,7 @@ def switch(
     receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
         dependencies.connections.receivers.set_disabled(receiver.id, switch == "disable")
-    record_change(dependencies, visitor, "switch_receiver", receiver.tenant, ids=[receiver.id], outcome=switch)
+    record_change(dependencies, visitor, f"receiver.{switch}", receiver.tenant, ids=[receiver.id])
     return done(f"/console/receivers/{receiver.id}")
 
 

@@ -16,7 +16,7 @@ from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import may_see
 from retouch_producer.gateway.http.errors import ProblemError
 from retouch_producer.gateway.http.request_turns import take_turn
-from retouch_producer.gateway.http.roles import OPS, PRODUCERS, sees_all
+from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, roles_for, sees_all
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
@@ -24,7 +24,16 @@ LIVE_HEADER = "x-console-live"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Action = Literal[
-    "cancel", "replay", "redeliver", "test_receiver", "rotate_receiver", "switch_receiver", "switch_lane", "set_limits"
+    "cancel",
+    "replay",
+    "redeliver",
+    "test_receiver",
+    "rotate_receiver",
+    "switch_receiver",
+    "switch_lane",
+    "set_limits",
+    "start_bulk",
+    "abort_bulk",
 ]
 ACTIONS: dict[Action, frozenset[str]] = {
     "cancel": PRODUCERS,
@@ -35,6 +44,8 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "switch_receiver": PRODUCERS,
     "switch_lane": OPS,
     "set_limits": OPS,
+    "start_bulk": roles_for("POST", "/v1/bulk"),
+    "abort_bulk": roles_for("POST", "/v1/bulk/{run_id}/abort"),
 }
 """Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
 
@@ -71,6 +82,10 @@ class Visitor:
     def sees(self, tenant: str) -> bool:
         """Return whether the visitor may see what belongs to a tenant."""
         return may_see(self.key, tenant)
+
+    def may_read(self, path: str) -> bool:
+        """Return whether the role may read what a route of the API shows, named by its path template."""
+        return allows(self.key.role, "GET", path)
 
     def may(self, action: Action) -> bool:
         """Return whether the role may do this."""
@@ -121,4 +136,17 @@ class Acting:
         """Return the visitor, or raise `forbidden`."""
         if not visitor.may(self.action):
             raise ProblemError("forbidden", f"a key of role {visitor.key.role} may not do this; nothing was done")
+        return visitor
+
+
+class Reading:
+    """A dependency that returns the visitor if its role may read what a route of the API shows; else 403."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self, visitor: SignedIn) -> Visitor:
+        """Return the visitor, or raise `forbidden`."""
+        if not visitor.may_read(self.path):
+            raise ProblemError("forbidden", f"a key of role {visitor.key.role} may not read this")
         return visitor

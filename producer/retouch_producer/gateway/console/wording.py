@@ -72,8 +72,8 @@ def size(count_of_bytes: float) -> str:
     return f"{count_of_bytes / 1e3:.0f} kB" if count_of_bytes < 1e6 else f"{count_of_bytes / 1e6:.1f} MB"
 
 
-_IDS = {"rc_": "receivers", "ed_": "jobs", "dl_": "deliveries"}
-_ID = re.compile(r"((?:rc|ed)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
+_IDS = {"rc_": "receivers", "ed_": "jobs", "dl_": "deliveries", "bk_": "bulk"}
+_ID = re.compile(r"((?:rc|ed|bk)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
 
 
 def linked_ids(text: str) -> Iterator[tuple[str, str]]:

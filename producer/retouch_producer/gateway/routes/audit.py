@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from retouch.store.audit import AuditFilter
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import audit_document
 from retouch_producer.gateway.dependencies import Injected
@@ -30,14 +31,28 @@ def list_audit(
     _key: Caller,
     dependencies: Injected,
     since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
+    until: Annotated[str | None, Query(description="Before this instant: ISO 8601 or Unix seconds.")] = None,
+    action: Annotated[str, Query(description="An action, or its first part: `bulk`.")] = "",
+    actor: Annotated[str, Query(description="The id or name of a key, or a surface.")] = "",
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
 ) -> JSONResponse:
     """List the changes of the last 90 days, newest first."""
+    wanted = audit_filter(since, until, action, actor)
+    with clear_errors():
+        lines, following = dependencies.audit.search(wanted, audit_cursor(cursor), limit)
+    data = [audit_document(line) for line in lines]
+    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+
+
+def audit_filter(since: str | None, until: str | None, action: str, actor: str) -> AuditFilter:
+    """Return the filter that a request names; raises `invalid-request` for an instant that is none."""
+    ends_at = parse_instant(until, "until") if until else float("inf")
+    return AuditFilter(parse_instant(since, "since"), ends_at, action, actor)
+
+
+def audit_cursor(cursor: str | None) -> str:
+    """Return a checked cursor, or an empty text if there is none; raises `invalid-request`."""
     if cursor and not _CURSOR.fullmatch(cursor):
         raise invalid([("cursor", "expected the next_cursor of a page")])
-    with clear_errors():
-        lines = dependencies.audit.page(parse_instant(since, "since"), cursor or "", limit + 1)
-    following = lines[limit - 1].id if len(lines) > limit else None
-    data = [audit_document(line) for line in lines[:limit]]
-    return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
+    return cursor or ""

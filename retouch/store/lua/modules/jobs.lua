@@ -55,8 +55,8 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
--- The names that history counts for an end. How long a job took from its enqueueing says nothing if it was cancelled, or
--- replayed (it has `forgiven` charges).
+-- The names that history counts for an end. How long a job took from its enqueueing says nothing if it was cancelled,
+-- or replayed (it has `forgiven` charges).
 local function names_of_end(state, code, cancelled, forgiven, age_s)
   local name, why = 'ended:' .. state, code or cancelled
   if why then name = name .. ':' .. why end

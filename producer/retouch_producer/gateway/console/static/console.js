@@ -15,8 +15,13 @@
     // A page must not change under somebody's hands: an open form, a field with the cursor in it, a selection.
     const active = document.activeElement;
     const inField = active && active.matches("input, select, textarea") && main().contains(active);
-    return inField || main().querySelector("details.act[open]") || !document.getSelection().isCollapsed;
+    return inField || main().querySelector("details.act[open], details[data-by-hand][open]") || !document.getSelection().isCollapsed;
   }
+
+  document.addEventListener("click", (event) => {
+    const opened = event.target.closest?.("summary")?.parentElement;
+    if (opened) opened.dataset.byHand = "1";
+  });
 
   function tick() {
     if (isLive() && !isPaused() && !document.hidden && !isBusy()) {
@@ -69,7 +74,9 @@
     document.addEventListener("visibilitychange", () => { connect(); tick(); });
     document.addEventListener("htmx:error", () => showLive(true));
     document.addEventListener("htmx:after:request", (event) => showLive(event.detail.ctx.response.status >= 400));
-    setInterval(tick, TICK_MS);
+    // A page may ask for a faster pace while something on it moves without events, such as a bulk run.
+    const pace = () => { tick(); setTimeout(pace, Number(main().dataset.tickMs) || TICK_MS); };
+    setTimeout(pace, Number(main().dataset.tickMs) || TICK_MS);
     connect();
     window.addEventListener("pagehide", () => { leading?.abort(); leading = null; });
     window.addEventListener("pageshow", connect);
