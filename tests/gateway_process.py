@@ -53,9 +53,11 @@ class Api:
 
 
 @contextmanager
-def running_gateway(environment: Mapping[str, str]) -> Iterator[tuple[str, Spoken]]:
+def running_gateway(
+    environment: Mapping[str, str], module: str = "retouch_producer.gateway"
+) -> Iterator[tuple[str, Spoken]]:
     """Run a gateway on a free port; yield its address and its process."""
-    command = [sys.executable, "-m", "retouch_producer.gateway"]
+    command = [sys.executable, "-m", module]
     with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
         yield f"http://127.0.0.1:{port}", running
