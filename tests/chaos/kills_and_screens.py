@@ -1,5 +1,5 @@
 """
-Kill worker, gateway and Redis, then compare all screens: `python -m tests.chaos.kills_and_screens --rounds 10 --seed 3`.
+Kill worker, gateway and Redis, then compare all screens: `python -m tests.chaos.kills_and_screens --rounds 10`.
 
 A customer puts jobs in over HTTP, repeating each request until it is accepted; the endpoint loses answers. In each
 round the worker, the gateway and Redis are killed (SIGKILL) at random moments, in random order, and started again.
@@ -153,7 +153,9 @@ def differences(run: Run, jobs: list[str]) -> list[str]:
     if books["charged"] != paid - unsent:
         found.append(f"charged {books['charged']} times; on record {paid}, of which {unsent} were never sent")
     for name, facts in run.screens().items():
-        found += [f"{name}: {fact} is {facts[fact]}, not {expected[fact]}" for fact in facts if facts[fact] != expected[fact]]
+        found += [
+            f"{name}: {fact} is {facts[fact]}, not {expected[fact]}" for fact in facts if facts[fact] != expected[fact]
+        ]
     return found
 
 
