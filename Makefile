@@ -66,6 +66,11 @@ browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian: ap
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
 	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py tests/browser/streams.py $(ARGS)
 
+.PHONY: screenshots
+screenshots: $(STAMP) ## Make the console's pictures of README.md and docs/console.md anew, in Chromium
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
+	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
 .PHONY: alerts-test
 alerts-test: $(STAMP) ## Test the alerts, fire each one once, and evaluate the dashboard on a real Prometheus (Debian's package)
 	@$(BIN)/python -m tests.alerts.prometheus || { [ "$$(id -u)" = 0 ] && apt-get install -qq --no-install-recommends prometheus >/dev/null; }

@@ -54,11 +54,11 @@ class Api:
 
 @contextmanager
 def running_gateway(
-    environment: Mapping[str, str], module: str = "retouch_producer.gateway"
+    environment: Mapping[str, str], module: str = "retouch_producer.gateway", *, port: int = 0
 ) -> Iterator[tuple[str, Spoken]]:
-    """Run a gateway on a free port; yield its address and its process."""
+    """Run a gateway on a port, by default a free one; yield its address and its process."""
     command = [sys.executable, "-m", module]
-    with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
+    with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": str(port)}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
         yield f"http://127.0.0.1:{port}", running
         assert running.end() in {0, -15}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi.routing import APIRoute
 
-from retouch_producer.gateway.console.router import PAGES, router
+from retouch_producer.gateway.console.router import PAGES
 
 PAGE_ROUTES = {
     "overview": "/console",
@@ -52,7 +52,5 @@ def routes() -> list[APIRoute]:
 def template_of(method: str, address: str) -> str:
     """Return the path of the route that serves an address, or the address itself if there is none."""
     path = urlsplit(address).path
-    for route in router.routes:
-        if isinstance(route, APIRoute) and method in (route.methods or ()) and route.path_regex.match(path):
-            return route.path
-    return path
+    found = (route.path for route in routes() if method in (route.methods or ()) and route.path_regex.match(path))
+    return next(found, path)

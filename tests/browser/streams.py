@@ -73,7 +73,7 @@ def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) 
     main = page.locator("main")
     assert wait_until(lambda: all(main.inner_text().count(text) == 1 for text in words))
     page.get_by_role("button", name="Live", exact=True).wait_for()
-    assert is_told(visit, site)
+    assert asks_at_once(visit, site)
 
 
 def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
@@ -92,13 +92,13 @@ def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site:
         if holdings(site.gateway).streams:
             break
     assert streams(site, 1)
-    assert is_told(visit, site)
+    assert asks_at_once(visit, site)
 
 
-def is_told(visit: Visit, site: Site) -> bool:
+def asks_at_once(visit: Visit, site: Site) -> bool:
     """Whether the page asks for itself at once when something happens, and not with the tick of five seconds."""
     with visit.page.expect_request("**/console/jobs", timeout=15_000):
         pass  # a tick: the next one is five seconds away
     with visit.page.expect_request("**/console/jobs", timeout=4_000):
-        site.ops.post(f"/v1/edits/{site.edit('it is told at once')}/cancel")
+        site.ops.post(f"/v1/edits/{site.edit('it is shown at once')}/cancel")
     return True
