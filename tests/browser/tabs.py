@@ -52,7 +52,7 @@ class Samples:
     """What was measured, one entry for each sample."""
 
     resident: list[float] = field(default_factory=list)
-    objects: list[float] = field(default_factory=list)
+    blocks: list[float] = field(default_factory=list)
     streams: list[float] = field(default_factory=list)
     tasks: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Samples:
         """Measure once; the heap of the tab is collected before."""
         held = holdings(gateway)
         self.resident.append(resident_bytes(gateway.process.pid))
-        self.objects.append(held.objects)
+        self.blocks.append(held.blocks)
         self.streams.append(held.streams)
         self.tasks.append(held.tasks)
         self.threads.append(held.threads)
@@ -143,7 +143,7 @@ class Run:
         """Write what was measured as Markdown."""
         rows: list[tuple[str, list[float], float]] = [
             ("gateway, resident, MB", self.samples.resident, MEGABYTE),
-            ("its Python objects, thousands", self.samples.objects, 1e3),
+            ("its blocks of memory in Python, thousands", self.samples.blocks, 1e3),
             ("its open streams", self.samples.streams, 1.0),
             ("tasks of its loop", self.samples.tasks, 1.0),
             ("its threads", self.samples.threads, 1.0),
@@ -159,7 +159,7 @@ class Run:
     def broken(self) -> list[str]:
         """Close all tabs; return what grew, was left behind or was too much."""
         found = []
-        for name in ("resident", "objects", "heap"):
+        for name in ("resident", "blocks", "heap"):
             _, second, last = thirds(getattr(self.samples, name))
             if last > second * GROWTH_MOST:
                 found.append(f"{name} grew from {second:,.0f} to {last:,.0f}")

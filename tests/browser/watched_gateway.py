@@ -2,7 +2,7 @@
 A gateway that reports what its process holds: `python -m tests.browser.watched_gateway`.
 
 On SIGUSR1 it prints one line: the streams of the console that are open, the requests that watch a job, the tasks of
-its event loop, its threads, and the objects that Python's collector knows.
+its event loop, its threads, and the blocks of memory that Python has allocated.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import signal
+import sys
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class Holdings:
     watchers: int
     tasks: int
     threads: int
-    objects: int
+    blocks: int
 
 
 def holdings(running: Spoken) -> Holdings:
@@ -53,7 +54,7 @@ def _count(hub: EventHub) -> Holdings:
         watchers=sum(map(len, hub._watchers.values())),
         tasks=len(asyncio.all_tasks(reader.get_loop())) if reader else 0,
         threads=threading.active_count(),
-        objects=len(gc.get_objects()),
+        blocks=sys.getallocatedblocks(),
     )
 
 
