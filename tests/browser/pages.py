@@ -20,7 +20,7 @@ SCROLLED_MOST = 10
 KEY_NAME = 1
 """Each page for those who are signed in shows the name of their key."""
 PLANTED = {
-    **{name: KEY_NAME for name in PAGES if name not in OUTSIDE},
+    **{name: KEY_NAME for name in PAGES if name not in (*OUTSIDE, "problem")},
     "markup": KEY_NAME + 2,  # prompt and tag
     "refused": KEY_NAME + 1,  # the endpoint's words
     "jobs": KEY_NAME + 1,

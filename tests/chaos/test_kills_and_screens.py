@@ -10,7 +10,7 @@ from tests.chaos.kills_and_screens import run_rounds
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 def test_every_screen_has_the_numbers_of_the_books(tmp_path: Path) -> None:
     """After kill -9 of worker, gateway and Redis, console, CLI, API and metrics say what the simulator counted."""
     facts, found = run_rounds(tmp_path, rounds=1, seed=5)
