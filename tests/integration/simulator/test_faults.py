@@ -145,10 +145,10 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
 
 def test_a_reset_of_a_client_that_left_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     """A client that leaves before its connection would be reset leaves no trace in the simulator's log."""
-    with Simulator(latency_s=0.3, spam_filter_s=0) as own:
+    with Simulator(latency_s=1.5, spam_filter_s=0) as own:
         own.faults(next=[{"kind": "reset_after_work"}])
         with pytest.raises(requests.ReadTimeout):
-            post(own, "an edit", timeout_s=0.05)
+            post(own, "an edit", timeout_s=0.7)
         assert eventually(lambda: own.books()["charged"] == 1 and own.books()["in_flight"] == 0)
         assert post(own, "another edit").status_code == 200
     assert capfd.readouterr().err == ""
