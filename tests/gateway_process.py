@@ -53,10 +53,16 @@ class Api:
 
 
 @contextmanager
-def running_gateway(environment: Mapping[str, str], first: str = "") -> Iterator[tuple[str, Spoken]]:
-    """Context manager that runs a gateway on a free port; yields its address and its process."""
-    command = [sys.executable, "-c", f"{first}\nfrom retouch_producer.gateway.server import serve\nserve()"]
-    with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
+def running_gateway(
+    environment: Mapping[str, str], module: str = "retouch_producer.gateway", *, port: int = 0, first: str = ""
+) -> Iterator[tuple[str, Spoken]]:
+    """Run a gateway on a port, by default a free one; yield its address and its process."""
+    command = [
+        sys.executable,
+        "-c",
+        f"{first}\nfrom runpy import run_module\nrun_module({module!r}, run_name='__main__')",
+    ]
+    with Spoken(command, environment={**environment, "RETOUCH_GATEWAY_PORT": str(port)}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])
         yield f"http://127.0.0.1:{port}", running
         assert running.end() in {0, -15}

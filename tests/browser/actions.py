@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from retouch.store.console_sessions import ConsoleSessions
 from tests.browser.conftest import Site, Visits, wait_until
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 By = Literal["mouse", "keyboard"]
 HOWS = pytest.mark.parametrize(("by", "javascript"), list(itertools.product(("mouse", "keyboard"), (True, False))))
+DOES = pytest.mark.does
+"""Names the routes that a test asks for; the fixture `visits` checks that it does."""
 TABS_MOST = 150
 
 
@@ -36,6 +39,18 @@ def press(page: Page, target: Locator, by: By) -> None:
     page.keyboard.press("Enter")
 
 
+def write(page: Page, field: Locator, text: str, by: By) -> None:
+    """Replace the text of a field; by keyboard, Tab leads to it and its old text is selected."""
+    if by == "mouse":
+        field.fill(text)
+        return
+    if not field.evaluate("element => element === document.activeElement"):
+        reach(page, field)
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.type(text)
+
+
 def act(page: Page, summary: str, button: str, by: By) -> None:
     """Open a part of the page that asks for a confirmation, and confirm."""
     opened = page.locator("details.act").filter(has_text=summary)
@@ -50,15 +65,13 @@ def submit(page: Page, button: Locator, by: By) -> None:
 
 
 @HOWS
+@DOES("POST /console/sign-in", "POST /console/sign-out")
 def test_signing_in_and_out(visits: Visits, site: Site, by: By, javascript: bool) -> None:
     """A key signs in, and the button signs out; the page behind needs a key again."""
     visit = visits(javascript=javascript, role="")
     page = visit.open("/console/jobs?state=failed")
     assert page.url.startswith(f"{site.url}/console/sign-in")
-    field = page.get_by_label("API key")
-    if by == "keyboard" and not field.evaluate("element => element === document.activeElement"):
-        reach(page, field)
-    field.fill(site.keys["ops"])
+    write(page, page.get_by_label("API key"), site.keys["ops"], by)
     press(page, page.get_by_role("button", name="Sign in"), by)
     page.wait_for_url(f"{site.url}/console/jobs?state=failed")
     press(page, page.get_by_role("button", name="Sign out"), by)
@@ -68,6 +81,33 @@ def test_signing_in_and_out(visits: Visits, site: Site, by: By, javascript: bool
 
 
 @HOWS
+@DOES("POST /console/enter")
+def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """The button behind the address that `retouch up` prints signs in."""
+    link = ConsoleSessions(site.client).make_link(site.keys["ops"])
+    visit = visits(javascript=javascript, role="")
+    page = visit.open(f"/console/enter/{link}")
+    press(page, page.get_by_role("button", name="Sign in"), by)
+    page.wait_for_url(f"{site.url}/console")
+    visit.assert_quiet()
+
+
+@HOWS
+@DOES("POST /console/theme")
+def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
+    """The switch overrules the system, and the next page keeps it."""
+    visit = visits(theme="light", javascript=javascript)
+    page = visit.open("overview")
+    light = page.evaluate("getComputedStyle(document.body).color")
+    press(page, page.get_by_role("button", name="Dark"), by)
+    page.wait_for_selector("html[data-theme=dark]")
+    assert page.evaluate("getComputedStyle(document.body).color") != light
+    assert visit.open("jobs").locator("html").get_attribute("data-theme") == "dark"
+    visit.assert_quiet()
+
+
+@HOWS
+@DOES("POST /console/lanes/{lane}/{switch}")
 def test_pausing_a_lane(visits: Visits, by: By, javascript: bool) -> None:
     """The button of a lane is what can be done with it now."""
     visit = visits(javascript=javascript)
@@ -82,6 +122,7 @@ def test_pausing_a_lane(visits: Visits, by: By, javascript: bool) -> None:
 
 
 @HOWS
+@DOES("POST /console/jobs/{job_id}/cancel", "POST /console/jobs/{job_id}/replay")
 def test_cancelling_and_replaying(visits: Visits, site: Site, by: By, javascript: bool) -> None:
     """A job that waits is cancelled; the replay says what it costs and puts it back."""
     job = site.edit(f"cancelled by {by}, {javascript}")
@@ -99,6 +140,7 @@ def test_cancelling_and_replaying(visits: Visits, site: Site, by: By, javascript
 
 
 @HOWS
+@DOES("POST /console/deliveries/{delivery_id}/redeliver")
 def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
     """A delivery is sent again, and its page has one attempt more."""
     visit = visits(javascript=javascript)
@@ -111,6 +153,11 @@ def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
 
 
 @HOWS
+@DOES(
+    "POST /console/receivers/{receiver_id}/test",
+    "POST /console/receivers/{receiver_id}/{switch}",
+    "POST /console/receivers/{receiver_id}/rotate",
+)
 def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
     """A receiver is tested, switched off and on, and its new secret is shown once."""
     visit = visits(javascript=javascript)
@@ -129,12 +176,13 @@ def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
 
 
 @HOWS
+@DOES("POST /console/tenants/{tenant}/limits")
 def test_limits(visits: Visits, by: By, javascript: bool) -> None:
     """A tenant's budget is set and lifted by its form."""
     visit = visits(javascript=javascript)
     for budget in ("500", ""):
         page = visit.open("tenant")
-        page.get_by_label("Calls a day").fill(budget)
+        write(page, page.get_by_label("Calls a day"), budget, by)
         submit(page, page.get_by_role("button", name="Save"), by)
         assert visit.open("tenant").get_by_label("Calls a day").input_value() == budget
     visit.assert_quiet()
@@ -146,7 +194,7 @@ def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
     visit = visits(javascript=javascript)
     page = visit.open("jobs")
     press(page, page.locator("summary", has_text="Filters"), by)
-    page.get_by_label("Tag").fill("order=0")
+    write(page, page.get_by_label("Tag"), "order=0", by)
     press(page, page.get_by_role("button", name="Apply"), by)
     page.wait_for_url("**tag=order%3D0**")
     assert page.locator("tbody tr").count() == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from retouch import Settings
+from retouch.outcomes import Fail
+from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
 from retouch_ops.simulator.process import Simulator
-from tests.conftest import ENDPOINT_KEY
+from tests.browser.routes import PAGE_ROUTES, template_of
+from tests.browser.watched_gateway import MODULE
+from tests.conftest import ENDPOINT_KEY, RunningWorker
 from tests.gateway_process import LINK_KEY, Api, running_gateway
-from tests.process_watch import eventually
+from tests.lane_kit import LaneKit
+from tests.process_watch import Spoken, eventually
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request
 
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = [
@@ -48,6 +55,7 @@ class Site:
     keys: dict[str, str]
     client: Any
     simulator: Simulator
+    gateway: Spoken
     pages: dict[str, str] = field(default_factory=dict)
 
     def edit(self, prompt: str, **more: Any) -> str:
@@ -107,17 +115,26 @@ def site(
         {**worker_environment, "RETOUCH_PIX2PIX_KEY": ENDPOINT_KEY}, tmp_path_factory.mktemp("w") / "log"
     )
     tenants = TenantStore(client)
-    keys = {role: tenants.create_key("acme", role, f"{role}'s key")[1] for role in ("producer", "ops")}
-    with running_gateway(worker_environment) as (url, _):
-        made = Site(url, Api(url, keys["ops"]), keys, client, running_simulator)
-        _fill(made, hook_url)
+    keys = {role: tenants.create_key("acme", role, f"{role}'s key {MARKUP}")[1] for role in ("producer", "ops")}
+    with running_gateway(worker_environment, MODULE) as (url, gateway):
+        made = Site(url, Api(url, keys["ops"]), keys, client, running_simulator, gateway)
+        _fill(made, hook_url, refused_job(made, worker))
         yield made
         made.ops.close()
     worker.kill()
     client.close()
 
 
-def _fill(site: Site, hook_url: str) -> None:
+def refused_job(site: Site, worker: RunningWorker) -> str:
+    """Enqueue a job that the endpoint refuses with markup; the worker, which would do it, stands still meanwhile."""
+    worker.process.send_signal(signal.SIGSTOP)
+    job = site.edit("the endpoint refuses it")
+    LaneKit(site.client).finish(job, Fail("invalid_request", f"the endpoint said {MARKUP}", retryable=False))
+    worker.process.send_signal(signal.SIGCONT)
+    return job
+
+
+def _fill(site: Site, hook_url: str, refused: str) -> None:
     """Put on record what the pages show: images, a failure with markup, a receiver that fails, a job that waits."""
     receiver = site.ops.post("/v1/receivers", {"url": f"{site.simulator.url}/<b>nowhere</b>", "tenant": "acme"}).json()[
         "id"
@@ -136,6 +153,7 @@ def _fill(site: Site, hook_url: str) -> None:
         "filters": "/console/jobs?tenant=acme&tag=order%3D0",
         "job": f"/console/jobs/{done[0]}",
         "markup": f"/console/jobs/{failed}",
+        "refused": f"/console/jobs/{refused}",
         "waiting": f"/console/jobs/{waiting}",
         "deliveries": "/console/deliveries",
         "delivery": f"/console/deliveries/{_delivered(site)[0]}",
@@ -151,6 +169,7 @@ def _fill(site: Site, hook_url: str) -> None:
         "bulk-run": f"/console/bulk/{_bulk_run(site)}",
         "sign-in": "/console/sign-in",
         "problem": "/console/jobs/ed_nothing",
+        "link": f"/console/enter/{ConsoleSessions(site.client).make_link(site.keys['ops'])}",
     }
 
 
@@ -168,11 +187,9 @@ def _delivered(site: Site) -> list[str]:
     return [delivery["id"] for delivery in found]
 
 
-PAGES = (
-    *("overview", "jobs", "sheet", "filters", "job", "markup", "waiting", "deliveries", "delivery"),
-    *("receivers", "receiver", "tenants", "tenant", "workers", "sign-in", "problem"),
-    *("tables", "audit", "bulk", "bulk-preview", "bulk-run"),
-)
+PAGES = tuple(PAGE_ROUTES)
+OUTSIDE = ("sign-in", "link")
+"""Pages for those who are not signed in."""
 
 
 @pytest.fixture(scope="session")
@@ -193,17 +210,24 @@ class Visit:
         self.context, self.site = context, site
         self.complaints: list[str] = []
         self.outside: list[str] = []
+        self.asked: set[str] = set()
         context.on("console", self._heard)
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("dialog", self._interrupted)
         context.on("request", self._asked)
         self.page: Page = context.new_page()
 
     def _heard(self, message: ConsoleMessage) -> None:
-        # Chromium itself notes what was meant: a page that is answered 404, the cache that a sign-out cleared.
-        if not any(words in message.text for words in ("responded with a status of 404", "Clear-Site-Data header")):
+        # Chromium itself notes what was meant: a page that is answered 404 or 422, the cache that a sign-out cleared.
+        if not re.search("responded with a status of 4(04|22)|Clear-Site-Data header", message.text):
             self.complaints.append(f"{message.type}: {message.text}")
 
+    def _interrupted(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     def _asked(self, request: Request) -> None:
+        self.asked.add(f"{request.method} {template_of(request.method, request.url.removeprefix(self.site.url))}")
         if not request.url.startswith((self.site.url, "data:", "blob:")):
             self.outside.append(request.url)
 
@@ -227,22 +251,32 @@ Visits = Callable[..., Visit]
 
 
 @pytest.fixture
-def visits(chromium: Browser, site: Site) -> Iterator[Visits]:
-    """Makes signed-in visits: `visits("narrow", "dark", javascript=False)`."""
+def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Visits]:
+    """
+    Makes signed-in visits: `visits("narrow", "dark", javascript=False)`.
+
+    A test that is marked as doing something fails if no visit asked for that.
+    """
     contexts: list[BrowserContext] = []
+    asked: list[set[str]] = []
 
     def make(
-        view: str = "wide", theme: str = "light", *, javascript: bool = True, role: str = "ops", free: bool = False
+        view: str = "wide",
+        theme: str = "light",
+        *,
+        javascript: bool = True,
+        role: str = "ops",
+        url: str = "",
     ) -> Visit:
         width, height = VIEWS[view]
         context = chromium.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if theme == "dark" else "light",
             java_script_enabled=javascript,
-            bypass_csp=free,
         )
         contexts.append(context)
-        visit = Visit(context, site)
+        visit = Visit(context, replace(site, url=url) if url else site)
+        asked.append(visit.asked)
         if role:
             visit.sign_in(role)
         return visit
@@ -250,6 +284,8 @@ def visits(chromium: Browser, site: Site) -> Iterator[Visits]:
     yield make
     for context in contexts:
         context.close()
+    done = request.node.get_closest_marker("does")
+    assert set(done.args if done else ()) <= set().union(*asked)
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 15.0) -> bool:

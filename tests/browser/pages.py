@@ -4,12 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import re
+from urllib.parse import quote
 
 import pytest
 
-from tests.browser.conftest import AXE, MARKUP, PAGES, VIEWS, Site, Visits
+from tests.browser.conftest import AXE, MARKUP, OUTSIDE, PAGES, VIEWS, Site, Visits
 
 THEMES = ("light", "dark")
+CONTROLS = (
+    '[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]'
+    ".filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.disabled)"
+)
+SCROLLED_MOST = 10
+"""Parts of a page that take the focus because they scroll, and are no controls."""
+KEY_NAME = 1
+"""Each page for those who are signed in shows the name of their key."""
+PLANTED = {
+    **{name: KEY_NAME for name in PAGES if name not in (*OUTSIDE, "problem")},
+    "markup": KEY_NAME + 2,  # prompt and tag
+    "refused": KEY_NAME + 1,  # the endpoint's words
+    "jobs": KEY_NAME + 1,
+    "sheet": KEY_NAME + 1,
+    "tenant": KEY_NAME + 1,  # the tag
+    "delivery": KEY_NAME + 1,  # the receiver's answer
+}
+"""How often the text of a page has the markup, at least."""
+REFLECTED = {
+    f"{name}?": f"{address}{quote(MARKUP)}"
+    for name, address in {
+        "query": "/console/jobs?q=",
+        "state": "/console/jobs?state=",
+        "tag": "/console/jobs?tag=",
+        "tenant": "/console/jobs?tenant=",
+        "since": "/console/jobs?since=",
+        "cursor": "/console/jobs?cursor=",
+        "done": "/console/receivers?done=",
+        "back": "/console/sign-in?back=/console/",
+        "nowhere": "/console/",
+        "job": "/console/jobs/",
+        "no tenant": "/console/tenants/",
+        "deliveries": "/console/deliveries?receiver=",
+    }.items()
+}
+"""Addresses that hold the markup themselves."""
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -17,7 +54,7 @@ THEMES = ("light", "dark")
 def test_a_page_is_quiet_and_accessible(visits: Visits, name: str, theme: str) -> None:
     """No console message, no policy report, no request outside; axe-core finds nothing, wide and narrow."""
     for view in VIEWS:
-        visit = visits(view, theme, role="" if name == "sign-in" else "ops")
+        visit = visits(view, theme, role="" if name in OUTSIDE else "ops")
         page = visit.open(name)
         page.wait_for_timeout(300)
         assert page.locator("h1").count() == 1
@@ -31,7 +68,7 @@ def test_a_page_is_quiet_and_accessible(visits: Visits, name: str, theme: str) -
 @pytest.mark.parametrize("javascript", [True, False])
 def test_no_page_scrolls_sideways(visits: Visits, name: str, javascript: bool) -> None:
     """At 390 pixels the page is as wide as the screen, with and without JavaScript."""
-    visit = visits("narrow", javascript=javascript, role="" if name == "sign-in" else "ops")
+    visit = visits("narrow", javascript=javascript, role="" if name in OUTSIDE else "ops")
     page = visit.open(name)
     assert page.evaluate("document.documentElement.scrollWidth") == VIEWS["narrow"][0]
     visit.assert_quiet()
@@ -42,7 +79,7 @@ def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
     """The same headings, links and buttons are there; what only JavaScript does is not offered."""
     seen = []
     for javascript in (True, False):
-        page = visits(javascript=javascript, role="" if name == "sign-in" else "ops").open(name)
+        page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
         headings = [re.sub(r"[\d.]+", "0", text) for text in page.locator("h1, h2").all_inner_texts()]
         buttons = page.locator("form button").all_inner_texts()
         seen.append((headings, buttons))
@@ -50,14 +87,39 @@ def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("name", ["markup", "jobs", "sheet", "delivery", "receiver"])
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("javascript", [True, False])
+def test_every_control_is_reached_by_keyboard(visits: Visits, name: str, javascript: bool) -> None:
+    """Tab leads to each link, button and field that is seen, and what has the focus shows it."""
+    page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
+    page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
+    page.reload()
+    wanted, reached = page.evaluate(f"{CONTROLS}.length"), set[int]()
+    for _ in range(wanted + SCROLLED_MOST):
+        page.keyboard.press("Tab")
+        place, shows = page.evaluate(
+            f"[{CONTROLS}.indexOf(document.activeElement), document.activeElement.matches(':focus-visible') &&"
+            " ['outlineStyle', 'boxShadow'].some((one) => getComputedStyle(document.activeElement)[one] !== 'none')]"
+        )
+        assert shows or place < 0, page.evaluate("document.activeElement.outerHTML")
+        reached.add(place)
+    assert reached >= set(range(wanted))
+
+
+@pytest.mark.parametrize("name", [*PAGES, *REFLECTED])
 def test_markup_is_seen_as_text(visits: Visits, name: str) -> None:
-    """What customers wrote is read on the page as they wrote it, and nothing of it runs or loads."""
-    visit = visits()
-    page = visit.open(name)
-    assert page.locator("main script, main b, main img[src='x']").count() == 0
-    if name in ("markup", "jobs", "sheet", "delivery"):
-        assert MARKUP in (page.locator("main").text_content() or "")
+    """
+    What customers, receivers and the endpoint wrote, and what an address says, is text; nothing of it runs or loads.
+
+    The same holds when a live page takes over what it asked for by itself.
+    """
+    visit = visits(role="" if name in OUTSIDE else "ops")
+    page = visit.open(REFLECTED.get(name, name))
+    for _ in range(2):
+        assert page.locator("script:not([src]), style, b, img[src='x'], [onerror]").count() == 0
+        assert (page.locator("body").text_content() or "").count(MARKUP) >= PLANTED.get(name, 0)
+        page.evaluate("document.getElementById('live').dispatchEvent(new CustomEvent('console:tick'))")
+        page.wait_for_timeout(300)
     visit.assert_quiet()
 
 
@@ -69,17 +131,6 @@ def test_all_pictures_load(visits: Visits) -> None:
         sizes = page.evaluate("[...document.querySelectorAll('main img')].map((one) => one.naturalWidth)")
         assert sizes
         assert min(sizes) > 0
-
-
-def test_the_theme_can_be_chosen(visits: Visits) -> None:
-    """The switch overrules the system, and the next page keeps it, without JavaScript too."""
-    for javascript in (True, False):
-        page = visits(theme="light", javascript=javascript).open("overview")
-        light = page.evaluate("getComputedStyle(document.body).color")
-        page.get_by_role("button", name="Dark").click()
-        assert page.evaluate("getComputedStyle(document.body).color") != light
-        page.goto(page.url + "/jobs")
-        assert page.locator("html").get_attribute("data-theme") == "dark"
 
 
 def test_axe_is_what_its_note_says() -> None:

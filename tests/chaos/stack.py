@@ -35,11 +35,14 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {**os.environ, **own, "PYTHONWARNINGS": "ignore"}
 
 
-def start_valkey(folder: Path, port: int | None = None) -> ValkeyServer:
-    """Start an append-only server whose data, in this folder, survives its death."""
-    server = ValkeyServer(
-        port=port or free_port(), data_dir=folder, persist=True, config={"appendonly": "yes", "save": ""}
-    )
+def start_valkey(folder: Path, port: int | None = None, fsync: str = "everysec") -> ValkeyServer:
+    """
+    Start an append-only server whose data, in this folder, survives its death.
+
+    With `everysec` it may lose what it answered last: while its disk is busy, it writes up to two seconds later.
+    """
+    config = {"appendonly": "yes", "save": "", "appendfsync": fsync}
+    server = ValkeyServer(port=port or free_port(), data_dir=folder, persist=True, config=config)
     server.start()
     return server
 
@@ -54,6 +57,7 @@ class Stage:
     sink: EventSink
     settings: Settings
     queue: EditQueue
+    fsync: str = "everysec"
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def worker(self, concurrency: int = 40) -> subprocess.Popen[bytes]:
@@ -100,16 +104,16 @@ class Stage:
         process.kill()
         process.wait()
         time.sleep(away_s)
-        self.valkey = start_valkey(self.valkey.data_dir, port)
+        self.valkey = start_valkey(self.valkey.data_dir, port, self.fsync)
 
 
 @contextmanager
-def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stage]:
+def a_stage(folder: Path, *, latency_s: float, fsync: str = "everysec", **settings: Any) -> Iterator[Stage]:
     """Context manager that starts all processes and yields the stage; all are killed at the end."""
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=latency_s, cap=200, spam_filter_s=1.0))
         sink = stack.enter_context(EventSink())
-        valkey = start_valkey(folder / "valkey")
+        valkey = start_valkey(folder / "valkey", fsync=fsync)
         stage_settings = Settings.load(
             **{
                 "redis_url": f"redis://127.0.0.1:{valkey.port}/0",
@@ -126,9 +130,8 @@ def a_stage(folder: Path, *, latency_s: float, **settings: Any) -> Iterator[Stag
                 **settings,
             }
         )
-        stage = Stage(
-            folder, valkey, simulator, sink, stage_settings, stack.enter_context(EditQueue(settings=stage_settings))
-        )
+        queue = stack.enter_context(EditQueue(settings=stage_settings))
+        stage = Stage(folder, valkey, simulator, sink, stage_settings, queue, fsync)
         stack.callback(stage.close)
         yield stage
 

@@ -37,7 +37,8 @@ class Reset(Response):
         """Close with SO_LINGER 0, so that the client sees a reset and not an orderly close."""
         transport = _transport(scope)
         linger = struct.pack("ii", 1, 0)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if not transport.is_closing():  # a client that left has no socket any more
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
         await _wait_for_disconnect(receive)
 

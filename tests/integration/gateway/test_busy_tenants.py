@@ -25,7 +25,7 @@ SOON = "from retouch_producer.gateway.http import tenant_load as l; l.BUSY_S = 0
 
 @pytest.fixture
 def running(worker_environment: dict[str, str]) -> Iterator[tuple[str, Spoken]]:
-    with running_gateway(worker_environment, AT_ONCE) as running:
+    with running_gateway(worker_environment, first=AT_ONCE) as running:
         yield running
 
 
@@ -58,7 +58,7 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """A tenant that uses much is answered by a process of lower priority, and its neighbour by the gateway."""
-    with running_gateway(worker_environment, SOON) as (url, running):
+    with running_gateway(worker_environment, first=SOON) as (url, running):
         callers = Callers(url, client)
         busy, quiet = callers("busy"), callers("quiet")
         assert second_process_of(running) is None

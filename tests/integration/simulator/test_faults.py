@@ -143,6 +143,17 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
     assert simulator.books()["by_tag"]["gone"]["statuses"] == ["success"]
 
 
+def test_a_reset_of_a_client_that_left_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """A client that leaves before its connection would be reset leaves no trace in the simulator's log."""
+    with Simulator(latency_s=1.5, spam_filter_s=0) as own:
+        own.faults(next=[{"kind": "reset_after_work"}])
+        with pytest.raises(requests.ReadTimeout):
+            post(own, "an edit", timeout_s=0.7)
+        assert eventually(lambda: own.books()["charged"] == 1 and own.books()["in_flight"] == 0)
+        assert post(own, "another edit").status_code == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator) -> None:
     """The status line arrives in more than one piece, and the answer has the simulator's header."""
     simulator.settings(drip_bytes_per_s=200)

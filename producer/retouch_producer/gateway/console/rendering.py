@@ -30,6 +30,8 @@ _FILTERS = [
     "plural",
     "sentence",
 ]
+EXCERPT = 200
+"""How many characters of a text of customers a list shows; a list of whole ones could weigh megabytes."""
 THEME_COOKIE = "retouch-theme"
 THEMES = ("auto", "light", "dark")
 
@@ -46,7 +48,7 @@ def environment() -> Environment:
     )
     made.filters |= {name: getattr(wording, name) for name in _FILTERS}
     made.filters["filesize"] = wording.size
-    made.globals |= {"asset_url": asset_url, "release": version("retouch")}
+    made.globals |= {"asset_url": asset_url, "release": version("retouch"), "EXCERPT": EXCERPT}
     return made
 
 

@@ -47,10 +47,16 @@
 
   // Holds the stream until this tab is hidden, paused or left; then the lock passes to another tab.
   function hold(signal) {
-    const stream = new EventSource(document.body.dataset.liveUrl);
-    stream.addEventListener("news", () => { channel.postMessage("news"); tick(); });
+    let stream, again;
+    const open = () => {
+      stream = new EventSource(document.body.dataset.liveUrl);
+      stream.addEventListener("news", () => { channel.postMessage("news"); tick(); });
+      // Browsers connect again by themselves, but not after an answer that is no stream, such as a proxy's 502.
+      stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) again = setTimeout(open, TICK_MS); });
+    };
+    open();
     return new Promise((resolve) => {
-      const end = () => { stream.close(); resolve(); };
+      const end = () => { clearTimeout(again); stream.close(); resolve(); };
       if (signal.aborted) end();
       else signal.addEventListener("abort", end);
     });

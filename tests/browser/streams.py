@@ -1,0 +1,104 @@
+"""The stream that keeps pages live: one for a browser, freed by closed tabs, resumed when it is cut."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.conftest import Site, Visit, Visits, wait_until
+from tests.browser.tabs import feed_readers
+from tests.browser.watched_gateway import holdings
+from tests.chaos.proxy import Proxy
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+
+def streams(site: Site, count: int) -> bool:
+    """Whether the gateway comes to have that many open streams."""
+    return wait_until(lambda: holdings(site.gateway).streams == count)
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    """A proxy in front of the gateway."""
+    with Proxy(int(site.url.rpartition(":")[2])) as proxy:
+        yield proxy
+
+
+def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
+    """Two browsers with two tabs each hold two streams, which end with the last tab; the feed has one reader."""
+    assert streams(site, 0)
+    people = [visits(), visits()]
+    for person in people:
+        person.open("jobs")
+        person.context.new_page().goto(f"{site.url}/console")
+    assert streams(site, 2)
+    assert max(feed_readers(site.client) for _ in range(50)) == 1
+    for person in people:
+        person.page.close()
+    assert streams(site, 2)
+    for person in people:
+        person.context.pages[0].close()
+    assert streams(site, 0)
+    assert holdings(site.gateway).watchers == 0
+
+
+def test_a_pause_and_a_hidden_page_free_the_stream(visits: Visits, site: Site) -> None:
+    """Paused, a browser holds no stream; live again, it has one."""
+    page = visits().open("jobs")
+    assert streams(site, 1)
+    page.get_by_role("button", name="Live").click()
+    assert streams(site, 0)
+    page.get_by_role("button", name="Paused").click()
+    assert streams(site, 1)
+
+
+def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) -> None:
+    """A connection that is reset comes back by itself, three times; what happened meanwhile is shown, once."""
+    visit = visits(url=f"http://127.0.0.1:{proxy.port}")
+    page = visit.open("jobs")
+    assert streams(site, 1)
+    words = []
+    for number in range(3):
+        proxy.cut()
+        assert streams(site, 0)
+        words.append(f"it came while the stream was cut for the {number}th time")
+        site.ops.post(f"/v1/edits/{site.edit(words[-1])}/cancel")
+        proxy.heal()
+        assert streams(site, 1)
+    main = page.locator("main")
+    assert wait_until(lambda: all(main.inner_text().count(text) == 1 for text in words))
+    page.get_by_role("button", name="Live", exact=True).wait_for()
+    assert asks_at_once(visit, site)
+
+
+def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
+    """A proxy's 502, at which browsers give a stream up, ends it for some seconds only."""
+    visit = visits()
+    answers: Iterator[Any] = itertools.chain([502, 502])
+
+    def refuse(route: Route) -> None:
+        status = next(answers, None)
+        route.fulfill(status=status, body="no gateway") if status else route.continue_()
+
+    visit.context.route("**/console/live", refuse)
+    page = visit.open("jobs")
+    for _ in range(60):
+        page.wait_for_timeout(500)  # the refusals are answered meanwhile
+        if holdings(site.gateway).streams:
+            break
+    assert streams(site, 1)
+    assert asks_at_once(visit, site)
+
+
+def asks_at_once(visit: Visit, site: Site) -> bool:
+    """Whether the page asks for itself at once when something happens, and not with the tick of five seconds."""
+    with visit.page.expect_request("**/console/jobs", timeout=15_000):
+        pass  # a tick: the next one is five seconds away
+    with visit.page.expect_request("**/console/jobs", timeout=4_000):
+        site.ops.post(f"/v1/edits/{site.edit('it is shown at once')}/cancel")
+    return True

@@ -1,0 +1,229 @@
+"""
+Many tabs for a long time: `python -m tests.browser.tabs --tabs 20 --minutes 30`.
+
+Real Chromium on the live pages of a gateway, while a worker edits for three tenants. Tabs are closed and opened all the
+time, but for one. It prints what the gateway's process holds in the first, second and last third of the time, and the
+JavaScript heap of the tab that stays open; it exits with 1 if something grew, was left behind, or if the process had
+more than one reader of the feed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from retouch import Edit
+from retouch.store.tenants import TenantStore
+from tests.browser.conftest import CHROMIUM, OPTIONS
+from tests.browser.watched_gateway import MODULE, holdings
+from tests.chaos.soak import GROWTH_MOST, MEGABYTE, resident_bytes, thirds
+from tests.chaos.stack import Stage, a_stage, environment_of
+from tests.gateway_process import running_gateway
+from tests.process_watch import Spoken, eventually
+from tests.store_access import store_access
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
+
+TENANTS = ("acme", "globex", "initech")
+FAULTS = {"failed": 0.03, "html_502": 0.02, "validation": 0.02}
+RETENTION_S = 120.0
+TURN_S, RENEW_TURNS, SAMPLE_TURNS = 1.0, 5, 10
+"""Each turn puts jobs in; every so many turns a tab is closed and another one opened, or a sample is taken."""
+SAMPLES_LEAST = 6
+
+
+def feed_readers(client: Any) -> int:
+    """Return how many connections to Redis wait for the feed at this moment."""
+    return sum(one["cmd"] == "xread" and "b" in one["flags"] for one in client.client_list())
+
+
+@dataclass
+class Samples:
+    """What was measured, one entry for each sample."""
+
+    resident: list[float] = field(default_factory=list)
+    blocks: list[float] = field(default_factory=list)
+    streams: list[float] = field(default_factory=list)
+    tasks: list[float] = field(default_factory=list)
+    threads: list[float] = field(default_factory=list)
+    heap: list[float] = field(default_factory=list)
+    readers: list[float] = field(default_factory=list)
+
+    def take(self, gateway: Spoken, client: Any, heap: CDPSession) -> None:
+        """Measure once; the heap of the tab is collected before."""
+        held = holdings(gateway)
+        self.resident.append(resident_bytes(gateway.process.pid))
+        self.blocks.append(held.blocks)
+        self.streams.append(held.streams)
+        self.tasks.append(held.tasks)
+        self.threads.append(held.threads)
+        heap.send("HeapProfiler.collectGarbage")
+        self.heap.append(heap.send("Runtime.getHeapUsage")["usedSize"])
+        self.readers.append(max(feed_readers(client) for _ in range(20)))
+
+
+@dataclass
+class Tabs:
+    """Tabs of several people, each with a browser window of their own; all are on live pages."""
+
+    url: str
+    stage: Stage
+    people: list[BrowserContext]
+    opened: list[Page] = field(default_factory=list)
+    _turn: Iterator[int] = field(default_factory=itertools.count)
+
+    def open(self, count: int) -> None:
+        """Open more tabs."""
+        for _ in range(count):
+            turn = next(self._turn)
+            page = self.people[turn % len(self.people)].new_page()
+            addresses = self._addresses()
+            page.goto(self.url + addresses[turn % len(addresses)])
+            self.opened.append(page)
+
+    def renew(self) -> None:
+        """Close the tab that is open longest, but for the very first, and open another one."""
+        self.opened.pop(1).close()
+        self.open(1)
+
+    def _addresses(self) -> list[str]:
+        jobs = list(store_access(self.stage.queue).client.zrevrange(f"rt:jobs:{TENANTS[0]}", 0, 0))
+        about = [f"/console/jobs/{job}" for job in jobs]
+        lists = ("/jobs", "/jobs?view=sheet", "/jobs?state=failed", "/deliveries", "/receivers", "/tenants", "/workers")
+        return ["/console", *(f"/console{path}" for path in lists), f"/console/tenants/{TENANTS[0]}", *about]
+
+
+@dataclass
+class Run:
+    """A worker at work, a gateway, and tabs at it."""
+
+    stage: Stage
+    gateway: Spoken
+    tabs: Tabs
+    heap: CDPSession
+    samples: Samples = field(default_factory=Samples)
+    jobs: int = 0
+
+    def go(self, minutes: float, count: int) -> None:
+        """Keep the tabs open and jobs coming."""
+        until = time.monotonic() + minutes * 60
+        for turn in itertools.count():
+            if time.monotonic() > until:
+                return
+            self._enqueue(turn)
+            # Nothing is measured before the tabs were all opened and each page was drawn.
+            if len(self.tabs.opened) < count:
+                self.tabs.open(1)
+            elif turn % RENEW_TURNS == 0:
+                self.tabs.renew()
+            if len(self.tabs.opened) == count and turn % SAMPLE_TURNS == 0:
+                self.samples.take(self.gateway, store_access(self.stage.queue).client, self.heap)
+            self.tabs.opened[0].wait_for_timeout(TURN_S * 1000)
+
+    def _enqueue(self, turn: int) -> None:
+        if self.stage.queue.status().waiting > 20:
+            return
+        edit = Edit(prompt=f"make it winter, no. {turn}", init_image=self.stage.simulator.portrait_url)
+        tags = {"order": str(turn % 7)}
+        tenant = TENANTS[turn % len(TENANTS)]
+        self.stage.queue.enqueue(edit, tenant=tenant, tags=tags, webhook=f"{self.stage.sink.url}/hook")
+        self.jobs += 1
+
+    def table(self) -> str:
+        """Write what was measured as Markdown."""
+        rows: list[tuple[str, list[float], float]] = [
+            ("gateway, resident, MB", self.samples.resident, MEGABYTE),
+            ("its blocks of memory in Python, thousands", self.samples.blocks, 1e3),
+            ("its open streams", self.samples.streams, 1.0),
+            ("tasks of its loop", self.samples.tasks, 1.0),
+            ("its threads", self.samples.threads, 1.0),
+            ("its readers of the feed", self.samples.readers, 1.0),
+            ("JavaScript heap of a tab that stays, MB", self.samples.heap, MEGABYTE),
+        ]
+        lines = ["| | first third | second third | last third |", "|---|---|---|---|"]
+        for name, values, unit in rows:
+            first, second, last = (value / unit for value in thirds(values))
+            lines.append(f"| {name} | {first:,.1f} | {second:,.1f} | {last:,.1f} |")
+        return "\n".join(lines)
+
+    def broken(self) -> list[str]:
+        """Close all tabs; return what grew, was left behind or was too much."""
+        found = []
+        for name in ("resident", "blocks", "heap"):
+            _, second, last = thirds(getattr(self.samples, name))
+            if last > second * GROWTH_MOST:
+                found.append(f"{name} grew from {second:,.0f} to {last:,.0f}")
+        # Between two waits there is none.
+        if max(self.samples.readers) != 1:
+            found.append(f"{max(self.samples.readers):.0f} readers of the feed")
+        for person in self.tabs.people:
+            person.close()
+        if not eventually(lambda: holdings(self.gateway).streams == 0, 10.0):
+            found.append(f"{holdings(self.gateway).streams} streams were left by closed tabs")
+        return found
+
+
+@contextmanager
+def running(folder: Path, people: int) -> Iterator[Run]:
+    """Start everything, with one tab on the overview that stays."""
+    from playwright.sync_api import sync_playwright
+
+    with ExitStack() as stack:
+        stage = stack.enter_context(a_stage(folder, latency_s=0.6, in_flight_limit=5, retention_s=RETENTION_S))
+        stage.simulator.faults(rates=FAULTS, seed=7)
+        stage.worker(8)
+        secret = TenantStore(store_access(stage.queue).client).create_key("staff", "ops", "tabs")[1]
+        url, gateway = stack.enter_context(running_gateway(environment_of(stage.settings), MODULE))
+        browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        stack.callback(browser.close)
+        tabs = Tabs(url, stage, [signed_in(browser, url, secret) for _ in range(people)])
+        tabs.open(1)
+        session = tabs.opened[0].context.new_cdp_session(tabs.opened[0])
+        session.send("HeapProfiler.enable")
+        yield Run(stage, gateway, tabs, session)
+
+
+def signed_in(browser: Browser, url: str, secret: str, theme: Literal["light", "dark"] = "light") -> BrowserContext:
+    """Open a window and sign in; no tab stays open."""
+    person = browser.new_context(color_scheme=theme)
+    page = person.new_page()
+    page.goto(f"{url}/console/sign-in")
+    page.get_by_label("API key").fill(secret)
+    page.get_by_label("API key").press("Enter")
+    page.wait_for_url(f"{url}/console")
+    page.close()
+    return person
+
+
+def main() -> None:
+    """Run, and print the table; exit 1 when something grew or was left behind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tabs", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--people", type=int, default=4, help="browser windows that the tabs are spread over")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), options.people) as run:
+        run.go(options.minutes, options.tabs)
+        count = len(run.samples.heap)
+        assert count >= SAMPLES_LEAST, f"{count} samples are too few: it needs more minutes"
+        table, broken = run.table(), run.broken()
+        load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+        sys.stdout.write(
+            f"{options.tabs} tabs of {options.people} people, {options.minutes:g} minutes, {run.jobs} jobs, "
+            f"load {load}\n\n{table}\n\nbroken: {broken}\n"
+        )
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""
+A gateway that reports what its process holds: `python -m tests.browser.watched_gateway`.
+
+On SIGUSR1 it prints one line: the streams of the console that are open, the requests that watch a job, the tasks of
+its event loop, its threads, and the blocks of memory that Python has allocated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from retouch_producer.gateway.events.event_hub import EventHub
+from retouch_producer.gateway.server import serve
+from tests.process_watch import Spoken, eventually
+
+MODULE = "tests.browser.watched_gateway"
+_OPENING = "holds "
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the process of a gateway holds."""
+
+    streams: int
+    watchers: int
+    tasks: int
+    threads: int
+    blocks: int
+
+
+def holdings(running: Spoken) -> Holdings:
+    """Ask a running gateway what it holds."""
+    before = len(_lines(running))
+    running.process.send_signal(signal.SIGUSR1)
+    assert eventually(lambda: len(_lines(running)) > before, 30.0), "the gateway does not answer to SIGUSR1"
+    return Holdings(**json.loads(_lines(running)[-1].removeprefix(_OPENING)))
+
+
+def _lines(running: Spoken) -> list[str]:
+    return [line for line in list(running.lines) if line.startswith(_OPENING)]
+
+
+def _count(hub: EventHub) -> Holdings:
+    reader = hub._reader
+    return Holdings(
+        streams=sum(map(len, hub._listeners.values())),
+        watchers=sum(map(len, hub._watchers.values())),
+        tasks=len(asyncio.all_tasks(reader.get_loop())) if reader else 0,
+        threads=threading.active_count(),
+        blocks=sys.getallocatedblocks(),
+    )
+
+
+def _report(*_: Any) -> None:
+    gc.collect()
+    (hub,) = (one for one in gc.get_objects() if type(one) is EventHub)
+    print(_OPENING + json.dumps(asdict(_count(hub))), flush=True)  # noqa: T201 - what it is for
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, _report)
+    serve()
