@@ -24,6 +24,7 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:edits:limit_steps:{account}` | list | 3 days | "instant limit" of each change of a learnt limit, newest first |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -238,6 +239,11 @@ def ledger_accounts(tenant: str) -> str:
 def account_gate(account: str) -> str:
     """Return the key of the gate of an account; that of `default` is the gate of lane `edits`."""
     return "rt:edits:gate" if account == "default" else f"rt:edits:gate:{account}"
+
+
+def limit_steps(account: str) -> str:
+    """Return the key of the list of changes of an account's learnt limit, newest first."""
+    return f"rt:edits:limit_steps:{account}"
 
 
 def account_calls(day: int) -> str:

@@ -184,7 +184,7 @@ def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: P
     people("acme").post("/console/lanes/edits/resume")
     lines = AuditLog(client).page()
     assert [(line.action, line.tenant, line.actor.surface) for line in reversed(lines)] == [
-        ("cancel", "acme", "console"),
+        ("edit.cancel", "acme", "console"),
         ("switch_lane", "", "console"),
         ("set_limits", "acme", "console"),
     ]

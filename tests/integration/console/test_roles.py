@@ -15,8 +15,13 @@ from tests.integration.console.conftest import People, Person
 
 OPEN = {"/console/sign-in", "/console/sign-out", "/console/enter", "/console/theme"}
 """Unsafe addresses that need no session: they change nobody's jobs."""
-EXAMPLES = {"lane": "edits", "job_id": "ed_x", "delivery_id": "dl_x", "receiver_id": "rc_x", "tenant": "globex"}
-SWITCHES = {"/console/lanes/{lane}/{switch}": "pause", "/console/receivers/{receiver_id}/{switch}": "disable"}
+EXAMPLES = {"lane": "edits", "job_id": "ed_x", "delivery_id": "dl_x", "receiver_id": "rc_x", "account_id": "moon"}
+EXAMPLES |= {"tenant": "globex"}
+SWITCHES = {
+    "/console/lanes/{lane}/{switch}": "pause",
+    "/console/receivers/{receiver_id}/{switch}": "disable",
+    "/console/accounts/{account_id}/{switch}": "pause",
+}
 
 
 def unsafe_routes() -> list[APIRoute]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,21 +10,18 @@ from fastapi import Depends, Request, Response
 from retouch.events import charge_summary
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.jobs import queue_full
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
-from retouch.store.scripts import Message
-from retouch_producer.gateway.console.changes import record_change
+from retouch_producer.gateway.console.changes import actor_of
 from retouch_producer.gateway.console.job_timeline import steps_of
 from retouch_producer.gateway.console.job_wait import wait_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
-from retouch_producer.gateway.console.visitors import Acting, Action, SignedIn, Visitor
+from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
-from retouch_producer.gateway.http.errors import ProblemError, not_found
+from retouch_producer.gateway.moves.jobs import REPLAYABLE, Move, move_job
 
 DELIVERIES_MOST = 100
-_REPLAYABLE = (JobState.FAILED, JobState.CANCELLED)
 
 router = console_router()
 
@@ -57,7 +53,7 @@ def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, ima
         steps=steps,
         wait=wait,
         is_final=JobState(record.state).is_final,
-        replay=_replay_cost(record, tools) if record.state in _REPLAYABLE else None,
+        replay=_replay_cost(record, tools) if record.state in REPLAYABLE else None,
         charges=charge_summary(record.charges, price),
         max_charges=record.spec.policy.get("max_charges") or tools.settings.max_charges,
         max_attempts=record.spec.policy.get("max_attempts") or tools.settings.max_attempts,
@@ -78,32 +74,15 @@ def _replay_cost(record: JobRecord, tools: Dependencies) -> ReplayCost:
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], tools: Tools) -> Response:
     """Cancel a job: at once if it waits. A job whose call is under way ends with that call, which may cost."""
-    return _moved(tools, visitor, "cancel", tools.record(job_id, visitor.key), tools.connections.jobs.cancel)
+    return _moved("cancel", job_id, visitor, tools)
 
 
 @router.post("/jobs/{job_id}/replay")
 def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], tools: Tools) -> Response:
     """Put a dead letter back, which may cost again."""
-    record = tools.record(job_id, visitor.key)
-    if record.state not in _REPLAYABLE:
-        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled one is replayed")
-    return _moved(tools, visitor, "replay", record, tools.connections.jobs.replay)
+    return _moved("replay", job_id, visitor, tools)
 
 
-def _moved(
-    tools: Dependencies,
-    visitor: Visitor,
-    action: Action,
-    record: JobRecord,
-    move: Callable[[str], tuple[str, list[Message]]],
-) -> Response:
-    with clear_errors():
-        outcome, messages = move(record.id)
-    kind, _, reason = outcome.partition(" ")
-    if kind == "unknown":
-        raise not_found("job")
-    if kind == "full":
-        raise queue_full(record.spec.tenant, reason)
-    tools.connections.publisher.publish(messages)
-    record_change(tools, visitor, action, record.spec.tenant, ids=[record.id], outcome=kind)
-    return done(f"/console/jobs/{record.id}", kind)
+def _moved(move: Move, job_id: str, visitor: Visitor, tools: Dependencies) -> Response:
+    outcome = move_job(tools, actor_of(visitor), move, tools.record(job_id, visitor.key))
+    return done(f"/console/jobs/{job_id}", outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from retouch_producer.gateway.console import (
+    accounts,
     deliveries,
     job_list,
     job_page,
@@ -41,7 +42,7 @@ async def read_nothing(rest: str) -> Response:  # noqa: ARG001 - the address, wh
     raise not_found("page")
 
 
-PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, tenants, workers)
+PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, accounts, tenants, workers)
 
 router = APIRouter()
 for _page in PAGES:

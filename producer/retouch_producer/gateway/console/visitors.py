@@ -24,7 +24,16 @@ LIVE_HEADER = "x-console-live"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Action = Literal[
-    "cancel", "replay", "redeliver", "test_receiver", "rotate_receiver", "switch_receiver", "switch_lane", "set_limits"
+    "cancel",
+    "replay",
+    "redeliver",
+    "test_receiver",
+    "rotate_receiver",
+    "switch_receiver",
+    "switch_lane",
+    "switch_account",
+    "test_account",
+    "set_limits",
 ]
 ACTIONS: dict[Action, frozenset[str]] = {
     "cancel": PRODUCERS,
@@ -34,6 +43,8 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "rotate_receiver": PRODUCERS,
     "switch_receiver": PRODUCERS,
     "switch_lane": OPS,
+    "switch_account": OPS,
+    "test_account": OPS,
     "set_limits": OPS,
 }
 """Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
