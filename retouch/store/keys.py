@@ -33,7 +33,8 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code and tag; score = when one is due |
+| `rt:jobs_by_input:{tenant}:{digest}` | sorted set | trimmed by retention | the same by input picture, once claimed |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag, receiver, input; score = when due |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -156,9 +157,18 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag", "receiver"], tenant: str, value: str) -> str:
-    """Return the key of the index of a tenant's jobs with this state, error code or tag (as `name=value`)."""
+def jobs_by(kind: Literal["state", "code", "tag", "receiver", "input"], tenant: str, value: str) -> str:
+    """
+    Return the key of the index of a tenant's jobs with this value.
+
+    The value is a state, an error code, a tag (as `name=value`), a receiver's id or the digest of an input picture.
+    """
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
+
+
+def input_digest(name: str) -> str:
+    """Return what indexes by input have of a blob's name: the first 20 hex digits of the SHA-256 in it."""
+    return name.partition("/")[2][:20]
 
 
 def job_indexes(tenant: str) -> str:

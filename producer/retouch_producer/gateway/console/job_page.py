@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request, Response
 
 from retouch.events import charge_summary
 from retouch.states import JobState
 from retouch.store.deliveries import DeliveryRecord
+from retouch.store.input_runs import other_runs
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.changes import actor_of
@@ -21,7 +22,9 @@ from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.moves.jobs import REPLAYABLE, Move, move_job
 
-DELIVERIES_MOST = 100
+DELIVERIES_MOST, RUNS_MOST = 100, 12
+View = Literal["slider", "beside", "difference"]
+VIEWS: tuple[tuple[View, str], ...] = (("slider", "Slider"), ("beside", "Side by side"), ("difference", "Difference"))
 
 router = console_router()
 
@@ -35,7 +38,9 @@ class ReplayCost:
 
 
 @router.get("/jobs/{job_id}")
-def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, image: int = 0) -> Response:
+def show_job(
+    request: Request, job_id: str, visitor: SignedIn, tools: Tools, image: int = 0, view: View = "slider"
+) -> Response:
     """Show everything on record about one job."""
     record = tools.record(job_id, visitor.key)
     price = tools.settings.price_per_call
@@ -43,6 +48,7 @@ def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, ima
         deliveries = tools.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
         steps = steps_of(record, tools.connections.jobs.timeline(job_id), deliveries)
         wait = wait_of(record, tools.connections)
+        runs = other_runs(tools.connections.jobs, record, RUNS_MOST)
     return page(
         request,
         "job.html",
@@ -50,6 +56,9 @@ def show_job(request: Request, job_id: str, visitor: SignedIn, tools: Tools, ima
         record=record,
         image=min(max(image, 0), max(len(record.images) - 1, 0)),
         deliveries=_by_receiver(deliveries),
+        view=view,
+        views=VIEWS,
+        runs=runs,
         steps=steps,
         wait=wait,
         is_final=JobState(record.state).is_final,
