@@ -10,10 +10,10 @@ from retouch.store.records import JobRecord
 
 
 class InputRuns(NamedTuple):
-    """Other jobs with a job's picture, newest first; `count` is how many the index has, also beyond these."""
+    """Other jobs with a job's picture, newest first; `total` is how many the index has, also beyond these."""
 
     records: list[JobRecord]
-    count: int
+    total: int
 
 
 def other_runs(jobs: JobStore, record: JobRecord, limit: int) -> InputRuns:
@@ -22,7 +22,9 @@ def other_runs(jobs: JobStore, record: JobRecord, limit: int) -> InputRuns:
         return InputRuns([], 0)
     index = keys.jobs_by("input", record.spec.tenant, keys.input_digest(record.spec.input))
     with jobs.client.pipeline(transaction=False) as pipe:
-        pipe.zrevrange(index, 0, limit).zcard(index).zscore(index, record.id)
+        pipe.zrevrangebyscore(index, "+inf", "-inf", start=0, num=limit + 1, withscores=False).zcard(index).zscore(
+            index, record.id
+        )
         ids, count, own = pipe.execute()
     others = [job for job in ids if job != record.id][:limit]
     # The index has the start of a digest only.

@@ -16,7 +16,7 @@ from retouch.store.redis_commands import Client
 
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")
-By = Literal["tenant", "day", "tag", "account"]
+By = Literal["tenant", "day", "tag", "account", "day-account"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
 """The row that sums up all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
@@ -26,7 +26,8 @@ _CHUNK = 100
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """
-    Calls that may have been billed, under one key (a tenant, a day, a tag as `name=value`, or an account).
+    Calls that may have been billed, under one key: a tenant, a day, a tag as `name=value`, an account, or a day and an
+    account with a space between.
 
     `useful` calls yielded an image that is kept. `repeated` ones were paid again for an image that another call
     yielded. `wasted` ones were accepted by the endpoint and yielded no image. The answer to `unknown` ones never came.
@@ -68,7 +69,7 @@ class Ledger:
         price_per_call: float = 0.0,
     ) -> list[UsageRow]:
         """
-        Sum up the calls of one tenant or all by tenant, day, tag or account, over whole UTC days.
+        Sum up the calls of one tenant or all by tenant, day, tag, account, or day and account, over whole UTC days.
 
         A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
         `other` sums up tags beyond the first 1,000 of a tenant and day.
@@ -77,15 +78,21 @@ class Ledger:
         first = day_number(since) if since else 0
         tenants = [tenant] if tenant else sorted(self._client.smembers(keys.TENANTS))
         sums: dict[str, Counter[str]] = {}
-        rows = {"tag": partial(self._tag_rows, tenants, first, last), "account": partial(self._account_rows, tenants)}
+        of_accounts = partial(self._account_rows, tenants)
+        rows = {
+            "tag": partial(self._tag_rows, tenants, first, last),
+            "account": of_accounts,
+            "day-account": of_accounts,
+        }
         for own, day, row, counts in rows.get(by, partial(self._rows, tenants))():
             if first <= day <= last:
-                key = {"tenant": own, "day": str(date.fromordinal(day + 719_163))}.get(by, row)
+                iso_day = str(date.fromordinal(day + 719_163))
+                key = {"tenant": own, "day": iso_day, "day-account": f"{iso_day} {row}"}.get(by, row)
                 sums.setdefault(key, Counter()).update(counts)
         # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
-        prices = self._prices(sums) if by == "account" else {}
+        prices = self._prices(sums) if "account" in by else {}
         return [_row(key, counts, prices.get(key, price_per_call)) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
@@ -144,14 +151,16 @@ class Ledger:
                 yield name, int(day), account, {kind: int(count)}
             yield from ((name, day, DEFAULT_ACCOUNT, {kind: count}) for (day, kind), count in rest.items() if count)
 
-    def _prices(self, accounts: Iterable[str]) -> dict[str, float]:
-        """Return the price of a call of each account that a file named."""
-        names = list(accounts)
+    def _prices(self, rows: Iterable[str]) -> dict[str, float]:
+        """Return the price of a call for each row whose key is, or ends with, an account that a file named."""
+        keys_of_rows = list(rows)
+        names = sorted({key.rpartition(" ")[2] for key in keys_of_rows})
         with self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hget(keys.account_gate(name), "price")
-            prices = pipe.execute()
-        return {name: float(price) for name, price in zip(names, prices, strict=True) if price is not None}
+            found = dict(zip(names, pipe.execute(), strict=True))
+        prices = ((key, found[key.rpartition(" ")[2]]) for key in keys_of_rows)
+        return {key: float(price) for key, price in prices if price is not None}
 
     def _tag_rows(
         self, tenants: Sequence[str], first: int, last: int

@@ -40,9 +40,9 @@ def test_runs_of_the_same_picture_are_found(kit: LaneKit) -> None:
     claimed(kit, SECOND)
     claimed(kit, tenant="globex")
     runs = other_runs(kit.jobs, record(kit, second), 10)
-    assert ([one.id for one in runs.records], runs.count) == ([third, first], 2)
+    assert ([one.id for one in runs.records], runs.total) == ([third, first], 2)
     newest = other_runs(kit.jobs, record(kit, first), 1)
-    assert ([one.id for one in newest.records], newest.count) == ([third], 2)
+    assert ([one.id for one in newest.records], newest.total) == ([third], 2)
 
 
 def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
@@ -54,7 +54,7 @@ def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
     index = keys.jobs_by("input", "acme", keys.input_digest(FIRST))
     assert client.zrange(index, 0, -1) == [done]
     runs = other_runs(kit.jobs, record(kit, waiting.id), 10)
-    assert ([one.id for one in runs.records], runs.count) == ([done], 1)
+    assert ([one.id for one in runs.records], runs.total) == ([done], 1)
 
 
 def test_a_tag_is_no_picture(kit: LaneKit, client: Any) -> None:

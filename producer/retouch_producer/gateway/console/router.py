@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from retouch_producer.gateway.console import (
     accounts,
+    bill,
     deliveries,
     job_list,
     job_page,
@@ -42,7 +43,7 @@ async def read_nothing(rest: str) -> Response:  # noqa: ARG001 - the address, wh
     raise not_found("page")
 
 
-PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, accounts, tenants, workers)
+PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, accounts, tenants, bill, workers)
 
 router = APIRouter()
 for _page in PAGES:

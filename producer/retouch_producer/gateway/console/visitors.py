@@ -34,6 +34,7 @@ Action = Literal[
     "switch_account",
     "test_account",
     "set_limits",
+    "compare_bill",
 ]
 ACTIONS: dict[Action, frozenset[str]] = {
     "cancel": PRODUCERS,
@@ -46,8 +47,9 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "switch_account": OPS,
     "test_account": OPS,
     "set_limits": OPS,
+    "compare_bill": frozenset({"viewer", "ops"}),
 }
-"""Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
+"""Which roles may do what. A viewer may compare a bill, which changes nothing."""
 
 
 class SignedOut(Exception):
