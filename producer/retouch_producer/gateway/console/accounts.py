@@ -22,6 +22,7 @@ from retouch_producer.gateway.console.limit_plot import limit_plot
 from retouch_producer.gateway.console.money import Spent, spent_today, total_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
+from retouch_producer.gateway.console.snapshots import Snapshots
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Tools
 from retouch_producer.gateway.http.errors import ProblemError, not_found
@@ -46,6 +47,9 @@ _WORDS_OF_SOLE: dict[Binding, str] = {
 }
 
 router = console_router()
+# The ledgers of all tenants, and the rows of three days: too much for every tick of every tab.
+_spent = Snapshots[Spent](keep_s=1.0)
+_calls = Snapshots["list[AccountPeriod]"](keep_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def show_account(request: Request, account_id: str, visitor: SignedIn, tools: To
         if row is None:
             raise not_found("account")
         jobs = _jobs_in_slots(tools, account_id)
-        periods = _periods(History(tools.client), account_id)
+        periods = _calls.get((id(tools), account_id), lambda: _periods(History(tools.client), account_id))
         steps = AccountStore(tools.client).limit_steps(account_id)
     return page(
         request,
@@ -156,7 +160,7 @@ def _rows(tools: Dependencies) -> list[AccountRow]:
 
 
 def _account_of_settings(tools: Dependencies) -> AccountNumbers:
-    spent = spent_today(tools.client, tools.connections.jobs.tenants())
+    spent = _spent.get(id(tools), lambda: spent_today(tools.client, tools.connections.jobs.tenants()))
     midnight = time.time() // DAY_S * DAY_S
     today = History(tools.client).between_by("account", midnight).get(DEFAULT_ACCOUNT, HistoryCounts())
     free = today.answers.get("refused", 0) + today.answers.get("failed", 0)
