@@ -64,7 +64,8 @@ image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine 
 .PHONY: browser-test
 browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian: apt-get install chromium), see docs/console.md
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
-	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py tests/browser/streams.py $(ARGS)
+	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py tests/browser/streams.py \
+		tests/browser/accounts_and_money.py $(ARGS)
 
 .PHONY: screenshots
 screenshots: $(STAMP) ## Make the console's pictures of README.md and docs/console.md anew, in Chromium

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from retouch.accounts import DEFAULT_ACCOUNT, SharedFallback
 from retouch.errors import RetouchError
@@ -88,6 +88,13 @@ class AccountNumbers:
         return next((name for name, binds in bounds if binds), "none")
 
 
+class LimitStep(NamedTuple):
+    """A change of a learnt limit: when (Unix seconds), and to which limit."""
+
+    at: float
+    limit: int
+
+
 def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[AccountNumbers]:
     """
     Return the accounts to which a tenant's new jobs may go: its own, and the shared ones.
@@ -136,12 +143,40 @@ class AccountStore:
         ]
 
     @sync_async
+    async def of_settings(
+        self, charges_today: Mapping[str, int], calls_today: int, price_per_call: float, is_served: bool
+    ) -> AccountNumbers:
+        """
+        Return the numbers of the account `default`, for the time when the settings make the only one.
+
+        Nothing is counted by account then: the caller knows today's charges and calls, and whether a worker lives. The
+        mode is that of the lane.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.account_gate(DEFAULT_ACCOUNT))
+        (seconds, micros), held, gate = await reply(pipe.execute())
+        now = int(seconds) + int(micros) / 1e6
+        served_until = now + 1 if is_served else 0
+        known = {**gate, "price": str(price_per_call), "served_until": str(served_until)}
+        if gate.get("paused") == "1":
+            known["mode"] = "paused"
+        charges = [str(charges_today.get(kind, 0)) for kind in CLASSES]
+        return _numbers(DEFAULT_ACCOUNT, known, held, calls_today, charges, {}, now)
+
+    @sync_async
     async def show(self, account: str) -> AccountNumbers:
         """Return the numbers of one account; raise `UnknownAccount` for an unknown id."""
         found = [numbers for numbers in await self.all.awaited() if numbers.id == account]
         if not found:
             raise UnknownAccount(f"expected one of the accounts {', '.join(await self.ids.awaited())}, got {account!r}")
         return found[0]
+
+    @sync_async
+    async def limit_steps(self, account: str) -> list[LimitStep]:
+        """Return the changes of an account's learnt limit, oldest first: up to 500, the last within three days."""
+        steps = await reply(self._client.lrange(keys.limit_steps(account), 0, -1))
+        pairs = [step.split(" ") for step in reversed(steps)]
+        return [LimitStep(float(at), int(limit)) for at, limit in pairs]
 
     @sync_async
     async def pause(self, account: str) -> None:
@@ -195,7 +230,7 @@ def _numbers(
     gate: Mapping[str, str],
     held: int,
     calls: int,
-    charges: list[str | None],
+    charges: Sequence[str | None],
     workers: Mapping[str, int],
     now: float,
 ) -> AccountNumbers:

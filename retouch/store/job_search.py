@@ -278,10 +278,12 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the indexes by state, code, tag, account and named receiver that may have an entry of a job."""
+    """Return the indexes by state, code, tag, named receiver and input that may have an entry of a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]
     names += [keys.jobs_by("receiver", tenant, receiver) for receiver in record.spec.receivers]
     names.append(keys.jobs_by("account", tenant, record.account))
+    if record.spec.input:
+        names.append(keys.jobs_by("input", tenant, keys.input_digest(record.spec.input)))
     return [*names, keys.jobs_by("code", tenant, code)] if code else names

@@ -24,6 +24,7 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:edits:limit_steps:{account}` | list | 3 days | "instant limit" of each change of a learnt limit, newest first |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
 | `rt:L:dead` | sorted set | trimmed by retention | dead letters; score = when they failed |
@@ -32,8 +33,8 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
-| `rt:jobs_by_account:{tenant}:{account}` | sorted set | trimmed by retention | the same by account, without `default` |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag and account; score = when one is due |
+| `rt:jobs_by_input:{tenant}:{digest}` | sorted set | trimmed by retention | the same by input picture, once claimed |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag, receiver, input; score = when due |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -48,7 +49,6 @@ callbacks to one Celery task.
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | set | permanent | all receivers |
-| `rt:receivers_disabled` | set | as its receivers | those of them that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
@@ -62,7 +62,7 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by names, account, tenant |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
 | `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
 | `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
 | `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |
@@ -160,9 +160,18 @@ def jobs(tenant: str) -> str:
     return f"rt:jobs:{tenant}"
 
 
-def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account"], tenant: str, value: str) -> str:
-    """Return the key of the index of a tenant's jobs with this state, error code or tag (as `name=value`)."""
+def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account", "input"], tenant: str, value: str) -> str:
+    """
+    Return the key of the index of a tenant's jobs with this value.
+
+    The value is a state, an error code, a tag (as `name=value`), a receiver's id or the digest of an input picture.
+    """
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
+
+
+def input_digest(name: str) -> str:
+    """Return what indexes by input have of a blob's name: the first 20 hex digits of the SHA-256 in it."""
+    return name.partition("/")[2][:20]
 
 
 def job_indexes(tenant: str) -> str:
@@ -243,6 +252,11 @@ def ledger_accounts(tenant: str) -> str:
 def account_gate(account: str) -> str:
     """Return the key of the gate of an account; that of `default` is the gate of lane `edits`."""
     return "rt:edits:gate" if account == "default" else f"rt:edits:gate:{account}"
+
+
+def limit_steps(account: str) -> str:
+    """Return the key of the list of changes of an account's learnt limit, newest first."""
+    return f"rt:edits:limit_steps:{account}"
 
 
 def account_calls(day: int) -> str:

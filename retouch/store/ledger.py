@@ -15,7 +15,7 @@ from retouch.store.redis_commands import Client
 
 DAY_S = 86_400
 CLASSES = ("useful", "repeated", "wasted", "unknown")
-By = Literal["tenant", "day", "tag", "account"]
+By = Literal["tenant", "day", "tag", "account", "day-account"]
 TAGS_KEPT_DAYS = 90
 OTHER_TAGS = "other"
 """The row that sums up all tags of a tenant and day beyond the first 1,000 (`TAGS_MOST` in ledger.lua)."""
@@ -25,7 +25,8 @@ _CHUNK = 100
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """
-    Calls that may have been billed, under one key (a tenant, a day, a tag as `name=value`, or an account).
+    Calls that may have been billed, under one key: a tenant, a day, a tag as `name=value`, an account, or a day and an
+    account with a space between.
 
     `useful` calls yielded an image that is kept. `repeated` ones were paid again for an image that another call
     yielded. `wasted` ones were accepted by the endpoint and yielded no image. The answer to `unknown` ones never came.
@@ -67,7 +68,7 @@ class Ledger:
         price_per_call: float = 0.0,
     ) -> list[UsageRow]:
         """
-        Sum up the calls of one tenant or all by tenant, day, tag or account, over whole UTC days.
+        Sum up the calls of one tenant or all by tenant, day, tag, account, or day and account, over whole UTC days.
 
         A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
         `other` sums up tags beyond the first 1,000 of a tenant and day.
@@ -78,15 +79,16 @@ class Ledger:
         if by == "tag":
             return self._usage_by_tag(tenants, first, last, price_per_call)
         sums: dict[str, Counter[str]] = {}
-        for own, day, row, counts in self._account_rows(tenants) if by == "account" else self._rows(tenants):
+        for own, day, row, counts in self._account_rows(tenants) if "account" in by else self._rows(tenants):
             if first <= day <= last:
-                key = {"tenant": own, "day": str(date.fromordinal(day + 719_163))}.get(by, row)
+                iso_day = str(date.fromordinal(day + 719_163))
+                key = {"tenant": own, "day": iso_day, "day-account": f"{iso_day} {row}"}.get(by, row)
                 sums.setdefault(key, Counter()).update(counts)
         # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
-        prices = prices_of(self._client, sums) if by == "account" else {}
-        return [_row(key, counts, prices.get(key, price_per_call)) for key, counts in sorted(sums.items())]
+        prices = prices_of(self._client, {_account_of(key) for key in sums}) if "account" in by else {}
+        return [_row(key, counts, prices.get(_account_of(key), price_per_call)) for key, counts in sorted(sums.items())]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
         """
@@ -170,6 +172,11 @@ class Ledger:
                 for name in names:
                     pipe.hgetall(name)
                 yield from pipe.execute()
+
+
+def _account_of(key: str) -> str:
+    """Return the account in the key of a row: the key is an account, or a day and an account."""
+    return key.rpartition(" ")[2]
 
 
 def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:

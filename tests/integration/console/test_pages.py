@@ -86,7 +86,7 @@ def test_markup_stays_text(people: People, addresses: list[str]) -> None:
 def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -> None:
     """Each page has the security policy and is not stored; compressed, with scripts and styles, it is below 60 kB."""
     person = people("staff", "ops")
-    for address in addresses:
+    for address in (*addresses, "/console/accounts", "/console/accounts/default", "/console/bill"):
         answer = person.get(address)
         assert answer.headers["content-security-policy"] == POLICY
         assert answer.headers["cache-control"] == "no-store"

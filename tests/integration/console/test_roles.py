@@ -21,9 +21,14 @@ EXAMPLES = {
     "delivery_id": "dl_x",
     "receiver_id": "rc_x",
     "run_id": "bk_x",
+    "account_id": "moon",
     "tenant": "globex",
 }
-SWITCHES = {"/console/lanes/{lane}/{switch}": "pause", "/console/receivers/{receiver_id}/{switch}": "disable"}
+SWITCHES = {
+    "/console/lanes/{lane}/{switch}": "pause",
+    "/console/receivers/{receiver_id}/{switch}": "disable",
+    "/console/accounts/{account_id}/{switch}": "pause",
+}
 
 
 def unsafe_routes() -> list[APIRoute]:
@@ -53,9 +58,7 @@ def test_every_unsafe_route_declares_its_action() -> None:
 
 @pytest.mark.parametrize("path", sorted(ACTED))
 def test_roles(people: People, stranger: Person, client: Any, path: str) -> None:
-    """
-    A viewer is refused everywhere, and a producer wherever ops is needed; what belongs to another tenant is a 404.
-    """
+    """A viewer is refused every change, a producer what is for ops; what is not there or another's is 404."""
     TenantStore(client).create_key("globex")
     address, action = example(path), ACTED[path]
     for role in ("producer", "viewer", "ops"):
@@ -64,8 +67,8 @@ def test_roles(people: People, stranger: Person, client: Any, path: str) -> None
     assert stranger.post(address).url.path == "/console/sign-in"
 
 
-ANSWERS = {"switch_lane": 200, "set_limits": 200, "start_bulk": 422}
-"""Actions whose examples exist, so that they are carried out, or whose empty form is refused."""
+ANSWERS = {"switch_lane": 200, "set_limits": 200, "start_bulk": 422, "compare_bill": 200}
+"""Actions whose examples exist, or whose empty form is refused, or named as such."""
 
 
 @pytest.mark.parametrize("path", sorted(ACTED))

@@ -160,6 +160,9 @@ def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
     kit.jobs.settle(claim, Fail("outcome_unknown", "no answer came", retryable=True))
     [row] = ops.get("/v1/usage?by=account").json()["data"]
     assert (row["key"], row["unknown"], row["amount"]) == ("main", 1, 0.01)
+    [row] = ops.get("/v1/usage?by=day-account").json()["data"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d main", row["key"])
+    assert (row["unknown"], row["amount"]) == (1, 0.01)
     assert callers("globex").get("/v1/usage?by=account").json()["data"] == []
 
 

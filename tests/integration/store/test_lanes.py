@@ -7,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 from retouch.outcomes import Fail, Retry, Succeed
+from retouch.store import keys
+from retouch.store.accounts import AccountStore
 from retouch.store.scripts import Message
 from tests.charge_kit import tried
 from tests.lane_kit import IMAGE, LEASE_S, RETENTION_S, LaneKit, assert_consistent
@@ -264,6 +266,19 @@ def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
     kit.open(3, 0.0)
     answer(kit, "full")
     assert learnt(client)[0] == 3
+
+
+def test_the_steps_of_a_learnt_limit_are_kept(kit: LaneKit, client: Any) -> None:
+    """Each change of the whole limit is one step, oldest first, for three days; other answers are none."""
+    kit.open("auto", 0.0)
+    kit.enqueue(*(kit.new() for _ in range(60)))
+    for _ in range(18):
+        answer(kit, "ok")
+    answer(kit, "full")
+    steps = AccountStore(client).limit_steps("default")
+    assert [step.limit for step in steps] == [6, 7, 3]
+    assert [step.at for step in steps] == sorted(step.at for step in steps)
+    assert 0 < client.ttl(keys.limit_steps("default")) <= 3 * 86_400
 
 
 def test_a_second_worker_keeps_what_was_learnt(kit: LaneKit, client: Any) -> None:

@@ -5,15 +5,32 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import get_args
 
 from retouch.store.ledger import By
 from retouch_producer.cli import parsing
 from retouch_producer.cli.context import open_context
 from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import print_table
+from retouch_producer.cli.usage.compare import compare_with_bill
 
-_BY: dict[str, By] = {"tenant": "tenant", "day": "day", "tag": "tag", "account": "account"}
+_BY: dict[str, By] = {by: by for by in get_args(By)}
 _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
+
+
+def run_usage(
+    by: str, tenant: str | None, since: str | None, bill: str | None, account: str | None, *, as_json: bool
+) -> None:
+    """Print the sums of the ledger, or its comparison with a bill; raise `UsageError` for options of both."""
+    if bill is None:
+        if account is not None:
+            raise UsageError("--account: it goes with --compare-bill alone; --by account sums up by account")
+        show_usage(by, tenant, since, as_json=as_json)
+        return
+    given = {"--by": by != "tenant", "--tenant": tenant is not None, "--since": since is not None}
+    if mixed := [name for name, is_given in given.items() if is_given]:
+        raise UsageError(f"--compare-bill: {', '.join(mixed)} cannot be used with it; the bill names the days")
+    compare_with_bill(bill, account, as_json=as_json)
 
 
 def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool) -> None:

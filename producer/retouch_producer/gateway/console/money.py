@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,6 +47,12 @@ class SpentOn:
 
     name: str
     spent: Spent
+
+
+def total_of(parts: Iterable[Spent]) -> Spent:
+    """Return the sums of calls by their use."""
+    found = list(parts)
+    return Spent(**{name: sum(getattr(part, name) for part in found) for name in CLASSES})
 
 
 def spent_today(client: Client, tenants: Sequence[str]) -> Spent:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from retouch_producer.gateway.console import (
+    accounts,
     audit,
+    bill,
     bulk,
     deliveries,
     job_list,
@@ -43,7 +45,10 @@ async def read_nothing(rest: str) -> Response:  # noqa: ARG001 - the address, wh
     raise not_found("page")
 
 
-PAGES = (sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, tenants, workers, bulk, audit)
+PAGES = (
+    *(sign_in, overview, live, job_list, pictures, job_page, deliveries, receivers, accounts, tenants, bill, workers),
+    *(bulk, audit),
+)
 
 router = APIRouter()
 for _page in PAGES:

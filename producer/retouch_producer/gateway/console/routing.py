@@ -38,7 +38,14 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class ConsoleRoute(APIRoute):
-    """A route of the console. No handler can forget the cross-site check or a header."""
+    """
+    A route of the console. No handler can forget the cross-site check or a header.
+
+    A form may have `form_most` bytes, and one of the types in `form_types`.
+    """
+
+    form_most = FORM_MOST
+    form_types: tuple[str, ...] = ("application/x-www-form-urlencoded",)
 
     def get_route_handler(self) -> Handler:
         """Wrap the handler."""
@@ -47,7 +54,7 @@ class ConsoleRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             try:
                 refuse_cross_site(request)
-                await _read_form(request)
+                await _read_form(request, self.form_most, self.form_types)
                 response = await handle(request)
             except SignedOut as error:
                 response = _to_sign_in(request, error)
@@ -60,18 +67,18 @@ class ConsoleRoute(APIRoute):
         return guarded
 
 
-async def _read_form(request: Request) -> None:
+async def _read_form(request: Request, most: int, types: tuple[str, ...]) -> None:
     """
     Read the body of a form within bounds; raises `too-large`, `slow-body` and `unsupported-media-type`.
 
     Strangers reach the sign-in, and the parser of forms has no bounds of its own.
     """
     length = request.headers.get("content-length", "0")
-    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > FORM_MOST:
-        raise ProblemError("too-large", f"expected a form of at most {FORM_MOST:,} bytes", headers=_CLOSE)
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > most:
+        raise ProblemError("too-large", f"expected a form of at most {most:,} bytes", headers=_CLOSE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if int(length) and kind != "application/x-www-form-urlencoded":
-        raise ProblemError("unsupported-media-type", "expected application/x-www-form-urlencoded", headers=_CLOSE)
+    if int(length) and kind not in types:
+        raise ProblemError("unsupported-media-type", f"expected {' or '.join(types)}", headers=_CLOSE)
     try:
         async with asyncio.timeout(JSON_WITHIN_S):
             await request.body()
@@ -96,9 +103,9 @@ def error_page(request: Request, problem: ProblemError) -> Response:
     return response
 
 
-def console_router() -> APIRouter:
+def console_router(route_class: type[ConsoleRoute] = ConsoleRoute) -> APIRouter:
     """Make a router for addresses below `/console`; they are pages, and no part of the API's description."""
-    return APIRouter(prefix="/console", route_class=ConsoleRoute, include_in_schema=False)
+    return APIRouter(prefix="/console", route_class=route_class, include_in_schema=False)
 
 
 def done(target: str, note: str = "") -> RedirectResponse:

@@ -14,7 +14,7 @@ from retouch.store.lanes import LEAST_WEIGHT, MOST_WEIGHT
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import Tenant
 from retouch_producer.gateway.console.changes import record_change
-from retouch_producer.gateway.console.money import Spent, SpentOn, spent_by_day, spent_by_tag, spent_today
+from retouch_producer.gateway.console.money import Spent, spent_by_day, spent_by_tag, spent_today, total_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
@@ -89,7 +89,7 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, dependencies: 
         days=days,
         plot=[[day.name, *(number for _, number, _, _ in day.spent.parts)] for day in days],
         tags=tags,
-        total=_sum(days),
+        total=total_of(day.spent for day in days),
         price=dependencies.settings.price_per_call,
         shown_days=[day for day in reversed(days) if day.spent.total],
     )
@@ -114,8 +114,3 @@ def _refuse_unseen(tenant: str, visitor: Visitor, dependencies: Dependencies) ->
     with clear_errors():
         if not visitor.sees(tenant) or tenant not in dependencies.connections.jobs.tenants():
             raise not_found("tenant")
-
-
-def _sum(days: list[SpentOn]) -> Spent:
-    spent = [day.spent for day in days]
-    return Spent(*(sum(getattr(day, name) for day in spent) for name in ("useful", "repeated", "wasted", "unknown")))

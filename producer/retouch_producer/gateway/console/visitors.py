@@ -31,7 +31,10 @@ Action = Literal[
     "rotate_receiver",
     "switch_receiver",
     "switch_lane",
+    "switch_account",
+    "test_account",
     "set_limits",
+    "compare_bill",
     "start_bulk",
     "abort_bulk",
 ]
@@ -43,11 +46,14 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "rotate_receiver": PRODUCERS,
     "switch_receiver": PRODUCERS,
     "switch_lane": OPS,
+    "switch_account": OPS,
+    "test_account": OPS,
     "set_limits": OPS,
     "start_bulk": roles_for("POST", "/v1/bulk"),
     "abort_bulk": roles_for("POST", "/v1/bulk/{run_id}/abort"),
+    "compare_bill": frozenset({"viewer", "ops"}),
 }
-"""Which roles may do what; a role that is not named here, such as `viewer`, changes nothing."""
+"""Which roles may do what. A viewer may compare a bill, which changes nothing."""
 
 
 class SignedOut(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -15,19 +14,17 @@ from retouch.errors import InvalidEdit
 from retouch.options import StateName
 from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.audit import CHANGES
 from retouch.store.job_search import JobPage, JobSearch, fits
-from retouch.store.jobs import EnqueueResult, queue_full, refused
+from retouch.store.jobs import EnqueueResult, refused
 from retouch.store.records import JobRecord, JobSpec
 from retouch.store.redis_client import clear_errors
-from retouch.store.scripts import Message
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.enqueue.estimate import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import Caller, query_in_scope
+from retouch_producer.gateway.http.auth import Caller, actor_of, query_in_scope
 from retouch_producer.gateway.http.body import (
     BATCH_MOST,
     SINGLE_MOST,
@@ -36,10 +33,11 @@ from retouch_producer.gateway.http.body import (
     preferred_wait_s,
     read_json,
 )
-from retouch_producer.gateway.http.errors import ProblemError, not_found, problem_of, problem_responses
+from retouch_producer.gateway.http.errors import not_found, problem_of, problem_responses
 from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
+from retouch_producer.gateway.moves.jobs import Move, move_job
 from retouch_producer.gateway.schemas import edits as edit_schemas
 from retouch_producer.gateway.schemas.dry_run import DryRun
 
@@ -72,7 +70,6 @@ _ACCEPTED_HEADERS = {
     },
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that is applied."},
 }
-Move = Callable[[str], tuple[str, list[Message]]]
 """A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
 
 
@@ -319,7 +316,7 @@ def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     The outcome is `cancelled`; or `requested` if a call is in flight, which may still cost money; or `final` if the job
     had ended before.
     """
-    return _move("cancel", dependencies.connections.jobs.cancel, dependencies.record(job_id, key), key, dependencies)
+    return _moved("cancel", job_id, key, dependencies)
 
 
 @router.post(
@@ -330,21 +327,9 @@ def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
 )
 def replay(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""
-    record = dependencies.record(job_id, key)
-    if record.state == JobState.SUCCEEDED or not JobState(record.state).is_final:
-        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
-    return _move("replay", dependencies.connections.jobs.replay, record, key, dependencies)
+    return _moved("replay", job_id, key, dependencies)
 
 
-def _move(action: str, move: Move, record: JobRecord, key: ApiKey, dependencies: Dependencies) -> JSONResponse:
-    with clear_errors():
-        outcome, messages = move(record.id)
-    kind, _, reason = outcome.partition(" ")
-    if kind == "unknown":
-        raise not_found("job")
-    if kind == "full":
-        raise queue_full(record.spec.tenant, reason)
-    dependencies.connections.publisher.publish(messages)
-    if outcome in CHANGES:
-        dependencies.note_change(key, f"edit.{action}", record.spec.tenant, ids=[record.id], outcome=outcome)
-    return JSONResponse({"outcome": outcome, "job": dependencies.job_document(dependencies.record(record.id, key))})
+def _moved(move: Move, job_id: str, key: ApiKey, dependencies: Dependencies) -> JSONResponse:
+    outcome = move_job(dependencies, actor_of(key), move, dependencies.record(job_id, key))
+    return JSONResponse({"outcome": outcome, "job": dependencies.job_document(dependencies.record(job_id, key))})

@@ -1,6 +1,6 @@
 -- The limit of a gate, if it is learnt. A queue-full answer halves it; it grows by one with as many answers as the
 -- limit. `ceiling` is the configured bound; a refusal lowers it to just below the refused number for ten minutes.
--- Keys: the gate's hash.
+-- Keys: the gate's hash, rt:edits:limit_steps:{account} (list of "instant limit", the newest first).
 
 local clock = require('clock')
 
@@ -8,6 +8,7 @@ local learned_limit = {}
 
 local SAME_REFUSAL_S = 5      -- answers to calls that were out when the limit was halved do not halve it again
 local BELOW_REFUSED_S = 600
+local STEPS_MOST, STEPS_LIFE_S = 500, 3 * clock.DAY_S
 
 -- Return what is known of a learnt limit; nil if the limit is configured.
 local function read(gate)
@@ -18,14 +19,27 @@ local function read(gate)
     refused = tonumber(known[4] or ceiling + 1), exact = tonumber(known[5] or known[1]) }
 end
 
-local function save(gate, exact) redis.call('HSET', gate, 'learnt', exact, 'limit', math.floor(exact)) end
+-- For people: how the limit was learnt. It changes a few times in ten minutes at most, so this costs nothing per call.
+local function note_step(gate, limit, now)
+  local account = string.match(gate, '^rt:edits:gate:(.+)$') or 'default'
+  local steps = 'rt:edits:limit_steps:' .. account
+  redis.call('LPUSH', steps, clock.instant(now) .. ' ' .. limit)
+  redis.call('LTRIM', steps, 0, STEPS_MOST - 1)
+  redis.call('EXPIRE', steps, STEPS_LIFE_S)
+end
+
+local function save(gate, before, exact, now)
+  local limit = math.floor(exact)
+  redis.call('HSET', gate, 'learnt', exact, 'limit', limit)
+  if limit ~= before then note_step(gate, limit, now) end
+end
 
 -- Record that the endpoint's queue was full.
 function learned_limit.lower(gate, now)
   local known = read(gate)
   if not known or now - known.refused_at <= SAME_REFUSAL_S then return end
   redis.call('HSET', gate, 'refused_at', clock.instant(now), 'refused_limit', known.limit)
-  save(gate, math.max(1, math.floor(known.exact / 2)))
+  save(gate, known.limit, math.max(1, math.floor(known.exact / 2)), now)
 end
 
 -- Record that the endpoint accepted a call.
@@ -33,7 +47,7 @@ function learned_limit.raise(gate, now)
   local known = read(gate)
   if not known then return end
   local most = now - known.refused_at < BELOW_REFUSED_S and math.max(1, known.refused - 1) or known.ceiling
-  save(gate, math.min(most, known.ceiling, known.exact + 1 / known.exact))
+  save(gate, known.limit, math.min(most, known.ceiling, known.exact + 1 / known.exact), now)
 end
 
 return learned_limit

@@ -39,6 +39,7 @@ if lane == 'edits' then
     local created_at = job_index.created_at(item, group, now)
     redis.call('HSET', own, 'started_at', clock.instant(now), 'created_at', created_at)
     history.count('wait:' .. history.bucket(now - created_at), account, group, 1, now)
+    job_index.note_run(item, group, spec, created_at, now)
   end
   if is_unannounced then
     redis.call('HDEL', own, 'unannounced')

@@ -95,7 +95,9 @@
     const pair = box.querySelector(".pair"), stage = box.querySelector(".stage");
     const range = box.querySelector("input[type=range]"), after = box.querySelector(".after img");
     const wide = Number(after.getAttribute("width")), high = Number(after.getAttribute("height"));
+    // A difference has no line to move.
     const split = (percent) => {
+      if (!range) return;
       range.value = percent;
       pair.style.setProperty("--split", `${percent}%`);
     };
@@ -111,10 +113,10 @@
     };
     pair.style.setProperty("--ratio", `${wide} / ${high}`);
     box.classList.add("is-on");
-    box.querySelector(".compare-tools").hidden = false;
-    range.addEventListener("input", () => split(Number(range.value)));
+    for (const one of box.querySelectorAll(".compare-tools, .zooms")) one.hidden = false;
+    range?.addEventListener("input", () => split(Number(range.value)));
     for (const one of box.querySelectorAll("[data-zoom]")) one.addEventListener("click", () => zoom(one.dataset.zoom));
-    pair.addEventListener("pointerdown", (event) => {
+    if (range) pair.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       pair.setPointerCapture(event.pointerId);
       follow(event);

@@ -1,0 +1,1 @@
+"""Reads the vendor's bill, and compares it with the ledger."""

@@ -1,0 +1,42 @@
+"""Cancels and replays one job, as the API and the console offer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from retouch.states import JobState
+from retouch.store.audit import CHANGES, Actor
+from retouch.store.jobs import queue_full
+from retouch.store.records import JobRecord
+from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import Message
+from retouch_producer.gateway.dependencies import Dependencies
+from retouch_producer.gateway.http.errors import ProblemError, not_found
+
+Move = Literal["cancel", "replay"]
+REPLAYABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+def move_job(dependencies: Dependencies, actor: Actor, move: Move, record: JobRecord) -> str:
+    """
+    Cancel or replay a job, write it into the audit if it changed something, and return the outcome.
+
+    Raises `conflict` if a job that is neither failed nor cancelled is to be replayed, and `QueueFull`.
+    """
+    if move == "replay" and record.state not in REPLAYABLE:
+        raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")
+    jobs = dependencies.connections.jobs
+    moves: dict[Move, Callable[[str], tuple[str, list[Message]]]] = {"cancel": jobs.cancel, "replay": jobs.replay}
+    with clear_errors():
+        outcome, messages = moves[move](record.id)
+    kind, _, reason = outcome.partition(" ")
+    if kind == "unknown":
+        raise not_found("job")
+    if kind == "full":
+        raise queue_full(record.spec.tenant, reason)
+    dependencies.connections.publisher.publish(messages)
+    if kind in CHANGES:
+        with clear_errors():
+            dependencies.audit.record(actor, f"edit.{move}", record.spec.tenant, ids=[record.id], outcome=kind)
+    return kind

@@ -1,0 +1,128 @@
+"""Accounts, other runs, the difference of pictures and the vendor's bill in Chromium, by mouse and keyboard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from retouch.store import keys
+from tests.browser.conftest import AXE, VIEWS, Site, Visit, Visits
+from tests.store_accounts import account, close, open_accounts
+
+TODAY = time.strftime("%Y-%m-%d", time.gmtime())
+THEMES = ("light", "dark")
+
+
+@pytest.fixture
+def several(site: Site) -> Iterator[None]:
+    """Three accounts for one test: one that learns, one that is closed, one of a tenant; then the only one again."""
+    own = ("learns", "refused", "mine")
+    open_accounts(site.client, account("learns", limit="auto"), account("refused"), account("mine", tenants=("acme",)))
+    close(site.client, "refused")
+    for age, limit in ((300, 6), (200, 3), (100, 5)):
+        site.client.lpush(keys.limit_steps("learns"), f"{time.time() - age} {limit}")
+    yield
+    site.client.delete(*map(keys.account_gate, own), keys.limit_steps("learns"))
+    site.client.srem(keys.ACCOUNTS, *own)
+    site.client.hdel("rt:edits:gate", "accounts")
+
+
+def violations(visit: Visit) -> list[object]:
+    visit.page.evaluate(AXE.read_text())
+    found = visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found]
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("theme", THEMES)
+def test_accounts_are_quiet_and_accessible(visits: Visits, theme: str) -> None:
+    """With several accounts the list, a learnt limit and a closed account are accessible, quiet and never too wide."""
+    for view, (width, _) in VIEWS.items():
+        visit = visits(view, theme)
+        for address in ("", "/learns", "/refused", "/mine"):
+            page = visit.open(f"/console/accounts{address}")
+            assert violations(visit) == [], address
+            assert page.evaluate("document.documentElement.scrollWidth") == width, address
+        visit.assert_quiet()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.usefixtures("several")
+def test_an_account_is_paused_by_keyboard(visits: Visits, site: Site, javascript: bool) -> None:
+    """Reached from the navigation, confirmed, paused and resumed by keys alone, with and without JavaScript."""
+    page = visits(javascript=javascript).open("overview")
+    page.get_by_role("link", name="Accounts").press("Enter")
+    page.get_by_role("link", name="learns").press("Enter")
+    page.wait_for_url("**/accounts/learns")
+    pause = page.get_by_role("button", name="Pause it")
+    assert not pause.is_visible()
+    page.locator("summary", has_text="Pause it").press("Enter")
+    pause.press("Enter")
+    page.get_by_text("Paused. Calls under way end").wait_for()
+    assert site.client.hget(keys.account_gate("learns"), "mode") == "paused"
+    page.get_by_role("button", name="Resume it").press("Enter")
+    page.get_by_text("Resumed.").wait_for()
+    assert site.client.hget(keys.account_gate("learns"), "mode") is None
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_only_account(visits: Visits, theme: str) -> None:
+    """The account of the settings has its pages too, and they are accessible."""
+    for view, (width, _) in VIEWS.items():
+        visit = visits(view, theme)
+        for address in ("/console/accounts", "/console/accounts/default"):
+            page = visit.open(address)
+            assert violations(visit) == [], address
+            assert page.evaluate("document.documentElement.scrollWidth") == width, address
+        visit.assert_quiet()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> None:
+    """The third view lays one picture on the other; the check box makes it brighter, without JavaScript too."""
+    visit = visits(javascript=javascript)
+    page = visit.open("job")
+    page.get_by_role("link", name="Difference").press("Enter")
+    page.wait_for_url("**view=difference")
+    page.wait_for_load_state("networkidle")
+    before, after = (page.locator(f".{name} img").bounding_box() for name in ("before", "after"))
+    assert before is not None
+    assert before == after
+    blend = "getComputedStyle(document.querySelector('.after')).mixBlendMode"
+    assert page.evaluate(blend) == "difference"
+    page.get_by_label("Four times as bright").press("Space")
+    assert page.evaluate("getComputedStyle(document.querySelector('.pair')).filter") == "brightness(4)"
+    assert page.get_by_role("button", name="200 %").count() == javascript
+    visit.assert_quiet()
+
+
+def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
+    """The other runs of the same picture are frames; arrow keys move between them, Enter opens one."""
+    page = visits().open("job")
+    frames = page.locator(".runs a")
+    assert frames.count() >= 4
+    frames.first.focus()
+    page.keyboard.press("ArrowRight")
+    second = frames.nth(1).get_attribute("href")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == second
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{second}")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_bill_is_compared(visits: Visits, theme: str, javascript: bool) -> None:
+    """Pasted, compared by keyboard, corrected after a fault: quiet, accessible, and never too wide."""
+    for view, (width, _) in VIEWS.items():
+        visit = visits(view, theme, javascript=javascript)
+        page = visit.open("tenants")
+        page.get_by_role("link", name="Compare the vendor's bill").press("Enter")
+        for bill, outcome in ((f"{TODAY},5\n{TODAY},x", "Line 2"), (f"{TODAY},90000,1.00", "more than possible")):
+            page.get_by_label("Bill, one line a day").fill(bill)
+            page.get_by_role("button", name="Compare").press("Enter")
+            page.get_by_text(outcome).first.wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert not javascript or violations(visit) == []
+        visit.assert_quiet()
