@@ -60,6 +60,7 @@ PARTS = {
     "client": "from retouch import AsyncEditQueue, EditQueue; EditQueue(); AsyncEditQueue()",
     "gateway": "from retouch import Settings; from retouch_producer.gateway.app import make_gateway; "
     "make_gateway(Settings.load())",
+    "doctor": "import retouch_ops.doctor.command",
     "worker": "import retouch_worker.app; retouch_worker.app.process.edit_tools; "
     "retouch_worker.app.process.delivery_tools",
 }

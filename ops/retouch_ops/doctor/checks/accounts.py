@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import redis
-
 from retouch.errors import SettingsError
+from retouch.redis_without_sdk import redis
 from retouch.settings import Settings
 from retouch.store.accounts import AccountNumbers, AccountStore
 from retouch.store.redis_client import connect
