@@ -17,8 +17,8 @@ end
 
 local function index_of(tenant, account) return 'rt:jobs_by_account:' .. tenant .. ':' .. account end
 
--- Keep the index by account, which has the account that a job was dispatched to last. Jobs of `default` are in none: they
--- are most of all jobs, or there is no other account.
+-- Keep the index by account, which has the account that a job was dispatched to last. Jobs of `default` are in none:
+-- they are most of all jobs, or there is no other account.
 local function index(job, tenant, account, former)
   if account == former then return end
   if former and former ~= gates.DEFAULT then redis.call('ZREM', index_of(tenant, former), job) end

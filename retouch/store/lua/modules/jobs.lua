@@ -55,11 +55,15 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
--- The names that history counts for an end. A job that was cancelled, or replayed and so began long ago, has no `total_s`.
-local function names_of_end(state, code, total_s)
-  local name = 'ended:' .. state
-  if code then name = name .. ':' .. code end
-  return total_s and name .. '+total:' .. history.bucket(total_s) or name
+local function code_of(ending) return ending.error and cjson.decode(ending.error).code end
+
+-- The names that history counts for an end. The time of a job that was cancelled says nothing, nor that of one that was
+-- replayed (`forgiven`) and so began long ago.
+local function names_of_end(state, code, cancelled, forgiven, total_s)
+  local detail = code or cancelled
+  local name = 'ended:' .. state .. (detail and ':' .. detail or '')
+  if cancelled or forgiven then return name end
+  return name .. '+total:' .. history.bucket(total_s)
 end
 
 -- Book the charges, and count the end: with them if they are of its account.
@@ -77,12 +81,12 @@ function jobs.finish(job, tenant, ending, now, retention_s)
   local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')
   local created_at, account, forgiven = known[1] or clock.instant(now), known[2], known[3]
   local charges = charge_record.of(job)
-  local code = ending.error and cjson.decode(ending.error).code
+  local code = code_of(ending)
   job_index.note_end(job, tenant, ending.state, created_at, code, now)
   local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
   record_end(job, tenant, ending, cancelled, now)
-  local total_s = not cancelled and not forgiven and now - created_at
-  book(job, tenant, charges, ending.result, account, names_of_end(ending.state, code or cancelled, total_s), now)
+  local names = names_of_end(ending.state, code, cancelled, forgiven, now - created_at)
+  book(job, tenant, charges, ending.result, account, names, now)
   local is_delivered = events.record(job, tenant, 'edit.' .. ending.state, now, details_of(ending, charges, cancelled))
   local life_s = math.ceil(is_delivered and math.max(retention_s, delivery_life.SCHEDULE_S) or retention_s)
   for _, name in ipairs(jobs.keys_of(job)) do redis.call('EXPIRE', name, life_s) end

@@ -34,8 +34,8 @@ local function write_log()
   redis.call('HDEL', own, 'by_hand', 'crashes')
 end
 
--- Count what followed the attempt, and how long after its event it was delivered; one that was sent again by hand has no
--- lag.
+-- Count what followed the attempt, and how long after its event it was delivered; one that was sent again by hand has
+-- no lag.
 local function note_history()
   local names = 'deliveries:' .. move
   if move == 'delivered' and created_at and not by_hand then
