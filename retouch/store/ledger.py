@@ -161,7 +161,10 @@ class Ledger:
             counts = sums.setdefault(tag, [0] * len(CLASSES))
             for place, count in enumerate(text.split()):
                 counts[place] += number * int(count)
-        return [_row(tag, Counter(dict(zip(CLASSES, sums[tag], strict=True))), price_per_call) for tag in sorted(sums)]
+        return [
+            UsageRow(tag, useful, repeated, wasted, unknown, 0, round(sum(sums[tag]) * price_per_call, 6))
+            for tag, (useful, repeated, wasted, unknown) in sorted(sums.items())
+        ]
 
     def _tag_texts(self, tenants: Sequence[str], first: int, last: int) -> Iterator[dict[str, str]]:
         """Yield {tag: counts in the order of `CLASSES`, as text} of each tenant and day, some in each round trip."""

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from retouch.store import keys
 from tests.browser.conftest import AXE, VIEWS, Site, Visit, Visits
-from tests.store_accounts import account, close, open_accounts
 
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
 THEMES = ("light", "dark")
-
-
-@pytest.fixture
-def several(site: Site) -> Iterator[None]:
-    """Three accounts for one test: one that learns, one that is closed, one of a tenant; then the only one again."""
-    own = ("learns", "refused", "mine")
-    open_accounts(site.client, account("learns", limit="auto"), account("refused"), account("mine", tenants=("acme",)))
-    close(site.client, "refused")
-    for age, limit in ((300, 6), (200, 3), (100, 5)):
-        site.client.lpush(keys.limit_steps("learns"), f"{time.time() - age} {limit}")
-    yield
-    site.client.delete(*map(keys.account_gate, own), keys.limit_steps("learns"))
-    site.client.srem(keys.ACCOUNTS, *own)
-    site.client.hdel("rt:edits:gate", "accounts")
 
 
 def violations(visit: Visit) -> list[object]:

@@ -205,6 +205,7 @@ def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
 
 
 @HOWS
+@DOES("POST /console/bulk")
 def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
     """From a filtered list to the preview, the confirmation and the run: all jobs that match are cancelled."""
     tag = f"{by}-{javascript}".lower()
@@ -226,6 +227,7 @@ def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> Non
 
 
 @HOWS
+@DOES("POST /console/bulk/{run_id}/abort")
 def test_aborting_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
     """A run that no worker has begun is aborted from its page, and the list of runs says so."""
     job = site.edit("it stays", tags={"campaign": "kept"})
@@ -239,6 +241,34 @@ def test_aborting_a_bulk_run(visits: Visits, site: Site, by: By, javascript: boo
     assert site.state(job) == "queued"
     assert visit.open("bulk").locator(f"tr:has(a[href$='{run}']) .state-aborted").count() == 1
     site.ops.post(f"/v1/edits/{job}/cancel")
+    visit.assert_quiet()
+
+
+@HOWS
+@DOES("POST /console/accounts/{account_id}/{switch}", "POST /console/accounts/{account_id}/test")
+@pytest.mark.usefixtures("several")
+def test_switching_and_testing_an_account(visits: Visits, by: By, javascript: bool) -> None:
+    """An account is paused and resumed; one that the endpoint closed is tested."""
+    visit = visits(javascript=javascript)
+    page = visit.open("/console/accounts/learns")
+    act(page, "Pause it", "Pause it", by)
+    page.get_by_text("Paused. Calls under way end").wait_for()
+    submit(page, page.get_by_role("button", name="Resume it"), by)
+    page.get_by_text("Resumed.").wait_for()
+    act(visit.open("/console/accounts/refused"), "Test it", "Test it", by)
+    page.get_by_text("One job is let through").wait_for()
+    visit.assert_quiet()
+
+
+@HOWS
+@DOES("POST /console/bill")
+def test_comparing_a_bill(visits: Visits, by: By, javascript: bool) -> None:
+    """A bill that is pasted is compared with the ledger; nothing of it is stored."""
+    visit = visits(javascript=javascript)
+    page = visit.open("bill")
+    write(page, page.get_by_label("Bill, one line a day"), f"{time.strftime('%Y-%m-%d', time.gmtime())},90000,1.00", by)
+    submit(page, page.get_by_role("button", name="Compare"), by)
+    page.get_by_text("more than possible").first.wait_for()
     visit.assert_quiet()
 
 

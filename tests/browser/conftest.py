@@ -16,6 +16,7 @@ import pytest
 
 from retouch import Settings
 from retouch.outcomes import Fail
+from retouch.store import keys
 from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
@@ -26,6 +27,7 @@ from tests.conftest import ENDPOINT_KEY, RunningWorker
 from tests.gateway_process import LINK_KEY, Api, running_gateway
 from tests.lane_kit import LaneKit
 from tests.process_watch import Spoken, eventually
+from tests.store_accounts import account, close, open_accounts
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request
@@ -162,6 +164,9 @@ def _fill(site: Site, hook_url: str, refused: str) -> None:
         "tenants": "/console/tenants",
         "tenant": "/console/tenants/acme",
         "workers": "/console/workers",
+        "accounts": "/console/accounts",
+        "account": "/console/accounts/default",
+        "bill": "/console/bill",
         "tables": "/console?range=days&view=table",
         "audit": "/console/audit",
         "bulk": "/console/bulk",
@@ -286,6 +291,20 @@ def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Ite
         context.close()
     done = request.node.get_closest_marker("does")
     assert set(done.args if done else ()) <= set().union(*asked)
+
+
+@pytest.fixture
+def several(site: Site) -> Iterator[None]:
+    """Three accounts for one test: one that learns, one that is closed, one of a tenant; then the only one again."""
+    own = ("learns", "refused", "mine")
+    open_accounts(site.client, account("learns", limit="auto"), account("refused"), account("mine", tenants=("acme",)))
+    close(site.client, "refused")
+    for age, limit in ((300, 6), (200, 3), (100, 5)):
+        site.client.lpush(keys.limit_steps("learns"), f"{time.time() - age} {limit}")
+    yield
+    site.client.delete(*map(keys.account_gate, own), keys.limit_steps("learns"))
+    site.client.srem(keys.ACCOUNTS, *own)
+    site.client.hdel("rt:edits:gate", "accounts")
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 15.0) -> bool:

@@ -1,14 +1,17 @@
 """
-Measures how long another tenant's enqueues take beside bulk runs, compared with the times between the runs.
+Measures how long another tenant's enqueues take beside bulk runs, compared with moments in which the runs stand still.
 
 The gateway, the workers and the neighbour's client are processes of their own. The client enqueues at a steady rate all
-the time, so both figures come from one run on one machine.
+the time. The workers are stopped for two seconds of every four, less than a lease lasts, so both figures come from the
+same minutes, whatever else the machine does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -17,13 +20,13 @@ from retouch import EditQueue
 from retouch.store.bulk import BulkAction
 from retouch.store.redis_client import connect
 from retouch.store.tenants import TenantStore
-from retouch_ops.bench.child import NotMeasured
+from retouch_ops.bench.child import MeasuredChild, NotMeasured
 from retouch_ops.bench.figures import Row, Scale, percentile
 from retouch_ops.bench.gateway import PICTURE
 from retouch_ops.bench.harness import PROMPT, Harness, edits
 from retouch_ops.bench.http_load import post_steadily
 
-RATE_PER_S, QUIET_S, RATIO_MOST = 40.0, 20.0, 2.0
+RATE_PER_S, SLICE_S, SETTLE_S, RATIO_MOST = 40.0, 2.0, 0.2, 2.0
 RUN_MOST_S = 600.0
 ACTIONS: tuple[BulkAction, ...] = ("priority", "cancel", "replay")
 _CHUNK = 1_000
@@ -31,35 +34,46 @@ _CHUNK = 1_000
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """Return the enqueue latency of a neighbour beside bulk runs of 30,000 jobs (1,000 if `scale` is small)."""
-    jobs, quiet_s = (30_000, QUIET_S) if scale == "full" else (1_000, 3.0)
+    jobs = 30_000 if scale == "full" else 1_000
     _, secret = TenantStore(connect(harness.settings())).create_key("neighbour", "producer")
     url, _ = harness.web("retouch_producer.gateway", RETOUCH_CAPTURE_INPUT="off")
-    harness.workers(harness.stub(), processes=2, threads=8)
+    workers = harness.workers(harness.stub(), processes=2, threads=8)
     with harness.queue() as queue:
         queue.pause()
         for first in range(0, jobs, _CHUNK):
             queue.enqueue_many(edits(min(_CHUNK, jobs - first)), tenant="busy")
         child = harness.neighbour(url, secret, RATE_PER_S)
-        spans = list(_runs(harness, queue, jobs, quiet_s))
+        spans = list(_runs(harness, queue, jobs, workers))
         child.ask("stop")
         child.process.wait(60)
     times = [(float(at), float(took_s)) for at, took_s in json.loads(child.log.read_text())]
-    return list(_rows(times, spans, jobs))
+    return list(_rows(times, spans))
 
 
-def _runs(harness: Harness, queue: EditQueue, jobs: int, quiet_s: float) -> Iterator[tuple[str, float, float]]:
-    """Carry out a bulk run of each action; yield what ran from when to when, with quiet times around each."""
+def _runs(
+    harness: Harness, queue: EditQueue, jobs: int, workers: list[MeasuredChild]
+) -> Iterator[tuple[str, float, float]]:
+    """
+    Carry out a bulk run of each action, in slices; yield which action ran from when to when.
+
+    The time between two slices is named `alone ACTION`. The first moments of a slice belong to neither.
+    """
     for action in ACTIONS:
-        yield "alone", time.time(), _later(quiet_s)
         began_at = time.time()
         run = queue.bulk(action, "since:1d", tenant="busy", priority="high" if action == "priority" else None)
         while queue.bulk_run(run.id).state in ("queued", "running"):
             if time.time() - began_at > RUN_MOST_S:
                 raise NotMeasured(f"{action} of {jobs} jobs took longer than {RUN_MOST_S:g} s")
-            time.sleep(0.2)
-        harness.say(f"{action} of {jobs:,} jobs took {time.time() - began_at:.1f} s")
-        yield action, began_at, time.time()
-    yield "alone", time.time(), _later(quiet_s)
+            yield action, time.time() + SETTLE_S, _later(SLICE_S)
+            _send(workers, signal.SIGSTOP)
+            yield f"alone {action}", time.time() + SETTLE_S, _later(SLICE_S)
+            _send(workers, signal.SIGCONT)
+        harness.say(f"{action} of {jobs:,} jobs took {time.time() - began_at:.1f} s, half of it stopped")
+
+
+def _send(workers: list[MeasuredChild], number: signal.Signals) -> None:
+    for worker in workers:
+        os.killpg(worker.process.pid, number)
 
 
 def _later(seconds: float) -> float:
@@ -67,19 +81,17 @@ def _later(seconds: float) -> float:
     return time.time()
 
 
-def _rows(times: list[tuple[float, float]], spans: list[tuple[str, float, float]], jobs: int) -> Iterator[Row]:
+def _rows(times: list[tuple[float, float]], spans: list[tuple[str, float, float]]) -> Iterator[Row]:
     def within(name: str) -> list[float]:
         return [took for at, took in times for kind, begin, end in spans if kind == name and begin <= at < end]
 
-    alone = within("alone")
-    for share, label in ((0.5, "p50"), (0.99, "p99")):
-        base = percentile(alone, share)
-        yield Row(f"neighbour's enqueue alone, {label}", "ms", base * 1e3, note=f"{len(alone)} requests")
-        for action in ACTIONS:
-            found = within(action)
-            note = f"{percentile(found, share) * 1e3:.1f} ms, {len(found)} requests"
-            what = f"beside {action} of {jobs:,}, {label} over alone"
-            yield Row(what, "x", percentile(found, share) / base, aim=RATIO_MOST, note=note)
+    for action in ACTIONS:
+        alone, beside = within(f"alone {action}"), within(action)
+        for share, label in ((0.5, "p50"), (0.99, "p99")):
+            base, found = percentile(alone, share), percentile(beside, share)
+            note = f"{found * 1e3:.1f} ms of {len(beside)} over {base * 1e3:.1f} ms of {len(alone)} requests"
+            aim = RATIO_MOST if label == "p99" else None
+            yield Row(f"neighbour's enqueue beside {action}, {label}", "x", found / base, aim=aim, note=note)
 
 
 def main() -> None:

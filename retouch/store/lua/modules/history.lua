@@ -23,14 +23,19 @@ function history.count_of_group(names, group, by, now)
   history.count(names, '-', string.match(group, '^~?(.*)$'), by, now)
 end
 
--- The bucket of a latency, by its upper bound in seconds; history_counts.py has the same bounds. One expression needs
--- no table, and makes no text of a number. A clock that was set back makes no latency below zero.
-function history.bucket(s)  -- luacheck: ignore 561 (one comparison after the other, and no branch beside them)
-  return s <= 0.01 and '0.01' or s <= 0.025 and '0.025' or s <= 0.05 and '0.05' or s <= 0.1 and '0.1'
-    or s <= 0.25 and '0.25' or s <= 0.5 and '0.5' or s <= 1 and '1' or s <= 2.5 and '2.5' or s <= 5 and '5'
-    or s <= 10 and '10' or s <= 30 and '30' or s <= 60 and '60' or s <= 120 and '120' or s <= 300 and '300'
-    or s <= 600 and '600' or s <= 1800 and '1800' or s <= 3600 and '3600' or s <= 7200 and '7200'
-    or s <= 21600 and '21600' or s <= 86400 and '86400' or 'inf'
+-- The bucket of a latency: the first of some upper bounds (seconds, as text) that is not below it. It needs no table,
+-- and makes no text of a number. A clock that was set back makes no latency below zero.
+function history.bound(seconds, bounds)
+  for bound in string.gmatch(bounds, '%S+') do
+    if seconds <= tonumber(bound) then return bound end
+  end
+  return 'inf'
+end
+
+-- The bucket of a wait, a lag or a whole job; history_counts.py has the same bounds.
+function history.bucket(seconds)
+  if seconds <= 1 then return history.bound(seconds, '0.01 0.025 0.05 0.1 0.25 0.5 1') end
+  return history.bound(seconds, '2.5 5 10 30 60 120 300 600 1800 3600 7200 21600 86400')
 end
 
 return history

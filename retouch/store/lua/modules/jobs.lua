@@ -55,13 +55,15 @@ local function details_of(ending, charges, cancelled)
   return details
 end
 
--- The names that history counts for an end. How long a job took from its enqueueing says nothing if it was cancelled,
--- or replayed (it has `forgiven` charges).
-local function names_of_end(state, code, cancelled, forgiven, age_s)
-  local name, why = 'ended:' .. state, code or cancelled
-  if why then name = name .. ':' .. why end
+local function code_of(ending) return ending.error and cjson.decode(ending.error).code end
+
+-- The names that history counts for an end. The time of a job that was cancelled says nothing, nor that of one that was
+-- replayed (`forgiven`) and so began long ago.
+local function names_of_end(state, code, cancelled, forgiven, total_s)
+  local detail = code or cancelled
+  local name = 'ended:' .. state .. (detail and ':' .. detail or '')
   if cancelled or forgiven then return name end
-  return name .. '+total:' .. history.bucket(age_s)
+  return name .. '+total:' .. history.bucket(total_s)
 end
 
 -- Book the charges, and count the end: with them if they are of its account.
@@ -79,7 +81,7 @@ function jobs.finish(job, tenant, ending, now, retention_s)
   local known = redis.call('HMGET', keys.state('edits', job), 'created_at', 'account', 'forgiven')
   local created_at, account, forgiven = known[1] or clock.instant(now), known[2], known[3]
   local charges = charge_record.of(job)
-  local code = ending.error and cjson.decode(ending.error).code
+  local code = code_of(ending)
   job_index.note_end(job, tenant, ending.state, created_at, code, now)
   local cancelled = ending.state == 'cancelled' and when_cancelled(charges) or nil
   record_end(job, tenant, ending, cancelled, now)

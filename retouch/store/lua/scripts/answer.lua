@@ -24,12 +24,8 @@ local own = keys.state('edits', job)
 local known = redis.call('HMGET', own, 'fence', 'state', 'group', 'account', 'charges')
 local is_held, tenant, slot_account = leases.is_current(known, fence), known[3] or '', known[4]
 
--- The bucket of the duration of a POST; history_counts.py has the same bounds.
-local function bucket_of(s)  -- luacheck: ignore 561 (as history.bucket)
-  return s <= 0.5 and '0.5' or s <= 1 and '1' or s <= 2 and '2' or s <= 3 and '3' or s <= 4 and '4' or s <= 5 and '5'
-    or s <= 6 and '6' or s <= 8 and '8' or s <= 10 and '10' or s <= 15 and '15' or s <= 20 and '20'
-    or s <= 30 and '30' or s <= 60 and '60' or s <= 120 and '120' or 'inf'
-end
+-- The buckets of the duration of a POST; history_counts.py has the same bounds.
+local BOUNDS = '0.5 1 2 3 4 5 6 8 10 15 20 30 60 120'
 
 -- Count the answer before its class is written into the charge: a repeated script counts nothing. An answer
 -- `processing` is followed by another class when the polls are over.
@@ -37,7 +33,7 @@ local function note_answer(charges)
   for _, charge in ipairs(charges) do
     if charge.fence == tonumber(charge_fence) and charge.class ~= class then
       local names = 'answers:' .. class
-      if not charge.class then names = names .. '+endpoint:' .. bucket_of(now - charge.intent_at) end
+      if not charge.class then names = names .. '+endpoint:' .. history.bound(now - charge.intent_at, BOUNDS) end
       history.count(names, charge.account, tenant, 1, now)
     end
   end
