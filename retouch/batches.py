@@ -6,7 +6,7 @@ Python 3.12 has `itertools.batched`; this is for 3.11.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -19,4 +19,18 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         raise ValueError(f"expected a size of at least 1, got {size}")
     left = iter(items)
     while batch := list(islice(left, size)):
+        yield batch
+
+
+def batched_by(weight: Callable[[Item], int], most: int, items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield the items in lists, in order, each as long as its weights sum up to `most` at most, or of one item."""
+    batch, sum_ = list[Item](), 0
+    for item in items:
+        own = weight(item)
+        if batch and sum_ + own > most:
+            yield batch
+            batch, sum_ = [], 0
+        batch.append(item)
+        sum_ += own
+    if batch:
         yield batch

@@ -37,6 +37,8 @@ UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
 """Bounds on the uploads in memory. Further ones wait, so a slow upload delays only uploads of its own tenant."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
+CROWD = 8
+"""A tenant of which this many requests are processed or wait is busy before it has used much."""
 
 
 class Dependencies:
@@ -88,6 +90,13 @@ class Dependencies:
         links: dict[str, str | None] = {"self": path, **{part: f"{path}/{part}" for part in parts}}
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
+
+    def is_busy(self, tenant: str) -> bool:
+        """
+        Return whether a tenant makes others slow: it uses much more of this process, or many of its requests wait.
+        """
+        is_crowded = self.request_limiter.count(tenant) >= CROWD
+        return self.load.is_busy(tenant) or (is_crowded and not self.load.is_alone(tenant))
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
         """Write one line to the audit, with this API key as the one that made the change."""

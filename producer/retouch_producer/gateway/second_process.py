@@ -61,6 +61,8 @@ class HandedOverServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say that this process is ready."""
         await super().startup(sockets)
+        # Not before: connections of busy tenants wait until this process has started, beside a gateway at its limit.
+        os.nice(NICENESS)
         self._start(self._report())
         asyncio.get_running_loop().add_reader(self._channel, self._take)
 
@@ -108,7 +110,6 @@ def _content(descriptor: int) -> bytes:
 def main() -> None:
     """Serve until the gateway ends."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    os.nice(NICENESS)
     settings = Settings.load()
     app = make_gateway(settings)
     HandedOverServer(configured(app, settings, HandedOver), app.state.dependencies, channel).run(sockets=[])

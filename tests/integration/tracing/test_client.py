@@ -61,7 +61,7 @@ PARTS = {
     "gateway": "from retouch import Settings; from retouch_producer.gateway.app import make_gateway; "
     "make_gateway(Settings.load())",
     "doctor": "import retouch_ops.doctor.command",
-    "worker": "import retouch_worker.app; retouch_worker.app.process.edit_tools; "
+    "worker": "import retouch_worker.app; retouch_worker.app.process.edit_dependencies; "
     "retouch_worker.app.process.delivery_tools",
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retouch.batches import batched
+from retouch.batches import batched, batched_by
 
 
 @given(st.lists(st.integers()), st.integers(1, 20))
@@ -22,3 +24,12 @@ def test_a_size_below_one_is_refused() -> None:
     """A wrong size raises; no items are lost silently."""
     with pytest.raises(ValueError, match="got 0"):
         list(batched([1], 0))
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(1, 40))
+def test_batches_by_weight_keep_order_and_bound(weights: list[int], most: int) -> None:
+    """Every item is in one batch, in order; a batch is too heavy only if it is one item, and none could take the next."""
+    batches = list(batched_by(lambda weight: weight, most, weights))
+    assert [item for batch in batches for item in batch] == weights
+    assert all(len(batch) == 1 or sum(batch) <= most for batch in batches)
+    assert all(sum(batch) + following[0] > most for batch, following in itertools.pairwise(batches))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import httptools
@@ -9,7 +10,6 @@ import httptools
 from retouch_producer.gateway.busy_tenants.handover import SecondProcess
 from retouch_producer.gateway.http.auth import KeyCache
 from retouch_producer.gateway.http.http1 import Http1Protocol
-from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 _BEARER = b"bearer "
 
@@ -22,7 +22,7 @@ class MovableConnection(Http1Protocol):
     """
 
     second_process: ClassVar[SecondProcess]
-    load: ClassVar[TenantLoad]
+    is_busy: ClassVar[Callable[[str], bool]]
     key_cache: ClassVar[KeyCache]
 
     _chunks: tuple[bytes, ...] = ()
@@ -70,7 +70,7 @@ class MovableConnection(Http1Protocol):
         for name, value in self.headers:
             if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
                 tenant = self.key_cache.last_tenant_of(value[len(_BEARER) :].decode("latin-1").strip())
-                return tenant is not None and self.load.is_busy(tenant)
+                return tenant is not None and type(self).is_busy(tenant)
         return False
 
     def received(self) -> bytes:
@@ -100,7 +100,9 @@ class MovableConnection(Http1Protocol):
         super().data_received(self.received())
 
 
-def movable_connection(second_process: SecondProcess, load: TenantLoad, key_cache: KeyCache) -> type[MovableConnection]:
-    """Return the class of connections whose requests move to this second process."""
-    bound = {"second_process": second_process, "load": load, "key_cache": key_cache}
+def movable_connection(
+    second_process: SecondProcess, is_busy: Callable[[str], bool], key_cache: KeyCache
+) -> type[MovableConnection]:
+    """Return the class of connections whose requests move to this process if `is_busy` is true of their tenant."""
+    bound = {"second_process": second_process, "is_busy": staticmethod(is_busy), "key_cache": key_cache}
     return type("MovableConnection", (MovableConnection,), bound)

@@ -31,6 +31,10 @@ class Limiter:
         self._retry_after_s = retry_after_s
         self._by_tenant: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
+    def count(self, tenant: str) -> int:
+        """Return how many requests of a tenant run or wait."""
+        return self._by_tenant.get(tenant, (None, 0))[1]
+
     @asynccontextmanager
     async def hold(self, tenant: str) -> AsyncIterator[None]:
         """

@@ -54,6 +54,10 @@ class TenantLoad:
         own = self.of(tenant)
         return own >= BUSY_S and own >= BUSY_TIMES * self._least_load_beside(tenant)
 
+    def is_alone(self, tenant: str) -> bool:
+        """Return whether no other tenant was active lately."""
+        return self._least_load_beside(tenant) == math.inf
+
     def _least_load_beside(self, tenant: str) -> float:
         """Return the load of the other active tenant that uses least, as it was in the last quarter of a second."""
         if self._clock() >= self._lightest_until:
