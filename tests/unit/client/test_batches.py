@@ -28,7 +28,7 @@ def test_a_size_below_one_is_refused() -> None:
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 40))
 def test_batches_by_weight_keep_order_and_bound(weights: list[int], most: int) -> None:
-    """Every item is in one batch, in order; a batch is too heavy only if it is one item, and none could take the next."""
+    """Every item is in one batch, in order; a batch of several is never too heavy, and none could take the next."""
     batches = list(batched_by(lambda weight: weight, most, weights))
     assert [item for batch in batches for item in batch] == weights
     assert all(len(batch) == 1 or sum(batch) <= most for batch in batches)
