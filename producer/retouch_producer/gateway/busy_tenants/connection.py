@@ -25,19 +25,21 @@ class MovableConnection(Http1Protocol):
     is_busy: ClassVar[Callable[[str], bool]]
     key_cache: ClassVar[KeyCache]
 
-    _chunks: tuple[bytes, ...] = ()
+    _received = bytearray()
     _is_in_message = _may_move = _is_leaving = False
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes that the client sent."""
         if self._head_size:
-            self._chunks += (data,)
+            self._received += data
         else:
-            self._chunks, self._may_move = (data,), not self._is_in_message
+            self._received, self._may_move = bytearray(data), not self._is_in_message
         super().data_received(data)
         if self._is_leaving:
             self.flow.pause_reading()
             self.second_process.take(self)
+        elif not self._head_size:
+            self._received = bytearray()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -75,7 +77,7 @@ class MovableConnection(Http1Protocol):
 
     def received(self) -> bytes:
         """Return what was received of the request."""
-        return b"".join(self._chunks)
+        return bytes(self._received)
 
     def fileno(self) -> int:
         """Return the file descriptor of the connection; -1 if it is closed."""
