@@ -77,7 +77,7 @@ class EditQueue:
 
     def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[Job]:
         """
-        Enqueue many edits, 100 in each round trip, and return their jobs in order.
+        Enqueue many edits, many in each round trip, and return their jobs in order.
 
         An item is an `Edit`, or an `Edit` with options of its own, which replace the common ones. If one item is
         invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. An idempotency key of another

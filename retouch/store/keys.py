@@ -24,6 +24,13 @@ callbacks to one Celery task.
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
+| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same of one account of a file; tier, price … |
+| `rt:accounts` | set | as these | the accounts that files named |
+| `rt:edits:account_tenants` | hash | permanent | tenants with accounts of their own: when they may use others |
+| `rt:edits:account_clocks` | hash | permanent | the pass at which each tier of accounts stands |
+| `rt:edits:account_workers` | sorted set | a lease | which process serves which account; score = until when |
+| `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day |
+| `rt:edits:held_by_account` | hash | empties itself | slots held by each account |
 | `rt:edits:limit_steps:{account}` | list | 3 days | "instant limit" of each change of a learnt limit, newest first |
 | `rt:L:limits`, `rt:L:weights` | hash | permanent | a group's own slot limit and weight |
 | `rt:L:counts` | hash | permanent | items that ended, by state |
@@ -33,8 +40,10 @@ callbacks to one Celery task.
 | `rt:jobs_by_state:{tenant}:{state}` | sorted set | trimmed by retention | the same by state |
 | `rt:jobs_by_code:{tenant}:{code}` | sorted set | trimmed by retention | the same by error code, of failed jobs |
 | `rt:jobs_by_tag:{tenant}:{name=value}` | sorted set | trimmed by retention | the same by tag |
+| `rt:jobs_by_receiver:{tenant}:{receiver}` | sorted set | trimmed by retention | the same by receiver |
+| `rt:jobs_by_account:{tenant}:{account}` | sorted set | trimmed by retention | the same by account, without `default` |
 | `rt:jobs_by_input:{tenant}:{digest}` | sorted set | trimmed by retention | the same by input picture, once claimed |
-| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by code, tag, receiver, input; score = when due |
+| `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by all but state; score = last looked at |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
@@ -48,13 +57,16 @@ callbacks to one Celery task.
 | `rt:deliveries:failing` | sorted set | empties itself | receivers that fail; score = since when |
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
-| `rt:receivers` | set | permanent | all receivers |
+| `rt:receivers` | sorted set | permanent | all receivers, by id; each score is 0 |
+| `rt:receivers_disabled` | set | as its receivers | those of them that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
-| `rt:receivers_by_tenant:{tenant}` | set | as its receivers | all receivers of one tenant |
+| `rt:receivers_by_tenant:{tenant}` | sorted set | as its receivers | all receivers of one tenant, by id |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
 | `rt:edits:budgets`, `rt:edits:backlog_limits` | hash | permanent | a tenant's calls per day; most waiting jobs |
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
+| `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
+| `rt:ledger:account:{account}` | hash | permanent | the same of one account; its last price once it is gone |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -62,7 +74,7 @@ callbacks to one Celery task.
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
-| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by name, account, tenant |
+| `rt:history:open:{minute}` | hash | until rolled up | counts of a minute since 1970, by names, account, tenant |
 | `rt:history:unrolled` | set | empties itself | the minutes that have such counts |
 | `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
 | `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |

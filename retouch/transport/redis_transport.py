@@ -87,7 +87,7 @@ class RedisTransport:
             raise StoreUnavailable(f"{problem}; nothing was done. {advice}") from error
 
     async def enqueue(self, edits: Sequence[EditWithOptions], common: JobOptions) -> list[EnqueueResult]:
-        """Enqueue edits, 100 in each round trip, and return a result for each; see `EditQueue.enqueue_many`."""
+        """Enqueue edits, many in each round trip, and return a result for each; see `EditQueue.enqueue_many`."""
         admission = Admission(common, self.connections.settings)
         for place, (edit, own) in enumerate(edits):
             admission.take(edit, own)

@@ -13,6 +13,8 @@ import os
 import socket
 import sys
 from collections import Counter
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -37,7 +39,8 @@ class HandedOver(Http1Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin the request with what was received before the rest is read."""
         super().connection_made(transport)
-        self.data_received(self.received)
+        data, self.received = self.received, b""
+        self.data_received(data)
 
     def on_headers_complete(self) -> None:
         """Begin the request; its answer closes the connection."""
@@ -54,6 +57,9 @@ class HandedOverServer(uvicorn.Server):
         self._dependencies, self._channel, self._tasks = dependencies, channel, set[asyncio.Task[None]]()
         self._used: dict[str, float] = {}
         dependencies.load.on_note = self._note_use
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Do nothing: the end of the channel is the sign to end, also where a signal goes to all processes."""
 
     def _note_use(self, tenant: str, seconds: float) -> None:
         self._used[tenant] = self._used.get(tenant, 0.0) + seconds
@@ -78,15 +84,23 @@ class HandedOverServer(uvicorn.Server):
             asyncio.get_running_loop().remove_reader(self._channel)
             self.should_exit = True
         elif len(descriptors) == 2:
-            self._start(self._serve_connection(*descriptors))
+            connection, received = descriptors
+            self._start(self._serve_connection(connection, _content(received)))
+        else:  # this process has too many open files
+            for descriptor in descriptors:
+                os.close(descriptor)
 
-    async def _serve_connection(self, connection: int, received: int) -> None:
+    async def _serve_connection(self, connection: int, received: bytes) -> None:
         def protocol() -> HandedOver:
             made = HandedOver(self.config, self.server_state, self.lifespan.state)
-            made.received = _content(received)
+            made.received = received
             return made
 
-        await asyncio.get_running_loop().connect_accepted_socket(protocol, socket.socket(fileno=connection))
+        loop = asyncio.get_running_loop()
+        transport, made = await loop.connect_accepted_socket(protocol, socket.socket(fileno=connection))
+        # What was received may have filled the buffer, before the loop began to read.
+        if made.flow.read_paused:
+            transport.pause_reading()
 
     async def _report(self) -> None:
         """Report every quarter of a second what was done since; the first report is empty."""
@@ -96,7 +110,8 @@ class HandedOverServer(uvicorn.Server):
             self._used.clear()
             report = Report(used=list(used.items()), answers=[(*key, n) for key, n in (answers - reported).items()])
             reported = answers
-            self._channel.sendall(json.dumps(report).encode() + b"\n")
+            with suppress(OSError):  # the gateway has ended: so will this process
+                self._channel.sendall(json.dumps(report).encode() + b"\n")
             await asyncio.sleep(_REPORT_EVERY_S)
 
 

@@ -51,8 +51,7 @@ class MovableConnection(Http1Protocol):
         """Begin a request once its head is parsed, or let the connection leave."""
         if self._is_leaving:
             return
-        is_alone = self.cycle is None or self.cycle.response_complete
-        if self._may_move and is_alone and not self.parser.should_upgrade() and self._is_of_busy_tenant():
+        if self._may_move and self._is_idle() and not self.parser.should_upgrade() and self._is_of_busy_tenant():
             self._head_size, self._is_leaving = 0, True
             return
         super().on_headers_complete()
@@ -68,7 +67,19 @@ class MovableConnection(Http1Protocol):
             self._is_in_message = self._may_move = False
             super().on_message_complete()
 
+    def _is_idle(self) -> bool:
+        """Return whether earlier answers were sent, to the last byte."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        return is_answered and not self.transport.get_write_buffer_size()
+
+    def _refuse(self) -> None:
+        # The process that it moves to parses the same bytes.
+        if not self._is_leaving:
+            super()._refuse()
+
     def _is_of_busy_tenant(self) -> bool:
+        if self.url.startswith(b"/metrics"):  # the numbers of this process
+            return False
         for name, value in self.headers:
             if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
                 tenant = self.key_cache.last_tenant_of(value[len(_BEARER) :].decode("latin-1").strip())
@@ -99,7 +110,8 @@ class MovableConnection(Http1Protocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # uvicorn's own choice
         self._is_leaving = self._may_move = False
         self.flow.resume_reading()
-        super().data_received(self.received())
+        data, self._received = self.received(), bytearray()
+        super().data_received(data)
 
 
 def movable_connection(

@@ -19,6 +19,7 @@ READY_WITHIN_S = 10.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
+_SILENT_MOST_S = 3.0  # it reports four times a second
 _LINES_BYTES = 65_536
 
 log = logging.getLogger("retouch.gateway")
@@ -56,7 +57,8 @@ class SecondProcess:
     many answers it gave. When this side of the channel is closed, also by this process' death, it lets open requests
     end, and ends.
 
-    Failure policy: a connection that cannot be handed over stays, as all do on systems other than Linux. A second
+    Failure policy: a connection that cannot be handed over stays, as all do on systems other than Linux, and while the
+    second process has not reported for three seconds. A second
     process that has ended is started anew when it is next needed, ten seconds after its last start at the earliest.
     """
 
@@ -66,14 +68,17 @@ class SecondProcess:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
+        self._reported_at = 0.0
         self._waiting: list[Movable] = []
 
     def take(self, connection: Movable) -> None:
         """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
         if self._channel is None and not self._start():
             connection.stay()
-        elif self._is_ready:
+        elif self._is_ready and time.monotonic() < self._reported_at + _SILENT_MOST_S:
             self._hand_over(connection)
+        elif self._is_ready:
+            connection.stay()
         elif time.monotonic() < self._started_at + READY_WITHIN_S:
             self._waiting.append(connection)
         else:
@@ -84,21 +89,29 @@ class SecondProcess:
         if time.monotonic() < self._started_at + _START_AGAIN_AFTER_S or not hasattr(os, "memfd_create"):
             return False
         self._started_at = time.monotonic()
-        channel, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "retouch_producer.gateway.second_process", str(theirs.fileno())]
-        with theirs:
-            try:
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-            except OSError as fault:
-                log.warning("second_process_not_started", exc_info=fault)
-                channel.close()
-                return False
+        try:
+            channel = self._run()
+        except OSError as fault:
+            log.warning("second_process_not_started", exc_info=fault)
+            return False
         channel.setblocking(False)
         self._channel = channel
         loop = asyncio.get_running_loop()
         loop.add_reader(channel, self._read)
         loop.call_later(READY_WITHIN_S, self._let_waiting_stay)
         return True
+
+    def _run(self) -> socket.socket:
+        """Run the process, and return this side of the channel to it."""
+        channel, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "retouch_producer.gateway.second_process", str(theirs.fileno())]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            except OSError:
+                channel.close()
+                raise
+        return channel
 
     def _let_waiting_stay(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -110,16 +123,16 @@ class SecondProcess:
         if descriptor == -1 or self._channel is None:
             connection.stay()
             return
-        # In memory: it has the caller's key, which must not get onto a disk.
-        with open(os.memfd_create("received"), "wb") as received:
-            received.write(connection.received())
-            received.flush()
-            try:
+        try:
+            # In memory: it has the caller's key, which must not get onto a disk.
+            with open(os.memfd_create("received"), "wb") as received:
+                received.write(connection.received())
+                received.flush()
                 socket.send_fds(self._channel, [b"\0"], [descriptor, received.fileno()])
-            except OSError:  # it takes no more at the moment, or has ended
-                connection.stay()
-                return
-        connection.leave()
+        except OSError:  # it takes no more at the moment, or has ended; or this process has too many open files
+            connection.stay()
+        else:
+            connection.leave()
 
     def _read(self) -> None:
         """Read lines from the second process."""
@@ -139,6 +152,7 @@ class SecondProcess:
 
     def _note(self, report: Report) -> None:
         """Add what the second process reports; its first report says that it is ready."""
+        self._reported_at = time.monotonic()
         for tenant, seconds in report["used"]:
             self._load.note(tenant, seconds)
         for route, status, count in report["answers"]:

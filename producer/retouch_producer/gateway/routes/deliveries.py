@@ -90,13 +90,14 @@ def redeliver(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResp
 
     The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
     """
-    outcome = _redeliver(dependencies, _delivery(dependencies, delivery_id, key).id)
+    delivery = _delivery(dependencies, delivery_id, key)
+    outcome = _redeliver(dependencies, delivery.id)
     if outcome == "unknown":
         raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     if outcome in CHANGES:
-        dependencies.note_change(key, "delivery.redeliver", key.tenant, ids=[delivery_id], outcome=outcome)
+        dependencies.note_change(key, "delivery.redeliver", delivery.tenant, ids=[delivery_id], outcome=outcome)
     return JSONResponse({"outcome": outcome, "delivery": delivery_document(_delivery(dependencies, delivery_id, key))})
 
 

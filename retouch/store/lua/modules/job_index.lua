@@ -38,13 +38,15 @@ function job_index.note_receiver(job, tenant, receiver, now)
 end
 
 local DIGEST_DIGITS = 20
-local SPEC_END = 110  -- the longest text of `input`, the last field of a spec
+local SPEC_END = 190  -- the longest text of `input` and `trace`, the last fields of a spec
 
 -- The job is claimed for the first time: from now on it is found among the runs of its input picture. A job that waits
 -- is not, as a million may wait. Only the end of the spec is read, so this takes 5 µs a job with its two writes. A
 -- picture takes 250 bytes.
 function job_index.note_run(job, tenant, spec, created_at, now)
-  local digest = string.match(string.sub(spec, -SPEC_END), '"input":"%x%x/(%x+)%.%w+"}$')
+  local tail = string.sub(spec, -SPEC_END)
+  local digest = string.match(tail, '"input":"%x%x/(%x+)%.%w+"}$')
+    or string.match(tail, '"input":"%x%x/(%x+)%.%w+","trace":"[^"]*"}$')
   if not digest then return end
   local own = job_index.by('input', tenant, string.sub(digest, 1, DIGEST_DIGITS))
   redis.call('ZADD', own, created_at, job)
