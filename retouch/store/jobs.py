@@ -86,8 +86,7 @@ def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
 
 class SharedJobStore:
     """
-    The methods for jobs that producers use, in threads (`jobs.record(id)`) and on event loops (`await
-    jobs.record.awaited(id)`).
+    The methods that producers use, in threads (`jobs.record(id)`) and on event loops (`await jobs.record.awaited(id)`).
 
     Every method that changes jobs also returns the Celery messages that the caller must send.
     """

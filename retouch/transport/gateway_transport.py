@@ -161,11 +161,7 @@ class GatewayTransport:
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """
-        Yield up to `limit` matching jobs, newest first.
-
-        `tenant` is not used if the query names tenants. The default tenant stands for the tenant of the API key.
-        """
+        """Yield up to `limit` matching jobs, newest first; `tenant` counts only if the query names no tenant."""
         filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
