@@ -69,7 +69,7 @@ class Collector:
             self.spans += [_span(service, one) for scope in part.scope_spans for one in scope.spans]
 
     def of(self, job: object, name: str) -> list[ExportedSpan]:
-        """Return the spans of a name, in the order of their export, that are about a job."""
+        """Return a job's spans of one name, in the order of their export."""
         return [span for span in list(self.spans) if span.name == name and span.job == job]
 
     def inside(self, span: ExportedSpan) -> list[ExportedSpan]:
@@ -77,7 +77,7 @@ class Collector:
         return [one for one in list(self.spans) if (one.id[0], one.parent) == span.id]
 
     def wait_for(self, job: object, name: str, count: int = 1) -> list[ExportedSpan]:
-        """Wait until so many spans of a name are there, and return them."""
+        """Wait until a job has at least `count` spans of one name, and return all of them."""
         assert eventually(lambda: len(self.of(job, name)) >= count), [(span.name, span.job) for span in self.spans]
         return self.of(job, name)
 

@@ -23,8 +23,8 @@ def flower_arguments(settings: Settings) -> list[str]:
     """
     Return Flower's options. They contain the password, so they must not be put on a command line.
 
-    Each task needs 8.3 kB of memory, so Flower keeps 10,000. Without the purge it would show a killed worker as online
-    for ever.
+    Flower keeps at most 10,000 tasks, since each needs 8.3 kB of memory. Without `--purge-offline-workers` it would
+    show a killed worker as online for ever.
     """
     auth = settings.flower_basic_auth.get_secret_value()
     return [
@@ -39,7 +39,7 @@ def flower_arguments(settings: Settings) -> list[str]:
 
 
 def job_of(task_id: str) -> str:
-    """Return the job of a task, whose id begins with that of its job or of its delivery."""
+    """Return the id of a task's job. A task's id begins with the id of its job or of its delivery."""
     kind, _, rest = task_id.partition("_")
     return f"ed_{rest.split('-')[0]}" if kind in {"ed", "dl"} else ""
 

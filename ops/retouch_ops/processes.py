@@ -36,9 +36,9 @@ class Program:
     """
     How to run one child process, and how to find out whether it is ready.
 
-    `environment` is the whole environment; None stands for ours. `grace_s` is the time between SIGTERM and SIGKILL when
-    the child is stopped. The child gets `death_signal` if this process dies. If it `reloads`, each SIGHUP to this
-    process is passed on to it.
+    `environment` is the child's whole environment; if it is None, the child inherits that of this process. `grace_s` is
+    the number of seconds between SIGTERM and SIGKILL when the child is stopped. The child gets `death_signal` if this
+    process dies. If `reloads` is True, each SIGHUP to this process is passed on to the child.
     """
 
     name: str
@@ -79,9 +79,9 @@ class Group:
     """
     Several children with one log, which are stopped together.
 
-    They are in *stages*: the children of one call of `start`. Stages are stopped in the reverse order of their starts.
-    With `write`, each line that a child prints is passed to it as `name | line`. Without it the children inherit our
-    output, so that a collector of JSON lines meets no prefixes. `report` gets the lines of the group itself.
+    The children of one call of `start` are a *stage*. Stages are stopped in the reverse order of their starts. If
+    `write` is set, it gets each line that a child prints, as `name | line`. Otherwise the children inherit the output
+    of this process, so that JSON lines have no prefix. `report` gets the lines of the group itself.
     """
 
     def __init__(self, report: Report, write: Report | None = None) -> None:

@@ -46,8 +46,9 @@ class Call:
     """
     One request, with its deadline, and whether any byte of it may have left this process.
 
-    `sent` becomes True before the first byte is passed to the kernel. `deadline` is first that for connecting, TLS
-    included; once connected, it is that of the whole call, `total_at`.
+    `sent` becomes True before the first byte is passed to the kernel. Until `connected` is called, `deadline` is the
+    time by which the connection must stand, TLS included; after that it is `total_at`, the deadline of the whole call.
+    Instants are those of `time.monotonic`.
     """
 
     __slots__ = ("deadline", "sent", "total_at")

@@ -58,7 +58,8 @@ class Actor:
     Who makes a change, and through which surface.
 
     An API key has an id (`key`), a name and a role. For a person who uses Redis directly, `key` and `role` are empty.
-    A worker, which changes what an answer of the endpoint makes it change, has a name alone: its host and process.
+    They are empty for a worker too, whose `name` is its host and process: a worker is the actor when an answer of the
+    endpoint closes or opens an account.
     """
 
     surface: Surface
@@ -96,7 +97,9 @@ class AuditFilter:
     actor: str = ""
 
     def matches(self, line: AuditLine) -> bool:
-        """Return whether a line has the action and the actor; the instants bound the lines that are read."""
+        """
+        Return whether a line has the filter's action and actor. Its instants are not compared: they limit what is read.
+        """
         by = line.actor
         return (not self.action or line.action == self.action or line.action.startswith(f"{self.action}.")) and (
             not self.actor or self.actor in (by.key, by.name, by.surface)

@@ -41,10 +41,11 @@ _ASK_AGAIN_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Preview:
     """
-    How many jobs a run would act on, with `redeliver` how many deliveries too, and what that would cost.
+    The number of jobs on which a run would act, and what that may cost.
 
-    `resume_free` of the jobs continue from an answer that is paid for; the others may make `calls_most` calls in all.
-    `is_complete` is False if counting stopped at 100,000 jobs.
+    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. For `replay`,
+    `resume_free` is the number of jobs whose answer is paid for already, and `calls_most` the most calls that all other
+    jobs may make together. `is_complete` is False if counting stopped at 100,000 jobs.
     """
 
     jobs: int = 0
@@ -101,7 +102,7 @@ class BulkRun:
 
     @property
     def tenants_text(self) -> str:
-        """The tenants that the query names, separated by commas, as the audit has them; empty for all tenants."""
+        """The tenants that the query names, separated by commas, for audit lines; empty if it names none."""
         return ",".join(self.request.query.tenants)
 
     @property
@@ -146,7 +147,7 @@ class BulkStore:
 
     def now(self) -> float:
         """
-        Return the instant for freezing a query: it is after each job that is on record now.
+        Return the instant at which a query is frozen: each job that is on record now was enqueued before it.
 
         It is in Unix seconds, on the clock of Redis.
         """

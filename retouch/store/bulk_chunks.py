@@ -74,9 +74,10 @@ class BulkChunks:
 
     def _deliveries_of(self, records: list[JobRecord], request: BulkRequest, made_before: float) -> list[str]:
         """
-        Return the ids of the deliveries to send again; none for another action than `redeliver`.
+        Return the ids of the deliveries to send again; return an empty list if the action is not `redeliver`.
 
-        They were made before `made_before` (Unix seconds). If the query names receivers, only theirs are returned.
+        They were made before `made_before` (Unix seconds). If the query names receivers, only theirs are returned; if
+        the request has `dead`, only those that gave up.
         """
         if request.action != "redeliver" or not records:
             return []

@@ -104,7 +104,7 @@ class DeliveryRecord:
 
 class SharedDeliveryStore:
     """
-    What producers do with deliveries, in threads and on event loops.
+    The methods for deliveries that producers use, in threads and on event loops.
 
     Methods that change a delivery also return the Celery messages that the caller must send.
     """
@@ -143,9 +143,9 @@ class SharedDeliveryStore:
         self, deliveries: Sequence[str], *, tenant: str = "", receiver: str = "", state: str = ""
     ) -> list[DeliveryRecord]:
         """
-        Return those of many deliveries that match, in the order of their ids; an empty text matches all.
+        Return the records of those deliveries that match, in the order of `deliveries`; an empty text matches all.
 
-        Only the fields that decide are read of the others, in one or two commands for all of them.
+        Of a delivery that does not match, only the compared fields are read.
         """
         kept = list(deliveries)
         if kept and (tenant or receiver):
@@ -170,17 +170,18 @@ class SharedDeliveryStore:
     @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
         """
-        Return up to `count` ids of deliveries, or with `dead` of dead letters, newest first, without the first `start`
-        of them.
+        Return up to `count` ids of deliveries, newest first, without the first `start` of them; with `dead`, of dead
+        letters only.
 
-        `since` is when the oldest of them was created or, for dead letters, failed (Unix seconds).
+        Only deliveries that were created at `since` or later are returned; dead letters must have failed at `since` or
+        later (Unix seconds).
         """
         index = keys.lane("deliveries", "dead" if dead else "recent")
         return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))
 
 
 class DeliveryStore(SharedDeliveryStore):
-    """All that is done with deliveries, for code that may block: workers and operators use it."""
+    """All methods for deliveries, for code that may block: workers and operators use it."""
 
     _client: Client
 
@@ -229,7 +230,7 @@ class DeliveryStore(SharedDeliveryStore):
             yield place.item
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Yield the ids of all deliveries, or with `dead` of the dead letters only, newest first."""
+        """Yield the ids of all deliveries, newest first; with `dead`, those of dead letters only."""
         # Read by rank: a delivery that is created meanwhile moves the others by one, so an id may be yielded twice.
         start = 0
         while batch := self.page(start, page, dead=dead, since=since):

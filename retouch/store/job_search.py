@@ -244,7 +244,7 @@ def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, .
 
 
 def _asks_in_flight(query: JobQuery) -> bool:
-    """Return whether jobs in flight must be listed; for a query with `queued`, the index of open jobs has them."""
+    """Return whether jobs in flight must be listed; not for a query with `queued`: the index of open jobs has them."""
     return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 

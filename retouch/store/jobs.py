@@ -86,7 +86,7 @@ def queue_full(tenant: str, reason: str, count: int = 1) -> QueueFull:
 
 class SharedJobStore:
     """
-    What producers do with jobs, in threads (`jobs.record(id)`) and on event loops (`await jobs.record.awaited(id)`).
+    The methods that producers use, in threads (`jobs.record(id)`) and on event loops (`await jobs.record.awaited(id)`).
 
     Every method that changes jobs also returns the Celery messages that the caller must send.
     """
@@ -194,7 +194,7 @@ class SharedJobStore:
 
 
 class JobStore(SharedJobStore):
-    """All that is done with jobs, for code that may block: workers and operators use it."""
+    """All methods for jobs, those of workers and operators included, for code that may block."""
 
     client: Client
 

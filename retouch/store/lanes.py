@@ -40,7 +40,7 @@ class LaneNumbers:
 
 
 class SharedLanes:
-    """What producers do with lanes, in threads and on event loops."""
+    """The methods for lanes that producers use, in threads and on event loops."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -52,7 +52,7 @@ class SharedLanes:
 
     @sync_async
     async def resume(self, lane: str = "edits") -> None:
-        """Allow dispatching in a lane again; the next sweep of rescue starts it."""
+        """Allow dispatching in a lane again; jobs are dispatched from the next call of `Lanes.rescue` on."""
         await reply(self._client.hdel(keys.lane(lane, "gate"), "paused"))
 
     @sync_async
@@ -105,7 +105,7 @@ class SharedLanes:
 
 
 class Lanes(SharedLanes):
-    """All that is done with lanes, for code that may block: leases, rescue and the settings of gates too."""
+    """All methods for lanes, for code that may block: also leases, rescue and the settings of gates."""
 
     _client: Client
 
@@ -119,8 +119,8 @@ class Lanes(SharedLanes):
         """
         Set the gates of lane `edits` from a worker's accounts; every worker does so when it starts.
 
-        Returns the ids of all accounts that the lane has now: these, and others that a living worker serves. It returns
-        none for the one account that the settings make.
+        Returns the ids of all accounts that the lane has now: these, and others that a living worker serves. Returns an
+        empty tuple if the only account is `default`, which is made from the settings.
         """
         is_file = any(account.key_file or account.key_env for account in accounts)
         texts = json.dumps([_gate_of(account) for account in accounts])

@@ -49,7 +49,7 @@ class Receiver:
 
 
 class SharedReceiverStore:
-    """What producers do with receivers, in threads and on event loops."""
+    """The methods for receivers that producers use, in threads and on event loops."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -73,7 +73,7 @@ class SharedReceiverStore:
 
 
 class ReceiverStore(SharedReceiverStore):
-    """All that is done with receivers, for code that may block."""
+    """All methods for receivers, for code that may block."""
 
     _client: Client
 

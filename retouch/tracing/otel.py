@@ -70,7 +70,12 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def enqueue(self, jobs: Sequence[NewJob]) -> Iterator[tuple[Sequence[NewJob], Span]]:
-        """Record an enqueue, as a part of the present trace; only a span that is exported costs a job anything."""
+        """
+        Record an enqueue as a part of the present trace; yield the jobs to enqueue, and the span.
+
+        The specs of the jobs name the span only if it is sampled. Otherwise the jobs need no more memory than without
+        traces.
+        """
         if not any(job.spec_json for job in jobs):  # a look-up of a key
             yield jobs, Span()
             return
@@ -83,7 +88,9 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Span]:
-        """Record an attempt; its number is known at the end, since only an intent counts it."""
+        """
+        Record an attempt. Its number is added at the end of the span, since it is known only after the intent to POST.
+        """
         facts = {"job": claim.job, "tenant": claim.spec.tenant, "account": claim.account}
         with self._root("retouch.attempt", claim.spec.trace, facts) as span:
             yield span
@@ -91,25 +98,30 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def endpoint_call(self, call: EndpointCall, account: str = "") -> Iterator[Span]:
-        """Record a call of the endpoint, which is sent no `traceparent`."""
+        """Record a call of the endpoint. No `traceparent` is sent to the endpoint."""
         with self._span(f"retouch.endpoint.{call}", SpanKind.CLIENT, {"account": account}) as span:
             yield span
 
     @contextmanager
     def delivery(self, claim: DeliveryClaim, trace: str) -> Iterator[Span]:
-        """Record a delivery attempt, whose receiver is sent this span as its parent."""
+        """Record a delivery attempt. The `traceparent` that is sent to the receiver names this span."""
         facts = {"delivery": claim.delivery, "job": claim.job, "tenant": claim.tenant, "event": claim.type}
         with self._root("retouch.delivery", trace, {**facts, "attempt": claim.number}) as span:
             yield span
 
     def headers(self) -> dict[str, str]:
-        """Return `traceparent` of the present span, which may be one of the application; without one, nothing."""
+        """
+        Return the header `traceparent` of the present span, which may be the application's; without a span, an empty
+        dict.
+        """
         carrier: dict[str, str] = {}
         _W3C.inject(carrier)
         return {name: value for name, value in carrier.items() if name == "traceparent"}
 
     def close(self) -> None:
-        """Export what is left. A collector that does not answer must not keep a program from its end."""
+        """
+        Export the spans that are left. If the collector does not answer, this does not keep the program from ending.
+        """
         if self._provider:
             # The provider itself would wait for half a minute.
             last = threading.Thread(target=self._provider.shutdown, name="retouch-last-spans", daemon=True)
@@ -118,7 +130,10 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def _root(self, name: str, enqueue: str, facts: Mapping[str, AttributeValue]) -> Iterator[_Recorded]:
-        """Record a span that begins a trace: a job may run days after its enqueue, whose trace is long complete."""
+        """
+        Record a span that begins a new trace. The job may run days after its enqueue, when the trace of the enqueue is
+        complete.
+        """
         remote = trace.get_current_span(_W3C.extract({"traceparent": enqueue}, Context())).get_span_context()
         links = [Link(remote)] if remote.is_valid else []
         with self._span(name, SpanKind.CONSUMER, facts, links, Context()) as span:
@@ -160,14 +175,18 @@ class _Recorded(Span):
         self._span.set_status(StatusCode.ERROR)
 
     def enqueued(self, results: Sequence[EnqueueResult]) -> None:
-        """Add the kinds of the results, the job if there is one result, and the class of the first error."""
+        """
+        Add to the span the kinds of the results, the job if there is one result, and the class of the first error.
+        """
         job = results[0].id if len(results) == 1 else ""
         self.note(job=job, result=sorted({one.kind for one in results}))
         if error := next((one.error for one in results if one.error), None):
             self.fail(type(error).__name__)
 
     def decided(self, outcome: Outcome, decision: Decision) -> None:
-        """Add the classes of outcome and decision, with the code of a failure or the bytes of the images."""
+        """
+        Add to the span the classes of outcome and decision, with the code of a failure or the bytes of the images.
+        """
         self.note(outcome=type(outcome).__name__, decision=type(decision).__name__)
         match decision:
             case Fail(code):
@@ -178,14 +197,14 @@ class _Recorded(Span):
                 self.note(bytes=sum(one.bytes for one in (image, *others)))
 
     def answered(self, outcome: Outcome | None, status: int | None, size: int, trouble: str = "") -> None:
-        """Add status, bytes and class of an answer."""
+        """Add to the span the status, bytes and class of an answer."""
         self.note(bytes=size, outcome=type(outcome).__name__ if outcome else "")
         self._add_status(status)
         if trouble or isinstance(outcome, _FAILURES) or (status or 0) >= 400:
             self.fail(trouble)
 
     def settled(self, settlement: Settlement) -> None:
-        """Add what follows a delivery attempt, and the receiver's status."""
+        """Add to the span what follows a delivery attempt, and the receiver's status."""
         self.note(state=settlement.move)
         self._add_status(settlement.log.status)
         if settlement.move != "delivered":
@@ -216,18 +235,18 @@ class AsLinked(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Return the decision of the sampler, or that of the link."""
+        """Return the decision to sample if a linked span was sampled; otherwise the decision of the wrapped sampler."""
         is_linked = any(link.context.trace_flags.sampled for link in links or ())
         sampler = ALWAYS_ON if is_linked else self._sampler
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
-        """Return the description of the sampler beneath."""
+        """Return a description that contains that of the wrapped sampler."""
         return f"AsLinked{{{self._sampler.get_description()}}}"
 
 
 def exporting(service: str) -> OpenTelemetry:
-    """Return traces with a tracer provider of our own, which exports as the OTEL_ variables say."""
+    """Return a recorder with a tracer provider of its own, which exports as the OTEL_ variables configure it."""
     chosen = exporters(os.environ)
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):

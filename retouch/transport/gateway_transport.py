@@ -161,7 +161,7 @@ class GatewayTransport:
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield up to `limit` jobs, newest first; the default tenant means the tenant of the API key."""
+        """Yield up to `limit` matching jobs, newest first; `tenant` counts only if the query names no tenant."""
         filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
@@ -206,7 +206,7 @@ class GatewayTransport:
         return [(one["cursor"], _event(one)) for one in page["data"]]
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """Return up to `limit` deliveries, or with `dead` dead letters, newest first."""
+        """Return up to `limit` deliveries, newest first; with `dead`, only dead letters."""
         query = {"state": "dead" if dead else None, "since": since or None}
         return [delivery_from(one) async for one in self._pages("/v1/deliveries", limit, query)]
 

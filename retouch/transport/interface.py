@@ -112,7 +112,7 @@ class Transport(Protocol):
         """Return up to `limit` (cursor, event) pairs of the feed that follow the cursor `after`, oldest first."""
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """Return up to `limit` deliveries, or with `dead` dead letters, newest first; `since` is in Unix seconds."""
+        """Return up to `limit` deliveries, newest first; with `dead`, only dead letters. `since` is in Unix seconds."""
 
     async def deliveries_of(self, job: str) -> list[DeliveryRecord]:
         """Return a job's deliveries, oldest first."""

@@ -192,7 +192,7 @@ class RedisTransport:
         return word
 
     async def _note(self, outcome: str, action: str, item: str) -> None:
-        """Write a single move into the audit, if it changed something."""
+        """Write a cancel, replay or redelivery into the audit, if it changed something."""
         if outcome in CHANGES:
             await self.connections.audit.record.awaited(self.actor, action, ids=[item], outcome=outcome)
 
@@ -232,7 +232,7 @@ class RedisTransport:
         return (page[-1].cursor if page else after), {entry.job for entry in page}
 
     async def deliveries(self, dead: bool, since: float, limit: int) -> list[DeliveryRecord]:
-        """Return up to `limit` deliveries, or with `dead` dead letters, newest first."""
+        """Return up to `limit` deliveries, newest first; with `dead`, only dead letters."""
         store, found = self.connections.deliveries, list[DeliveryRecord]()
         with clear_errors():
             for start in range(0, limit, _SLICE):
@@ -268,7 +268,7 @@ class RedisTransport:
         self.connections.blobs.put(data, name.rpartition(".")[2])
 
     async def input_link(self, name: str) -> str:
-        """Return a link to a picture of ours; raise `InvalidEdit` if it would lead to a private address."""
+        """Return a link to a picture in the blob store; raise `InvalidEdit` if it would lead to a private address."""
         settings = self.connections.settings
         if settings.store.startswith("file:") and (
             fault := fault_of(settings.public_url, settings.dangerous_allow_private_networks)

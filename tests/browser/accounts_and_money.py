@@ -35,7 +35,9 @@ def test_accounts_are_quiet_and_accessible(visits: Visits, theme: str) -> None:
 @pytest.mark.parametrize("javascript", [True, False])
 @pytest.mark.usefixtures("several")
 def test_an_account_is_paused_by_keyboard(visits: Visits, site: Site, javascript: bool) -> None:
-    """Reached from the navigation, confirmed, paused and resumed by keys alone, with and without JavaScript."""
+    """
+    By keyboard alone an account is reached, paused after a confirmation, and resumed, with and without JavaScript.
+    """
     page = visits(javascript=javascript).open("overview")
     page.get_by_role("link", name="Accounts").press("Enter")
     page.get_by_role("link", name="learns").press("Enter")
@@ -65,7 +67,9 @@ def test_the_only_account(visits: Visits, theme: str) -> None:
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> None:
-    """The third view lays one picture on the other; the check box makes it brighter, without JavaScript too."""
+    """
+    The view `Difference` blends the two pictures; a check box makes it four times as bright, also without JavaScript.
+    """
     visit = visits(javascript=javascript)
     page = visit.open("job")
     page.get_by_role("link", name="Difference").press("Enter")
@@ -98,7 +102,10 @@ def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
 @pytest.mark.parametrize("javascript", [True, False])
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_bill_is_compared(visits: Visits, theme: str, javascript: bool) -> None:
-    """Pasted, compared by keyboard, corrected after a fault: quiet, accessible, and never too wide."""
+    """
+    By keyboard alone a bill is pasted, corrected after a fault and compared; the page is quiet, accessible and never
+    too wide.
+    """
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme, javascript=javascript)
         page = visit.open("tenants")

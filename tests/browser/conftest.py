@@ -128,7 +128,10 @@ def site(
 
 
 def refused_job(site: Site, worker: RunningWorker) -> str:
-    """Enqueue a job that the endpoint refuses with markup; the worker, which would do it, stands still meanwhile."""
+    """
+    Record a job whose error from the endpoint contains markup; the worker is stopped meanwhile, so that it does not run
+    it.
+    """
     worker.process.send_signal(signal.SIGSTOP)
     job = site.edit("the endpoint refuses it")
     LaneKit(site.client).finish(job, Fail("invalid_request", f"the endpoint said {MARKUP}", retryable=False))

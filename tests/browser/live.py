@@ -17,7 +17,7 @@ def is_shown(page: Page, text: str) -> bool:
 
 
 def test_a_page_stays_current(visits: Visits, site: Site) -> None:
-    """The page of a job that waits shows its end without a reload; open forms and the pause hold it still."""
+    """The page of a waiting job shows the job's end without a reload; open forms and the pause stop its updates."""
     job = site.edit("it stays current")
     visit = visits()
     page = visit.open(f"/console/jobs/{job}")
@@ -33,7 +33,7 @@ def test_a_page_stays_current(visits: Visits, site: Site) -> None:
 
 
 def test_the_pause(visits: Visits, site: Site) -> None:
-    """Paused, a page asks for nothing; the next pages are paused as well, until it is live again."""
+    """A paused page sends no requests; the next pages are paused as well, until it is live again."""
     visit = visits()
     page = visit.open("jobs")
     page.get_by_role("button", name="Live").click()
@@ -79,7 +79,10 @@ def test_a_stream_that_is_cut_comes_back(visits: Visits, site: Site) -> None:
 
 
 def test_before_and_after_by_keyboard_and_pointer(visits: Visits) -> None:
-    """The line follows the arrow keys and the pointer; zoom shows the picture in its own pixels."""
+    """
+    Arrow keys and the pointer move the line between before and after; the button `200 %` doubles the width of a
+    picture.
+    """
     visit = visits()
     page = visit.open("job")
     line = page.get_by_role("slider")

@@ -52,7 +52,9 @@ REFLECTED = {
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_quiet_and_accessible(visits: Visits, name: str, theme: str) -> None:
-    """No console message, no policy report, no request outside; axe-core finds nothing, wide and narrow."""
+    """
+    A page causes no console message, no policy report and no request outside; axe-core finds no fault, wide or narrow.
+    """
     for view in VIEWS:
         visit = visits(view, theme, role="" if name in OUTSIDE else "ops")
         page = visit.open(name)
@@ -90,7 +92,7 @@ def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("javascript", [True, False])
 def test_every_control_is_reached_by_keyboard(visits: Visits, name: str, javascript: bool) -> None:
-    """Tab leads to each link, button and field that is seen, and what has the focus shows it."""
+    """Tab leads to each visible link, button and field, and the page marks which one has the focus."""
     page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
     page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
     page.reload()
@@ -109,9 +111,9 @@ def test_every_control_is_reached_by_keyboard(visits: Visits, name: str, javascr
 @pytest.mark.parametrize("name", [*PAGES, *REFLECTED])
 def test_markup_is_seen_as_text(visits: Visits, name: str) -> None:
     """
-    What customers, receivers and the endpoint wrote, and what an address says, is text; nothing of it runs or loads.
+    Markup in texts of customers, receivers, the endpoint and the address is shown as text; nothing of it runs or loads.
 
-    The same holds when a live page takes over what it asked for by itself.
+    The same holds after a live page has updated itself.
     """
     visit = visits(role="" if name in OUTSIDE else "ops")
     page = visit.open(REFLECTED.get(name, name))
@@ -140,7 +142,7 @@ def test_axe_is_what_its_note_says() -> None:
 
 
 def test_pictures_for_the_documentation(visits: Visits, site: Site) -> None:
-    """Each page can be looked at in both themes and widths: the pictures are in `out/console`."""
+    """Save a screenshot of each page in both themes and widths in `out/console`."""
     from tests.docs.pages import ROOT
 
     folder = ROOT / "out/console"

@@ -140,7 +140,7 @@ class Run:
         self.jobs += 1
 
     def table(self) -> str:
-        """Write what was measured as Markdown."""
+        """Return what was measured, as Markdown."""
         rows: list[tuple[str, list[float], float]] = [
             ("gateway, resident, MB", self.samples.resident, MEGABYTE),
             ("its blocks of memory in Python, thousands", self.samples.blocks, 1e3),
@@ -206,7 +206,7 @@ def signed_in(browser: Browser, url: str, secret: str, theme: Literal["light", "
 
 
 def main() -> None:
-    """Run, and print the table; exit 1 when something grew or was left behind."""
+    """Run the tabs and print the table; exit with 1 if `Run.broken` returns a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tabs", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=30.0)

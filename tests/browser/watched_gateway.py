@@ -61,7 +61,7 @@ def _count(hub: EventHub) -> Holdings:
 
 
 class WatchedHub(EventHub):
-    """The hub of this gateway, which the report finds here."""
+    """An event hub that adds itself to `made`, so that the report finds the hub of this gateway."""
 
     made: ClassVar[list[EventHub]] = []
 

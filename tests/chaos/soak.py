@@ -204,7 +204,7 @@ def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
 
 
 def main() -> None:
-    """Soak and print the tables; exit with 1 if something grew or was left."""
+    """Run the soak test and print the tables; exit with 1 if `report` finds a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=5)

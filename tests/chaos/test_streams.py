@@ -34,7 +34,10 @@ def messages(lines: Iterator[str]) -> Iterator[Message]:
 
 
 def test_a_stream_of_events_that_is_cut_resumes(tmp_path: Path) -> None:
-    """Cut behind each event, and continued by `Last-Event-ID`, a stream has the events of one that was never cut."""
+    """
+    A stream that is cut after each event, and resumed by `Last-Event-ID`, has the same events as one that was never
+    cut.
+    """
     with a_stage(tmp_path, latency_s=0.3, max_attempts=6) as stage:
         secret = TenantStore(store_access(stage.queue).client).create_key("default")[1]
         headers = {"Authorization": f"Bearer {secret}"}
@@ -61,7 +64,7 @@ def test_a_stream_of_events_that_is_cut_resumes(tmp_path: Path) -> None:
 
 
 def test_streams_that_are_cut_leave_nothing(tmp_path: Path) -> None:
-    """Of streams that are cut while their job waits, the gateway keeps no watcher."""
+    """If streams are cut while their job waits, the gateway keeps no watcher of them."""
     with a_stage(tmp_path, latency_s=0.3) as stage:
         secret = TenantStore(store_access(stage.queue).client).create_key("default")[1]
         (job,) = stage.enqueue(1)

@@ -83,7 +83,7 @@ def arm(point: str, passes: int, log: Path) -> None:
 
 
 def bear_witness(intents: Path) -> None:
-    """Wrap the intent so that this process is on record before its call can be billed."""
+    """Wrap `JobStore.intend`, so that the id of this process is in a file before its call can be billed."""
     original = JobStore.intend
 
     def intend(self: JobStore, claim: Claim) -> Any:

@@ -1,4 +1,4 @@
-"""The questions of `docs/runbook.md`: each command of their answers runs, and finds what it is to find."""
+"""The questions of `docs/runbook.md`: each command of their answers runs, and its output is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ RECEIVER = "rc_0123456789abcdef0123"
 
 @pytest.fixture
 def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A store with a waiting job, a failed one that was charged twice, and a receiver that fails; its ids by name."""
+    """
+    Fill a store with a waiting job, a failed one that was charged twice, and a receiver that fails; return the ids by
+    name.
+    """
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
     kit = LaneKit(client)
@@ -41,7 +44,10 @@ def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
-    """A command runs as it stands, but for its ids; a query finds the failed job, or the one that waits."""
+    """
+    Each command runs with real ids in place of the page's; a search finds the failed job, or the waiting one for
+    `queued`.
+    """
     words = [word.replace(RECEIVER, ids[RECEIVER]) for word in shlex.split(command)[1:]]
     ended = typed(*(ids.get(word, word) for word in words))
     assert ended.code == 0, ended.err

@@ -34,7 +34,9 @@ def tool(name: str, why: str) -> str:
 
 
 def run(command: Sequence[str], folder: Path, within_s: float = 60.0, *, installs: bool = False) -> str:
-    """Run a program in a folder and return its output; with `installs`, it uses the proxies of this machine."""
+    """
+    Run a program in a folder and return its output. It gets the proxies of this machine only if it `installs` packages.
+    """
     environment = {name: value for name, value in os.environ.items() if installs or not _is_proxy(name)}
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=within_s, env=environment, check=False

@@ -44,7 +44,9 @@ def _jobs(connections: Connections, count: int, server_url: str) -> list[str]:
 
 
 def _tags(connections: Connections, count: int, server_url: str) -> list[str]:
-    """Settle paid jobs with twenty tags each; no message is sent for these jobs."""
+    """
+    Add failed, paid jobs with twenty tags each, `count` tags in all; return an empty list. No message is sent for them.
+    """
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
         job = new_job(server_url, tags=tags)

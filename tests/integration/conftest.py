@@ -22,14 +22,14 @@ ParsedEdit = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway in a process of its own, on the Valkey of the tests."""
+    """Yield the URL of a gateway in a process of its own, on the Valkey of the tests."""
     with running_gateway(worker_environment) as (url, _):
         yield url
 
 
 @pytest.fixture
 def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
-    """Makes callers of the gateway: `callers("acme")`, `callers("staff", "ops")`."""
+    """Yield a function that makes callers of the gateway: `callers("acme")`, `callers("staff", "ops")`."""
     made = Callers(gateway_url, client)
     yield made
     made.close()
@@ -37,7 +37,7 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 @pytest.fixture
 def edit_body(simulator: Simulator) -> ParsedEdit:
-    """A function that returns a valid request to enqueue; keywords change its fields."""
+    """Return a function that returns a valid request to enqueue; keywords change its fields."""
 
     def make(**more: Any) -> dict[str, Any]:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}
@@ -47,7 +47,7 @@ def edit_body(simulator: Simulator) -> ParsedEdit:
 
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
-    """The stores on an empty database, which the test drives; no slot is open yet."""
+    """Return the stores on an empty database, for tests that act as producers and workers; no slot is open yet."""
     return LaneKit(client)
 
 
@@ -58,6 +58,6 @@ def ledger(client: Any) -> Ledger:
 
 @pytest.fixture
 def session() -> Iterator[requests.Session]:
-    """A guarded session that may connect to loopback."""
+    """Yield a guarded session that may connect to loopback."""
     with make_session(LOOPBACK, 64) as session:
         yield session

@@ -155,7 +155,9 @@ class Harness:
         return Cost(**json.loads(child.log.read_text()))
 
     def neighbour(self, url: str, secret: str, rate_per_s: float) -> MeasuredChild:
-        """Start a client that enqueues steadily; asked anything, it prints its latencies and ends."""
+        """
+        Start a client that enqueues at a steady rate until its `ask` is called; it then prints its latencies and ends.
+        """
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.bulk_neighbour", url, secret, str(rate_per_s)]
         return self._run("neighbour", command)
 

@@ -158,7 +158,9 @@ class Stack:
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
-        """Return the address of each part; of several simulators the first one's, and None if there is no simulator."""
+        """
+        Return the URLs of the parts by name. `simulator_url` is that of the first simulator, or None if there is none.
+        """
         simulator = self.accounts[0].url if self.accounts else f"http://{HOST}:{self.ports.simulator}"
         return {
             "gateway_url": f"http://{HOST}:{self.ports.gateway}",

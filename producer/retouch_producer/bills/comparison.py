@@ -62,9 +62,9 @@ class ComparedDay:
     """
     A day of one account, or of all accounts together if `account` is empty.
 
-    `calls` and `amount` are those of the bill, None if the bill has no such column. `calls_off` is by how many calls
-    the bill is above the possible ones, or, below zero, under the certain ones; 0 means that it is in between.
-    `amount_off` is the same in money, None if there is no price.
+    `calls` and `amount` are those of the bill, None if the bill has no such column. `calls_off` is positive if the bill
+    has more calls than are possible, negative if it has fewer than are certain, and 0 in between. `amount_off` is the
+    same in money, None if there is no price.
     """
 
     day: date
@@ -76,14 +76,20 @@ class ComparedDay:
 
     @property
     def calls_off(self) -> int | None:
-        """By how many calls the bill is out of the range of the ledger; None without calls on the bill."""
+        """
+        The number of calls by which the bill is outside the ledger's range, negative below it; None if the bill has no
+        calls.
+        """
         if self.calls is None:
             return None
         return int(_outside(Decimal(self.calls), Decimal(self.known.certain), Decimal(self.known.possible)))
 
     @property
     def amount_off(self) -> Decimal | None:
-        """By how much money the bill is out of the range of the ledger; None without a price or without money."""
+        """
+        The money by which the bill is outside the ledger's range, negative below it; None without a price or without
+        money.
+        """
         if self.amount is None or (self.known.possible and not self.known.amount_possible):
             return None
         off = _outside(self.amount, self.known.amount_certain, self.known.amount_possible)
@@ -163,7 +169,7 @@ def _known(row: UsageRow) -> Known:
 
 
 def _empty(place: tuple[date, str], line: BillLine, known: Known) -> ComparedDay:
-    """Return a day with nothing billed yet, in those of calls and money that the bill has."""
+    """Return a day with nothing billed yet: calls and money are 0, or None if the bill does not have them."""
     calls, amount = (0 if line.calls is not None else None), (Decimal(0) if line.amount is not None else None)
     return ComparedDay(*place, calls, amount, known)
 
@@ -210,7 +216,7 @@ def _main_finding(day: ComparedDay) -> Finding:
 
 
 def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
-    """Return whether another day differs the other way, by the same number within a fifth."""
+    """Return whether another day differs in the opposite direction, by the same number within a fifth."""
     if other is None or day.off * other.off >= 0:
         return False
     return abs(day.off + other.off) <= _NEAR * max(abs(day.off), abs(other.off))

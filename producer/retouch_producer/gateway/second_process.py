@@ -1,8 +1,8 @@
 """
 The second process of a gateway, `python -m retouch_producer.gateway.second_process CHANNEL`; the gateway starts it.
 
-It is the same application on connections that it is handed, at a low priority, so that it gets what the gateway, Redis
-and the workers of this machine leave.
+It serves the same application on connections that the gateway passes to it. Its priority is low, so that it uses only
+the CPU time that the gateway, Redis and the workers of this machine do not need.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _REPORT_EVERY_S = 0.25
 
 
 class HandedOver(Http1Protocol):
-    """A connection on which one request is served: the caller's next one begins in the gateway again."""
+    """A connection that the gateway passed to this process for one request; the answer closes the connection."""
 
     received = b""
     """What the gateway has received of the request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin the request with what was received before the rest is read."""
+        """Begin the request with the bytes that the gateway has received, before the rest is read."""
         super().connection_made(transport)
         data, self.received = self.received, b""
         self.data_received(data)
@@ -65,7 +65,7 @@ class HandedOverServer(uvicorn.Server):
         self._used[tenant] = self._used.get(tenant, 0.0) + seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say that this process is ready."""
+        """Start, and report on the channel that this process is ready."""
         await super().startup(sockets)
         # Not before: connections of busy tenants wait until this process has started, beside a gateway at its limit.
         os.nice(NICENESS)

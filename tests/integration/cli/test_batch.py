@@ -197,7 +197,8 @@ def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
 @pytest.mark.chaos
 def test_a_killed_batch_goes_on_where_it_was(folder: Path, simulator: Simulator, module_worker: object) -> None:
     """
-    After kill -9 early and kill -9 half-way, a last run ends: each of 300 rows was POSTed once, and none was lost.
+    A batch that kill -9 ends twice, early and half-way, completes in a third run: each of 300 rows is POSTed exactly
+    once.
     """
     rows: list[dict[str, object]] = [
         {"id": f"r{n}", "init_image": "photo.jpg" if n % 2 else simulator.portrait_url, "prompt": f"snow [[row-{n}]]"}

@@ -16,7 +16,10 @@ def actions_of(page: str) -> list[str]:
 
 
 def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """Each line is there with who, through what, whose and to which ids, which lead to their pages; newest first."""
+    """
+    Each line names the actor, the surface, the tenant and the changed ids, as links to their pages; the newest is
+    first.
+    """
     api, ops_api = callers("acme"), callers("staff", "ops")
     job = api.post("/v1/edits", edit_body()).json()["id"]
     receiver = api.post("/v1/receivers", {"url": "https://example.com/hook"}).json()["id"]
@@ -39,7 +42,7 @@ def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_bo
 
 
 def test_filters_and_pages(people: People, client: Any) -> None:
-    """Action, key, surface and time narrow the page as they narrow the API; older pages go on where one ends."""
+    """Action, key, surface and time narrow the page as they narrow the API; older pages continue where a page ends."""
     log, ops = AuditLog(client), people("staff", "ops")
     for number in range(60):
         log.record(Actor("http", "key_a", "anna", "ops"), "edit.cancel", f"t{number:02}")

@@ -21,7 +21,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 
 def fields_of(page: str, address: str) -> dict[str, str]:
-    """The hidden fields of the form that leads to an address."""
+    """Return the hidden fields of the form that leads to an address."""
     (form,) = re.findall(rf'<form method="\w+" action="{address}".*?</form>', page, re.DOTALL)
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form)
     return {name: html.unescape(value) for name, value in found}
@@ -47,7 +47,10 @@ def paused(queue: EditQueue) -> Any:
 
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers: Callers, client: Any) -> None:
-    """A preview changes nothing; the run does what it said, once for two clicks, and leaves its lines in the audit."""
+    """
+    A preview changes nothing; the run does what the preview announced, once for two clicks, and its lines are in the
+    audit.
+    """
     jobs = queue.enqueue_many([EDIT] * 5, tags={"n": "1"})
     others = queue.enqueue_many([EDIT] * 2, tags={"n": "2"})
     ops = people("staff", "ops")
@@ -95,7 +98,7 @@ def test_priority_of_all_that_match(people: People, queue: EditQueue) -> None:
 
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> None:
-    """An aborted run has acted on as many jobs as it says, and on no other."""
+    """An aborted run has acted on exactly the number of jobs that it shows."""
     queue.enqueue_many([EDIT] * 3_000, tags={"n": "1"})
     ops = people("staff", "ops")
     run = confirmed(ops, ops.get("/console/bulk/preview", params={"action": "cancel", "q": "tag:n=1"}).text)
@@ -114,7 +117,9 @@ def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> Non
 
 @pytest.mark.usefixtures("paused")
 def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, client: Any) -> None:
-    """Jobs that match only since the preview make a new preview; nothing is begun before it is confirmed."""
+    """
+    If more jobs match than the preview counted, a new preview is shown, and no run begins until that one is confirmed.
+    """
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"})
     jobs[0].cancel()
     ops = people("staff", "ops")
@@ -134,7 +139,7 @@ def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, 
 
 
 def test_events_are_sent_again(people: People, kit: LaneKit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The form over the deliveries has the query of what it shows; those that gave up are sent again."""
+    """The form above the list of deliveries has the query of that list; the deliveries that gave up are sent again."""
     failing = kit.fail_delivery("acme", f"{sink.url}/hook", DeliveryOutcome(500, excerpt="busy"))
     person = people()
     page = person.text(f"/console/deliveries?receiver={failing.id}")
@@ -169,7 +174,7 @@ def test_a_viewer_sees_and_does_nothing(people: People, queue: EditQueue, client
 
 
 def test_wrong_requests_are_pages(people: People, client: Any) -> None:
-    """An empty or wrong query, an unknown action and an unknown run are refused with what was expected."""
+    """The refusal of a wrong query, action or priority names what was expected; an unknown run is answered 404."""
     ops = people("staff", "ops")
     for query, words in (
         ({"action": "cancel"}, "expected at least one term"),

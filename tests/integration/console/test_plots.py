@@ -41,7 +41,7 @@ MINUTES_AGO = (0, 3, 50, 200, 1_200, 3_000)
 
 @pytest.fixture
 def history(client: Any) -> None:
-    """Counts of six minutes: of the last hour, the last day and the last three days."""
+    """Write the counts of six minutes: of the last hour, the last day and the last three days."""
     for minutes in MINUTES_AGO:
         put_counts(client, int(time.time() // 60) - minutes, COUNTS)
 
@@ -53,7 +53,7 @@ def figures_of(page: str) -> dict[str, Any]:
 
 
 def legends_of(page: str, plot: str) -> dict[str, str]:
-    """The names and the numbers beneath a plot."""
+    """Return the names and the numbers beneath a plot."""
     (panel,) = re.findall(rf'aria-labelledby="plot-{plot}".*?</section>', page, re.DOTALL)
     legend = panel[panel.index('<dl class="legend series">') :]
     pairs = re.findall(r"<div><dt>(.*?)</dt><dd[^>]*>(.*?)</dd></div>", legend)
@@ -104,7 +104,7 @@ def test_the_figures_are_those_of_the_statistics(
 
 @pytest.mark.usefixtures("history")
 def test_the_tables_have_the_same_figures(people: People) -> None:
-    """Without JavaScript, and as the form that can be chosen, each plot is a table of the same values."""
+    """Without JavaScript, and if the table view is chosen, each plot is a table of the same values."""
     viewer = people("staff", "viewer")
     plots, tables = viewer.text("/console"), viewer.text("/console?view=table")
     figures = figures_of(plots)
@@ -124,7 +124,7 @@ def test_the_tables_have_the_same_figures(people: People) -> None:
 
 
 def test_nothing_happened(people: People, client: Any) -> None:
-    """An empty history is a page without figures; a range that is none is refused."""
+    """An empty history is shown as a page without figures; an unknown range is refused."""
     idle = people("idle")
     page = idle.text("/console?range=days&view=table")
     assert words_of(page).count("Nothing happened.") == 6

@@ -27,7 +27,9 @@ def api(callers: Callers) -> Api:
 
 
 def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A file, as body or in a form, returns the same URL; anyone may read it, and an edit may use it."""
+    """
+    An upload returns the same URL for a file as body or in a form; anyone may read the URL, and an edit may use it.
+    """
     data = PORTRAIT.read_bytes()
     raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
     assert raw.status_code == 201, raw.text

@@ -90,7 +90,10 @@ def test_the_header_fault_says_when_to_come_again(simulator: Simulator) -> None:
 
 
 def test_list_and_flagged_answers(simulator: Simulator) -> None:
-    """A list answer has its one link in a list; a flagged answer is marked, and its picture is one flat colour."""
+    """
+    The fault `list_output` returns the link in a list; `flagged` marks the answer as NSFW, and its picture is one flat
+    colour.
+    """
     simulator.faults(next=[{"kind": "list_output"}, {"kind": "flagged"}])
     listed, flagged = post(simulator, "one").json(), post(simulator, "two").json()
     assert requests.get(listed["output"][0], timeout=10).status_code == 200
@@ -99,7 +102,7 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
-    """Fetches of the three failing kinds of processing return: still processing, not found, failed."""
+    """The three faults that make processing fail have these fetches: still processing, not found, failed."""
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
     simulator.faults(next=[{"kind": kind} for kind in kinds])

@@ -234,7 +234,7 @@ def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -
 
 
 def test_an_account_that_is_gone_is_forgotten_and_its_ledger_is_not(kit: LaneKit, client: Any) -> None:
-    """Ninety days after an account was last served its gate is dropped; what its calls cost stays as it was."""
+    """The gate of an account is deleted ninety days after a worker last served it; its charges stay in the ledger."""
     names = ("gone", "away", "lately")
     kit.open_accounts(*(account(name, 1, price_per_call=0.5) for name in names))
     for job in several(kit, 3):

@@ -1,4 +1,4 @@
-"""Budgets that no concurrency, crash or midnight exceeds, and limits of the backlog: scripts on a real Redis."""
+"""Budgets hold under concurrent calls, crashes and at midnight, and backlogs have limits: scripts on a real Redis."""
 
 from __future__ import annotations
 
@@ -283,7 +283,8 @@ class Purse:
 @given(moves=moves, budget=st.integers(1, 6))
 def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
     """
-    In every sequence, spent is what may have been charged, reserved is what slots hold, and the budget covers both.
+    In every sequence, spent calls are those that may have been charged, slots hold the reserved ones, and the budget
+    covers both.
     """
     purse = Purse(client, budget)
     for name, pick in moves:

@@ -269,7 +269,7 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: LaneKit, client: Any) -> None:
-    """Enabling clears the failures; then each success doubles the deliveries at once again."""
+    """Enabling a receiver clears its failures; each success then doubles how many deliveries it may get at once."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)
     kit.receivers.set_disabled(receiver.id, False)

@@ -142,7 +142,10 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
-    """A replay does not count earlier charges; if one of them leaves the record, that allows no further POST."""
+    """
+    A replayed job does not count its earlier charges; if one of those turns out to be free, this allows no further
+    POST.
+    """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(20):

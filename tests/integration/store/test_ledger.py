@@ -82,7 +82,10 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
 
 
 def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
-    """A late processing answer is polled to its end; the failed POST after it is not charged."""
+    """
+    If the first POST is answered `processing` late, that one is polled to its end; the second POST, which failed, is
+    not charged.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]

@@ -35,14 +35,16 @@ def test_a_bill_within_what_is_known_agrees() -> None:
 
 
 def test_differences_are_counted_from_the_range() -> None:
-    """More calls than possible are above, fewer than the certain ones are below; money likewise."""
+    """`calls_off` is above 0 for more calls than possible, below 0 for fewer than certain; `amount_off` likewise."""
     more, fewer = compared("2026-01-01,15,0.15\n2026-01-02,2,0.02", row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     assert (more.calls_off, more.amount_off, more.findings) == (2, Decimal("0.02"), ["more"])
     assert (fewer.calls_off, fewer.amount_off, fewer.findings) == (-8, Decimal("-0.08"), ["fewer"])
 
 
 def test_days_of_one_side_alone() -> None:
-    """A day without calls of ours, and a day that the bill leaves out between its first and last one, are named."""
+    """
+    A day that the ledger does not have, and a day between the bill's first and last that the bill lacks, are findings.
+    """
     days = compared(
         "2026-01-01,4,0.04\n2026-01-03,10,0.10", row(FIRST + timedelta(1), 7), row(FIRST + timedelta(2), 10)
     )

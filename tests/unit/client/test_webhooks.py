@@ -47,7 +47,7 @@ def test_another_secret_does_not_verify_elsewhere(library: Any) -> None:
 
 
 def test_what_others_sign_is_verified_here() -> None:
-    """`verify_webhook` accepts what either library signed."""
+    """`verify_webhook` accepts signatures made by `standardwebhooks` and by `svix`."""
     from datetime import UTC, datetime
 
     now = datetime.now(UTC)

@@ -9,7 +9,9 @@ from retouch_producer.gateway.console.snapshots import Snapshots
 
 
 def test_twenty_threads_read_once() -> None:
-    """A thread that needs a reading in progress waits for it; another scope has a reading of its own."""
+    """
+    Twenty threads cause one reading for each scope: a thread waits for a reading of its scope that is in progress.
+    """
     snapshots, reads, seen = Snapshots[int](keep_s=60), Counter[str](), list[int]()
     may_end = threading.Event()
 
@@ -32,7 +34,7 @@ def test_twenty_threads_read_once() -> None:
 
 
 def test_a_reading_ends() -> None:
-    """A reading that is too old is made again, and so is the first one after a change by hand."""
+    """A reading is made again when it is too old, and after a change by hand."""
     numbers = iter(range(9))
     fleeting, lasting = Snapshots[int](keep_s=0), Snapshots[int](keep_s=60)
     assert [fleeting.get("", lambda: next(numbers)) for _ in range(2)] == [0, 1]

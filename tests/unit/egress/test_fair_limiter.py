@@ -70,7 +70,9 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """If a waiter gives up, the smaller one after it is admitted, and neither is left in the limiter."""
+    """
+    If a waiter gives up, a smaller one behind it is admitted; afterwards nothing of the two is left in the limiter.
+    """
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):

@@ -275,7 +275,7 @@ POLLS: list[tuple[str, object, float, object]] = [
 
 @pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in POLLS], ids=[row[0] for row in POLLS])
 def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: object) -> None:
-    """A poll keeps its id, and an answer that says nothing about the job means: poll again."""
+    """An answer to a poll has the right outcome; if it shows nothing about the job, the checkpoint stays unchanged."""
     assert classify_poll(answer(body), ASKED, age_s) == meant
 
 

@@ -83,7 +83,8 @@ def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
 
 def is_of_account(answer: Answer | Trouble, refused: Refused, edit: Mapping[str, object]) -> bool:
     """
-    Return whether every job of the account would be refused so: its key is bad or forbidden, or it has no credits.
+    Return whether the endpoint would refuse every job of the account: its key is bad or forbidden, or it has no
+    credits.
 
     A status is enough. A text counts only if the edit does not contain it, since the endpoint may repeat what a tenant
     wrote, and a tenant must not be able to close an account.
@@ -100,8 +101,8 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     """
     Return the outcome of a POST.
 
-    `fetch_url` is the address to poll, without the id; it is used for an answer that has an id and no link.
-    `spam_filter_s` is the wait after a refusal by the spam filter that names no wait.
+    `fetch_url` is the address to poll, without the id; it is used if an answer has an id and no link. `spam_filter_s`
+    is the wait in seconds after a refusal by the spam filter, used if the answer names no wait.
     """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
@@ -122,7 +123,7 @@ def classify_poll(
     answer: Answer | Trouble, checkpoint: Processing, age_s: float
 ) -> Ready | Processing | Failed | GenerationLost:
     """
-    Return the outcome of a poll. `age_s` is the time since the POST.
+    Return the outcome of a poll. `age_s` is the time since the POST, in seconds.
 
     A poll costs nothing. So if an answer says nothing about the request, the checkpoint is returned unchanged, and the
     request is polled again.

@@ -69,7 +69,8 @@ class Endpoint:
         """
         Ask whether a request is done, and return the outcome. This generates nothing and costs nothing.
 
-        `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST.
+        `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST,
+        in seconds.
         """
         session = self._session_for(checkpoint.fetch_url)
         with self._tracing.endpoint_call("poll", self._account.id) as span:
@@ -103,7 +104,7 @@ class Endpoints:
         """
         Return the endpoint of an account with its present key, or None if this process does not hold the key.
 
-        `default` is the account of jobs that were dispatched without an accounts file.
+        Jobs that were dispatched without an accounts file belong to the account `default`.
         """
         return self._of_now().by_id.get(account)
 

@@ -23,8 +23,8 @@ class Entry:
     """
     The state of one row: `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
 
-    `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL of a local picture; a
-    repeated request sends the same one, so that it counts as the same request. `bytes` is the size of `file`. `more`
+    `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL that is sent for a
+    local picture; it is kept, so that a repeated request is equal to the first. `bytes` is the size of `file`. `more`
     maps the file names of further images to their sizes in bytes.
     """
 

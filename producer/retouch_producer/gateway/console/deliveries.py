@@ -41,7 +41,7 @@ class DeliveryFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the list with some filters changed, from its first page on."""
+        """Return the address of the list with some filters changed: its first page, unless `changes` has a cursor."""
         given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
         return f"/console/deliveries?{urlencode(given)}" if given else "/console/deliveries"
 

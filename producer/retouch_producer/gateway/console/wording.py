@@ -78,7 +78,7 @@ _ID = re.compile(r"((?:rc|ed|bk)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
 
 def linked_ids(text: str) -> Iterator[tuple[str, str]]:
     """
-    Yield the parts of a text of ours: (address of a page, text) for each id, ("", text) for the text between.
+    Yield the parts of one of our own texts: (address of a page, text) for each id, ("", text) for the text between.
 
     The template escapes both.
     """
@@ -88,12 +88,12 @@ def linked_ids(text: str) -> Iterator[tuple[str, str]]:
 
 
 def sentence(text: str) -> str:
-    """Write a text of ours as a sentence: a capital first, a full stop at the end."""
+    """Write one of our own texts as a sentence: with a capital first letter and a full stop at the end."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def code_spans(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield the parts of a text of ours as (whether it is in backticks, text); the template escapes the text."""
+    """Yield the parts of one of our own texts as (whether it is in backticks, text); the template escapes the text."""
     for place, part in enumerate(re.split("`", text)):
         if part:
             yield place % 2 == 1, part

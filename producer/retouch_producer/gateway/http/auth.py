@@ -55,7 +55,7 @@ class KeyCache:
         return key
 
     def last_tenant_of(self, secret: str) -> str | None:
-        """Return the tenant whose key a secret was when it was last looked up; None if it is not remembered."""
+        """Return the tenant that a secret's key belonged to when it was last read; None if it is not remembered."""
         return self._tenant_of.get(secret)
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
@@ -105,7 +105,7 @@ async def authenticate(
 
 
 def require_allowed(key: ApiKey, request: Request) -> None:
-    """Check a request against the table of roles; raises `forbidden`."""
+    """Raise `forbidden` if the key's role does not allow the request, or if a browser sent it from another site."""
     path: str = request.scope["route"].path
     if is_cross_site(request.method, request.headers):
         raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
@@ -118,7 +118,7 @@ Caller = Annotated[ApiKey, Depends(authenticate)]
 
 
 def actor_of(key: ApiKey) -> Actor:
-    """Return who asks, as the audit has it."""
+    """Return the caller in the form that the audit records."""
     return Actor("http", key.id, key.name, key.role)
 
 
@@ -129,7 +129,7 @@ def may_see(key: ApiKey, tenant: str) -> bool:
 
 def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> JobQuery:
     """
-    Return a query for the jobs that a key may see, of one tenant if that is given beside the query.
+    Return a query, limited to the jobs that a key may see, and to `tenant` if that is given.
 
     A producer that names another tenant gets 404, as in `scope`.
     """

@@ -1,4 +1,6 @@
-"""Measures how much of this gateway each tenant uses, and tells who uses much from who uses little."""
+"""
+Measures how much of this gateway each tenant uses, and which tenants are busy: they use much while another uses little.
+"""
 
 from __future__ import annotations
 

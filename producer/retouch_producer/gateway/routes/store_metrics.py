@@ -126,7 +126,12 @@ def _lane_metrics(lanes: Mapping[str, LaneNumbers], gauges: Gauges) -> Iterator[
 def _account_metrics(
     edits: LaneNumbers, gauges: Gauges, accounts: Mapping[str, HistoryCounts], several: Sequence[AccountNumbers]
 ) -> Iterator[Metric]:
-    """Yield the gauges of each account; `several` is empty if the only account is that of the settings, `default`."""
+    """
+    Yield the metrics of each account.
+
+    `several` is empty if the only account is `default`, which is made from the settings. Its gauges then come from
+    `edits` and `gauges`.
+    """
     one = ("account",)
     sole = {"slots_held": edits.held, "slots_limit": edits.limit, "breaker_open": edits.breaker_open_s > 0}
     sole["closed"] = _DEFAULT_ACCOUNT in gauges.closed_accounts
