@@ -45,6 +45,15 @@ def test_runs_of_the_same_picture_are_found(kit: LaneKit) -> None:
     assert ([one.id for one in newest.records], newest.total) == ([third], 2)
 
 
+def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
+    """With traces on, the spec ends with the context of the trace, behind the picture."""
+    kit.open(50, 0.0)
+    context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    first, second = (claimed(kit, trace=context).id for _ in range(2))
+    runs = other_runs(kit.jobs, record(kit, first), 10)
+    assert [one.id for one in runs.records] == [second]
+
+
 def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
     """A job is in the index once it was claimed; before that it finds the other runs and is none of them."""
     kit.open(1, 0.0)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from retouch.query import JobQuery
 from retouch.states import DeliveryState
 from retouch.store import keys
+from retouch.store.audit import CHANGES
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
@@ -119,7 +120,8 @@ def redeliver(
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     dependencies.connections.publisher.publish(messages)
-    record_change(dependencies, visitor, "redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
+    if outcome in CHANGES:
+        record_change(dependencies, visitor, "delivery.redeliver", delivery.tenant, ids=[delivery.id], outcome=outcome)
     return done(f"/console/deliveries/{delivery.id}", outcome)
 
 

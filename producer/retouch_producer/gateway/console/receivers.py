@@ -87,7 +87,7 @@ def rotate(
     receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
         rotated = dependencies.connections.receivers.rotate(receiver.id) or receiver
-    record_change(dependencies, visitor, "rotate_receiver", receiver.tenant, ids=[receiver.id])
+    record_change(dependencies, visitor, "receiver.rotate", receiver.tenant, ids=[receiver.id])
     return _page(request, rotated, visitor, dependencies, secret=rotated.secret)
 
 

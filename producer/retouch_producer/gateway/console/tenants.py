@@ -106,7 +106,7 @@ def set_limits(
     _refuse_unseen(tenant, visitor, dependencies)
     with clear_errors():
         dependencies.tenants.set_tenant(tenant, **limits.model_dump())
-    record_change(dependencies, visitor, "set_limits", tenant, limits=limits.model_dump())
+    record_change(dependencies, visitor, "tenant.limits", tenant, limits=limits.model_dump())
     return done(f"/console/tenants/{tenant}")
 
 

@@ -71,7 +71,7 @@ class ProcessNumbers(Collector):
     },
 )
 def read_metrics(_key: Caller, dependencies: Injected) -> Response:
-    """Return this process' metrics for Prometheus. Every caller needs a key of role ops, also from this machine."""
+    """Return this process' metrics for Prometheus. Every caller needs a key of role ops or viewer."""
     # A request from this machine may come through a proxy, or from a browser that a foreign page steers.
     return Response(_scrape(dependencies), media_type=CONTENT_TYPE_LATEST)
 
