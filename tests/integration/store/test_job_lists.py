@@ -137,7 +137,7 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
         page = JobSearch(kit.jobs).page(query, 5, page.following)
         assert page.records == []
     assert cursors == sorted(set(cursors), reverse=True)
-    assert len(cursors) == 3
+    assert len(cursors) >= 2
 
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:

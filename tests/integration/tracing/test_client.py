@@ -62,7 +62,7 @@ PARTS = {
     "make_gateway(Settings.load())",
     "doctor": "import retouch_ops.doctor.command",
     "worker": "import retouch_worker.app; retouch_worker.app.process.edit_dependencies; "
-    "retouch_worker.app.process.delivery_tools",
+    "retouch_worker.app.process.delivery_dependencies",
 }
 
 

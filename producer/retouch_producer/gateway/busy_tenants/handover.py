@@ -73,6 +73,8 @@ class SecondProcess:
 
     def take(self, connection: Movable) -> None:
         """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
+        if self._channel is not None and _is_closed(self._channel):
+            self._note_end()
         if self._channel is None and not self._start():
             connection.stay()
         elif self._is_ready and time.monotonic() < self._reported_at + _SILENT_MOST_S:
@@ -184,6 +186,16 @@ class SecondProcess:
         self.let_end()
         if self._process is not None:
             await asyncio.to_thread(_end, self._process)
+
+
+def _is_closed(channel: socket.socket) -> bool:
+    """Return whether the other side has closed a channel, which the event loop may not have noticed yet."""
+    try:
+        return not channel.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
