@@ -132,8 +132,8 @@ def test_a_killed_second_process_costs_no_answer(moved: Api, running: tuple[str,
     assert second is not None
     os.kill(second, signal.SIGKILL)
     assert eventually(lambda: not alive(second))
-    assert all(moved.get("/v1/edits?limit=1").status_code == 200 for _ in range(20))
     running[1].wait_for("second_process_ended")
+    assert all(moved.get("/v1/edits?limit=1").status_code == 200 for _ in range(20))
     assert eventually(lambda: is_moved(moved.get("/v1/edits?limit=1")))
     assert second_process_of(running[1]) not in {None, second}
 

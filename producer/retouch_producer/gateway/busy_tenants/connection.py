@@ -72,10 +72,10 @@ class MovableConnection(Http1Protocol):
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
-    def _refuse(self) -> None:
-        # The process that it moves to parses the same bytes.
+    def refuse(self) -> None:
+        """End the connection, unless it moves: the other process parses the same bytes."""
         if not self._is_leaving:
-            super()._refuse()
+            super().refuse()
 
     def _is_of_busy_tenant(self) -> bool:
         if self.url.startswith(b"/metrics"):  # the numbers of this process

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -190,12 +191,9 @@ class SecondProcess:
 
 def _is_closed(channel: socket.socket) -> bool:
     """Return whether the other side has closed a channel, which the event loop may not have noticed yet."""
-    try:
-        return not channel.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    poll = select.poll()
+    poll.register(channel, 0)
+    return bool(poll.poll(0))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -52,9 +52,9 @@ class Http1Protocol(HttpToolsProtocol):
             while rest:
                 rest = self._feed(rest)
         except httptools.HttpParserError:
-            self._refuse()
+            self.refuse()
         if self._head_size > MAX_HEAD_BYTES:
-            self._refuse()
+            self.refuse()
 
     def _feed(self, data: memoryview) -> memoryview:
         """
@@ -76,7 +76,7 @@ class Http1Protocol(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         return b"\r\n".join([self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *fields, b"", b""])
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """End the connection, with an answer 400 unless it could be taken for the answer to an earlier request."""
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")
