@@ -59,8 +59,8 @@ class SecondProcess:
     end, and ends.
 
     Failure policy: a connection that cannot be handed over stays, as all do on systems other than Linux, and while the
-    second process has not reported for three seconds. A second
-    process that has ended is started anew when it is next needed, ten seconds after its last start at the earliest.
+    second process has not reported for three seconds. A second process that has ended is started anew when it is next
+    needed, ten seconds after its last start at the earliest.
     """
 
     def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
@@ -69,23 +69,20 @@ class SecondProcess:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
-        self._reported_at = 0.0
+        self._silent_from = 0.0
         self._waiting: list[Movable] = []
 
     def take(self, connection: Movable) -> None:
         """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
         if self._channel is not None and _is_closed(self._channel):
             self._note_end()
-        if self._channel is None and not self._start():
+        is_running = self._channel is not None or self._start()
+        if not is_running or time.monotonic() >= self._silent_from:
             connection.stay()
-        elif self._is_ready and time.monotonic() < self._reported_at + _SILENT_MOST_S:
-            self._hand_over(connection)
         elif self._is_ready:
-            connection.stay()
-        elif time.monotonic() < self._started_at + READY_WITHIN_S:
-            self._waiting.append(connection)
+            self._hand_over(connection)
         else:
-            connection.stay()
+            self._waiting.append(connection)
 
     def _start(self) -> bool:
         """Start the process unless it was started a moment ago; return whether it was started."""
@@ -98,7 +95,7 @@ class SecondProcess:
             log.warning("second_process_not_started", exc_info=fault)
             return False
         channel.setblocking(False)
-        self._channel = channel
+        self._channel, self._silent_from = channel, self._started_at + READY_WITHIN_S
         loop = asyncio.get_running_loop()
         loop.add_reader(channel, self._read)
         loop.call_later(READY_WITHIN_S, self._let_waiting_stay)
@@ -155,7 +152,7 @@ class SecondProcess:
 
     def _note(self, report: Report) -> None:
         """Add what the second process reports; its first report says that it is ready."""
-        self._reported_at = time.monotonic()
+        self._silent_from = time.monotonic() + _SILENT_MOST_S
         for tenant, seconds in report["used"]:
             self._load.note(tenant, seconds)
         for route, status, count in report["answers"]:
