@@ -7,17 +7,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from retouch_ops.cli import main
+from tests.served_http import served
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,5 @@ class _Files(SimpleHTTPRequestHandler):
 @contextmanager
 def serving_files(folder: Path) -> Iterator[str]:
     """Context manager that serves blobs in place of the gateway, and yields the value for RETOUCH_PUBLIC_URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(partial(_Files, directory=str(folder))) as url:
+        yield url

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from retouch.store.redis_client import connect
 from retouch_ops.simulator.process import Simulator
 from tests.free_ports import own_valkey
 from tests.process_watch import eventually
+from tests.served_http import served
 
 # No deadline: the machines that run this are busy. What was found wrong once is kept in a test of its own.
 hypothesis_settings.register_profile("house", deadline=None, max_examples=60, database=None)
@@ -171,13 +172,8 @@ def sink() -> Iterator[Sink]:
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        receiver.url = f"http://127.0.0.1:{server.server_port}"
+    with served(Handler) as receiver.url:
         yield receiver
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="session")

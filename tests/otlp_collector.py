@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.process_watch import eventually
+from tests.served_http import served
 
 SpanId = tuple[str, str]
 """The ids of a trace and of a span in it, as in a `traceparent`."""
@@ -127,10 +127,5 @@ def running_collector() -> Iterator[Collector]:
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        collector.url = f"http://127.0.0.1:{server.server_port}"
+    with served(Handler) as collector.url:
         yield collector
-        server.shutdown()
-        thread.join()

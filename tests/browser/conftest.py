@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from tests.conftest import ENDPOINT_KEY, RunningWorker
 from tests.gateway_process import LINK_KEY, Api, running_gateway
 from tests.lane_kit import LaneKit
 from tests.process_watch import Spoken, eventually
+from tests.served_http import served
 from tests.store_accounts import account, close, open_accounts
 
 if TYPE_CHECKING:
@@ -91,12 +91,8 @@ class Hook(BaseHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def hook_url() -> Iterator[str]:
     """The address of a receiver that takes every event."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/hook"
-        server.shutdown()
-        thread.join()
+    with served(Hook) as url:
+        yield f"{url}/hook"
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from tests.chaos.stack import environment_of
 from tests.gateway_process import Api, Callers
 from tests.lane_kit import LaneKit
 from tests.process_watch import eventually
+from tests.served_http import served
 
 if TYPE_CHECKING:
     from tests.conftest import RunningWorker
@@ -45,12 +45,8 @@ def shy_picture() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Print nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/in.jpg"
-        server.shutdown()
-        thread.join()
+    with served(Handler) as url:
+        yield f"{url}/in.jpg"
 
 
 @dataclass
