@@ -20,6 +20,7 @@ from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, con
 from retouch.blobs.links import GatewayLinks, Sign
 
 _ABANDONED_AFTER_S = 3600.0
+_FLUSHED_BYTES = 1_048_576
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free space or move RETOUCH_STORE_URL to a larger one",
     errno.EDQUOT: "the disk quota is used up: raise it or move RETOUCH_STORE_URL",
@@ -118,9 +119,10 @@ class FileBlobs:
         with open(path, "xb", buffering=0) as file:
             rest = memoryview(data)
             while rest:  # an unbuffered write may take a part only
-                rest = rest[file.write(rest) :]
-            if self._durable:
-                os.fsync(file.fileno())
+                rest = rest[file.write(rest[:_FLUSHED_BYTES]) :]
+                # In parts: who flushes a small file meanwhile waits until all that was written here is on disk (ext4).
+                if self._durable:
+                    os.fsync(file.fileno())
 
     def _move(self, partial: Path, target: Path) -> None:
         try:
