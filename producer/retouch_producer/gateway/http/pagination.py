@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TypeVar
 
 from retouch.batches import batched
@@ -37,7 +38,8 @@ def read_page(
     """
     page: list[Record] = []
     seen_count, next_cursor = 0, ""
-    for step in batched(cursors, _STEP):
+    # Without a filter, the page and the beginning of the next one are all that is needed.
+    for step in chain(batched(islice(cursors, limit + 1), limit + 1), batched(cursors, _STEP)):
         records = {identity(record): record for record in read([cursor.item for cursor in step])}
         for cursor in step:
             seen_count += 1

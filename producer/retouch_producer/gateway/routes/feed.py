@@ -85,15 +85,15 @@ def _entries(dependencies: Dependencies, cursor: str, tenant: str, limit: int) -
     """
     # Bounded: one page for a tenant with few events would otherwise read the whole feed.
     entries: list[FeedEntry] = []
-    for _ in range(_LOOKED_AT_MOST // _STEP):
-        page = read_page(dependencies.client, cursor, _STEP)
+    for count in (limit + 1, *[_STEP] * (_LOOKED_AT_MOST // _STEP)):
+        page = read_page(dependencies.client, cursor, count)
         for entry in page:
             if len(entries) == limit:
                 return entries, cursor, True
             cursor = entry.cursor
             if entry.job and tenant in ("", entry.tenant):
                 entries.append(entry)
-        if len(page) < _STEP:
+        if len(page) < count:
             return entries, cursor, False
     return entries, cursor, True
 
