@@ -124,7 +124,7 @@ def main() -> None:
     attacks = options.only or list(ATTACKS)
     missed = False
     for chosen in [[name] for name in attacks] if options.each else [attacks]:
-        with tempfile.TemporaryDirectory(prefix="retouch-hostile-") as folder:
+        with tempfile.TemporaryDirectory(prefix="retouch-hostile-", ignore_cleanup_errors=True) as folder:
             report = measure(Path(folder), chosen, seconds=options.seconds, scale=options.scale, seed=options.seed)
         missed = missed or bool(report.missed())
         shown = json.dumps({**asdict(report), "missed": report.missed()}) if options.json else report.table() + "\n"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+from cachetools import TTLCache
 from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -29,7 +30,7 @@ from retouch_producer.gateway.http.auth import KeyCache, actor_of, may_see
 from retouch_producer.gateway.http.errors import not_found
 from retouch_producer.gateway.http.limiter import Bulkhead, Limiter
 from retouch_producer.gateway.http.request_turns import REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING
-from retouch_producer.gateway.http.tenant_load import TenantLoad
+from retouch_producer.gateway.http.tenant_load import MEMORY_S, TenantLoad
 
 BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING = 8, 2, 64
 """Bounds on the batches in memory, in all, of a tenant, and waiting: a body of 4 MB becomes 20 MB of objects."""
@@ -38,7 +39,8 @@ UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 CROWD = 8
-"""A tenant of which this many requests are processed or wait is busy before it has used much."""
+"""A tenant of which this many requests are processed or wait is busy for a while, before it has used much."""
+_CROWDED_MOST = 10_000
 
 
 class Dependencies:
@@ -68,6 +70,7 @@ class Dependencies:
         self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING, load=self.load)
         self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
+        self._crowded: TTLCache[str, bool] = TTLCache(_CROWDED_MOST, MEMORY_S)
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
         """Return a job's record. Raises the problem `not-found` if the id is unknown or the job is another tenant's."""
@@ -91,12 +94,17 @@ class Dependencies:
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
-    def is_busy(self, tenant: str) -> bool:
+    def is_busy(self, tenant: str, is_large: bool = False) -> bool:
         """
-        Return whether a tenant makes others slow: it uses much more of this process, or many of its requests wait.
+        Return whether a request would make other tenants slow.
+
+        It would if it is large, and if its tenant uses much more of this process than another one, or lately had many
+        requests here at once.
         """
-        is_crowded = self.request_limiter.count(tenant) >= CROWD
-        return self.load.is_busy(tenant) or (is_crowded and not self.load.is_alone(tenant))
+        if self.request_limiter.count(tenant) >= CROWD and not self.load.is_alone(tenant):
+            self._crowded[tenant] = True
+        is_known_as_busy = tenant in self._crowded or self.load.is_busy(tenant)
+        return is_known_as_busy or (is_large and not self.load.is_alone(tenant))
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
         """Write one line to the audit, with this API key as the one that made the change."""

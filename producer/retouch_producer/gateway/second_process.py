@@ -26,7 +26,6 @@ from retouch_producer.gateway.dependencies import Dependencies
 from retouch_producer.gateway.http.http1 import Http1Protocol
 from retouch_producer.gateway.server import configured
 
-NICENESS = 10
 _REPORT_EVERY_S = 0.25
 
 
@@ -67,8 +66,6 @@ class HandedOverServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and report on the channel that this process is ready."""
         await super().startup(sockets)
-        # Not before: connections of busy tenants wait until this process has started, beside a gateway at its limit.
-        os.nice(NICENESS)
         self._start(self._report())
         asyncio.get_running_loop().add_reader(self._channel, self._take)
 
@@ -78,17 +75,22 @@ class HandedOverServer(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     def _take(self) -> None:
-        """Take one connection from the channel."""
-        byte, descriptors, _, _ = socket.recv_fds(self._channel, 1, 2)
-        if not byte:
-            asyncio.get_running_loop().remove_reader(self._channel)
-            self.should_exit = True
-        elif len(descriptors) == 2:
-            connection, received = descriptors
-            self._start(self._serve_connection(connection, _content(received)))
-        else:  # this process has too many open files
-            for descriptor in descriptors:
-                os.close(descriptor)
+        """Take the connections that wait in the channel."""
+        while True:
+            try:
+                byte, descriptors, _, _ = socket.recv_fds(self._channel, 1, 2, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if not byte:
+                asyncio.get_running_loop().remove_reader(self._channel)
+                self.should_exit = True
+                return
+            if len(descriptors) == 2:
+                connection, received = descriptors
+                self._start(self._serve_connection(connection, _content(received)))
+            else:  # this process has too many open files
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
     async def _serve_connection(self, connection: int, received: bytes) -> None:
         def protocol() -> HandedOver:

@@ -26,7 +26,7 @@ class Gateway:
     """The middleware around a route that begins its answer when the test says so."""
 
     def __init__(self, route: Route) -> None:
-        self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING))
+        self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING), lambda _: False)
         self._route = route
 
     async def _serve(self, scope: Any, _: Any, send: Any) -> None:

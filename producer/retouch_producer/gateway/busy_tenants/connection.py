@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -10,50 +11,63 @@ import httptools
 from retouch_producer.gateway.busy_tenants.handover import SecondProcess
 from retouch_producer.gateway.http.auth import KeyCache
 from retouch_producer.gateway.http.http1 import Http1Protocol
+from retouch_producer.gateway.http.request_turns import EXTENSION
 
-_BEARER = b"bearer "
+KEPT_MOST = 512 * 1024
+"""The bytes of a request that are kept so that it may move; uvicorn reads fewer before the application asks for them."""
+LARGE_BODY = 65_536
+"""A longer body, in bytes, is that of a large request: a batch or a picture."""
+_LONG_LIST = re.compile(rb"[?&]limit=\d{3}")
 
 
 class MovableConnection(Http1Protocol):
     """
-    An HTTP/1.1 connection that is handed over when the head of a busy tenant's request is complete.
+    An HTTP/1.1 connection that can be handed over together with a request, as long as nothing was done for the request.
 
-    A request that the client sent behind another one, before that was answered, is served here.
+    It is handed over once the head shows that the request is a busy tenant's. For a request whose tenant is found out
+    later, or becomes busy while the request waits for its turn, the application calls `move`. A request that the client
+    sent behind another one, before that was answered, is served here.
     """
 
     second_process: ClassVar[SecondProcess]
-    is_busy: ClassVar[Callable[[str], bool]]
+    is_busy: ClassVar[Callable[[str, bool], bool]]
     key_cache: ClassVar[KeyCache]
 
     _received = bytearray()
+    """What was received of the request, as long as it may move."""
     _is_in_message = _may_move = _is_leaving = False
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes that the client sent."""
-        if self._head_size:
+        if self._may_move:
             self._received += data
-        else:
-            self._received, self._may_move = bytearray(data), not self._is_in_message
+        elif not self._is_in_message and self._is_idle():
+            self._received, self._may_move = bytearray(data), True
         super().data_received(data)
         if self._is_leaving:
-            self.flow.pause_reading()
-            self.second_process.take(self)
-        elif not self._head_size:
-            self._received = bytearray()
+            self._hand_over()
+        elif len(self._received) > KEPT_MOST and not self._head_size:
+            self.keep()
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        if not self._is_leaving:
-            self._is_in_message = True
-            super().on_message_begin()
+        if self._is_leaving:
+            return
+        if not self._is_idle():
+            self.keep()
+        self._is_in_message = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Begin a request once its head is parsed, or let the connection leave."""
         if self._is_leaving:
             return
-        if self._may_move and self._is_idle() and not self.parser.should_upgrade() and self._is_of_busy_tenant():
+        if self.url.startswith(b"/metrics"):  # the numbers of this process
+            self.keep()
+        if self._may_move and not self.parser.should_upgrade() and self._is_of_busy_tenant():
             self._head_size, self._is_leaving = 0, True
             return
+        self.scope["extensions"] = {EXTENSION: self}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -64,8 +78,34 @@ class MovableConnection(Http1Protocol):
     def on_message_complete(self) -> None:
         """End the body of a request."""
         if not self._is_leaving and not self.parser.should_upgrade():
-            self._is_in_message = self._may_move = False
+            self._is_in_message = False
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin the next request, if the client has sent one."""
+        self.keep()
+        super().on_response_complete()
+
+    def move(self) -> bool:
+        """
+        Hand the connection over together with the request that is being served; return whether this was possible.
+
+        Nothing may have been done for the request, and its task has to end without an answer.
+        """
+        if not self._may_move or self._is_leaving or self.transport.is_closing():
+            return False
+        self.cycle.disconnected, self.cycle = True, None
+        self._is_leaving = True
+        self._hand_over()
+        return True
+
+    def keep(self) -> None:
+        """Serve the request here, whatever happens."""
+        self._received, self._may_move = bytearray(), False
+
+    def _hand_over(self) -> None:
+        self.flow.pause_reading()
+        self.second_process.take(self)
 
     def _is_idle(self) -> bool:
         """Return whether earlier answers were sent, to the last byte."""
@@ -78,13 +118,15 @@ class MovableConnection(Http1Protocol):
             super().refuse()
 
     def _is_of_busy_tenant(self) -> bool:
-        if self.url.startswith(b"/metrics"):  # the numbers of this process
+        """Return whether the request should move: its tenant is busy, or it is large and another tenant is active."""
+        headers = dict(self.headers)
+        scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
             return False
-        for name, value in self.headers:
-            if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
-                tenant = self.key_cache.last_tenant_of(value[len(_BEARER) :].decode("latin-1").strip())
-                return tenant is not None and type(self).is_busy(tenant)
-        return False
+        tenant = self.key_cache.last_tenant_of(secret.decode("latin-1").strip()) or ""
+        length = headers.get(b"content-length", b"")
+        is_large = (length.isdigit() and int(length) > LARGE_BODY) or bool(_LONG_LIST.search(self.url))
+        return type(self).is_busy(tenant, is_large)
 
     def received(self) -> bytes:
         """Return what was received of the request."""
@@ -108,14 +150,14 @@ class MovableConnection(Http1Protocol):
             return
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # uvicorn's own choice
-        self._is_leaving = self._may_move = False
+        data, self._is_leaving, self._is_in_message = self.received(), False, False
+        self.keep()
         self.flow.resume_reading()
-        data, self._received = self.received(), bytearray()
         super().data_received(data)
 
 
 def movable_connection(
-    second_process: SecondProcess, is_busy: Callable[[str], bool], key_cache: KeyCache
+    second_process: SecondProcess, is_busy: Callable[[str, bool], bool], key_cache: KeyCache
 ) -> type[MovableConnection]:
     """Return the class of connections whose requests move to this process if `is_busy` is true of their tenant."""
     bound = {"second_process": second_process, "is_busy": staticmethod(is_busy), "key_cache": key_cache}

@@ -11,13 +11,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, TypedDict
 
 from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 READY_WITHIN_S = 10.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
+NICENESS = 19
+"""The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need."""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
 _SILENT_MOST_S = 3.0  # it reports four times a second
@@ -70,7 +74,7 @@ class SecondProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
         self._silent_from = 0.0
-        self._waiting: list[Movable] = []
+        self._waiting = deque[Movable]()
 
     def take(self, connection: Movable) -> None:
         """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
@@ -79,10 +83,9 @@ class SecondProcess:
         is_running = self._channel is not None or self._start()
         if not is_running or time.monotonic() >= self._silent_from:
             connection.stay()
-        elif self._is_ready:
-            self._hand_over(connection)
         else:
             self._waiting.append(connection)
+            self._hand_over_waiting()
 
     def _start(self) -> bool:
         """Start the process unless it was started a moment ago; return whether it was started."""
@@ -96,9 +99,8 @@ class SecondProcess:
             return False
         channel.setblocking(False)
         self._channel, self._silent_from = channel, self._started_at + READY_WITHIN_S
-        loop = asyncio.get_running_loop()
-        loop.add_reader(channel, self._read)
-        loop.call_later(READY_WITHIN_S, self._let_waiting_stay)
+        asyncio.get_running_loop().add_reader(channel, self._read)
+        self._watch()
         return True
 
     def _run(self) -> socket.socket:
@@ -107,20 +109,44 @@ class SecondProcess:
         command = [sys.executable, "-P", "-m", "retouch_producer.gateway.second_process", str(theirs.fileno())]
         with theirs:
             try:
-                self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+                )
             except OSError:
                 channel.close()
                 raise
+        _lower_priority(self._process.pid)
         return channel
 
+    def _watch(self) -> None:
+        """Look once a second whether the process is silent; if so, let connections stay that wait for it."""
+        if self._channel is not None:
+            if time.monotonic() >= self._silent_from:
+                self._let_waiting_stay()
+            asyncio.get_running_loop().call_later(1.0, self._watch)
+
     def _let_waiting_stay(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, deque()
         for connection in waiting:
             connection.stay()
 
-    def _hand_over(self, connection: Movable) -> None:
-        descriptor = connection.fileno()
-        if descriptor == -1 or self._channel is None:
+    def _hand_over_waiting(self) -> None:
+        """Hand over the connections that wait, in order, until the process takes no more at the moment."""
+        if self._channel is None or not self._is_ready:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                self._hand_over(self._channel, self._waiting[0])
+                self._waiting.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._channel, self._hand_over_waiting)
+        else:
+            loop.remove_writer(self._channel)
+
+    def _hand_over(self, channel: socket.socket, connection: Movable) -> None:
+        """Hand a connection over, or let it stay. Raises `BlockingIOError` if the process takes none at the moment."""
+        if (descriptor := connection.fileno()) == -1:
             connection.stay()
             return
         try:
@@ -128,8 +154,10 @@ class SecondProcess:
             with open(os.memfd_create("received"), "wb") as received:
                 received.write(connection.received())
                 received.flush()
-                socket.send_fds(self._channel, [b"\0"], [descriptor, received.fileno()])
-        except OSError:  # it takes no more at the moment, or has ended; or this process has too many open files
+                socket.send_fds(channel, [b"\0"], [descriptor, received.fileno()])
+        except BlockingIOError:
+            raise
+        except OSError:  # it has ended, or this process has too many open files
             connection.stay()
         else:
             connection.leave()
@@ -157,10 +185,8 @@ class SecondProcess:
             self._load.note(tenant, seconds)
         for route, status, count in report["answers"]:
             self._answers[route, status] += count
-        if not self._is_ready:
-            self._is_ready, waiting, self._waiting = True, self._waiting, []
-            for connection in waiting:
-                self._hand_over(connection)
+        self._is_ready = True
+        self._hand_over_waiting()
 
     def _note_end(self) -> None:
         log.error("second_process_ended")
@@ -169,7 +195,9 @@ class SecondProcess:
 
     def _disconnect(self) -> None:
         if self._channel is not None:
-            asyncio.get_running_loop().remove_reader(self._channel)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._channel)
+            loop.remove_writer(self._channel)
             self._channel.close()
         self._channel, self._is_ready, self._lines = None, False, b""
 
@@ -184,6 +212,13 @@ class SecondProcess:
         self.let_end()
         if self._process is not None:
             await asyncio.to_thread(_end, self._process)
+
+
+def _lower_priority(process: int) -> None:
+    with suppress(OSError):  # it has ended
+        os.setpriority(os.PRIO_PROCESS, process, NICENESS)
+        # Linux may share the CPU among sessions first; the process has a session of its own.
+        Path(f"/proc/{process}/autogroup").write_text(str(NICENESS))
 
 
 def _is_closed(channel: socket.socket) -> bool:

@@ -73,6 +73,8 @@ class KeyCache:
     async def _find_now(self, secret: str) -> ApiKey | None:
         # All unknown secrets count as one tenant: somebody who guesses keys delays no caller with a known key.
         async with self._lookups.hold(self._tenant_of.get(secret, "")):
+            if key := self._keys.get(secret):  # another request looked it up meanwhile
+                return key
             key = await run_in_threadpool(self._look_up, secret)
         if key:
             self._keys[secret], self._tenant_of[secret] = key, key.tenant

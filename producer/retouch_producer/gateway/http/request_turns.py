@@ -8,9 +8,11 @@ its body, a picture, an event), and for good once its answer begins.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,15 +21,32 @@ from retouch_producer.gateway.http.limiter import Limiter
 REQUESTS_AT_ONCE, REQUESTS_PER_TENANT = 16, 2
 """Requests that are processed at once, in total and of one tenant: more would only compete for the interpreter."""
 
+EXTENSION = "retouch.request"
+"""The ASGI extension of a request that may move to another process: a `Movable`."""
+
 REQUESTS_WAITING = 1_000_000
 """Practically no limit: a request that waits for another turn may have enqueued a job, so it must not be refused."""
+
+
+class Movable(Protocol):
+    """A request that another process can serve, as long as nothing was done for it."""
+
+    def move(self) -> bool:
+        """Hand the request over; return whether this was possible. If so, its task has to end without an answer."""
+
+    def keep(self) -> None:
+        """Serve the request in this process."""
+
+
+class Moved(asyncio.CancelledError):
+    """Ends the task of a request that was handed over. No route can take it for an error."""
 
 
 class RequestTurn:
     """The turn of one request. It can be taken and given up any number of times."""
 
-    def __init__(self, turns: Limiter) -> None:
-        self._turns, self._tenant = turns, ""
+    def __init__(self, turns: Limiter, request: Movable | None, is_busy: Callable[[str], bool]) -> None:
+        self._turns, self._request, self._is_busy, self._tenant = turns, request, is_busy, ""
         self._held: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -39,13 +58,25 @@ class RequestTurn:
         """
         Wait for a turn of a tenant; None stands for the tenant of the last call.
 
-        Do nothing if the request already holds a turn.
+        Do nothing if the request already holds a turn. Raises `Moved` if this is the request's first turn, its tenant
+        is busy, and another process serves the request.
         """
         self._tenant = self._tenant if tenant is None else tenant
-        if self._held is None:
-            turn = self._turns.hold(self._tenant)
-            await turn.__aenter__()
-            self._held = turn
+        if self._held is not None:
+            return
+        self._move_if_busy()
+        turn = self._turns.hold(self._tenant)
+        await turn.__aenter__()
+        self._held = turn
+        # The tenant may have become busy meanwhile.
+        self._move_if_busy()
+        if self._request is not None:
+            self._request.keep()
+            self._request = None
+
+    def _move_if_busy(self) -> None:
+        if self._request is not None and self._is_busy(self._tenant) and self._request.move():
+            raise Moved
 
     async def give_up(self) -> None:
         """Release the turn, if it is held, for another request of the tenant."""
@@ -60,15 +91,15 @@ _current: ContextVar[RequestTurn | None] = ContextVar("request_turn", default=No
 class TurnTaking:
     """ASGI middleware that gives each request a `RequestTurn`, and releases the turn when the answer begins."""
 
-    def __init__(self, app: ASGIApp, turns: Limiter) -> None:
-        self._app, self._turns = app, turns
+    def __init__(self, app: ASGIApp, turns: Limiter, is_busy: Callable[[str], bool]) -> None:
+        self._app, self._turns, self._is_busy = app, turns, is_busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        turn = RequestTurn(self._turns)
+        turn = RequestTurn(self._turns, scope.get("extensions", {}).get(EXTENSION), self._is_busy)
         token = _current.set(turn)
 
         async def send_without_turn(message: Message) -> None:
@@ -77,7 +108,8 @@ class TurnTaking:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_without_turn)
+            with suppress(Moved):
+                await self._app(scope, receive, send_without_turn)
         finally:
             await turn.give_up()
             _current.reset(token)
