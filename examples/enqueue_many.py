@@ -13,7 +13,7 @@ from retouch import Edit, EditFailed, EditQueue, JobOptions
 
 
 def main(order: str, init_image: str, *prompts: str) -> int:
-    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 when one has no image."""
+    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 if an edit failed."""
     requests = [
         (Edit(prompt=prompt, init_image=init_image), JobOptions(idempotency_key=f"{order}-{place}"))
         for place, prompt in enumerate(prompts)

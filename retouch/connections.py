@@ -23,8 +23,8 @@ class SharedConnections:
     """
     The parts that a client in threads and a client on an event loop have in common; each part connects when first used.
 
-    The stores use `client`, which is of the kind that their code needs. The publisher and the blob store always run in
-    threads and use `blocking_client`.
+    The stores use `client`, which blocks in a client in threads and is awaited in a client on an event loop. The
+    publisher and the blob store always run in threads and use `blocking_client`.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class ImageFacts:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what is unusual about the image; usually nothing."""
+        """Return a code for each unusual thing about the image; usually an empty tuple."""
         return self.stored.warnings
 
 
@@ -87,7 +87,7 @@ class EditResult(ImageFacts):
         return run_sync(self.transport.link(self.job_id, self.stored, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the image to a file and return its path."""
+        """Write the image to a file and return the file's path."""
         target = Path(path)
         target.write_bytes(self.image)
         return target
@@ -129,8 +129,8 @@ class Job:
         """
         Enqueue a failed or cancelled job again and return `replayed`; another call may have to be paid.
 
-        A job that is `open` or `succeeded` stays as it is, and this word is returned. Raises `QueueFull` if the tenant
-        has no room.
+        Return `open` for a job that has not ended, and `succeeded` for a job that has succeeded; such a job stays as it
+        is. Raises `QueueFull` if the tenant has no room.
         """
         return run_sync(self._transport.replay(self.id))
 
@@ -138,7 +138,7 @@ class Job:
         """
         Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
-        Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, after which the job goes on.
+        Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`.
         """
         return EditResult(self.id, run_sync(images_of(self._transport, self.id, timeout_s)), self._transport)
 

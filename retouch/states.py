@@ -1,8 +1,8 @@
 """
-The states of jobs and deliveries: what each means, what ends it, how long it is kept.
+The states of jobs and deliveries: what each state means, what ends it, and how long a record in a final state is kept.
 
-Jobs. `queued → running → (polling ⇄ running) → succeeded | failed | cancelled`, and `running → retrying → queued`.
-Deliveries. `queued → running → delivered | dead`, and `running → retrying → queued`.
+Jobs. `queued → running → (polling ⇄ running) → succeeded | failed | cancelled`, and `running → retrying →
+queued`. Deliveries. `queued → running → delivered | dead`, and `running → retrying → queued`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class JobState(StrEnum):
     """The job is in the backlog, or it holds a slot and no worker has claimed it yet. The claim ends this state."""
     RUNNING = "running"
     """
-    A worker holds the lease. The state ends when the worker settles the attempt, or by rescue once the lease has
-    expired.
+    A worker holds the lease. The state ends when the worker settles the attempt, or when rescue finds that the lease
+    has expired.
     """
     POLLING = "polling"
     """The endpoint is processing the job, which keeps its slot. Rescue sends a message when the next poll is due."""

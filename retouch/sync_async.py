@@ -60,8 +60,8 @@ async def reply(value: Replied[Value]) -> Value:
 
 class SyncAsync(Generic[P, Value]):
     """
-    A coroutine function for both kinds of callers: a plain call runs it to its end; on an event loop, `await
-    it.awaited(…)`.
+    A coroutine function `f` for threads and event loops: `f(…)` runs it to its end in a thread, and
+    `await f.awaited(…)` runs it on an event loop.
     """
 
     __slots__ = ("awaited",)

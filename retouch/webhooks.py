@@ -41,8 +41,8 @@ def sign(body: bytes, identity: str, timestamp: int, keys: Sequence[str]) -> dic
     """
     Return the three headers for one attempt to send `body`.
 
-    `identity` is the event's id, which is the same in all attempts; `timestamp` is that of this attempt, in whole Unix
-    seconds. During a rotation `keys` has the new secret and the old one, and both sign.
+    `identity` is the event's id, which is the same in all attempts; `timestamp` is the time of this attempt, in whole
+    Unix seconds. During a rotation `keys` has the new secret and the old one, and both sign.
     """
     return {
         "webhook-id": identity,

@@ -59,7 +59,8 @@ class Preview:
 class BulkRequest:
     """
     An action on all jobs that match a query. Only the action `priority` has a `priority`; `dead` limits `redeliver` to
-    deliveries that gave up. `text` is the query as the caller wrote it; it tells whether two requests are the same.
+    dead letters. `text` is the query as the caller wrote it; two requests with the same idempotency key must have the
+    same text.
     """
 
     action: BulkAction
@@ -147,9 +148,9 @@ class BulkStore:
 
     def now(self) -> float:
         """
-        Return the instant at which a query is frozen: each job that is on record now was enqueued before it.
+        Return the instant at which a query is frozen: each job that is on record now was enqueued before this instant.
 
-        It is in Unix seconds, on the clock of Redis.
+        The instant is in Unix seconds, on the clock of Redis.
         """
         seconds, micros = self._client.time()
         # The indexes round to milliseconds, also upwards. One more millisecond includes the jobs of the present one.
@@ -205,7 +206,7 @@ class BulkStore:
         return _run(run, raw) if raw.get("action") else None
 
     def page(self, tenant: str, count: int) -> list[BulkRun]:
-        """Return the newest runs of one tenant, or of all tenants for an empty text, newest first."""
+        """Return up to `count` runs of one tenant, newest first; an empty `tenant` means all tenants."""
         ids = self._client.zrevrange(keys.bulk_runs(tenant), 0, count - 1)
         with self._client.pipeline(transaction=False) as pipe:
             for run in ids:
@@ -231,7 +232,8 @@ class BulkStore:
 
     def plan(self, run: BulkRun, matched: int, items: Sequence[str], following: IndexCursor | None) -> str:
         """
-        Write the next chunk of a run: `matched` jobs were read for it, and `following` is where the next one begins.
+        Write the next chunk of a run: `matched` jobs were read for this chunk, and the chunk after it begins at
+        `following`.
 
         Return `ok`, `done` if nothing was left, or `stale` if the lease is lost.
         """
@@ -243,8 +245,8 @@ class BulkStore:
         """
         Act on up to ten items of the chunk; return what comes next, and the messages that the caller must send.
 
-        Next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is lost, or the
-        run was aborted).
+        What comes next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is
+        lost, or the run was aborted).
         """
         word, messages = self._scripts["bulk_move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
         return word, messages_of(messages)

@@ -1,4 +1,4 @@
-"""Previews and starts bulk runs; its `store` reads and aborts them."""
+"""The service that previews and starts bulk runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retouch.store.redis_commands import Client
 
 
 class BulkService:
-    """Bulk runs for the gateway, the console and Python clients. It blocks, so it needs a client for threads."""
+    """Bulk runs for the gateway, the console and Python clients. `store` reads and aborts runs. All methods block."""
 
     def __init__(self, client: Client, *, retention_s: float, max_charges: int) -> None:
         self.store = BulkStore(client)

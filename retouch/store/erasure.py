@@ -33,10 +33,10 @@ _PAGE = 200
 @dataclass(frozen=True, slots=True)
 class Erased:
     """
-    How many jobs and images were erased.
+    The numbers of erased jobs and images.
 
-    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` were written within
-    the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
+    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` images were written
+    within the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
     """
 
     jobs: int

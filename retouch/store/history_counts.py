@@ -22,12 +22,16 @@ BOUNDS: Mapping[str, tuple[float, ...]] = {
     "total": _SLOW,
     "lag": _SLOW,
 }
-"""Upper bounds of the buckets of each latency, in seconds, as in history.lua; one more bucket holds what is above."""
+"""
+Upper bounds of the buckets of each latency, in seconds, as in history.lua; one more bucket has all greater values.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Latencies as counts in buckets: `counts` has one for each bound (seconds), and one for what is above them all."""
+    """
+    Latencies in buckets: `counts` has a number for each bound (in seconds), and a last one for all greater latencies.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -82,7 +86,7 @@ class HistoryCounts:
 
     @property
     def cancelled(self) -> dict[str, int]:
-        """Cancelled jobs by when that was: `before_charge` or `after_charge`."""
+        """Cancelled jobs by the time of the cancellation: `before_charge` or `after_charge`."""
         return self._by_first("ended:cancelled")
 
     @property
@@ -107,7 +111,7 @@ class HistoryCounts:
         """
         Return the numbers of charges, whatever their use, by account.
 
-        In the counts of one account, all are under `default`.
+        The counts of one account have all its charges under `default`.
         """
         sums = Counter[str]()
         for name, count in self.counts.items():

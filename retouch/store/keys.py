@@ -176,18 +176,19 @@ def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account", "input"
     """
     Return the key of the index of a tenant's jobs with this value.
 
-    The value is a state, an error code, a tag (as `name=value`), a receiver's id or the digest of an input picture.
+    The value is a state, an error code, a tag (as `name=value`), the id of a receiver or account, or the digest of an
+    input picture.
     """
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def input_digest(name: str) -> str:
-    """Return what indexes by input have of a blob's name: the first 20 hex digits of the SHA-256 in it."""
+    """Return the part of a blob's name that indexes by input contain: the first 20 hex digits of its SHA-256."""
     return name.partition("/")[2][:20]
 
 
 def job_indexes(tenant: str) -> str:
-    """Return the key of the sorted set that names a tenant's indexes by code and tag."""
+    """Return the key of the sorted set that names a tenant's indexes of jobs, except those by state."""
     return f"rt:job_indexes:{tenant}"
 
 
@@ -252,7 +253,7 @@ def ledger(tenant: str) -> str:
 
 
 def account_ledger(account: str) -> str:
-    """Return the key of the ledger of an account: by day, what its charges were good for."""
+    """Return the key of the ledger of an account: its charges by day and class."""
     return f"rt:ledger:account:{account}"
 
 

@@ -136,7 +136,7 @@ class Prices:
     by_account: Mapping[str, float]
 
     def of(self, key: str, by: By | None) -> Prices:
-        """Return the prices for a row: the counts of one account do not name it."""
+        """Return the prices for a row. In a row of one account, all calls have the price of that account."""
         return Prices(self.by_account.get(key, self.usual), {}) if by == "account" else self
 
     def amount(self, counts: HistoryCounts) -> float:

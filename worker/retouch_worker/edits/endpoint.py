@@ -36,8 +36,8 @@ class Endpoint:
     """
     The pix2pix endpoint as one account uses it. It is immutable, and threads may share it.
 
-    The key is in no message, log line, error text or `repr`. If the endpoint repeats it in an answer, it is removed
-    from the outcome. All other keys of this process are removed from the outcome's message.
+    The key is in no message, log line, error text or `repr`. If the endpoint repeats the key in an answer, the key is
+    removed from the outcome. All other keys of this process are removed from the outcome's message.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Endpoint:
         """
         Ask whether a request is done, and return the outcome. This generates nothing and costs nothing.
 
-        `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST,
+        `spec` is the spec that was POSTed; its texts are removed from the outcome. `age_s` is the time since the POST,
         in seconds.
         """
         session = self._session_for(checkpoint.fetch_url)
@@ -110,7 +110,8 @@ class Endpoints:
 
     def for_new_post(self, account: str) -> Endpoint | None:
         """
-        Return the endpoint of an account for a new POST; None, too, if the accounts file does not name the account.
+        Return the endpoint of an account for a new POST; None if this process does not hold the account's key, or if
+        the accounts file does not name the account.
         """
         made = self._of_now()
         return made.by_id.get(account) if account in made.holdings.served else None
@@ -122,7 +123,7 @@ class Endpoints:
 
     def download(self, url: str) -> Answer | Trouble:
         """
-        Download an output without sending a key; return the answer, or why there is none.
+        Download an output without sending a key; return the answer, or the `Trouble` that prevented it.
 
         An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
         private network. All other addresses are vetted, including those that a redirect leads to.
