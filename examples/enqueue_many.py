@@ -1,8 +1,8 @@
 """
 Enqueue many edits in one round trip: `python examples/enqueue_many.py ORDER IMAGE_URL PROMPT…`.
 
-Each edit has an idempotency key made of the order and its place, so running this again within a day enqueues nothing
-new and finds the same jobs.
+Each edit has an idempotency key made from the order and the edit's position, so running this again within a day
+enqueues nothing new and finds the same jobs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
 Receive Retouch's webhooks with the standard library alone: `python examples/webhook_receiver.py`.
 
-WEBHOOK_SECRET is what `retouch receivers list --show-secret` shows; PORT is 8080 unless the environment says otherwise.
+WEBHOOK_SECRET is the secret that `retouch receivers list --show-secret` shows; PORT is 8080 unless the environment says
+otherwise.
 """
 
 from __future__ import annotations

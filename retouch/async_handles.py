@@ -1,4 +1,4 @@
-"""The members of `retouch.handles` for a backend on an event loop: those that do I/O are awaited."""
+"""The members of `retouch.handles` for a backend on an event loop: members that do I/O are awaited."""
 
 from __future__ import annotations
 

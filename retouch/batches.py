@@ -1,7 +1,7 @@
 """
 Divides items into batches, for calls that take a limited number of them.
 
-Python 3.12 has `itertools.batched`; this is for 3.11.
+Python 3.12 has `itertools.batched`; this module works with 3.11 too.
 """
 
 from __future__ import annotations

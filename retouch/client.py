@@ -34,7 +34,7 @@ class EditQueue:
 
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
-    settings from the environment; The audit records `surface` with each change that this process makes. Nothing
+    settings from the environment. The audit records `surface` with each change that this process makes. Nothing
     connects before the first call.
     """
 
@@ -120,7 +120,8 @@ class EditQueue:
         Yield up to `limit` jobs, newest first.
 
         `state` is the name of a state, or a query if it contains a colon; `query` narrows the list further. `tenant` is
-        the owner of the jobs, None for all. Jobs that were enqueued before `since` (Unix seconds) are left out.
+        the owner of the jobs; None means all tenants. Jobs that were enqueued before `since` (Unix seconds) are left
+        out.
         """
         found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
@@ -214,7 +215,7 @@ class EditQueue:
         return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching in a lane: jobs wait, those in flight go on, and nothing is lost."""
+        """Stop dispatching in a lane: waiting jobs stay, jobs in flight go on, and nothing is lost."""
         run_sync(self._transport.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:

@@ -1,8 +1,8 @@
 """
 `Edit`: one requested edit. It is checked when it is made, so that no invalid edit is enqueued or paid for.
 
-The ranges come from the endpoint's documentation: that of guidance_scale (1 to 20) from its v5 page, all others from
-its v6 page.
+The ranges come from the endpoint's documentation: the range of guidance_scale (1 to 20) from its v5 page, all others
+from its v6 page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _RESERVED = frozenset({"key", "prompt", "init_image", *_NUMBERS})
 
 class Edit(BaseModel):
     """
-    One edit: what to change (`prompt`) in which picture (`init_image`, an http(s) URL that the endpoint can read).
+    One requested edit: `prompt` says what to change, and `init_image` is the http(s) URL of the picture, which the
+    endpoint must be able to read.
 
     `image_guidance_scale` is from 1 to 8, `steps` from 1 to 50, `guidance_scale` from 1 to 20. `extra` goes to the
     endpoint unchanged, for parameters that it does not document. Raises `InvalidEdit`, which names every invalid field

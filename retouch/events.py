@@ -56,7 +56,7 @@ class Timings(TypedDict):
 
 
 class EventData(TypedDict):
-    """The facts of an event; `sequence` is its position in its job's timeline."""
+    """The facts of an event; `sequence` is the position of the event in the job's timeline."""
 
     job_id: str
     sequence: int

@@ -26,8 +26,8 @@ class ImageFacts:
     `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is the
     position of the image in `results`, from 0; there are several results if `extra` made the endpoint return several
     images. `warnings` may contain `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The
-    first image may also have `output_missing:N`, for each image that could not be downloaded, and
-    `outputs_beyond_16:N`.
+    first image may also have `output_missing:N`, for each index N whose image could not be downloaded, and
+    `outputs_beyond_16:N`, if the answer had N images.
     """
 
     job_id: str
@@ -37,7 +37,9 @@ class ImageFacts:
 
     @property
     def results(self) -> tuple[Self, ...]:
-        """Return every image of the endpoint's answer, in its order; the first is the job's `result`."""
+        """
+        Return every image of the endpoint's answer, in the order of the answer; the first image is the job's `result`.
+        """
         return tuple(replace(self, index=index) for index in range(len(self.images)))
 
     @property

@@ -46,9 +46,9 @@ class Ready:
     The image is paid for: the attempt must download it from the first of `urls` that yields it, and never POST.
 
     `more` has the URLs of each further image of the answer. `brought` has an entry (position from 0, stored image) for
-    each image that is stored already; the image is None if it was rejected. `beyond` is 0, or the number of images in
-    the answer if it was more than `OUTPUTS_MOST`. `flagged` is true if the endpoint marked an image as not safe for
-    work.
+    each image that needs no further attempt; the image is None if it was rejected. `beyond` is 0, or the number of
+    images in the answer if it was more than `OUTPUTS_MOST`. `flagged` is true if the endpoint marked an image as not
+    safe for work.
     """
 
     urls: tuple[str, ...]
@@ -264,7 +264,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The job keeps its slot until the next poll, in `delay_s` seconds, which goes on from `checkpoint`."""
+    """The job keeps its slot. The next poll is in `delay_s` seconds and goes on from `checkpoint`."""
 
     delay_s: float
     checkpoint: Processing

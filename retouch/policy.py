@@ -112,7 +112,7 @@ def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> floa
 
 def poll_s(polls: int, eta_s: float) -> float:
     """
-    Return the seconds to wait before the next poll, when `polls` were made.
+    Return the seconds to wait before the next poll, after `polls` polls.
 
     The first wait is the endpoint's eta, at least 1 s and at most 60 s. Later waits grow from 2 s to 10 s.
     """

@@ -98,7 +98,7 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """Fields without an index (`cost`; `account` with `default`), compared in each job that matches the others."""
+        """Fields without an index: `cost`, and `account` if it has `default`. Each job is read for these fields."""
         return ("account",) * ("default" in self.accounts) + ("cost",) * bool(self.costs)
 
     def frozen(self, at: float) -> JobQuery:
@@ -107,7 +107,7 @@ class JobQuery:
         return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
-        """Return the query that requires both; raise `InvalidQuery` for a field of both (except times, tags, costs)."""
+        """Return the query that requires both; raise `InvalidQuery` if both have a field other than time, tag, cost."""
         names = ("tenants", "states", "codes", "accounts", "receivers", "ids")
         both = [name for name in names if getattr(self, name) and getattr(other, name)]
         if both:

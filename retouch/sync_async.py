@@ -1,8 +1,8 @@
 """
 Lets code be written once, for threads and for event loops.
 
-Such code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply;
-its asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
+The code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply; its
+asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
 single step runs it to its end (`run_sync`), which takes a few microseconds.
 """
 
@@ -51,7 +51,7 @@ async def _next(items: AsyncIterator[Value]) -> Value:
 
 
 async def reply(value: Replied[Value]) -> Value:
-    """Return the reply of a client of either kind; await it if it is an awaitable."""
+    """Return the reply of a blocking or an asyncio client; await the value if it is an awaitable."""
     if isinstance(value, Awaitable):
         answer: Value = await value
         return answer

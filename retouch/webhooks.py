@@ -57,8 +57,8 @@ def verify_webhook(
     """
     Check a webhook and return its event.
 
-    `body` is the raw request body, not one that was parsed and written again; header names may be in any case. Raises
-    `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
+    `body` must be the raw request body, and not JSON that was parsed and written again. Header names may be in any
+    case. Raises `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
     `tolerance_s` seconds from `now` (Unix seconds, by default the clock): somebody may have recorded the request and
     sent it again.
     """

@@ -55,7 +55,7 @@ class FileBlobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name. If this fails, none of the bytes are stored there."""
+        """Store bytes under a name. A blob never has only a part of its bytes."""
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("write"):

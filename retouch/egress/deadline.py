@@ -21,8 +21,8 @@ class Deadline:
     """
     The deadline of one call. The call must `watch` each connection that it uses, and `lift` the deadline at its end.
 
-    `at` is an instant of `time.monotonic` and may be moved to a later one during the call. `expired` is true once the
-    connection was shut down. After `lift`, a deadline cannot expire any more.
+    `at` is an instant of `time.monotonic`, and may be moved to a later instant during the call. `expired` is true once
+    the connection was shut down. After `lift`, a deadline cannot expire any more.
     """
 
     __slots__ = ("at", "descriptor", "expired", "lifted_at")
@@ -49,9 +49,7 @@ class Deadline:
 
 
 class _Watchman:
-    """
-    Runs the thread that shuts connections down. It has the deadlines of the calls in flight, which one lock guards.
-    """
+    """Shuts connections down, in a thread of its own. One lock guards the deadlines of the calls in flight."""
 
     def __init__(self) -> None:
         self._in_flight: set[Deadline] = set()

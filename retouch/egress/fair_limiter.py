@@ -1,4 +1,6 @@
-"""Bounds how much work threads do at the same time, so that the work of one tenant does not delay that of another."""
+"""
+Bounds how much work threads do at the same time, so that the work of one tenant does not delay another tenant's work.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ class FairLimiter:
             self._give_back(group, waiter.amount)
 
     def waiting(self, group: str) -> int:
-        """Return how many callers of a group wait for room."""
+        """Return how many callers of a group wait."""
         with self._lock:
             return len(self._lines.get(group, ()))
 

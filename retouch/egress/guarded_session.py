@@ -35,8 +35,8 @@ from retouch.egress.deadline import Deadline
 REUSE_WITHIN_S = 1.0
 """
 A connection that was idle for more seconds is not used again. Servers close idle connections after 2 s or more. A
-request that is sent at that moment ends with a connection reset, and for a paid POST nobody knows whether there was a
-charge.
+request that is sent while the server closes the connection ends with a reset, and for a paid POST nobody knows whether
+there was a charge.
 """
 
 STATUSES_MOST = 20
@@ -61,7 +61,7 @@ class Call:
         self.sent = False
 
     def connected(self) -> None:
-        """Move the deadline to that of the whole call."""
+        """Replace the deadline of the connection by that of the whole call."""
         self.deadline.at = self.total_at
 
 

@@ -44,7 +44,7 @@ class Answer:
     """
     The answer of the peer, whatever its status.
 
-    A lookup in `headers` ignores upper and lower case. `truncated` is true if the body was longer than `max_bytes`.
+    Lookups in `headers` ignore case. `truncated` is true if the body was longer than `max_bytes`.
     """
 
     status: int
@@ -76,7 +76,7 @@ class Trouble:
 
 
 class _Refused(Exception):
-    """Carries the kind and the detail of a `Trouble` from the code that reads a body to `send`."""
+    """Carries the kind and the detail of a `Trouble` to `send`, from the code that reads a body."""
 
     def __init__(self, kind: TroubleKind, detail: str) -> None:
         self.kind, self.detail = kind, detail

@@ -1,4 +1,4 @@
-"""The accounts of the endpoint in the store: their numbers, and the changes that an operator may make to one."""
+"""The accounts of the endpoint in the store: their numbers, and the changes that an operator may make to an account."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[Accoun
 
 
 class AccountStore:
-    """Reads the accounts of the store, and pauses, drains, resumes and tests one."""
+    """Reads the accounts in the store, and pauses, drains, resumes and tests single accounts."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -180,7 +180,8 @@ class AccountStore:
     @sync_async
     async def limit_steps(self, account: str) -> list[LimitStep]:
         """
-        Return the changes of an account's learnt limit, oldest first: the latest 500; none if three days had no change.
+        Return the changes of an account's learnt limit, oldest first. The latest 500 are kept, until three days after
+        the last change.
         """
         steps = await reply(self._client.lrange(keys.limit_steps(account), 0, -1))
         pairs = [step.split(" ") for step in reversed(steps)]

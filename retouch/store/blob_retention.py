@@ -195,7 +195,7 @@ def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: flo
 
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
-    """Trim all of a tenant's indexes of jobs except those by state now, whether they are due or not."""
+    """Trim all indexes of a tenant's jobs except those by state, even indexes that are not due."""
     # Erasing must not leave the tenant's tags behind, and the names of these indexes contain them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):

@@ -32,7 +32,7 @@ PRIORITIES = get_args(Priority)
 OPEN_MOST = 5
 """How many runs of one tenant may be open at once."""
 KEPT_MOST = 200
-"""How many runs of one tenant are kept; beyond that, the oldest is deleted."""
+"""How many runs of one tenant are kept; if there are more, the oldest runs are deleted."""
 ITEMS_AT_ONCE = 10
 """How many items one script call acts on. A call takes a few milliseconds, in which Redis answers nobody else."""
 _ASK_AGAIN_S = 30.0
@@ -139,7 +139,7 @@ def read_request(
 
 
 class BulkStore:
-    """Writes and reads the bulk runs in Redis, and writes the audit of those that begin, end or are aborted."""
+    """Writes and reads the bulk runs in Redis, and writes a line of the audit when a run begins, ends or is aborted."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._audit = client, AuditLog(client)
@@ -215,9 +215,9 @@ class BulkStore:
 
     def abort(self, run: str, actor: Actor) -> str:
         """
-        Abort a run; return `aborted`, `final` if it was over already, or `unknown`.
+        Abort a run; return `aborted`, `final` if the run was over, or `unknown`.
 
-        What the run did before is not undone.
+        Moves that the run has made are not undone.
         """
         word: str = self._scripts["bulk_abort"](args=[run])
         found = self.find(run)
@@ -252,7 +252,7 @@ class BulkStore:
         return word, messages_of(messages)
 
     def note_done(self, run: BulkRun) -> None:
-        """Write the outcomes of a run that is over to the audit, with the actor who started the run."""
+        """Write the outcomes of a finished run into the audit, with the actor who started the run."""
         if found := self.find(run.id):
             self._audit.record(found.actor, "bulk.done", found.tenants_text, bulk=run.id, outcomes=found.outcomes)
 

@@ -37,7 +37,9 @@ class BulkChunks:
         self._search = JobSearch(jobs)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
+        """
+        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        """
         found = Preview()
         for records in self._pages(changeable_jobs(request)):
             free = sum(record.resumable for record in records) if request.action == "replay" else 0

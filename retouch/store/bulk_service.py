@@ -18,7 +18,9 @@ class BulkService:
         self._chunks = BulkChunks(JobStore(client, retention_s=retention_s), DeliveryStore(client), max_charges)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
+        """
+        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        """
         return self._chunks.preview(request)
 
     def start(self, request: BulkRequest, actor: Actor, tenant: str, idempotency_key: str = "") -> BulkRun:

@@ -209,7 +209,7 @@ class DeliveryStore(SharedDeliveryStore):
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """
-        Record one attempt and what follows it, and return the messages. If the lease was lost, return an empty list.
+        Record one attempt and its settlement, and return the messages. If the lease was lost, return an empty list.
         """
         log = json.dumps(asdict(settlement.log), separators=(",", ":"))
         _, messages = self._settle(

@@ -144,7 +144,7 @@ def _count_waiting(client: Client, target: str, by: int) -> None:
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Delete what may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
+    """Delete the data that may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
     own = keys.deliveries_by_tenant(tenant)
     while page := client.zrange(own, 0, _PAGE - 1):
         for item in page:

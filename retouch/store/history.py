@@ -26,7 +26,7 @@ By = Literal["account", "tenant"]
 _ALL, _NONE = "*", "-"
 _PREFIXES: dict[By, str] = {"account": "a:", "tenant": "t:"}
 _EVER = 10**9
-"""A number that is greater than that of any minute."""
+"""A number that is greater than the number of any minute."""
 _ROLLED_AT_ONCE = 5_000
 
 _Rows = dict[str, HistoryCounts]
@@ -195,7 +195,7 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
 
 
 def _named(by: By, rows: _Rows) -> dict[str, HistoryCounts]:
-    """Return the rows of accounts, or those of tenants and the row `other`, by name without prefix."""
+    """Return {name without prefix: counts} of the rows of accounts, or of the rows of tenants and the row `other`."""
     prefix = _PREFIXES[by]
     named = {row.removeprefix(prefix): counts for row, counts in sorted(rows.items()) if row.startswith(prefix)}
     if by == "tenant" and OTHER_TENANTS in rows:

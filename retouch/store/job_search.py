@@ -140,7 +140,9 @@ class JobSearch:
         return found
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
-        """Return the walks for a query: for each tenant, one over each source of the field with the fewest entries."""
+        """
+        Return the walks for a query: for each tenant, a walk over each source of the field that has the fewest entries.
+        """
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
             lists = await self._lists(query, tenants)
@@ -277,7 +279,7 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the indexes by state, code, tag, named receiver and input that may have an entry of a job."""
+    """Return the indexes by state, code, tag, named receiver, account and input that may have an entry of a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]

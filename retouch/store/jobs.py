@@ -194,7 +194,7 @@ class SharedJobStore:
 
 
 class JobStore(SharedJobStore):
-    """All methods for jobs, those of workers and operators included, for code that may block."""
+    """All methods for jobs, including those of workers and operators, for code that may block."""
 
     client: Client
 
@@ -301,14 +301,14 @@ class JobStore(SharedJobStore):
             start += len(batch)
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Yield the ids of the dead letters of all tenants that failed at `since` or later, newest first."""
+        """Yield the ids of jobs of all tenants that became dead letters at `since` or later, newest first."""
         start = 0
         while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
             yield from batch
             start += len(batch)
 
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, TimelineEntry | None]:
-        """Return a job and one event of its timeline, in one round trip; None for each of them that is gone."""
+        """Return a job and one event of its timeline, in one round trip; a job or event that is gone is None."""
         with self.client.pipeline(transaction=False) as pipe:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -326,7 +326,7 @@ class JobStore(SharedJobStore):
 
 
 def _heading(job: NewJob) -> str:
-    """Return what `enqueue.lua` needs beside the spec, as one line."""
+    """Return the line of values that `enqueue.lua` needs in addition to the spec."""
     # The idempotency key comes last: it may contain spaces.
     boost_s, share_key = PRIORITY_BOOST_S[job.priority], job.share_key or "-"
     return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {share_key} {job.idempotency_key}"

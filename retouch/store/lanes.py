@@ -195,7 +195,7 @@ class Lanes(SharedLanes):
         """
         Return one tenant's numbers in a lane, with the limit, pause and breaker of the whole lane.
 
-        `parked` is 0 in lane `deliveries`, and `dead` is 0 in both.
+        `parked` is 0 in lane `deliveries`, and `dead` is 0 in both lanes.
         """
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()

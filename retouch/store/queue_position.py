@@ -25,8 +25,8 @@ class QueuePosition:
     `ahead` is the number of the tenant's jobs before it, `tenant_held` the number of slots that the tenant has.
     `no_room` is `backlog` or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit.
     `weights` has the tenants with a weight of their own. With several accounts, `accounts` are the accounts to which
-    the tenant's jobs may go, and `lane` has the numbers of the accounts among these that take jobs. `account` is the id
-    of the account to which the job would go now, or empty if it would have to wait.
+    the tenant's jobs may go. In `lane`, the limit, the held slots and the breaker are those of the accounts that take
+    jobs. `account` is the id of the account to which the job would go now, or empty if it would have to wait.
     """
 
     lane: LaneNumbers
@@ -52,7 +52,7 @@ class QueuePosition:
         return self.ahead + sum(others) + 1
 
     def per_s(self, usual_s: float) -> float:
-        """Return how many jobs are dispatched per second if each takes `usual_s` seconds and no slot lacks work."""
+        """Return how many jobs are dispatched per second if each takes `usual_s` seconds and every slot is used."""
         gates = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
         if not self.accounts:
             gates = [(self.lane.limit, self.rate)]

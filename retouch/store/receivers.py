@@ -79,9 +79,10 @@ class ReceiverStore(SharedReceiverStore):
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
-        Add a receiver that gets events of every job of the tenant: the final ones, or those in `events`. Return it.
+        Add a receiver that gets events of every job of the tenant, and return it.
 
-        Raises `InvalidEdit` if the tenant already has 20 of these, since each one makes every job of the tenant slower.
+        The receiver gets the final events, or the events that `events` names. Raises `InvalidEdit` if the tenant has 20
+        receivers of every job, since each of them makes every job of the tenant slower.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
         # A receiver that exists may be changed, also at the limit.
@@ -100,7 +101,7 @@ class ReceiverStore(SharedReceiverStore):
 
     def page(self, tenant: str, limit: int, after: str = "") -> tuple[list[Receiver], str | None]:
         """
-        Return up to `limit` receivers of a tenant ("" for all tenants), sorted by id, that follow the id `after`.
+        Return up to `limit` receivers of a tenant ("" for all tenants) whose ids follow `after`, sorted by id.
 
         The second value is the id after which the next page begins, or None at the end.
         """
@@ -161,7 +162,7 @@ class ReceiverStore(SharedReceiverStore):
         """
         Disable or enable a receiver and return it, or None if it is unknown.
 
-        A disabled receiver gets only what a person redelivers.
+        A disabled receiver gets only deliveries that a person sends again.
         """
         receiver = self.get(identity)
         if receiver is None:

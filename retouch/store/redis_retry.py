@@ -27,7 +27,7 @@ _REFUSALS = {
     "UNBLOCKED": "has become a replica",
     "BUSY": "is held up by a script",
 }
-"""First word of an error that ends by itself, or when an operator acts → the state of Redis, for a message."""
+"""First word of an error that ends by itself or after an operator's action → the state of Redis, for a message."""
 
 # Redis before 7 puts a prefix before an error inside a script; redis-py puts one before an error inside a pipeline.
 _REFUSAL = re.compile(
@@ -108,5 +108,5 @@ class RedisRetry(Retry):
 
 
 def _is_temporary(error: redis.RedisError) -> bool:
-    """Return whether the error may end by itself or when an operator acts."""
+    """Return whether the error may end by itself or after an operator's action."""
     return isinstance(error, redis.ConnectionError | redis.TimeoutError) or bool(refusal(error))

@@ -24,8 +24,9 @@ class ApiKey:
     """
     One API key without its secret, of which only a hash is stored. Instants are in Unix seconds.
 
-    A key of role `producer` reads and changes what belongs to its tenant. A key of role `ops` reads all tenants, and
-    pauses and resumes lanes. `last_used_at` is accurate to a minute.
+    A key of role `producer` reads and changes what belongs to its tenant. A key of role `viewer` reads the data of all
+    tenants and changes nothing. A key of role `ops` reads and changes the data of all tenants, and may change lanes and
+    accounts. `last_used_at` is accurate to a minute.
     """
 
     id: str

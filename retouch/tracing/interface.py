@@ -64,7 +64,9 @@ class Tracing:
         return _UNTRACED
 
     def headers(self) -> dict[str, str]:
-        """Return the header `traceparent`, which tells a peer the present span; an empty dict without a span."""
+        """
+        Return the header `traceparent`, with which a peer continues the present trace; an empty dict without a span.
+        """
         return {}
 
     def close(self) -> None:

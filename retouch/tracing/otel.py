@@ -76,8 +76,8 @@ class OpenTelemetry(Tracing):
         """
         Record an enqueue as a part of the present trace; yield the jobs to enqueue, and the span.
 
-        The specs of the jobs name the span only if it is sampled. Otherwise the jobs need no more memory than without
-        traces.
+        The specs of the jobs name the span only if the span is sampled. Otherwise the jobs need no more memory than
+        without traces.
         """
         if not any(job.spec_json for job in jobs):  # a look-up of a key
             yield jobs, Span()

@@ -29,7 +29,9 @@ from retouch.errors import (
 from retouch.json_types import Document, JsonObject
 
 Query = Mapping[str, object]
-"""Parameters of a URL. One that is None or empty is left out; a list becomes one parameter for each of its values."""
+"""
+Parameters of a URL. A parameter that is None or empty is left out; a list becomes one parameter for each of its values.
+"""
 
 _KEPT_MOST = 32
 

@@ -140,7 +140,7 @@ class GatewayTransport:
         """
         Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.
 
-        Raises `BlobMissing` if there is none.
+        Raises `BlobMissing` if there is no such image.
         """
         path, query = f"/v1/edits/{job}/image", {"index": index or None}
         try:
@@ -310,7 +310,7 @@ def _event(document: Document) -> Event:
 
 
 def _own(tenant: str | None) -> str | None:
-    """Return a tenant, or None for the default one: the gateway then takes the tenant of the API key."""
+    """Return the tenant, or None for the default tenant: the gateway then takes the tenant of the API key."""
     return None if tenant == DEFAULT_TENANT else tenant
 
 

@@ -21,7 +21,7 @@ from retouch_worker.process import WorkerProcess
 
 
 class JobFailed(Exception):
-    """The job of a task failed; the text is its id and its error code."""
+    """The job of a task failed; the text is the id of the job and the error code."""
 
 
 class DeliveryDead(Exception):

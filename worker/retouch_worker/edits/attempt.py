@@ -31,8 +31,8 @@ from retouch_worker.logs import log
 
 def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     """
-    Run one attempt at a job, from the place that its record shows; return the decision, or None if the job could not be
-    claimed.
+    Run one attempt at a job, starting at the step that the job's record shows; return the decision, or None if the job
+    could not be claimed.
 
     Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
     begins. Therefore this process may die between any two instructions: the next attempt resumes from the record. A
@@ -129,7 +129,7 @@ def record_answer(
     read_copy: bool = False,
 ) -> None:
     """
-    Put an answer on record, and send the messages of jobs that were dispatched by that.
+    Put an answer on record, and send the messages of jobs that the script has dispatched.
 
     `kind` is the class of the charge, `checkpoint` is where the next attempt resumes, and `health` is a word of
     `health_after`. With `read_copy`, the next attempt sends the link to our copy of the input picture.

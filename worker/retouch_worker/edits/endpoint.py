@@ -83,7 +83,7 @@ class Endpoint:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
-        """Return the trusted session for a configured host, and for any other the one that vets addresses."""
+        """Return the trusted session for a configured host, and the guarded session for any other host."""
         configured = (self._account.url, self._account.fetch_url)
         return self._sessions.trusted if _origin(url) in map(_origin, configured) else self._sessions.guarded
 
@@ -165,7 +165,7 @@ class _Made:
 
 
 def note_answer(span: Span, answer: Answer | Trouble, outcome: Outcome | None = None) -> None:
-    """Add an answer to the span of its call; `outcome` is its class, if it has one."""
+    """Add an answer to the span of its call; `outcome` is the class of the answer, if it has a class."""
     if isinstance(answer, Answer):
         span.answered(outcome, answer.status, len(answer.body))
     else:

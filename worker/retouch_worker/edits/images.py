@@ -1,7 +1,7 @@
 """
 The images of a paid answer: each is downloaded, checked and stored, even if others are not available.
 
-Each stored image goes on record before the next one is downloaded, so a worker that dies between two of them loses
+Each stored image goes on record before the next one is downloaded, so a worker that dies between two downloads loses
 nothing and costs nothing.
 """
 
@@ -80,7 +80,8 @@ def _record_progress(
 
 def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
     """
-    Return the stored images in their order in the answer. The first gets a warning for each image that is missing.
+    Return the stored images in their order in the answer. The first image gets a warning for each image that is
+    missing.
     """
     gaps = [f"output_missing:{index}" for index in range(len(ready.outputs)) if not handled.get(index)]
     if ready.beyond:

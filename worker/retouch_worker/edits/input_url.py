@@ -35,7 +35,7 @@ def request_spec(claim: Claim, blobs: BlobStore, settings: Settings) -> JobSpec:
 
 def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, settings: Settings) -> PostOutcome:
     """
-    Return the outcome; if it says that the endpoint could not read the picture, add what follows to its message.
+    Return the outcome; if it says that the endpoint could not read the picture, add advice to its message.
 
     If the next attempt will send the link of our copy, `retry_with_copy` is set. Otherwise the message says what the
     caller can do.
