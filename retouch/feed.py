@@ -1,4 +1,4 @@
-"""Reads the feed, which has the events of all jobs: the entries after a cursor, in threads and on event loops."""
+"""Reads the entries of the feed after a cursor. The feed has the events of all jobs."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def _reader_of(name: str) -> Callable[[str, float], object]:
 
 
 def _alternatives(name: str, text: str) -> list[str]:
-    """Return the values of a term, without their quotes; raise `ValueError` for an empty value or too many."""
+    """Return the values of a term, without their quotes; raise `ValueError` for an empty value or too many values."""
     found = [""]
     for piece in _PIECE.finditer(text):
         if piece["open"]:

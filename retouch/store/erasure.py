@@ -47,10 +47,11 @@ class Erased:
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
     """
-    Erase all data of a tenant except its ledger, and return how much was erased.
+    Erase a tenant's jobs, images, events, deliveries and receivers, and return how much was erased.
 
     The tenant's open jobs are cancelled first; those in flight stay until their call has ended. An image that another
-    tenant owns too, by a job or an upload, is kept for that tenant. The call may be repeated.
+    tenant owns too, by a job or an upload, is kept for that tenant. The ledger, the audit, history, bulk runs, limits
+    and API keys stay. The call may be repeated.
     """
     records = list(_records(jobs, tenant))
     for record in records:

@@ -188,7 +188,7 @@ class SharedJobStore:
 
     @sync_async
     async def counts(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         ended = await reply(self.client.hgetall(keys.lane("edits", "counts")))
         return {state: int(count) for state, count in ended.items()}
 

@@ -136,7 +136,7 @@ class OpenTelemetry(Tracing):
         """
         Record a span that begins a new trace and links to the span of the enqueue.
 
-        A job may run days after its enqueue, when the trace of the enqueue is complete.
+        The trace of the enqueue is not continued, since a job may run days later, when that trace is complete.
         """
         remote = trace.get_current_span(_W3C.extract({"traceparent": enqueue}, Context())).get_span_context()
         links = [Link(remote)] if remote.is_valid else []

@@ -244,7 +244,7 @@ class GatewayTransport:
         return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         return dict((await self._get("/v1/status"))["ended"])
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:

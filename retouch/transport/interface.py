@@ -137,7 +137,7 @@ class Transport(Protocol):
         """Return up to `limit` lines of the audit since an instant (Unix seconds), newest first."""
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
         """Return how many receivers fail, and up to `most` of those that have failed longest."""

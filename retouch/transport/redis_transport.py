@@ -285,7 +285,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(log.page, since, "", limit)
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         with clear_errors():
             return await self.connections.jobs.counts.awaited()
 
