@@ -2,7 +2,7 @@
 Enqueue from Django when the transaction has committed: an order that is rolled back costs nothing.
 
 Run it with the address of a picture: `python examples/django_on_commit.py https://…/in.png`. It makes a project of one
-file with a database in memory; in yours, the last function is all that you need.
+file with a database in memory; in your own project, you need only a function such as `take_order`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Enqueue many edits in one round trip: `python examples/enqueue_many.py ORDER IMAGE_URL PROMPT…`.
 
-Each edit has an idempotency key made of the order and its place, so running this again within a day enqueues nothing
-new and finds the same jobs.
+Each edit has an idempotency key made from the order and the edit's position, so running this again within a day
+enqueues nothing new and finds the same jobs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from retouch import Edit, EditFailed, EditQueue, JobOptions
 
 
 def main(order: str, init_image: str, *prompts: str) -> int:
-    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 when one has no image."""
+    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 if an edit failed."""
     requests = [
         (Edit(prompt=prompt, init_image=init_image), JobOptions(idempotency_key=f"{order}-{place}"))
         for place, prompt in enumerate(prompts)

@@ -1,7 +1,8 @@
 """
 Receive Retouch's webhooks with the standard library alone: `python examples/webhook_receiver.py`.
 
-WEBHOOK_SECRET is what `retouch receivers list --show-secret` shows; PORT is 8080 unless the environment says otherwise.
+WEBHOOK_SECRET is the secret that `retouch receivers list --show-secret` shows; PORT is 8080 unless the environment says
+otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ seen: set[str] = set()  # a database in real life: an event may come twice, alwa
 
 class Receiver(BaseHTTPRequestHandler):
     """
-    Answers 400 to a request that does not verify and 204 to the rest, at once: long work belongs after the answer.
+    Answers 400 to a request that cannot be verified, and 204 to any other, before it handles the event.
+
+    An event is handled after the answer, since the sender waits only for some seconds.
     """
 
     def do_POST(self) -> None:
@@ -45,7 +48,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 def handle(event: dict[str, object]) -> None:
-    """Do what the event asks for; here, print it."""
+    """Handle one event; this example prints it."""
     data = event["data"]
     assert isinstance(data, dict)
     print(f"{event['type']}: {data.get('job_id')}, tags {data.get('tags')}", flush=True)

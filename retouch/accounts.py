@@ -20,7 +20,7 @@ from retouch.ids import TENANT
 from retouch.settings import Settings
 
 DEFAULT_ACCOUNT = "default"
-"""The id of the only account if there is no accounts file; the settings have this account's values."""
+"""The id of the account that is used without an accounts file. The values of this account come from the settings."""
 
 LIMIT_MOST = 10_000
 
@@ -39,11 +39,11 @@ class Account:
     """
     One account of the endpoint, without its key.
 
-    `key_file` is an absolute path; both `key_file` and `key_env` are empty for the account that the settings make.
-    `limit` is how many requests may be in flight, or `auto`; `calls_per_day` 0 and `rate_per_s` 0 mean no bound.
-    Workers use accounts of a lower `tier` first; accounts of one tier share the work in proportion to their `weight`.
-    `tenants` are the owners of the account; without any, all tenants share it. `shared_fallback` says when jobs of
-    these owners may go to shared accounts.
+    `key_file` is an absolute path. Both `key_file` and `key_env` are empty for the account that is made from the
+    settings. `limit` is the number of requests that may be in flight, or `auto`. `calls_per_day` 0 and `rate_per_s` 0
+    mean no bound. Workers use accounts of a lower `tier` first; accounts of one tier share the work in proportion to
+    their `weight`. `tenants` are the owners of the account; all tenants share an account without owners.
+    `shared_fallback` says when jobs of these owners may go to shared accounts.
     """
 
     id: str
@@ -63,7 +63,9 @@ class Account:
 
 def accounts_of(settings: Settings) -> list[Account]:
     """
-    Return the accounts of the file, in its order; without a file, return the one account `default` from the settings.
+    Return the accounts in the order of the accounts file. If the settings name no file, return one account `default`.
+
+    The account `default` has the values of the settings.
     """
     if settings.accounts:
         return read_accounts(settings.accounts, settings)
@@ -72,10 +74,10 @@ def accounts_of(settings: Settings) -> list[Account]:
 
 def read_accounts(path: str | Path, settings: Settings) -> list[Account]:
     """
-    Return the accounts of a file; where a table lacks a field, the account has the value of the settings.
+    Return the accounts of a file; a field that a table lacks is taken from the settings.
 
     Raise `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
-    -1`. The line does not show a text that may be a key in the wrong field.
+    -1`. A line never quotes a text that may be a key in the wrong field.
     """
     import tomllib  # 4 ms that only processes with an accounts file pay
 
@@ -148,7 +150,9 @@ def _faults_of_table(place: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nearest(name: str) -> str:
-    """Return the end of a message about an unknown field: the most similar known field, or all known fields."""
+    """
+    Return the end of a message about an unknown field: it names the most similar known field, or else all known fields.
+    """
     import difflib
 
     near = difflib.get_close_matches(name, _FIELDS, 1)
@@ -156,7 +160,7 @@ def _nearest(name: str) -> str:
 
 
 def _shown(field: str, value: object) -> str:
-    """Return a description of a value for a message; it quotes a text only in fields where the text cannot be a key."""
+    """Return a description of a value for a message. A text is quoted only in fields where it cannot be a key."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

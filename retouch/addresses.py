@@ -1,12 +1,12 @@
 """
-Which addresses a user may make us call: rules for the text of a URL, and a check of each IP address it resolves to.
+Rules for the addresses that a user may make us call: for the text of a URL, and for the IP addresses of its host.
 
-A URL that a user supplies is checked twice: by its text when a request is accepted (`fault_of`, without network), and
-when we connect (`resolve`). `resolve` makes one lookup and vets every answer, and the caller connects to a vetted
-answer. A second lookup after the check could return another address, which is how such guards are bypassed.
+A URL that a user supplies is checked twice. When a request is accepted, `fault_of` checks the text, without network
+access. When we connect, `resolve` looks the host up once and vets every address, and the caller connects to a vetted
+address. The caller must not look the host up again: a second lookup could return another address, which was not vetted.
 
-`networks` are CIDR texts (setting `dangerous_allow_private_networks`). Inside them every address and port is allowed.
-Messages never contain the URL; they may contain an IP address.
+`networks` are CIDR texts (setting `dangerous_allow_private_networks`). Inside these networks every address and port is
+allowed. Messages never contain the URL; they may contain an IP address.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ class SocketAddress(NamedTuple):
 
 def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLOWED_PORTS) -> str | None:
     """
-    Return what is wrong with the text of a URL that a user supplied, or None; no name is looked up.
+    Return a message about the first fault in the text of a URL that a user supplied, or None. No name is looked up.
 
-    If there are any `networks`, a name passes even if it looks private or has an unusual port: the address that it
-    resolves to is vetted when we connect.
+    With any `networks`, a name is accepted even if it looks private or has an unusual port, since the address that it
+    resolves to is vetted when we connect. The name `localhost` is accepted only if a loopback address is inside
+    `networks`.
     """
     parts = split(url)
     if isinstance(parts, str):
@@ -133,7 +134,7 @@ def split(url: str) -> Url | str:
 
 
 def vet(address: str, networks: Sequence[str] = ()) -> bool:
-    """Return whether an IP address may be connected to: it is public or inside `networks`, and has no scope id."""
+    """Return whether we may connect to an IP address: it is public or inside `networks`, and has no scope id."""
     ip = _literal(address)
     return ip is not None and (within(ip, networks) or is_public(ip))
 
@@ -142,11 +143,11 @@ def resolve(
     host: str, port: int, networks: Sequence[str] | None = (), ports: Sequence[int] = ALLOWED_PORTS
 ) -> list[SocketAddress]:
     """
-    Look a host up once, vet every address, and return them; the caller must connect to one of these, without a new
-    lookup.
+    Look a host up once, vet all its addresses, and return them.
 
-    `networks=None` vets nothing, for addresses that the operator set. Raises `AddressRefused` if an address outside
-    `networks` is private or `port` is not one of `ports`, and `OSError` if the name does not resolve.
+    The caller must connect to one of these addresses and must not look the host up again. With `networks=None` no
+    address is vetted; this is for hosts that the operator set. Raises `AddressRefused` for an address outside
+    `networks` if it is private or if `port` is not one of `ports`. Raises `OSError` if the name does not resolve.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]

@@ -1,5 +1,5 @@
 """
-Checks requests and makes jobs of them that can be enqueued, without any I/O.
+Checks requests for edits and makes jobs from them, without any I/O.
 
 The options are checked once for all edits that share them (`resolve_options`); then each edit is admitted (`admit`).
 """
@@ -33,11 +33,12 @@ _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """
-    How a job is to run and who gets its events; `None` stands for the default from the settings.
+    The options of a job: how it runs, and who gets its events. `None` stands for the default from the settings.
 
-    `priority` is `high`, `normal` or `low`: `high` counts as ten minutes more of age, `low` as ten less. `deadline_s`
-    counts from enqueueing. `webhook` is a URL, `callback` an allow-listed Celery task; they get the final events, and
-    those in `events`. Every event contains the `tags`.
+    `priority` is `high`, `normal` or `low`: a job with `high` is treated as ten minutes older, a job with `low` as ten
+    minutes younger. `deadline_s` is counted from the time of enqueueing. `webhook` is a URL, and `callback` is an
+    allow-listed Celery task. Both get the final events and the events that `events` names. Every event contains the
+    `tags`.
     """
 
     idempotency_key: str = field(default="", repr=False)
@@ -55,7 +56,7 @@ class Options:
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
     """
-    Options that were checked. `spec` is the spec of each of their jobs, still without an edit.
+    Options that were checked. All jobs with these options share `spec`, which has no edit yet.
 
     `networks` are the private networks in which addresses are allowed.
     """
@@ -100,7 +101,7 @@ def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
     """
     Return the job for one edit; `terms` are options that were checked.
 
-    Raises `InvalidEdit` if its `init_image` is an address that the endpoint could not read.
+    Raises `InvalidEdit` if the edit's `init_image` is an address that the endpoint could not read.
     """
     if fault := fault_of(edit.init_image, terms.networks):
         raise InvalidEdit([("init_image", fault)])
@@ -115,8 +116,8 @@ class Admission:
     """
     Checks the edits of one call, makes their jobs, and collects the faults of all of them.
 
-    `common` options apply to every edit; an edit's own options override them. `receivers` are the (tenant, URL) pairs
-    that webhooks name; the caller must create these receivers before it enqueues the jobs.
+    `common` options apply to every edit; an edit's own options override them. `receivers` has the (tenant, URL) pair of
+    each webhook in the options. The caller must create these receivers before it enqueues the jobs.
     """
 
     def __init__(self, common: JobOptions, settings: Settings) -> None:
@@ -139,7 +140,7 @@ class Admission:
 
     def jobs(self) -> list[NewJob]:
         """
-        Return the jobs of all edits; raise `InvalidEdit`, which names every fault, if there are any.
+        Return the jobs of all edits, in order. If any edit has a fault, raise `InvalidEdit`, which names all faults.
 
         If there are several edits, a fault names its field as `edits[3].prompt`.
         """
@@ -173,7 +174,7 @@ def options_of(values: JobOptions) -> Options:
 
 def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
     """
-    Return one error for all requests that were refused, or None if there are none.
+    Return one error for all requests that were refused, or None if no request was refused.
 
     It is `InvalidEdit` if any request has faults, else `IdempotencyConflict`, else `QueueFull`, else the first error.
     """
@@ -195,9 +196,9 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
     """
-    Return the faults of the edit at `place`, none if the error is not `InvalidEdit`.
+    Return the faults that an `InvalidEdit` names, as (field, message); return an empty list for any other error.
 
-    If there are several edits (`count`), each fault names the place of its edit.
+    `place` is the index of the edit. If there are several edits (`count`), each field contains it: `edits[3].prompt`.
     """
     if not isinstance(error, InvalidEdit):
         return []
@@ -206,7 +207,7 @@ def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]
 
 
 def fingerprint(spec_json: str) -> str:
-    """Return a hash of a request, 32 hex digits, which does not depend on the order of its fields."""
+    """Return a hash of a request as 32 hex digits. The order of the request's fields does not change the hash."""
     spec = json.loads(spec_json)
     # Each link to a blob is signed anew, so the name of the blob is compared and not the link.
     if name := name_in(spec.get("edit", {}).get("init_image", "")):
@@ -216,7 +217,7 @@ def fingerprint(spec_json: str) -> str:
 
 
 def _callback(task: str, settings: Settings) -> str | None:
-    """Return the allow-listed `task@queue` for a task's name, or None if it is not on the list."""
+    """Return the allow-listed `task@queue` for a task's name, or None if the task is not on the list."""
     for allowed in settings.callback_tasks:
         if task in (allowed, allowed.partition("@")[0]):
             return allowed if "@" in allowed else f"{allowed}@celery"
@@ -244,8 +245,9 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
 
 def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     """
-    Return a list with the fault of an option that is not a number above 0 and at most `most`; without a fault, no
-    entry.
+    Return [(name, message)] if the value is not a number above 0 and at most `most`; otherwise return an empty list.
+
+    The value None is no fault. Only `deadline_s` may have a fraction.
     """
     if value is None:
         return []

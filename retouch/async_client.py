@@ -29,8 +29,8 @@ class AsyncEditQueue:
     """
     `retouch.EditQueue` for asyncio: the same arguments, methods, results and errors, awaited.
 
-    Make one per process inside the running loop, such as in a web application's lifespan. `async with` loads slow parts
-    beforehand; otherwise the first call does. Any number of tasks may share the queue.
+    Make one queue per process, inside the running loop, for example in a web application's lifespan. `async with` loads
+    the slow parts when it is entered; without it, the first call loads them. Any number of tasks may share the queue.
     """
 
     def __init__(
@@ -147,7 +147,9 @@ class AsyncEditQueue:
         return await self._transport.bulk.page(limit)
 
     async def abort_bulk(self, run_id: str) -> str:
-        """Abort a bulk run; return `aborted`, or `final` if it was over already. What it has done is not undone."""
+        """
+        Abort a bulk run; return `aborted`, or `final` if the run was over. Moves that the run has made are not undone.
+        """
         return await self._transport.bulk.abort(run_id)
 
     async def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:

@@ -1,4 +1,4 @@
-"""The members of `retouch.handles` for a backend on an event loop: those that do I/O are awaited."""
+"""The members of `retouch.handles` for a backend on an event loop: members that do I/O are awaited."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AsyncEditResult(ImageFacts):
         return self.transport.link(self.job_id, self.stored, self.index)
 
     async def save(self, path: str | PathLike[str]) -> Path:
-        """Write the image to a file, outside the event loop, and return its path."""
+        """Write the image to a file, outside the event loop, and return the file's path."""
         target = Path(path)
         await self.transport.concurrency.run_blocking(target.write_bytes, await self.image)
         return target

@@ -1,7 +1,7 @@
 """
 Divides items into batches, for calls that take a limited number of them.
 
-Python 3.12 has `itertools.batched`; this is for 3.11.
+Python 3.12 has `itertools.batched`; this module works with 3.11 too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def batched_by(weight: Callable[[Item], int], most: int, items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield the items in lists, in order, each as long as its weights sum up to `most` at most, or of one item."""
+    """
+    Yield the items in lists, in order. The weights in one list add up to at most `most`.
+
+    An item that is heavier than `most` is in a list of its own.
+    """
     batch, sum_ = list[Item](), 0
     for item in items:
         own = weight(item)

@@ -1,8 +1,8 @@
 """
-Makes the Celery app from the settings, for processes that run tasks or watch them; a producer needs none.
+Makes the Celery app from the settings. Processes that run or watch tasks need the app; producers do not.
 
-Celery carries messages and runs tasks. Which jobs wait, which may run and what was paid is in the store. The failure
-that each option prevents is stated beside it.
+Celery carries messages and runs tasks. The store, not Celery, records which jobs wait, which may run, and which charges
+were made. The failure that each option prevents is stated beside it.
 """
 
 from __future__ import annotations

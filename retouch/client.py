@@ -34,8 +34,8 @@ class EditQueue:
 
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
-    settings from the environment; `surface` is what the audit names for this process. Nothing connects before the first
-    call.
+    settings from the environment. The audit records `surface` with each change that this process makes. Nothing
+    connects before the first call.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class EditQueue:
         Enqueue many edits, many in each round trip, and return their jobs in order.
 
         An item is an `Edit`, or an `Edit` with options of its own, which replace the common ones. If one item is
-        invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. An idempotency key of another
-        request raises `IdempotencyConflict`, and a tenant without room raises `QueueFull`; in both cases the other
-        items are enqueued.
+        invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. An idempotency key that was
+        used for a different request raises `IdempotencyConflict`, and a tenant without room raises `QueueFull`. In both
+        cases the other items are enqueued.
         """
         results = run_sync(self._transport.enqueue(with_options(edits), options))
         return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
@@ -120,7 +120,8 @@ class EditQueue:
         Yield up to `limit` jobs, newest first.
 
         `state` is the name of a state, or a query if it contains a colon; `query` narrows the list further. `tenant` is
-        the owner of the jobs, None for all. Jobs that were enqueued before `since` (Unix seconds) are left out.
+        the owner of the jobs; None means all tenants. Jobs that were enqueued before `since` (Unix seconds) are left
+        out.
         """
         found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
@@ -146,8 +147,8 @@ class EditQueue:
         Return how many jobs `bulk` would act on, and what that would cost; nothing is changed.
 
         `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
-        `dead` limits `redeliver` to deliveries that gave up. `tenant` applies if the query names no tenant; None means
-        all tenants. Raises `InvalidEdit` and `InvalidQuery`.
+        `dead` limits `redeliver` to dead letters. `tenant` applies if the query names no tenant; None means all
+        tenants. Raises `InvalidEdit` and `InvalidQuery`.
         """
         ask = BulkAsk(action, query, tenant, priority, dead)
         return run_sync(self._transport.bulk.preview(ask))
@@ -180,7 +181,9 @@ class EditQueue:
         return run_sync(self._transport.bulk.page(limit))
 
     def abort_bulk(self, run_id: str) -> str:
-        """Abort a bulk run; return `aborted`, or `final` if it was over already. What it has done is not undone."""
+        """
+        Abort a bulk run; return `aborted`, or `final` if the run was over. Moves that the run has made are not undone.
+        """
         return run_sync(self._transport.bulk.abort(run_id))
 
     def events(self, after: str = "0", *, limit: int = 1_000) -> list[tuple[str, Event]]:
@@ -204,15 +207,15 @@ class EditQueue:
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """
-        Send deliveries again by hand; return {id: `redelivered`, or why nothing was done}.
+        Send deliveries again by hand; return {delivery id: `redelivered`, or the reason why nothing was done}.
 
-        Reasons are `open` (it is still under way), `gone` (its job is no longer on record, so there is nothing to send)
-        and `unknown`.
+        Reasons are `open` (the delivery is still under way), `gone` (its job is no longer on record, and nothing can be
+        sent) and `unknown`.
         """
         return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 
     def pause(self, lane: str = "edits") -> None:
-        """Stop dispatching in a lane: jobs wait, those in flight go on, and nothing is lost."""
+        """Stop dispatching in a lane: waiting jobs stay, jobs in flight go on, and nothing is lost."""
         run_sync(self._transport.pause(lane))
 
     def resume(self, lane: str = "edits") -> None:
@@ -225,5 +228,5 @@ class EditQueue:
 
 
 def with_options(edits: Iterable[EditRequest]) -> list[EditWithOptions]:
-    """Return each edit paired with its own options, which are empty if there are none."""
+    """Return (edit, options) for each item; the options of a bare `Edit` are empty."""
     return [item if isinstance(item, tuple) else (item, {}) for item in edits]

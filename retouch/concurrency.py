@@ -23,7 +23,7 @@ _THREADS = 16  # how many files, messages and HTTP calls an asyncio client works
 
 
 class Signal(Protocol):
-    """A flag that some threads or tasks wait for and another one sets."""
+    """A flag that threads or tasks wait for, and that another thread or task sets."""
 
     def set(self) -> None:
         """Set the signal, which wakes all that wait for it."""

@@ -23,8 +23,8 @@ class SharedConnections:
     """
     The parts that a client in threads and a client on an event loop have in common; each part connects when first used.
 
-    The stores use `client`, which is of the kind that their code needs. The publisher and the blob store always run in
-    threads and use `blocking_client`.
+    The stores use `client`: a blocking Redis client for threads, or an asyncio Redis client for an event loop. The
+    publisher and the blob store always run in threads and use `blocking_client`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class SharedConnections:
 
     @cached_property
     def publisher(self) -> Publisher:
-        """Return the publisher, which sends the messages for dispatched items."""
+        """Return the publisher, which sends the messages for dispatched jobs and deliveries."""
         return Publisher(self.settings)
 
     @cached_property

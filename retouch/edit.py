@@ -1,8 +1,8 @@
 """
 `Edit`: one requested edit. It is checked when it is made, so that no invalid edit is enqueued or paid for.
 
-The ranges are those of the endpoint's documentation: of its v5 page for guidance_scale (1 to 20), otherwise of its v6
-page.
+The ranges come from the endpoint's documentation: the range of guidance_scale (1 to 20) from its v5 page, all others
+from its v6 page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _RESERVED = frozenset({"key", "prompt", "init_image", *_NUMBERS})
 
 class Edit(BaseModel):
     """
-    One edit: what to change (`prompt`) in which picture (`init_image`, an http(s) URL that the endpoint can read).
+    One requested edit: `prompt` says what to change, and `init_image` is the http(s) URL of the picture, which the
+    endpoint must be able to read.
 
     `image_guidance_scale` is from 1 to 8, `steps` from 1 to 50, `guidance_scale` from 1 to 20. `extra` goes to the
     endpoint unchanged, for parameters that it does not document. Raises `InvalidEdit`, which names every invalid field
@@ -68,7 +69,7 @@ class Edit(BaseModel):
         yield from ((name, getattr(self, name)) for name in _NUMBERS)
 
     def fields(self) -> JsonObject:
-        """Return the fields as the endpoint takes them; `extra` only if it is not empty."""
+        """Return the fields as a JSON object. Whole numbers are int, and `extra` is left out if it is empty."""
         values = {
             "prompt": self.prompt,
             "init_image": self.init_image,
@@ -142,7 +143,7 @@ def _nests_within(value: object, levels: int) -> bool:
 
 
 def is_text(value: str) -> bool:
-    """Return whether a text can be encoded as UTF-8; one with half of a surrogate pair cannot."""
+    """Return whether a text can be encoded as UTF-8; a text with half of a surrogate pair cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -39,7 +39,7 @@ class InvalidEdit(RetouchError, ValueError):
 
 
 class QueryFault(NamedTuple):
-    """What is wrong with one term of a query: the term, its position in the query (from 1), what was expected."""
+    """A fault in one term of a query. `at` is the term's position in the query, from 1; 0 means no position."""
 
     term: str
     at: int
@@ -67,8 +67,8 @@ class QueueFull(RetouchError):
     A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
 
     `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (the
-    tenant's calls of today are spent or reserved) or `requests` (the gateway serves only so many requests of one tenant
-    at once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
+    tenant's calls of today are spent or reserved) or `requests` (too many requests of the tenant are at the gateway at
+    once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
     enqueued.
     """
 
@@ -84,8 +84,8 @@ class StoreUnavailable(RetouchError):
     """
     Redis or the gateway did not answer in time, or Redis refuses writes for a while; the message says which, and why.
 
-    If there was no answer, it is not known whether the last command was carried out; if Redis refused, it was not.
-    Enqueueing again with the same idempotency key is safe.
+    If there was no answer, it is not known whether the last command was carried out. If Redis refused the command, it
+    was not carried out. Enqueueing again with the same idempotency key is safe.
     """
 
 
@@ -120,7 +120,7 @@ class EditCancelled(RetouchError):
 
 
 class ResultTimeout(RetouchError, TimeoutError):
-    """The job has not ended within `timeout_s` seconds. It goes on, and `result()` may be called again."""
+    """The job has not ended within `timeout_s` seconds. The job goes on, and `result()` may be called again."""
 
     def __init__(self, job_id: str, state: str, timeout_s: float) -> None:
         self.job_id, self.state, self.timeout_s = job_id, state, timeout_s

@@ -32,7 +32,9 @@ class ImageObject(TypedDict):
 
 class ChargeSummary(TypedDict):
     """
-    How many POSTs were billed for certain, how many may have been (these included), and what all of those cost at most.
+    The charges of a job: `certain` POSTs were billed, and `possible` POSTs were billed or may have been billed.
+
+    `amount` is the cost of all possible POSTs.
     """
 
     certain: int
@@ -42,8 +44,10 @@ class ChargeSummary(TypedDict):
 
 class Timings(TypedDict):
     """
-    Durations in seconds: the wait before the first attempt, the calls to the endpoint, and all since the job was
-    enqueued.
+    Durations in seconds; None means that there is no value yet.
+
+    `queued` is the wait before the first attempt, `endpoint` the sum of all answered calls to the endpoint, and `total`
+    the time from enqueueing to the event.
     """
 
     queued: float | None
@@ -52,7 +56,7 @@ class Timings(TypedDict):
 
 
 class EventData(TypedDict):
-    """The facts of an event; `sequence` is its position in its job's timeline."""
+    """The facts of an event; `sequence` is the position of the event in the job's timeline."""
 
     job_id: str
     sequence: int
@@ -69,7 +73,7 @@ class EventData(TypedDict):
 
 
 class Event(TypedDict):
-    """What happened to a job; `timestamp` is ISO 8601 in UTC."""
+    """One event of a job; `timestamp` is ISO 8601 in UTC."""
 
     type: str
     timestamp: str
@@ -115,7 +119,7 @@ def event_object(
 
 
 def queued_event(record: JobRecord, price_per_call: float = 0.0) -> Event:
-    """Return the event of enqueueing, sequence 0, with which every job's events begin; no receiver gets it."""
+    """Return the first event of a job, `edit.queued` with sequence 0. No receiver gets this event."""
     entry: TimelineEntry = {"type": "edit.queued", "at": record.created_at, "sequence": 0}
     return event_object(record, entry, str, price_per_call)
 
@@ -128,7 +132,9 @@ def event_id(job: str, sequence: int) -> str:
 
 def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSummary:
     """
-    Return how many charges are certain and how many possible (certain or unknown), and what the latter cost at most.
+    Return the number of certain charges, the number of possible charges, and the cost of all possible charges.
+
+    A possible charge is certain or unknown.
     """
     possible = sum(charge.possible for charge in charges)
     certain = sum(charge.certain for charge in charges)
@@ -136,12 +142,14 @@ def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSu
 
 
 def result_objects(images: Sequence[Image], link: Link) -> list[ImageObject]:
-    """Return the images of a job as events have them, with new links, in the order of the endpoint's answer."""
+    """
+    Return the images of a job in the form that events contain, with new links, in the order of the endpoint's answer.
+    """
     return [result_object(image, link) for image in images]
 
 
 def result_object(image: Image, link: Link) -> ImageObject:
-    """Return an image as events have it, with new links."""
+    """Return an image in the form that events contain, with new links."""
     return {
         "url": link(image.name),
         "thumbnail_url": link(thumbnail_name(image.name)),

@@ -1,4 +1,4 @@
-"""Reads the feed by cursor, in threads and on event loops."""
+"""Reads the entries of the feed after a cursor. The feed has the events of all jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class FeedEntry:
 
 @SyncAsync
 async def read_page(client: AnyClient, after: str = "0", count: int = _PAGE) -> list[FeedEntry]:
-    """Return up to `count` entries of the feed that follow a cursor, oldest first; `"0"` is before all of them."""
+    """
+    Return up to `count` entries of the feed that follow a cursor, oldest first. The cursor `"0"` is before all entries.
+    """
     return [_entry(cursor, raw) for cursor, raw in await reply(client.xrange(FEED, f"({after}", count=count))]
 
 
@@ -34,9 +36,10 @@ async def next_page(
     client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
-    Return entries of the feed that follow a cursor; if there are none yet, wait up to `wait_s` seconds for one.
+    Return up to `count` entries of the feed that follow a cursor, oldest first; return an empty list for none.
 
-    `wait_s` must be below `redis_timeout_s`, or the wait counts as a Redis that does not answer.
+    If there are none yet, wait up to `wait_s` seconds for one. `wait_s` must be below `redis_timeout_s`; a longer wait
+    would look like a Redis that does not answer.
     """
     # BLOCK 0 would wait for ever.
     page = await reply(client.xread({FEED: after}, count=count, block=max(1, int(wait_s * 1000))))

@@ -26,8 +26,8 @@ class ImageFacts:
     `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is the
     position of the image in `results`, from 0; there are several results if `extra` made the endpoint return several
     images. `warnings` may contain `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The
-    first image may also have `output_missing:N`, for each image that could not be downloaded, and
-    `outputs_beyond_16:N`.
+    first image may also have `output_missing:N`, for each index N whose image could not be downloaded, and
+    `outputs_beyond_16:N`, if the answer had N images.
     """
 
     job_id: str
@@ -37,7 +37,9 @@ class ImageFacts:
 
     @property
     def results(self) -> tuple[Self, ...]:
-        """Return every image of the endpoint's answer, in its order; the first is the job's `result`."""
+        """
+        Return every image of the endpoint's answer, in the order of the answer; the first image is the job's `result`.
+        """
         return tuple(replace(self, index=index) for index in range(len(self.images)))
 
     @property
@@ -67,7 +69,7 @@ class ImageFacts:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what is unusual about the image; usually nothing."""
+        """Return a code for each unusual thing about the image; usually an empty tuple."""
         return self.stored.warnings
 
 
@@ -87,7 +89,7 @@ class EditResult(ImageFacts):
         return run_sync(self.transport.link(self.job_id, self.stored, self.index))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the image to a file and return its path."""
+        """Write the image to a file and return the file's path."""
         target = Path(path)
         target.write_bytes(self.image)
         return target
@@ -129,8 +131,8 @@ class Job:
         """
         Enqueue a failed or cancelled job again and return `replayed`; another call may have to be paid.
 
-        A job that is `open` or `succeeded` stays as it is, and this word is returned. Raises `QueueFull` if the tenant
-        has no room.
+        Return `open` for a job that has not ended, and `succeeded` for a job that has succeeded; such a job stays as it
+        is. Raises `QueueFull` if the tenant has no room.
         """
         return run_sync(self._transport.replay(self.id))
 
@@ -138,7 +140,7 @@ class Job:
         """
         Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.
 
-        Raises `EditFailed`, `EditCancelled`, or `ResultTimeout`, after which the job goes on.
+        Raises `EditFailed`, `EditCancelled` or `ResultTimeout`. The job goes on after a `ResultTimeout`.
         """
         return EditResult(self.id, run_sync(images_of(self._transport, self.id, timeout_s)), self._transport)
 

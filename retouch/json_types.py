@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 JsonObject = dict[str, Any]
-"""A JSON object that its user may change."""
+"""A JSON object that may be changed by the code that has it."""
 
 Document = Mapping[str, Any]
-"""A JSON object that its user only reads."""
+"""A JSON object that is only read by the code that has it."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 Priority = Literal["high", "normal", "low"]
-"""`high` counts as ten minutes more of age in the backlog, `low` as ten less."""
+"""In the backlog, a job with `high` is treated as ten minutes older, a job with `low` as ten minutes younger."""
 
 StateName = Literal["queued", "running", "polling", "retrying", "succeeded", "failed", "cancelled"]
 """The states of a job; see `JobState`."""
@@ -21,17 +21,18 @@ EventName = Literal[
     "edit.adopted",
     "edit.replayed",
 ]
-"""The events that a webhook or callback can get; it gets the first three in any case."""
+"""The events that a webhook or callback can get. It always gets the first three."""
 
 
 class JobOptions(TypedDict, total=False):
     """
-    How a job is to run and who gets its events; an option that is left out has its default from the settings.
+    The options of a job: how it runs, and who gets its events. The settings have the default of an option that is left
+    out.
 
     Within 24 h, the same request with the same `idempotency_key` returns the same job. `deadline_s` is in seconds from
     enqueueing. `max_attempts` bounds the attempts, `max_charges` the POSTs that may have been billed. `webhook` is a
-    URL, `callback` an allow-listed Celery task; they get the final events, and those in `events`. Every event contains
-    the `tags`.
+    URL, and `callback` is an allow-listed Celery task. Both get the final events and the events that `events` names.
+    Every event contains the `tags`.
     """
 
     idempotency_key: str | None

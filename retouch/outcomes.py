@@ -1,9 +1,8 @@
 """
 Outcomes (what an attempt saw) and decisions (what follows): plain values that the modules pass to each other.
 
-Our modules do not raise exceptions for what an attempt saw. `docs/endpoint.md` describes the classes of the endpoint's
-answers: succeeded (`Ready`), processing (`Processing`), refused (`Refused`, `Busy`), failed (`Failed`), unknown
-(`Unknown`).
+Our modules do not raise exceptions for outcomes. `docs/endpoint.md` describes the classes of the endpoint's answers:
+succeeded (`Ready`), processing (`Processing`), refused (`Refused`, `Busy`), failed (`Failed`), unknown (`Unknown`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 OUTPUTS_MOST = 16
-"""How many images of one answer are stored at most; if there were more, a warning on the first image says so."""
+"""How many images of one answer are stored at most. If the answer had more, the first image has a warning about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """No POST is on record that may have been billed: the attempt must POST."""
+    """The record has no POST that may have been billed, so the attempt must POST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,10 @@ class Ready:
     """
     The image is paid for: the attempt must download it from the first of `urls` that yields it, and never POST.
 
-    `more` has the URLs of each further image of the answer. `brought` has the images for which nothing is left to do,
-    as (position from 0, stored image, or None if it was rejected). `beyond` is how many images the answer had, if these
-    were more than `OUTPUTS_MOST`, otherwise 0. `flagged` is true if the endpoint marked an image as not safe for work.
+    `more` has the URLs of each further image of the answer. `brought` has an entry (position from 0, stored image) for
+    each image that needs no further attempt; the image is None if it was rejected. `beyond` is 0, or the number of
+    images in the answer if it was more than `OUTPUTS_MOST`. `flagged` is true if the endpoint marked an image as not
+    safe for work.
     """
 
     urls: tuple[str, ...]
@@ -78,7 +78,8 @@ class ImageUnavailable:
     The image is paid for but could not be downloaded or stored this time; `message` says why.
 
     `our_store_failed` is true if the image was downloaded and our own store did not take it, so another POST would not
-    help. `images` are those of the same answer that are stored; the job succeeds with them if this one never comes.
+    help. `images` are the stored images of the same answer; if the missing image never comes, the job succeeds with
+    them.
     """
 
     message: str
@@ -96,7 +97,7 @@ class ImageRejected:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """
-    The endpoint accepted and charged nothing, and would refuse again: bad key, no credits, bad input.
+    The endpoint accepted nothing, charged nothing, and would refuse the job again: bad key, no credits, bad input.
 
     `retry_with_copy` is true if the endpoint could not read the picture but may be able to read our copy. `of_account`
     is true if the endpoint would refuse every job of this account, and if no text in the job can have caused this
@@ -125,7 +126,7 @@ class Busy:
 @dataclass(frozen=True, slots=True)
 class AccountRefused:
     """
-    The endpoint accepted and charged nothing, and would refuse every job of this account: bad key, no credits.
+    The endpoint accepted nothing, charged nothing, and would refuse every job of this account: bad key, no credits.
 
     This outcome exists only with several accounts. With one account, the outcome is `Refused`.
     """
@@ -139,7 +140,7 @@ class Failed:
     """
     The endpoint tried and failed; this is treated as not charged.
 
-    `seen_by_poll` is true if a poll for an earlier POST returned this answer, so another poll for it would yield
+    `seen_by_poll` is true if a poll for an earlier POST returned this answer, so another poll for that POST would yield
     nothing.
     """
 
@@ -153,7 +154,7 @@ class Unknown:
     """
     A POST may have been billed and its answer is not known.
 
-    In `again_in_s` seconds the spam filter accepts the same POST again.
+    The spam filter accepts the same POST again after `again_in_s` seconds.
     """
 
     message: str
@@ -187,7 +188,7 @@ class CancelledFirst:
 @dataclass(frozen=True, slots=True)
 class GateClosed:
     """
-    A gate was closed after the job had been dispatched: nothing was sent, and this counts as no attempt.
+    A gate was closed after the job had been dispatched. Nothing was sent, and the attempt does not count.
 
     `gate` is a name of `retouch.policy.GATES`.
     """
@@ -248,8 +249,8 @@ class Retry:
 
     `refund` is true if this attempt does not count. `counts_as_wait` is true if this wait is one of the limited number
     of waits for a paid answer. `drop_checkpoint` is true if the next attempt must POST again. `moves` is true if
-    nothing was charged and another account may take the job: then the job goes there at once, and avoids the present
-    account for `delay_s`. If no account takes it, the job waits.
+    nothing was charged and another account may take the job. The job then goes to another account at once, and avoids
+    the present account for `delay_s`. If no account takes it, the job waits.
     """
 
     delay_s: float
@@ -263,7 +264,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """The job keeps its slot until the next poll, in `delay_s` seconds, which goes on from `checkpoint`."""
+    """The job keeps its slot. The next poll is in `delay_s` seconds and goes on from `checkpoint`."""
 
     delay_s: float
     checkpoint: Processing
@@ -276,7 +277,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Nothing is recorded, since the lease was lost: the worker that holds it now decides."""
+    """Nothing is recorded, since the lease was lost. The worker that has the lease now decides."""
 
 
 Decision = Succeed | Fail | Retry | Poll | Cancel | LeaseLost

@@ -54,7 +54,7 @@ GATES = {
     "not_on_disk": "Redis did not confirm that the intent is on its disk, so nothing was POSTed; the job waits "
     "until it does: look at its disk, and whether it is append-only",
 }
-"""What may forbid a POST after the dispatch → the message for the job's record."""
+"""Name of each gate that may forbid a POST after the dispatch → the message for the job's record."""
 
 _OF_THE_ACCOUNT = frozenset(
     {
@@ -84,9 +84,9 @@ class Attempt:
     """
     The facts about one attempt that a decision needs.
 
-    `number` is the number of the attempt, from 1, or 0 before the first POST. `charges` counts the POSTs that may have
-    been billed, `polls` and `waits` the polls and waits so far; `deadline_at` is in Unix seconds. `may_move` is true
-    where there are several accounts of the endpoint.
+    `number` is the number of the attempt, from 1, or 0 before the first POST. `charges` is the number of POSTs that may
+    have been billed; `polls` and `waits` are the numbers of polls and waits until now. `deadline_at` is in Unix
+    seconds. `may_move` is true if there are several accounts of the endpoint.
     """
 
     number: int
@@ -99,19 +99,22 @@ class Attempt:
 
 def backoff_s(number: int, policy: RetryPolicy) -> float:
     """
-    Return the wait after attempt `number`, without jitter: the base, doubled for each earlier attempt, up to the cap.
+    Return the seconds to wait after attempt `number`, without jitter: the base, doubled for each earlier attempt, up to
+    the cap.
     """
     return float(min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(max(number, 1) - 1, 60)))
 
 
 def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> float:
-    """Return a wait that is up to 20 % shorter or longer, up to the cap; `random` is in [0, 1)."""
+    """Return `delay_s` with jitter: up to 20 % shorter or longer, and at most `cap_s`. `random` is in [0, 1)."""
     return min(cap_s, delay_s * (1 + JITTER * (2 * random - 1)))
 
 
 def poll_s(polls: int, eta_s: float) -> float:
     """
-    Return the wait before the next poll: the endpoint's eta at first (1 to 60 s), later from 2 s, growing to 10 s.
+    Return the seconds to wait before the next poll, after `polls` polls.
+
+    The first wait is the endpoint's eta, at least 1 s and at most 60 s. Later waits grow from 2 s to 10 s.
     """
     if polls == 0:
         return min(max(eta_s, POLL_FIRST_S[0]), POLL_FIRST_S[1])
@@ -195,7 +198,11 @@ def _wait(retry: Retry, attempt: Attempt, now: float) -> Decision:
 def _wait_or_move(
     delay_s: float, code: str, message: str, attempt: Attempt, now: float, *, refund: bool = True
 ) -> Decision:
-    """Return a retry that costs nothing; with several accounts it may move, if `code` concerns one account only."""
+    """
+    Return a retry after an outcome that cost nothing, or a failure if its wait would end after the deadline.
+
+    With several accounts, the job moves to another account if `code` concerns the present account only.
+    """
     moves = attempt.may_move and code in _OF_THE_ACCOUNT
     return _wait(Retry(delay_s, code, message, refund, counts_as_wait=False, moves=moves), attempt, now)
 

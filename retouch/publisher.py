@@ -1,9 +1,9 @@
 """
-The publisher writes and sends one Celery message for each dispatched item, without Celery.
+The publisher writes and sends one Celery message for each dispatched item (a job or a delivery), without Celery.
 
 Our messages differ in their ids only, so their text is made once, here; `tests/unit/client/test_message_text.py` checks
-that it equals what Celery and kombu write. These two would build an exchange and an envelope for each message, which
-takes ten times as long as the LPUSH that sends it, and producers would import Celery for nothing else.
+that it equals what Celery and kombu write. Celery and kombu would build an exchange and an envelope for each message,
+which takes ten times as long as the LPUSH that sends it. Producers would import Celery only for that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from retouch.store.redis_commands import Client
 from retouch.store.scripts import Message
 
 TASKS = {"edits": "retouch.edit", "deliveries": "retouch.deliver"}
-"""Lane → the Celery task of its messages. The queue has the lane's name, or is `edits.ACCOUNT` for one account."""
+"""
+Lane → the Celery task of its messages. A lane's queue has the lane's name; the queue of one account is `edits.ACCOUNT`.
+"""
 
 KEY_PREFIX = "rt:broker:"
 """The prefix of all keys of the broker."""
@@ -46,7 +48,7 @@ class Publisher:
     """
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
-        """Call `on_loss` whenever messages are dropped, with their number and the error."""
+        """Call `on_loss` with the number of lost messages and the error, each time the broker does not answer."""
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
@@ -54,12 +56,12 @@ class Publisher:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """
-        Send one message for each (lane, item); `edits.ACCOUNT` as the lane is the queue of one account.
+        Send one message for each (lane, item). A lane may also be `edits.ACCOUNT`, the queue of one account.
 
         Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
         error, and so are those of the next two seconds, so that callers do not wait again and again. The work is in the
-        store, and rescue sends its messages again within seconds. For the same reason the oldest messages may be
-        dropped from a list that has grown long because nobody consumes its lane.
+        store, and rescue sends its messages again within seconds. If nobody consumes a lane and its list has grown
+        long, the oldest messages of the list are dropped too.
         """
         self._pending.extend(messages)
         # Checked again after each release: a thread that did not get the lock has left its messages in the queue.

@@ -98,7 +98,7 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """The fields without an index (`cost`, account `default`): they are read of each job that the others leave."""
+        """Fields without an index: `cost`, and `account` if it has `default`. Each job is read for these fields."""
         return ("account",) * ("default" in self.accounts) + ("cost",) * bool(self.costs)
 
     def frozen(self, at: float) -> JobQuery:
@@ -107,7 +107,7 @@ class JobQuery:
         return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
-        """Return the query for jobs that match both queries; raise `InvalidQuery` if both name the same field."""
+        """Return the query that requires both; raise `InvalidQuery` if both have a field other than time, tag, cost."""
         names = ("tenants", "states", "codes", "accounts", "receivers", "ids")
         both = [name for name in names if getattr(self, name) and getattr(other, name)]
         if both:
@@ -123,7 +123,7 @@ class JobQuery:
 
 
 def is_query(text: str) -> bool:
-    """Return whether a text is a query, and not the name of a state: whether it has a colon or an inner space."""
+    """Return True if a text has a colon or an inner space: it is a query then, and not the name of a state."""
     return ":" in text or " " in text.strip()
 
 
@@ -238,7 +238,7 @@ def _reader_of(name: str) -> Callable[[str, float], object]:
 
 
 def _alternatives(name: str, text: str) -> list[str]:
-    """Return the values of a term, without their quotes; raise `ValueError` for an empty value or too many."""
+    """Return the values of a term, without their quotes; raise `ValueError` for an empty value or too many values."""
     found = [""]
     for piece in _PIECE.finditer(text):
         if piece["open"]:

@@ -1,8 +1,9 @@
 """
-Imports redis-py as it is where the SDK of OpenTelemetry is not installed.
+Imports redis-py as if the SDK of OpenTelemetry were not installed.
 
-For one annotation redis-py 8.1 loads that SDK wherever it is installed. That would cost each process of ours a third of
-a second of CPU and 12 MB, whether traces are on or off. Modules that may be the first to need redis-py import it here.
+redis-py 8.1 imports that SDK for one annotation, if the SDK is installed. That would cost each process of ours a third
+of a second of CPU and 12 MB, whether traces are on or off. Modules that may be the first to need redis-py import it
+here.
 """
 
 from __future__ import annotations

@@ -189,13 +189,13 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """Return the URL of the broker: `broker_url`, or that of Redis if it is empty."""
+        """Return the URL of the broker: `broker_url`, or `redis_url` if that is empty."""
         return self.broker_url or self.redis_url
 
     @property
     def store(self) -> str:
         """
-        Return the URL of the blob store: `store_url`, or that of `var/blobs` in the working folder if it is empty.
+        Return the URL of the blob store: `store_url`, or the folder `var/blobs` in the working folder if that is empty.
         """
         return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
 
@@ -204,8 +204,8 @@ class Settings(BaseSettings):
         """
         Return the settings of the environment, overridden by keyword arguments.
 
-        Raises `SettingsError`, which names every wrong setting and what was expected. It shows no values, since one of
-        them may be a secret.
+        Raises `SettingsError`, which names every wrong setting and what was expected. The message shows no values,
+        since one of them may be a secret.
         """
         try:
             return cls(**overrides)  # type: ignore[arg-type] # the model checks each value

@@ -1,8 +1,10 @@
 """
-The states of jobs and deliveries: what each means, what ends it, how long it is kept.
+The states of jobs and deliveries: what each state means, what ends it, and how long a record in a final state is kept.
 
-Jobs. `queued → running → (polling ⇄ running) → succeeded | failed | cancelled`, and `running → retrying → queued`.
-Deliveries. `queued → running → delivered | dead`, and `running → retrying → queued`.
+A job goes `queued → running → (polling ⇄ running) → succeeded | failed | cancelled`, and may go `running → retrying →
+queued`.
+
+A delivery goes `queued → running → delivered | dead`, and may go `running → retrying → queued`.
 """
 
 from __future__ import annotations
@@ -17,19 +19,24 @@ class JobState(StrEnum):
     """The job is in the backlog, or it holds a slot and no worker has claimed it yet. The claim ends this state."""
     RUNNING = "running"
     """
-    A worker holds the lease. The state ends when the worker settles the attempt, or by rescue once the lease has
-    expired.
+    A worker holds the lease. The state ends when the worker settles the attempt, or when rescue finds that the lease
+    has expired.
     """
     POLLING = "polling"
     """The endpoint is processing the job, which keeps its slot. Rescue sends a message when the next poll is due."""
     RETRYING = "retrying"
     """The job waits without a slot, in the timetable. Rescue puts it back into the backlog when it is due."""
     SUCCEEDED = "succeeded"
-    """Final: the image is in our blob store, and the record has its name. Kept for `retention_s`."""
+    """Final: the image is in our blob store, and the record has its name. The record is kept for `retention_s`."""
     FAILED = "failed"
-    """Final: a dead letter with a code and a message. Kept for `retention_s`, and can be replayed until then."""
+    """
+    Final: a dead letter with a code and a message. The record is kept for `retention_s`, and the job can be replayed
+    until then.
+    """
     CANCELLED = "cancelled"
-    """Final: somebody cancelled the job; the record says `before_charge` or `after_charge`. Kept for `retention_s`."""
+    """
+    Final: somebody cancelled the job; the record says `before_charge` or `after_charge`, and is kept for `retention_s`.
+    """
 
     @property
     def is_final(self) -> bool:
@@ -47,11 +54,11 @@ class DeliveryState(StrEnum):
     RETRYING = "retrying"
     """An attempt failed; the next one is in the timetable."""
     DELIVERED = "delivered"
-    """Final: the receiver answered 2xx. Kept for 30 days."""
+    """Final: the receiver answered 2xx. The record is kept for 30 days."""
     DEAD = "dead"
     """
-    Final: no attempt is left, or there is no receiver. Kept for 30 days; it can be redelivered while its job is on
-    record.
+    Final: no attempt is left, or there is no receiver. The record is kept for 30 days, and the delivery can be
+    redelivered while its job is on record.
     """
 
 

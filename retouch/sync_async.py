@@ -1,8 +1,8 @@
 """
 Lets code be written once, for threads and for event loops.
 
-Such code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply;
-its asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
+The code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply; its
+asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
 single step runs it to its end (`run_sync`), which takes a few microseconds.
 """
 
@@ -51,7 +51,7 @@ async def _next(items: AsyncIterator[Value]) -> Value:
 
 
 async def reply(value: Replied[Value]) -> Value:
-    """Return the reply of a client of either kind; await it if it is an awaitable."""
+    """Return the reply of a blocking or an asyncio client; await the value if it is an awaitable."""
     if isinstance(value, Awaitable):
         answer: Value = await value
         return answer
@@ -60,8 +60,8 @@ async def reply(value: Replied[Value]) -> Value:
 
 class SyncAsync(Generic[P, Value]):
     """
-    A coroutine function for both kinds of callers: a plain call runs it to its end; on an event loop, `await
-    it.awaited(…)`.
+    A coroutine function `f` for threads and event loops: `f(…)` runs it to its end in a thread, and
+    `await f.awaited(…)` runs it on an event loop.
     """
 
     __slots__ = ("awaited",)

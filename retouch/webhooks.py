@@ -41,8 +41,8 @@ def sign(body: bytes, identity: str, timestamp: int, keys: Sequence[str]) -> dic
     """
     Return the three headers for one attempt to send `body`.
 
-    `identity` is the event's id, which is the same in all attempts; `timestamp` is that of this attempt, in whole Unix
-    seconds. During a rotation `keys` has the new secret and the old one, and both sign.
+    `identity` is the event's id, which is the same in all attempts; `timestamp` is the time of this attempt, in whole
+    Unix seconds. During a rotation `keys` has the new secret and the old one, and both sign.
     """
     return {
         "webhook-id": identity,
@@ -57,8 +57,8 @@ def verify_webhook(
     """
     Check a webhook and return its event.
 
-    `body` is the raw request body, not one that was parsed and written again; header names may be in any case. Raises
-    `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
+    `body` must be the raw request body, and not JSON that was parsed and written again. Header names may be in any
+    case. Raises `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
     `tolerance_s` seconds from `now` (Unix seconds, by default the clock): somebody may have recorded the request and
     sent it again.
     """

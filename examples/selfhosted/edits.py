@@ -1,7 +1,7 @@
 """
-Two functions that edit a picture: InstructPix2Pix by `diffusers`, and a plain one by Pillow that needs no GPU.
+Two functions that edit a picture: one uses InstructPix2Pix (`diffusers`), the other uses Pillow and needs no GPU.
 
-The server calls one with a picture in RGB, the prompt and the three numbers, from as many threads as it has GPUs.
+The server calls one of them with a picture in RGB, the prompt and three numbers, from as many threads as it has GPUs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ SIDE_MOST = 768
 def pillow_edit(
     image: Image.Image, prompt: str, steps: int, guidance_scale: float, image_guidance_scale: float
 ) -> Image.Image:
-    """Return a poster of the picture; higher guidance makes it stronger. It shows that the way is clear, no more."""
+    """
+    Return a poster of the picture, which only shows that the server works. Higher guidance makes the effect stronger.
+    """
     strength = min(1.0, guidance_scale / 20 + steps / 100) / max(1.0, image_guidance_scale / 2)
     poster = ImageOps.posterize(ImageEnhance.Color(image).enhance(1.8), 3)
     return Image.blend(image, ImageOps.mirror(poster) if "mirror" in prompt.lower() else poster, strength)
@@ -28,7 +30,7 @@ def pillow_edit(
 
 @cache
 def _pipeline() -> Any:
-    """Load the model once, at the first edit; from the network, unless it is in the local cache."""
+    """Return the model. The first call loads it, from the local cache or else from the network."""
     torch, diffusers = import_module("torch"), import_module("diffusers")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = torch.float16 if device == "cuda" else torch.float32

@@ -1,8 +1,8 @@
 """
-The contract of the pix2pix endpoint over a function of yours: `python examples/selfhosted/server.py`.
+A server with the API of the pix2pix endpoint that calls a function of yours: `python examples/selfhosted/server.py`.
 
 SELFHOSTED_KEY holds the key that callers must send. Pictures are fetched from public addresses, and from the networks
-that RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS names. README.md shows how a worker of Retouch is sent here.
+that RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS names. README.md shows how to make a worker of Retouch use this server.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NUMBERS: dict[str, tuple[float, float, float]] = {
     "guidance_scale": (1, 20, 7),
     "image_guidance_scale": (1, 8, 1),
 }
-"""Field: least, most, and the value when it is left out."""
+"""Field → (least value, greatest value, value if the field is left out)."""
 
 BAD_REQUEST: Reply = (400, {"status": "error", "message": "Invalid API Request", "tip": "Send a JSON object."})
 BAD_KEY: Reply = (401, {"status": "error", "message": "Invalid Api Key"})
@@ -57,7 +57,7 @@ STILL: dict[str, object] = {"status": "processing", "messege": "Request processi
 
 @dataclass
 class Generation:
-    """One accepted edit; `work` yields the answer that it comes to, and `name` is the file of its picture."""
+    """One accepted edit; `work` is a future of its final answer, and `name` is the file of its picture."""
 
     number: int
     base_url: str
@@ -67,7 +67,9 @@ class Generation:
 
 
 class Service:
-    """What stands behind the routes. At most `cap` edits are in flight, of which `gpus` are being computed."""
+    """
+    The edits behind the routes. At most `cap` edits are in flight, and at most `gpus` of them are computed at once.
+    """
 
     def __init__(self, edit: Edit, key: str, folder: Path, *, cap: int, gpus: int, answer_within_s: float) -> None:
         self.edit, self.key, self.folder, self.cap, self.answer_within_s = edit, key, folder, cap, answer_within_s
@@ -79,7 +81,9 @@ class Service:
         self._lock = threading.Lock()
 
     def post(self, body: bytes, base_url: str) -> Reply:
-        """Answer one POST of an edit: with its picture if that is done in time, else with where to look for it."""
+        """
+        Return the answer to a POST of an edit: the link to its picture, or if that takes too long, the link to poll.
+        """
         asked = self._admitted(body)
         if isinstance(asked, tuple):
             return asked
@@ -101,7 +105,7 @@ class Service:
             return 200, {**STILL, "id": generation.number, "eta": 2, "fetch_result": look}
 
     def fetch(self, number: str, body: bytes) -> Reply:
-        """Answer one look at an edit that was still being processed."""
+        """Return the answer to a poll: the final answer of the edit, or that it is still being processed."""
         asked = self._admitted(body)
         if isinstance(asked, tuple):
             return asked
@@ -111,7 +115,7 @@ class Service:
         return generation.work.result() if generation.work.done() else (200, {**STILL, "id": generation.number})
 
     def output(self, name: str) -> bytes | None:
-        """Return the picture of that name; the names cannot be guessed."""
+        """Return the bytes of the picture with this name, or None. The names cannot be guessed."""
         known = any(one.name == name for one in list(self._generations.values()))
         path = self.folder / name
         return path.read_bytes() if known and path.exists() else None
@@ -144,7 +148,7 @@ class Service:
         return 200, {"status": "success", "generationTime": took_s, "id": generation.number, "output": link}
 
     def _picture(self, url: str) -> Image.Image | None:
-        """Fetch a picture as RGB and upright, or None; the address is vetted, since tenants choose it."""
+        """Fetch a picture and return it upright in RGB, or None if it is no usable picture. Its address is vetted."""
         answer = download(self._session, url, timeout_s=PICTURE_WITHIN_S, max_bytes=PICTURE_MOST_BYTES)
         if not isinstance(answer, Answer) or answer.status != 200 or isinstance(check(answer.body), ImageFault):
             return None
@@ -158,7 +162,7 @@ class Service:
 
 
 def faults_of(asked: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what is wrong with the fields of a request, in the endpoint's form."""
+    """Return {field: messages} for the invalid fields of a request, in the form of the endpoint."""
     faults = {
         name: [f"The {name.replace('_', ' ')} field is required."]
         for name in ("prompt", "init_image")
@@ -180,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_POST(self) -> None:
-        """Take an edit, or a look at one."""
+        """Answer a POST of an edit, or a poll."""
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > BODY_MOST_BYTES:
             self._answer(*BAD_REQUEST)
@@ -203,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, "image/png", picture)
 
     def do_HEAD(self) -> None:
-        """Show that the server lives, which `retouch doctor` asks."""
+        """Answer the request with which `retouch doctor` checks whether the server runs."""
         self._send(405, "application/json", b"")
 
     def _answer(self, status: int, content: dict[str, object]) -> None:
@@ -221,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description="Serve the contract of the pix2pix endpoint over a function.")
     parser.add_argument("--edit", default="edits:edit", help="module:function that edits (default: %(default)s)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (default: %(default)s)")

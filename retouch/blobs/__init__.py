@@ -1,7 +1,7 @@
 """
 The blob store keeps images under names made from their bytes, in a folder or in an S3 bucket.
 
-A job is `succeeded` only once its image is here. From then on, no copy elsewhere is needed.
+A job becomes `succeeded` only after its image is in the blob store. From then on, no copy elsewhere is needed.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> Blo
     """
     Open and return the store at a URL such as that in `RETOUCH_STORE_URL`: `file:///folder` or `s3://bucket/prefix`.
 
-    `sign` signs the links that lead through the gateway, which are those to files of a folder and those to thumbnails.
-    S3 signs the links to images in a bucket.
+    `sign` signs the links that lead through the gateway: links to files of a folder, and links to thumbnails. Links to
+    images in a bucket lead to S3 and do not use `sign`.
 
     Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
     """

@@ -2,8 +2,8 @@
 A blob store in a folder, for one machine or a shared file system; the gateway serves its files under `/files/`.
 
 A file is written under `.partial/`, flushed to disk and then renamed, so a file with its final name is always whole. If
-a process dies while it writes, its file stays under `.partial/`. Opening the store removes those that are older than an
-hour.
+a process dies while it writes, its file stays under `.partial/`. Opening the store removes files there that are older
+than an hour.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _ADVICE = {
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, which is made if it is missing. `public_url` and `sign` make its links (`GatewayLinks`).
+    A `BlobStore` in `folder`, which is made if it is missing. `GatewayLinks` makes its links from `public_url` and
+    `sign`.
 
     With `durable=False` the operating system decides when to flush, which is faster; a power cut may then lose recent
     files.
@@ -49,13 +50,13 @@ class FileBlobs:
             self._remove_abandoned()
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Store bytes and return their name; they are on disk when this returns."""
+        """Store bytes and return their name. If the store is `durable`, the bytes are on disk when this returns."""
         name = content_name(data, suffix)
         self.put_as(name, data)
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name, all of them or none."""
+        """Store bytes under a name. A blob never has only a part of its bytes."""
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("write"):
@@ -89,8 +90,8 @@ class FileBlobs:
         """
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        Failure policy: bytes that were just written must stay. One case remains: the blob is lost if this process is
-        killed between the two moves below, and another process has written the same blob just before.
+        Failure policy: bytes that were just written must stay. They are lost in one case: another process writes the
+        same blob just before the first of the two moves below, and this process is killed before the second.
         """
         target, before = self._path(name), time.time() - idle_s
         aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"
@@ -109,7 +110,7 @@ class FileBlobs:
             return True
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
-        """Return a signed URL on the gateway."""
+        """Return a URL on the gateway that is valid for at least `expires_s` seconds."""
         return self._links(name, expires_s)
 
     def _path(self, name: str) -> Path:
@@ -134,7 +135,9 @@ class FileBlobs:
         self._sync(target.parent)
 
     def _sync(self, folder: Path) -> None:
-        """Flush a folder to disk: it has the names of its files, which are flushed separately from their bytes."""
+        """
+        Flush a folder to disk. The folder has the names of its files, and flushing a file does not flush its name.
+        """
         if self._durable:
             descriptor = os.open(folder, os.O_RDONLY)
             try:

@@ -1,8 +1,8 @@
 """
 The interface of blob stores, the names of blobs, and the errors.
 
-A blob's name is made from its bytes, as in `ab/abcdef….png`. So the same bytes are stored once, a name always stands
-for the same bytes, and a name shows nothing of the job, the tenant or the prompt.
+A blob's name is made from its bytes, as in `ab/abcdef….png`. Therefore equal bytes are stored once, a name always
+stands for the same bytes, and a name shows nothing of the job, the tenant or the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 from retouch.errors import RetouchError
 
 LINK_S = 7 * 86_400.0
-"""For how many seconds a link is valid by default: the longest time that S3 permits."""
+"""The default validity of a link in seconds, which is also the longest that S3 permits."""
 
 _NAME = re.compile(r"(?P<fan>[0-9a-f]{2})/(?P=fan)[0-9a-f]{62}(?:\.[a-z0-9]{1,12}){1,2}")
 _THUMBNAIL = ".thumb.webp"
@@ -34,7 +34,8 @@ class BlobMissing(BlobError, LookupError):
 
 class BlobStore(Protocol):
     """
-    Stores bytes under names made from them. Threads may share it, and every operation may be repeated.
+    A store of bytes; the name of a blob is made from its bytes. Threads may share a store. Every operation may be
+    repeated.
 
     All operations raise `BlobError` if the store is unreachable, full or read-only, and `ValueError` for a malformed
     name.
@@ -110,7 +111,8 @@ def image_names(name: str) -> tuple[str, ...]:
 
 def checked(name: str) -> str:
     """
-    Return the name if it is well-formed; raise `ValueError` otherwise, since it could lead out of the folder or prefix.
+    Return the name if it is well-formed. Raise `ValueError` for any other text, which could be a path outside the
+    store.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a blob name such as ab/abcdef….png, got {name[:100]!r}")

@@ -20,7 +20,7 @@ from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, con
 from retouch.blobs.links import GatewayLinks
 
 LONGEST_LINK_S = 7 * 86_400.0
-"""S3 refuses presigned links that are valid for longer."""
+"""The longest validity of a presigned link that S3 permits, in seconds."""
 
 
 class S3Blobs:
@@ -44,7 +44,7 @@ class S3Blobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name, all of them or none."""
+        """Store bytes under a name. A blob never has only a part of its bytes."""
         with self._explained("write"):
             # In one request: a multipart upload that is not finished stays in the bucket and costs money.
             obstore.put(self._store, checked(name), data, use_multipart=False)
@@ -75,8 +75,8 @@ class S3Blobs:
         """
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        Failure policy: bytes that are written between the check and the deletion, within some milliseconds, are lost,
-        since not every S3 can delete on a condition. If the bucket has versions, it still has them.
+        Failure policy: bytes that are written in the few milliseconds between the check and the deletion are lost,
+        since not every S3 service has conditional deletes. A bucket with versioning still has these bytes.
         """
         try:
             with self._explained("read", name):
@@ -90,8 +90,9 @@ class S3Blobs:
 
     def link(self, name: str, expires_s: float = LINK_S) -> str:
         """
-        Return a presigned URL for an image, valid for `expires_s` or at most 7 days; for a thumbnail, return a gateway
-        link.
+        Return a presigned URL for an image, or a link through the gateway for a thumbnail.
+
+        A presigned URL is valid for `expires_s` seconds, at most 7 days.
         """
         # A thumbnail is made when the gateway is first asked for it, so the bucket may not have it yet.
         if is_thumbnail(name):

@@ -1,4 +1,4 @@
 """
-HTTP to addresses of others: the endpoint, pictures, webhooks. In `retouch`, only this package imports requests and
-urllib3.
+HTTP calls to servers of others: the endpoint, servers of pictures, receivers of webhooks. In `retouch`, only this
+package imports requests and urllib3.
 """

@@ -1,10 +1,10 @@
 """
-A total deadline for calls on blocking sockets: at that time the connection is shut down, whatever the peer is doing.
+A total deadline for calls on blocking sockets. At the deadline the connection is shut down, whatever the peer does.
 
-A socket's timeout bounds a single read. A peer that sends a byte a second, or `100 Continue` without end, or hangs in
-the TLS handshake, never exceeds it. So one daemon thread per process shuts connections down, and the blocked call
-returns at once. The thread sleeps until the earliest deadline of the calls in flight; its cost depends on how many are
-in flight, not on how many there are per second.
+A socket's timeout bounds a single read only. It does not end a call whose peer sends one byte per second, sends
+`100 Continue` without end, or hangs in the TLS handshake. Therefore one daemon thread per process shuts connections
+down, and the blocked call returns at once. The thread sleeps until the earliest deadline of the calls in flight. Its
+cost depends on the number of calls in flight, not on the number of calls per second.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Deadline:
     """
     The deadline of one call. The call must `watch` each connection that it uses, and `lift` the deadline at its end.
 
-    `at` is an instant of `time.monotonic` and may be moved to a later one during the call. `expired` is true once the
-    connection was shut down. After `lift`, a deadline cannot expire any more.
+    `at` is an instant of `time.monotonic`, and may be moved to a later instant during the call. `expired` is true once
+    the connection was shut down. After `lift`, a deadline cannot expire any more.
     """
 
     __slots__ = ("at", "descriptor", "expired", "lifted_at")
@@ -49,7 +49,7 @@ class Deadline:
 
 
 class _Watchman:
-    """The thread that shuts connections down, with the deadlines of the calls in flight; one lock guards them."""
+    """Shuts connections down, in a thread of its own. One lock guards the deadlines of the calls in flight."""
 
     def __init__(self) -> None:
         self._in_flight: set[Deadline] = set()

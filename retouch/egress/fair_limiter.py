@@ -1,4 +1,6 @@
-"""Bounds how much work threads do at the same time, so that the work of one tenant does not delay that of another."""
+"""
+Bounds how much work threads do at the same time, so that the work of one tenant does not delay another tenant's work.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 DECODED_AT_ONCE = min(os.cpu_count() or 1, 4)
-"""How many pictures a process decodes at one time: not more than it has processors, since each takes up to 1.2 GB."""
+"""How many pictures a process decodes at one time: one for each processor, but at most 4. Each takes up to 1.2 GB."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A caller that waits for room; `admitted` is set once it has it."""
+    """A caller that waits until its `amount` of work may start; `admitted` is set when it may."""
 
     amount: int
     admitted: threading.Event = field(default_factory=threading.Event)
@@ -25,8 +27,8 @@ class FairLimiter:
     """
     Admits work up to a total amount, and up to an amount for each group.
 
-    The groups take turns; within a group, the order is that of arrival. A group that begins to wait is admitted after
-    at most one turn of each other group, however many callers wait there.
+    The groups take turns; within a group, the order is that of arrival. When a group begins to wait, each other group
+    has at most one turn before it, however many callers that group has.
     """
 
     def __init__(self, most: int, most_per_group: int) -> None:
@@ -38,9 +40,9 @@ class FairLimiter:
     @contextmanager
     def hold(self, group: str, amount: int = 1, within_s: float | None = None) -> Iterator[None]:
         """
-        Return a context manager that waits for room and frees it at the end.
+        Return a context manager that waits until `amount` is free, takes it, and frees it at the end.
 
-        An `amount` above the group's limit counts as that limit. Raises `TimeoutError` if there is no room within
+        An `amount` above the group's limit counts as that limit. Raises `TimeoutError` if the amount is not free within
         `within_s` seconds; None waits for ever.
         """
         waiter = _Waiter(min(amount, self._per_group))
@@ -55,7 +57,7 @@ class FairLimiter:
             self._give_back(group, waiter.amount)
 
     def waiting(self, group: str) -> int:
-        """Return how many callers of a group wait for room."""
+        """Return how many callers of a group wait."""
         with self._lock:
             return len(self._lines.get(group, ()))
 
@@ -83,7 +85,7 @@ class FairLimiter:
             continue
 
     def _admit_one(self) -> bool:
-        """Admit the waiter whose turn it is; return False if there is none, or no room for it."""
+        """Admit the waiter whose turn it is and return True; return False if no waiter can be admitted now."""
         for group, line in self._lines.items():
             amount = line[0].amount
             if self._held[group] + amount > self._per_group:
@@ -102,6 +104,8 @@ class FairLimiter:
 
 def decoding_limiter() -> FairLimiter:
     """
-    Return a new limiter for decoding pictures. A group is a tenant, and one tenant never takes the last processor.
+    Return a new limiter for decoding pictures, in which each group is a tenant.
+
+    If several pictures may be decoded at one time, one tenant never takes all the places.
     """
     return FairLimiter(DECODED_AT_ONCE, max(DECODED_AT_ONCE - 1, 1))

@@ -2,9 +2,9 @@
 Sessions that connect only to permitted addresses: they look a name up once, vet all its addresses, and use one of them.
 
 Every connection of urllib3 begins in `_new_conn`, also after a redirect or for a retry. Our connection classes override
-it; `poolmanager.pool_classes_by_scheme` makes the pools use these classes. The Host header, SNI and the check of the
-certificate still use the name. A connection also knows the call that it serves, and notes there that a byte of the
-request may have left this process.
+this method; `poolmanager.pool_classes_by_scheme` makes the pools use these classes. The Host header, SNI and the check
+of the certificate still use the name. A connection also knows the `Call` that it serves, and sets `Call.sent` before it
+sends the first byte of the request.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ from retouch.egress.deadline import Deadline
 
 REUSE_WITHIN_S = 1.0
 """
-A connection that was idle for more seconds is not used again. Servers close idle connections after 2 s or more. If a
-request is sent at that moment, its answer looks like a reset after sending, which for a paid POST is an unknown charge.
+A connection that was idle for more seconds is not used again. Servers close idle connections after 2 s or more. A
+request that is sent while the server closes the connection ends with a reset, and for a paid POST nobody knows whether
+there was a charge.
 """
 
 STATUSES_MOST = 20
-"""How many statuses one answer may have, interim ones (1xx) included. A server normally sends one, or a few."""
+"""How many status lines one answer may have, including interim answers (1xx). A server normally sends one or a few."""
 
 
 class Call:
     """
-    One request, with its deadline, and whether any byte of it may have left this process.
+    One request with its deadline; `sent` is whether any byte of it may have left this process.
 
     `sent` becomes True before the first byte is passed to the kernel. Until `connected` is called, `deadline` is the
-    time by which the connection must stand, TLS included; after that it is `total_at`, the deadline of the whole call.
-    Instants are those of `time.monotonic`.
+    time by which the connection must be established, TLS included; after that it is `total_at`, the deadline of the
+    whole call. Instants are those of `time.monotonic`.
     """
 
     __slots__ = ("deadline", "sent", "total_at")
@@ -60,7 +61,7 @@ class Call:
         self.sent = False
 
     def connected(self) -> None:
-        """Move the deadline to that of the whole call."""
+        """Replace the deadline of the connection by that of the whole call."""
         self.deadline.at = self.total_at
 
 
@@ -79,8 +80,7 @@ _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 class _Bounded(http.client.HTTPResponse):
     """
-    An HTTP answer that is read within limits. The base class reads interim answers, chunk sizes and trailers without
-    end.
+    An HTTP answer that is read within limits. The base class has no limit on interim answers, chunk sizes and trailers.
     """
 
     _statuses = 0
@@ -107,10 +107,10 @@ class _Bounded(http.client.HTTPResponse):
 
 class _Guarded(HTTPConnection):
     """
-    A connection that vets its address; the base of both schemes.
+    A connection that vets its address; the base class for HTTP and HTTPS.
 
-    `networks` are private networks that it may reach too, set in a subclass for each session. None means that nothing
-    is vetted, for addresses that the operator set.
+    `networks` are private networks that the connection may reach too; each session has a subclass that sets them. None
+    means that no address is vetted; this is for hosts that the operator set.
     """
 
     response_class = _Bounded
@@ -153,7 +153,7 @@ class _Guarded(HTTPConnection):
 
     def request(self, *args: Any, **options: Any) -> None:
         """
-        Send head and body with one system call; a second one would take a tenth of the time of the whole exchange.
+        Send head and body with one system call; a second call would take a tenth of the time of the whole exchange.
         """
         self._gathered = []
         super().request(*args, **options)
@@ -181,7 +181,7 @@ class _Guarded(HTTPConnection):
 
 
 class _GuardedTls(_Guarded, HTTPSConnection):
-    """A guarded connection with TLS; the certificate is checked against the name."""
+    """A guarded connection with TLS; the certificate is checked against the host's name."""
 
 
 def _connected(
@@ -235,7 +235,9 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__(pool_connections=max(pool_size, 16), pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        """Make the pools, with one TLS context for all: reading the CA bundle for each connection would take 15 ms."""
+        """
+        Make the pools, with one TLS context for all, since reading the CA bundle for each connection would be slow.
+        """
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
@@ -251,7 +253,7 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 def _pool_classes(networks: tuple[str, ...] | None) -> dict[str, type[HTTPConnectionPool]]:
-    """Return classes of pools by scheme; their connections may reach these networks."""
+    """Return {scheme: class of its pools}; the connections of these pools may reach `networks`."""
     plain = type("GuardedConnection", (_Guarded,), {"networks": networks})
     tls = type("GuardedTlsConnection", (_GuardedTls,), {"networks": networks})
     return {
@@ -264,13 +266,13 @@ def make_session(
     networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
 ) -> requests.Session:
     """
-    Return a session that keeps up to `pool_size` connections per host. A process needs one of each kind for its
-    threads.
+    Return a session that keeps up to `pool_size` connections per host. All threads of a process share one session of
+    each kind.
 
     With a sequence of `networks` the session is guarded, for addresses that users supply: it reaches the public
-    internet and these private networks (as CIDR). `None` vets nothing, for addresses that the operator set, such as the
-    endpoint. `ca_file` is the bundle that certificates are checked with. Proxies and netrc of the environment are
-    ignored. Requests must go through `send` or `download`, which keep no cookies and never retry.
+    internet and these private networks (as CIDR). With `networks=None` no address is vetted; this is for hosts that the
+    operator set, such as the endpoint. `ca_file` is the bundle that certificates are checked with. Proxies and netrc of
+    the environment are ignored. Requests must go through `send` or `download`, which keep no cookies and never retry.
     """
     session = requests.Session()
     session.trust_env = False
@@ -294,7 +296,5 @@ def _keep_urls_out_of_logs() -> None:
 
 
 def _drop(_record: logging.LogRecord) -> bool:
-    """
-    Return False, so that the record is dropped: urllib3 logs whole URLs, also at WARNING, and they belong to customers.
-    """
+    """Return False, which drops the record: urllib3 logs whole URLs of customers, also at WARNING."""
     return False

@@ -1,9 +1,9 @@
 """
 One HTTP exchange within a total deadline. Its result is a value: an `Answer`, or `Trouble` that says why there is none.
 
-It uses only the connection pools of a `requests` session (`make_session`). The other parts of `requests` (preparing,
-hooks, cookies, redirects) take more time than the exchange and are not wanted here. Nothing is sent twice. Nothing that
-a peer does raises an exception.
+This module uses only the connection pools of a `requests` session (`make_session`). The other parts of `requests`
+(preparing, hooks, cookies, redirects) take more time than the exchange and are not wanted here. Nothing is sent twice.
+Nothing that a peer does raises an exception.
 
 Failure policy: money depends on `Trouble.sent`. It is False only if no byte of the request was passed to the kernel,
 because the name, the vetting, the connection or the TLS handshake failed. If a kept connection had been closed by the
@@ -44,7 +44,7 @@ class Answer:
     """
     The answer of the peer, whatever its status.
 
-    Names in `headers` are found in any case. `truncated` is true if the body was longer than `max_bytes`.
+    Lookups in `headers` ignore case. `truncated` is true if the body was longer than `max_bytes`.
     """
 
     status: int
@@ -57,7 +57,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """
-    Why there is no answer. `detail` contains no URL, host or body.
+    The reason why there is no answer. `detail` contains no URL, host or body.
 
     | kind | what happened | sent |
     |---|---|---|
@@ -76,7 +76,7 @@ class Trouble:
 
 
 class _Refused(Exception):
-    """Carries the kind and the detail of a `Trouble` from the code that reads a body to `send`."""
+    """Carries the kind and the detail of a `Trouble` to `send`, from the code that reads a body."""
 
     def __init__(self, kind: TroubleKind, detail: str) -> None:
         self.kind, self.detail = kind, detail
@@ -100,10 +100,10 @@ def send(
     """
     Send one request and return its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
 
-    `json` is serialised, `data` is sent as it is. A body of more than `max_bytes` makes the result `Trouble`; with
-    `truncate`, the body is cut there instead. Before a body is read, `admit` is called with the largest size that the
-    body may have; if `admit` returns False, the result is `timeout`. On a guarded session the text of the URL is
-    checked, and every address that it resolves to.
+    `json` is serialised, `data` is sent as it is. If the body of the answer is longer than `max_bytes`, the result is
+    `Trouble`; with `truncate`, the body is cut there instead. Before the body is read, `admit` is called with the
+    largest size that it may have in bytes. If `admit` returns False, the result is `Trouble` of kind `timeout`. A
+    guarded session checks the text of the URL and every address that its host resolves to.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks
@@ -133,7 +133,7 @@ def download(
     GET a URL, follow up to three redirects, and return the last answer, whatever its status.
 
     Each redirect is checked and vetted like the first URL. `timeout_s` is the limit for all requests together; `admit`
-    is called for each of them, as in `send`.
+    is called for each request, as in `send`.
     """
     give_up_at = time.monotonic() + timeout_s
     for _ in range(MAX_REDIRECTS + 1):
@@ -179,7 +179,7 @@ def _exchange(
 def _read(
     response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call, admit: Callable[[int], bool] | None
 ) -> tuple[bytes, bool]:
-    """Read the body and return (body, whether it was cut)."""
+    """Read the body and return (body, whether it was cut). Raise `_Refused` if the result must be `Trouble`."""
     try:
         size = _check_head(response, max_bytes, truncate)
         if admit is not None and not admit(size):
@@ -207,7 +207,9 @@ def _ends_with_connection(response: BaseHTTPResponse) -> bool:
 
 
 def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> int:
-    """Check status and headers; return the largest size that the body may have."""
+    """
+    Check status and headers, and return the largest size that the body may have in bytes. Raise `_Refused` for a fault.
+    """
     encoding = response.headers.get("content-encoding", "identity")
     length = response.headers.get("content-length", "")
     if response.status < 200:
@@ -220,7 +222,7 @@ def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> i
 
 
 def _trouble(error: Exception, call: Call, elapsed_s: float) -> Trouble:
-    """Return the trouble for an exception of an exchange."""
+    """Return the `Trouble` that describes an exception of an exchange."""
     if isinstance(error, AddressRefused):
         return Trouble("refused_address", False, str(error), elapsed_s)
     # Checked before any other class of error: what was not sent was not billed, whatever went wrong.

@@ -1,4 +1,4 @@
-"""Sends a webhook: it signs the bytes of an event for this attempt, and sends them over a guarded session."""
+"""Sends a webhook over a guarded session. The body is signed anew in each attempt."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def post_webhook(
     headers: Mapping[str, str] | None = None,
 ) -> Answer | Trouble:
     """
-    POST an event to a receiver; return the answer, or why there is none. `identity` is the event's id, the same in all
-    attempts.
+    POST an event to a receiver; return the answer, or the `Trouble` that prevented it.
 
-    `headers` are sent too; the signature does not cover them. It follows no redirect and reads at most 4 KiB of the
-    answer. The session must be one of `make_session`, with the networks of the settings.
+    `identity` is the event's id, the same in all attempts. `headers` are sent too; the signature does not cover them.
+    No redirect is followed, and at most 4 KiB of the answer are read. The session must come from `make_session`, with
+    the private networks of the settings.
     """
     now, body = time.time(), event_body(event)
     signed = {"Content-Type": "application/json", **sign(body, identity, int(now), receiver.signing_keys(now))}

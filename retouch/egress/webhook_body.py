@@ -22,7 +22,7 @@ def event_body(event: Document) -> bytes:
 
     If it is longer, these parts are cut in this order until it fits: `edit.extra`, the end of `edit.prompt`,
     `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then has
-    the name of each part that was cut, and `edit.truncated` is true if one of them belongs to the edit.
+    the name of each part that was cut, and `edit.truncated` is true if one of these parts belongs to the edit.
     """
     body = _dumps(event)
     data: JsonObject = dict(event["data"])

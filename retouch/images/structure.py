@@ -1,9 +1,9 @@
 """
-Reads what a PNG or JPEG file consists of, its chunks and segments, before anything is decoded.
+Reads the chunks of a PNG file or the segments of a JPEG file, before anything is decoded.
 
 A header shows the number of pixels, but not the work of decoding them. A JPEG of 100 kB may have thousands of scans,
-each over all of its pixels; the colour profile of a PNG may grow a thousand times when it is inflated. So scans are
-counted first, and the decoder gets the file without metadata.
+each of which covers all pixels. The colour profile of a PNG may grow a thousand times when it is inflated. Therefore
+scans are counted first, and the decoder gets the file without metadata.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _ORIENTATION = 0x0112
 @dataclass(frozen=True, slots=True)
 class Structure:
     """
-    What decoding a file would cost. `data` is the file without metadata, `exif` is its EXIF block, or empty.
+    The cost of decoding a file. `data` is the file without metadata, `exif` is its EXIF block, or empty.
 
     `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, and 8 times that with arithmetic
-    coding. `parts` is how many chunks or segments were counted; a file may have `parts_most`, where counting stops.
+    coding. `parts` is the number of chunks or segments that were counted; a file may have at most `parts_most`, and
+    counting stops above that number.
     """
 
     data: bytes

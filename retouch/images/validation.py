@@ -1,10 +1,11 @@
 """
-Checks whether bytes are a whole image: the endpoint sends HTML pages, half files and blank images with status 200.
+Checks whether bytes are a whole image, since the endpoint sends HTML pages, half files and blank images with status
+200.
 
 The magic bytes are checked first, then the structure of the file; then the Pillow reader for this one format opens it.
 Limits on bytes, parts, scans, pixels and frames are checked before anything is decoded. Then the file is decoded once,
-to its end, since its header shows nothing of its second half. Metadata never reaches a decoder. Servers call this while
-they hold a turn of the [decoding limiter](../egress/fair_limiter.py).
+to its end, since a header does not show whether the rest of the file is there. Metadata never reaches a decoder.
+Servers call this while they hold a turn of the [decoding limiter](../egress/fair_limiter.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from retouch.images.structure import Structure, orientation_of, structure_of
 
 FORMATS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-"""The accepted formats, by Pillow's names → the suffix of their files."""
+"""Pillow's name of each accepted format → the suffix of its files."""
 
 _READERS: Final[dict[str, Callable[[io.BytesIO], ImageFile]]] = {
     "PNG": PngImageFile,
@@ -49,8 +50,8 @@ class ImageLimits:
     """
     The limits of an accepted image. A megapixel is a million pixels; more than one frame is an animation.
 
-    `max_scan_megapixels` bounds the scans of a progressive JPEG times its megapixels; the default allows 15 scans at 40
-    megapixels. Encoders make about 10 scans, and each takes up to 2 ms for a megapixel.
+    `max_scan_megapixels` bounds the number of scans of a JPEG multiplied by its megapixels; the default allows 15 scans
+    at 40 megapixels. Encoders make about 10 scans, and each takes up to 2 ms for a megapixel.
     """
 
     max_bytes: int = 50_000_000
@@ -83,7 +84,7 @@ class ValidImage:
 @dataclass(frozen=True, slots=True)
 class ImageFault:
     """
-    Why bytes are not an acceptable image.
+    The reason why bytes are not an acceptable image.
 
     `code` is too_large, not_an_image, too_many_pixels, too_many_frames, too_complex or broken; `message` contains the
     value and the limit.
@@ -95,7 +96,9 @@ class ImageFault:
 
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | ImageFault:
     """
-    Return the facts about a whole image within `limits`, or the fault; this decodes it, in 5 to 40 ms for a megapixel.
+    Decode an image; return the facts about it, or a fault if it is not whole or exceeds `limits`.
+
+    Decoding takes 5 to 40 ms for each megapixel.
     """
     if len(data) > limits.max_bytes:
         return ImageFault("too_large", f"expected at most {limits.max_bytes} bytes, got {len(data)}")
@@ -115,7 +118,7 @@ def check(data: bytes, limits: ImageLimits = ImageLimits()) -> ValidImage | Imag
 
 
 def kind_of(data: bytes) -> str:
-    """Return the kind of a file by its first bytes: PNG, JPEG or WEBP, or a few words for any other."""
+    """Return the kind of a file by its first bytes: PNG, JPEG or WEBP, or a short description of any other kind."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -127,7 +130,7 @@ def kind_of(data: bytes) -> str:
 
 def thumbnail(data: bytes, size: int = 256) -> bytes:
     """
-    Return a thumbnail as WebP, with at most `size` pixels a side, turned upright by its EXIF orientation.
+    Return a WebP thumbnail of at most `size` by `size` pixels, turned upright by the EXIF orientation of the image.
 
     `data` must be bytes that `check` accepted; other bytes raise `ValueError`.
     """

@@ -1,1 +1,1 @@
-"""The store: what Retouch keeps in Redis, and the scripts that change it. Start with `keys.py`."""
+"""The store: the data of Retouch in Redis, and the scripts that change it. Start with `keys.py`."""

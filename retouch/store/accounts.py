@@ -1,4 +1,4 @@
-"""The accounts of the endpoint in the store: their numbers, and the changes that an operator may make to one."""
+"""The accounts of the endpoint in the store: their numbers, and the changes that an operator may make to an account."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Mode = Literal["", "paused", "draining"]
 Binding = Literal[
     "none", "unserved", "closed", "paused", "draining", "calls_per_day", "breaker", "resting", "in_flight"
 ]
-"""Why an account gets no jobs: `resting` after its queue was full, `in_flight` when all of its slots are taken."""
+"""The reason why an account gets no jobs. `resting`: its queue was full. `in_flight`: all of its slots are taken."""
 
 
 class UnknownAccount(RetouchError):
@@ -37,11 +37,11 @@ class AccountNumbers:
 
     `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `served` is true while a living worker
     holds the account's key, and `workers` counts these workers. `closed` is the code of the answer that closed the
-    account at `closed_at`, or empty; `tested` is true while one job is let through to test whether it is open again.
-    `breaker_open_s` and `resting_s` are the seconds until workers call it again: after errors that opened its breaker,
-    and after its queue was full. `calls_today` counts the POSTs of this UTC day that were not free; `calls_per_day` is
-    their bound (0: none). `charges_today` has the charges of jobs that ended today, by class of the ledger, and
-    `amount_today` is their price.
+    account at `closed_at`, or empty; `tested` is true while one job is let through to test whether the account works
+    again. After errors have opened the account's breaker, workers call it again in `breaker_open_s` seconds. After its
+    queue was full, they call it again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day that were
+    not free; `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended today, by
+    class of the ledger, and `amount_today` is their price.
     """
 
     id: str
@@ -69,12 +69,18 @@ class AccountNumbers:
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether the account gets jobs now or after its breaker closes: served, and in no mode, and not closed."""
+        """
+        Whether the account gets jobs now or after its breaker closes: it is served, and is not paused, draining or
+        closed.
+        """
         return self.served and not self.mode and not self.closed
 
     @property
     def binding(self) -> Binding:
-        """Why the account gets no jobs now, or `none`; of several reasons, the first in the order of `Binding`."""
+        """
+        The reason why the account gets no jobs now, or `none`. Of several reasons, it is the first in the order of
+        `Binding`.
+        """
         bounds: tuple[tuple[Binding, bool], ...] = (
             ("unserved", not self.served),
             ("closed", bool(self.closed) and not self.tested),
@@ -89,7 +95,7 @@ class AccountNumbers:
 
 
 class LimitStep(NamedTuple):
-    """A change of a learnt limit: when (Unix seconds), and to which limit."""
+    """A change of a learnt limit: the instant `at` (Unix seconds), and the new limit."""
 
     at: float
     limit: int
@@ -99,7 +105,7 @@ def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[Accoun
     """
     Return the accounts to which a tenant's new jobs may go: its own, and the shared ones.
 
-    The shared ones are left out if an account of its own has `shared_fallback` set to `never`.
+    Shared accounts are left out if one of the tenant's own accounts has the `shared_fallback` `never`.
     """
     own = [account for account in accounts if tenant in account.tenants]
     if any(account.shared_fallback == "never" for account in own):
@@ -108,7 +114,7 @@ def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[Accoun
 
 
 class AccountStore:
-    """Reads the accounts of the store, and pauses, drains, resumes and tests one."""
+    """Reads the accounts in the store, and pauses, drains, resumes and tests single accounts."""
 
     def __init__(self, client: AnyClient) -> None:
         self._client = client
@@ -147,10 +153,10 @@ class AccountStore:
         self, charges_today: Mapping[str, int], calls_today: int, price_per_call: float, is_served: bool
     ) -> AccountNumbers:
         """
-        Return the numbers of the account `default`, for the time when the settings make the only one.
+        Return the numbers of the account `default`, when it is the only account and made from the settings.
 
-        Nothing is counted by account then: the caller knows today's charges and calls, and whether a worker lives. The
-        mode is that of the lane.
+        Nothing is counted for each account then, so the caller passes today's charges and calls, and whether a worker
+        is alive. The mode is `paused` if the lane is paused.
         """
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.account_gate(DEFAULT_ACCOUNT))
@@ -173,7 +179,10 @@ class AccountStore:
 
     @sync_async
     async def limit_steps(self, account: str) -> list[LimitStep]:
-        """Return the changes of an account's learnt limit, oldest first: up to 500, the last within three days."""
+        """
+        Return the changes of an account's learnt limit, oldest first. The latest 500 are kept, until three days after
+        the last change.
+        """
         steps = await reply(self._client.lrange(keys.limit_steps(account), 0, -1))
         pairs = [step.split(" ") for step in reversed(steps)]
         return [LimitStep(float(at), int(limit)) for at, limit in pairs]

@@ -49,7 +49,7 @@ DETAILS = frozenset(
 CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered"})
 """Outcomes of a single cancel, replay or redelivery that changed something."""
 LINES_OF_PRODUCER_MOST = 10_000
-"""The most lines that one producer's key may cause in a day; one last line then says that further ones are missing."""
+"""The most lines that one producer's key may cause in a day. One more line then says that later lines are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Actor:
     Who makes a change, and through which surface.
 
     An API key has an id (`key`), a name and a role. For a person who uses Redis directly, `key` and `role` are empty.
-    They are empty for a worker too, whose `name` is its host and process: a worker is the actor when an answer of the
+    They are empty for a worker too, and its `name` is its host and process. A worker is the actor when an answer of the
     endpoint closes or opens an account.
     """
 
@@ -70,8 +70,9 @@ class Actor:
 
 class AuditLine(NamedTuple):
     """
-    One change. `id` is the cursor of the line in the log; `at` is in Unix seconds. `tenant` owns what was changed;
-    it is empty for all tenants or none. `details` has `ids` or `query`, `preview`, `outcome` and so on.
+    One change. `id` is the cursor of the line in the log; `at` is in Unix seconds. `tenant` is the owner of the changed
+    objects, or empty if they belong to all tenants or to none. `details` has `ids` or `query`, `preview`, `outcome` and
+    so on.
     """
 
     id: str
@@ -85,7 +86,7 @@ class AuditLine(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
     """
-    Which lines to return; an empty field matches every line. Instants are in Unix seconds, `until` is exclusive.
+    A filter for lines; an empty field matches every line. Instants are in Unix seconds, `until` is exclusive.
 
     `action` is an action or its first part: `bulk` matches `bulk.cancel`. `actor` is the id or the name of a key, or a
     surface.
@@ -98,7 +99,9 @@ class AuditFilter:
 
     def matches(self, line: AuditLine) -> bool:
         """
-        Return whether a line has the filter's action and actor. Its instants are not compared: they limit what is read.
+        Return whether a line has the filter's action and actor.
+
+        The filter's instants are not compared, since they limit which lines are read.
         """
         by = line.actor
         return (not self.action or line.action == self.action or line.action.startswith(f"{self.action}.")) and (
@@ -107,7 +110,7 @@ class AuditFilter:
 
 
 class AuditPage(NamedTuple):
-    """Lines, newest first; the next page begins after the line `following`, which is None on the last page."""
+    """Lines, newest first. `following` is the id after which the next page begins, or None on the last page."""
 
     lines: list[AuditLine]
     following: str | None
@@ -178,7 +181,7 @@ class AuditLog(SharedAuditLog):
         """
         Return up to `limit` matching lines that are older than the line `before`, newest first.
 
-        A page ends early after 20,000 lines that were looked at; its `following` leads on.
+        A page ends early after 20,000 lines were looked at; the next page then begins at `following`.
         """
         found, looked_at = list[AuditLine](), 0
         while looked_at < LOOKED_AT_MOST:

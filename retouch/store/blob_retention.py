@@ -24,7 +24,7 @@ were written, and after another process has taken the blob to delete it.
 """
 
 ACCOUNTS_KEPT_S = 90 * 86_400.0
-"""For how many seconds the gate of an account is kept after the last worker served it, once no file names it."""
+"""If no file names an account, its gate is kept for this many seconds after a worker last served the account."""
 
 _TURN_S = 50
 _DUE_MOST = 200
@@ -37,8 +37,8 @@ def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None
     """
     Keep a blob for at least `for_s` seconds from now; `tenant`, if any, owns it for the same time.
 
-    This never shortens the time for which a blob is kept. It is for uploads and input pictures: the script that ends a
-    job records the images of that job.
+    This never shortens the time for which a blob is kept. It is for uploads and input pictures. The images of a job are
+    recorded by the script that ends the job.
     """
     # Not the clock of this process: the scripts decide by the clock of Redis what is due.
     seconds, _ = client.time()
@@ -56,7 +56,7 @@ def owns_blob(client: Client, tenant: str, name: str) -> bool:
 
 
 def owned_blobs(client: Client, tenant: str) -> set[str]:
-    """Return the names of the blobs that a tenant owns, also of those whose time has just ended."""
+    """Return the names of the blobs that a tenant owns, including blobs whose time has just ended."""
     return set(client.zrange(keys.owned(tenant), 0, -1))
 
 
@@ -68,7 +68,9 @@ def disown_blobs(client: Client, tenant: str, names: Iterable[str]) -> None:
 
 def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[str]:
     """
-    Return those of the blobs that another tenant owns too; each round trip asks about up to 500 tenants and 500 names.
+    Return those of `names` that another tenant owns too.
+
+    Each round trip asks for up to 500 names and 500 tenants.
     """
     found = set[str]()
     others = client.smembers(keys.TENANTS) - {tenant}
@@ -84,9 +86,10 @@ def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[st
 
 def take_due_blobs(client: Client) -> dict[str, float]:
     """
-    Take up to 200 blobs that no record needs any more, to delete them; return {name: mark}, for `drop_blob`.
+    Take up to 200 blobs that no record needs any more; return {name: mark}, with which the caller calls `drop_blob`.
 
-    For an hour no other caller gets them. Their entries stay, so if the caller dies, another one takes them then.
+    For an hour no other caller gets these blobs. Their entries stay: if this caller dies, another caller gets the blobs
+    after the hour.
     """
     take: Script[list[str]] = load(client, "take_blobs")
     flat = take(args=[_DUE_MOST, AGAIN_S])
@@ -94,7 +97,7 @@ def take_due_blobs(client: Client) -> dict[str, float]:
 
 
 def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Make blobs due in an hour; return for each until when it was kept before, and the mark for `drop_blob`."""
+    """Make blobs due in an hour; return {name: (Unix seconds until which it was kept before, mark for `drop_blob`)}."""
     seconds, micros = client.time()
     mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
     with client.pipeline(transaction=True) as pipe:
@@ -106,13 +109,13 @@ def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float
 
 def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
     """
-    Delete a blob, its thumbnail and its entry in `rt:blobs`; return whether it is gone. Raises `BlobError`.
+    Delete a blob, its thumbnail and its entry in `rt:blobs`; return whether they were deleted. Raises `BlobError`.
 
     `mark` is the score of the entry when the caller took the blob.
 
     Failure policy: the blob stays if its score has changed, since a job then needs it again, or if its bytes were
-    written within the last hour. One case remains: a blob that a job needs again between this check and the deletion,
-    without its bytes being written again, is lost.
+    written within the last hour. A blob is lost in one case: between this check and the deletion, a job needs the blob
+    again and does not write its bytes again.
     """
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
@@ -140,8 +143,8 @@ class IndexTrimmer:
         """
         Drop the entries that are older than `older_s` seconds and whose records, in `lane`, are gone; return how many.
 
-        The same entries are dropped from the indexes in `also`. If the index is an entry of the sorted set `listed_in`,
-        its score becomes the instant of this look, or it is removed from there once it is empty.
+        The same entries are dropped from the indexes in `also`. If `listed_in` names a sorted set of indexes, the score
+        of this index in that set becomes the present instant; an index that is empty now is removed from the set.
         """
         gone = place = 0
         while place >= 0:
@@ -152,9 +155,8 @@ class IndexTrimmer:
 
 def trim_indexes(client: Client, retention_s: float) -> int:
     """
-    Drop index entries whose records are gone, and receivers that no job has named for 90 days; return how many.
-
-    Accounts that are gone for 90 days are dropped and counted as well.
+    Drop index entries whose records are gone, receivers that no job has named for 90 days, and accounts that are gone
+    for 90 days; return how many were dropped.
 
     All workers call this. After a call that did the work, the calls of the next 50 seconds do nothing.
     """
@@ -178,9 +180,10 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """
-    Trim the indexes of a tenant's jobs: of all jobs, by state, and up to 1,000 of those by code and tag that are due.
+    Trim the indexes of a tenant's jobs: that of all jobs, those by state, and up to 1,000 others (by code, tag and so
+    on) that are due.
 
-    Returns how many entries of the first were dropped.
+    Return how many entries of the index of all jobs were dropped.
     """
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
@@ -192,7 +195,7 @@ def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: flo
 
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
-    """Trim all of a tenant's indexes by code and tag now, whether they are due or not."""
+    """Trim all indexes of a tenant's jobs except those by state, even indexes that are not due."""
     # Erasing must not leave the tenant's tags behind, and the names of these indexes contain them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):

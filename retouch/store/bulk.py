@@ -32,7 +32,7 @@ PRIORITIES = get_args(Priority)
 OPEN_MOST = 5
 """How many runs of one tenant may be open at once."""
 KEPT_MOST = 200
-"""How many runs of one tenant are kept; beyond that, the oldest is deleted."""
+"""How many runs of one tenant are kept; if there are more, the oldest runs are deleted."""
 ITEMS_AT_ONCE = 10
 """How many items one script call acts on. A call takes a few milliseconds, in which Redis answers nobody else."""
 _ASK_AGAIN_S = 30.0
@@ -59,7 +59,8 @@ class Preview:
 class BulkRequest:
     """
     An action on all jobs that match a query. Only the action `priority` has a `priority`; `dead` limits `redeliver` to
-    deliveries that gave up. `text` is the query as the caller wrote it; it tells whether two requests are the same.
+    dead letters. `text` is the query as the caller wrote it; two requests with the same idempotency key must have the
+    same text.
     """
 
     action: BulkAction
@@ -138,7 +139,7 @@ def read_request(
 
 
 class BulkStore:
-    """Writes and reads the bulk runs in Redis, and writes the audit of those that begin, end or are aborted."""
+    """Writes and reads the bulk runs in Redis, and writes a line of the audit when a run begins, ends or is aborted."""
 
     def __init__(self, client: Client) -> None:
         self._client, self._audit = client, AuditLog(client)
@@ -147,9 +148,9 @@ class BulkStore:
 
     def now(self) -> float:
         """
-        Return the instant at which a query is frozen: each job that is on record now was enqueued before it.
+        Return the instant at which a query is frozen: each job that is on record now was enqueued before this instant.
 
-        It is in Unix seconds, on the clock of Redis.
+        The instant is in Unix seconds, on the clock of Redis.
         """
         seconds, micros = self._client.time()
         # The indexes round to milliseconds, also upwards. One more millisecond includes the jobs of the present one.
@@ -205,7 +206,7 @@ class BulkStore:
         return _run(run, raw) if raw.get("action") else None
 
     def page(self, tenant: str, count: int) -> list[BulkRun]:
-        """Return the newest runs of one tenant, or of all tenants for an empty text, newest first."""
+        """Return up to `count` runs of one tenant, newest first; an empty `tenant` means all tenants."""
         ids = self._client.zrevrange(keys.bulk_runs(tenant), 0, count - 1)
         with self._client.pipeline(transaction=False) as pipe:
             for run in ids:
@@ -214,9 +215,9 @@ class BulkStore:
 
     def abort(self, run: str, actor: Actor) -> str:
         """
-        Abort a run; return `aborted`, `final` if it was over already, or `unknown`.
+        Abort a run; return `aborted`, `final` if the run was over, or `unknown`.
 
-        What the run did before is not undone.
+        Moves that the run has made are not undone.
         """
         word: str = self._scripts["bulk_abort"](args=[run])
         found = self.find(run)
@@ -231,7 +232,8 @@ class BulkStore:
 
     def plan(self, run: BulkRun, matched: int, items: Sequence[str], following: IndexCursor | None) -> str:
         """
-        Write the next chunk of a run: `matched` jobs were read for it, and `following` is where the next one begins.
+        Write the next chunk of a run: `matched` jobs were read for this chunk, and the chunk after it begins at
+        `following`.
 
         Return `ok`, `done` if nothing was left, or `stale` if the lease is lost.
         """
@@ -243,14 +245,14 @@ class BulkStore:
         """
         Act on up to ten items of the chunk; return what comes next, and the messages that the caller must send.
 
-        Next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is lost, or the
-        run was aborted).
+        What comes next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is
+        lost, or the run was aborted).
         """
         word, messages = self._scripts["bulk_move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
         return word, messages_of(messages)
 
     def note_done(self, run: BulkRun) -> None:
-        """Write the outcomes of a run that is over to the audit, with the actor who started the run."""
+        """Write the outcomes of a finished run into the audit, with the actor who started the run."""
         if found := self.find(run.id):
             self._audit.record(found.actor, "bulk.done", found.tenants_text, bulk=run.id, outcomes=found.outcomes)
 

@@ -1,4 +1,4 @@
-"""Finds the jobs and deliveries on which a bulk run acts, page by page, and counts what that may cost."""
+"""Finds the jobs and deliveries on which a bulk run acts, page by page, and counts the calls that the run may make."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _NO_STATE = "none"  # no job has this state
 
 
 class BulkChunks:
-    """Reads the jobs of bulk runs; `max_charges` holds for jobs whose policy has none."""
+    """Reads the jobs of bulk runs. `max_charges` is the bound for jobs whose policy does not set one."""
 
     def __init__(self, jobs: JobStore, deliveries: DeliveryStore, max_charges: int) -> None:
         self._jobs, self._deliveries, self._max_charges = jobs, deliveries, max_charges
         self._search = JobSearch(jobs)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
+        """
+        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        """
         found = Preview()
         for records in self._pages(changeable_jobs(request)):
             free = sum(record.resumable for record in records) if request.action == "replay" else 0
@@ -66,7 +68,9 @@ class BulkChunks:
                 return
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
-        """Return the number of jobs read for the next chunk, its items, and the cursor after which the next begins."""
+        """
+        Return (number of jobs read, items of the next chunk, cursor for the chunk after it, or None if there is none).
+        """
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":
             return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
@@ -76,8 +80,8 @@ class BulkChunks:
         """
         Return the ids of the deliveries to send again; return an empty list if the action is not `redeliver`.
 
-        They were made before `made_before` (Unix seconds). If the query names receivers, only theirs are returned; if
-        the request has `dead`, only those that gave up.
+        Only deliveries that were made before `made_before` (Unix seconds) are returned. If the query names receivers,
+        only their deliveries are returned. If the request has `dead`, only dead letters are returned.
         """
         if request.action != "redeliver" or not records:
             return []
@@ -106,5 +110,7 @@ def changeable_jobs(request: BulkRequest) -> JobQuery:
 
 
 def can_match(request: BulkRequest) -> bool:
-    """Return whether the query of a request names a state, or no state, of jobs that the action can change."""
+    """
+    Return whether the action can change jobs in one of the states that the query names; True if it names no state.
+    """
     return changeable_jobs(request).states != (_NO_STATE,)

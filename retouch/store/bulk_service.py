@@ -1,4 +1,4 @@
-"""Previews and starts bulk runs; its `store` reads and aborts them."""
+"""The service that previews and starts bulk runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from retouch.store.redis_commands import Client
 
 
 class BulkService:
-    """Bulk runs for the gateway, the console and Python clients. It blocks, so it needs a client for threads."""
+    """Bulk runs for the gateway, the console and Python clients. `store` reads and aborts runs. All methods block."""
 
     def __init__(self, client: Client, *, retention_s: float, max_charges: int) -> None:
         self.store = BulkStore(client)
         self._chunks = BulkChunks(JobStore(client, retention_s=retention_s), DeliveryStore(client), max_charges)
 
     def preview(self, request: BulkRequest) -> Preview:
-        """Return how many jobs and deliveries a run would act on now, and what it may cost; change nothing."""
+        """
+        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        """
         return self._chunks.preview(request)
 
     def start(self, request: BulkRequest, actor: Actor, tenant: str, idempotency_key: str = "") -> BulkRun:

@@ -10,7 +10,7 @@ from retouch.store.redis_commands import Client
 from retouch.store.tenants import ApiKey, TenantStore, digest_of
 
 IDLE_S, LIFE_S = 3_600, 12 * 3_600
-"""Seconds after which a session ends: without a request of a person, and in all."""
+"""A session ends after `IDLE_S` seconds without a request of a person, and after `LIFE_S` seconds in all."""
 LINK_LIFE_S = 3_600
 WRONG_KEYS_MOST, WRONG_KEYS_WITHIN_S = 10, 60
 _SECRET_BYTES = 32
@@ -67,7 +67,7 @@ class ConsoleSessions:
         return self._begin(digest) if digest and self._tenants.find_by_digest(digest) else None
 
     def wait_s(self, address: str) -> int:
-        """Return for how many seconds an address is still blocked; 0 if it is not."""
+        """Return for how many seconds an address is still blocked; 0 if it is not blocked."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.get(keys.console_wrong_keys(address)).ttl(keys.console_wrong_keys(address))
             count, left_s = pipe.execute()

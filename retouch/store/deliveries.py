@@ -65,7 +65,7 @@ class DeliveryAttempt:
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """
-    What follows one delivery attempt.
+    The decision that follows one delivery attempt.
 
     `move` is `delivered`, `retrying` or `dead`. `counts_as_attempt` is false if nothing was sent. `health` is `ok`,
     `failed`, or empty if the attempt shows nothing about the receiver. `log` is kept for 30 days. `disable` is true if
@@ -83,7 +83,7 @@ class Settlement:
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
     """
-    Everything on record about a delivery, its attempts in `log`.
+    Everything on record about a delivery; `log` has its attempts.
 
     Instants are in Unix seconds; `state` is a value of `DeliveryState`.
     """
@@ -143,9 +143,9 @@ class SharedDeliveryStore:
         self, deliveries: Sequence[str], *, tenant: str = "", receiver: str = "", state: str = ""
     ) -> list[DeliveryRecord]:
         """
-        Return the records of those deliveries that match, in the order of `deliveries`; an empty text matches all.
+        Return the records of the deliveries that have this tenant, receiver and state, in the order of `deliveries`.
 
-        Of a delivery that does not match, only the compared fields are read.
+        An empty text matches every value. Of a delivery that does not match, only the compared fields are read.
         """
         kept = list(deliveries)
         if kept and (tenant or receiver):
@@ -170,8 +170,8 @@ class SharedDeliveryStore:
     @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
         """
-        Return up to `count` ids of deliveries, newest first, without the first `start` of them; with `dead`, of dead
-        letters only.
+        Return up to `count` ids of deliveries, newest first, after the first `start` ids; with `dead`, of dead letters
+        only.
 
         Only deliveries that were created at `since` or later are returned; dead letters must have failed at `since` or
         later (Unix seconds).
@@ -208,7 +208,9 @@ class DeliveryStore(SharedDeliveryStore):
         )
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
-        """Record one attempt and what follows it, and return the messages; do nothing if the lease was lost."""
+        """
+        Record one attempt and its settlement, and return the messages. If the lease was lost, return an empty list.
+        """
         log = json.dumps(asdict(settlement.log), separators=(",", ":"))
         _, messages = self._settle(
             args=[

@@ -33,10 +33,10 @@ _PAGE = 200
 @dataclass(frozen=True, slots=True)
 class Erased:
     """
-    How many jobs and images were erased.
+    The numbers of erased jobs and images.
 
-    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` were written within
-    the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
+    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` images were written
+    within the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
     """
 
     jobs: int
@@ -47,10 +47,11 @@ class Erased:
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
     """
-    Erase all data of a tenant except its ledger, and return how much was erased.
+    Erase a tenant's jobs, images, events, deliveries and receivers, and return how much was erased.
 
     The tenant's open jobs are cancelled first; those in flight stay until their call has ended. An image that another
-    tenant owns too, by a job or an upload, is kept for that tenant. The call may be repeated.
+    tenant owns too, by a job or an upload, is kept for that tenant. The ledger, the audit, history, bulk runs, limits
+    and API keys stay. The call may be repeated.
     """
     records = list(_records(jobs, tenant))
     for record in records:
@@ -144,7 +145,7 @@ def _count_waiting(client: Client, target: str, by: int) -> None:
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Delete what may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
+    """Delete the data that may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
     own = keys.deliveries_by_tenant(tenant)
     while page := client.zrange(own, 0, _PAGE - 1):
         for item in page:

@@ -1,4 +1,4 @@
-"""Reads the receivers that fail now: since when, why, and when each is tried again. An index names them."""
+"""Reads the receivers that fail now from an index: since when and why each fails, and when its next attempt is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FailingReceiver:
     """
     One receiver that has had no success since `since` (Unix seconds, like the other instants).
 
-    `id` is that of the receiver, or `tenant task:name` for a Celery callback. `status` is None if there was no answer;
+    `id` is the receiver's id, or `tenant task:name` for a Celery callback. `status` is None if there was no answer;
     `trouble` then says why. `waiting` is how many deliveries to the same host wait or hold a slot. `next_at` is None if
     no attempt is scheduled; `shut_until` is None while the breaker of that host is closed.
     """
@@ -38,7 +38,9 @@ class FailingReceiver:
 
 def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> list[FailingReceiver]:
     """
-    Return up to `count` failing receivers of one tenant, or of all if none is named; the one that began first is first.
+    Return up to `count` failing receivers, those that have failed for the longest time first.
+
+    An empty `tenant` means all tenants.
     """
     index = _index(tenant)
     while True:
@@ -52,7 +54,7 @@ def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> lis
 
 
 def failures_of(client: Client, identities: Sequence[str]) -> dict[str, FailingReceiver]:
-    """Return {id: failing receiver} for those of the receivers that fail, in two round trips."""
+    """Return {id: failing receiver} for each of these receivers that fails now; this takes two round trips."""
     with client.pipeline(transaction=False) as pipe:
         for identity in identities:
             pipe.hgetall(keys.lane("deliveries", f"health:{identity}"))
@@ -69,7 +71,7 @@ def failures_of(client: Client, identities: Sequence[str]) -> dict[str, FailingR
 
 
 def count_failing(client: Client, tenant: str = "") -> int:
-    """Return how many receivers of one tenant fail, or of all if none is named."""
+    """Return how many receivers of one tenant fail now; an empty `tenant` means all tenants."""
     return int(client.zcard(_index(tenant)))
 
 

@@ -16,7 +16,7 @@ from retouch.store.lanes import Lanes
 from retouch.store.redis_commands import Client
 
 TENANTS_MOST = 50
-"""How many tenants get a time series: Prometheus stores one for each value of a label."""
+"""How many tenants get a time series: Prometheus stores a series for each value of a label."""
 _CHUNK = 500
 
 
@@ -75,9 +75,9 @@ def _first_score(client: Client, name: str) -> float | None:
 
 def _oldest_due(client: Client, now: float) -> float | None:
     """
-    Return the instant since which the most overdue delivery is due; None if none is due.
+    Return the instant (Unix seconds) at which the most overdue delivery became due; None if no delivery is due.
 
-    Only the first delivery of each backlog that may be served, and of the timetable, is read.
+    Only the first delivery of the timetable and of each backlog that may be served is read.
     """
     with client.pipeline(transaction=False) as pipe:
         for ready in ("ready", "ready:unproven"):
@@ -93,7 +93,7 @@ def _budgets(client: Client, day: int) -> tuple[int, dict[str, int]]:
     """
     Return the calls that are reserved for jobs in flight, and the calls that tenants have left today.
 
-    The latter are only for the 50 tenants that used the largest part of their budgets.
+    The calls left are returned for the 50 tenants that used the largest part of their budgets.
     """
     budgets = {tenant: int(calls) for tenant, calls in client.hgetall("rt:edits:budgets").items()}
     reserved, used = 0, dict[str, int]()

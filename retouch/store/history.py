@@ -20,13 +20,13 @@ from retouch.store.scripts import load
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MINUTES_KEPT_S, HOURS_KEPT_S = 3 * DAY_S, 90 * DAY_S
 OTHER_TENANTS = "other"
-"""The row for all tenants beyond the 100 busiest of a minute or hour, and beyond 1,000 in the totals."""
+"""The row that sums up the tenants beyond the 100 busiest of a minute or hour, or beyond 1,000 in the totals."""
 
 By = Literal["account", "tenant"]
 _ALL, _NONE = "*", "-"
 _PREFIXES: dict[By, str] = {"account": "a:", "tenant": "t:"}
 _EVER = 10**9
-"""A number that is greater than that of any minute."""
+"""A number that is greater than the number of any minute."""
 _ROLLED_AT_ONCE = 5_000
 
 _Rows = dict[str, HistoryCounts]
@@ -52,8 +52,8 @@ class History:
         """
         Return the counts between two instants (Unix seconds; until now by default), of one tenant or of all.
 
-        The first and the last minute are counted in full. Beyond 72 hours, the first hour is counted in full too.
-        Counts older than 90 days are not kept.
+        The first and the last minute are counted in full. If `since` is more than 72 hours ago, the first hour is
+        counted in full. Counts older than 90 days are not kept.
         """
         row = f"t:{tenant}" if tenant else _ALL
         return self._sums(since, until, row).get(row, HistoryCounts())
@@ -82,9 +82,11 @@ class History:
         self, since: float, until: float | None = None, *, step_s: int = MINUTE_S, tenant: str | None = None
     ) -> list[Period]:
         """
-        Return the counts of each period of `step_s` seconds between two instants, oldest first, empty ones included.
+        Return the counts of each period of `step_s` seconds between two instants, oldest first, also of periods without
+        counts.
 
-        `step_s` is a whole number of hours, or, within the last 72 hours, of minutes. Raise `ValueError` for others.
+        `step_s` must be a whole number of minutes; other numbers raise `ValueError`. With whole hours the result
+        reaches back up to 90 days, otherwise up to 72 hours.
         """
         if step_s % MINUTE_S or step_s <= 0:
             raise ValueError(f"step_s: expected a whole number of minutes, got {step_s}")
@@ -170,7 +172,7 @@ def _counts(text: str) -> HistoryCounts:
 
 
 def _open_rows(flat: Sequence[str]) -> _Rows:
-    """Return the rows of an open minute, as `history_rows.of_open_minute` makes them when it is over."""
+    """Return the rows of an open minute; `history_rows.of_open_minute` makes the same rows when the minute is over."""
     rows: dict[str, dict[str, int]] = {}
     for field, count in zip(flat[::2], flat[1::2], strict=True):
         names, account, tenant = field.split(" ")
@@ -193,7 +195,7 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
 
 
 def _named(by: By, rows: _Rows) -> dict[str, HistoryCounts]:
-    """Return the rows of accounts, or those of tenants and the row `other`, by name without prefix."""
+    """Return {name without prefix: counts} of the rows of accounts, or of the rows of tenants and the row `other`."""
     prefix = _PREFIXES[by]
     named = {row.removeprefix(prefix): counts for row, counts in sorted(rows.items()) if row.startswith(prefix)}
     if by == "tenant" and OTHER_TENANTS in rows:

@@ -22,12 +22,16 @@ BOUNDS: Mapping[str, tuple[float, ...]] = {
     "total": _SLOW,
     "lag": _SLOW,
 }
-"""Upper bounds of the buckets of each latency, in seconds, as in history.lua; one more bucket holds what is above."""
+"""
+Upper bounds of the buckets of each latency, in seconds, as in history.lua; one more bucket has all greater values.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Latencies as counts in buckets: `counts` has one for each bound (seconds), and one for what is above them all."""
+    """
+    Latencies in buckets: `counts` has a number for each bound (in seconds), and a last one for all greater latencies.
+    """
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -39,9 +43,11 @@ class Distribution:
 
     def percentile(self, percent: float) -> float | None:
         """
-        Return the latency in seconds that `percent` percent of the latencies do not exceed; None if there are none.
+        Return the latency in seconds that `percent` percent of the latencies do not exceed; None if there are no
+        latencies.
 
-        This is an estimate: the latencies of a bucket count as evenly spread. The result never exceeds the last bound.
+        This is an estimate: the latencies of a bucket are treated as evenly spread. The result never exceeds the last
+        bound.
         """
         rank, below = self.count * percent / 100, 0
         if not self.count:
@@ -57,9 +63,9 @@ class Distribution:
 @dataclass(frozen=True, slots=True)
 class HistoryCounts:
     """
-    Counts of what happened in some time, by the names that history.lua uses; the properties explain them.
+    The counts of a period, by the names that history.lua uses; the properties explain these names.
 
-    The count of something that did not happen is 0 or absent.
+    A count of 0 may be absent.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -82,7 +88,7 @@ class HistoryCounts:
 
     @property
     def cancelled(self) -> dict[str, int]:
-        """Cancelled jobs by when that was: `before_charge` or `after_charge`."""
+        """Cancelled jobs by the time of the cancellation: `before_charge` or `after_charge`."""
         return self._by_first("ended:cancelled")
 
     @property
@@ -107,7 +113,7 @@ class HistoryCounts:
         """
         Return the numbers of charges, whatever their use, by account.
 
-        In the counts of one account, all are under `default`.
+        The counts of one account have all its charges under `default`.
         """
         sums = Counter[str]()
         for name, count in self.counts.items():
@@ -124,7 +130,7 @@ class HistoryCounts:
 
     @property
     def charges_moved(self) -> dict[str, int]:
-        """Charges by a use that they no longer have, because a late answer changed it."""
+        """Charges by a use that they no longer have, because a late answer changed their use."""
         return self._by_first("charges_back")
 
     @property
@@ -134,7 +140,7 @@ class HistoryCounts:
 
     @property
     def rescues(self) -> dict[str, int]:
-        """What rescue did: `lease_expired` (its worker died or hung), `message_late` (not claimed in time)."""
+        """Rescued items by reason: `lease_expired` (the worker died or hung), `message_late` (not claimed in time)."""
         return self._by_first("rescues")
 
     def latency(self, name: Latency) -> Distribution:
@@ -152,7 +158,7 @@ class HistoryCounts:
         return Distribution(bounds, tuple(sums))
 
     def _by_first(self, prefix: str) -> dict[str, int]:
-        """Return the sums of the counts named `PREFIX:PART…`, by part."""
+        """Return {part: sum} of the counts named `PREFIX:PART…`."""
         sums: dict[str, int] = {}
         for name, count in self.counts.items():
             if name.startswith(f"{prefix}:"):

@@ -19,7 +19,9 @@ STEP = 1_000
 
 
 class Source(NamedTuple):
-    """Entries that may match: those of the index `name` that are not in the index `without`, or the `listed` ones."""
+    """
+    Entries that may match: the entries of the index `name` that are not in the index `without`, or those in `listed`.
+    """
 
     name: str
     without: str = ""
@@ -36,7 +38,7 @@ class Walk:
     The progress of reading one source; its entries must pass all of `filters`.
 
     `unread` has the entries that were read from Redis and not yet taken, newest first, and `last` is the oldest of all
-    entries that were read. `is_read` is True when the source has no further ones. `count` is the size of a batch.
+    entries that were read. `is_read` is True when the source has no further entries. `count` is the size of a batch.
     """
 
     source: Source
@@ -63,10 +65,10 @@ def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after
 
 async def fill(client: AnyClient, walks: Sequence[Walk], query: JobQuery) -> None:
     """
-    Read entries until each walk has unread ones or is at its end; each round trip reads a batch for all of them.
+    Read entries until each walk has unread entries or is at its end; each round trip reads a batch for all such walks.
 
     A batch begins at the instant of the last entry, and entries that were read before are left out. An offset from the
-    newest entry would not do: it changes when jobs are enqueued or change their state.
+    newest entry is not used, since it changes when jobs are enqueued or change their state.
     """
     while walks:
         pipe = client.pipeline(transaction=False)
@@ -90,7 +92,7 @@ def _take_in(walk: Walk, entries: Sequence[IndexCursor], query: JobQuery) -> Non
 
 def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
     """
-    Remove and return the unread entries, newest first, that are newer than all entries which no walk has read yet.
+    Remove the unread entries that are newer than all entries still to be read, and return them, newest first.
 
     Each entry is returned once, with one of the walks that have it.
     """

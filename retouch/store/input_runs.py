@@ -1,4 +1,4 @@
-"""Finds the runs of one picture: a tenant's jobs with the same input, as far as they were claimed and are on record."""
+"""Finds the runs of one picture: a tenant's jobs with the same input that were claimed and are still on record."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from retouch.store.records import JobRecord
 
 
 class InputRuns(NamedTuple):
-    """Other jobs with a job's picture, newest first; `total` is how many the index has, also beyond these."""
+    """Other jobs with a job's picture, newest first. `total` is the number in the index, which may exceed `records`."""
 
     records: list[JobRecord]
     total: int
 
 
 def other_runs(jobs: JobStore, record: JobRecord, limit: int) -> InputRuns:
-    """Return up to `limit` other runs of a job's input picture; none if no copy of the picture was made."""
+    """Return up to `limit` other runs of a job's input picture; an empty result if no copy of the picture was made."""
     if not record.spec.input:
         return InputRuns([], 0)
     index = keys.jobs_by("input", record.spec.tenant, keys.input_digest(record.spec.input))

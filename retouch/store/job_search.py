@@ -76,8 +76,8 @@ class JobSearch:
         """
         Return a page of up to `limit` jobs that follow the cursor `after`.
 
-        A page has fewer jobs only at the end, or if 100,000 entries of the smallest index (1,000 if a field has no
-        index) did not fill it.
+        A page has fewer jobs only if it is the last page, or if reading stopped after 100,000 entries of the smallest
+        index (1,000 if a field has no index).
         """
         found: list[tuple[IndexCursor, JobRecord]] = []
         looked_at = 0
@@ -96,10 +96,9 @@ class JobSearch:
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], int, IndexCursor | None]]:
         """
-        Yield batches of entries that pass all indexes, newest first, each with the number of entries read so far.
+        Yield (entries that pass all indexes, number of entries read so far, None), newest entries first.
 
-        The third value is None, except in the last batch if reading stopped at the bound: then it is the cursor at
-        which reading stopped.
+        If reading stops at the bound, the last tuple has the cursor of that place instead of None.
         """
         walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
@@ -141,7 +140,9 @@ class JobSearch:
         return found
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
-        """Return the walks for a query: for each tenant, one over each source of the field with the fewest entries."""
+        """
+        Return the walks for a query: for each tenant, a walk over each source of the field that has the fewest entries.
+        """
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
             lists = await self._lists(query, tenants)
@@ -156,8 +157,8 @@ class JobSearch:
         """
         Return the tenants whose jobs may match.
 
-        These are the tenants that the query names, or else the owners of the ids that it names. If the query has only a
-        time, they are as few as one page needs; else they are all tenants.
+        These are the tenants that the query names, or else the owners of the ids that it names. If the query limits
+        only the time, these are the tenants that one page needs. For any other query, they are all tenants.
         """
         if query.tenants:
             return query.tenants
@@ -172,8 +173,8 @@ class JobSearch:
         """
         Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
 
-        The score of a tenant in `rt:tenants_by_time` is the instant of its latest job. So the newest jobs before an
-        instant belong to the tenants that enqueued after it, or to the first `wanted` other tenants, latest first.
+        The score of a tenant in `rt:tenants_by_time` is the instant of its latest job. Therefore the newest jobs before
+        an instant belong to the tenants that enqueued after it, or to the first `wanted` other tenants, latest first.
         """
         before = min(query.until, after.at if after else query.until)
         found, older, start, last_at = list[str](), 0, 0, 0.0
@@ -244,7 +245,7 @@ def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, .
 
 
 def _asks_in_flight(query: JobQuery) -> bool:
-    """Return whether jobs in flight must be listed; not for a query with `queued`: the index of open jobs has them."""
+    """Return whether jobs in flight must be listed. A query with `queued` finds them in the index of open jobs."""
     return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 
@@ -278,7 +279,7 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the indexes by state, code, tag, named receiver and input that may have an entry of a job."""
+    """Return the indexes by state, code, tag, named receiver, account and input that may have an entry of a job."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]

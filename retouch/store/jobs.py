@@ -30,7 +30,7 @@ from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 
 PRIORITY_BOOST_S = {"high": 600.0, "normal": 0.0, "low": -600.0}
-"""Priority counts as seconds of age: a high job overtakes normal ones of the last ten minutes; none starves."""
+"""Seconds of age that a priority adds: a high job overtakes normal jobs of the last ten minutes; no job starves."""
 
 BACKLOG_WAIT_S = 5.0
 """How many seconds a producer is asked to wait before it tries a full backlog again."""
@@ -114,7 +114,7 @@ class SharedJobStore:
         """
         Cancel a job; return a word and the messages.
 
-        The word is `cancelled` (the job has ended), `requested` (it is in flight and ends when its call does), `final`
+        The word is `cancelled` (the job has ended), `requested` (the job is in flight and ends with its call), `final`
         (it had ended before) or `unknown`.
         """
         word, messages = await reply(self._cancel(args=[job, self._retention_s]))
@@ -126,7 +126,7 @@ class SharedJobStore:
         Enqueue a failed or cancelled job again; return a word and the messages.
 
         The word is `replayed`, or why nothing was done: the job is `open`, `succeeded` or `unknown`, or its tenant has
-        no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means as long as at first.
+        no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means the same time as at first.
         """
         deadline = "" if deadline_s is None else deadline_s
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
@@ -156,7 +156,7 @@ class SharedJobStore:
         self, tenant: str, start: int, count: int, *, since: float = 0.0, before: float = float("inf")
     ) -> list[str]:
         """
-        Return up to `count` ids of a tenant's jobs, newest first, without the first `start` of them.
+        Return up to `count` ids of a tenant's jobs, newest first, after the first `start` ids.
 
         The jobs were enqueued at `since` or later and earlier than `before`, in Unix seconds.
         """
@@ -188,13 +188,13 @@ class SharedJobStore:
 
     @sync_async
     async def counts(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         ended = await reply(self.client.hgetall(keys.lane("edits", "counts")))
         return {state: int(count) for state, count in ended.items()}
 
 
 class JobStore(SharedJobStore):
-    """All methods for jobs, those of workers and operators included, for code that may block."""
+    """All methods for jobs, including those of workers and operators, for code that may block."""
 
     client: Client
 
@@ -220,7 +220,7 @@ class JobStore(SharedJobStore):
 
     def intend(self, claim: Claim) -> str | Processing | Ready:
         """
-        Write the intent to POST; return `ok`, or why the attempt must not POST.
+        Write the intent to POST; return `ok`, or the reason why the attempt must not POST.
 
         Reasons are `stale`, `cancelled`, the gates of `retouch.policy.GATES`, or the checkpoint of a late answer, from
         which the attempt goes on.
@@ -276,10 +276,10 @@ class JobStore(SharedJobStore):
 
     def record_stored_image(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
-        Write the checkpoint `ready`, which says what images of a paid answer are stored; return False if the lease was
+        Write the checkpoint `ready`, which says which images of a paid answer are stored; return False if the lease was
         lost.
 
-        `name` is the blob of the last image, empty if it was rejected; it is kept until the job's retention is over.
+        `name` is the blob of the last image, empty for a rejected one; it is kept until the job's retention is over.
         The next attempt goes on with the images that the checkpoint does not have yet.
         """
         keep_until = claim.deadline_at + self._retention_s
@@ -287,7 +287,7 @@ class JobStore(SharedJobStore):
         return word == "ok"
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
-        """Record what follows the attempt, end the lease and return the messages; do nothing if the lease was lost."""
+        """Record a decision, end the lease and return the messages; return an empty list if the lease was lost."""
         if isinstance(decision, LeaseLost):
             return []
         _, messages = self._settle(args=[claim.job, claim.fence, *settlement_arguments(decision), self._retention_s])
@@ -301,14 +301,14 @@ class JobStore(SharedJobStore):
             start += len(batch)
 
     def dead(self, since: float = 0.0, page: int = 500) -> Iterator[str]:
-        """Yield the ids of the dead letters of all tenants that failed at `since` or later, newest first."""
+        """Yield the ids of jobs of all tenants that became dead letters at `since` or later, newest first."""
         start = 0
         while batch := self.client.zrevrangebyscore(keys.lane("edits", "dead"), "+inf", since, start=start, num=page):
             yield from batch
             start += len(batch)
 
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, TimelineEntry | None]:
-        """Return a job and one event of its timeline, in one round trip; None for each of them that is gone."""
+        """Return a job and one event of its timeline, in one round trip; a job or event that is gone is None."""
         with self.client.pipeline(transaction=False) as pipe:
             pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -317,7 +317,7 @@ class JobStore(SharedJobStore):
         return record, timeline_entry(sequence, entry) if entry else None
 
     def counts_of(self, tenant: str) -> dict[str, int]:
-        """Return how many jobs of a tenant ended and are still on record, by state; states without any are left out."""
+        """Return {state: count} of a tenant's jobs that ended and are on record; states without jobs are left out."""
         ends = ("succeeded", "failed", "cancelled")
         with self.client.pipeline(transaction=False) as pipe:
             for state in ends:
@@ -326,7 +326,7 @@ class JobStore(SharedJobStore):
 
 
 def _heading(job: NewJob) -> str:
-    """Return what `enqueue.lua` needs beside the spec, as one line."""
+    """Return the line of values that `enqueue.lua` needs in addition to the spec."""
     # The idempotency key comes last: it may contain spaces.
     boost_s, share_key = PRIORITY_BOOST_S[job.priority], job.share_key or "-"
     return f"{job.id} {job.tenant} {boost_s:g} {job.deadline_s:.3f} {job.fingerprint} {share_key} {job.idempotency_key}"

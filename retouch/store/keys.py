@@ -45,6 +45,7 @@ callbacks to one Celery task.
 | `rt:jobs_by_input:{tenant}:{digest}` | sorted set | trimmed by retention | the same by input picture, once claimed |
 | `rt:job_indexes:{tenant}` | sorted set | with them | its indexes by all but state; score = last looked at |
 | `rt:tenants` | set | permanent | every tenant that was ever seen |
+| `rt:tenants_by_time` | sorted set | permanent | the same; score = when the tenant's latest job was enqueued |
 | `rt:idem:{tenant}:{key}` | string | 24 h | job id and fingerprint of the first request with this idempotency key |
 | `rt:shared:{tenant}:{hash}` | string | 24 h | the job that exact duplicates of a request share |
 | `rt:timeline:{job}` | list, JSON | with spec | the job's events; the sequence of an event is its place, from 1 |
@@ -71,6 +72,9 @@ callbacks to one Celery task.
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |
+| `rt:console_session:{sha256}` | hash | an hour without a request, 12 h in all | a sign-in: API key (hash), begin |
+| `rt:console_link:{sha256}` | string | an hour | a sign-in link, which works once: hash of the API key |
+| `rt:console_wrong_keys:{address}` | string | a minute | how many wrong API keys came from this address |
 | `rt:link_key` | string | permanent | signs links to images |
 | `rt:blobs` | sorted set | trimmed by retention | images; score = until when a job or upload needs them |
 | `rt:blobs:{tenant}` | sorted set | trimmed by retention | images a tenant owns; score = until when |
@@ -79,12 +83,21 @@ callbacks to one Celery task.
 | `rt:history:minute:{minute}` | hash | 72 h | a minute that is over: all, each account, the 100 busiest tenants |
 | `rt:history:hour:{hour}` | hash | 90 days | the same for an hour since 1970 |
 | `rt:history:totals` | hash | permanent | the same since ever, with 1,000 tenants by name |
+| `rt:audit` | stream | trimmed by age, 90 days | a line for each change by hand, and each account closed or opened |
+| `rt:audit:count:{key}:{day}` | string | 2 days | lines of a producer's API key on a UTC day |
+| `rt:bulk:{run}` | hash | 90 days | a bulk run: action, query, state, lease, progress, outcomes |
+| `rt:bulk:chunk:{run}` | list | until the run is over | items of the present chunk that the run has not acted on yet |
+| `rt:bulk:open` | sorted set | empties itself | runs that are not over; score = when a worker may take the run |
+| `rt:bulk:open:{tenant}` | sorted set | empties itself | the same of one tenant; score = created at |
+| `rt:bulk:runs`, `rt:bulk:runs:{tenant}` | sorted set | 90 days | all runs, those of one tenant; score = created at |
 | `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
 | `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
 Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
-`weights` (`lanes.py`); `rt:blobs…` (`blob_retention.py` too); budgets and limits of tenants (`ledger.py`); API keys and
-sharing (`tenants.py`); `rt:link_key` (`links.py`).
+`weights` (`lanes.py`, and `accounts.py` for gates of accounts); `rt:blobs…` and `rt:trimmed` (`blob_retention.py`);
+budgets and limits of tenants (`ledger.py`); API keys and sharing (`tenants.py`); `rt:tenants` (`blob_retention.py`,
+`ledger.py` and `tenants.py` too); `rt:link_key` (`links.py`); `rt:audit…` (`audit.py`); `rt:console_…`
+(`console_sessions.py`). `erasure.py` deletes the keys of a tenant.
 """
 
 from __future__ import annotations
@@ -176,18 +189,19 @@ def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account", "input"
     """
     Return the key of the index of a tenant's jobs with this value.
 
-    The value is a state, an error code, a tag (as `name=value`), a receiver's id or the digest of an input picture.
+    The value is a state, an error code, a tag (as `name=value`), the id of a receiver or account, or the digest of an
+    input picture.
     """
     return f"rt:jobs_by_{kind}:{tenant}:{value}"
 
 
 def input_digest(name: str) -> str:
-    """Return what indexes by input have of a blob's name: the first 20 hex digits of the SHA-256 in it."""
+    """Return the part of a blob's name that indexes by input contain: the first 20 hex digits of its SHA-256."""
     return name.partition("/")[2][:20]
 
 
 def job_indexes(tenant: str) -> str:
-    """Return the key of the sorted set that names a tenant's indexes by code and tag."""
+    """Return the key of the sorted set that names a tenant's indexes of jobs, except those by state."""
     return f"rt:job_indexes:{tenant}"
 
 
@@ -252,7 +266,7 @@ def ledger(tenant: str) -> str:
 
 
 def account_ledger(account: str) -> str:
-    """Return the key of the ledger of an account: by day, what its charges were good for."""
+    """Return the key of the ledger of an account: its charges by day and class."""
     return f"rt:ledger:account:{account}"
 
 
@@ -262,7 +276,7 @@ def ledger_accounts(tenant: str) -> str:
 
 
 def account_gate(account: str) -> str:
-    """Return the key of the gate of an account; that of `default` is the gate of lane `edits`."""
+    """Return the key of the gate of an account; the gate of `default` is the gate of lane `edits`."""
     return "rt:edits:gate" if account == "default" else f"rt:edits:gate:{account}"
 
 
@@ -272,7 +286,7 @@ def limit_steps(account: str) -> str:
 
 
 def account_calls(day: int) -> str:
-    """Return the key of the number of calls of each account on one UTC day."""
+    """Return the key of the hash that has the number of calls of each account on one UTC day."""
     return f"rt:edits:account_calls:{day}"
 
 

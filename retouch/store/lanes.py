@@ -25,8 +25,8 @@ class LaneNumbers:
     The numbers of a lane: `waiting` in the backlog, `held` of `limit` slots, `parked` in the timetable, `dead` letters.
 
     `breaker_open_s` is the time until calls go out again, 0 while the breaker is closed. `waiting_by_group` counts by
-    tenant. With several accounts of the endpoint, `limit` is the sum of those that take jobs, and the breaker counts as
-    open while that of each is.
+    tenant. With several accounts of the endpoint, `limit` is the sum of the limits of the accounts that take jobs, and
+    `breaker_open_s` is the time until the first of these accounts is called again.
     """
 
     waiting: int
@@ -91,7 +91,8 @@ class SharedLanes:
 
     async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
         """
-        Return the sum of the limits of those accounts that take jobs, and for how many seconds all of them are down.
+        Return two numbers about the accounts that take jobs: the sum of their limits, and the seconds until the first
+        of their breakers closes.
         """
         pipe = self._client.pipeline(transaction=False)
         for account in accounts:
@@ -117,10 +118,10 @@ class Lanes(SharedLanes):
 
     def open(self, accounts: Sequence[Account]) -> tuple[str, ...]:
         """
-        Set the gates of lane `edits` from a worker's accounts; every worker does so when it starts.
+        Set the gates of lane `edits` from a worker's accounts; every worker calls this when it starts.
 
-        Returns the ids of all accounts that the lane has now: these, and others that a living worker serves. Returns an
-        empty tuple if the only account is `default`, which is made from the settings.
+        Returns the ids of all accounts that the lane has now: `accounts`, and others that a living worker serves.
+        Returns an empty tuple if the only account is `default`, which is made from the settings.
         """
         is_file = any(account.key_file or account.key_env for account in accounts)
         texts = json.dumps([_gate_of(account) for account in accounts])
@@ -153,10 +154,10 @@ class Lanes(SharedLanes):
         """
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
-        `worker` names the process, without a space; `threads` is how many deliveries it can send at once. Lane
-        `deliveries` has as many slots as all workers with a heartbeat within `lease_s` have threads. `accounts` are the
-        accounts that the process serves. With several accounts, one that no worker has named within `lease_s` gets no
-        jobs. `process` is the name under which this process counts among the workers of its accounts.
+        `worker` names the process, without a space; `threads` is how many deliveries it can send at once. The slots of
+        lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are the
+        accounts that the process serves. With several accounts, an account that no worker has named within `lease_s`
+        gets no jobs. `process` is the name under which this process counts among the workers of its accounts.
         """
         values: list[Value] = [value for lease in leases for value in lease]
         return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])
@@ -167,7 +168,7 @@ class Lanes(SharedLanes):
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
         """
-        Sweep both lanes unless another worker just did; return after how many seconds to call again, and the messages.
+        Sweep both lanes, unless another worker has just swept them; return (seconds until the next call, messages).
         """
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)
@@ -194,7 +195,7 @@ class Lanes(SharedLanes):
         """
         Return one tenant's numbers in a lane, with the limit, pause and breaker of the whole lane.
 
-        `parked` is 0 in lane `deliveries`, and `dead` is 0 in both.
+        `parked` is 0 in lane `deliveries`, and `dead` is 0 in both lanes.
         """
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hmget(keys.lane(lane, "gate"), "limit", "paused", "open_until", "accounts").time()
@@ -221,7 +222,7 @@ class Lanes(SharedLanes):
 
 
 def _gate_of(account: Account) -> dict[str, object]:
-    """Return what the gate of an account is set to."""
+    """Return the fields that `open` writes into the gate of an account."""
     auto = account.limit == "auto"
     return {
         "id": account.id,

@@ -1,4 +1,4 @@
-"""The ledger: what charges were good for, by tenant, day, tag and account. Also budgets and backlog limits."""
+"""The ledger of charges by class, for each tenant, day, tag and account. Budgets and backlog limits are here too."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class UsageRow:
     Calls that may have been billed, under one key: a tenant, a day, a tag as `name=value`, an account, or a day and an
     account with a space between.
 
-    `useful` calls yielded an image that is kept. `repeated` ones were paid again for an image that another call
-    yielded. `wasted` ones were accepted by the endpoint and yielded no image. The answer to `unknown` ones never came.
-    `reserved` ones are promised to jobs in flight today. `amount` is what all but the reserved ones cost at most.
+    `useful` calls yielded an image that is kept. `repeated` calls were paid again for an image that another call
+    yielded. `wasted` calls were accepted by the endpoint and yielded no image. `unknown` calls never got an answer.
+    `reserved` calls are promised to jobs in flight today. `amount` is the cost of all calls except the reserved ones,
+    if all were billed.
     """
 
     key: str
@@ -68,7 +69,9 @@ class Ledger:
         price_per_call: float = 0.0,
     ) -> list[UsageRow]:
         """
-        Sum up the calls of one tenant or all by tenant, day, tag, account, or day and account, over whole UTC days.
+        Return the calls of one tenant or of all, summed up by tenant, day, tag, account, or day and account.
+
+        The rows are sorted by key. `since` and `until` are UTC days, and both are included.
 
         A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
         `other` sums up tags beyond the first 1,000 of a tenant and day.
@@ -150,8 +153,8 @@ class Ledger:
         """
         Return the calls by tag from day `first` to day `last`.
 
-        A tenant has up to 1,000 tags on each of 90 days. So equal rows are counted before they are parsed: most tags
-        of a day have one call.
+        A tenant has up to 1,000 tags on each of 90 days, and most tags of a day have one call. Therefore equal rows are
+        counted before they are parsed.
         """
         times = Counter[tuple[str, str]]()
         for texts in self._tag_texts(tenants, first, last):
@@ -183,7 +186,11 @@ def _account_of(key: str) -> str:
 
 
 def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
-    """Return the price of a call of each of these accounts that a file named, the last one if that is long ago."""
+    """
+    Return {account: price of a call} for each of these accounts that an accounts file named.
+
+    For an account that no file names any more, this is its last price.
+    """
     names = list(accounts)
     with client.pipeline(transaction=False) as pipe:
         for name in names:

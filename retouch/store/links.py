@@ -1,5 +1,6 @@
 """
-The signature of links to images. Processes sign links with a secret in Redis, and the gateway verifies them with it.
+The signature of links to images. Processes sign links with a secret from Redis, and the gateway verifies links with the
+same secret.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def walk(
     """
     Yield the entries of several indexes by time, merged, newest first.
 
-    Entries are at `since` or later (Unix seconds); with `after`, only those that follow this cursor are yielded.
+    Entries are at `since` or later (Unix seconds); with `after`, only entries that follow this cursor are yielded.
     """
     return heapq.merge(*(_walk_one(client, index, since, after) for index in indexes), reverse=True)
 

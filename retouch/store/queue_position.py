@@ -22,11 +22,11 @@ class QueuePosition:
     """
     The facts about a tenant's next job.
 
-    `ahead` counts the jobs of its own tenant before it, `tenant_held` the slots of that tenant. `no_room` is `backlog`
-    or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit. `weights` has the
-    tenants with a weight of their own. With several accounts, `accounts` are the accounts to which the tenant's jobs
-    may go, and `lane` has the sums over those of `accounts` that take jobs. `account` is the id of the account to which
-    the job would go now, or empty if none has room.
+    `ahead` is the number of the tenant's jobs before it, `tenant_held` the number of slots that the tenant has.
+    `no_room` is `backlog` or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit.
+    `weights` has the tenants with a weight of their own. With several accounts, `accounts` are the accounts to which
+    the tenant's jobs may go. In `lane`, the limit, the held slots and the breaker are those of the accounts that take
+    jobs. `account` is the id of the account to which the job would go now, or empty if it would have to wait.
     """
 
     lane: LaneNumbers
@@ -52,7 +52,7 @@ class QueuePosition:
         return self.ahead + sum(others) + 1
 
     def per_s(self, usual_s: float) -> float:
-        """Return how many jobs of `usual_s` seconds are dispatched in a second while there is work for every slot."""
+        """Return how many jobs are dispatched per second if each takes `usual_s` seconds and every slot is used."""
         gates = [(account.limit, account.rate_per_s) for account in self.accounts if account.takes_jobs]
         if not self.accounts:
             gates = [(self.lane.limit, self.rate)]
@@ -80,7 +80,7 @@ class QueuePosition:
 
 
 def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition:
-    """Read what decides when the tenant's next job would run; its priority counts as `boost_s` seconds of age."""
+    """Return the facts about a tenant's next job, whose priority counts as `boost_s` seconds of age."""
     tenants, lane = TenantStore(client), Lanes(client).numbers("edits")
     with client.pipeline(transaction=False) as pipe:
         pipe.time().hget(keys.lane("edits", "held"), tenant).hget(keys.lane("edits", "gate"), "rate")
@@ -107,7 +107,10 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
 
 
 def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
-    """Return the lane's numbers, with limit, held slots and breaker summed over those accounts that take jobs."""
+    """
+    Return the lane's numbers, limited to the accounts that take jobs: the sums of their limits and held slots, and the
+    seconds until the first of their breakers closes.
+    """
     open_ones = [account for account in accounts if account.takes_jobs]
     return replace(
         lane,

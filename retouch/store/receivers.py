@@ -28,9 +28,9 @@ class Receiver:
     """
     One address for webhooks.
 
-    `secret` verifies what the receiver gets (`verify_webhook`); until `old_until` (Unix seconds), `old_secret` signs
-    too. Without `events` it gets the final ones. With `every_job` it gets events of all the tenant's jobs, otherwise
-    only of jobs that name its URL.
+    `secret` signs the webhooks of the receiver (see `verify_webhook`). Until `old_until` (Unix seconds), `old_secret`
+    signs too. Without `events` the receiver gets the final events. With `every_job` it gets events of all the tenant's
+    jobs, otherwise only of jobs that name its URL.
     """
 
     id: str
@@ -59,8 +59,8 @@ class SharedReceiverStore:
         """
         Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        Many processes may call this at once. A receiver that was not added for every job is deleted when no call asked
-        for it for `UNUSED_S`.
+        Many processes may call this at once. A receiver that was not added for every job is deleted if no call asks for
+        it for `UNUSED_S` seconds.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
@@ -79,9 +79,10 @@ class ReceiverStore(SharedReceiverStore):
 
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
-        Add a receiver that gets events of every job of the tenant: the final ones, or those in `events`. Return it.
+        Add a receiver that gets events of every job of the tenant, and return it.
 
-        Raises `InvalidEdit` if the tenant already has 20 of these, since each one makes every job of the tenant slower.
+        The receiver gets the final events, or the events that `events` names. Raises `InvalidEdit` if the tenant has 20
+        receivers of every job, since each of them makes every job of the tenant slower.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
         # A receiver that exists may be changed, also at the limit.
@@ -100,7 +101,7 @@ class ReceiverStore(SharedReceiverStore):
 
     def page(self, tenant: str, limit: int, after: str = "") -> tuple[list[Receiver], str | None]:
         """
-        Return up to `limit` receivers of a tenant ("" for all tenants), sorted by id, that follow the id `after`.
+        Return up to `limit` receivers of a tenant ("" for all tenants) whose ids follow `after`, sorted by id.
 
         The second value is the id after which the next page begins, or None at the end.
         """
@@ -114,7 +115,10 @@ class ReceiverStore(SharedReceiverStore):
         return found, own[-1] if len(ids) > limit else None
 
     def all(self, tenant: str = "") -> Iterator[Receiver]:
-        """Yield the receivers of one tenant, or of all tenants if none is named, sorted by id; read page by page."""
+        """
+        Yield the receivers of one tenant, or of all tenants if `tenant` is empty, sorted by id. Pages are read as
+        needed.
+        """
         after: str | None = ""
         while after is not None:
             found, after = self.page(tenant, _PAGE, after)
@@ -139,7 +143,9 @@ class ReceiverStore(SharedReceiverStore):
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:
-        """Delete a receiver; return False if it is unknown. Deliveries that wait for it end as dead."""
+        """
+        Delete a receiver; return False if it is unknown. Deliveries that wait for this receiver become dead letters.
+        """
         receiver = self.get(identity)
         if receiver is None:
             return False
@@ -156,7 +162,7 @@ class ReceiverStore(SharedReceiverStore):
         """
         Disable or enable a receiver and return it, or None if it is unknown.
 
-        A disabled receiver gets only what a person redelivers.
+        A disabled receiver gets only deliveries that a person sends again.
         """
         receiver = self.get(identity)
         if receiver is None:

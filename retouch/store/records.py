@@ -35,7 +35,7 @@ class JobSpec:
 
     `policy` has what the caller chose; the worker's settings decide the rest. `deadline_s` counts from enqueueing.
     `receivers` has ids. `callback` is `task@queue`, or empty. `input` is the blob name of our own copy of the picture,
-    or empty if the gateway made no copy. `trace` is the `traceparent` of the span that enqueued the job, if it has one.
+    or empty if the gateway made no copy. `trace` is the `traceparent` of the span that enqueued the job, or empty.
     """
 
     tenant: str
@@ -139,7 +139,7 @@ def image_from(raw: Document) -> Image:
 
 
 def images_from(result: Document | None) -> tuple[Image, ...]:
-    """Return all images of a job's result, in the order of the endpoint's answer; without a result, none."""
+    """Return all images of a job's result, in the order of the endpoint's answer; an empty tuple without a result."""
     return tuple(image_from(one) for one in (result, *result.get("others", ()))) if result else ()
 
 
@@ -160,9 +160,9 @@ class Claim:
     """
     A job whose lease a worker holds.
 
-    `fence` is the number of the lease. A later claim has a higher one; from then on the store ignores what this worker
-    settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that clock.
-    `reads_copy` is true once the endpoint could not read the caller's link: it then gets the link of our copy.
+    `fence` is the number of the lease. A later claim has a higher number; from then on the store ignores what this
+    worker settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that
+    clock. `reads_copy` is true once the endpoint could not read the caller's link and must get the link of our copy.
     `account` is the account to which the job was dispatched; `may_move` is true if there are several accounts.
     `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
     answer made the checkpoint.
@@ -250,7 +250,7 @@ def claim_from(
 
 class RecordedAnswer(NamedTuple):
     """
-    What follows from an answer that went on record.
+    The consequences of an answer that was recorded.
 
     The caller must send `messages`. `open_s` is the number of seconds for which the answer opened the account's
     breaker, 0 if it did not. `event` is `account.closed` or `account.opened` if the answer closed or opened the

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 Value = str | float
-"""What a command sends: text, or a number that Redis stores as text."""
+"""A value that a command sends: text, or a number that Redis stores as text."""
 
 StreamEntries = list[tuple[str, dict[str, str]]]
 """Entries of a stream: the cursor and the fields of each."""
@@ -189,6 +189,4 @@ class AsyncClient(_Awaited, Protocol):
 
 
 AnyClient = Client | AsyncClient
-"""
-A client of either kind, for code that runs in threads and on event loops: it passes each reply to `sync_async.reply`.
-"""
+"""A client for threads or for asyncio. Code that runs with both kinds passes each reply to `sync_async.reply`."""

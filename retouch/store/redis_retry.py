@@ -27,7 +27,7 @@ _REFUSALS = {
     "UNBLOCKED": "has become a replica",
     "BUSY": "is held up by a script",
 }
-"""First word of an error that ends by itself, or when an operator acts → the state of Redis, for a message."""
+"""First word of an error that ends by itself or after an operator's action → the state of Redis, for a message."""
 
 # Redis before 7 puts a prefix before an error inside a script; redis-py puts one before an error inside a pipeline.
 _REFUSAL = re.compile(
@@ -43,7 +43,9 @@ def refusal(error: redis.RedisError) -> str:
 
 
 def trouble(error: redis.RedisError) -> str:
-    """Return in a few words for a log what is wrong with Redis, without the command, since that contains data."""
+    """
+    Return a short description of an error of Redis for the log, without the command, since a command contains data.
+    """
     if isinstance(error, redis.AuthenticationError):
         return "Redis does not let us in"
     silent = isinstance(error, redis.ConnectionError | redis.TimeoutError)
@@ -59,9 +61,9 @@ class RedisRetry(Retry):
     """
     Repeats a worker's command for up to `hold_s` seconds, each time on a new connection.
 
-    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. So it waits while Redis
-    does not answer, refuses for a while, or is no longer the primary: a new connection then reaches the new primary.
-    Any other error is raised at once, such as that of a script which Redis does not know.
+    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. Therefore it waits while
+    Redis does not answer, refuses for a while, or is no longer the primary: a new connection then reaches the new
+    primary. Any other error is raised at once, such as that of a script which Redis does not know.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
@@ -106,5 +108,5 @@ class RedisRetry(Retry):
 
 
 def _is_temporary(error: redis.RedisError) -> bool:
-    """Return whether the error may end by itself or when an operator acts."""
+    """Return whether the error may end by itself or after an operator's action."""
     return isinstance(error, redis.ConnectionError | redis.TimeoutError) or bool(refusal(error))

@@ -11,13 +11,13 @@ its file, in a local with the name of that module:
 
 Redis has no `require`, so this module composes the text that is sent. The text contains each module that the script
 needs, directly or through others, as `local clock = (function() … end)()`: each once, and after the modules that it
-needs itself. The script follows. The `require` lines become empty lines. So a script contains only what it uses, and no
-module can use what it did not name: the linter, which reads the files as they are, reports that as an undefined
-variable. Modules cannot need each other in a circle.
+needs itself. The script follows. The `require` lines become empty lines. Therefore a script contains only modules that
+it uses, and no module can use a module that it did not name: the linter, which reads the files as they are, would
+report an undefined variable. Modules cannot need each other in a circle.
 
-Creating the functions of all modules would take a large part of a script's time, about 0.15 µs for each. So a script
-may also name modules inside a block, in consecutive lines. These modules, and those that only they need, are created
-when the block runs. A module that few runs need is named with `require_late`, in scripts and modules:
+Creating the functions of all modules would take a large part of a script's time, about 0.15 µs for each. Therefore a
+script may also name modules inside a block, in consecutive lines. These modules, and those that only they need, are
+created when the block runs. A module that few runs need is named with `require_late`, in scripts and modules:
 
     local account_dispatch = require_late('account_dispatch')
     account_dispatch().serve(turn, now)

@@ -43,9 +43,9 @@ class StatsRow:
 
     `ended` counts jobs by state, `failures` counts failed jobs by error code, `calls` counts POSTs to the endpoint,
     `answers` counts their answers by class, `deliveries` counts attempts by the state that followed, and `rescues`
-    counts what rescue did. `ended_per_s` is the throughput. `wait_s` is the time from enqueueing to the first claim,
-    `endpoint_s` the duration of a POST, `total_s` the time from enqueueing to the end, and `delivery_lag_s` the time
-    from an event to its delivery.
+    counts rescued items by reason. `ended_per_s` is the throughput. `wait_s` is the time from enqueueing to the first
+    claim, `endpoint_s` the duration of a POST, `total_s` the time from enqueueing to the end, and `delivery_lag_s` the
+    time from an event to its delivery.
     """
 
     key: str
@@ -136,11 +136,11 @@ class Prices:
     by_account: Mapping[str, float]
 
     def of(self, key: str, by: By | None) -> Prices:
-        """Return the prices for a row: the counts of one account do not name it."""
+        """Return the prices for a row. In a row of one account, all calls have the price of that account."""
         return Prices(self.by_account.get(key, self.usual), {}) if by == "account" else self
 
     def amount(self, counts: HistoryCounts) -> float:
-        """Return what the charges cost, each at the price of its account."""
+        """Return the cost of the charges, each at the price of its account."""
         charges = counts.charges_by_account.items()
         return round(sum(count * self.by_account.get(account, self.usual) for account, count in charges), 6)
 

@@ -24,8 +24,9 @@ class ApiKey:
     """
     One API key without its secret, of which only a hash is stored. Instants are in Unix seconds.
 
-    A key of role `producer` reads and changes what belongs to its tenant. A key of role `ops` reads all tenants, and
-    pauses and resumes lanes. `last_used_at` is accurate to a minute.
+    A key of role `producer` reads and changes what belongs to its tenant. A key of role `viewer` reads the data of all
+    tenants and changes nothing. A key of role `ops` reads and changes the data of all tenants, and may change lanes and
+    accounts. `last_used_at` is accurate to a minute.
     """
 
     id: str
@@ -89,7 +90,7 @@ class TenantStore:
         return self.find_by_digest(digest_of(secret))
 
     def find_by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key whose secret has this hash; None for unknown and revoked ones."""
+        """Return the key whose secret has this hash; None if the key is unknown or revoked."""
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
@@ -106,7 +107,8 @@ class TenantStore:
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
         """
-        Return the keys of one tenant, or of all if none is named, oldest first; a revoked key is listed for 90 days.
+        Return the keys of one tenant, or of all if `tenant` is empty, oldest first; a revoked key is listed for 90
+        days.
         """
         found = [
             (digest, self._client.hgetall(keys.api_key(digest))) for digest in self._client.smembers(keys.API_KEYS)
@@ -125,7 +127,7 @@ class TenantStore:
         return None
 
     def tenant(self, name: str) -> Tenant:
-        """Return the limits of a tenant; a tenant for which none were set has none."""
+        """Return the limits of a tenant; limits that were never set have the defaults of `Tenant`."""
         with self._client.pipeline(transaction=False) as pipe:
             pipe.hget(keys.lane("edits", "weights"), name).hget(keys.lane("edits", "limits"), name)
             pipe.hget(keys.lane("edits", "backlog_limits"), name).hget(keys.lane("edits", "budgets"), name)

@@ -36,7 +36,7 @@ class WorkerPresence:
 
 
 def worker_presence(client: Client) -> WorkerPresence:
-    """Return the presence of workers. Those without delivery threads are known only by the time of the last sweep."""
+    """Return the presence of workers. Workers without delivery threads are known only by the time of the last sweep."""
     now, last_at = time.time(), client.hget("rt:rescue", "last_at")
     known = keys.lane("deliveries", "workers")
     announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)

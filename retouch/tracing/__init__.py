@@ -10,11 +10,11 @@ __all__ = ["OFF", "Span", "Tracing", "open_tracing"]
 
 def open_tracing(settings: Settings, service: str = "") -> Tracing:
     """
-    Return what records spans; while `settings.traces` is off, that records nothing and loads nothing.
+    Return the object that records spans. While `settings.traces` is off, it records nothing and loads nothing.
 
-    With `service`, the name of a program of ours, spans are exported as the OTEL_ variables say. Without it we are a
-    library in an application, so its own tracer provider gets the spans. Raises `SettingsError` if an OTEL_ variable
-    names an exporter or a protocol that we do not have.
+    With `service`, the name of a program of ours, spans are exported as the OTEL_ variables say. Without `service` we
+    are a library in an application, and the application's own tracer provider gets the spans. Raises `SettingsError` if
+    an OTEL_ variable names an exporter or a protocol that we do not support.
     """
     if not settings.traces:
         return OFF

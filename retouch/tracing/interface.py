@@ -1,4 +1,4 @@
-"""The interface to traces, as it is while they are off: each method returns at once. `otel.py` has the other one."""
+"""The interface to traces, whose methods do nothing: it is used while traces are off. `otel.py` records spans."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EndpointCall = Literal["post", "poll", "download"]
 
 
 class Span:
-    """One span. It takes values of ours, and `otel.py` alone decides what of them is an attribute."""
+    """One span. Callers pass objects of ours to it; only `otel.py` decides which of their values become attributes."""
 
     def enqueued(self, results: Sequence[EnqueueResult]) -> None:
-        """Add what became of the requests of an enqueue."""
+        """Add the results of an enqueue."""
 
     def decided(self, outcome: Outcome, decision: Decision) -> None:
-        """Add what an attempt saw, and what follows."""
+        """Add the outcome of an attempt, and the decision that follows."""
 
     def answered(self, outcome: Outcome | None, status: int | None, size: int, trouble: str = "") -> None:
         """
@@ -31,11 +31,11 @@ class Span:
         """
 
     def settled(self, settlement: Settlement) -> None:
-        """Add what follows a delivery attempt."""
+        """Add the decision that follows a delivery attempt."""
 
 
 class Tracing:
-    """Traces that are off. What returns a context manager traces the block as one span."""
+    """Traces that are off. A method that returns a context manager traces its block as one span while traces are on."""
 
     def incoming(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         """Make the `traceparent` of a request's headers the parent of the spans in the block."""
@@ -57,16 +57,20 @@ class Tracing:
         return _UNTRACED
 
     def delivery(self, claim: DeliveryClaim, trace: str) -> AbstractContextManager[Span]:
-        """Trace a delivery attempt; `trace` is that of its job's spec. It links to the enqueue, as `attempt` does."""
+        """
+        Trace a delivery attempt. The span links to the span of the enqueue, which `trace` of the job's spec names.
+        """
         del claim, trace
         return _UNTRACED
 
     def headers(self) -> dict[str, str]:
-        """Return the header `traceparent` that makes the present span the parent of what a peer does, or none."""
+        """
+        Return the header `traceparent`, with which a peer continues the present trace; an empty dict without a span.
+        """
         return {}
 
     def close(self) -> None:
-        """Export what is left, for two seconds at most."""
+        """Export the spans that are left, for two seconds at most."""
 
 
 _NOTHING = nullcontext()

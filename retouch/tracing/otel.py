@@ -1,5 +1,5 @@
 """
-Records spans with OpenTelemetry. Loaded only while traces are on.
+Records spans with OpenTelemetry. This module is loaded only while traces are on.
 
 This is the only module that makes span names and attributes. They hold ids, tenants, accounts, states, codes, classes,
 numbers of attempts, statuses and bytes; never a prompt, a URL, a key, a tag, or the text of an error.
@@ -58,7 +58,10 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def incoming(self, headers: Mapping[str, str]) -> Iterator[None]:
-        """Attach the remote span that `traceparent` names, unless a span of this process is the parent already."""
+        """
+        Make the remote span of `traceparent` the parent of the spans in the block, unless the block has a parent
+        already.
+        """
         if "traceparent" not in headers or trace.get_current_span().get_span_context().is_valid:
             yield
             return
@@ -73,8 +76,8 @@ class OpenTelemetry(Tracing):
         """
         Record an enqueue as a part of the present trace; yield the jobs to enqueue, and the span.
 
-        The specs of the jobs name the span only if it is sampled. Otherwise the jobs need no more memory than without
-        traces.
+        The specs of the jobs name the span only if the span is sampled. Otherwise the jobs need no more memory than
+        without traces.
         """
         if not any(job.spec_json for job in jobs):  # a look-up of a key
             yield jobs, Span()
@@ -89,7 +92,7 @@ class OpenTelemetry(Tracing):
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Span]:
         """
-        Record an attempt. Its number is added at the end of the span, since it is known only after the intent to POST.
+        Record an attempt. The number of the attempt is added at the end of the span, since the intent to POST sets it.
         """
         facts = {"job": claim.job, "tenant": claim.spec.tenant, "account": claim.account}
         with self._root("retouch.attempt", claim.spec.trace, facts) as span:
@@ -131,8 +134,9 @@ class OpenTelemetry(Tracing):
     @contextmanager
     def _root(self, name: str, enqueue: str, facts: Mapping[str, AttributeValue]) -> Iterator[_Recorded]:
         """
-        Record a span that begins a new trace. The job may run days after its enqueue, when the trace of the enqueue is
-        complete.
+        Record a span that begins a new trace and links to the span of the enqueue.
+
+        The trace of the enqueue is not continued, since a job may run days later, when that trace is complete.
         """
         remote = trace.get_current_span(_W3C.extract({"traceparent": enqueue}, Context())).get_span_context()
         links = [Link(remote)] if remote.is_valid else []
@@ -166,11 +170,11 @@ class _Recorded(Span):
         self._span = span
 
     def note(self, **facts: AttributeValue) -> None:
-        """Add attributes."""
+        """Add attributes to the span, except for empty texts."""
         self._span.set_attributes(_attributes(facts))
 
     def fail(self, code: str = "") -> None:
-        """Mark the span as failed, without the description in which a text could be."""
+        """Mark the span as failed. It gets no description, since that could contain a customer's text."""
         self.note(code=code)
         self._span.set_status(StatusCode.ERROR)
 
@@ -204,7 +208,7 @@ class _Recorded(Span):
             self.fail(trouble)
 
     def settled(self, settlement: Settlement) -> None:
-        """Add to the span what follows a delivery attempt, and the receiver's status."""
+        """Add to the span the state that follows a delivery attempt, and the status of the receiver's answer."""
         self.note(state=settlement.move)
         self._add_status(settlement.log.status)
         if settlement.move != "delivered":
@@ -219,7 +223,7 @@ class AsLinked(Sampler):
     """
     Samples a span that begins a trace if the span that it links to was sampled; leaves all others to `sampler`.
 
-    With a sampler that keeps one trace in a hundred, the jobs whose enqueue was kept have all of their attempts.
+    With a sampler that keeps one trace in a hundred, all attempts of a job are kept if its enqueue was kept.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -261,7 +265,9 @@ def exporting(service: str) -> OpenTelemetry:
 
 
 def exporters(environment: Mapping[str, str]) -> list[type[SpanExporter]]:
-    """Return the exporters that `OTEL_TRACES_EXPORTER` names; the SDK reads its other variables itself."""
+    """
+    Return the exporters that `OTEL_TRACES_EXPORTER` names; raise `SettingsError` for an unknown exporter or protocol.
+    """
     names = [name.strip() for name in environment.get("OTEL_TRACES_EXPORTER", "").split(",") if name.strip()] or [
         "otlp"
     ]
@@ -278,6 +284,9 @@ def _attributes(facts: Mapping[str, AttributeValue]) -> dict[str, AttributeValue
 
 
 def traced_job(job: NewJob, trace: str) -> NewJob:
-    """Return a job whose spec names the span that enqueues it, as a `traceparent`; a look-up has no spec."""
+    """
+    Return a job whose spec names the span that enqueues it, as a `traceparent`. A look-up has no spec and is returned
+    as it is.
+    """
     # Into the finished text, of which the fingerprint was made: a request is the same one in another trace.
     return job._replace(spec_json=f'{job.spec_json[:-1]},"trace":"{trace}"}}') if job.spec_json else job

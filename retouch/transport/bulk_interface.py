@@ -30,7 +30,7 @@ class BulkTransport(Protocol):
     """Calls about bulk runs; `EditQueue` documents each. Calls with an id raise `UnknownJob` for an unknown id."""
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Return what a run would do; change nothing."""
+        """Return how many jobs a run would act on, and what that would cost; change nothing."""
 
     async def start(self, ask: BulkAsk) -> BulkRun:
         """Create a run and return it; an idempotency key that was used before returns the earlier run."""
@@ -42,4 +42,4 @@ class BulkTransport(Protocol):
         """Return up to `limit` runs, newest first."""
 
     async def abort(self, run: str) -> str:
-        """Abort a run; return `aborted`, or `final` if it was over already."""
+        """Abort a run; return `aborted`, or `final` if the run was over."""

@@ -18,10 +18,10 @@ def settings_for(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> Settings:
     """
-    Return a client's settings: `settings` if given, otherwise those of the environment, overridden by the single
-    values.
+    Return a client's settings: `settings` if given, otherwise the settings of the environment.
 
-    Raises `TypeError` if both settings and single values are given.
+    `url`, `api_key` and `overrides` override settings of the environment. Raises `TypeError` if one of them is given
+    together with `settings`.
     """
     given = dict(overrides)
     if url is not None:

@@ -22,10 +22,10 @@ It waits up to a second if there is no event. For None it returns the cursor of 
 
 class Listener:
     """
-    Wakes those that wait for jobs, with one reader of the feed for all of them.
+    Wakes the threads or tasks that wait for jobs, with one reader of the feed for all of them.
 
     The reader runs while any job is followed, and reads at most once in `every_s` seconds. During an outage it tries
-    again and again, and wakes all that wait each time.
+    again every 0.2 s, and wakes all waiting threads or tasks each time.
     """
 
     def __init__(self, concurrency: Concurrency, every_s: float = 0.0) -> None:
@@ -39,7 +39,7 @@ class Listener:
         """
         Return an async context manager that yields a signal, which is set whenever the job has an event.
 
-        The caller must read the job after it has entered, and then wait for the signal.
+        Inside the block, the caller must first read the job, and then wait for the signal.
         """
         # `news` belongs to a client. It is not kept here, so that a client which nobody uses any more is freed.
         changed = self._concurrency.signal()

@@ -22,7 +22,7 @@ class GatewayBulk:
         self._get, self._post = get, post
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Return what a run would do; change nothing."""
+        """Return how many jobs a run would act on, and what that would cost; change nothing."""
         return preview_from((await self._post("/v1/bulk", {**_body(ask), "dry_run": True}))["preview"])
 
     async def start(self, ask: BulkAsk) -> BulkRun:
@@ -44,7 +44,7 @@ class GatewayBulk:
         return [bulk_run_from(one) for one in answer["data"]]
 
     async def abort(self, run: str) -> str:
-        """Abort a run; return `aborted`, or `final` if it was over already. Raise `UnknownJob` for an unknown id."""
+        """Abort a run; return `aborted`, or `final` if the run was over. Raise `UnknownJob` for an unknown id."""
         try:
             return str((await self._post(f"/v1/bulk/{run}/abort"))["outcome"])
         except UnknownJob:

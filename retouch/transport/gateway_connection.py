@@ -29,7 +29,9 @@ from retouch.errors import (
 from retouch.json_types import Document, JsonObject
 
 Query = Mapping[str, object]
-"""Parameters of a URL. One that is None or empty is left out; a list becomes one parameter for each of its values."""
+"""
+Parameters of a URL. A parameter that is None or empty is left out; a list becomes one parameter for each of its values.
+"""
 
 _KEPT_MOST = 32
 
@@ -42,7 +44,7 @@ class Answer:
     body: bytes
 
     def document(self) -> JsonObject:
-        """Return the body as a JSON object; raise `StoreUnavailable` for any other body, since no gateway sends one."""
+        """Return the body as a JSON object; raise `StoreUnavailable` for any other body, which no gateway sends."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -60,8 +62,8 @@ class GatewayConnections:
     """
     Reused connections to one gateway. Threads may share this object: each call has a connection of its own.
 
-    It follows no redirect and uses no proxy. `timeout_s` bounds the wait for each part of an answer. A request may be
-    sent twice; those that enqueue have an idempotency key.
+    Calls follow no redirect and use no proxy. `timeout_s` bounds the wait for each part of an answer. A request may be
+    sent twice; requests that enqueue have an idempotency key.
     """
 
     def __init__(self, url: str, api_key: SecretStr, timeout_s: float) -> None:
@@ -80,8 +82,9 @@ class GatewayConnections:
         """
         Send a request and return the whole answer; for an error answer, raise the matching exception.
 
-        Failure policy: if the gateway has closed an idle connection, its next use looks like a lost answer. So the
-        request is sent once more, on a new connection. If that fails too, this raises `StoreUnavailable`.
+        Failure policy: if the gateway has closed an idle connection, the next request on it ends like a request with a
+        lost answer. Therefore the request is sent once more, on a new connection. If the second try fails too, this
+        raises `StoreUnavailable`.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")
@@ -160,7 +163,7 @@ def _outage(what: str) -> StoreUnavailable:
 
 
 def error_in(problem: Document) -> RetouchError:
-    """Return the exception for a problem document: the one that a queue over Redis would raise."""
+    """Return the exception for a problem document; a client over Redis raises the same exception."""
     kind, detail = str(problem.get("type", "")).rpartition("/")[2], str(problem.get("detail", ""))
     match kind:
         case "unauthorized" | "forbidden":

@@ -77,9 +77,7 @@ class GatewayTransport:
         self._wire.close()
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
-        """
-        Return settings that forbid nothing that the gateway may allow: any network is allowed, and these callbacks.
-        """
+        """Return settings that allow every network and these callbacks, since only the gateway knows what it allows."""
         allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
         return self._settings.model_copy(update=allowed)
 
@@ -90,8 +88,8 @@ class GatewayTransport:
         """
         Enqueue edits, up to 1,000 in one HTTP call, and return a result for each; see `EditQueue.enqueue_many`.
 
-        Some faults only the gateway can find, such as a private address or a callback that is not on its list. If it
-        refuses an edit for one of these, the other edits are enqueued before the error is raised.
+        Only the gateway can find some faults, such as a private address or a callback that is not on its list. If it
+        refuses an edit for such a fault, the other edits are enqueued before the error is raised.
         """
         await self._check(edits, common)
         results: list[EnqueueResult] = []
@@ -142,7 +140,7 @@ class GatewayTransport:
         """
         Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.
 
-        Raises `BlobMissing` if there is none.
+        Raises `BlobMissing` if there is no such image.
         """
         path, query = f"/v1/edits/{job}/image", {"index": index or None}
         try:
@@ -242,11 +240,11 @@ class GatewayTransport:
         return lane_from((await self._get("/v1/status"))[lane])
 
     async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return lines of the audit since an instant, newest first; the API key must have role `ops`."""
+        """Return up to `limit` lines of the audit since an instant, newest first; the API key must have role `ops`."""
         return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         return dict((await self._get("/v1/status"))["ended"])
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
@@ -312,7 +310,7 @@ def _event(document: Document) -> Event:
 
 
 def _own(tenant: str | None) -> str | None:
-    """Return a tenant, or None for the default one: the gateway then takes the tenant of the API key."""
+    """Return the tenant, or None for the default tenant: the gateway then takes the tenant of the API key."""
     return None if tenant == DEFAULT_TENANT else tenant
 
 

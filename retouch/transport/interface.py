@@ -1,4 +1,4 @@
-"""The interface of transports: what a client can do with the queue, over Redis and over a gateway."""
+"""The interface of transports: the calls that a client can make to the queue, over Redis and over a gateway."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ class OnlyOverRedis(RetouchError):
 
 class Transport(Protocol):
     """
-    What a client can do with the queue. `EditQueue` and `Job` document each call.
+    The calls that a client can make to the queue. `EditQueue` and `Job` document each call.
 
-    All calls raise `StoreUnavailable` while Redis or the gateway does not answer; those about one job raise
-    `UnknownJob`. What is missing here cannot be done over every transport, or cannot be done on an event loop.
+    All calls raise `StoreUnavailable` while Redis or the gateway does not answer; calls about one job raise
+    `UnknownJob` for an unknown id. A call that is missing here is not possible over every transport, or not possible on
+    an event loop.
     """
 
     concurrency: Concurrency
@@ -65,7 +66,7 @@ class Transport(Protocol):
         """Raise `StoreUnavailable`, with advice for an operator, unless Redis or the gateway answers."""
 
     async def open(self) -> None:
-        """Load now what takes long to load; otherwise the first calls do it."""
+        """Load the parts that take long to load; otherwise the first calls load them."""
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -121,7 +122,9 @@ class Transport(Protocol):
         """Send a delivery again by hand; return what happened, as `EditQueue.redeliver` does."""
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Store a picture as long as a job may need it, and return its `init_image` URL; `name` is that of its blob."""
+        """
+        Store a picture for as long as a job may need it, and return its `init_image` URL; `name` is the blob's name.
+        """
 
     async def input_link(self, name: str) -> str:
         """
@@ -134,7 +137,7 @@ class Transport(Protocol):
         """Return up to `limit` lines of the audit since an instant (Unix seconds), newest first."""
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
 
     async def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
         """Return how many receivers fail, and up to `most` of those that have failed longest."""
@@ -163,7 +166,7 @@ class BlockingTransport(Transport, Protocol):
 
     @property
     def connections(self) -> Connections:
-        """Return the stores behind the queue; raise `OnlyOverRedis` if the transport is one over a gateway."""
+        """Return the stores behind the queue; raise `OnlyOverRedis` if the transport uses a gateway."""
 
     def image_links(self, record: JobRecord) -> Link:
         """Return a function that makes a link from a blob's name, for this job's images and thumbnails."""

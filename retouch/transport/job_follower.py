@@ -29,7 +29,9 @@ async def images_of(transport: Transport, job: str, timeout_s: float | None) -> 
 
 
 def _images(record: JobRecord) -> tuple[Image, ...]:
-    """Return the images of a job that has ended; raise `EditCancelled`, or `EditFailed` if it has none."""
+    """
+    Return the images of a job that has ended. Raise `EditCancelled` if it was cancelled, `EditFailed` if it failed.
+    """
     if record.state == JobState.CANCELLED:
         raise EditCancelled(record.id, record.cancelled)
     if not record.images:

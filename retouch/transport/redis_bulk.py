@@ -22,7 +22,7 @@ class RedisBulk:
         self._connections, self._concurrency, self._actor = connections, concurrency, actor
 
     async def preview(self, ask: BulkAsk) -> Preview:
-        """Return what a run would do; see `EditQueue.bulk_preview`."""
+        """Return how many jobs a run would act on, and what that would cost; see `EditQueue.bulk_preview`."""
         with clear_errors():
             return await self._concurrency.run_blocking(self._connections.bulk.preview, _request(ask))
 
@@ -46,7 +46,7 @@ class RedisBulk:
             return await self._concurrency.run_blocking(self._connections.bulk.store.page, "", limit)
 
     async def abort(self, run: str) -> str:
-        """Abort a run; return `aborted`, or `final` if it was over already. Raise `UnknownJob` for an unknown id."""
+        """Abort a run; return `aborted`, or `final` if the run was over. Raise `UnknownJob` for an unknown id."""
         with clear_errors():
             word = await self._concurrency.run_blocking(self._connections.bulk.store.abort, run, self._actor)
         if word == "unknown":

@@ -256,7 +256,7 @@ class RedisTransport:
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Store a picture until a job that is enqueued now has ended and its retention is over; return its link."""
+        """Store a picture for the longest life and the retention of a job that is enqueued now; return a link to it."""
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)
@@ -285,7 +285,7 @@ class RedisTransport:
             return await self.concurrency.run_blocking(log.page, since, "", limit)
 
     async def ended(self) -> dict[str, int]:
-        """Return how many jobs ever ended, by state."""
+        """Return {state: number of jobs that have ever ended in this state}."""
         with clear_errors():
             return await self.connections.jobs.counts.awaited()
 

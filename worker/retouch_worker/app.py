@@ -1,5 +1,6 @@
 """
-The Celery worker, `celery -A retouch_worker.app worker`: it puts the parts together. No other module acts on import.
+The Celery worker, `celery -A retouch_worker.app worker`. Importing this module makes the Celery app and connects the
+worker's parts to it. No other module acts on import.
 """
 
 from __future__ import annotations

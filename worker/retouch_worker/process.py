@@ -151,7 +151,7 @@ class WorkerProcess:
         """
         Wait for Redis, configure the lanes and start the pulse.
 
-        `edits` says whether this process works on lane `edits`, and so needs keys of the endpoint.
+        `edits` says whether this process works on lane `edits` and therefore needs keys of the endpoint.
         """
         _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
         if edits:
@@ -173,7 +173,9 @@ class WorkerProcess:
         return self.credentials.now.served if self._queues else ()
 
     def _follow_accounts(self) -> None:
-        """Write the gates of the accounts if these have changed since the last call, and announce them as served."""
+        """
+        Set the gates and announce the served accounts, if accounts or served accounts changed since the last call.
+        """
         if self.settings.accounts and not self._queues:
             self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
             return
@@ -225,7 +227,7 @@ class WorkerProcess:
         """
         Configure the lanes, and return True. While Redis does not answer, log that and try again every second.
 
-        Return False if the process has begun to stop meanwhile.
+        Return False if the process begins to stop before the lanes are configured.
         """
         while not self._draining:
             try:

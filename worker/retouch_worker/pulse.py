@@ -32,13 +32,15 @@ _RETENTION_EVERY_S = 60.0
 
 
 class Lease(Protocol):
-    """The right of one worker to work on one item of a lane until it expires. A fencing number identifies it."""
+    """
+    The right of one worker to work on one item of a lane, until the lease expires. `fence` is the number of the lease.
+    """
 
     lane: str
 
     @property
     def fence(self) -> int:
-        """The fencing number; each later lease of the same item has a higher one."""
+        """The number of the lease; each later lease of the same item has a higher number."""
 
     @property
     def item(self) -> str:
@@ -64,9 +66,10 @@ class Pulse:
         served: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """
-        `served` returns the ids of the endpoint's accounts that this process serves.
+        Make the threads, which `start` starts. `served` returns the ids of the endpoint's accounts that this process
+        serves.
 
-        The attribute `worker` names this process: its host and process id.
+        The attribute `worker` is the name of this process: its host and process id.
         """
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._look, self._served = look, served
@@ -93,9 +96,9 @@ class Pulse:
 
     def drain(self) -> None:
         """
-        Stop rescuing, but continue to renew leases.
+        Stop rescuing, since rescued work could be sent to this process, which is stopping.
 
-        Rescued work could be sent to this process, which is stopping.
+        The process continues to renew its leases.
         """
         self._draining = True
         with suppress(redis.RedisError):  # if Redis is away, the record of this process' threads expires by itself
@@ -109,9 +112,9 @@ class Pulse:
     @contextmanager
     def renewing(self, lease: Lease) -> Iterator[None]:
         """
-        Context manager that renews a lease during the block.
+        Return a context manager that renews a lease during the block.
 
-        If Redis does not accept the outcome of the block, that is logged and the error is raised.
+        If Redis does not accept the outcome of the block, this is logged and the error is raised.
         """
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:
@@ -127,7 +130,7 @@ class Pulse:
 
     def _repeat(self, work: Callable[[], float], due_s: float, pause_s: float) -> None:
         """
-        Call `work` for ever: first after `due_s` seconds, then after as many as `work` returned.
+        Call `work` for ever: first after `due_s` seconds, then after the number of seconds that `work` returned.
 
         After an error, the next call follows after `pause_s` seconds.
         """

@@ -14,7 +14,7 @@ from retouch_worker.logs import log
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Deletes index entries of jobs that have expired, and images that no job on record leads to."""
+    """Deletes index entries of jobs that have expired, and images that no job on record needs."""
 
     client: Client
     blobs: BlobStore
@@ -22,7 +22,7 @@ class Retention:
 
     def sweep(self) -> bool:
         """
-        Roll up history, trim the indexes and delete a batch of the images due; return True if more may be due.
+        Roll up history, trim the indexes and delete a batch of due images; return True if more images may be due.
 
         Failure policy: an image that cannot be deleted now, or was just stored again, is looked at again in an hour.
         """

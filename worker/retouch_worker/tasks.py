@@ -2,9 +2,9 @@
 The Celery tasks: each runs one attempt. Their only argument is an id.
 
 A task whose attempt ended its job or delivery for good, without success, raises an exception of ours: Celery then
-records a failure, so Flower and every other tool that counts tasks shows it. Nothing else follows from it: such a task
-is never retried, and since the exception is expected (`throws`), no traceback is logged. A message that found nothing
-to claim is no failure, nor is an attempt after which the job waits for its next one.
+records a failure, so Flower and every other tool that counts tasks shows it. The exception has no other effect: the
+task is never retried, and no traceback is logged, since the exception is expected (`throws`). A task succeeds if it
+found nothing to claim, or if its job or delivery waits for the next attempt.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from retouch_worker.process import WorkerProcess
 
 
 class JobFailed(Exception):
-    """The job of a task failed; the text is its id and its error code."""
+    """The job of a task failed; the text is the id of the job and the error code."""
 
 
 class DeliveryDead(Exception):
-    """The delivery of a task was given up; the text is its id and why."""
+    """The delivery of a task was given up; the text is the id of the delivery and the reason."""
 
 
 def register(app: Celery, process: WorkerProcess) -> None:

@@ -45,7 +45,7 @@ class DeliveryDependencies:
 
 def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlement | None:
     """
-    Run one attempt of a delivery; return what follows it, None if there was no claim.
+    Run one attempt of a delivery; return the settlement, or None if the delivery could not be claimed.
 
     Failure policy: at least once. The attempt goes on record after the POST, so if a worker dies in between, the event
     is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery is given up when ten
@@ -72,7 +72,7 @@ def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlemen
 
 def attempt_delivery(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
     """
-    Send the event and return what follows; an exception while sending counts as a failed attempt.
+    Send the event and return the settlement; an exception while sending counts as a failed attempt.
 
     Failure policy: an error of Redis is raised, since nothing can be put on record then. The lease expires and another
     worker sends the event.
@@ -93,7 +93,9 @@ def attempt_delivery(claim: DeliveryClaim, dependencies: DeliveryDependencies) -
 
 
 def send_event(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
-    """Send the event to its receiver and return what follows; a delivery that cannot be sent ends as dead."""
+    """
+    Send the event to its receiver and return the settlement; a delivery that cannot be sent becomes a dead letter.
+    """
     record, entry = dependencies.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:
         return undeliverable("the job is no longer on record", claim.number, time.time())
@@ -106,7 +108,9 @@ def send_event(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Sett
 def _send(
     claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, dependencies: DeliveryDependencies
 ) -> Settlement:
-    """Send one event of a job. It is built anew for each attempt, so that its links expire as late as possible."""
+    """
+    Send one event of a job. The event is built anew for each attempt, so that its links expire as late as possible.
+    """
     is_callback = claim.receiver.startswith(TASK_RECEIVER)
     # A callback is a Celery message, which others see: its event is without prompt and picture.
     event = event_object(

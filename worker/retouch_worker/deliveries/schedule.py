@@ -14,7 +14,9 @@ SCHEDULE_S = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000
 OVERLOADED_LEAST_S = 60.0
 RETRY_AFTER_MOST_S = 3_600.0
 STRETCHED_MOST_S = 96 * 3_600.0
-"""The most that a schedule may take with a receiver's Retry-After: a job is on record for at least 100 hours."""
+"""
+The longest time that a schedule may take when Retry-After stretches it. A job is on record for at least 100 hours.
+"""
 
 _OVERLOADED = frozenset({429, 502, 503, 504})
 
@@ -22,7 +24,7 @@ _OVERLOADED = frozenset({429, 502, 503, 504})
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
     """
-    What one delivery attempt saw. `status` is None if there was no answer; `trouble` then says why.
+    The outcome of one delivery attempt. `status` is None if there was no answer; `trouble` then says why.
 
     `retry_after` is the text of the header; `excerpt` is the start of the answer's body, for the log.
     """
@@ -56,7 +58,7 @@ def retry_after_s(text: str, now: float) -> float | None:
 
 def next_delay_s(outcome: DeliveryOutcome, number: int, now: float, random: float, age_s: float = 0.0) -> float | None:
     """
-    Return the wait in seconds after failed attempt `number` (from 1), or None if that was the last one.
+    Return the wait in seconds after failed attempt `number` (from 1), or None if that was the last attempt.
 
     `now` is in Unix seconds, `random` in [0, 1). `age_s` is the time since the schedule began.
     """
@@ -77,14 +79,14 @@ def settlement_of(
     outcome: DeliveryOutcome, number: int, by_hand: bool, now: float, random: float, age_s: float = 0.0
 ) -> Settlement:
     """
-    Return what follows a delivery attempt. Pure: `now` is in Unix seconds, `random` in [0, 1).
+    Return the settlement of a delivery attempt. The function is pure: `now` is in Unix seconds, `random` in [0, 1).
 
     `number` counts attempts from 1; `age_s` is the time since the schedule began. An attempt `by_hand` does not count
     for the receiver's health.
 
     Failure policy: every answer that is not 2xx is tried again, so a receiver may get an event twice. After the last
-    attempt the delivery is kept as a dead letter. The answer 410 means that the receiver wants no more events: it is
-    disabled.
+    attempt the delivery is kept as a dead letter. The answer 410 means that the receiver wants no more events, so the
+    receiver is disabled.
     """
     log = DeliveryAttempt(
         at=round(now, 3),
@@ -107,7 +109,7 @@ def settlement_of(
 
 
 def undeliverable(reason: str, number: int, now: float) -> Settlement:
-    """Return the settlement of a delivery that ends as dead without an attempt. `reason` is recorded in its log."""
+    """Return the settlement of a delivery that becomes a dead letter without an attempt. Its log contains `reason`."""
     return Settlement(
         "dead",
         0.0,

@@ -30,7 +30,7 @@ class Sender:
         """
         POST an event, signed for this attempt, and return the outcome. This never raises, and follows no redirect.
 
-        `identity` is the event's id, which becomes its webhook-id.
+        `identity` is the event's id, which is sent as the header `webhook-id`.
         """
         answer = post_webhook(self._session, receiver, identity, event, self._tracing.headers())
         if isinstance(answer, Answer):
@@ -43,7 +43,7 @@ class Sender:
         Send an event as a Celery task to the backend's own app, and return the outcome.
 
         `task` is `name@queue`; the only argument of the Celery task is the event. Status 200 means that the broker has
-        accepted the task. No answer from the broker is the trouble `broker`.
+        accepted the task. If the broker does not answer, the outcome has the trouble `broker`.
         """
         name, _, queue = task.partition("@")
         started = time.monotonic()

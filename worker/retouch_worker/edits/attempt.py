@@ -31,11 +31,12 @@ from retouch_worker.logs import log
 
 def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     """
-    Run one attempt at a job, starting from where its record stands; return the decision, None if there was no claim.
+    Run one attempt at a job, starting at the step that the job's record shows; return the decision, or None if the job
+    could not be claimed.
 
     Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
-    begins. So this process may die between any two instructions: the next attempt resumes from the record. A message
-    for a job that another worker holds, or that is over, does nothing.
+    begins. Therefore this process may die between any two instructions: the next attempt resumes from the record. A
+    message for a job that another worker holds, or that is over, does nothing.
     """
     claim = dependencies.jobs.claim(job, dependencies.settings.lease_s, dependencies.endpoints.claimable)
     if claim is None:
@@ -63,7 +64,8 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome; if a gate, a cancellation or a checkpoint forbids the POST, return that.
+    POST the edit and return the outcome. If a gate, a cancellation or a checkpoint forbids the POST, send nothing and
+    return that as the outcome.
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
@@ -94,8 +96,8 @@ def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountR
     """
     Return a refusal and the health word for the breaker; a refusal of the whole account becomes `AccountRefused`.
 
-    Failure policy: if two accounts answer a job with 403, the job is what is forbidden, and the second account stays
-    open.
+    Failure policy: if two accounts answer a job with 403, the cause is the job and not the accounts, so the second
+    account stays open.
     """
     if not refused.of_account or (refused.code == "forbidden" and claim.is_forbidden):
         return refused, health
@@ -103,7 +105,7 @@ def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountR
 
 
 def poll(claim: Claim, checkpoint: Processing, dependencies: EditDependencies) -> Outcome:
-    """Poll the endpoint about a request in work and return the outcome; a final answer goes on record."""
+    """Poll the endpoint about a request that it is processing and return the outcome; a final answer goes on record."""
     # Only the account that accepted a request can be polled about it, whatever account the job is on now.
     endpoint = dependencies.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
@@ -127,10 +129,10 @@ def record_answer(
     read_copy: bool = False,
 ) -> None:
     """
-    Put an answer on record, and send the messages of jobs that this dispatched.
+    Put an answer on record, and send the messages of jobs that the script has dispatched.
 
-    `kind` is the class of the charge, `checkpoint` where to resume from, `health` a word of `health_after`. With
-    `read_copy`, the next attempt sends the link to our copy of the input picture.
+    `kind` is the class of the charge, `checkpoint` is where the next attempt resumes, and `health` is a word of
+    `health_after`. With `read_copy`, the next attempt sends the link to our copy of the input picture.
     """
     recorded = dependencies.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
     dependencies.publisher.publish(recorded.messages)
@@ -142,10 +144,11 @@ def record_answer(
 
 def note_account(claim: Claim, event: str, code: str, dependencies: EditDependencies) -> None:
     """
-    Log that an answer closed its account, for the reason `code`, or opened it, and write that into the audit.
+    Log that an answer closed its account (for the reason `code`) or opened it, and write a line about it into the
+    audit.
 
-    Failure policy: the answer is on record already. If the line cannot be written, the attempt is given up, and the
-    next one resumes from the record.
+    Failure policy: the answer is on record already. If the audit line cannot be written, the attempt is given up, and
+    the next one resumes from the record.
     """
     if event == "account.closed":
         log.error("account_closed", account=claim.account, code=code, job=claim.job)

@@ -1,5 +1,5 @@
 """
-What an answer of the endpoint means: the classification of `docs/endpoint.md`, as pure functions.
+The meaning of the endpoint's answers: the classification of `docs/endpoint.md`, as pure functions.
 
 Failure policy: an answer is `refused` or `failed` (not charged) only if the endpoint says so in JSON, or by a status
 which proves that nothing was done. Every other answer to a request that was sent is `unknown`: it may have cost money.
@@ -68,7 +68,7 @@ def charge_kind(outcome: PostOutcome) -> str:
 
 def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
     """
-    Return what an answer says about the endpoint's health, for the breaker and the learnt limit.
+    Return a word for the endpoint's health after an answer, for the breaker and the learnt limit.
 
     `ok`: the endpoint accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the
     request. `down`: it answered 5xx, a proxy answered in its place, or there was no answer.
@@ -86,8 +86,8 @@ def is_of_account(answer: Answer | Trouble, refused: Refused, edit: Mapping[str,
     Return whether the endpoint would refuse every job of the account: its key is bad or forbidden, or it has no
     credits.
 
-    A status is enough. A text counts only if the edit does not contain it, since the endpoint may repeat what a tenant
-    wrote, and a tenant must not be able to close an account.
+    The status 401, 402 or 403 is enough. A phrase in the text counts only if the edit does not contain it, since the
+    endpoint may repeat what a tenant wrote, and a tenant must not be able to close an account.
     """
     if refused.code not in OF_ACCOUNT or not isinstance(answer, Answer):
         return False
@@ -125,8 +125,8 @@ def classify_poll(
     """
     Return the outcome of a poll. `age_s` is the time since the POST, in seconds.
 
-    A poll costs nothing. So if an answer says nothing about the request, the checkpoint is returned unchanged, and the
-    request is polled again.
+    A poll costs nothing. Therefore, if an answer says nothing about the request, the checkpoint is returned unchanged,
+    and the request is polled again.
     """
     reply = _json_object(answer.body) if isinstance(answer, Answer) else None
     if reply is None:

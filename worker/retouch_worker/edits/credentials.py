@@ -1,8 +1,8 @@
 """
 The endpoint keys of one worker process, and the accounts that they belong to.
 
-Keys are only in this process' memory: no `repr`, log line or message contains one. Readers get an immutable `Holdings`.
-A reload replaces it as a whole, so an attempt uses the same keys from its start to its end.
+Keys are only in this process' memory: no `repr`, log line or message contains one. They are in an immutable `Holdings`,
+which a reload replaces as a whole. An attempt uses one `Holdings` from its start to its end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Holdings:
     `accounts` are all accounts of the file, in its order. `keys` has the keys that this process could read, by account
     id, and `lacking` has the reasons why it could not read the others. `former` are keys that were replaced since the
     process began: an answer may still contain one. `leaving` are accounts that this process had, but that the file does
-    not name: this process completes their jobs, and they get no new ones.
+    not name: this process completes their jobs, and they get no new jobs.
     """
 
     accounts: tuple[Account, ...]
@@ -47,7 +47,7 @@ class Holdings:
         return tuple(account for account in self.accounts if account.id in self.keys)
 
     def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
-        """Return the same holdings, with those of `accounts` that the file does not name as leaving, and their keys."""
+        """Return these holdings and, as leaving, those of `accounts` that the file does not name, with their keys."""
         known = {account.id for account in (*self.accounts, *self.leaving)}
         leaving = {account.id: account for account in accounts if account.id not in known}
         held = {**{name: keys[name] for name in leaving}, **self.keys}
@@ -169,7 +169,7 @@ class Credentials:
 
     def _former_default(self) -> tuple[Account, ...]:
         """
-        Return the account of the settings if both their key and an accounts file are set; else none.
+        Return the account of the settings if the settings have a key and an accounts file; else return an empty tuple.
 
         This process completes the jobs of that account with this key.
         """

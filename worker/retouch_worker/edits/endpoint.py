@@ -36,8 +36,8 @@ class Endpoint:
     """
     The pix2pix endpoint as one account uses it. It is immutable, and threads may share it.
 
-    The key is in no message, log line, error text or `repr`. If the endpoint repeats it in an answer, it is removed
-    from the outcome. All other keys of this process are removed from the outcome's message.
+    The key is in no message, log line, error text or `repr`. If the endpoint repeats the key in an answer, the key is
+    removed from the outcome. All other keys of this process are removed from the outcome's message.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Endpoint:
         """
         Ask whether a request is done, and return the outcome. This generates nothing and costs nothing.
 
-        `spec` is what was POSTed, so that its texts can be removed from the answer; `age_s` is the time since the POST,
+        `spec` is the spec that was POSTed; its texts are removed from the outcome. `age_s` is the time since the POST,
         in seconds.
         """
         session = self._session_for(checkpoint.fetch_url)
@@ -83,7 +83,7 @@ class Endpoint:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)
 
     def _session_for(self, url: str) -> requests.Session:
-        """Return the trusted session for a configured host, and for any other the one that vets addresses."""
+        """Return the trusted session for a configured host, and the guarded session for any other host."""
         configured = (self._account.url, self._account.fetch_url)
         return self._sessions.trusted if _origin(url) in map(_origin, configured) else self._sessions.guarded
 
@@ -110,7 +110,8 @@ class Endpoints:
 
     def for_new_post(self, account: str) -> Endpoint | None:
         """
-        Return the endpoint of an account for a new POST; None, too, if the accounts file does not name the account.
+        Return the endpoint of an account for a new POST; None if this process does not hold the account's key, or if
+        the accounts file does not name the account.
         """
         made = self._of_now()
         return made.by_id.get(account) if account in made.holdings.served else None
@@ -122,7 +123,7 @@ class Endpoints:
 
     def download(self, url: str) -> Answer | Trouble:
         """
-        Download an output without sending a key; return the answer, or why there is none.
+        Download an output without sending a key; return the answer, or the `Trouble` that prevented it.
 
         An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
         private network. All other addresses are vetted, including those that a redirect leads to.
@@ -164,7 +165,7 @@ class _Made:
 
 
 def note_answer(span: Span, answer: Answer | Trouble, outcome: Outcome | None = None) -> None:
-    """Add an answer to the span of its call; `outcome` is its class, if it has one."""
+    """Add an answer to the span of its call; `outcome` is the class of the answer, if it has a class."""
     if isinstance(answer, Answer):
         span.answered(outcome, answer.status, len(answer.body))
     else:

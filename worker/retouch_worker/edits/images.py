@@ -1,7 +1,7 @@
 """
 The images of a paid answer: each is downloaded, checked and stored, even if others are not available.
 
-Each stored image goes on record before the next one is downloaded, so a worker that dies between two of them loses
+Each stored image goes on record before the next one is downloaded, so a worker that dies between two downloads loses
 nothing and costs nothing.
 """
 
@@ -30,15 +30,15 @@ OUTPUT_LIMITS = ImageLimits(max_scan_megapixels=4 * ImageLimits().max_scan_megap
 _BEYOND_LIMITS = ("too_large", "too_many_pixels", "too_many_frames", "too_complex")
 
 HandledImages = Mapping[int, Image | None]
-"""The images that need no further attempt, by their index in the answer; None stands for a rejected one."""
+"""The images that need no further attempt, by their index in the answer; None stands for a rejected image."""
 
 
 def store_images(claim: Claim, ready: Ready, dependencies: EditDependencies) -> Outcome:
     """
-    Download and store the images of an answer; of several links to one image, the first usable one counts.
+    Download and store the images of an answer; of several links to one image, the first that yields the image is used.
 
-    Failure policy: the job succeeds once each image is stored or rejected. While one may still become available, the
-    outcome is `ImageUnavailable`, which holds the images stored so far.
+    Failure policy: the job succeeds once each image is stored or rejected. While an image may still become available,
+    the outcome is `ImageUnavailable`, which has the images stored so far.
     """
     handled: dict[int, Image | None] = _already_stored(ready, dependencies)
     unavailable: list[ImageUnavailable] = []
@@ -72,7 +72,7 @@ def _already_stored(ready: Ready, dependencies: EditDependencies) -> dict[int, I
 def _record_progress(
     claim: Claim, ready: Ready, handled: HandledImages, index: int, dependencies: EditDependencies
 ) -> bool:
-    """Put the handled images on record, of which the one at `index` is new; return False if the lease was lost."""
+    """Put the handled images on record; the image at `index` is new. Return False if the lease was lost."""
     image = handled[index]
     progress = replace(ready, brought=tuple(sorted(handled.items())))
     return dependencies.jobs.record_stored_image(claim, progress, image.name if image else "")
@@ -80,7 +80,8 @@ def _record_progress(
 
 def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
     """
-    Return the stored images in their order in the answer. The first gets a warning for each image that is missing.
+    Return the stored images in their order in the answer. The first image gets a warning for each image that is
+    missing.
     """
     gaps = [f"output_missing:{index}" for index in range(len(ready.outputs)) if not handled.get(index)]
     if ready.beyond:

@@ -1,6 +1,6 @@
 """
-Chooses the link to the input picture that the endpoint gets: the caller's, or that of our copy if the endpoint could
-not read the caller's.
+Chooses the link to the input picture that the endpoint gets: the caller's link, or the link of our copy if the endpoint
+could not read the caller's link.
 
 The gateway stores the copies. Their links are signed here, just before the POST, because they expire.
 """
@@ -35,9 +35,10 @@ def request_spec(claim: Claim, blobs: BlobStore, settings: Settings) -> JobSpec:
 
 def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, settings: Settings) -> PostOutcome:
     """
-    Return an outcome; if it says that the picture is unreadable, its message and `retry_with_copy` say what follows.
+    Return the outcome; if it says that the endpoint could not read the picture, add advice to its message.
 
-    Either the next attempt sends the link of our copy, or the message says what the caller can do.
+    If the next attempt will send the link of our copy, `retry_with_copy` is set. Otherwise the message says what the
+    caller can do.
     """
     if not isinstance(outcome, Refused) or outcome.code != UNREADABLE:
         return outcome
@@ -51,7 +52,7 @@ def _copy_link(claim: Claim, blobs: BlobStore, settings: Settings) -> str:
     """
     Return a link to our copy of the picture, or "" if that cannot help.
 
-    It cannot help if there is no copy, if the job's own link leads to it, or if the link's address is private.
+    It cannot help if there is no copy, if the job's own link leads to the copy, or if the link's address is private.
     """
     name = claim.spec.input
     if not name or name == name_in(claim.spec.edit["init_image"]):

@@ -1,7 +1,8 @@
 """
 Removes secrets from the endpoint's texts before these go into errors, logs, events and webhooks.
 
-It works on decoded values, since JSON can spell a key or an address in many ways, and before anything is on record.
+This is done with decoded values, since JSON can spell a key or an address in many ways, and before anything is on
+record.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ FILTER_MARGIN_S = 0.5
 
 def resume(claim: Claim, policy: RetryPolicy, spam_filter_s: float) -> Outcome:
     """
-    Return how to continue a claimed job: `NotStarted` (POST), `Processing` (poll), `Ready` (download), or how it ends.
+    Return where an attempt at a claimed job begins: `NotStarted` (POST), `Processing` (poll) or `Ready` (download).
+
+    If there is nothing to do now, return the outcome with which the attempt ends.
 
     Failure policy: an intent without an answer is a POST that may have been billed. It is repeated only if charges and
     attempts are left, and not before the endpoint's spam filter accepts the same body again.

@@ -1,4 +1,4 @@
--- Counts of each account of the endpoint: its calls of a day, and what its charges were good for. Keys:
+-- Counts for each account of the endpoint: its calls of each day, and its charges by class. Keys:
 -- rt:edits:account_calls:{day}, rt:ledger:account:{account}, rt:ledger_accounts:{tenant}, rt:edits:state:{job}, the
 -- gate's hash.
 
@@ -27,7 +27,7 @@ function account_books.calls_today()
   return calls
 end
 
--- Return why the account may not be called, that no call of today is left; or nil.
+-- Return 'account_spent' if the account has no call left today, else nil.
 function account_books.why_not(account, gate)
   local most = tonumber(redis.call('HGET', gate, 'calls_per_day') or 0)
   local is_left = most == 0 or tonumber(redis.call('HGET', calls_key(clock.today()), account) or 0) < most
@@ -64,7 +64,8 @@ local function sums_of(job, charges, has_image)
   return sums
 end
 
--- Write the charges of a job that is over into the ledger, as ledger.lua does by tenant: only what is not there yet.
+-- Write the charges of a job that is over into the ledger of accounts, as ledger.lua does by tenant. Charges that are
+-- already there are not written again.
 function account_books.book(job, tenant, charges, has_image)
   local own = keys.state('edits', job)
   local booked = cjson.decode(redis.call('HGET', own, 'booked_by_account') or '{}')

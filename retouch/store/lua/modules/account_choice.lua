@@ -17,7 +17,7 @@ local ACCOUNT_WAIT_S = 1.5  -- until a job that waits for one account asks again
 
 local all_gates, facts  -- the two late modules, made once
 
--- What one run of dispatch knows: the line, the accounts by id and in order, and the clocks of the tiers.
+-- Return the facts of one run of dispatch: the turn, the accounts by id and in order, and the clocks of the tiers.
 function account_choice.begin(turn, now)
   all_gates = account_gates()
   facts = account_jobs()
@@ -76,7 +76,7 @@ local function give(run, tenant, job, score, account, pass, reason)
   run.clocks[account.tier], run.moved_clocks[account.tier] = pass, true
 end
 
--- Let a job wait for its account in the timetable. It uses no attempt, and keeps its position in the backlog.
+-- Let a job wait for its account in the timetable. The job uses no attempt, and keeps its score for the backlog.
 function account_choice.park(run, tenant, job, score, known)
   local at = run.now + ACCOUNT_WAIT_S
   if not known.creator and known.avoid_until > run.now then at = known.avoid_until end

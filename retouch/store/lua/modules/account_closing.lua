@@ -1,5 +1,5 @@
--- An account of the endpoint is closed by an answer that every job would get there. It stays closed until somebody
--- tests it: then one job is let through, as the breaker's probe is. Keys: the gate's hash, rt:feed.
+-- Closes an account of the endpoint after an answer that every job would get there. The account stays closed until
+-- somebody tests it: one job is then let through, like a probe of the breaker. Keys: the gate's hash, rt:feed.
 
 local clock = require('clock')
 

@@ -21,7 +21,7 @@ local function may_take(run, tenant)
     and redis.call('ZCARD', keys.lane('edits', 'backlog:' .. tenant)) > 0
 end
 
--- A tenant that was served without a turn keeps its pass; if it has nothing to do, it leaves the line.
+-- A tenant that was served without a turn keeps its pass; if it has nothing to do, it moves from `ready` to `resting`.
 local function stay_in_line(run, tenant)
   if may_take(run, tenant) then return end
   local pass = tonumber(redis.call('ZSCORE', run.turn.ready, tenant) or nil)
@@ -76,9 +76,9 @@ local function serve_turn(run, tenant, pass)
   return outcome == 'given'
 end
 
--- There is only one account again, and this paid job was on another one. If it has only to be downloaded, it gets a
--- slot. If it must be polled, it waits for its account, since no other can be polled about it. Return true if it got a
--- slot.
+-- Serve a paid job that was on another account, after the lane has only one account again. If only its image must be
+-- downloaded, the job gets a slot. If it must be polled, it waits for its account, since no other account can be polled
+-- about it. Return true if the job got a slot.
 function account_dispatch.give_foreign(tenant, job, score, now)
   local known = account_jobs().read(job)
   if known.creator and known.creator ~= gates.DEFAULT then

@@ -80,8 +80,8 @@ local function is_before(one, pass, other, other_pass)
 end
 
 -- Choose by tier, then by stride: the pass of an account grows by 1 / (weight × limit) with each job, and the account
--- with the lowest pass is next. So weights hold under any load, and an account that fails fast gets no more than its
--- share. `clocks` has the present pass of each tier: an account that had no room for a while continues from there.
+-- with the lowest pass is next. Therefore weights hold under any load, and an account that fails fast gets no more than
+-- its share. `clocks` has the present pass of each tier: an account that had no room for a while continues from there.
 function account_gates.best(accounts, clocks, is_candidate)
   local best, best_pass
   for _, account in ipairs(accounts) do

@@ -1,4 +1,5 @@
--- What a job's record says about the accounts that it may go to. Keys: rt:edits:state:{job}, rt:edits:account_tenants.
+-- The facts in a job's record that decide to which accounts the job may go. Keys: rt:edits:state:{job},
+-- rt:edits:account_tenants.
 
 local charge_record = require('charge_record')
 local fairness = require('fairness')
@@ -18,8 +19,9 @@ local function creator_of(checkpoint, fence, charges)
   return creator or gates.DEFAULT
 end
 
--- Read what limits the choice: `creator` (see above), `is_paid` (only a download or polls are left), `is_billed` (a
--- POST may have been billed), `avoid` (an account that has just refused the job, until `avoid_until`).
+-- Return the facts that limit the choice: `creator` (the account at which the job must be polled), `is_paid` (only a
+-- download or polls are left), `is_billed` (a POST may have been billed), `avoid` (an account that has just refused the
+-- job, until `avoid_until`).
 function account_jobs.read(job)
   local names = { 'checkpoint', 'checkpoint_of', 'charges', 'avoid', 'avoid_until', 'moved' }
   local checkpoint, fence, charges, avoid, avoid_until, moved = unpack(redis.call('HMGET', keys.state('edits', job),

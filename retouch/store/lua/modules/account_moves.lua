@@ -31,8 +31,8 @@ local function is_another_open(accounts, tenant, job, account, now)
   return false
 end
 
--- Put a job whose attempt ended back into the backlog, for any account but its present one within `avoid_s`. Return
--- false, and change nothing, if no other account would take it: then it waits as with only one account.
+-- Put a job whose attempt ended back into the backlog; it avoids its present account for `avoid_s` seconds. Return
+-- false, and change nothing, if no other account would take the job: it then waits as with only one account.
 function account_moves.try(job, tenant, error, avoid_s, now)
   local own = keys.state('edits', job)
   local accounts = redis.call('HGET', gates.of('edits'), 'accounts')

@@ -1,5 +1,5 @@
--- The slots of each account of the endpoint. Those of `default` are not counted: they are what the other accounts
--- leave.
+-- The slots of each account of the endpoint. The slots of `default` are not counted: they are all slots of the lane
+-- that the other accounts do not hold.
 -- Keys: rt:edits:held_by_account, rt:edits:state:{job}, rt:jobs_by_account:{tenant}:{account}, rt:job_indexes:{tenant}.
 
 local gates = require('gates')
@@ -29,7 +29,8 @@ local function index(job, tenant, account, former)
   redis.call('ZADD', 'rt:job_indexes:' .. tenant, 'NX', created_at, index_of(tenant, account))
 end
 
--- Write to which account the job's slot belongs, and why; nil if there is only one account again.
+-- Record the account to which the job's slot belongs, and the reason. `account` is nil if there is only one account
+-- again.
 function account_slots.note(job, tenant, account, reason, former)
   local own = keys.state('edits', job)
   index(job, tenant, account, former)

@@ -1,4 +1,5 @@
--- Values that go to one key are collected, so that 500 jobs cost a few commands; Lua unpacks some thousands at most.
+-- Collects the values that go to one key, so that 500 jobs take only a few commands. A command gets at most 2,000
+-- values, since Lua can unpack only some thousands.
 
 local batch = {}
 

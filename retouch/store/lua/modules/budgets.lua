@@ -1,5 +1,6 @@
 -- Budgets: calls per tenant and day. A call is reserved when its job is dispatched, becomes spent with its intent, and
--- is given back by a release without an intent, or by an answer that cost nothing: so concurrency cannot overshoot.
+-- is given back by a release without an intent, or by an answer that cost nothing. Therefore jobs that run at the same
+-- time cannot exceed the budget.
 -- Keys: rt:edits:budgets, rt:budget:{tenant}:{day}, rt:edits:state:{job}.
 
 local checkpoints = require('checkpoints')

@@ -8,7 +8,7 @@ local charge_record = {}
 
 local REFUSALS_KEPT = 20  -- a job may be refused for a day, every few seconds
 
--- Read the field `charges` of a job's state, or false.
+-- Parse the field `charges` of a job's state; return an empty list if the field is missing.
 function charge_record.read(text) return text and cjson.decode(text) or {} end
 
 function charge_record.of(job) return charge_record.read(redis.call('HGET', keys.state('edits', job), 'charges')) end

@@ -1,4 +1,4 @@
--- How long deliveries are kept, and the jobs that they belong to.
+-- How long deliveries are kept, and how long the jobs that they belong to are kept.
 
 local delivery_life = {}
 

@@ -1,6 +1,6 @@
--- Dispatch: free slots go to the next items of a lane. Used by lane `edits` (group = tenant) and lane `deliveries`
--- (group = tenant; `~tenant` for its unproven targets). With several accounts of the endpoint, account_dispatch.lua
--- serves lane `edits`. Keys: rt:L:backlog:{group}.
+-- Dispatch gives the free slots of a lane to its next items. A group is a tenant; in lane `deliveries` it may also be
+-- `~tenant`, for the tenant's unproven targets. With several accounts of the endpoint, account_dispatch.lua serves lane
+-- `edits`. Keys: rt:L:backlog:{group}.
 
 local account_dispatch = require_late('account_dispatch')
 local fairness = require('fairness')
@@ -34,7 +34,7 @@ local function serve_group(turn, group, pass, now)
   return 1, caller
 end
 
--- Lowest pass first, then priority and age within the group.
+-- Serve the group with the lowest pass first. Within a group, priority and age decide.
 local function serve(lane, line, now)
   if redis.call('ZCARD', keys.lane(lane, 'ready' .. line)) == 0 then return end
   local turn = fairness.read(lane, line)

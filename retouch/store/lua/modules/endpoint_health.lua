@@ -1,4 +1,4 @@
--- What a gate learns from an answer to a call that it let through: its rest, its limit, its breaker, and whether its
+-- Changes a gate after an answer to a call that it let through: its rest, its limit, its breaker, and whether its
 -- account is closed. Keys: the gate's hash, rt:feed.
 
 local account_closing = require_late('account_closing')

@@ -1,4 +1,4 @@
--- Events of jobs. The script that moves a job also appends the event, so that no event is lost between the two. Keys:
+-- Events of jobs. The script that moves a job also appends the event, so that there is no move without its event. Keys:
 -- rt:timeline:{job}, rt:feed.
 
 local clock = require('clock')

@@ -1,5 +1,5 @@
 -- Fairness between groups is stride scheduling: a group's pass grows by 1/weight with each dispatch and the lowest pass
--- goes next. A group that cannot run now rests with its pass, so that leaving and coming back does not jump the line.
+-- goes next. A group that cannot run now rests with its pass, so that it gets no earlier turn when it comes back.
 --
 -- Groups wait in one of two lines, each with its own order and clock. The line of the unproven groups (`~tenant`, see
 -- targets.lua) has at most half of the slots and is served first, so that neither line starves the other. Keys:

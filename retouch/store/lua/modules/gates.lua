@@ -1,7 +1,7 @@
--- Gates: what bounds the items in flight. A gate is a hash; the functions about its limit, rate, breaker and rest take
--- its name. Each lane has a gate, whose hash also holds what concerns the whole lane (pause, fairness, sweeps), which
--- other modules read. The lane's gate is that of the account `default` too; every other account of the endpoint has a
--- gate of its own. Keys: rt:L:gate, rt:edits:gate:{account}.
+-- Gates bound the items in flight. A gate is a hash; the functions about its limit, rate, breaker and rest take its
+-- name. Each lane has a gate. Its hash also has the fields of the whole lane (pause, fairness, sweeps), which other
+-- modules read. The lane's gate is that of the account `default` too; every other account of the endpoint has a gate of
+-- its own. Keys: rt:L:gate, rt:edits:gate:{account}.
 
 local breaker = require('breaker')
 local keys = require('keys')
@@ -18,7 +18,7 @@ function gates.of(lane, account)
   return keys.lane(lane, 'gate:' .. account)
 end
 
--- Read all that limits the next dispatch through a gate.
+-- Return the fields of a gate that limit the next dispatch through it.
 function gates.read(gate, lane)
   local names = { 'limit', 'rate', 'tokens', 'refilled_at', 'open_until', 'full_until' }
   local values = redis.call('HMGET', gate, unpack(names))

@@ -1,7 +1,7 @@
 -- History: counts of what happens, written by the scripts that move things, so that they are as exact as the moves. A
 -- count has a name such as `enqueued`, `ended:failed:spam_filter` or `wait:0.5` (a latency up to 0.5 s), an account
--- ('-': none) and a tenant. What happens in one step is one field with several names, joined by '+': a command costs
--- more than its names. The counts of a minute are rolled up by roll_up.lua when it is over.
+-- ('-': none) and a tenant. The counts of one step are one field with several names, joined by '+', since a command
+-- costs more than further names. When a minute is over, roll_up.lua rolls up its counts.
 -- Keys: rt:history:open:{minute}, rt:history:unrolled.
 
 local history = {}

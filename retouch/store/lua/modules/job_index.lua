@@ -1,6 +1,6 @@
--- The indexes for lists of jobs: one tenant's jobs by state, by error code, by tag, receiver and input
--- picture. Each score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have the same order.
--- Those by account are written by account_slots.lua.
+-- The indexes for lists of jobs: one tenant's jobs by state, by error code, by tag, receiver and input picture. Each
+-- score is that of rt:jobs:{tenant}, the instant of enqueueing, so that all lists have the same order. The indexes by
+-- account are written by account_slots.lua.
 -- Keys: rt:jobs_by_state:{tenant}:{state} (open: not over; the three ends; timetable.lua writes `retrying`),
 -- rt:jobs_by_code:{tenant}:{code}, rt:jobs_by_tag:{tenant}:{name=value}, rt:jobs_by_receiver:{tenant}:{receiver},
 -- rt:jobs_by_input:{tenant}:{start of the SHA-256}, rt:job_indexes:{tenant} (those by code, tag, receiver and input,

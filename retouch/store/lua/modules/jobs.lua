@@ -1,4 +1,4 @@
--- The end of a job, and its opening again.
+-- Ends jobs, and opens them again.
 -- Keys: rt:edits:spec:{job}, rt:edits:state:{job}, rt:timeline:{job}, rt:edits:counts, rt:edits:dead, rt:jobs:{tenant}.
 
 local backlog = require('backlog')
@@ -66,7 +66,7 @@ local function names_of_end(state, code, cancelled, forgiven, total_s)
   return name .. '+total:' .. history.bucket(total_s)
 end
 
--- Book the charges, and count the end: with them if they are of its account.
+-- Book the charges, and count the end. Both are counted by one command if the last charge is of the job's account.
 local function book(job, tenant, charges, result, account, names, now)
   local last = charges[#charges]
   local with = last and (last.account or false) == account and names or nil

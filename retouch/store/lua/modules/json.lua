@@ -1,6 +1,6 @@
--- JSON text, written by cjson. What is JSON already (a worker's error or result, an instant with its three decimals)
--- goes in as it is: if it were decoded and encoded again, an empty list would become {} and long numbers would lose
--- their last digits.
+-- JSON text, written by cjson. A text that is JSON already (a worker's error or result, an instant with its three
+-- decimals) is inserted as it is: if it were decoded and encoded again, an empty list would become {} and long numbers
+-- would lose their last digits.
 
 local json = {}
 

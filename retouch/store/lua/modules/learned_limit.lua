@@ -1,5 +1,6 @@
--- The limit of a gate, if it is learnt. A queue-full answer halves it; it grows by one with as many answers as the
--- limit. `ceiling` is the configured bound; a refusal lowers it to just below the refused number for ten minutes.
+-- The limit of a gate, if it is learnt. A queue-full answer halves the limit. It grows by one after as many accepted
+-- calls as it allows at one time. `ceiling` is the configured bound; for ten minutes after a queue-full answer, the
+-- bound is one below the limit that was refused.
 -- Keys: the gate's hash, rt:edits:limit_steps:{account} (list of "instant limit", the newest first).
 
 local clock = require('clock')

@@ -1,5 +1,5 @@
--- Leases: a slot that a worker has claimed, until the lease expires or is renewed. Each slot has the instant at which
--- rescue must examine it. Keys: rt:L:slots, rt:L:state:{item}.
+-- A lease is a slot that a worker has claimed; it expires unless the worker renews it. Each slot has the instant at
+-- which rescue must examine it. Keys: rt:L:slots, rt:L:state:{item}.
 
 local clock = require('clock')
 local keys = require('keys')

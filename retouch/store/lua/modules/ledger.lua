@@ -1,4 +1,4 @@
--- The ledger: what charges were good for, by tenant, day and tag, and by account if there are several.
+-- The ledger of charges by class, for each tenant, day and tag, and for each account if there are several.
 -- Keys: rt:ledger:{tenant}, rt:ledger_tags:{tenant}:{day}, rt:edits:state:{job}.
 
 local account_books = require_late('account_books')
@@ -27,8 +27,7 @@ local function split(charges, has_image)
 end
 
 -- Add four counts, in the order of CLASSES, to the row of a tag and day. Once the day has its maximum of rows, other
--- tags are added to the row OTHER_TAGS, so that neither this hash nor the work of reading it grows with a tenant's
--- tags.
+-- tags are added to the row OTHER_TAGS, so that the size of this hash does not grow with a tenant's tags.
 local function book_tag(tag_key, tag, by)
   local row = redis.call('HGET', tag_key, tag)
   if not row and redis.call('HLEN', tag_key) >= TAGS_MOST then

@@ -1,4 +1,5 @@
--- The rate of a gate: a token bucket, refilled by time, with at most one second's worth saved up. No rate: no bound.
+-- The rate of a gate: a token bucket that is refilled by time and holds the tokens of one second at most. A gate
+-- without a rate has no such bound.
 -- Keys: the gate's hash.
 
 local clock = require('clock')

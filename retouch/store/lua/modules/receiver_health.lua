@@ -1,4 +1,5 @@
--- Since when a receiver fails, and why; found without a search, and deleted with the first success.
+-- Records since when and why a receiver fails. The record is found without a search, and deleted after the first
+-- success.
 -- Keys: rt:deliveries:health:{receiver}, rt:deliveries:failing, rt:deliveries:failing:{tenant}, rt:receiver:{id},
 -- rt:receivers_disabled, rt:feed.
 

@@ -1,5 +1,5 @@
--- Redelivery: a delivery that is over, or waits for its next attempt, is sent now, by hand: with the same id and a new
--- schedule, even if its receiver is disabled.
+-- Redelivery: a person sends a delivery now that is over or waits for its next attempt. The delivery keeps its id and
+-- gets a new schedule. It is sent even if its receiver is disabled.
 -- Keys: rt:deliveries:spec:{item}, rt:deliveries:state:{item}, rt:deliveries:dead, and those of backlog.lua, jobs.lua.
 
 local backlog = require('backlog')

@@ -1,6 +1,7 @@
--- Replays: a failed or cancelled job is put back into the backlog, where its priority would put a new one. It resumes
--- from its checkpoint if that can still yield the image. Otherwise it POSTs again, and earlier charges no longer count
--- against its max_charges. A job whose image was stored, and that was cancelled all the same, succeeds at once.
+-- Replays: a failed or cancelled job is put back into the backlog, at the place of a new job with its priority. It
+-- resumes from its checkpoint if that can still yield the image. Otherwise it POSTs again, and earlier charges no
+-- longer count against its max_charges. A job whose image was stored, and that was cancelled all the same, succeeds at
+-- once.
 -- Keys: rt:edits:state:{job}, rt:edits:deadlines:{n}, and those of jobs.lua, room.lua, backlog.lua.
 
 local backlog = require('backlog')
@@ -20,7 +21,7 @@ local specs = require('specs')
 local replays = {}
 
 -- Return 'replayed', 'open', 'succeeded', 'unknown', 'full backlog' or 'full budget'; the last two mean that the tenant
--- has no room, and that nothing changed. `asked_deadline_s` is '' for as long as at first.
+-- has no room, and that nothing changed. `asked_deadline_s` is '' for the time that the job had at first.
 function replays.run(job, asked_deadline_s, retention_s)
   local spec = specs.of('edits', job)
   if not spec then return 'unknown' end

@@ -1,5 +1,5 @@
--- Slots: the right to be in flight. While there are several accounts of the endpoint, the slot of a job is one of its
--- account. Keys: rt:L:slots, rt:L:state:{item}, rt:edits:held_by_account.
+-- Slots: the right to be in flight. While there are several accounts of the endpoint, the slot of a job belongs to the
+-- job's account. Keys: rt:L:slots, rt:L:state:{item}, rt:edits:held_by_account.
 
 local account_slots = require_late('account_slots')
 local breaker = require('breaker')

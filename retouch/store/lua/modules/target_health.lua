@@ -1,4 +1,4 @@
--- What the attempts of a target change: its window, whether it is proven, and its breaker. The window (deliveries at
+-- Learns from the attempts of a target: its window, whether it is proven, and its breaker. The window (deliveries at
 -- once) starts at 1 and doubles with each success, up to 8; a slow failure sets it to 1.
 -- Keys: rt:deliveries:target:{target}, rt:deliveries:shut, rt:deliveries:limits.
 

@@ -9,7 +9,7 @@ local slots = require('slots')
 local timetable = {}
 
 -- Let an item wait until `at`, and take its slot back. The waiting jobs of a tenant have an index, with which room.lua
--- counts them; receivers have no such limit.
+-- counts them; deliveries need no such index.
 function timetable.park(lane, group, item, at)
   redis.call('ZADD', keys.lane(lane, 'timetable'), clock.instant(at), item)
   if lane == 'edits' then

@@ -1,4 +1,4 @@
--- Return why a tenant has no room for another job.
+-- Return the reason why a tenant has no room for another job, if it has none.
 -- Keys: those of room.lua.
 -- ARGV: tenant.
 -- Returns 'backlog', 'budget', or '' when there is room.

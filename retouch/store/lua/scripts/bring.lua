@@ -1,7 +1,7 @@
--- Write which images of a paid answer are stored; the next attempt continues with the other ones.
+-- Write which images of a paid answer are stored; the next attempt continues with the other images.
 -- Keys: rt:edits:state:{job}, and those of images.lua.
--- ARGV: job, fence, checkpoint (JSON), name of the image that was just stored ('' for one that was rejected),
---       keep_until (Unix seconds).
+-- ARGV: job, fence, checkpoint (JSON), name of the image that was just stored ('' if it was rejected), keep_until (Unix
+--       seconds).
 -- Returns 'ok', or 'stale' when the lease was lost.
 local job, fence, checkpoint, name, keep_until = unpack(ARGV)
 

@@ -1,4 +1,4 @@
--- Abort a bulk run. What it has done is not undone.
+-- Abort a bulk run. Moves that the run has made are not undone.
 -- Keys: rt:bulk:{id}, rt:bulk:chunk:{id}, rt:bulk:open, rt:bulk:open:{tenant}.
 -- ARGV: id.
 -- Returns 'aborted', 'final' (it was over) or 'unknown'.

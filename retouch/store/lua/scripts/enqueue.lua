@@ -8,7 +8,7 @@
 --       empty) and the spec (JSON), or '' to look up the idempotency key only.
 -- Returns {result per job, messages}; a result is 'new', 'replayed <id>' (the key's earlier job), 'shared <id>' (an
 --         exact duplicate's job), 'conflict' (the key came with another request), 'full backlog' / 'full budget', or
---         'absent' (the key is new; nothing was put in, as the spec was empty).
+--         'absent' (the key is new; nothing was enqueued, since the spec was empty).
 local headings_and_specs = ARGV
 
 local batch = require('batch')

@@ -1,8 +1,8 @@
--- Forget the gates of accounts that the lane has no more and that no worker has served for long. What their calls were
--- good for stays in the ledger, and so does the price of a call, by which usage is summed up.
+-- Delete the gates of accounts that the lane no longer has and that no worker has served for long. The ledger keeps the
+-- charges of these accounts, and their last price of a call, with which usage is summed up.
 -- Keys: rt:accounts, rt:edits:gate, rt:edits:gate:{account}, rt:ledger:account:{account}.
 -- ARGV: kept_s.
--- Returns how many went.
+-- Returns how many gates were deleted.
 local kept_s = unpack(ARGV)
 
 local clock = require('clock')

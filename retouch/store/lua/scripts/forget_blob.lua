@@ -1,7 +1,8 @@
--- Delete the entry of a deleted blob, unless its score has changed since it was taken: then somebody needs it again.
+-- Delete the entry of a deleted blob, unless its score has changed since the blob was taken: somebody needs the blob
+-- again then.
 -- Keys: rt:blobs.
 -- ARGV: name, mark.
--- Returns 1 when it went, else 0.
+-- Returns 1 if the entry was deleted, else 0.
 local name, mark = unpack(ARGV)
 
 local score = redis.call('ZSCORE', 'rt:blobs', name)

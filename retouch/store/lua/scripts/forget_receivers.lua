@@ -1,5 +1,5 @@
 -- Delete receivers that no job has named for long, except for those of every job. `ensure` records that a receiver is
--- named before it reads it, so that it does not vanish between the two.
+-- named before it reads the receiver, so that this script does not delete it in between.
 -- Keys: rt:receivers_of_jobs, rt:receivers, rt:receivers_disabled, rt:receivers_by_tenant:{tenant}, rt:receiver:{id},
 --       rt:deliveries:health:{id}, rt:deliveries:failing, rt:deliveries:failing:{tenant}.
 -- ARGV: unused_s.

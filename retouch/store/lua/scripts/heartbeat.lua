@@ -4,7 +4,7 @@
 -- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
 --       rt:edits:gate:{account}, rt:edits:account_workers.
 -- ARGV: lease_s, worker ('' announces nothing), threads, ids of the accounts that it serves ('' for none), name of the
---       process ('': it is not counted among those that serve them), then per lease: lane, item, fence.
+--       process ('' if it must not be counted among the workers of these accounts), then per lease: lane, item, fence.
 -- Returns the items whose lease is lost.
 local lease_s, worker, threads, served, process = unpack(ARGV, 1, 5)
 local beats = { unpack(ARGV, 6) }

@@ -1,10 +1,10 @@
 -- Write the accounts of one worker, from its settings or its accounts file, into their gates. Every worker calls this
 -- when it starts and when its file changes. An account that no file names any more stays as long as a living worker
--- serves it; its gate and its ledger are never deleted.
+-- serves it. This script deletes no gate; forget_accounts.lua does.
 -- Keys: rt:edits:gate, rt:edits:gate:{account}, rt:edits:account_tenants, rt:edits:ready, rt:accounts.
--- ARGV: '1' if they are of a file ('0': the one account `default`, of the settings), accounts (JSON: a list of objects
---       with id, learn, ceiling, limit, rate, calls_per_day, price, tier, weight, tenants, fallback).
--- Returns the ids that the lane has from now on, separated by spaces; '' for the one account `default`.
+-- ARGV: '1' if the accounts are from a file ('0': the only account is `default`, from the settings), accounts (JSON: a
+--       list of objects with id, learn, ceiling, limit, rate, calls_per_day, price, tier, weight, tenants, fallback).
+-- Returns the ids that the lane has from now on, separated by spaces; '' if `default` is the only account.
 local is_file, accounts_json = unpack(ARGV)
 
 local account_gates = require_late('account_gates')

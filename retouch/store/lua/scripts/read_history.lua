@@ -1,8 +1,8 @@
 -- Read history in one step, so that a minute which is rolled up meanwhile is neither missed nor read twice.
 -- Keys: rt:history:unrolled, rt:history:open:{minute}, rt:history:minute:{minute}, rt:history:hour:{hour},
 --       rt:history:totals.
--- ARGV: row ('*', 'a:{account}', 't:{tenant}'; '' for all rows), first and last minute of those open ones that count,
---       then names of hashes: 'minute:{minute}', 'hour:{hour}' or 'totals'.
+-- ARGV: row ('*', 'a:{account}', 't:{tenant}'; '' for all rows), first and last of the open minutes to read, then names
+--       of hashes: 'minute:{minute}', 'hour:{hour}' or 'totals'.
 -- Returns {for each hash, a flat list of rows and their texts; for each open minute {minute, flat list of names and
 --         counts}}.
 local row, first, last = unpack(ARGV, 1, 3)

@@ -2,9 +2,9 @@
 -- old records are kept longer than others (a job waits for its deliveries), so the search continues past them.
 -- Keys: the indexes that ARGV names, rt:L:spec:{item}.
 -- ARGV: index, lane, older_s, place, list of indexes by the instant of the last look ('' or its key), and further
---       indexes that what goes is dropped from. Looks at some entries from that place on, oldest first, as far as they
---       are older.
--- Returns {entries that went, place to go on from; -1 at the end}.
+--       indexes from which the same entries are deleted. The script reads some of the entries that are older than
+--       older_s, oldest first, from that place on.
+-- Returns {number of deleted entries, place for the next call, or -1 at the end}.
 local index, lane, older_s, start, list = unpack(ARGV, 1, 5)
 local further_indexes = { unpack(ARGV, 6) }
 

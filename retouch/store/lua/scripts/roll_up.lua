@@ -1,9 +1,9 @@
 -- Roll up minutes that are over: add their counts to the minute's rows, to its hour and to the totals. The open minute
 -- is deleted in the same step, so each count is added exactly once, for any number of calls. If a minute gets counts
--- after that (the clock was set back), it is open again, and these are added later.
+-- after that (the clock was set back), it is open again, and the new counts are added later.
 -- Keys: rt:history:unrolled, rt:history:open:{minute}, and those of history_rows.lua.
 -- ARGV: about how many counts to roll up in this call; 5,000 block Redis for some 20 ms.
--- Returns how many minutes that are over are left.
+-- Returns how many minutes that are over must still be rolled up.
 local counts_most = unpack(ARGV)
 
 local clock = require('clock')

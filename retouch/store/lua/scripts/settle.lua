@@ -1,9 +1,9 @@
--- Record what follows an attempt, end the lease, and dispatch the next job.
+-- Record the decision after an attempt, end the lease, and dispatch the next job.
 -- Keys: rt:edits:state:{job}, and those of timetable.lua, jobs.lua, adoption.lua.
 -- ARGV: job, fence, move ('polling', 'retrying', 'moving' (to another account, or 'retrying' where none would take it),
 --       'succeeded', 'failed', 'cancelled'), delay_s, refund ('1': the attempt costs none), counts ('1': the wait is
 --       counted), checkpoint (JSON; '-' forgets it; '' keeps it), error (JSON or ''), result (JSON or ''), retention_s.
--- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; whoever has it now decides.
+-- Returns {'ok' or 'stale', messages}. 'stale': the lease was lost; the worker that has it now decides.
 local job, fence, move, delay_s, refund, counts, checkpoint, error, result, retention_s = unpack(ARGV)
 
 local account_moves = require_late('account_moves')

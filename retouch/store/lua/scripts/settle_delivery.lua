@@ -1,9 +1,9 @@
--- Record one delivery attempt and what follows, end the lease, dispatch the next delivery.
+-- Record one delivery attempt and the decision after it, end the lease, and dispatch the next delivery.
 -- Keys: rt:deliveries:spec:{item}, rt:deliveries:state:{item}, rt:deliveries:log:{item}, rt:deliveries:counts,
---       rt:deliveries:dead, and those of receiver_health.lua, target_health.lua, timetable.lua,
---       history.lua.
+--       rt:deliveries:dead, and those of receiver_health.lua, target_health.lua, timetable.lua, history.lua.
 -- ARGV: item, fence, move ('delivered', 'retrying', 'dead'), delay_s, counts ('1': this was an attempt), log (JSON),
---       health ('ok', 'failed' or '': says nothing about the receiver), disable ('1': the receiver wants no more).
+--       health ('ok', 'failed', or '' if the attempt shows nothing about the receiver), disable ('1': the receiver
+--       wants no more events).
 -- Returns {'ok' or 'stale', messages}.
 local item, fence, move, delay_s, counts, log, health, disable = unpack(ARGV)
 

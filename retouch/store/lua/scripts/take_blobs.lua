@@ -1,5 +1,5 @@
--- Take some blobs whose time is over, for deletion now. Their entries stay, due again in an hour: if the caller dies,
--- another one takes them then.
+-- Take some blobs whose time is over; the caller deletes them. Their entries stay and are due again in an hour: if the
+-- caller dies, another caller takes the blobs then.
 -- Keys: rt:blobs.
 -- ARGV: most, again_s.
 -- Returns names and marks, in turn: the mark is the entry's new score.
