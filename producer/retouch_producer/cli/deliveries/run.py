@@ -1,4 +1,4 @@
-"""Lists deliveries, and redelivers them; prints one line for the outcome of each."""
+"""Lists deliveries. Redelivers them, and prints the outcome of each on a line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def redeliver_all(
     ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:
     """
-    Send deliveries again: those with the given ids, or a receiver's since a time, or all dead ones.
+    Send deliveries again: those with the given ids, those to a receiver since a time, or all dead deliveries.
 
     Print the outcome of each, and return the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on
     record, else 0.
