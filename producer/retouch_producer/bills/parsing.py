@@ -127,7 +127,7 @@ def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 def _separator(text: str) -> str:
     """
-    Return the character between the cells of the first line with text: tab, semicolon or comma; "" stands for blanks.
+    Return the character between cells: tab, semicolon or comma, or "" for blanks. The first line with text decides.
     """
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     return next((mark for mark in "\t;," if mark in first), "")

@@ -109,7 +109,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
 
 def charges_line(charges: ChargeSummary) -> str:
     """
-    Return the number of a job's charges as text: `1`, or `1 to 2` if one of two is possible but not certain.
+    Return the number of a job's charges as text: `1`, or `1 to 2` if it is not known exactly.
 
     The text has the amount if a price is set.
     """

@@ -1,4 +1,4 @@
-"""Reads style sheets and scripts once. Their addresses contain their hash, so that browsers may cache them."""
+"""Reads style sheets and scripts once. Each address contains a hash of the file, so browsers may cache the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = files(__package__) / "static"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as browsers get it; `version` is the start of its SHA-256."""
+    """One file of the folder `static`, plain and compressed by gzip. `version` is the start of the file's SHA-256."""
 
     content_type: str
     version: str

@@ -1,4 +1,4 @@
-"""The session to which a cookie belongs, and what its role may see and do."""
+"""Finds the visitor to whom a session's cookie belongs, and checks what the role of the visitor allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, roles_fo
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
-"""Sent by requests that a page makes by itself: they keep no session alive."""
+"""The header of requests that a page sends by itself. Such requests do not extend the session."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Action = Literal[
@@ -53,7 +53,7 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "abort_bulk": roles_for("POST", "/v1/bulk/{run_id}/abort"),
     "compare_bill": frozenset({"viewer", "ops"}),
 }
-"""Which roles may do what. A viewer may compare a bill, which changes nothing."""
+"""The roles that may do each action. A viewer may compare a bill, which changes nothing."""
 
 
 class SignedOut(Exception):
@@ -90,16 +90,20 @@ class Visitor:
         return may_see(self.key, tenant)
 
     def may_read(self, path: str) -> bool:
-        """Return whether the role may read what a route of the API shows, named by its path template."""
+        """Return whether the role may read a route of the API. `path` is the route's path template."""
         return allows(self.key.role, "GET", path)
 
     def may(self, action: Action) -> bool:
-        """Return whether the role may do this."""
+        """Return whether the role may do an action."""
         return self.key.role in ACTIONS[action]
 
 
 def is_loopback(request: Request) -> bool:
-    """Return whether the page was opened on this machine over plain http, where no `Secure` cookie is kept."""
+    """
+    Return whether the page was opened on this machine over plain http.
+
+    In this case, browsers keep no cookie with the attribute `Secure`.
+    """
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname
     return request.url.scheme == "http" and host in _LOOPBACK
 

@@ -1,1 +1,1 @@
-"""The way of a parsed request to a job in the store: input capture and batching; estimates for dry runs."""
+"""Turns a parsed request into a job in the store: captures its picture, and enqueues in batches. Estimates dry runs."""

@@ -37,7 +37,9 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 
 
 def _prices(line: QueuePosition, price_per_call: float) -> tuple[float, float]:
-    """Return what the first call would cost, and what a call costs at most; they differ between accounts."""
+    """
+    Return the price of the first call, and the highest price that a call may have. Prices differ between accounts.
+    """
     prices = {account.id: account.price_per_call for account in line.accounts}
     at_most = max(prices.values(), default=price_per_call)
     return prices.get(line.account, at_most), at_most

@@ -91,7 +91,9 @@ class RevocationWatch:
             await self._answer_revoked(request, scope, receive, send)
 
     async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401. If an answer has begun, end it: its reader gets the 401 on connecting again."""
+        """
+        Answer 401. If an answer has begun already, end it instead; the client gets the 401 when it connects again.
+        """
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return

@@ -23,7 +23,11 @@ _SWITCH = problem_responses(401, 403, 404, 503)
     responses=problem_responses(401, 403, 503),
 )
 def list_accounts(_key: Caller, dependencies: Injected) -> JSONResponse:
-    """Return all accounts, in the order of the accounts file; none if the only account is that of the settings."""
+    """
+    Return all accounts, in the order of the accounts file.
+
+    The list is empty if the only account is made from the settings.
+    """
     with known_accounts(dependencies) as accounts:
         return JSONResponse({"data": [account_document(numbers) for numbers in accounts.all()]})
 

@@ -86,9 +86,10 @@ def read_delivery(delivery_id: str, key: Caller, dependencies: Injected) -> JSON
 )
 def redeliver(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
-    Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
+    Send one delivery again, signed with the current secret.
 
-    The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
+    The outcome is `open` if the delivery is under way already. The answer is 409 if the delivery's job is no longer on
+    record, since the event is built from the job.
     """
     delivery = _delivery(dependencies, delivery_id, key)
     outcome = _redeliver(dependencies, delivery.id)

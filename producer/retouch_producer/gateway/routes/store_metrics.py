@@ -3,7 +3,7 @@
 
 They are not in `/metrics`, because a sum over gateways would count them once for each gateway. Prometheus should scrape
 only one gateway, or one address for all of them. Counters and histograms are the totals of history, so the restart of a
-gateway resets none of them, and `retouch stats` shows the same.
+gateway does not reset them, and `retouch stats` shows the same numbers.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _redis_metrics(gauges: Gauges) -> Iterator[Metric]:
     },
 )
 def read_store_metrics(_key: Caller, dependencies: Injected) -> Response:
-    """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops."""
+    """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops or viewer."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StoreCollector(dependencies))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
