@@ -67,10 +67,10 @@ class Known(NamedTuple):
 @dataclass(slots=True)
 class ComparedDay:
     """
-    One day of one account, or of all accounts together if `account` is empty, on the bill and in the ledger.
+    The numbers of one day on the bill and in the ledger, of one account, or of all accounts if `account` is empty.
 
     `calls` and `amount` are the numbers of the bill, each None if the bill has no such column. `known` has the numbers
-    of the ledger.
+    of the ledger. `calls_off` and `amount_off` are the differences.
     """
 
     day: date
@@ -83,7 +83,7 @@ class ComparedDay:
     @property
     def calls_off(self) -> int | None:
         """
-        The number of calls on the bill above the ledger's `possible`, or below `certain` as a negative number.
+        The number of calls that the bill has beyond `known.possible`; negative if it has fewer than `known.certain`.
 
         It is 0 in between, and None if the bill has no calls.
         """
@@ -94,7 +94,7 @@ class ComparedDay:
     @property
     def amount_off(self) -> Decimal | None:
         """
-        The money on the bill above `amount_possible` of the ledger, or below `amount_certain` as a negative number.
+        The money that the bill has beyond `known.amount_possible`; negative if it has less than `known.amount_certain`.
 
         It is 0 in between, and None if the bill has no money or no price is set.
         """
@@ -152,9 +152,9 @@ def compare_bill(bill: Sequence[BillLine], ledger: Iterable[UsageRow], account: 
     """
     Compare a bill with rows of `usage(by="day-account")`. Lines of the same day are added up.
 
-    If the whole bill is for one account, `account` names that account, and only its rows are compared. If `account` is
-    empty, each account that the bill names is compared on its own. If the bill names no account, all accounts are
-    compared together.
+    If the whole bill is for one account, `account` names that account, and only the rows of that account are used. If
+    `account` is empty, each account that the bill names is compared on its own. If the bill names no account, all
+    accounts are compared together.
     """
     first, last = min(line.day for line in bill), max(line.day for line in bill)
     by_account = not account and any(line.account for line in bill)

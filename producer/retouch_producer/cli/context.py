@@ -103,7 +103,10 @@ class CommandContext:
         return run_sync(self.transport.ended())
 
     def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and up to `most` of them, the one that has failed for longest first."""
+        """
+        Return the number of failing receivers, and up to `most` of them. The receiver that has failed for longest is
+        first.
+        """
         return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:

@@ -38,7 +38,7 @@ class InputImage:
         """
         The URL, or the name of the blob, which contains a hash of the bytes.
 
-        Two files with equal pictures have the same identity.
+        Two files with the same bytes have the same identity.
         """
         return self.url or self.blob
 

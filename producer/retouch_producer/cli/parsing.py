@@ -62,7 +62,9 @@ def tags(pairs: Sequence[str]) -> dict[str, str]:
 
 def ids(typed: Sequence[str]) -> list[str]:
     """
-    Return ids in order, without duplicates. `-` stands for the ids on standard input. Raises `UsageError` for no id.
+    Return ids in order, without duplicates. `-` stands for the ids on standard input.
+
+    Raises `UsageError` if there is no id.
     """
     typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
     if not typed_ids:

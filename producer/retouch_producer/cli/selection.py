@@ -21,7 +21,7 @@ def job_query(text: str | None, state: str | None, tenant: str | None, since: fl
     """
     Return one query that joins the text of a query with the options of a command.
 
-    Raises `InvalidQuery` for the text, and `UsageError` for an unknown state.
+    Raises `InvalidQuery` for a text that is no query, and `UsageError` for an unknown state.
     """
     if state and state not in list(JobState):
         raise UsageError(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")

@@ -24,7 +24,7 @@ class Entry:
     The entry of one row. `state` is `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
 
     `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL that is sent for a
-    local picture. The URL is stored, because a repeated request must equal the first one. `bytes` is the size of
+    local picture. The URL is stored, because a repeated request must equal the first request. `bytes` is the size of
     `file`. `more` maps the file names of further images to their sizes in bytes.
     """
 

@@ -52,8 +52,8 @@ class BatchRun:
 
     def execute(self, options: JobOptions, *, retry_failed: bool) -> None:
         """
-        Enqueue rows and save their results until every row is saved or failed. A later run continues after a killed
-        one.
+        Enqueue rows and save their results until every row is saved or failed. If a run is killed, the next run
+        continues.
 
         Failure policy: a row whose enqueueing was interrupted is enqueued again with the same idempotency key, which
         returns the job if there is one. After 23 h Redis may have dropped the key, so the row fails, and a person

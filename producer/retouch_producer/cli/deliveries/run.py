@@ -44,7 +44,9 @@ def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
 
 
 def last_answer(record: DeliveryRecord) -> str:
-    """Return the HTTP status of the last attempt, or why there was no answer, or `-` before the first attempt."""
+    """
+    Return the HTTP status of the last attempt, or the reason why there was no answer, or `-` before the first attempt.
+    """
     if not record.log:
         return "-"
     last = record.log[-1]

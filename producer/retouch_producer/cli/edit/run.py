@@ -42,10 +42,10 @@ class EditCommand:
 
 def run_edit(command: EditCommand) -> int:
     """
-    Enqueue one edit, and save its result unless the command does not wait. Return the exit code.
+    Enqueue one edit, and save its result unless the command does not wait. Return exit code 0, or 130 after Ctrl-C.
 
-    The code is 130 after Ctrl-C, 1 if the job has no image and JSON is printed, else 0. An invalid request raises an
-    error before anything is stored or enqueued.
+    If the job ends without an image, print the job and return 1 with `as_json`; otherwise raise the job's error. An
+    invalid request raises an error before anything is stored or enqueued.
     """
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
@@ -109,7 +109,7 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
 
 def charges_line(charges: ChargeSummary) -> str:
     """
-    Return the number of a job's charges as text: `1`, or `1 to 2` if it is not known exactly.
+    Return the number of a job's charges as text: `1`, or `1 to 2` if the exact number is not known.
 
     The text has the amount if a price is set.
     """

@@ -1,4 +1,4 @@
-"""Lists, cancels and replays jobs; prints one line for the outcome of each."""
+"""Lists jobs. Cancels and replays them, and prints the outcome of each on a line."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dr
     """
     Replay one job and return its outcome.
 
-    `full` maps each tenant that has no room to the error of its first refused job; this function adds to it.
+    `full` maps each tenant that has no room to the error of its first refused job. This function adds the job's tenant
+    to `full` if the tenant has no room.
     """
     record = next(iter(context.records([job])), None)
     if record is None:

@@ -1,4 +1,4 @@
-"""Compares the vendor's bill with the ledger, and prints what differs."""
+"""Compares the vendor's bill with the ledger, and prints the differences."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class AccountRow:
 
     @property
     def waits_for(self) -> str:
-        """Return a text for people: the reason why the account gets no jobs now, or that it takes jobs."""
+        """Return a text for people that says why the account gets no jobs now, or that it gets jobs."""
         words = {**_WORDS, **_WORDS_OF_SOLE} if self.is_sole else _WORDS
         return words[self.numbers.binding]
 
@@ -190,7 +190,7 @@ def _account_of_settings(dependencies: Dependencies) -> AccountNumbers:
 
 
 def _jobs_in_slots(dependencies: Dependencies, account: str) -> list[JobRecord]:
-    """Return the jobs that hold a slot of the account, oldest start first."""
+    """Return the jobs that hold a slot of the account, sorted by the time of their start."""
     found = dependencies.connections.jobs.records(
         dependencies.client.zrange(keys.lane("edits", "slots"), 0, SLOTS_MOST - 1)
     )

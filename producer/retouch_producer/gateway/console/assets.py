@@ -34,7 +34,11 @@ def asset(name: str) -> Asset | None:
 
 
 def asset_url(name: str) -> str:
-    """Return the address of a file of the folder `static`; the address changes when the file does."""
+    """
+    Return the address of a file of the folder `static`. The address changes whenever the file changes.
+
+    Raises `LookupError` if there is no such file.
+    """
     found = asset(name)
     if found is None:
         raise LookupError(f"no file {name!r} in the console's folder static")

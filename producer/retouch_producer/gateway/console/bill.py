@@ -32,7 +32,7 @@ class BillRoute(ConsoleRoute):
     """
     A route whose form may have a bill, as pasted text or as a file.
 
-    The form may be three times as long as a bill, since a form encodes some bytes of pasted text as three.
+    The form may be three times as long as a bill, since a form encodes some bytes of pasted text as three bytes.
     """
 
     form_most = 3 * BYTES_MOST + 16 * 1024

@@ -115,7 +115,7 @@ def show_preview(
     dependencies: Injected,
     form: Annotated[BulkForm, Query()],
 ) -> Response:
-    """Show what a run would do and cost at most, with the button that starts it; change nothing."""
+    """Show how many jobs a run would act on and its highest cost, with the button that starts it. Change nothing."""
     asked = form.request(visitor)
     with clear_errors():
         now = dependencies.connections.bulk.store.now()

@@ -1,4 +1,4 @@
-"""Writes changes that are made through the console to the audit."""
+"""Records in the audit the changes that were made through the console."""
 
 from __future__ import annotations
 

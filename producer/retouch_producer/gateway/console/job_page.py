@@ -96,7 +96,7 @@ def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], 
 
 @router.post("/jobs/{job_id}/replay")
 def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], dependencies: Injected) -> Response:
-    """Put a dead letter back, which may cost again."""
+    """Replay a failed or cancelled job, which may cost again."""
     return _moved("replay", job_id, visitor, dependencies)
 
 

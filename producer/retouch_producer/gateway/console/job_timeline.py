@@ -1,4 +1,4 @@
-"""Builds the timeline of one job: enqueued, intent, POST, class, stored, and each delivery attempt of its events."""
+"""Builds the timeline of one job: its events, the intent and the answer of each POST, and each delivery attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stream that tells open pages to refresh; all streams of a process share one reader of the feed."""
+"""The stream that makes open pages refresh. All streams of a process share one reader of the feed."""
 
 from __future__ import annotations
 

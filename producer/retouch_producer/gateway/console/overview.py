@@ -120,7 +120,11 @@ def _numbers(dependencies: Dependencies, lane: str, tenant: str) -> LaneNumbers:
 
 
 def _jobs_in_slots(dependencies: Dependencies, tenant: str) -> list[JobRecord]:
-    """Return the jobs that hold a slot, oldest start first; for one tenant, only those that a worker claimed."""
+    """
+    Return the jobs that hold a slot, sorted by the time of their start.
+
+    For one tenant, return only the jobs that a worker has claimed.
+    """
     jobs = dependencies.connections.jobs
     if tenant:
         found = JobSearch(jobs).page(JobQuery((tenant,), states=_IN_SLOT), CELLS_MOST).records

@@ -83,7 +83,7 @@ def rotate(
     visitor: Annotated[Visitor, Depends(Acting("rotate_receiver"))],
     dependencies: Injected,
 ) -> Response:
-    """Make a new secret and show it once; for a day, deliveries are signed with the old one as well."""
+    """Make a new secret and show it once. For a day, deliveries are signed with the old secret as well."""
     receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
         rotated = dependencies.connections.receivers.rotate(receiver.id) or receiver

@@ -48,7 +48,11 @@ class ConsoleRoute(APIRoute):
     form_types: tuple[str, ...] = ("application/x-www-form-urlencoded",)
 
     def get_route_handler(self) -> Handler:
-        """Return the handler of the route with the checks before it, and the headers and error pages after it."""
+        """
+        Return a handler that calls the handler of the route, after the checks.
+
+        It also shows errors as pages, and adds the security headers to each answer.
+        """
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Signing in with an API key or with a link that works once, signing out, and the choice of a theme."""
+"""Signs visitors in with an API key or with a link that works once, signs them out, and stores the chosen theme."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def show_link(request: Request, link: str) -> Response:
     """
     Show a button that signs in.
 
-    To open the link is not enough, because programs that fetch links in advance would use up the link.
+    Opening the link does not sign in, because programs that fetch links in advance would use up the link.
     """
     return page(request, "sign_in.html", None, target="/console", fault="", link=link)
 

@@ -1,4 +1,4 @@
-"""The pages of tenants: limits, waiting jobs, and calls by day and by tag, with their use."""
+"""The pages of tenants: limits, waiting jobs, and calls by day, by tag and by use."""
 
 from __future__ import annotations
 

@@ -77,16 +77,16 @@ class Visitor:
 
     @property
     def sees_all(self) -> bool:
-        """Return whether the visitor sees all tenants, and not only the key's own."""
+        """Return whether the visitor sees all tenants. If not, the visitor sees only the tenant of the key."""
         return sees_all(self.key.role)
 
     @property
     def tenant(self) -> str:
-        """Return the only tenant that the visitor sees, or an empty text if it sees all."""
+        """Return the only tenant that the visitor sees, or an empty text if the visitor sees all tenants."""
         return "" if self.sees_all else self.key.tenant
 
     def sees(self, tenant: str) -> bool:
-        """Return whether the visitor may see what belongs to a tenant."""
+        """Return whether the visitor may see the jobs and settings of a tenant."""
         return may_see(self.key, tenant)
 
     def may_read(self, path: str) -> bool:
@@ -137,7 +137,7 @@ SignedIn = Annotated[Visitor, Depends(visitor_of)]
 
 
 class Acting:
-    """A dependency that returns the visitor if its role may do an action, and else answers 403."""
+    """A dependency that returns the visitor if the visitor's role may do an action. Otherwise the answer is 403."""
 
     def __init__(self, action: Action) -> None:
         self.action = action
@@ -150,7 +150,12 @@ class Acting:
 
 
 class Reading:
-    """A dependency that returns the visitor if its role may read what a route of the API shows; else 403."""
+    """
+    A dependency that returns the visitor if the visitor's role may read a route of the API. Otherwise the answer is
+    403.
+
+    `path` is the route's path template.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,1 +1,3 @@
-"""Turns a parsed request into a job in the store: captures its picture, and enqueues in batches. Estimates dry runs."""
+"""
+Turns a parsed request into a job: captures its picture, and enqueues in batches. Answers dry runs with an estimate.
+"""

@@ -60,7 +60,7 @@ class EnqueueBatcher:
         """
         Remove and return the requests of the next batch, up to 100 jobs.
 
-        They are taken from each tenant in turn, so that a busy tenant delays only itself.
+        Requests are taken from each tenant in turn, so that a busy tenant delays only itself.
         """
         batch: list[_Waiting] = []
         count = 0

@@ -17,7 +17,11 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
-    """Return what enqueueing this request now would cost and when it would run; nothing is enqueued or fetched."""
+    """
+    Return the cost, the position, and the estimated start and end of the job if this request were enqueued now.
+
+    Nothing is enqueued or fetched.
+    """
     with clear_errors():
         line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
         usual_s = usual_duration_s(connections, request.tenant)

@@ -75,9 +75,10 @@ class InputCapture:
 
     async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
-        Store the picture at a URL for at least `for_s` seconds, and return it. Raises the problem `input-unreadable`.
+        Return the picture to which a URL leads, after storing it for at least `for_s` seconds.
 
-        A fetch is shared for ten seconds only, since the content of a URL may change.
+        Raises the problem `input-unreadable`. A fetch is shared for ten seconds only, since the content of a URL may
+        change.
         """
         fetch_key = url, tenant, for_s
         fetch = self._fetches.get(fetch_key)

@@ -68,8 +68,8 @@ def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_ke
     """
     Return one edit with its options, parsed from a body; nothing is stored.
 
-    `idempotency_key` is the one in the header, which overrides the one in the body. Raises `InvalidEdit`, which names
-    every fault.
+    `idempotency_key` is the value of the header, which overrides the value in the body. Raises `InvalidEdit`, which
+    names every fault.
     """
     fields = {name: value for name, value in body.items() if value is not None}
     options = {name: value for name, value in fields.items() if name in _OPTIONS}

@@ -105,7 +105,9 @@ async def authenticate(
 
 
 def require_allowed(key: ApiKey, request: Request) -> None:
-    """Raise `forbidden` if the key's role does not allow the request, or if a browser sent it from another site."""
+    """
+    Raise `forbidden` if the key's role does not allow the request, or if a browser sent the request from another site.
+    """
     path: str = request.scope["route"].path
     if is_cross_site(request.method, request.headers):
         raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")

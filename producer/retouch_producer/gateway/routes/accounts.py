@@ -1,4 +1,6 @@
-"""`/v1/accounts`: the endpoint's accounts, for roles viewer and ops; test, pause, drain, resume, for ops."""
+"""
+`/v1/accounts`: shows the endpoint's accounts to roles viewer and ops. Role ops may test, pause, drain and resume them.
+"""
 
 from __future__ import annotations
 

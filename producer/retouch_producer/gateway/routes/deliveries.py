@@ -112,7 +112,7 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, dependencies: Injected, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send again every delivery to one receiver since a time, including those that were delivered.
+    Send again all deliveries that were made for one receiver since a time, including those that were delivered.
 
     `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """

@@ -64,7 +64,10 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        Yield the metrics. Raises `StoreUnavailable` rather than yield old numbers, which would look like present ones.
+        Yield the metrics.
+
+        Raises `StoreUnavailable` if the store cannot be read. Old numbers are never yielded, since they would look like
+        present numbers.
         """
         with clear_errors():
             lanes = {lane: self._dependencies.connections.lanes.numbers(lane) for lane in LANES}
@@ -129,8 +132,8 @@ def _account_metrics(
     """
     Yield the metrics of each account.
 
-    `several` is empty if the only account is `default`, which is made from the settings. Its gauges then come from
-    `edits` and `gauges`.
+    `several` is empty if the only account is `default`, which is made from the settings. The gauges of `default` then
+    come from `edits` and `gauges`.
     """
     one = ("account",)
     sole = {"slots_held": edits.held, "slots_limit": edits.limit, "breaker_open": edits.breaker_open_s > 0}

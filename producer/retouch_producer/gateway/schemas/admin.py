@@ -71,7 +71,9 @@ class ReceiverPage(Schema):
 
 
 class TestAnswer(Schema):
-    """The answer of a receiver to a test event; `trouble` says why there was none."""
+    """
+    The answer of a receiver to a test event. `trouble` says why there was no answer, and is null if there was one.
+    """
 
     receiver: str
     accepted: bool

@@ -54,7 +54,7 @@ class Actor(Schema):
 
 
 class BulkLinks(Schema):
-    """The addresses that return a run and that abort it."""
+    """The addresses of a run: `self` returns the run, and `abort` aborts it."""
 
     self: str
     abort: str
@@ -93,7 +93,7 @@ class BulkPage(Schema):
 
 
 class BulkPreview(Schema):
-    """What a run would do now; nothing was changed."""
+    """The preview of a run that was not started; nothing was changed."""
 
     action: BulkAction
     query: str

@@ -166,12 +166,12 @@ class Job(Schema):
     """
     One job.
 
-    `replayed` is true if the request returned an earlier job with the same idempotency key, `shared` if it returned the
-    job of an exact duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under
-    `/files/`. `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable` is true if a
-    paid answer is on record, so that a replay costs nothing. `results` are all images of the endpoint's answer,
-    `result` is the first. `account` is the account to which the job was dispatched last, and `account_reason` says why;
-    the reason is null with only one account.
+    `replayed` is true if the request returned an earlier job with the same idempotency key. `shared` is true if it
+    returned the job of an exact duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the
+    picture, under `/files/`. `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`
+    is true if a paid answer is on record, so that a replay costs nothing. `results` are all images of the endpoint's
+    answer, `result` is the first. `account` is the account to which the job was dispatched last, and `account_reason`
+    says why; the reason is null with only one account.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
