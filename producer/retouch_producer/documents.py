@@ -1,4 +1,4 @@
-"""Jobs, deliveries, receivers and accounts as JSON objects: the same members wherever a producer shows one."""
+"""Builds the JSON objects of jobs, deliveries, receivers and accounts. Commands and gateway show the same members."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
 
 def charge_document(charge: Charge) -> Document:
     """
-    Return one POST as a JSON object. `class` is null while no answer is on record; `fence` is the number of its lease.
+    Return one POST as a JSON object. `class` is null while no answer is on record.
+
+    `fence` is the number of the lease that the worker had at the POST.
     """
     return {
         "fence": charge.fence,
@@ -108,7 +110,7 @@ def failure_document(failing: FailingReceiver) -> Document:
 
 
 def preview_document(preview: Preview, price_per_call: float) -> Document:
-    """Return the preview of a bulk run as a JSON object, with the most that its calls may cost."""
+    """Return the preview of a bulk run as a JSON object, with the highest possible cost of its calls."""
     return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
 
 

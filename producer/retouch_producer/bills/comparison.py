@@ -1,4 +1,7 @@
-"""Compares the vendor's bill with the ledger, day by day: calls, money, and what a difference may mean."""
+"""
+Compares the vendor's bill with the ledger, day by day, in calls and in money. Names the possible causes of a
+difference.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,11 @@ _NEAR = Decimal("0.2")
 
 
 class Known(NamedTuple):
-    """What the ledger knows of some calls: those that the endpoint confirmed, all possible ones, and their price."""
+    """
+    Numbers of calls in the ledger, and their price.
+
+    `certain` counts the calls that the endpoint confirmed. `possible` also counts the calls whose answer never came.
+    """
 
     certain: int = 0
     possible: int = 0
@@ -48,7 +55,7 @@ class Known(NamedTuple):
     amount_possible: Decimal = Decimal(0)
 
     def plus(self, other: Known) -> Known:
-        """Return the sums of both."""
+        """Return a new object with the sums of this object and `other`."""
         return Known(
             self.certain + other.certain,
             self.possible + other.possible,
@@ -60,11 +67,10 @@ class Known(NamedTuple):
 @dataclass(slots=True)
 class ComparedDay:
     """
-    A day of one account, or of all accounts together if `account` is empty.
+    The numbers of one day on the bill and in the ledger, of one account, or of all accounts if `account` is empty.
 
-    `calls` and `amount` are those of the bill, None if the bill has no such column. `calls_off` is positive if the bill
-    has more calls than are possible, negative if it has fewer than are certain, and 0 in between. `amount_off` is the
-    same in money, None if there is no price.
+    `calls` and `amount` are the numbers of the bill, each None if the bill has no such column. `known` has the numbers
+    of the ledger. `calls_off` and `amount_off` are the differences.
     """
 
     day: date
@@ -77,8 +83,9 @@ class ComparedDay:
     @property
     def calls_off(self) -> int | None:
         """
-        The number of calls by which the bill is outside the ledger's range, negative below it; None if the bill has no
-        calls.
+        The number of calls that the bill has beyond `known.possible`; negative if it has fewer than `known.certain`.
+
+        It is 0 in between, and None if the bill has no calls.
         """
         if self.calls is None:
             return None
@@ -87,8 +94,9 @@ class ComparedDay:
     @property
     def amount_off(self) -> Decimal | None:
         """
-        The money by which the bill is outside the ledger's range, negative below it; None without a price or without
-        money.
+        The money that the bill has beyond `known.amount_possible`; negative if it has less than `known.amount_certain`.
+
+        It is 0 in between, and None if the bill has no money or no price is set.
         """
         if self.amount is None or (self.known.possible and not self.known.amount_possible):
             return None
@@ -97,23 +105,28 @@ class ComparedDay:
 
     @property
     def off(self) -> Decimal:
-        """The difference in calls, or in money where the bill has no calls."""
+        """The difference in calls. If the bill has no calls, the difference in money."""
         return Decimal(self.calls_off) if self.calls_off is not None else self.amount_off or Decimal(0)
 
     @property
     def names(self) -> list[str]:
-        """The findings in a few words each."""
+        """A short name for each finding, in the order of `findings`."""
         return [NAMES[finding] for finding in self.findings]
 
     @property
     def words(self) -> list[str]:
-        """What the findings may mean, in sentences."""
+        """An explanation of each finding for people, in the order of `findings`."""
         return [WORDS[finding] for finding in self.findings]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All days from the first to the last one of the bill on which it or the ledger has calls, and their sums."""
+    """
+    The result of a comparison; `first` and `last` are the first and the last day of the bill.
+
+    `days` has the days from `first` to `last` on which the bill or the ledger has calls. `total` has the sums of these
+    days.
+    """
 
     days: list[ComparedDay]
     total: ComparedDay
@@ -122,12 +135,12 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether each day and the sums are in the range that the ledger knows."""
+        """Whether the bill is within the range of the ledger, on each day and in the sums."""
         return all(not day.off and not day.amount_off for day in (*self.days, self.total))
 
     @property
     def findings(self) -> list[Finding]:
-        """The kinds of differences, each once, those of the most days first."""
+        """Each kind of difference once. The kind that occurs on the most days is first."""
         counts: dict[Finding, int] = defaultdict(int)
         for day in self.days:
             for finding in day.findings:
@@ -137,10 +150,11 @@ class Comparison:
 
 def compare_bill(bill: Sequence[BillLine], ledger: Iterable[UsageRow], account: str = "") -> Comparison:
     """
-    Compare a bill with rows of `usage(by="day-account")`; `account` names the account that the whole bill is for.
+    Compare a bill with rows of `usage(by="day-account")`. Lines of the same day are added up.
 
-    Lines of one day are added up. If the bill names accounts, each is compared on its own; otherwise, and without
-    `account`, all accounts are compared together.
+    If the whole bill is for one account, `account` names that account, and only the rows of that account are used. If
+    `account` is empty, each account that the bill names is compared on its own. If the bill names no account, all
+    accounts are compared together.
     """
     first, last = min(line.day for line in bill), max(line.day for line in bill)
     by_account = not account and any(line.account for line in bill)
@@ -169,7 +183,7 @@ def _known(row: UsageRow) -> Known:
 
 
 def _empty(place: tuple[date, str], line: BillLine, known: Known) -> ComparedDay:
-    """Return a day with nothing billed yet: calls and money are 0, or None if the bill does not have them."""
+    """Return a day without billed calls. `calls` and `amount` are 0, or None if `line` does not have them."""
     calls, amount = (0 if line.calls is not None else None), (Decimal(0) if line.amount is not None else None)
     return ComparedDay(*place, calls, amount, known)
 
@@ -216,7 +230,10 @@ def _main_finding(day: ComparedDay) -> Finding:
 
 
 def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
-    """Return whether another day differs in the opposite direction, by the same number within a fifth."""
+    """
+    Return whether `other` differs from the ledger in the opposite direction to `day`, by the same number within a
+    fifth.
+    """
     if other is None or day.off * other.off >= 0:
         return False
     return abs(day.off + other.off) <= _NEAR * max(abs(day.off), abs(other.off))

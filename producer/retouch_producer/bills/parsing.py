@@ -36,7 +36,7 @@ _CURRENCY = re.compile(r"^(?:[$€£¥]|[A-Z]{3}\b)|(?:[$€£¥]|\b[A-Z]{3})$")
 
 
 class BillFault(NamedTuple):
-    """What is wrong with one line of a bill, counted from 1; line 0 is the whole bill."""
+    """A fault in one line of a bill. `line` counts from 1; 0 stands for the whole bill."""
 
     line: int
     message: str
@@ -55,7 +55,7 @@ class InvalidBill(RetouchError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One line of a bill; `calls` or `amount` is None if the bill has no such column, and `account` is empty then."""
+    """One line of a bill. If the bill has no such column, `calls` or `amount` is None, and `account` is empty."""
 
     line: int
     day: date
@@ -77,10 +77,10 @@ def decode_bill(body: bytes) -> str:
 
 def parse_bill(text: str) -> list[BillLine]:
     """
-    Return the lines of a bill, in its order; raise `InvalidBill` with the numbers of the lines that are wrong.
+    Return the lines of a bill in their order. Raise `InvalidBill` with the numbers of the lines that are wrong.
 
-    A heading names the columns; without one they are date, calls, amount. Empty lines, lines that begin with `#` and
-    lines of totals are left out.
+    A heading names the columns. Without a heading, they are date, calls and amount, or the date and one of the two.
+    Empty lines, lines that begin with `#` and lines of totals are left out.
     """
     size = len(text.encode(errors="replace"))
     if size > BYTES_MOST:
@@ -126,13 +126,15 @@ def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator(text: str) -> str:
-    """Return what separates the cells of the first line that has any: tab, semicolon, comma, or "" for blanks."""
+    """
+    Return the character between cells: tab, semicolon or comma, or "" for blanks. The first line with text decides.
+    """
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     return next((mark for mark in "\t;," if mark in first), "")
 
 
 def _columns(rows: list[tuple[int, list[str]]]) -> dict[Column, int]:
-    """Return the place of each column; a heading is taken out of the rows."""
+    """Return the index of each column. Remove the heading from `rows` if there is one."""
     line, first = rows[0]
     if _is_day(first[0]) or not any(_column_of(name) for name in first):
         return _columns_without_heading(rows)

@@ -31,7 +31,7 @@ from retouch_producer.documents import Document, job_document
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    What a command works with. `queue` is the public client, `transport` the connection that it uses.
+    The settings and connections of one command. `queue` is the public client, `transport` the connection that it uses.
 
     `connections` are the stores in Redis, for commands of operators; they are not available over a gateway.
     """
@@ -42,18 +42,26 @@ class CommandContext:
 
     @property
     def connections(self) -> Connections:
-        """The stores in Redis. Raises `UsageError` if the connection is one to a gateway."""
+        """The stores in Redis. Raises `UsageError` if the command is connected to a gateway."""
         try:
             return self.transport.connections
         except OnlyOverRedis as error:
             raise UsageError(str(error)) from None
 
     def admission_settings(self, callback: str | None) -> Settings:
-        """Return the settings for checking requests, without the rules that only a gateway knows."""
+        """
+        Return the settings for checking a request before it is sent.
+
+        Over a gateway, they allow every network and this `callback`, since only the gateway knows its own rules.
+        """
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
-        """Return the link that a picture will have once it is stored; over a gateway, a placeholder until then."""
+        """
+        Return the link that a picture will have once it is stored under the name `blob`.
+
+        Over a gateway, return a placeholder, since the gateway makes the link when the picture is stored.
+        """
         return run_sync(self.transport.input_link(blob))
 
     def store_input(self, picture: InputImage, tenant: str = DEFAULT_TENANT) -> str:
@@ -63,7 +71,7 @@ class CommandContext:
         return run_sync(self.transport.keep_input(picture.blob, picture.read(), tenant))
 
     def note_change(self, action: str, tenant: str = "", **details: object) -> None:
-        """Write one line to the audit, with the command line as its surface. Only over Redis."""
+        """Write one line to the audit, with `cli` as its surface. Raises `UsageError` over a gateway."""
         self.connections.audit.record(Actor("cli"), action, tenant, **details)
 
     def record(self, job: str) -> JobRecord:
@@ -83,7 +91,7 @@ class CommandContext:
         return job_document(record, self.transport.image_links(record), self.settings.price_per_call)
 
     def image(self, record: JobRecord, index: int) -> bytes:
-        """Return the bytes of a job's image with this index in the answer. Raises `BlobMissing`."""
+        """Return the bytes of one image of a job; `index` is its index in `record.images`. Raises `BlobMissing`."""
         return run_sync(self.transport.image(record.id, record.images[index], index))
 
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
@@ -95,7 +103,10 @@ class CommandContext:
         return run_sync(self.transport.ended())
 
     def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
-        """Return how many receivers fail, and up to `most` of them, the one that has failed for longest first."""
+        """
+        Return the number of failing receivers, and up to `most` of them. The receiver that has failed for longest is
+        first.
+        """
         return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
@@ -118,9 +129,10 @@ class CommandContext:
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Context manager that reads the settings, checks that Redis answers, and yields the context of the command.
+    Context manager that reads the settings, checks that Redis or the gateway answers, and yields the command's context.
 
-    Raises `SettingsError`, and `NoStore` if Redis or the gateway does not answer, then or during the block.
+    Raises `SettingsError` for invalid settings. Raises `NoStore` if Redis or the gateway does not answer, at the start
+    or during the block.
     """
     settings = Settings.load()
     try:

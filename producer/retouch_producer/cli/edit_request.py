@@ -19,9 +19,10 @@ NUMBERS = ("steps", "guidance_scale", "image_guidance_scale")
 
 def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: object = None) -> Edit:
     """
-    Return the edit of these arguments; numbers may be text, and None means the default. Raises `InvalidEdit`.
+    Return an `Edit` made from arguments of a command. Raises `InvalidEdit`.
 
-    `samples` is the number of images in one answer, which the endpoint takes as an extra parameter.
+    Numbers may be text, and None stands for the default. `samples` is the number of images in one answer, which the
+    endpoint takes as an extra parameter.
     """
     typed = {name: _number(value) for name, value in numbers.items()}
     # `Edit` checks every type itself, and its faults name the field.
@@ -43,9 +44,9 @@ def _number(value: object) -> object:
 
 def options_of(**typed: object) -> JobOptions:
     """
-    Return the options that are not None, for `EditQueue.enqueue`, with numbers converted from text.
+    Return the options for `EditQueue.enqueue` that are not None, with numbers converted from text.
 
-    They are not checked yet: text that is not a number stays as it is, and `terms_of` refuses it.
+    The options are not checked yet. Text that is not a number stays text, and `terms_of` refuses it.
     """
     read = {
         name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
@@ -56,7 +57,7 @@ def options_of(**typed: object) -> JobOptions:
 
 def terms_of(options: JobOptions, settings: Settings) -> ResolvedOptions:
     """
-    Return options as checked and resolved for enqueueing. Raises `InvalidEdit`.
+    Check options and resolve them against the settings. Return the resolved options. Raises `InvalidEdit`.
 
     Unlike enqueueing, this creates no receiver for the webhook.
     """

@@ -1,4 +1,4 @@
-"""Errors of the command line, with exit code 2: wrong arguments, or no connection."""
+"""The errors of the command line that lead to exit code 2: wrong arguments, or no connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The IMAGE argument of a command: a URL, or a local file that is checked, stored in the blob store and linked to."""
+"""
+The argument IMAGE of a command: a URL, or a local file. A file is checked and stored, and the endpoint gets a link.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 @dataclass(frozen=True, slots=True)
 class InputImage:
     """
-    An input picture: either `url`, or a file at `path`, which gets the name `blob` in the blob store.
+    An input picture. It has a `url`, or it is a file at `path`, which gets the name `blob` in the blob store.
 
     `stem` is the base of the result's file name. The bytes are not held in memory, since a batch may check thousands of
     files.
@@ -33,11 +35,15 @@ class InputImage:
 
     @property
     def identity(self) -> str:
-        """The URL, or the blob name with the hash of the bytes: equal for equal pictures, in whatever file they are."""
+        """
+        The URL, or the name of the blob, which contains a hash of the bytes.
+
+        Two files with the same bytes have the same identity.
+        """
         return self.url or self.blob
 
     def link(self, mint: Callable[[str], str]) -> str:
-        """Return the URL that the endpoint reads; for a file, `mint` makes it from the name of the blob."""
+        """Return the URL that the endpoint reads. For a file, `mint` returns that URL for the name of the blob."""
         return self.url or mint(self.blob)
 
     def read(self) -> bytes:
@@ -50,7 +56,7 @@ class InputImage:
 
     def keep(self, blobs: BlobStore, client: Client, for_s: float, tenant: str) -> None:
         """
-        Put the file into the blob store as a blob of this tenant, stored for `for_s` seconds; do nothing for a URL.
+        Put the file into the blob store for `for_s` seconds, as a blob of this tenant. Do nothing for a URL.
 
         Raises `InvalidEdit` if the file has changed since it was checked.
         """

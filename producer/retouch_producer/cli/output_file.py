@@ -16,7 +16,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def check_target(out: Path | None) -> None:
-    """Raise `UsageError` if `out` could not be written, so that this is noticed before anything is paid."""
+    """Raise `UsageError` if no file can be written at `out`. Call this before anything is paid."""
     if out is None:
         return
     if out.is_dir():
@@ -29,8 +29,8 @@ def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
     """
     Write the images of a job to files, and return their paths.
 
-    The first goes to `out`, or to `<stem>-edited.<format>` in the working folder. Further ones go to unused names:
-    `<out>-2.<format>` and so on.
+    The first image goes to `out`, or to `<stem>-edited.<format>` in the working folder. Further images go to unused
+    names: `<out>-2.<format>` and so on.
     """
     target = out or free_path(Path.cwd(), f"{safe_name(stem)}-edited", SUFFIXES[result.format])
     write_atomically(target, result.image)
@@ -51,7 +51,7 @@ def safe_name(text: str, most: int = 80) -> str:
     """
     Return a file name made from a text: at most `most` letters, digits, `_`, dots and dashes.
 
-    It is never empty, and never that of a hidden file.
+    The name is never empty and never begins with a dot, so it is not the name of a hidden file.
     """
     return _UNSAFE.sub("_", text).strip("._")[:most] or "image"
 

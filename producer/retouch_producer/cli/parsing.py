@@ -18,9 +18,9 @@ _LEAST_UNIX = 1e8  # 1973: a smaller number is a mistake, such as 30 for 30m
 
 def number(text: str) -> int | float | str:
     """
-    Return a text as a number, or unchanged if it is none.
+    Return the number that a text stands for, or the text unchanged if it is no number.
 
-    The check of the edit then refuses it, with a message that names the field and the range.
+    The check of the edit later refuses such a text, with a message that names the field and the range.
     """
     match = _NUMBER.fullmatch(text.strip())
     # Python refuses to convert thousands of digits, with an error that names no field.
@@ -61,7 +61,11 @@ def tags(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def ids(typed: Sequence[str]) -> list[str]:
-    """Return ids without duplicates; `-` means those on standard input. Raises `UsageError` if there are none."""
+    """
+    Return ids in order, without duplicates. `-` stands for the ids on standard input.
+
+    Raises `UsageError` if there is no id.
+    """
     typed_ids = [word for item in typed for word in (sys.stdin.read().split() if item == "-" else [item])]
     if not typed_ids:
         raise UsageError("expected at least one id, got none")

@@ -19,8 +19,8 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
     Wait for a job and return its result.
 
-    On a terminal, a line on standard error shows the progress; otherwise one line there shows the id. Raises
-    `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
+    At a terminal, a line on standard error shows the progress. Otherwise, a line on standard error shows the id once.
+    Raises `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
     """
     if not sys.stderr.isatty():
         print(f"{job.id}  enqueued", file=sys.stderr, flush=True)

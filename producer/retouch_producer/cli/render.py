@@ -1,4 +1,4 @@
-"""Prints tables for people. No cell is cut off, so that grep and awk work on them too."""
+"""Prints tables for people. No cell is cut off, so grep and awk find whole values in a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], if_empty:
 
 
 def ago(at: float | None) -> str:
-    """Return how long ago an instant was, such as `5s`; `in 5s` for a future one, `-` for None."""
+    """Return how long ago an instant was, such as `5s`. For a future instant, return `in 5s`; for None, return `-`."""
     if not at:
         return "-"
     past_s = time.time() - at

@@ -17,7 +17,11 @@ _MEANING = {
 
 
 def print_outcomes(outcomes: dict[str, str], as_json: bool, if_empty: str = "") -> None:
-    """Print the outcome of each id, as JSON or as a line each; print `if_empty` if there are none."""
+    """
+    Print the outcome of each id, as one JSON object or as one line for each id.
+
+    Without JSON, print `if_empty` if there is no outcome.
+    """
     if as_json:
         print(json.dumps(outcomes, indent=2))
         return

@@ -18,7 +18,11 @@ _PAGE = 200
 
 
 def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
-    """Return one query made of the argument and the options. Raises `InvalidQuery` and `UsageError`."""
+    """
+    Return one query that joins the text of a query with the options of a command.
+
+    Raises `InvalidQuery` for a text that is no query, and `UsageError` for an unknown state.
+    """
     if state and state not in list(JobState):
         raise UsageError(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
     options = JobQuery(tenants=(tenant,) if tenant else (), states=(state,) if state else (), since=since)
@@ -40,9 +44,10 @@ def deliveries(
     context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
 ) -> Iterator[DeliveryRecord]:
     """
-    Yield matching deliveries, newest first, that were made at `since` (Unix seconds) or later.
+    Yield the deliveries for which `matches` returns true, newest first.
 
-    With `dead`, yield those that became dead since that time.
+    They were made at `since` (Unix seconds) or later. With `dead`, yield the deliveries that became dead since that
+    time.
     """
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):

@@ -1,4 +1,6 @@
-"""A finding of a check: what was found, why it matters, what to do. The doctor prints it, the console shows it."""
+"""
+The findings of checks, with a reason and advice for each. `retouch doctor` prints them, and the console shows them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ SIGNS: dict[Level, str] = {"good": "ok  ", "note": "note", "bad": "BAD "}
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. `why` and `do` are empty if it is good."""
+    """One finding of a check. `why` says why it matters, and `do` is advice. Both are empty for the level `good`."""
 
     check: str
     level: Level
@@ -32,7 +34,7 @@ def note(check: str, what: str, why: str, do: str) -> Finding:
 
 
 def bad(check: str, what: str, why: str, do: str) -> Finding:
-    """Return a finding of level `bad`: something breaks a promise of Retouch, or will."""
+    """Return a finding of level `bad`: something breaks a promise of Retouch now, or will break one."""
     return Finding(check, "bad", what, why, do)
 
 

@@ -1,4 +1,4 @@
-"""Finds what an operator should know about the lanes; `retouch doctor` and the console show the findings."""
+"""Finds problems of the lanes that an operator should know. `retouch doctor` and the console show these findings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _FOR_DEAD_LETTERS = {
 
 
 def lane_findings(client: Client, tenant: str = "") -> list[Finding]:
-    """Return findings about pauses, dead letters, long waits and failing receivers, of one tenant or of all."""
+    """
+    Return findings about pauses, open breakers, dead letters, long waits and failing receivers.
+
+    They are those of one tenant, or of all tenants if `tenant` is empty.
+    """
     lanes = Lanes(client)
     numbers = {lane: _numbers(client, lanes, lane, tenant) for lane in LANES}
     waiting = lanes.oldest_waiting(numbers["edits"].waiting_by_group)

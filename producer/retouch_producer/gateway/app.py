@@ -1,4 +1,6 @@
-"""The FastAPI application of the gateway, built from settings. It opens its connections on the first request."""
+"""
+Builds the FastAPI application of the gateway from settings. The application opens its connections on the first request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`retouch accounts`: its commands, their arguments and options."""
+"""The commands of `retouch accounts`, with their arguments and options."""
 
 from __future__ import annotations
 

@@ -39,7 +39,12 @@ def _row(one: AccountNumbers) -> tuple[object, ...]:
 
 
 def mode_text(one: AccountNumbers) -> str:
-    """Return `open`, `paused` or `draining`, or `closed: CODE` or `testing: CODE` with the code of the refusal."""
+    """
+    Return the mode of an account as text: `open`, `paused` or `draining`.
+
+    If the endpoint closed the account, return `closed: CODE`, or `testing: CODE` while a test runs. CODE is the error
+    code of the refusal.
+    """
     if one.closed:
         return f"{'testing' if one.tested else 'closed'}: {one.closed}"
     return one.mode or "open"
@@ -109,9 +114,9 @@ def _switch(account: str, action: Literal["pause", "drain", "resume"], outcome: 
 
 def test_account(account: str, wait_s: float) -> int:
     """
-    Test a closed account, print what happened to the job that was let through, and return the exit code.
+    Let one job through to a closed account, wait up to `wait_s` seconds for its answer, and print the outcome.
 
-    The code is 0 if the account is open, else 1. Raise `UsageError` for an unknown id.
+    Return exit code 0 if the account is open, else 1. Raise `UsageError` for an unknown id.
     """
     with _accounts() as (context, accounts):
         before = accounts.show(account)
@@ -130,7 +135,11 @@ def test_account(account: str, wait_s: float) -> int:
 
 
 def _wait_for_probe(accounts: AccountStore, before: AccountNumbers, wait_s: float) -> str:
-    """Wait for the answer to the job that tests an account; return why the account is not open, or an empty text."""
+    """
+    Wait up to `wait_s` seconds for the answer to the job that tests an account.
+
+    Return an empty text if the account has opened, else a text for people with the reason why it has not.
+    """
     until = time.monotonic() + wait_s
     while time.monotonic() < until:
         now = accounts.show(before.id)

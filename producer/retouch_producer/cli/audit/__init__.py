@@ -1,1 +1,1 @@
-"""`retouch audit`."""
+"""The command `retouch audit`."""

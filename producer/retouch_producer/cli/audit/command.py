@@ -1,4 +1,4 @@
-"""`retouch audit`: its options."""
+"""The options of `retouch audit`."""
 
 from __future__ import annotations
 

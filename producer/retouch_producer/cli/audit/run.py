@@ -1,4 +1,4 @@
-"""Prints the audit."""
+"""Prints the audit, which is the record of all changes and of who made them."""
 
 from __future__ import annotations
 

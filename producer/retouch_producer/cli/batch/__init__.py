@@ -1,1 +1,4 @@
-"""`retouch batch`: many edits from a file, resumable. Begin with `run.py`."""
+"""
+The command `retouch batch`: enqueues many edits from a file, and can continue after an interruption. Begin with
+`run.py`.
+"""

@@ -21,11 +21,11 @@ _SAVE_EVERY_S = 0.5
 @dataclass(slots=True)
 class Entry:
     """
-    The state of one row: `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
+    The entry of one row. `state` is `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
 
     `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL that is sent for a
-    local picture; it is kept, so that a repeated request is equal to the first. `bytes` is the size of `file`. `more`
-    maps the file names of further images to their sizes in bytes.
+    local picture. The URL is stored, because a repeated request must equal the first request. `bytes` is the size of
+    `file`. `more` maps the file names of further images to their sizes in bytes.
     """
 
     state: str = "planned"
@@ -46,7 +46,7 @@ class Entry:
 
 class Manifest:
     """
-    The entries of all rows by row key. The file is always replaced as a whole, so a killed process leaves a valid one.
+    The entries of all rows by row key. The file is always replaced as a whole, so a killed process leaves a valid file.
 
     Failure policy: a row is recorded before it is enqueued, and its job afterwards. If the run is killed in between,
     the next run finds the job by the row's idempotency key.

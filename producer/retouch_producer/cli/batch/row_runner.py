@@ -52,10 +52,12 @@ class BatchRun:
 
     def execute(self, options: JobOptions, *, retry_failed: bool) -> None:
         """
-        Run until every row is saved or failed. The process may be killed at any point and the batch run again.
+        Enqueue rows and save their results until every row is saved or failed. If a run is killed, the next run
+        continues.
 
         Failure policy: a row whose enqueueing was interrupted is enqueued again with the same idempotency key, which
-        returns the job if there is one. After 23 h the key may be forgotten: such a row fails, and a person decides.
+        returns the job if there is one. After 23 h Redis may have dropped the key, so the row fails, and a person
+        decides.
         """
         # The cursor is read first, so that no end of a job is missed while rows are enqueued.
         cursor, _ = self.context.news(None)
@@ -67,8 +69,9 @@ class BatchRun:
 
     def _resume_rows(self, *, retry_failed: bool) -> None:
         """
-        Continue from the manifest: count rows that are saved, watch those with an open job; with `retry_failed`, replay
-        failed ones.
+        Continue from the manifest: count the rows that are saved, and watch the jobs of the other rows.
+
+        With `retry_failed`, replay the rows that failed.
         """
         for row in self.rows:
             entry = self.entry(row)
@@ -128,9 +131,10 @@ class BatchRun:
 
     def _wait_for_room(self, work: Callable[[], T]) -> T:
         """
-        Call `work`, which enqueues, and return its value.
+        Call `work`, which enqueues or replays jobs, and return its value.
 
-        While the backlog is full, save results, wait, and call it again; it uses the same idempotency keys each time.
+        While the backlog is full, save results, wait, and call `work` again. Each call uses the same idempotency keys.
+        Raise `QueueFull` if the budget is spent.
         """
         while True:
             try:
@@ -153,7 +157,7 @@ class BatchRun:
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
-        """Read the given jobs; save or fail the rows of those that have ended."""
+        """Read the given jobs. For each job that has ended, save its row, or fail the row if the job has no image."""
         for chunk in batched(dict.fromkeys(jobs), 200):
             records = {record.id: record for record in self.context.records(chunk)}
             for job in chunk:

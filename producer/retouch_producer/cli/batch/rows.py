@@ -1,4 +1,4 @@
-"""Reads and checks the rows of a batch, and computes for each a key by which a later run recognises it."""
+"""Reads and checks the rows of a batch. Computes a key for each row, by which a later run recognises the row."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NAME_MOST = 80
 Values = Mapping[str, object]
 """The cells of one row by the names of their columns, as read from the file."""
 LineFault = tuple[int, str]
-"""A line number of the file, counted from 1, and what is wrong there."""
+"""The number of a line in the file, counted from 1, and a message about the fault in that line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One checked row. `key` is a hash of its content, so that a row which moved in the file is the same row.
+    One checked row. `key` is a hash of the row's content, so the key stays the same if the row moves to another line.
 
     `stem` is the file name of the result without its suffix; `label` names the row in reports.
     """
@@ -46,7 +46,7 @@ class Row:
 
 
 class RowsRefused(UsageError):
-    """Some rows are invalid, so nothing was enqueued. `faults` holds a line number and a message for each."""
+    """Some rows are invalid, so nothing was enqueued. `faults` has a line number and a message for each fault."""
 
     def __init__(self, faults: list[LineFault]) -> None:
         self.faults = faults
@@ -57,9 +57,10 @@ class RowsRefused(UsageError):
 
 def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
-    Return the rows of a file after checking them all. Raises `RowsRefused`, which names every invalid row.
+    Check all rows of a file and return them. Raises `RowsRefused`, which names every invalid row.
 
-    Paths of local pictures are relative to the file's folder. `link` returns the link for the name of a blob.
+    Paths of local pictures are relative to the file's folder. `terms` are the options of all rows. `link` returns the
+    link for the name of a blob.
     """
 
     # A picture is decoded once, even if thousands of rows name it.

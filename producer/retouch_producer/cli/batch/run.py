@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class BatchCommand:
-    """The arguments of `retouch batch`. `options` are those of `EditQueue.enqueue`, and apply to every row."""
+    """The arguments of `retouch batch`. `options` are arguments for `EditQueue.enqueue`, the same for every row."""
 
     file: Path
     out: Path | None
@@ -100,7 +100,7 @@ def _failure(row: Row, run: BatchRun) -> Document:
 
 
 def _charges(context: CommandContext, run: BatchRun) -> int:
-    """Return how many charges the rows' jobs may have caused in all; jobs no longer on record are left out."""
+    """Return the number of possible charges of all rows together. Jobs that are no longer on record do not count."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     records = (record for ids in batched(jobs, 500) for record in context.records(ids))
     return sum(charge.possible for record in records for charge in record.charges)

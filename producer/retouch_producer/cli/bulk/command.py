@@ -1,4 +1,4 @@
-"""`retouch bulk` and `retouch priority`: their arguments and options."""
+"""The commands of `retouch bulk`, and `retouch priority`, with their arguments and options."""
 
 from __future__ import annotations
 

@@ -29,9 +29,10 @@ def act(
     as_json: bool,
 ) -> int:
     """
-    Preview an action on all jobs that match a query, or start it and wait for its end; return the exit code.
+    Start an action on all jobs that match a query, wait for the end of the run, and print its outcomes.
 
-    The code is 1 if the run was aborted, else 0. Ctrl-C ends the wait, not the run.
+    With `dry_run`, only print a preview. With `no_wait`, do not wait. Return exit code 1 if the run was aborted, else
+    0. Ctrl-C ends the wait, and the run goes on.
     """
     with open_context() as context:
         ask = BulkAsk(action, query, tenant, priority, dead)
@@ -51,7 +52,11 @@ def act(
 
 
 def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
-    """Wait for the end of a run or for Ctrl-C; return its latest state. Print a warning if no worker begins it."""
+    """
+    Wait for the end of a run or for Ctrl-C, and return the latest state of the run.
+
+    Print a warning if no worker has begun the run after ten seconds.
+    """
     began_at, has_warned = time.monotonic(), False
     try:
         while not run.is_over:
@@ -85,7 +90,7 @@ def preview_text(action: str, preview: Preview) -> str:
 
 
 def outcomes_text(run: BulkRun) -> str:
-    """Return the numbers of items by outcome, so far, as one line."""
+    """Return one line with the number of items for each outcome so far, or `nothing to do`."""
     return ", ".join(f"{count:,} {outcome}" for outcome, count in run.outcomes.items()) or "nothing to do"
 
 

@@ -1,4 +1,4 @@
-"""Lists deliveries, and redelivers them; prints one line for the outcome of each."""
+"""Lists deliveries. Redelivers them, and prints the outcome of each on a line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
 
 
 def last_answer(record: DeliveryRecord) -> str:
-    """Return the HTTP status of the last attempt, or why there was no answer, or `-` before the first attempt."""
+    """
+    Return the HTTP status of the last attempt, or the reason why there was no answer, or `-` before the first attempt.
+    """
     if not record.log:
         return "-"
     last = record.log[-1]
@@ -55,7 +57,7 @@ def redeliver_all(
     ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:
     """
-    Send deliveries again: those with the given ids, or a receiver's since a time, or all dead ones.
+    Send deliveries again: those with the given ids, those to a receiver since a time, or all dead deliveries.
 
     Print the outcome of each, and return the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on
     record, else 0.

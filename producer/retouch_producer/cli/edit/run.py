@@ -25,7 +25,9 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class EditCommand:
-    """The arguments of `retouch edit`. `numbers` are still text; `options` are those of `EditQueue.enqueue`."""
+    """
+    The arguments of `retouch edit`. `numbers` are not parsed yet; `options` are arguments for `EditQueue.enqueue`.
+    """
 
     image: str
     prompt: str
@@ -39,7 +41,12 @@ class EditCommand:
 
 
 def run_edit(command: EditCommand) -> int:
-    """Run one edit and return the exit code. An invalid request raises an error before anything is enqueued."""
+    """
+    Enqueue one edit, and save its result unless the command does not wait. Return exit code 0, or 130 after Ctrl-C.
+
+    If the job ends without an image, print the job and return 1 with `as_json`; otherwise raise the job's error. An
+    invalid request raises an error before anything is stored or enqueued.
+    """
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
     with open_context() as context:
@@ -101,7 +108,11 @@ def _print_job(context: CommandContext, job: Job, paths: Sequence[Path], as_json
 
 
 def charges_line(charges: ChargeSummary) -> str:
-    """Return how many charges a job has or may have, `1` or `1 to 2`, with the amount if a price is set."""
+    """
+    Return the number of a job's charges as text: `1`, or `1 to 2` if the exact number is not known.
+
+    The text has the amount if a price is set.
+    """
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"
     return f"{count} ({charges['amount']:g} at most)" if charges["amount"] else count

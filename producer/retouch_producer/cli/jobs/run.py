@@ -1,4 +1,4 @@
-"""Lists, cancels and replays jobs; prints one line for the outcome of each."""
+"""Lists jobs. Cancels and replays them, and prints the outcome of each on a line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from retouch_producer.cli.render_outcomes import UNKNOWN, exit_code, print_outco
 def show_jobs(
     text: str | None, state: str | None, tenant: str | None, since: str | None, limit: int, *, as_json: bool
 ) -> None:
-    """Print jobs as a table or a JSON array; if a field has no index, print on stderr how many jobs were read."""
+    """
+    Print jobs as a table or as a JSON array.
+
+    If the query has a field without an index, print on standard error how many jobs were read.
+    """
     query = selection.job_query(text, state, tenant, parsing.since(since))
     looked_at = list[int]()
     with open_context() as context:
@@ -61,10 +65,11 @@ def _cancel(context: CommandContext, job: str) -> str:
 
 def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, dry_run: bool, as_json: bool) -> int:
     """
-    Replay the jobs with the given ids, or all that failed since a time. Print what each may cost; return the exit code.
+    Replay the jobs with the given ids, or all jobs that failed since a time. With `dry_run`, replay nothing.
 
-    Once a tenant's backlog is full, the remaining jobs of this tenant are not replayed, and their number is printed.
-    Jobs of other tenants still are.
+    Print the outcome and the possible cost of each job, and return the exit code. Once a tenant's backlog is full, the
+    remaining jobs of this tenant are not replayed, and their number is printed. Jobs of other tenants are still
+    replayed.
     """
     if failed == bool(ids) or (since and not failed):
         raise UsageError("expected either ids, or --failed with an optional --since")
@@ -85,7 +90,10 @@ def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, d
 
 def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dry_run: bool) -> str:
     """
-    Replay one job and return its outcome. `full` collects, by tenant, the errors of tenants whose backlog is full.
+    Replay one job and return its outcome.
+
+    `full` maps each tenant that has no room to the error of its first refused job. This function adds the job's tenant
+    to `full` if the tenant has no room.
     """
     record = next(iter(context.records([job])), None)
     if record is None:
@@ -125,7 +133,7 @@ def _no_room(tenant: str, error: QueueFull) -> str:
 
 
 def replay_cost(record: JobRecord) -> str:
-    """Return a text for people: what a replay of this job may cost."""
+    """Return a text for people about the possible cost of a replay of this job."""
     if record.resumable:
         return "resumes from the paid answer, no new charge"
     possible = sum(charge.possible for charge in record.charges)

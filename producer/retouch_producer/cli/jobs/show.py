@@ -14,7 +14,11 @@ from retouch_producer.documents import Document, delivery_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
-    """Print one job, save its images if `out` is given, and return the exit code."""
+    """
+    Print one job, save its images if `out` is given, and return exit code 0.
+
+    Raises an error if `out` is given and the job has no image.
+    """
     output_file.check_target(out)
     with open_context() as context:
         record = context.record(identity)

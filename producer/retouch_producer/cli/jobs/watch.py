@@ -69,7 +69,11 @@ def _catch_up(
 
 
 def watch_all(*, as_json: bool) -> int:
-    """Until Ctrl-C, print all new events; at a terminal, show the lanes and the latest events instead."""
+    """
+    Print all new events until Ctrl-C, and return exit code 0.
+
+    At a terminal, without `as_json`, show the lanes and the latest events instead.
+    """
     with open_context() as context:
         try:
             if as_json or not sys.stdout.isatty():

@@ -15,7 +15,7 @@ _FAILING_SHOWN = 20
 
 
 def show_status(*, as_json: bool) -> None:
-    """Print the numbers of both lanes, how many jobs have ever ended, by state, and which receivers fail."""
+    """Print the numbers of both lanes, how many jobs have ended in each state, and the failing receivers."""
     with open_context() as context:
         lanes = {lane: context.queue.status(lane) for lane in LANES}
         ended = context.ended()
@@ -42,7 +42,10 @@ def show_status(*, as_json: bool) -> None:
 
 def failure_text(failing: FailingReceiver) -> str:
     """
-    Return one line about a failing receiver: since when, why, how many deliveries wait, when the next attempt is due.
+    Return one line about a failing receiver.
+
+    The line has the time since the first failure, the reason, the numbers of failures and of waiting deliveries, and
+    the time of the next attempt.
     """
     next_attempt = f"next attempt {ago(failing.next_at)}" if failing.next_at else "no attempt is scheduled"
     counts = f"{failing.failures} failures, {failing.waiting} waiting"
@@ -50,7 +53,9 @@ def failure_text(failing: FailingReceiver) -> str:
 
 
 def set_paused(lane: str, paused: bool) -> None:
-    """Pause or resume a lane, and print which. Raises `UsageError` for an unknown lane."""
+    """
+    Pause a lane, or resume it if `paused` is false, and print its new state. Raises `UsageError` for an unknown lane.
+    """
     if lane not in LANES:
         raise UsageError(f"--lane: expected {' or '.join(LANES)}, got {lane[:40]!r}")
     with open_context() as context:

@@ -1,4 +1,4 @@
-"""What the commands of `retouch receivers` do and print."""
+"""Implements the commands of `retouch receivers`: changes receivers, and prints them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _BATCH = 500
 
 
 def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
-    """Add a receiver for every job of a tenant, and print it. Its URL is checked like a job's webhook."""
+    """
+    Add a receiver for every job of a tenant, and print the receiver with its secret.
+
+    The URL is checked like the webhook of a job. An empty `events` stands for the events that end a job.
+    """
     with open_context() as context:
         try:
             terms_of(options_of(tenant=tenant, webhook=url, events=events), context.settings)
@@ -38,7 +42,7 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
 
 
 def list_receivers(tenant: str, limit: int, *, show_secret: bool, as_json: bool) -> None:
-    """Print up to `limit` receivers of a tenant ("" for all); their secrets only with `show_secret`."""
+    """Print up to `limit` receivers of a tenant ("" for all tenants). Print their secrets only with `show_secret`."""
     failing = dict[str, FailingReceiver]()
     with open_context() as context:
         found = list(islice(context.connections.receivers.all(tenant), limit))
@@ -66,7 +70,9 @@ def _row(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool)
 
 
 def rotate(identity: str, *, as_json: bool) -> None:
-    """Make a new secret for a receiver and print it."""
+    """
+    Make a new secret for a receiver, and print the receiver with this secret. Raises `UsageError` for an unknown id.
+    """
     with open_context() as context:
         receiver = context.connections.receivers.rotate(_known(context, identity).id)
         assert receiver is not None
@@ -75,7 +81,9 @@ def rotate(identity: str, *, as_json: bool) -> None:
 
 
 def set_disabled(identity: str, disabled: bool, *, as_json: bool) -> None:
-    """Disable or enable a receiver, and print it."""
+    """
+    Disable a receiver, or enable it if `disabled` is false. Print the receiver. Raises `UsageError` for an unknown id.
+    """
     with open_context() as context:
         receiver = context.connections.receivers.set_disabled(_known(context, identity).id, disabled)
         assert receiver is not None
@@ -95,9 +103,9 @@ def remove(identity: str, *, as_json: bool) -> None:
 
 def send_test(identity: str, *, as_json: bool) -> int:
     """
-    Send a signed test event and print the answer; return exit code 0 if it is 2xx, else 1.
+    Send a signed test event and print the receiver's answer. Return exit code 0 if its status is 2xx, else 1.
 
-    The event is sent as events are: over a session that vets addresses.
+    Like every event, the test event is sent over a session that vets addresses.
     """
     from retouch.egress.http import make_session
     from retouch.egress.webhook import post_webhook

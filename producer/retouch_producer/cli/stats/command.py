@@ -1,4 +1,4 @@
-"""`retouch stats`: its options."""
+"""The options of `retouch stats`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from retouch_producer.cli.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class LimitChanges:
-    """The limits of a tenant to change. None leaves a limit as it is; 0 removes it."""
+    """Changes to the limits of a tenant. None leaves a limit as it is; 0 removes it."""
 
     weight: float | None
     in_flight_limit: int | None
@@ -24,7 +24,9 @@ class LimitChanges:
 
 
 def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
-    """Change a tenant's limits; print them, with the calls of today's budget that are spent and reserved."""
+    """
+    Change the given limits of a tenant. Print all limits, and the calls of today's budget that are spent or reserved.
+    """
     with open_context() as context:
         tenants = TenantStore(context.connections.client)
         # Showing the limits of a tenant must not create the tenant.

@@ -1,4 +1,4 @@
-"""Compares the vendor's bill with the ledger, and prints what differs."""
+"""Compares the vendor's bill with the ledger, and prints the differences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ _HEAD = ("DAY", "ACCOUNT", "BILLED", "CERTAIN", "POSSIBLE", "OFF", "MONEY", "AT 
 
 
 def compare_with_bill(file: str, account: str | None, *, as_json: bool) -> None:
-    """Print the comparison of a bill, `-` for standard input; raise `UsageError` for one that cannot be read."""
+    """
+    Compare a bill with the ledger, and print the comparison. `file` is `-` for standard input.
+
+    Raise `UsageError` if the bill cannot be read.
+    """
     try:
         lines = parse_bill(decode_bill(_read(file)))
     except InvalidBill as error:
@@ -37,7 +41,7 @@ def compare_with_bill(file: str, account: str | None, *, as_json: bool) -> None:
 
 
 def _read(file: str) -> bytes:
-    """Return the bytes of a file, one more than a bill may have at most."""
+    """Return the bytes of a file, or of standard input for `-`. Read at most one byte more than a bill may have."""
     if file == "-":
         return sys.stdin.read(BYTES_MOST + 1).encode(errors="surrogateescape")
     try:

@@ -1,4 +1,4 @@
-"""Prints the sums of the ledger: whether calls yielded images, and what the calls cost."""
+"""Prints the sums of the ledger: how many calls yielded images, and the cost of the calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _HEAD = ("useful", "repeated", "wasted", "unknown", "reserved", "amount")
 def run_usage(
     by: str, tenant: str | None, since: str | None, bill: str | None, account: str | None, *, as_json: bool
 ) -> None:
-    """Print the sums of the ledger, or its comparison with a bill; raise `UsageError` for options of both."""
+    """
+    Print the sums of the ledger; with `bill`, print the comparison of the ledger with the bill instead.
+
+    Raise `UsageError` if options of both are given.
+    """
     if bill is None:
         if account is not None:
             raise UsageError("--account: it goes with --compare-bill alone; --by account sums up by account")

@@ -1,4 +1,6 @@
-"""The pages of the endpoint's accounts: slots, gates, calls and money of each; pause, drain, resume and test."""
+"""
+The pages of the endpoint's accounts. They show slots, gates, calls and money, and can pause, drain, resume and test.
+"""
 
 from __future__ import annotations
 
@@ -61,26 +63,34 @@ class AccountRow:
 
     @property
     def state(self) -> str:
-        """Return the word for its gates: `open`, `paused`, `draining`, `closed`, `testing` or `unserved`."""
+        """
+        Return the state in one word: `open`, `paused`, `draining`, `closed`, `testing` or `unserved`.
+
+        `unserved` means that no living worker has the account's key.
+        """
         if self.numbers.closed:
             return "testing" if self.numbers.tested else "closed"
         return self.numbers.mode or ("open" if self.numbers.served else "unserved")
 
     @property
     def waits_for(self) -> str:
-        """Return in words what keeps jobs from the account now."""
+        """Return a text for people that says why the account gets no jobs now, or that it gets jobs."""
         words = {**_WORDS, **_WORDS_OF_SOLE} if self.is_sole else _WORDS
         return words[self.numbers.binding]
 
     @property
     def spent(self) -> Spent:
-        """Return the charges of the jobs that ended today."""
+        """Return the charges of the jobs that ended today, by use: useful, repeated, wasted or unknown."""
         return Spent(**self.numbers.charges_today)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountPeriod:
-    """What history counted of an account in the time before now; latencies are in seconds."""
+    """
+    The calls of an account in a period that ends now, and the numbers of their answers by class.
+
+    `p50` and `p95` are percentiles of the calls' latencies in seconds, None if there were no calls.
+    """
 
     name: str
     calls: int
@@ -180,7 +190,7 @@ def _account_of_settings(dependencies: Dependencies) -> AccountNumbers:
 
 
 def _jobs_in_slots(dependencies: Dependencies, account: str) -> list[JobRecord]:
-    """Return the jobs that hold a slot of the account, oldest start first."""
+    """Return the jobs that hold a slot of the account, sorted by the time of their start."""
     found = dependencies.connections.jobs.records(
         dependencies.client.zrange(keys.lane("edits", "slots"), 0, SLOTS_MOST - 1)
     )

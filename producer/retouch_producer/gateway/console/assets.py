@@ -1,4 +1,4 @@
-"""Reads style sheets and scripts once. Their addresses contain their hash, so that browsers may cache them."""
+"""Reads style sheets and scripts once. Each address contains a hash of the file, so browsers may cache the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOLDER = files(__package__) / "static"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as browsers get it; `version` is the start of its SHA-256."""
+    """One file of the folder `static`, plain and compressed by gzip. `version` is the start of the file's SHA-256."""
 
     content_type: str
     version: str
@@ -34,7 +34,11 @@ def asset(name: str) -> Asset | None:
 
 
 def asset_url(name: str) -> str:
-    """Return the address of a file of the folder `static`; the address changes when the file does."""
+    """
+    Return the address of a file of the folder `static`. The address changes whenever the file changes.
+
+    Raises `LookupError` if there is no such file.
+    """
     found = asset(name)
     if found is None:
         raise LookupError(f"no file {name!r} in the console's folder static")

@@ -30,7 +30,7 @@ router = console_router()
 
 
 class AuditFilters(BaseModel):
-    """The filters in the query of the page's address; an empty one matches everything."""
+    """The filters in the query of the page's address. An empty filter matches everything."""
 
     action: str = ""
     actor: str = ""
@@ -39,7 +39,7 @@ class AuditFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the page with some filters changed, from its first page on."""
+        """Return the address of the page with some filters changed: its first page, unless `changes` has a cursor."""
         given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
         return f"/console/audit?{urlencode(given)}" if given else "/console/audit"
 
@@ -51,7 +51,7 @@ class AuditFilters(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One detail of a line as text; ids in it become links, and a query is set as code."""
+    """One detail of a line of the audit. The page shows ids in `text` as links, and a query as code."""
 
     name: str
     text: str
@@ -80,7 +80,11 @@ def show_audit(
 
 
 def details_of(line: AuditLine) -> Iterator[Detail]:
-    """Yield what a line says beyond who, when and what action; the most telling detail is first."""
+    """
+    Yield the details of a line of the audit: everything except its time, actor and action.
+
+    The most important detail is first.
+    """
     order = ("bulk", "ids", "query", "lane", "outcome", "outcomes", "preview")
     names = sorted(line.details, key=lambda name: order.index(name) if name in order else len(order))
     for name in names:

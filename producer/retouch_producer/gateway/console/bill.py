@@ -1,4 +1,4 @@
-"""The page on which the vendor's bill, pasted or uploaded, is compared with the ledger; nothing of it is stored."""
+"""The page that compares the vendor's bill with the ledger. The bill is pasted or uploaded; it is not stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ DAYS_SHOWN_MOST = 400
 
 
 class BillRoute(ConsoleRoute):
-    """A route whose form may have a bill, pasted (three bytes for some characters) or as a file."""
+    """
+    A route whose form may have a bill, as pasted text or as a file.
+
+    The form may be three times as long as a bill, since a form encodes some bytes of pasted text as three bytes.
+    """
 
     form_most = 3 * BYTES_MOST + 16 * 1024
     form_types = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -55,7 +59,11 @@ def compare(
     account: Annotated[str, Form()] = "",
     file: Annotated[UploadFile | None, File()] = None,
 ) -> Response:
-    """Compare a bill with the ledger and show the result; what cannot be read is shown with its line."""
+    """
+    Compare a bill with the ledger and show the result.
+
+    If the bill cannot be read, show its faults with the numbers of their lines.
+    """
     uploaded = file.file.read(BYTES_MOST + 1) if file else b""
     try:
         lines = _lines(bill, uploaded)
@@ -106,7 +114,7 @@ def _page(
 
 
 def _shown(days: list[ComparedDay]) -> list[ComparedDay]:
-    """Return all days; of very many, only those that differ."""
+    """Return all days. If there are more than 400, return only those that differ, and at most 400 of them."""
     return (
         days if len(days) <= DAYS_SHOWN_MOST else [day for day in days if day.findings != ["agrees"]][:DAYS_SHOWN_MOST]
     )

@@ -25,7 +25,7 @@ from retouch_producer.gateway.http.errors import ProblemError, not_found
 
 RUNS_MOST = 100
 NO_WORKER_S = 10.0
-"""A run that no worker began within this time is said to wait for one."""
+"""If no worker has begun a run after this many seconds, its page says that the run waits for a worker."""
 OUTCOMES = {
     "cancelled": "cancelled at once",
     "requested": "a call is under way; the job ends with it",
@@ -47,7 +47,7 @@ router = console_router()
 
 
 class BulkForm(BaseModel):
-    """An action on all jobs that match `q`; `dead` limits `redeliver` to deliveries that gave up."""
+    """An action on all jobs that match the query `q`. `dead` limits the action `redeliver` to dead deliveries."""
 
     action: str = ""
     q: str = ""
@@ -55,7 +55,7 @@ class BulkForm(BaseModel):
     dead: bool = False
 
     def request(self, visitor: Visitor) -> BulkRequest:
-        """Return the checked request, limited to what the visitor sees; raises as `read_request`."""
+        """Return the checked request, limited to jobs that the visitor may see. Raises the errors of `read_request`."""
         priority = self.priority if self.action == "priority" else None
         dead = self.dead and self.action == "redeliver"
         return read_request(
@@ -64,7 +64,11 @@ class BulkForm(BaseModel):
 
 
 class ConfirmedForm(BulkForm):
-    """What was confirmed: the frozen query and the numbers of the preview; two forms of one token start one run."""
+    """
+    The form that a person confirmed: the frozen query, and the numbers of the preview.
+
+    `once` is a token: two forms with the same token start only one run.
+    """
 
     jobs: int = 0
     deliveries: int = 0
@@ -72,14 +76,18 @@ class ConfirmedForm(BulkForm):
     once: str = ""
 
     def covers(self, preview: Preview) -> bool:
-        """Return whether a run would do no more than what was confirmed."""
+        """Return whether each number of `preview` is at most the number that was confirmed."""
         pairs = ((getattr(preview, name), getattr(self, name)) for name in ("jobs", "deliveries", "calls_most"))
         return all(would <= confirmed for would, confirmed in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkBar:
-    """What the bar over a list offers: an action on all jobs that match `query`, in the text of the query language."""
+    """
+    The bar over a list of jobs, which offers actions on all jobs that match a query.
+
+    `query` is a text in the query language.
+    """
 
     query: str
     actions: tuple[BulkAction, ...]
@@ -87,7 +95,7 @@ class BulkBar:
 
 
 def bulk_bar(query: JobQuery) -> BulkBar:
-    """Return the bar for a list of jobs; an action that changes no job of the query's states is not offered."""
+    """Return the bar for a list of jobs. It offers only actions that can change jobs in the states of the query."""
     offered = tuple(action for action in ACTIONS if can_match(BulkRequest(action, query)))
     return BulkBar(str(query), offered)
 
@@ -107,7 +115,7 @@ def show_preview(
     dependencies: Injected,
     form: Annotated[BulkForm, Query()],
 ) -> Response:
-    """Show what a run would do and cost at most, with the button that starts it; change nothing."""
+    """Show how many jobs a run would act on and its highest cost, with the button that starts it. Change nothing."""
     asked = form.request(visitor)
     with clear_errors():
         now = dependencies.connections.bulk.store.now()
@@ -148,8 +156,8 @@ def start(
     """
     Start the run that was confirmed.
 
-    Failure policy: jobs may have come to match since the preview. A run that would act on more, or cost more, than what
-    was confirmed is not started; the new preview is shown instead.
+    Failure policy: more jobs may match now than at the preview. A run that would act on more, or cost more, than what
+    was confirmed is not started; the page shows the new preview instead.
     """
     asked = form.request(visitor)
     bulk = dependencies.connections.bulk
@@ -167,7 +175,7 @@ def start(
 
 @router.get("/bulk/{run_id}")
 def show_run(request: Request, run_id: str, visitor: SignedIn, dependencies: Injected) -> Response:
-    """Show one run: its progress, what came of the jobs so far, and the button that aborts it."""
+    """Show one run: its progress, the outcomes so far, and the button that aborts it."""
     run = _known(dependencies, run_id, visitor)
     return page(
         request,
@@ -183,7 +191,7 @@ def show_run(request: Request, run_id: str, visitor: SignedIn, dependencies: Inj
 
 @router.post("/bulk/{run_id}/abort")
 def abort(run_id: str, visitor: Annotated[Visitor, Depends(Acting("abort_bulk"))], dependencies: Injected) -> Response:
-    """Abort a run: what it did stays done, the rest is left as it is."""
+    """Abort a run. Its changes so far are not undone, and the remaining jobs stay as they are."""
     run = _known(dependencies, run_id, visitor)
     with clear_errors():
         outcome = dependencies.connections.bulk.store.abort(run.id, actor_of(visitor.key))

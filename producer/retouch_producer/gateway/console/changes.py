@@ -1,4 +1,4 @@
-"""Writes changes that are made through the console to the audit."""
+"""Records in the audit the changes that were made through the console."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from retouch_producer.gateway.dependencies import Dependencies
 
 
 def actor_of(key: ApiKey) -> Actor:
-    """Return who acts, as the audit has it."""
+    """Return the owner of an API key in the form that the audit records, with `console` as surface."""
     return Actor("console", key.id, key.name, key.role)
 
 
 def record_change(
     dependencies: Dependencies, visitor: Visitor, action: str, tenant: str = "", **details: object
 ) -> None:
-    """Write one line of the audit; `action` is the name that every surface has for it. Call this after the change."""
+    """Write one line to the audit. An action has the same name on every surface. Call this after the change."""
     with clear_errors():
         AuditLog(dependencies.client).record(actor_of(visitor.key), action, tenant, **details)

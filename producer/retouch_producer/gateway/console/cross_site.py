@@ -1,4 +1,4 @@
-"""Checks that a page of this console sent a request that changes something."""
+"""Refuses a request that may change something if no page of this console sent it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAFE = ("GET", "HEAD")
 
 def refuse_cross_site(request: Request) -> None:
     """
-    Raise `forbidden` for an unsafe request that a page of this console did not send.
+    Raise `forbidden` for a request that may change something if no page of this console sent it.
 
-    Browsers name the source of a request in `Sec-Fetch-Site`; those before 2023 send only `Origin`. A request with
-    neither header is refused, too: no browser sends one, and programs use `/v1`.
+    Browsers name the source of a request in `Sec-Fetch-Site`; browsers from before 2023 send only `Origin`. A request
+    with neither header is refused too, since every browser sends one of them, and programs use `/v1`.
     """
     if request.method not in _SAFE and not _is_own(request):
         detail = "the request did not come from a page of this console; nothing was done. Open the page and try again"

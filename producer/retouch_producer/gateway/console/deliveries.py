@@ -33,7 +33,7 @@ router = console_router()
 
 
 class DeliveryFilters(BaseModel):
-    """The filters in the query of the list's address; an empty one matches everything."""
+    """The filters in the query of the list's address. An empty filter matches everything."""
 
     state: Literal["", "queued", "running", "retrying", "delivered", "dead"] = ""
     receiver: str = ""
@@ -71,7 +71,11 @@ def show_deliveries(
 
 
 def _jobs_query(filters: DeliveryFilters) -> str:
-    """Return the query of the jobs whose deliveries are shown; the state of a delivery is no part of it."""
+    """
+    Return the query for the jobs of the shown deliveries.
+
+    It leaves out the filter for the state, which is the state of a delivery and not of a job.
+    """
     query = JobQuery(
         tenants=(filters.tenant,) if filters.tenant else (),
         receivers=(filters.receiver,) if filters.receiver else (),
@@ -83,7 +87,11 @@ def _jobs_query(filters: DeliveryFilters) -> str:
 def find_deliveries(
     dependencies: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
 ) -> tuple[list[DeliveryRecord], str | None]:
-    """Return a page of matching deliveries and the next cursor; at most 5,000 index entries are examined."""
+    """
+    Return a page of matching deliveries, and the cursor of the next page, or None at the end.
+
+    At most 5,000 index entries are examined for a page.
+    """
     wanted = scope(visitor.key, filters.tenant or None)
 
     of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")

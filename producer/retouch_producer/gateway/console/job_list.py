@@ -30,7 +30,7 @@ router = console_router()
 
 
 class JobFilters(BaseModel):
-    """The filters in the query of the list's address; an empty one matches everything."""
+    """The filters in the query of the list's address. An empty filter matches everything."""
 
     q: str = ""
     state: str = ""
@@ -43,7 +43,7 @@ class JobFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the list with some filters changed, from its first page on."""
+        """Return the address of the list with some filters changed: its first page, unless `changes` has a cursor."""
         values = {**self.model_dump(), "cursor": "", **changes}
         given = {name: value for name, value in values.items() if value and (name, value) != ("view", "table")}
         return f"/console/jobs?{urlencode(given)}" if given else "/console/jobs"

@@ -1,4 +1,4 @@
-"""The page of one job: pictures, why it waits, timeline, charges; and its actions, cancel and replay."""
+"""The page of one job: its pictures, its timeline, its charges, and why it waits. It can cancel and replay the job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
-    """The cost of a replay: `at_most` POSTs, or none if the paid answer on record still leads to the image."""
+    """
+    The cost of a replay: at most `at_most` POSTs.
+
+    If `is_free` is true, the paid answer on record still leads to the image, and no POST is needed.
+    """
 
     at_most: int
     is_free: bool
@@ -82,13 +86,17 @@ def _replay_cost(record: JobRecord, dependencies: Dependencies) -> ReplayCost:
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], dependencies: Injected) -> Response:
-    """Cancel a job: at once if it waits. A job whose call is under way ends with that call, which may cost."""
+    """
+    Cancel a job. A job that waits ends at once.
+
+    A job whose call is in flight ends with that call, which may cost money.
+    """
     return _moved("cancel", job_id, visitor, dependencies)
 
 
 @router.post("/jobs/{job_id}/replay")
 def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], dependencies: Injected) -> Response:
-    """Put a dead letter back, which may cost again."""
+    """Replay a failed or cancelled job, which may cost again."""
     return _moved("replay", job_id, visitor, dependencies)
 
 

@@ -1,4 +1,4 @@
-"""Builds the timeline of one job: enqueued, intent, POST, class, stored, and each delivery attempt of its events."""
+"""Builds the timeline of one job: its events, the intent and the answer of each POST, and each delivery attempt."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _CLASSES = {
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    One thing that happened, at an instant in Unix seconds.
+    One thing that happened to a job; `at` is in Unix seconds.
 
-    `excerpt` is what a server outside answered: text for people, never markup. `link` leads to a page of the console.
+    `excerpt` is a part of a receiver's answer, which the page shows as plain text. `link` leads to a page of the
+    console.
     """
 
     at: float

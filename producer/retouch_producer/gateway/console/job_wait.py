@@ -1,4 +1,4 @@
-"""Explains why a job waits: its place in line, its estimated start, and the limit that binds."""
+"""Explains why a job waits: its position in the backlog, its estimated start, and the limit that causes the wait."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _BINDING: dict[Binding, str] = {
 @dataclass(frozen=True, slots=True)
 class Wait:
     """
-    What an open job waits for, in `words`.
+    The reason why an open job waits, as a text for people in `words`.
 
-    `place` is counted from 1 over all tenants; `starts_at` and `ends_at` are Unix seconds, None where nobody can know.
+    `place` is the job's position among the waiting jobs of all tenants, counted from 1. `binding` names the limit that
+    causes the wait. `starts_at` and `ends_at` are Unix seconds, None where nobody can know.
     """
 
     words: str
@@ -41,7 +42,7 @@ class Wait:
 
 
 def wait_of(record: JobRecord, connections: Connections) -> Wait | None:
-    """Return what a job waits for; None if the job is over."""
+    """Return why a job waits, or None if the job has ended."""
     match JobState(record.state):
         case JobState.QUEUED:
             return _in_line(record, connections)

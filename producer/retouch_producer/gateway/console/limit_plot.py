@@ -1,4 +1,4 @@
-"""Draws how an account's limit was learnt, as the corners of a stepped line."""
+"""Computes the plot of an account's learnt limit over time: the corners of a stepped line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ _HEADROOM = 1.15
 
 @dataclass(frozen=True, slots=True)
 class LimitPlot:
-    """The line of a limit in a box of 1,000 × 100; `least` and `most` are the limits that it had, from `since` on."""
+    """
+    The plot of a limit from `since` (Unix seconds) until now, in a box of 1,000 × 100.
+
+    `points` are the corners of the line. `least` and `most` are the lowest and the highest limit of that time, and
+    `changes` counts its changes.
+    """
 
     points: str
     least: int
@@ -24,7 +29,11 @@ class LimitPlot:
 
 
 def limit_plot(steps: Sequence[LimitStep], limit: int, now: float) -> LimitPlot:
-    """Return the line over the latest three days, from the first known step at the earliest, to `limit` now."""
+    """
+    Return the plot of the last three days, or of the time since the first known step if that is shorter.
+
+    `steps` are the known changes of the limit, oldest first; `limit` is the present limit.
+    """
     begin = now - SPAN_S
     shown = [step for step in steps if step.at >= begin]
     before = [step for step in steps if step.at < begin]

@@ -1,4 +1,4 @@
-"""The stream that tells open pages to refresh; all streams of a process share one reader of the feed."""
+"""The stream that makes open pages refresh. All streams of a process share one reader of the feed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from retouch_producer.gateway.console.visitors import SignedIn, cookie_of
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 
 CHECK_EVERY_S = 2.0
-"""How often a stream checks that its session is still open; a stream ends within this time after its key is revoked."""
+"""
+Seconds between two checks that the session of a stream is still open. A stream ends within this time after its key is
+revoked.
+"""
 REST_S = 0.5
-"""The shortest time between two messages; one message stands for all events of this time."""
+"""The shortest time between two messages, in seconds. One message stands for all events of this time."""
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 router = console_router()
@@ -28,7 +31,7 @@ router = console_router()
 
 @router.get("/live")
 async def watch(request: Request, visitor: SignedIn, dependencies: Injected) -> StreamingResponse:
-    """Send an event for each half second in which something happened to the visitor's jobs."""
+    """Stream a server-sent event for each half second in which something happened to jobs that the visitor sees."""
     session = request.cookies.get(cookie_of(request), "")
     messages = _messages(dependencies, visitor.tenant, session)
     return StreamingResponse(messages, media_type="text/event-stream", headers=_HEADERS)

@@ -1,4 +1,8 @@
-"""Reads numbers of calls by their use from the ledger: today's, by day and by tag, never a tenant's whole history."""
+"""
+Reads numbers of calls from the ledger: of today, by day and by tag, but never a tenant's whole history.
+
+The calls are counted by their use: useful, repeated, wasted or unknown.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,11 @@ class Spent:
 
     @property
     def parts(self) -> list[tuple[str, int, float, float]]:
-        """Return each use as (name, calls, start of its part of a bar, width of the part), both in percent."""
+        """
+        Return (name, calls, start, width) of each use.
+
+        `start` and `width` are the position and the length of the use's part of a bar, in percent.
+        """
         begins, found = 0.0, []
         for name in CLASSES:
             share = 100 * getattr(self, name) / self.total if self.total else 0.0
@@ -50,13 +58,13 @@ class SpentOn:
 
 
 def total_of(parts: Iterable[Spent]) -> Spent:
-    """Return the sums of calls by their use."""
+    """Return the sums of all parts, for each use."""
     found = list(parts)
     return Spent(**{name: sum(getattr(part, name) for part in found) for name in CLASSES})
 
 
 def spent_today(client: Client, tenants: Sequence[str]) -> Spent:
-    """Return the sum of today's calls (UTC) of these tenants; four fields of each are read."""
+    """Return the sum of today's calls (UTC) of these tenants. Only four fields of each tenant's ledger are read."""
     fields = [f"{day_of(time.time())} {kind}" for kind in CLASSES]
     sums = Counter[str]()
     for names in batched(tenants, _CHUNK):
@@ -82,9 +90,10 @@ def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
 
 def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[SpentOn]:
     """
-    Return the calls of one tenant by tag over the latest days: the `most` tags with the most calls, these first.
+    Return the calls of one tenant by tag over the latest `days` days (UTC).
 
-    The ledger has at most 1,000 tags of a day.
+    Only the `most` tags with the most calls are returned, the tag with the most calls first. The ledger has at most
+    1,000 tags for each day.
     """
     sums = dict[str, Counter[str]]()
     for tag, counts in _tags(client, tenant, days):

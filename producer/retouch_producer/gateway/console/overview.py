@@ -1,4 +1,4 @@
-"""The overview: both lanes, the jobs in slots, plots of what happened, the calls of today, and what needs a hand."""
+"""The overview: both lanes, the jobs in slots, plots of the recent past, the calls of today, and the findings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _plots = Snapshots[Plots](keep_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One reading of what happens now, of one tenant or of all."""
+    """The numbers and records that the overview shows, of one tenant or of all tenants."""
 
     lanes: dict[str, LaneNumbers]
     jobs: list[JobRecord]
@@ -57,7 +57,11 @@ def show_overview(
     span: Annotated[RangeName, Query(alias="range")] = "hour",
     view: Literal["plots", "table"] = "plots",
 ) -> Response:
-    """Show the overview, with plots or tables of a range; all tabs of a tenant share one reading for a second."""
+    """
+    Show the overview, with plots or tables of a time range.
+
+    All tabs of a tenant share the same numbers for a second, so many tabs do not read the store more often.
+    """
     price, tenant = dependencies.settings.price_per_call, visitor.tenant
     with clear_errors():
         overview = _snapshots.get((id(dependencies), tenant), lambda: _read(dependencies, visitor))
@@ -84,7 +88,7 @@ def switch_lane(
     visitor: Annotated[Visitor, Depends(Acting("switch_lane"))],
     dependencies: Injected,
 ) -> Response:
-    """Pause or resume a lane; what holds a slot continues."""
+    """Pause or resume a lane. Work that holds a slot continues."""
     with clear_errors():
         (dependencies.connections.lanes.pause if switch == "pause" else dependencies.connections.lanes.resume)(lane)
     _snapshots.forget()
@@ -116,7 +120,11 @@ def _numbers(dependencies: Dependencies, lane: str, tenant: str) -> LaneNumbers:
 
 
 def _jobs_in_slots(dependencies: Dependencies, tenant: str) -> list[JobRecord]:
-    """Return the jobs that hold a slot, oldest start first; for one tenant, only those that a worker claimed."""
+    """
+    Return the jobs that hold a slot, sorted by the time of their start.
+
+    For one tenant, return only the jobs that a worker has claimed.
+    """
     jobs = dependencies.connections.jobs
     if tenant:
         found = JobSearch(jobs).page(JobQuery((tenant,), states=_IN_SLOT), CELLS_MOST).records

@@ -1,4 +1,6 @@
-"""The pictures of a job for `<img>`. This gateway sends them to open sessions, also those that are in a bucket."""
+"""
+The pictures of a job for `<img>`. This gateway sends them to browsers with an open session, even if a bucket has them.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +61,10 @@ async def show_input_thumbnail(
 
 
 def _checked_again(response: Response) -> Response:
-    """Return the response with headers that make the browser revalidate it: another person may use it later."""
+    """
+    Return the response with a header that makes the browser revalidate the picture before each use.
+
+    Another person may use the same browser later.
+    """
     response.headers["Cache-Control"] = "private, no-cache"
     return response

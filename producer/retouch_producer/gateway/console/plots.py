@@ -1,4 +1,4 @@
-"""The plots of the overview: what happened in the last hour, day or three days, from the counts behind `/v1/stats`."""
+"""The plots of the overview for the last hour, day or three days. They use the same counts as `/v1/stats`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from retouch_producer.gateway.console.wording import count, duration
 
 RangeName = Literal["hour", "day", "days"]
 CODES_MOST = 5
-"""How many error codes have a colour of their own; the rest is one series."""
+"""How many error codes have a colour of their own. All other codes form one series."""
 OTHER_CODES = "other"
 _PERCENTS = (50, 95)
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A time until now: its words, its length, and the length of one period of its plots, in seconds."""
+    """
+    A time range that ends now. `seconds` is its length; `step_s` is the length of one period of its plots, in seconds.
+    """
 
     words: str
     seconds: int
@@ -40,7 +42,12 @@ RANGES: dict[RangeName, Range] = {
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line or part of a bar: its colour's token, a value for each period, and the value of the whole range."""
+    """
+    One line of a plot, or one part of its bars.
+
+    `colour` names a colour of the style sheet. `values` has a value for each period; `total` is the value of the whole
+    range, as text. `address` leads to a list of the items, and is empty if there is none.
+    """
 
     name: str
     colour: str
@@ -52,7 +59,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One plot; `unit` is `count` or `seconds`, `figure` the number above it, and `note` what stands beside that."""
+    """One plot. `figure` is the number above it, and `note` is the text beside that number."""
 
     id: str
     title: str
@@ -72,13 +79,17 @@ class Plot:
         ]
 
     def named(self, values: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the values of a row that are not 0 with the names of their series."""
+        """Return (value, name of the series) for each value of a row that is not 0."""
         return [(value, one.name) for value, one in zip(values, self.series, strict=True) if value != "0"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plots:
-    """All plots of a range, from one reading; `starts` are the instants at which its periods begin (Unix seconds)."""
+    """
+    All plots of a range, from one read of history.
+
+    `starts` are the instants at which the range's periods begin, in Unix seconds.
+    """
 
     range: Range
     since: float
@@ -88,7 +99,7 @@ class Plots:
 
     @property
     def figures(self) -> dict[str, object]:
-        """Return what the script draws, for JSON."""
+        """Return the data that the script of the page draws, as an object for JSON."""
         return {
             "start": self.since,
             "count": len(self.starts),
@@ -106,7 +117,11 @@ class Plots:
 
 
 def read_plots(client: Client, price: float, name: RangeName, tenant: str) -> Plots:
-    """Return the plots of a range until now, of one tenant, or of all for an empty text; history is read once."""
+    """
+    Return the plots of a range that ends now, of one tenant, or of all if `tenant` is empty.
+
+    History is read once for all plots.
+    """
     chosen, history = RANGES[name], History(client)
     now = float(client.time()[0])
     # From the start of a period on, so that the first one is whole and the sums are those of `/v1/stats` since then.
@@ -212,5 +227,5 @@ def _values(
 
 
 def _short(values: Iterable[float | None]) -> list[float | None]:
-    """Return the values with three digits, which is finer than a pixel; counts are left as they are."""
+    """Return the values with three significant digits, which is finer than a pixel. Whole numbers stay as they are."""
     return [float(f"{value:.3g}") if isinstance(value, float) else value for value in values]

@@ -1,4 +1,4 @@
-"""The pages of receivers: the list, those that fail, and the actions on one."""
+"""The pages of receivers: the list with the failing receivers, and one receiver with its actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class ReceiverRow:
-    """One receiver, and its failures, if it has any."""
+    """One receiver. `failing` describes its failures, and is None if it does not fail."""
 
     receiver: Receiver
     failing: FailingReceiver | None
@@ -71,7 +71,7 @@ async def test(
     visitor: Annotated[Visitor, Depends(Acting("test_receiver"))],
     dependencies: Injected,
 ) -> Response:
-    """Send a signed test event now and show the answer; it counts for nothing."""
+    """Send a signed test event now and show the receiver's answer. The answer changes nothing about the receiver."""
     answer = json.loads(bytes((await api.test_receiver(receiver_id, visitor.key, dependencies)).body))
     return _page(request, api.known(dependencies, receiver_id, visitor.key), visitor, dependencies, answer=answer)
 
@@ -83,7 +83,7 @@ def rotate(
     visitor: Annotated[Visitor, Depends(Acting("rotate_receiver"))],
     dependencies: Injected,
 ) -> Response:
-    """Make a new secret and show it once; for a day, deliveries are signed with the old one as well."""
+    """Make a new secret and show it once. For a day, deliveries are signed with the old secret as well."""
     receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
         rotated = dependencies.connections.receivers.rotate(receiver.id) or receiver
@@ -98,7 +98,7 @@ def switch(
     visitor: Annotated[Visitor, Depends(Acting("switch_receiver"))],
     dependencies: Injected,
 ) -> Response:
-    """Enable a receiver, which also deletes its failures, or disable it: it then gets no new deliveries."""
+    """Enable or disable a receiver. Enabling also deletes its failures. A disabled receiver gets no new deliveries."""
     receiver = api.known(dependencies, receiver_id, visitor.key)
     with clear_errors():
         dependencies.connections.receivers.set_disabled(receiver.id, switch == "disable")

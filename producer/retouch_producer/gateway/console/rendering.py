@@ -1,4 +1,4 @@
-"""Renders pages from templates; autoescape is the only way for a customer's text to reach a page."""
+"""Renders pages from templates. Every text of a customer is escaped before it reaches a page."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _FILTERS = [
     "sentence",
 ]
 EXCERPT = 200
-"""How many characters of a text of customers a list shows; a list of whole ones could weigh megabytes."""
+"""How many characters of a customer's text a list shows. A list of whole texts could be megabytes long."""
 THEME_COOKIE = "retouch-theme"
 THEMES = ("auto", "light", "dark")
 
 
 @cache
 def environment() -> Environment:
-    """Make the templates' environment, which escapes every value and raises for an undefined name."""
+    """Return the environment of the templates, which escapes every value and raises an error for an undefined name."""
     made = Environment(
         loader=PackageLoader("retouch_producer.gateway.console"),
         autoescape=True,
@@ -61,7 +61,12 @@ def theme_of(request: Request) -> str:
 def page(
     request: Request, template: str, visitor: Visitor | None, *, status: int = 200, **values: object
 ) -> HTMLResponse:
-    """Render a page; `values` are the template's own, beside the visitor, the theme and this address."""
+    """
+    Return a page rendered from a template.
+
+    `values` are the template's own variables. Every template also gets the visitor, the theme, its address and the
+    time.
+    """
     query = f"?{request.url.query}" if request.url.query else ""
     shared = {
         "visitor": visitor,

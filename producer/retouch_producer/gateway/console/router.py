@@ -41,7 +41,7 @@ async def read_asset(name: str, request: Request) -> Response:
 
 @_files.get("/{rest:path}")
 async def read_nothing(rest: str) -> Response:  # noqa: ARG001 - the address, whatever it is
-    """Answer an unknown address with a page."""
+    """Answer an unknown address with the page for the problem `not-found`."""
     raise not_found("page")
 
 

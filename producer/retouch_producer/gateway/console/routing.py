@@ -41,14 +41,18 @@ class ConsoleRoute(APIRoute):
     """
     A route of the console. No handler can forget the cross-site check or a header.
 
-    A form may have `form_most` bytes, and one of the types in `form_types`.
+    A form may have at most `form_most` bytes, and must have one of the media types in `form_types`.
     """
 
     form_most = FORM_MOST
     form_types: tuple[str, ...] = ("application/x-www-form-urlencoded",)
 
     def get_route_handler(self) -> Handler:
-        """Wrap the handler."""
+        """
+        Return a handler that calls the handler of the route, after the checks.
+
+        It also shows errors as pages, and adds the security headers to each answer.
+        """
         handle = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
@@ -69,9 +73,10 @@ class ConsoleRoute(APIRoute):
 
 async def _read_form(request: Request, most: int, types: tuple[str, ...]) -> None:
     """
-    Read the body of a form within bounds; raises `too-large`, `slow-body` and `unsupported-media-type`.
+    Read the body of a form within limits of size and time.
 
-    Strangers reach the sign-in, and the parser of forms has no bounds of its own.
+    Raises `too-large`, `slow-body` and `unsupported-media-type`. Callers without a key reach the sign-in, and the
+    parser of forms has no limits of its own.
     """
     length = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > most:
@@ -94,7 +99,7 @@ def _to_sign_in(request: Request, error: SignedOut) -> Response:
 
 
 def error_page(request: Request, problem: ProblemError) -> Response:
-    """Show a problem as a page of its status."""
+    """Return the page that explains a problem, with the problem's HTTP status and headers."""
     kind = KINDS[problem.name]
     response = page(request, "problem.html", None, status=problem.status, problem=problem, kind=kind)
     response.headers.update(problem.headers)
@@ -104,11 +109,15 @@ def error_page(request: Request, problem: ProblemError) -> Response:
 
 
 def console_router(route_class: type[ConsoleRoute] = ConsoleRoute) -> APIRouter:
-    """Make a router for addresses below `/console`; they are pages, and no part of the API's description."""
+    """
+    Return a router for addresses below `/console`.
+
+    OpenAPI does not describe these addresses, since they are pages and not part of the API.
+    """
     return APIRouter(prefix="/console", route_class=route_class, include_in_schema=False)
 
 
 def done(target: str, note: str = "") -> RedirectResponse:
-    """Redirect from a form to a page; `note` is the outcome that the page then reports."""
+    """Return a redirect from a form to the page `target`. The page then shows `note`, the outcome of the form."""
     joint = "&" if "?" in target else "?"
     return RedirectResponse(f"{target}{joint}done={note}" if note else target, 303)

@@ -1,4 +1,4 @@
-"""Signing in with an API key or with a link that works once, signing out, and the choice of a theme."""
+"""Signs visitors in with an API key or with a link that works once, signs them out, and stores the chosen theme."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def show_sign_in(request: Request, back: str = "/console") -> Response:
 
 @router.post("/sign-in")
 async def sign_in(request: Request, dependencies: Injected, key: Text = "", back: Text = "/console") -> Response:
-    """Begin a session for an API key; ten wrong keys block their address for the rest of the minute."""
+    """Begin a session for an API key. After ten wrong keys within a minute, the caller's address must wait."""
     target, sessions, address = own_path(back), ConsoleSessions(dependencies.client), _address(request)
     if not _keeps_cookie(request):
         return page(request, "sign_in.html", None, status=400, target=target, fault=_UNSAFE, link="")
@@ -66,7 +66,11 @@ def _wait(request: Request, target: str, wait_s: int) -> Response:
 
 @router.get("/enter/{link}")
 async def show_link(request: Request, link: str) -> Response:
-    """Show a button that signs in. Opening the link does not: programs that fetch links in advance would use it up."""
+    """
+    Show a button that signs in.
+
+    Opening the link does not sign in, because programs that fetch links in advance would use up the link.
+    """
     return page(request, "sign_in.html", None, target="/console", fault="", link=link)
 
 
@@ -92,7 +96,7 @@ async def sign_out(request: Request, dependencies: Injected) -> Response:
 
 @router.post("/theme")
 async def choose_theme(theme: Text = "auto", back: Text = "/console") -> Response:
-    """Store the chosen theme in a cookie: `dark`, `light`, or `auto` for the system's."""
+    """Store the chosen theme in a cookie: `dark`, `light`, or `auto` for the theme of the system."""
     response = RedirectResponse(own_path(back), 303)
     chosen = theme if theme in THEMES else "auto"
     response.set_cookie(THEME_COOKIE, chosen, max_age=_YEAR_S, path="/console", httponly=True, samesite="strict")
@@ -123,7 +127,7 @@ def _signed_in(request: Request, session: str, target: str) -> Response:
 
 
 def _keeps_cookie(request: Request) -> bool:
-    """Return whether the browser will keep the session's cookie: on loopback, or where its page came over TLS."""
+    """Return whether the browser will keep the session's cookie: on loopback, or if the page was loaded over TLS."""
     return is_loopback(request) or urlsplit(request.headers.get("origin", "")).scheme != "http"
 
 

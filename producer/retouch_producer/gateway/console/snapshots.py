@@ -1,4 +1,4 @@
-"""Caches what pages read from the store for a moment, so that many open tabs cause one reading."""
+"""Caches values that pages read from the store, for a short time. Many open tabs then cause only one read."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ class _Slot(Generic[Value]):
 
 
 class Snapshots(Generic[Value]):
-    """One cached reading for each scope, such as a tenant; one thread renews it once it is `keep_s` old."""
+    """
+    A cache with one value for each scope, such as a tenant.
+
+    A value that is older than `keep_s` seconds is read again, by only one thread.
+    """
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s, self._slots, self._lock = keep_s, dict[Hashable, _Slot[Value]](), threading.Lock()
 
     def forget(self) -> None:
-        """Drop all cached readings. Call this after a change by hand."""
+        """Drop all cached values. Call this after a person has changed something."""
         with self._lock:
             self._slots.clear()
 
     def get(self, scope: Hashable, read: Callable[[], Value]) -> Value:
-        """Return the cached reading of a scope, or the result of `read` if there is none or if it is too old."""
+        """
+        Return the cached value of a scope. If there is none, or if it is too old, call `read` and cache its result.
+        """
         with self._lock:
             if len(self._slots) >= _KEPT_MOST and scope not in self._slots:
                 self._slots.clear()

@@ -1,4 +1,4 @@
-"""The pages of tenants: limits, waiting jobs, and calls by day and by tag, with their use."""
+"""The pages of tenants: limits, waiting jobs, and calls by day, by tag and by use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class TenantRow:
-    """One tenant; `budget` is (calls allowed, spent, reserved) of today, None where there is none."""
+    """One tenant. `budget` is (calls allowed, spent, reserved) of today, or None if the tenant has no budget."""
 
     tenant: Tenant
     waiting: int
@@ -38,7 +38,7 @@ class TenantRow:
 
 
 class Limits(BaseModel):
-    """The form of a tenant's limits; 0 or an empty field lifts a limit."""
+    """The form with a tenant's limits. 0 or an empty field removes a limit."""
 
     weight: float = Field(1.0, ge=LEAST_WEIGHT, le=MOST_WEIGHT)
     in_flight_limit: int = Field(0, ge=0, le=10_000)
@@ -48,7 +48,7 @@ class Limits(BaseModel):
 
 @router.get("/tenants")
 def show_tenants(request: Request, visitor: SignedIn, dependencies: Injected, after: str = "") -> Response:
-    """Show a page of tenants by name; a producer is redirected to its own."""
+    """Show a page of tenants, sorted by name. A producer is redirected to the page of its own tenant."""
     if visitor.tenant:
         return RedirectResponse(f"/console/tenants/{visitor.tenant}", 303)
     with clear_errors():
@@ -102,7 +102,7 @@ def set_limits(
     dependencies: Injected,
     limits: Annotated[Limits, Form()],
 ) -> Response:
-    """Change a tenant's limits from the next request on."""
+    """Change a tenant's limits. They apply from the next request on."""
     _refuse_unseen(tenant, visitor, dependencies)
     with clear_errors():
         dependencies.tenants.set_tenant(tenant, **limits.model_dump())

@@ -1,4 +1,4 @@
-"""The session to which a cookie belongs, and what its role may see and do."""
+"""Finds the visitor to whom a session's cookie belongs, and checks what the role of the visitor allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from retouch_producer.gateway.http.roles import OPS, PRODUCERS, allows, roles_fo
 
 COOKIE, LOOPBACK_COOKIE = "__Host-retouch-console", "retouch-console"
 LIVE_HEADER = "x-console-live"
-"""Sent by requests that a page makes by itself: they keep no session alive."""
+"""The header of requests that a page sends by itself. Such requests do not extend the session."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Action = Literal[
@@ -53,7 +53,7 @@ ACTIONS: dict[Action, frozenset[str]] = {
     "abort_bulk": roles_for("POST", "/v1/bulk/{run_id}/abort"),
     "compare_bill": frozenset({"viewer", "ops"}),
 }
-"""Which roles may do what. A viewer may compare a bill, which changes nothing."""
+"""The roles that may do each action. A viewer may compare a bill, which changes nothing."""
 
 
 class SignedOut(Exception):
@@ -77,29 +77,33 @@ class Visitor:
 
     @property
     def sees_all(self) -> bool:
-        """Return whether the visitor sees all tenants, and not only the key's own."""
+        """Return whether the visitor sees all tenants. If not, the visitor sees only the tenant of the key."""
         return sees_all(self.key.role)
 
     @property
     def tenant(self) -> str:
-        """Return the only tenant that the visitor sees, or an empty text if it sees all."""
+        """Return the only tenant that the visitor sees, or an empty text if the visitor sees all tenants."""
         return "" if self.sees_all else self.key.tenant
 
     def sees(self, tenant: str) -> bool:
-        """Return whether the visitor may see what belongs to a tenant."""
+        """Return whether the visitor may see the jobs and settings of a tenant."""
         return may_see(self.key, tenant)
 
     def may_read(self, path: str) -> bool:
-        """Return whether the role may read what a route of the API shows, named by its path template."""
+        """Return whether the role may read a route of the API. `path` is the route's path template."""
         return allows(self.key.role, "GET", path)
 
     def may(self, action: Action) -> bool:
-        """Return whether the role may do this."""
+        """Return whether the role may do an action."""
         return self.key.role in ACTIONS[action]
 
 
 def is_loopback(request: Request) -> bool:
-    """Return whether the page was opened on this machine over plain http, where no `Secure` cookie is kept."""
+    """
+    Return whether the page was opened on this machine over plain http.
+
+    In this case, browsers keep no cookie with the attribute `Secure`.
+    """
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname
     return request.url.scheme == "http" and host in _LOOPBACK
 
@@ -133,7 +137,7 @@ SignedIn = Annotated[Visitor, Depends(visitor_of)]
 
 
 class Acting:
-    """A dependency that returns the visitor if its role may do an action, and else answers 403."""
+    """A dependency that returns the visitor if the visitor's role may do an action. Otherwise the answer is 403."""
 
     def __init__(self, action: Action) -> None:
         self.action = action
@@ -146,7 +150,12 @@ class Acting:
 
 
 class Reading:
-    """A dependency that returns the visitor if its role may read what a route of the API shows; else 403."""
+    """
+    A dependency that returns the visitor if the visitor's role may read a route of the API. Otherwise the answer is
+    403.
+
+    `path` is the route's path template.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -11,7 +11,11 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration in its two largest units: `0.24 s`, `14.6 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """
+    Return a duration as text in its two largest units; `–` for None.
+
+    Examples: `0.24 s`, `14.6 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+    """
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -24,7 +28,9 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at: float | None) -> str:
-    """Write the distance of an instant (Unix seconds) from now: `3 min ago`, `in 10 s`."""
+    """
+    Return the distance of an instant (Unix seconds) from now as text: `3 min ago`, `now`, `in 10 s`; `never` for None.
+    """
     if at is None:
         return "never"
     seconds = time.time() - at
@@ -35,38 +41,38 @@ def ago(at: float | None) -> str:
 
 
 def instant(at: float | None) -> str:
-    """Write an instant in UTC to the second."""
+    """Return an instant (Unix seconds) as text in UTC, to the second; `–` for None."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "–"
 
 
 def iso_instant(at: float) -> str:
-    """Write an instant for the attribute `datetime`."""
+    """Return an instant (Unix seconds) in ISO 8601, for the HTML attribute `datetime`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def clock(at: float) -> str:
-    """Write the time of day of an instant in UTC, with milliseconds."""
+    """Return the time of day of an instant (Unix seconds) in UTC, with milliseconds."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
 def count(number: float) -> str:
-    """Write a whole number with separators."""
+    """Return a number as text, without fraction and with thousands separators."""
     return f"{int(number):,}"
 
 
 def plural(number: int, singular: str, several: str = "") -> str:
-    """Write a number with its noun."""
+    """Return a number with its noun: `singular` for 1, else `several`, which is `singular` and an s by default."""
     return f"{number:,} {singular if number == 1 else several or singular + 's'}"
 
 
 def calls(number: int, price: float) -> str:
-    """Write a number of calls, with its cost if a price is set."""
+    """Return a number of calls as text, with its cost if a price is set."""
     words = plural(number, "call")
     return f"{words} · {number * price:,.2f}" if price else words
 
 
 def size(count_of_bytes: float) -> str:
-    """Write a size in bytes, kB or MB."""
+    """Return a number of bytes as text in B, kB or MB."""
     if count_of_bytes < 1_000:
         return f"{int(count_of_bytes)} B"
     return f"{count_of_bytes / 1e3:.0f} kB" if count_of_bytes < 1e6 else f"{count_of_bytes / 1e6:.1f} MB"
@@ -88,7 +94,7 @@ def linked_ids(text: str) -> Iterator[tuple[str, str]]:
 
 
 def sentence(text: str) -> str:
-    """Write one of our own texts as a sentence: with a capital first letter and a full stop at the end."""
+    """Return one of our own texts as a sentence: with a capital first letter and a full stop at the end."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 

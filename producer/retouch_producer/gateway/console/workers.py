@@ -1,4 +1,4 @@
-"""The page of workers, with what the store knows about them; Flower shows their tasks."""
+"""The page of workers: the last sweep, the threads for deliveries and the slots. Flower shows the tasks of workers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""The way of a parsed request to a job in the store: input capture and batching; estimates for dry runs."""
+"""
+Turns a parsed request into a job: captures its picture, and enqueues in batches. Answers dry runs with an estimate.
+"""

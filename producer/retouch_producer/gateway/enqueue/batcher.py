@@ -21,7 +21,7 @@ class EnqueueBatcher:
     """
     Enqueues the jobs of all requests of one process, one batch after another.
 
-    While a batch is enqueued, new requests collect in the next one. At a low rate a request is enqueued alone and at
+    While a batch is enqueued, new requests wait for the next batch. At a low rate a request is enqueued alone and at
     once; under load many requests share the cost of a thread and a round trip.
     """
 
@@ -31,7 +31,11 @@ class EnqueueBatcher:
         self._task: asyncio.Task[None] | None = None
 
     async def enqueue(self, jobs: Sequence[NewJob]) -> list[EnqueueResult]:
-        """Enqueue jobs of one tenant and return their results in order; all are refused while Redis does not answer."""
+        """
+        Enqueue jobs of one tenant, and return their results in order.
+
+        If the batch fails, for example because Redis does not answer, each of its jobs gets a refusal as result.
+        """
         if not jobs:
             return []
         with self._tracing.enqueue(jobs) as (traced, span):
@@ -56,7 +60,7 @@ class EnqueueBatcher:
         """
         Remove and return the requests of the next batch, up to 100 jobs.
 
-        They are taken from each tenant in turn, so that a busy tenant delays only itself.
+        Requests are taken from each tenant in turn, so that a busy tenant delays only itself.
         """
         batch: list[_Waiting] = []
         count = 0

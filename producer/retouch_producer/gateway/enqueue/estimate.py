@@ -17,7 +17,11 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
-    """Return what enqueueing this request now would cost and when it would run; nothing is enqueued or fetched."""
+    """
+    Return the cost, the position, and the estimated start and end of the job if this request were enqueued now.
+
+    Nothing is enqueued or fetched.
+    """
     with clear_errors():
         line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
         usual_s = usual_duration_s(connections, request.tenant)
@@ -37,7 +41,9 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 
 
 def _prices(line: QueuePosition, price_per_call: float) -> tuple[float, float]:
-    """Return what the first call would cost, and what a call costs at most; they differ between accounts."""
+    """
+    Return the price of the first call, and the highest price that a call may have. Prices differ between accounts.
+    """
     prices = {account.id: account.price_per_call for account in line.accounts}
     at_most = max(prices.values(), default=price_per_call)
     return prices.get(line.account, at_most), at_most

@@ -9,16 +9,18 @@ from retouch.connections import Connections
 from retouch.store.queue_position import QueuePosition
 
 USUAL_S = 5.0
-"""The duration in seconds for a tenant without finished edits; the endpoint's sample edit took 4.6 s."""
+"""
+The assumed duration of an edit in seconds, for a tenant without finished edits. The endpoint's sample edit took 4.6 s.
+"""
 _SAMPLE = 20
 _UNFORESEEABLE = ("paused", "backlog", "budget", "account")
 
 
 def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | None:
     """
-    Return the seconds until a job starts and until it ends, if an edit takes `usual_s`.
+    Return the seconds until a job starts and until it ends, if an edit takes `usual_s` seconds.
 
-    Return None if nobody can know when the limit that makes it wait will end.
+    Return None if nobody can know the end of the wait, such as during a pause.
     """
     if line.binding in _UNFORESEEABLE:
         return None

@@ -1,5 +1,5 @@
 """
-Fetches, checks and stores the input picture of a job before the job is enqueued, so before anything is paid.
+Fetches, checks and stores the input picture of a job before the job is enqueued, and so before anything is paid.
 
 A wrong link is refused at once instead of after a wait in the backlog. A link that expires while its job waits does no
 harm. Addresses are vetted like all addresses that users supply.
@@ -75,9 +75,10 @@ class InputCapture:
 
     async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
-        Return the picture at a URL, stored for at least `for_s` seconds. Raises the problem `input-unreadable`.
+        Return the picture to which a URL leads, after storing it for at least `for_s` seconds.
 
-        A fetch is shared for ten seconds only, since the content of a URL may change.
+        Raises the problem `input-unreadable`. A fetch is shared for ten seconds only, since the content of a URL may
+        change.
         """
         fetch_key = url, tenant, for_s
         fetch = self._fetches.get(fetch_key)
@@ -129,7 +130,9 @@ class InputCapture:
 
     def _download(self, url: str, tenant: str, memory: ExitStack) -> bytes:
         """
-        Return the body of a URL. `memory` is a stack that then holds the download's share of the memory for captures.
+        Return the body of a URL.
+
+        Memory for the download is reserved in the stack `memory`; the caller closes the stack to release it.
         """
 
         def admit(size: int) -> bool:

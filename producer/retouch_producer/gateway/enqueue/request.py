@@ -51,11 +51,11 @@ class EnqueueRequest:
 
     def with_input(self, link: str, blob: str, sha256: str) -> NewJob:
         """
-        Return the job to enqueue with its captured picture: the `link` to send, our copy's name `blob`, its bytes'
-        hash.
+        Return the job to enqueue with its captured picture.
 
-        The job's fingerprint stays that of the request. Two jobs get the same share key, and so count as duplicates, if
-        they have the same picture, prompt, numbers, receivers, events and callback.
+        `link` is the URL that the endpoint gets, `blob` is the name of our copy, and `sha256` is the hash of the
+        picture's bytes. The job's fingerprint stays that of the request. Two jobs get the same share key, and so count
+        as duplicates, if they have the same picture, prompt, numbers, receivers, events and callback.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)
@@ -68,8 +68,8 @@ def read_request(body: Document, key: ApiKey, settings: Settings, idempotency_ke
     """
     Return one edit with its options, parsed from a body; nothing is stored.
 
-    `idempotency_key` is the one in the header, which overrides the one in the body. Raises `InvalidEdit`, which names
-    every fault.
+    `idempotency_key` is the value of the header, which overrides the value in the body. Raises `InvalidEdit`, which
+    names every fault.
     """
     fields = {name: value for name, value in body.items() if value is not None}
     options = {name: value for name, value in fields.items() if name in _OPTIONS}

@@ -35,11 +35,10 @@ class EnqueueService:
 
     async def enqueue(self, requests: Sequence[EnqueueRequest], *, lenient: bool = False) -> list[EnqueueResult]:
         """
-        Enqueue requests, a hundred at a time, and return one result for each, in order. Each is accepted or refused on
-        its own.
+        Enqueue requests, a hundred at a time, and return one result for each, in order.
 
-        If `lenient` and a picture cannot be fetched now, its job is enqueued with the original URL. The endpoint then
-        fetches the picture, or refuses the job without a charge.
+        Each request is accepted or refused on its own. If `lenient` and a picture cannot be fetched now, its job is
+        enqueued with the original URL. The endpoint then fetches the picture, or refuses the job without a charge.
         """
         results: list[EnqueueResult] = []
         async with turn_given_up():
@@ -55,7 +54,9 @@ class EnqueueService:
 
     async def _prepare(self, request: EnqueueRequest, lenient: bool) -> NewJob | EnqueueResult:
         """
-        Return the job to enqueue with its picture captured, or a result (an earlier job, a refusal) if there is none.
+        Capture the picture of a request, and return the job to enqueue.
+
+        Return a result instead if the request has an earlier job or is refused.
         """
         try:
             if request.new.idempotency_key and self._is_captured(request):

@@ -102,7 +102,8 @@ class EventHub:
         """
         Context manager that yields a `Watcher`, which gets each new event of a job.
 
-        Read the job's past events inside the block: none is missed, but the watcher may get some of them again.
+        Read the job's past events inside the block. No event is missed in that case, but the watcher may get some of
+        the past events again.
         """
         await self._start()
         watcher = Watcher()
@@ -159,7 +160,8 @@ class EventHub:
 
     def _next(self) -> tuple[set[str], list[tuple[str, WireEvent]]]:
         """
-        Read the next page of the feed. Return the tenants of its entries, and the events of watched jobs by job.
+        Read the next page of the feed. Return the tenants of its entries, and (job, event) for each event of a watched
+        job.
 
         The tenants include "" (all tenants) unless the page is empty.
         """

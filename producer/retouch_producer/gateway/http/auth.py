@@ -47,7 +47,7 @@ class KeyCache:
         """
         Return the API key that a secret belongs to, or None.
 
-        The current request is registered with the secret, so that it is ended if the key is revoked meanwhile.
+        The secret is noted for the current request, so that the request is ended if the key is revoked meanwhile.
         """
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
@@ -55,7 +55,7 @@ class KeyCache:
         return key
 
     def last_tenant_of(self, secret: str) -> str | None:
-        """Return the tenant that a secret's key belonged to when it was last read; None if it is not remembered."""
+        """Return the tenant that the key of a secret had at the last read from Redis; None if it is not cached."""
         return self._tenant_of.get(secret)
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
@@ -95,7 +95,7 @@ class KeyCache:
 async def authenticate(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)] = None
 ) -> ApiKey:
-    """Return the caller's key and take the request's turn. Raises `unauthorized` and `forbidden`."""
+    """Return the caller's API key, after waiting for a turn of its tenant. Raises `unauthorized` and `forbidden`."""
     key_cache: KeyCache = request.app.state.dependencies.key_cache
     key = await key_cache.find(credentials.credentials) if credentials else None
     if key is None:
@@ -107,7 +107,9 @@ async def authenticate(
 
 
 def require_allowed(key: ApiKey, request: Request) -> None:
-    """Raise `forbidden` if the key's role does not allow the request, or if a browser sent it from another site."""
+    """
+    Raise `forbidden` if the key's role does not allow the request, or if a browser sent the request from another site.
+    """
     path: str = request.scope["route"].path
     if is_cross_site(request.method, request.headers):
         raise ProblemError("forbidden", "a browser sent this from another site; nothing was done")
@@ -125,7 +127,7 @@ def actor_of(key: ApiKey) -> Actor:
 
 
 def may_see(key: ApiKey, tenant: str) -> bool:
-    """Return whether an API key may see what belongs to a tenant; routes answer 404 for what it may not see."""
+    """Return whether an API key may see things of a tenant. Routes answer 404 for things that the key may not see."""
     return sees_all(key.role) or key.tenant == tenant
 
 
@@ -133,7 +135,8 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     """
     Return a query, limited to the jobs that a key may see, and to `tenant` if that is given.
 
-    A producer that names another tenant gets 404, as in `scope`.
+    Raises `InvalidQuery` if the query names a tenant too. Raises `not-found`, like `scope`, if a producer names another
+    tenant.
     """
     if tenant and query.tenants:
         return query.also(JobQuery(tenants=(tenant,)))

@@ -179,7 +179,9 @@ def invalid(faults: Sequence[tuple[str, str]]) -> ProblemError:
 
 
 def problem_of(error: Exception) -> ProblemError:
-    """Return the problem for an exception; one of an unknown type is logged and becomes the problem `internal`."""
+    """
+    Return the problem for an exception. An exception of an unknown type is logged and becomes the problem `internal`.
+    """
     match error:
         case ProblemError():
             return error
@@ -212,7 +214,7 @@ def problem_of(error: Exception) -> ProblemError:
 
 
 def _faults_of(error: InvalidEdit | InvalidQuery) -> list[tuple[str, str]]:
-    """Return what is wrong by field; all terms of a query are in `q`."""
+    """Return (field, message) of each fault. Faults in a query have the field `q`."""
     return error.faults if isinstance(error, InvalidEdit) else [("q", str(fault)) for fault in error.faults]
 
 

@@ -77,7 +77,12 @@ class Http1Protocol(HttpToolsProtocol):
         return b"\r\n".join([self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *fields, b"", b""])
 
     def refuse(self) -> None:
-        """End the connection, with an answer 400 unless it could be taken for the answer to an earlier request."""
+        """
+        End the connection, after an answer 400.
+
+        Send no 400 if the client could take it for the answer to an earlier request. If the earlier request is
+        complete, it is answered before the connection ends.
+        """
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")
         elif not self.cycle.more_body:

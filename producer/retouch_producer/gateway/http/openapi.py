@@ -77,7 +77,11 @@ def _description(app: FastAPI) -> Document:
 
 
 def _describe_forbidden(paths: Document) -> None:
-    """Describe the answer to a role that may not, or to another site, at each operation that changes something."""
+    """
+    Add the answer 403 to the description of each operation that changes something.
+
+    It is the answer to a role without the right, and to a page of another site.
+    """
     example = paths["/v1/pause"]["post"]["responses"]["403"]
     for item in paths.values():
         for method, operation in item.items():

@@ -11,7 +11,10 @@ from retouch.store.pagination import IndexCursor, cursor_from
 from retouch_producer.gateway.http.errors import invalid
 
 LOOKED_AT_MOST = 5_000
-"""Most index entries examined for one page. A page that ends because of it may be short; its cursor leads to more."""
+"""
+The most index entries that are examined for one page. A page that ends at this number may be short, and its cursor
+leads to more.
+"""
 _STEP = 200
 
 Record = TypeVar("Record")
@@ -34,7 +37,8 @@ def read_page(
     """
     Return up to `limit` matching records, and the cursor of the next page, or None at the end.
 
-    `cursors` yields index entries in order, `read` returns the matching records of ids, `identity` the id of a record.
+    `cursors` yields index entries in order. `read` returns the records with the given ids that match. `identity`
+    returns the id of a record.
     """
     page: list[Record] = []
     seen_count, next_cursor = 0, ""

@@ -2,8 +2,8 @@
 Ends open requests whose API key is revoked: event streams, and requests that wait for a job.
 
 A key is checked when its request begins. The keys of open requests are checked here again every second, so that no
-route has to do it. A request is ended only while it waits or streams. One that holds its turn is left alone until a
-later check, so that no work is cut off half-way.
+route has to do it. A request is ended only while it waits or streams. A request that holds its turn is left alone until
+a later check, so that no work is cut off half-way.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from retouch_producer.gateway.http.errors import unauthorized
 from retouch_producer.gateway.http.request_turns import is_turn_held
 
 CHECK_EVERY_S = 1.0
-"""Seconds between two checks of open requests: fewer than the two within which a revoked key must stop working."""
+"""Seconds between two checks of open requests. A revoked key must stop working within two seconds."""
 
 
 class OpenRequest:
-    """A request that is not yet answered in full. `secret` is that of its API key, or "" while that is not known."""
+    """
+    A request that is not yet answered in full. `secret` is the secret of its API key, or "" while the key is not known.
+    """
 
     def __init__(self) -> None:
         self.secret = ""
@@ -91,7 +93,9 @@ class RevocationWatch:
             await self._answer_revoked(request, scope, receive, send)
 
     async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401. If an answer has begun, end it: its reader gets the 401 on connecting again."""
+        """
+        Answer 401. If an answer has begun already, end it instead; the client gets the 401 when it connects again.
+        """
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return

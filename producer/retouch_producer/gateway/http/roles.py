@@ -1,8 +1,9 @@
 """
 Which role may call which route: the gateway checks each request with an API key against these tables.
 
-A route that changes something and is not in `CHANGES` is refused to all roles. All roles may read, each what it may
-see; `READS_OF_OPS` has the exceptions. The console may offer any action: only these tables decide.
+A route that changes something and is not in `CHANGES` is refused to all roles. Every role may call the routes that only
+read; `READS_OF_OPS` has the exceptions, with the roles that may call them. The actions of the console have a table of
+their own, `ACTIONS` in `console/visitors.py`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def roles_for(method: str, path: str) -> frozenset[str]:
 
 
 def sees_all(role: str) -> bool:
-    """Return whether a role sees the things of all tenants; for other roles, those of other tenants do not exist."""
+    """
+    Return whether a role sees the jobs and settings of all tenants. Any other role gets 404 for those of other tenants.
+    """
     return role in ("viewer", "ops")
 
 
@@ -73,7 +76,8 @@ def is_cross_site(method: str, headers: Headers) -> bool:
     """
     Return whether a page of another site made the browser send a request that may change something.
 
-    Browsers say so in `Sec-Fetch-Site`; older ones name that site in `Origin`. Other clients send neither header.
+    Browsers name the source of a request in `Sec-Fetch-Site`; older browsers send only `Origin`. Other clients send
+    neither header.
     """
     if method in SAFE_METHODS:
         return False

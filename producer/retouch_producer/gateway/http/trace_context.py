@@ -9,7 +9,7 @@ from retouch.tracing import Tracing
 
 
 class TraceContext:
-    """ASGI middleware: the span that a request's `traceparent` names is the parent of what the request enqueues."""
+    """ASGI middleware that reads `traceparent`, so that the spans of a request belong to the caller's trace."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app, self._tracing = app, tracing

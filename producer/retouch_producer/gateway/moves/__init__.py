@@ -1,1 +1,3 @@
-"""Changes by hand that the API and the console both offer: each is made, and written into the audit, in one place."""
+"""
+Changes by hand that the API and the console both offer. One function makes each change and writes it into the audit.
+"""

@@ -1,4 +1,4 @@
-"""Pauses, drains, resumes and tests an account of the endpoint, as the API and the console offer it."""
+"""Pauses, drains, resumes and tests an account of the endpoint, for the API and for the console."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ TestOutcome = Literal["testing", "no_job_waiting", "not_closed"]
 
 @contextmanager
 def known_accounts(dependencies: Dependencies) -> Iterator[AccountStore]:
-    """Context manager: yield the accounts; an unknown id within becomes the problem `not-found`."""
+    """
+    Context manager that yields the store of the accounts.
+
+    An unknown account id in the block raises the problem `not-found`.
+    """
     try:
         with clear_errors():
             yield AccountStore(dependencies.client)
@@ -28,7 +32,7 @@ def known_accounts(dependencies: Dependencies) -> Iterator[AccountStore]:
 
 
 def switch_account(dependencies: Dependencies, actor: Actor, account: str, switch: Switch) -> AccountNumbers:
-    """Pause, drain or resume an account, write it into the audit, and return the account as it is then."""
+    """Pause, drain or resume an account, and write this into the audit. Return the account after the change."""
     with known_accounts(dependencies) as accounts:
         {"pause": accounts.pause, "drain": accounts.drain, "resume": accounts.resume}[switch](account)
         dependencies.audit.record(actor, f"account.{switch}", ids=[account])
@@ -36,7 +40,11 @@ def switch_account(dependencies: Dependencies, actor: Actor, account: str, switc
 
 
 def begin_test(dependencies: Dependencies, actor: Actor, account: str) -> tuple[TestOutcome, AccountNumbers]:
-    """Let one job through to a closed account, write it into the audit, and return the outcome and the account."""
+    """
+    Let one job through to a closed account, and write this into the audit. Return the outcome and the account.
+
+    Do not wait for the answer to the job.
+    """
     with known_accounts(dependencies) as accounts:
         outcome: TestOutcome = "testing" if accounts.test(account) else "not_closed"
         dependencies.audit.record(actor, "account.test", ids=[account], outcome=outcome)

@@ -1,4 +1,4 @@
-"""Cancels and replays one job, as the API and the console offer it."""
+"""Cancels and replays one job, for the API and for the console."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ REPLAYABLE = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 def move_job(dependencies: Dependencies, actor: Actor, move: Move, record: JobRecord) -> str:
     """
-    Cancel or replay a job, write it into the audit if it changed something, and return the outcome.
+    Cancel or replay a job, and return the outcome. Write it into the audit if the job was changed.
 
-    Raises `conflict` if a job that is neither failed nor cancelled is to be replayed, and `QueueFull`.
+    Raises `conflict` for a replay of a job that is neither failed nor cancelled, and `QueueFull` if the tenant has no
+    room.
     """
     if move == "replay" and record.state not in REPLAYABLE:
         raise ProblemError("conflict", f"the job is {record.state}; only a failed or cancelled job can be replayed")

@@ -13,4 +13,4 @@ ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountNumbers], float]], ...] =
     ("breaker_open", "1 while the breaker lets no call through.", lambda one: one.breaker_open_s > 0),
     ("closed", "1 while the endpoint refuses the account itself.", lambda one: bool(one.closed)),
 )
-"""The end of each gauge's name, its help text, and its value."""
+"""For each gauge: the end of its name, its help text, and the function that returns its value."""

@@ -1,4 +1,6 @@
-"""`/v1/accounts`: the endpoint's accounts, for roles viewer and ops; test, pause, drain, resume, for ops."""
+"""
+`/v1/accounts`: shows the endpoint's accounts to roles viewer and ops. Role ops may test, pause, drain and resume them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ _SWITCH = problem_responses(401, 403, 404, 503)
     responses=problem_responses(401, 403, 503),
 )
 def list_accounts(_key: Caller, dependencies: Injected) -> JSONResponse:
-    """Return all accounts, in the order of the accounts file; none if the only account is that of the settings."""
+    """
+    Return all accounts, in the order of the accounts file.
+
+    The list is empty if the only account is made from the settings.
+    """
     with known_accounts(dependencies) as accounts:
         return JSONResponse({"data": [account_document(numbers) for numbers in accounts.all()]})
 

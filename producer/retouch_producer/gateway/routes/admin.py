@@ -1,4 +1,7 @@
-"""What calls cost, and the state of the lanes: `/v1/usage`, `/v1/status`, `/v1/pause`, `/v1/resume`."""
+"""
+`/v1/usage` returns the cost of calls; `/v1/status`, `/v1/pause` and `/v1/resume` show and change the state of the
+lanes.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def read_usage(
     cursor: PageCursor = "",
 ) -> JSONResponse:
     """
-    Return what calls were good for: useful, repeated, wasted or unknown; and those reserved for jobs in flight.
+    Return how many calls were useful, repeated, wasted or unknown, their cost, and how many calls are reserved now.
 
     Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. Amounts by
     account are at the price of each account.
@@ -116,7 +119,7 @@ def pause(key: Caller, dependencies: Injected, lane: Lane = "edits") -> JSONResp
 
 @router.post("/resume", operation_id="resume", response_model=admin_schemas.Status, responses=_SWITCH)
 def resume(key: Caller, dependencies: Injected, lane: Lane = "edits") -> JSONResponse:
-    """Dispatch again, within about a second."""
+    """Resume dispatching. The next job is dispatched within about a second."""
     with clear_errors():
         dependencies.connections.lanes.resume(lane)
         dependencies.note_change(key, "lane.resume", lane=lane)

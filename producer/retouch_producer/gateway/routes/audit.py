@@ -46,13 +46,17 @@ def list_audit(
 
 
 def audit_filter(since: str | None, until: str | None, action: str, actor: str) -> AuditFilter:
-    """Return the filter that a request names; raises `invalid-request` for an instant that is none."""
+    """
+    Return the filter made from the values of a request.
+
+    Raises `invalid-request` if `since` or `until` is no instant.
+    """
     ends_at = parse_instant(until, "until") if until else float("inf")
     return AuditFilter(parse_instant(since, "since"), ends_at, action, actor)
 
 
 def audit_cursor(cursor: str | None) -> str:
-    """Return a checked cursor, or an empty text if there is none; raises `invalid-request`."""
+    """Return a cursor after a check of its form, or "" for no cursor. Raises `invalid-request`."""
     if cursor and not _CURSOR.fullmatch(cursor):
         raise invalid([("cursor", "expected the next_cursor of a page")])
     return cursor or ""

@@ -45,7 +45,7 @@ async def start_bulk(
     dry_run: Annotated[bool, Query(description="As in the body.")] = False,
 ) -> Response:
     """
-    Start an action on all jobs that match a query; with `dry_run`, only return how many jobs, and the most it may cost.
+    Start an action on all jobs that match a query. With `dry_run`, only return the number of jobs and the highest cost.
 
     The run ignores jobs that are enqueued, or that end, after this request. A tenant may have five open runs.
     """

@@ -86,9 +86,10 @@ def read_delivery(delivery_id: str, key: Caller, dependencies: Injected) -> JSON
 )
 def redeliver(delivery_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
-    Send one delivery again, signed with the current secret. The outcome is `open` if it is under way already.
+    Send one delivery again, signed with the current secret.
 
-    The answer is 409 if the delivery's job is no longer on record, since the event is built from the job.
+    The outcome is `open` if the delivery is under way already. The answer is 409 if the delivery's job is no longer on
+    record, since the event is built from the job.
     """
     delivery = _delivery(dependencies, delivery_id, key)
     outcome = _redeliver(dependencies, delivery.id)
@@ -111,7 +112,7 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, dependencies: Injected, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send again every delivery to one receiver since a time, including those that were delivered.
+    Send again all deliveries that were made for one receiver since a time, including those that were delivered.
 
     `gone` counts the deliveries whose job is no longer on record; they are not sent.
     """

@@ -45,9 +45,10 @@ async def watch_edit(
     job_id: str, key: Caller, dependencies: Injected, last_event_id: LastEventId = None
 ) -> StreamingResponse:
     """
-    Stream the events of a job, past and future ones, after `Last-Event-ID` until the job ends.
+    Stream the past and future events of a job until the job ends.
 
-    After a lost connection every EventSource sends that header, so the stream continues where it stopped.
+    With the header `Last-Event-ID`, the stream begins after that event. Every EventSource sends the header after a lost
+    connection, so the stream continues where it stopped.
     """
     # Answers 404 before the stream begins, while there is still a status to set.
     await run_in_threadpool(dependencies.record, job_id, key)

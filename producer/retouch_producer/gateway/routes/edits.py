@@ -70,7 +70,7 @@ _ACCEPTED_HEADERS = {
     },
     "Preference-Applied": {"schema": {"type": "string"}, "description": "The wait that is applied."},
 }
-"""A method of `JobStore` that moves one job and returns the outcome with the Celery messages to send."""
+"""The headers of an answer with an accepted job, as OpenAPI describes them."""
 
 
 def body_of(model: type[edit_schemas.Schema]) -> Document:
@@ -104,7 +104,9 @@ async def enqueue(
     dry_run: DryRunFlag = False,
 ) -> Response:
     """
-    Enqueue one edit; answer once it is on record or, with `Prefer: wait=N`, at the end of the job or after N seconds.
+    Enqueue one edit, and answer once the job is on record.
+
+    With `Prefer: wait=N`, answer when the job has ended, or after N seconds.
     """
     edit_request = read_request(
         await read_json(request, SINGLE_MOST), key, dependencies.settings, idempotency_key or ""
@@ -128,7 +130,9 @@ async def enqueue(
 
 async def _job_of(result: EnqueueResult, dependencies: Dependencies, *, fresh: bool) -> Document:
     """
-    Return the job of an enqueue result as a JSON object. With `fresh`, a job that was enqueued just now is not read.
+    Return the job of an enqueue result as a JSON object.
+
+    With `fresh`, a job that was enqueued just now is not read from the store.
     """
     # What was just written need not be read back: one round trip less for each request.
     if result.new and fresh:
@@ -266,7 +270,7 @@ def list_edits(
     """
     List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record.
 
-    `q` narrows the list like the other filters and together with them.
+    A job must match `q` and all the other filters.
     """
     jobs = dependencies.connections.jobs
     name, _, value = (tag or "").partition("=")
@@ -326,7 +330,11 @@ def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     responses=problem_responses(401, 404, 409, 422, 429, 503),
 )
 def replay(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Replay a failed or cancelled job, which may cost again. 409 for any other job, 429 if the backlog is full."""
+    """
+    Replay a failed or cancelled job, which may cost again.
+
+    The answer is 409 for any other job, and 429 if the backlog is full.
+    """
     return _moved("replay", job_id, key, dependencies)
 
 

@@ -60,7 +60,11 @@ async def read_file(
     expires: Expires = "",
     signature: Signature = "",
 ) -> Response:
-    """Return an image. A signed link needs no key, but expires; without a signature, a key of an owner is needed."""
+    """
+    Return an image. A signed link needs no key, but expires.
+
+    Without a signature, the request needs a key of a tenant that owns the image, or of a role that sees all tenants.
+    """
     tenant = ""
     if not signature:
         key = await authenticate(request, await _bearer(request))
@@ -86,8 +90,8 @@ async def serve_blob(dependencies: Dependencies, tenant: str, name: str, if_none
     """
     Return the answer with a blob's bytes, or a 304. A thumbnail is made on the first request for it.
 
-    `tenant` is the tenant among whose reads this one waits, "" for the holder of a link. Raises the problem
-    `not-found`.
+    `tenant` is the tenant whose limit of simultaneous reads applies; "" stands for all holders of links together.
+    Raises the problem `not-found`.
     """
     await give_up_turn()
     return await dependencies.files.run(tenant, _read, dependencies, tenant, name, if_none_match)

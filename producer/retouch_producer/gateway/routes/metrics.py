@@ -24,7 +24,11 @@ router = APIRouter(tags=["health"])
 
 
 class Counting:
-    """ASGI middleware that counts answers by route and status; the route is its template, so labels hold no ids."""
+    """
+    ASGI middleware that counts answers by route and status.
+
+    A route is named by its path template, so the labels hold no ids.
+    """
 
     def __init__(self, app: ASGIApp, counts: Counter[tuple[str, int]]) -> None:
         self._app, self._counts = app, counts

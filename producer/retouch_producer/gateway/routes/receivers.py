@@ -59,7 +59,7 @@ async def add_receiver(request: Request, key: Caller, dependencies: Injected) ->
     Send the events of every job of the tenant to a URL. The answer has the secret that verifies the events.
 
     Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
-    events of jobs that name it as their webhook. That way its secret can be read before the first such job.
+    events of jobs that name it as their webhook. Use this to get the secret before the first such job is enqueued.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, dependencies)

@@ -35,9 +35,9 @@ def read_statistics(
     """
     Return what happened from `since` (an hour ago by default) until now.
 
-    A key of role producer sees its own tenant. Rows by account need a key that sees all tenants; `tenant` must not be
-    set then. The last 72 hours are known by the minute, 90 days by the hour. The tenants beyond the 100 busiest ones
-    are summed up in one row, `other`.
+    A key of role producer sees its own tenant. Rows by account need a key that sees all tenants, and cannot be limited
+    to one tenant. The counts are kept by the minute for 72 hours, and by the hour for 90 days. The row `other` has the
+    sums of the tenants beyond the 100 busiest.
     """
     wanted = scope(key, tenant) or None
     if by == "account" and wanted:

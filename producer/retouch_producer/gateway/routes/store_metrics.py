@@ -3,7 +3,7 @@
 
 They are not in `/metrics`, because a sum over gateways would count them once for each gateway. Prometheus should scrape
 only one gateway, or one address for all of them. Counters and histograms are the totals of history, so the restart of a
-gateway resets none of them, and `retouch stats` shows the same.
+gateway does not reset them, and `retouch stats` shows the same numbers.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        Yield the metrics. Raises `StoreUnavailable` rather than yield old numbers, which would look like present ones.
+        Yield the metrics.
+
+        Raises `StoreUnavailable` if the store cannot be read. Old numbers are never yielded, since they would look like
+        present numbers.
         """
         with clear_errors():
             lanes = {lane: self._dependencies.connections.lanes.numbers(lane) for lane in LANES}
@@ -129,8 +132,8 @@ def _account_metrics(
     """
     Yield the metrics of each account.
 
-    `several` is empty if the only account is `default`, which is made from the settings. Its gauges then come from
-    `edits` and `gauges`.
+    `several` is empty if the only account is `default`, which is made from the settings. The gauges of `default` then
+    come from `edits` and `gauges`.
     """
     one = ("account",)
     sole = {"slots_held": edits.held, "slots_limit": edits.limit, "breaker_open": edits.breaker_open_s > 0}
@@ -215,7 +218,7 @@ def _redis_metrics(gauges: Gauges) -> Iterator[Metric]:
     },
 )
 def read_store_metrics(_key: Caller, dependencies: Injected) -> Response:
-    """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops."""
+    """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops or viewer."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StoreCollector(dependencies))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -45,7 +45,11 @@ class FailingReceiver(Schema):
 
 
 class Receiver(Schema):
-    """The target of webhooks. `secret` signs what it receives; it is null unless it was made or rotated just now."""
+    """
+    A URL that webhooks are sent to.
+
+    `secret` signs the events for this URL. It is null unless this request made or rotated the secret.
+    """
 
     id: str
     tenant: str
@@ -67,7 +71,9 @@ class ReceiverPage(Schema):
 
 
 class TestAnswer(Schema):
-    """The answer of a receiver to a test event; `trouble` says why there was none."""
+    """
+    The answer of a receiver to a test event. `trouble` says why there was no answer, and is null if there was one.
+    """
 
     receiver: str
     accepted: bool
@@ -88,7 +94,7 @@ class RedeliveredMany(Schema):
     """
     How many deliveries to a receiver were sent again, and how many were not.
 
-    `open` ones are under way already. The job of `gone` ones is no longer on record.
+    `open` counts the deliveries that are under way already, `gone` those whose job is no longer on record.
     """
 
     redelivered: int

@@ -25,10 +25,11 @@ class BulkRequest(Schema):
 
 class Preview(Schema):
     """
-    How many jobs (with `redeliver`, deliveries too) the run would act on at the time of the request, and the cost.
+    The jobs on which the run would act at the time of the request, and the cost.
 
-    `resume_free` of the jobs continue from an answer that is paid for; the others may make `calls_most` calls, which
-    cost `amount_most`. `is_complete` is false if counting stopped at 100,000 jobs.
+    `deliveries` counts the deliveries that the action `redeliver` would send. `resume_free` of the jobs continue from
+    an answer that is paid for; the others may make `calls_most` calls, which cost `amount_most`. `is_complete` is false
+    if counting stopped at 100,000 jobs.
     """
 
     jobs: int
@@ -53,7 +54,7 @@ class Actor(Schema):
 
 
 class BulkLinks(Schema):
-    """The addresses that return a run and that abort it."""
+    """The addresses of a run: `self` returns the run, and `abort` aborts it."""
 
     self: str
     abort: str
@@ -63,8 +64,8 @@ class BulkRun(Schema):
     """
     A bulk run. `query` is frozen: it does not match jobs that are enqueued later.
 
-    `matched` counts the jobs that the run has read so far, and `acted_on` the jobs (with `redeliver`, the deliveries)
-    on which it has acted; `outcomes` counts the latter by outcome.
+    `matched` counts the jobs that the run has read so far. `acted_on` counts the jobs (with `redeliver`, the
+    deliveries) on which it has acted, and `outcomes` counts these by outcome.
     """
 
     id: str
@@ -92,7 +93,7 @@ class BulkPage(Schema):
 
 
 class BulkPreview(Schema):
-    """What a run would do now; nothing was changed."""
+    """The preview of a run that was not started; nothing was changed."""
 
     action: BulkAction
     query: str

@@ -85,8 +85,9 @@ class Problem(Schema):
     """
     RFC 9457 problem details, `application/problem+json`.
 
-    `type` is stable, and the path of a page. `retryable`: the same request may succeed later. `charged`: whether it may
-    have cost money. Null means that this is not known: repeat the request with the same idempotency key.
+    `type` is stable, and is the path of a page about the problem. `retryable` is true if the same request may succeed
+    later. `charged` is true if the request may have cost money. It is null if this is not known: repeat the request
+    with the same idempotency key.
     """
 
     type: str = Field(examples=["/problems/invalid-request"])
@@ -100,7 +101,11 @@ class Problem(Schema):
 
 
 class Charges(Schema):
-    """How many POSTs were billed (`certain`) or may have been (`possible`); `amount` is the most they cost."""
+    """
+    Numbers of POSTs. `certain` counts those that were billed, `possible` also those that may have been billed.
+
+    `amount` is the most that they cost.
+    """
 
     certain: int
     possible: int
@@ -111,7 +116,7 @@ class ChargeEntry(Schema):
     """
     One POST to an `account` of the endpoint.
 
-    `class` is null while its answer is unknown; `fence` is the number of its lease.
+    `class` is null while the answer is unknown; `fence` is the number of the lease that the worker had.
     """
 
     fence: int
@@ -161,12 +166,12 @@ class Job(Schema):
     """
     One job.
 
-    `replayed`: the request returned an earlier job with its idempotency key. `shared`: it returned the job of an exact
-    duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the picture, under `/files/`.
-    `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`: a paid answer is on
-    record, so a replay costs nothing. `results` are all images of the endpoint's answer, `result` is the first.
-    `account` is the account to which the job was dispatched last, and `account_reason` says why; the reason is null
-    with only one account.
+    `replayed` is true if the request returned an earlier job with the same idempotency key. `shared` is true if it
+    returned the job of an exact duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the
+    picture, under `/files/`. `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`
+    is true if a paid answer is on record, so that a replay costs nothing. `results` are all images of the endpoint's
+    answer, `result` is the first. `account` is the account to which the job was dispatched last, and `account_reason`
+    says why; the reason is null with only one account.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -218,7 +223,9 @@ class JobPage(Schema):
 
 class BatchItem(Schema):
     """
-    The result of one item: `id` and `url`, or `problem`. `status` is what the item would get as a request of its own.
+    The result of one item: `id` and `url`, or `problem`.
+
+    `status` is the HTTP status that the item would get as a request of its own.
     """
 
     index: int

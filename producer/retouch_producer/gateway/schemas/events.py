@@ -50,7 +50,9 @@ class FeedEvent(Event):
 
 class FeedPage(Schema):
     """
-    Events after a cursor, oldest first. `next_cursor` is set on an empty page too; with `has_more`, read on at once.
+    Events after a cursor, oldest first. `next_cursor` is set on an empty page too.
+
+    If `has_more` is true, read the next page at once.
     """
 
     data: list[FeedEvent]

@@ -14,7 +14,7 @@ class Stats(Schema):
     """
     What happened between two instants: `total`, and `data` with a row for each account or tenant if `by` is set.
 
-    `today` and `yesterday` are the costs of the UTC days; yesterday counts in full.
+    `today` is the cost of the present UTC day until now, and `yesterday` the cost of the whole day before.
     """
 
     since: Instant
