@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def streams(site: Site, count: int) -> bool:
-    """Whether the gateway comes to have that many open streams."""
+    """Return whether the gateway reaches this number of open streams within 15 s."""
     return wait_until(lambda: holdings(site.gateway).streams == count)
 
 
@@ -58,7 +58,9 @@ def test_a_pause_and_a_hidden_page_free_the_stream(visits: Visits, site: Site) -
 
 
 def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) -> None:
-    """A connection that is reset comes back by itself, three times; what happened meanwhile is shown, once."""
+    """
+    A page whose stream is cut three times gets a new stream each time, and shows each job that came meanwhile once.
+    """
     visit = visits(url=f"http://127.0.0.1:{proxy.port}")
     page = visit.open("jobs")
     assert streams(site, 1)
@@ -77,7 +79,7 @@ def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) 
 
 
 def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
-    """A proxy's 502, at which browsers give a stream up, ends it for some seconds only."""
+    """After two answers 502, at which browsers give up a stream, the page opens its stream again by itself."""
     visit = visits()
     answers: Iterator[Any] = itertools.chain([502, 502])
 
@@ -96,7 +98,11 @@ def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site:
 
 
 def asks_at_once(visit: Visit, site: Site) -> bool:
-    """Whether the page asks for itself at once when something happens, and not with the tick of five seconds."""
+    """
+    Return True if the page requests itself within 4 s of an event; its regular updates are 5 s apart.
+
+    Otherwise Playwright raises `TimeoutError`.
+    """
     with visit.page.expect_request("**/console/jobs", timeout=15_000):
         pass  # a tick: the next one is five seconds away
     with visit.page.expect_request("**/console/jobs", timeout=4_000):
