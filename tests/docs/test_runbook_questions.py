@@ -45,8 +45,9 @@ def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
     """
-    Each command runs with real ids in place of the page's; a search finds the failed job, or the waiting one for
-    `queued`.
+    Each command runs with real ids in place of those on the page.
+
+    A search for `queued` finds the waiting job, and every other search finds the failed job.
     """
     words = [word.replace(RECEIVER, ids[RECEIVER]) for word in shlex.split(command)[1:]]
     ended = typed(*(ids.get(word, word) for word in words))
