@@ -1,5 +1,6 @@
 """
-Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test checks that they agree.
+Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test checks that it is up to
+date.
 """
 
 from __future__ import annotations

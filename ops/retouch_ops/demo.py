@@ -176,7 +176,7 @@ def _fetch(url: str) -> bytes:
 
 @contextmanager
 def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Context manager that receives webhooks on a free port; yields the URL, and a queue of what was received."""
+    """Context manager that receives webhooks on a free port; yields the URL, and a queue of the received webhooks."""
     received: queue.Queue[Webhook] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):

@@ -28,7 +28,8 @@ def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -
 
 def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    Replace this process by the command. On Linux the kernel signals the command when the *thread* that started it ends.
+    Replace this process by the command. On Linux the kernel signals it when the *thread* that started this process
+    ends.
 
     The request to the kernel survives exec. If the parent died before the request, this process already has another
     parent, and exits instead.

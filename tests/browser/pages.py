@@ -1,4 +1,4 @@
-"""Every page in Chromium: quiet, complete without JavaScript, legible on a telephone, accessible in both themes."""
+"""Every page in Chromium: no error, complete without JavaScript, legible on a telephone, accessible in both themes."""
 
 from __future__ import annotations
 

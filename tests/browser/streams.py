@@ -1,4 +1,4 @@
-"""The stream that keeps pages live: one for a browser, freed by closed tabs, resumed when it is cut."""
+"""The stream that keeps pages live: a browser has one for all its tabs, and opens it again after a cut."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def proxy(site: Site) -> Iterator[Proxy]:
 
 
 def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
-    """Two browsers with two tabs each hold two streams, which end with the last tab; the feed has one reader."""
+    """
+    Two browsers with two tabs each hold one stream per browser. A stream ends with the last tab of its browser, and the
+    feed has one reader.
+    """
     assert streams(site, 0)
     people = [visits(), visits()]
     for person in people:
@@ -59,7 +62,8 @@ def test_a_pause_and_a_hidden_page_free_the_stream(visits: Visits, site: Site) -
 
 def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) -> None:
     """
-    A page whose stream is cut three times gets a new stream each time, and shows each job that came meanwhile once.
+    A page whose stream is cut three times gets a new stream each time, and shows each job that came meanwhile exactly
+    once.
     """
     visit = visits(url=f"http://127.0.0.1:{proxy.port}")
     page = visit.open("jobs")

@@ -34,7 +34,7 @@ def say(line: str) -> None:
 
 
 def faults_of(shares: Shares) -> list[str]:
-    """Return a line for each promise about full use that these figures break."""
+    """Return a line for each account that refused calls or was not fully used, and a line if the run took too long."""
     broken = [f"{account}: {count} refusals once learnt" for account, count in shares.refused.items() if count]
     broken += [f"{account}: {used:.1%} of its cap used" for account, used in shares.used.items() if used < USED_LEAST]
     if shares.seconds > TIME_MOST * shares.full_s:

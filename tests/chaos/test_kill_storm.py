@@ -24,7 +24,10 @@ def test_no_promise_breaks_under_fifty_kills(max_charges: int, seed: int) -> Non
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_an_account_comes_and_goes_during_a_storm() -> None:
-    """No promise breaks under fifty kills with three accounts, one of which is removed and added again."""
+    """
+    Fifty kills with three accounts, of which one is removed and added again, lose nothing, and no job is charged beyond
+    its limit.
+    """
     report = Storm(kills=50, seed=13, max_charges=2, within_s=240.0, accounts=3).run()
     assert report.broken == [], report.table()
     assert max(report.charges) <= 2

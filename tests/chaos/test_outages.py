@@ -39,7 +39,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
 @pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
 def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
-    """kill -9 with 60 calls in flight and max_charges 1: every job ends, and none was POSTed twice."""
+    """A worker is killed with 60 calls in flight and `max_charges` 1: every job ends, and no job was POSTed twice."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=1) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         if flush:
@@ -53,7 +53,10 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
 
 
 def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
-    """kill -9 with 60 calls in flight and max_charges 2: every job succeeds, and none was POSTed three times."""
+    """
+    A worker is killed with 60 calls in flight and `max_charges` 2: every job succeeds, and no job was POSTed three
+    times.
+    """
     with a_stage(tmp_path, latency_s=0.2, max_charges=2) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         stage.worker(70)

@@ -47,7 +47,7 @@ def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
 
 
 def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
-    """Return the log lines of all workers with this event."""
+    """Return the lines with this event in the log of all workers."""
     lines = (stage.folder / "workers.log").read_text(errors="replace").splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
     return [one for one in entries if one["event"] == event]

@@ -67,8 +67,7 @@ class Engine:
 
     def docker(self, *words: str, environment: Mapping[str, str] | None = None, text: str | None = None) -> str:
         """
-        Run one docker command and return its output. If the command fails, raises `AssertionError` with what it
-        printed.
+        Run one docker command and return its output. If the command fails, raises `AssertionError` with the output.
         """
         return self._call("docker", *words, environment=environment, text=text)
 

@@ -85,7 +85,7 @@ def test_every_private_part_is_listed() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["private part"])
 def test_it_was_read_in_the_locked_version(row: dict[str, str]) -> None:
-    """The version in each row is the locked one; for Python it is the oldest that we support."""
+    """The version in each row is the version in the lock. For Python, it is the oldest version that we support."""
     library, version = row["read in"].split()
     if library == "Python":
         assert f'requires-python = ">={version}"' in (ROOT / "pyproject.toml").read_text().splitlines()

@@ -75,7 +75,7 @@ async def enqueue_batches(tenant: HostileTenant, client: HttpClient, number: int
 
 
 async def enqueue_large_batches(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000 in a body of nearly 4 MB: long prompts, twenty tags each."""
+    """Enqueue a batch of 1,000 edits in a body of nearly 4 MB: long prompts, and twenty tags each."""
     tags = {f"t{one}": "v" * 20 for one in range(20)}
     edits = [tenant.edit(place, prompt=f"{number} {place} " + "x" * 3_200, tags=tags) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits})
@@ -210,7 +210,7 @@ async def send_dry_runs(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a body byte by byte, alternately that of an edit and that of an upload."""
+    """Send a body byte by byte, in turn the body of an edit and the body of an upload."""
     path, most = (("/v1/edits", 60_000), ("/v1/uploads", 40_000_000))[number % 2]
     kind = ("application/json", "image/png")[number % 2]
     with suppress(*NO_ANSWER):

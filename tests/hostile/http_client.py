@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client on asyncio that costs little CPU, so that its own load does not change what it measures."""
+"""An HTTP/1.1 client on asyncio that costs little CPU, so that its own load does not change the measured times."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ READS = ("--version", "jobs code:rare", "jobs tag:order=rare", "status", "stats 
 
 @dataclass
 class Reader:
-    """One caller of the gateway with a connection of its own, and the processes whose CPU time counts."""
+    """One caller of the gateway with a connection of its own, and the processes whose CPU time is measured."""
 
     url: str
     client: Redis

@@ -1,4 +1,4 @@
-"""Measures the CPU time that workers use per job, and what it is used for."""
+"""Measures the CPU time that workers use per job, in total and by kind of work."""
 
 from __future__ import annotations
 

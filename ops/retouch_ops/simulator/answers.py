@@ -73,7 +73,7 @@ def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None
 
 
 def broken(kind: str) -> Response:
-    """Return the answer that a fault of this kind sends instead of the ordinary one."""
+    """Return the answer that a fault of this kind sends instead of the ordinary answer."""
     if kind in _FIXED:
         status, body = _FIXED[kind]
         return JSONResponse(body, status)

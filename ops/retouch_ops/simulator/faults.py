@@ -3,10 +3,10 @@ The faults of the simulator, and the script that decides which answer gets which
 
 Each fault belongs to one stage. The stage decides whether the books count a charge:
 
-- `refusal`: the answer comes at once, no work is done, not charged;
-- `failing`: the answer comes after the latency, until then the POST is in flight; not charged;
-- `lost`: the work is done and charged, and the answer is lost or unreadable;
-- `variant`: the work is done and charged, and the answer is a valid one of another shape.
+- `refusal`: the answer comes at once, and no work is done. The POST is not charged.
+- `failing`: the answer comes after the latency, and the POST is in flight until then. It is not charged.
+- `lost`: the work is done and charged, but the answer is lost or unreadable.
+- `variant`: the work is done and charged, and the answer is valid, in another shape.
 """
 
 from __future__ import annotations

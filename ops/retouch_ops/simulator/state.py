@@ -62,5 +62,8 @@ class SimulatorState:
         self.books.set_cap(self.config.cap)
 
     def accepts(self, key: object) -> bool:
-        """Return whether requests with this API key are accepted: any text, or only those in the setting `keys`."""
+        """
+        Return whether an API key is accepted: it must be in the setting `keys`, or be any text if that setting is
+        empty.
+        """
         return isinstance(key, str) and bool(key) and (not self.config.keys or key in self.config.keys)

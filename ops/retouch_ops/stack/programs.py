@@ -153,7 +153,7 @@ def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
 
 
 def answers_ping(port: int) -> bool:
-    """Return whether Redis answers PING on this port. While it loads its data, it does not."""
+    """Return whether Redis answers PING on this port. Redis does not answer while it loads its data."""
     try:
         with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")

@@ -1,6 +1,6 @@
 """
-The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
-THREADS`.
+The HTTP and disk work of Retouch with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER
+JOBS THREADS`.
 
 Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, and webhooks are
 signed. Nothing is recorded, limited, retried or checked. The module prints a `Cost` as JSON.
