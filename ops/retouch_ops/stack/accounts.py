@@ -11,7 +11,9 @@ from retouch_ops.stack.folder import HOST
 
 FILE, KEYS = "accounts.toml", "keys"
 CAP_STEP = 5
-"""Each account allows five requests in flight more than the one before. The endpoint's plans allow 5, 10 or 15."""
+"""
+Each account allows five more requests in flight than the account before it. The endpoint's plans allow 5, 10 or 15.
+"""
 
 
 @dataclass(frozen=True)
