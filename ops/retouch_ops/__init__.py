@@ -1,1 +1,1 @@
-"""What runs and watches Retouch: the local stack, the simulator, Flower, checks, and the `retouch` command itself."""
+"""The programs that run and watch Retouch: local stack, simulator, Flower, checks, and the `retouch` command itself."""

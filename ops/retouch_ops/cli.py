@@ -58,7 +58,7 @@ retouch_ops.commands.register(app)
 
 
 def exit_code(error: RetouchError) -> int:
-    """Return 2 for an error in the request itself, which repeating cannot help; 1 for any other error."""
+    """Return 2 if the request itself is wrong, since a repetition would fail too. Return 1 for any other error."""
     is_usage_error = isinstance(error, USAGE_ERRORS) or getattr(error, "is_usage_error", False)
     return 2 if is_usage_error else 1
 

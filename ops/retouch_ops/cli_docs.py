@@ -1,4 +1,7 @@
-"""Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test compares the two."""
+"""
+Writes `docs/cli.md` from the help of the commands: `python -m retouch_ops.cli_docs`. A test checks that it is up to
+date.
+"""
 
 from __future__ import annotations
 
@@ -44,20 +47,26 @@ def page() -> str:
 
 
 def standalone_command(function: Callable[..., None]) -> Command:
-    """Return a command made from a function, for a command of `retouch` that passes its arguments on to it."""
+    """Return a typer command made from one function, with the function's arguments and options."""
     one = typer.Typer(add_completion=False)
     one.command()(function)
     return _typed(get_command(one))
 
 
 def _typed(command: object) -> Command:
-    """Return a command unchanged, as one of typer's public classes: typer's functions return a private base class."""
+    """
+    Return a command unchanged, but typed as one of typer's public classes. The type that typer's functions return is a
+    private base class.
+    """
     assert isinstance(command, TyperGroup | TyperCommand)
     return command
 
 
 def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
-    """Yield the parts of one command's section, then those of its subcommands; `depth` is that of the heading."""
+    """
+    Yield the Markdown parts of one command's section, then the parts for its subcommands. `depth` is the level of the
+    heading.
+    """
     yield f"{'#' * depth} {name}\n{_plain(command.help)}"
     if isinstance(command, TyperGroup):
         for word, one in command.commands.items():

@@ -1,4 +1,4 @@
-"""The commands that run and watch Retouch: their options and help. Each calls a module of its own."""
+"""The commands that run and watch Retouch: their options and help. Each command calls a module of its own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Expect = Annotated[list[str] | None, typer.Option("--worker", help="Name of a wo
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to the app of the `retouch` command."""
+    """Add the commands of this module to the app of the `retouch` command."""
     for command in (up, demo, worker, flower, gateway, doctor, settings, bench):
         app.command(rich_help_panel=PANEL)(command)
     # The simulator parses its options itself, also --help, so they are passed on unchanged.

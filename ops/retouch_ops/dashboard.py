@@ -1,7 +1,8 @@
 """
-The Grafana dashboard: `python -m retouch_ops.dashboard` writes `ops/grafana/retouch.json`. A test compares the two.
+The Grafana dashboard: `python -m retouch_ops.dashboard` writes `ops/grafana/retouch.json`. A test checks that the file
+is up to date.
 
-It needs the extra `dashboard` of this distribution.
+This module needs the extra `dashboard` of this distribution.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _WIDTH, _HEIGHT = 8, 8
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One panel: its title, unit, and expressions with their legends."""
+    """One panel of the dashboard. Each pair in `lines` is an expression and its legend."""
 
     title: str
     unit: str
@@ -42,8 +43,9 @@ def _percentiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
 
 def _rate(metric: str, by: str, labels: str = "") -> str:
     """
-    Return an expression for a rate, grouped by the labels `by`; of the equal series of all gateways it takes the
-    maximum.
+    Return a Prometheus expression for the rate of a counter, grouped by the labels `by`.
+
+    All gateways report equal series, so the expression takes their maximum.
     """
     return f"max by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 
@@ -142,7 +144,7 @@ ROWS: dict[str, tuple[Plot, ...]] = {
 
 
 def expressions() -> list[str]:
-    """Return all expressions of the dashboard."""
+    """Return all Prometheus expressions of the dashboard."""
     return [expression for plots in ROWS.values() for plot in plots for expression, _ in plot.lines]
 
 
@@ -169,7 +171,7 @@ def text() -> str:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the dashboard to `FILE`."""
     FILE.write_text(text())
 
 

@@ -176,7 +176,7 @@ def _fetch(url: str) -> bytes:
 
 @contextmanager
 def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Context manager that receives webhooks on a free port; yields the URL, and a queue of what was received."""
+    """Context manager that receives webhooks on a free port; yields the URL, and a queue of the received webhooks."""
     received: queue.Queue[Webhook] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -202,9 +202,9 @@ def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
 @contextmanager
 def _time_limit(log_path: Path) -> Iterator[None]:
     """
-    Context manager that raises `DemoFailed` if its block takes too long, and `KeyboardInterrupt` on SIGTERM.
+    Context manager that raises `DemoFailed` if its block takes longer than 100 s, and `KeyboardInterrupt` on SIGTERM.
 
-    Either way everything is stopped.
+    After either exception the demo stops all its processes.
     """
 
     def too_long(_number: int, _frame: FrameType | None) -> None:

@@ -39,14 +39,18 @@ def flower_arguments(settings: Settings) -> list[str]:
 
 
 def job_of(task_id: str) -> str:
-    """Return the id of a task's job. A task's id begins with the id of its job or of its delivery."""
+    """
+    Return the id of a task's job, or an empty string if the task belongs to no job.
+
+    The id of a task begins with the id of its job or of its delivery.
+    """
     kind, _, rest = task_id.partition("_")
     return f"ed_{rest.split('-')[0]}" if kind in {"ed", "dl"} else ""
 
 
 def show_job(task: Any, public_url: str) -> Any:
     """
-    Return a task for Flower's page; in place of its keyword arguments it has the address and command that show its job.
+    Return the task as Flower's page shows it. The URL and the command that show its job replace its keyword arguments.
     """
     if job := job_of(task.uuid or ""):
         task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"
@@ -54,7 +58,7 @@ def show_job(task: Any, public_url: str) -> Any:
 
 
 def run_flower() -> None:
-    """Serve Flower until SIGTERM or SIGINT. Raises `FlowerPortTaken`."""
+    """Serve Flower until SIGTERM or SIGINT. Raises `FlowerPortTaken` if its port is in use."""
     settings = Settings.load()
     # Flower ignores the case of this name.
     for name in [name for name in os.environ if name.upper() == OPEN_API]:

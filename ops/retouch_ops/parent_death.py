@@ -28,10 +28,11 @@ def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -
 
 def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    Replace this process by the command, which the kernel signals when the *thread* that started it ends (Linux).
+    Replace this process by the command. On Linux the kernel signals it when the *thread* that started this process
+    ends.
 
-    The request to the kernel survives exec. If the parent died before the request, this process has another parent by
-    now: then it exits instead.
+    The request to the kernel survives exec. If the parent died before the request, this process already has another
+    parent, and exits instead.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
@@ -40,7 +41,11 @@ def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> N
 
 
 def watch(parent: int, death_signal: int, command: Sequence[str]) -> int:
-    """Run the command as a child until it ends; signal it if the parent dies before. Return its exit code."""
+    """
+    Run the command as a child process and return its exit code.
+
+    If the parent of this process dies first, the child gets `death_signal`, and SIGKILL 5 s later.
+    """
     child = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: child.send_signal(received))

@@ -2,7 +2,7 @@
 Groups of child processes: started in order, restarted when they die, stopped together, never orphaned.
 
 A `Program` says what to run, and a `Group` runs several. Start children from a thread that lives at least as long as
-they should: on Linux they get their death signal when the thread that started them ends (`retouch_ops.parent_death`).
+the children should: on Linux they get their death signal when that thread ends (`retouch_ops.parent_death`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Program:
 @dataclass
 class Child:
     """
-    One program and its present process, None while it is dead. It is started again at `starts_at`.
+    One program and its present process. While the program is dead, `process` is None; it is started again at
+    `starts_at`.
 
     `fast_deaths` counts the latest deaths in a row that came within 5 s of a start.
     """
@@ -68,16 +69,16 @@ class Child:
 
 def pause_s(fast_deaths: int) -> float:
     """
-    Return the seconds before a restart: 0 without fast deaths, else 0.5, doubled for each further one up to 30.
+    Return the seconds to wait before a restart. A fast death is a death within 5 s of the start.
 
-    A fast death is one within 5 s of the start.
+    The wait is 0 s without a fast death and 0.5 s after one. It doubles with each further fast death, up to 30 s.
     """
     return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** min(fast_deaths, 16)) if fast_deaths else 0.0
 
 
 class Group:
     """
-    Several children with one log, which are stopped together.
+    Several child processes that are stopped together and share one log.
 
     The children of one call of `start` are a *stage*. Stages are stopped in the reverse order of their starts. If
     `write` is set, it gets each line that a child prints, as `name | line`. Otherwise the children inherit the output
@@ -125,7 +126,7 @@ class Group:
             time.sleep(LOOK_EVERY_S / 2 if waiting else 0)
 
     def check_children(self) -> None:
-        """Schedule the restart of each child that has died, and start those whose restart is due."""
+        """Schedule the restart of each child that has died, and start each child whose restart is due."""
         now = time.monotonic()
         for child in self.children:
             if child.process and child.process.poll() is not None:
@@ -135,9 +136,9 @@ class Group:
 
     def supervise(self) -> None:
         """
-        Restart children that die until SIGTERM or SIGINT, then stop all.
+        Restart each child that dies, until SIGTERM or SIGINT; then stop all children.
 
-        A second signal kills those that have not stopped yet.
+        A second signal kills the children that have not stopped yet.
         """
         with self.counting_signals():
             while not self.signals:
@@ -148,9 +149,9 @@ class Group:
 
     def counting_signals(self) -> _SignalCounter:
         """
-        Return a context manager. During its block SIGTERM and SIGINT are counted instead of ending this process.
+        Return a context manager. During its block, SIGTERM and SIGINT are counted instead of ending this process.
 
-        SIGHUP is passed on to the children that reload.
+        SIGHUP is passed on to the children whose program has `reloads`.
         """
         return _SignalCounter(self)
 
@@ -222,7 +223,7 @@ class Group:
 
 
 class _SignalCounter:
-    """Context manager behind `Group.counting_signals`; it restores the former signal handlers at the end."""
+    """Context manager that `Group.counting_signals` returns. At its end it restores the earlier signal handlers."""
 
     def __init__(self, group: Group) -> None:
         self.group = group

@@ -1,5 +1,7 @@
 """
-Writes `docs/settings.md` from the model of the settings: `python -m retouch_ops.settings_docs`. A test compares them.
+Writes `docs/settings.md` from the model of the settings: `python -m retouch_ops.settings_docs`.
+
+A test checks that the page is up to date.
 """
 
 from __future__ import annotations

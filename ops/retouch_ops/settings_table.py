@@ -28,7 +28,7 @@ class NoStackHere(RetouchError):
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, with every column as text. `value` is masked if it is a secret or contains one."""
+    """One setting, with every column as text. `value` is masked if it is a secret or contains a secret."""
 
     name: str
     unit: str
@@ -44,7 +44,7 @@ def variable(field_name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """Return the unit of a setting, found by the ending of its name (`_s` is seconds), or ""."""
+    """Return the unit of a setting, found by the ending of its name (`_s` is seconds), or "" if none is known."""
     if name in UNITS:
         return UNITS[name]
     endings = {"_s": "seconds", "_url": "URL", "_port": "port", "_attempts": "attempts", "_charges": "charges"}
@@ -52,7 +52,12 @@ def unit(name: str) -> str:
 
 
 def text(value: object) -> str:
-    """Return a value as the environment would hold it; a secret as asterisks, or as an empty text if it is not set."""
+    """
+    Return a value as an environment variable would hold it. Secrets are returned as asterisks, also a password in a
+    URL.
+
+    A secret that is not set is returned as an empty string.
+    """
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
     if isinstance(value, tuple):

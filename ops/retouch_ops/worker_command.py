@@ -63,8 +63,8 @@ def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | Non
     """
     Run worker processes until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s.
 
-    SIGHUP is passed on to them: they read accounts and keys again. Raises `SettingsError` if the accounts file is
-    wrong, or if edits are to be served and this process can read none of its keys.
+    SIGHUP is passed on to the workers, which then read accounts and keys again. Raises `SettingsError` if the accounts
+    file is wrong, or if `lanes` includes edits and this process cannot read the key of any account.
 
     Failure policy: a worker that is killed, after its grace period or otherwise, loses nothing. Its leases expire, and
     another worker resumes its jobs from their records.

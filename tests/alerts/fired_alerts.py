@@ -1,9 +1,9 @@
 """
-Tests each alert of ops/prometheus/rules.yml twice: on series, by `promtool`, and with a real fault: `make alerts-test`.
+Tests each alert of ops/prometheus/rules.yml twice: by `promtool` on written series, and with a real fault.
 
-Valkey, the simulator, a worker and three gateways run. One Prometheus scrapes one gateway, another one scrapes all
-three. In their rules, each minute is a second. At the end, the expressions of the dashboard are evaluated on the
-scraped series.
+`make alerts-test` runs Valkey, the simulator, a worker and three gateways. One Prometheus scrapes one gateway, and
+another Prometheus scrapes all three. In their rules, a minute lasts a second. At the end, the expressions of the
+dashboard are evaluated on the scraped series.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Watched:
         return store_access(self.stage.queue).client
 
     def enqueue(self, count: int = 1, **options: Any) -> list[Any]:
-        """Enqueue new edits."""
+        """Enqueue `count` new edits, and return their jobs."""
         self.numbers += count
         numbers = range(self.numbers - count, self.numbers)
         edits = [Edit(prompt=f"winter [[{n}]]", init_image=self.stage.simulator.portrait_url) for n in numbers]
@@ -101,7 +101,10 @@ def test_alerts_fire_on_series_and_only_then() -> None:
 
 
 def test_three_gateways_change_no_alert(tmp_path: Path) -> None:
-    """The same tests pass if each series of the store comes from three gateways: no rule counts it three times."""
+    """
+    If three gateways report each series of the store, the rules pass the same tests: no rule counts a series three
+    times.
+    """
     tests = yaml.safe_load((RULES / "rules_test.yml").read_text())
     for test in tests["tests"]:
         series = [one for one in test["input_series"] if not one["series"].startswith("up")]
@@ -224,7 +227,10 @@ def slow_burn(watched: Watched) -> None:
     ],
 )
 def test_a_real_fault_fires_its_alert(watched: Watched, fault: Callable[[Watched], None]) -> None:
-    """The fault fires its alert at a Prometheus that scrapes one gateway, and at one that scrapes three."""
+    """
+    A real fault fires its alert, both at the Prometheus that scrapes one gateway and at the Prometheus that scrapes
+    three.
+    """
     fault(watched)
     assert watched.single.query("up")
 
@@ -237,7 +243,9 @@ def test_the_dashboard_shows_what_was_scraped(watched: Watched, expression: str)
 
 
 def test_a_killed_worker_and_gateway_are_noticed(watched: Watched) -> None:
-    """If the only worker is killed, and then a gateway, their alerts fire. After this test, every alert has fired."""
+    """
+    The only worker is killed, and then a gateway: the alert of each fires. After this test, every alert has fired.
+    """
     watched.stage.workers[0].kill()
     watched.expect("RetouchNoWorker")
     watched.gateways[0].end()

@@ -1,4 +1,6 @@
-"""A real Prometheus (Debian's package) for tests: the rules of ops/prometheus, at a sixtieth of their times."""
+"""
+A real Prometheus (Debian's package) for tests. It has the rules of ops/prometheus, with seconds in place of minutes.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,9 @@ def promtool(*arguments: str, folder: Path = RULES) -> subprocess.CompletedProce
 
 class Prometheus:
     """
-    A server that scrapes each second: the gateways in `store` for the numbers of the store, all in `gateways` for their
-    own.
+    Context manager that runs a Prometheus server, which scrapes each second.
+
+    It scrapes the gateways in `store` for the metrics of the store, and those in `gateways` for their own metrics.
     """
 
     def __init__(self, folder: Path, key: str, *, store: Sequence[str], gateways: Sequence[str]) -> None:
@@ -87,7 +90,9 @@ class Prometheus:
             return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate an expression now; raise `OSError` for one that Prometheus refuses."""
+        """
+        Return the present value of each series of an expression. Raises `OSError` if Prometheus refuses the expression.
+        """
         text = urllib.parse.urlencode({"query": expression})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{text}", timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)["data"]["result"]

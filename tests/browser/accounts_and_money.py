@@ -22,7 +22,10 @@ def violations(visit: Visit) -> list[object]:
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize("theme", THEMES)
 def test_accounts_are_quiet_and_accessible(visits: Visits, theme: str) -> None:
-    """With several accounts the list, a learnt limit and a closed account are accessible, quiet and never too wide."""
+    """
+    With several accounts, the list and the pages of the accounts are accessible, cause no error, and are never wider
+    than the screen.
+    """
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme)
         for address in ("", "/learns", "/refused", "/mine"):
@@ -55,7 +58,7 @@ def test_an_account_is_paused_by_keyboard(visits: Visits, site: Site, javascript
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_only_account(visits: Visits, theme: str) -> None:
-    """The account of the settings has its pages too, and they are accessible."""
+    """Without an accounts file, the account of the settings has its pages too, and they are accessible."""
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme)
         for address in ("/console/accounts", "/console/accounts/default"):
@@ -68,7 +71,8 @@ def test_the_only_account(visits: Visits, theme: str) -> None:
 @pytest.mark.parametrize("javascript", [True, False])
 def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> None:
     """
-    The view `Difference` blends the two pictures; a check box makes it four times as bright, also without JavaScript.
+    The view `Difference` blends the two pictures. A check box makes the blend four times as bright, also without
+    JavaScript.
     """
     visit = visits(javascript=javascript)
     page = visit.open("job")
@@ -87,7 +91,10 @@ def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> Non
 
 
 def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
-    """The other runs of the same picture are frames; arrow keys move between them, Enter opens one."""
+    """
+    A job's page shows the other runs of its picture as frames. Arrow keys move between the frames, and Enter opens a
+    run.
+    """
     page = visits().open("job")
     frames = page.locator(".runs a")
     assert frames.count() >= 4
@@ -103,8 +110,8 @@ def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_bill_is_compared(visits: Visits, theme: str, javascript: bool) -> None:
     """
-    By keyboard alone a bill is pasted, corrected after a fault and compared; the page is quiet, accessible and never
-    too wide.
+    By keyboard alone a bill is pasted, corrected after a fault, and compared. The page is accessible, causes no error,
+    and is never wider than the screen.
     """
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme, javascript=javascript)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 By = Literal["mouse", "keyboard"]
 HOWS = pytest.mark.parametrize(("by", "javascript"), list(itertools.product(("mouse", "keyboard"), (True, False))))
 DOES = pytest.mark.does
-"""Names the routes that a test asks for; the fixture `visits` checks that it does."""
+"""Names the routes that a test must request. The fixture `visits` fails a test that did not request them."""
 TABS_MOST = 150
 
 
@@ -31,7 +31,7 @@ def reach(page: Page, target: Locator) -> None:
 
 
 def press(page: Page, target: Locator, by: By) -> None:
-    """Press a button, a summary or a link, and wait for what follows it."""
+    """Press a button, a summary or a link, by mouse or by the keys Tab and Enter."""
     if by == "mouse":
         target.click()
         return
@@ -40,7 +40,7 @@ def press(page: Page, target: Locator, by: By) -> None:
 
 
 def write(page: Page, field: Locator, text: str, by: By) -> None:
-    """Replace the text of a field; by keyboard, Tab leads to it and its old text is selected."""
+    """Replace the text of a field. By keyboard, Tab leads to the field, and its old text is deleted."""
     if by == "mouse":
         field.fill(text)
         return
@@ -52,14 +52,14 @@ def write(page: Page, field: Locator, text: str, by: By) -> None:
 
 
 def act(page: Page, summary: str, button: str, by: By) -> None:
-    """Open a part of the page that asks for a confirmation, and confirm."""
+    """Open the part of the page with this summary, and press the button in it that confirms the action."""
     opened = page.locator("details.act").filter(has_text=summary)
     press(page, opened.locator("summary"), by)
     submit(page, opened.get_by_role("button", name=button), by)
 
 
 def submit(page: Page, button: Locator, by: By) -> None:
-    """Press the button of a form, and wait for the page behind it."""
+    """Press the button of a form, and wait for the next page."""
     with page.expect_navigation():
         press(page, button, by)
 
@@ -67,7 +67,7 @@ def submit(page: Page, button: Locator, by: By) -> None:
 @HOWS
 @DOES("POST /console/sign-in", "POST /console/sign-out")
 def test_signing_in_and_out(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """A key signs in, and the button signs out; the page behind needs a key again."""
+    """An API key signs in, and a button signs out. After that, the console asks for a key again."""
     visit = visits(javascript=javascript, role="")
     page = visit.open("/console/jobs?state=failed")
     assert page.url.startswith(f"{site.url}/console/sign-in")
@@ -83,7 +83,7 @@ def test_signing_in_and_out(visits: Visits, site: Site, by: By, javascript: bool
 @HOWS
 @DOES("POST /console/enter")
 def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """The button behind the address that `retouch up` prints signs in."""
+    """The address that `retouch up` prints opens a page with a button, which signs in without a key."""
     link = ConsoleSessions(site.client).make_link(site.keys["ops"])
     visit = visits(javascript=javascript, role="")
     page = visit.open(f"/console/enter/{link}")
@@ -95,7 +95,7 @@ def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/theme")
 def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
-    """The switch overrules the system, and the next page keeps it."""
+    """The chosen theme replaces the theme of the system, also on the next page."""
     visit = visits(theme="light", javascript=javascript)
     page = visit.open("overview")
     light = page.evaluate("getComputedStyle(document.body).color")
@@ -109,7 +109,7 @@ def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
 @HOWS
 @DOES("POST /console/lanes/{lane}/{switch}")
 def test_pausing_a_lane(visits: Visits, by: By, javascript: bool) -> None:
-    """The button of a lane is what can be done with it now."""
+    """A button pauses a lane. Once the lane is paused, another button resumes it."""
     visit = visits(javascript=javascript)
     page = visit.open("overview")
     press(page, page.get_by_role("button", name="Pause deliveries"), by)
@@ -124,7 +124,7 @@ def test_pausing_a_lane(visits: Visits, by: By, javascript: bool) -> None:
 @HOWS
 @DOES("POST /console/jobs/{job_id}/cancel", "POST /console/jobs/{job_id}/replay")
 def test_cancelling_and_replaying(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """A job that waits is cancelled; the replay says what it costs and puts it back."""
+    """A waiting job is cancelled. Then its page says what a replay costs, and the replay puts the job back."""
     job = site.edit(f"cancelled by {by}, {javascript}")
     visit = visits(javascript=javascript)
     page = visit.open(f"/console/jobs/{job}")
@@ -178,7 +178,7 @@ def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
 @HOWS
 @DOES("POST /console/tenants/{tenant}/limits")
 def test_limits(visits: Visits, by: By, javascript: bool) -> None:
-    """A tenant's budget is set and lifted by its form."""
+    """The form of a tenant sets the tenant's budget, and removes it again."""
     visit = visits(javascript=javascript)
     for budget in ("500", ""):
         page = visit.open("tenant")
@@ -190,7 +190,7 @@ def test_limits(visits: Visits, by: By, javascript: bool) -> None:
 
 @HOWS
 def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
-    """The form of filters narrows the list, and the state above it keeps them."""
+    """The form of filters narrows the list of jobs, and a link to another state keeps the filters."""
     visit = visits(javascript=javascript)
     page = visit.open("jobs")
     press(page, page.locator("summary", has_text="Filters"), by)
@@ -207,7 +207,9 @@ def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
 @HOWS
 @DOES("POST /console/bulk")
 def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """From a filtered list to the preview, the confirmation and the run: all jobs that match are cancelled."""
+    """
+    A button of a filtered list leads to a preview. Its confirmation starts a run, which cancels all jobs that match.
+    """
     tag = f"{by}-{javascript}".lower()
     jobs = [site.edit("one of many", tags={"campaign": tag}) for _ in range(3)]
     visit = visits(javascript=javascript)
@@ -229,7 +231,7 @@ def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> Non
 @HOWS
 @DOES("POST /console/bulk/{run_id}/abort")
 def test_aborting_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """A run that no worker has begun is aborted from its page, and the list of runs says so."""
+    """A run that no worker has begun is aborted from its page, and the list of runs shows it as aborted."""
     job = site.edit("it stays", tags={"campaign": "kept"})
     asked = {"action": "cancel", "query": "tag:campaign=kept"}
     # Until the worker asks for the next run; a run that was faster is over, which the page says as well.
@@ -248,7 +250,7 @@ def test_aborting_a_bulk_run(visits: Visits, site: Site, by: By, javascript: boo
 @DOES("POST /console/accounts/{account_id}/{switch}", "POST /console/accounts/{account_id}/test")
 @pytest.mark.usefixtures("several")
 def test_switching_and_testing_an_account(visits: Visits, by: By, javascript: bool) -> None:
-    """An account is paused and resumed; one that the endpoint closed is tested."""
+    """An account is paused and resumed, and an account that the endpoint closed is tested."""
     visit = visits(javascript=javascript)
     page = visit.open("/console/accounts/learns")
     act(page, "Pause it", "Pause it", by)
@@ -263,7 +265,7 @@ def test_switching_and_testing_an_account(visits: Visits, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/bill")
 def test_comparing_a_bill(visits: Visits, by: By, javascript: bool) -> None:
-    """A bill that is pasted is compared with the ledger; nothing of it is stored."""
+    """A pasted bill is compared with the ledger, and the page says that its calls are more than possible."""
     visit = visits(javascript=javascript)
     page = visit.open("bill")
     write(page, page.get_by_label("Bill, one line a day"), f"{time.strftime('%Y-%m-%d', time.gmtime())},90000,1.00", by)
@@ -274,7 +276,7 @@ def test_comparing_a_bill(visits: Visits, by: By, javascript: bool) -> None:
 
 @HOWS
 def test_filtering_the_audit(visits: Visits, by: By, javascript: bool) -> None:
-    """The form narrows the lines to an action, and a line's job leads to its page."""
+    """The form narrows the audit to one kind of action, and the link in a line leads to the page of its bulk run."""
     visit = visits(javascript=javascript)
     page = visit.open("audit")
     press(page, page.locator("summary", has_text="Filters"), by)
@@ -290,7 +292,7 @@ def test_filtering_the_audit(visits: Visits, by: By, javascript: bool) -> None:
 
 @HOWS
 def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
-    """The links over the plots choose a range and the form; plots are drawn where JavaScript runs."""
+    """Links above the plots choose the range, and tables in place of plots. Plots are drawn only with JavaScript."""
     visit = visits(javascript=javascript)
     page = visit.open("overview")
     press(page, page.get_by_role("link", name="3 days"), by)
@@ -304,7 +306,10 @@ def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
 
 
 def test_a_producer_is_offered_what_it_may_do(visits: Visits) -> None:
-    """A producer's pages have no switch of a lane and no form of limits, and its navigation leads to its money."""
+    """
+    For a producer, the overview has no button that pauses a lane. The link `Money` leads to the page of the producer's
+    tenant, which has no form of limits.
+    """
     visit = visits(role="producer")
     assert visit.open("overview").get_by_role("button", name="Pause").count() == 0
     page = visit.page

@@ -1,4 +1,4 @@
-"""What the browser's tests share: a gateway with a worker and jobs of every kind, and people at Chromium."""
+"""The fixtures of the browser's tests: a gateway and a worker with jobs of every kind, and visits in Chromium."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ VIEWS = {"wide": (1440, 900), "narrow": (390, 844)}
 
 @dataclass
 class Site:
-    """A running gateway, the keys of those who look at it, and the addresses of its pages."""
+    """A running gateway, the API keys of its visitors by role, and the paths of its pages by name."""
 
     url: str
     ops: Api
@@ -61,7 +61,7 @@ class Site:
     pages: dict[str, str] = field(default_factory=dict)
 
     def edit(self, prompt: str, **more: Any) -> str:
-        """Put an edit of tenant acme in; returns its id."""
+        """Enqueue an edit of the tenant acme, and return the id of its job."""
         body = {"prompt": prompt, "init_image": self.simulator.portrait_url, "tenant": "acme", **more}
         answer = self.ops.post("/v1/edits", body)
         assert answer.status_code == 202, answer.text
@@ -125,8 +125,9 @@ def site(
 
 def refused_job(site: Site, worker: RunningWorker) -> str:
     """
-    Record a job whose error from the endpoint contains markup; the worker is stopped meanwhile, so that it does not run
-    it.
+    Return the id of a job whose error from the endpoint contains markup.
+
+    The worker is stopped meanwhile, so that it does not run the job.
     """
     worker.process.send_signal(signal.SIGSTOP)
     job = site.edit("the endpoint refuses it")
@@ -178,7 +179,7 @@ def _fill(site: Site, hook_url: str, refused: str) -> None:
 
 
 def _bulk_run(site: Site) -> str:
-    """A run that is over; it cancelled three jobs."""
+    """Make a bulk run that cancels three jobs, wait until it is done, and return its id."""
     for _ in range(3):
         site.edit("it is cancelled with others", tags={"campaign": "spring"})
     run = site.ops.post("/v1/bulk", {"action": "cancel", "query": "tag:campaign=spring"}).json()["id"]
@@ -193,7 +194,7 @@ def _delivered(site: Site) -> list[str]:
 
 PAGES = tuple(PAGE_ROUTES)
 OUTSIDE = ("sign-in", "link")
-"""Pages for those who are not signed in."""
+"""Pages that are open to people who are not signed in."""
 
 
 @pytest.fixture(scope="session")
@@ -208,7 +209,12 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """One person's browser window; what its pages complain of, and whom they call outside."""
+    """
+    One person's browser window.
+
+    `complaints` has the console messages, errors and dialogs of its pages. `outside` has the URLs that its pages
+    requested from other hosts, and `asked` all routes that they requested.
+    """
 
     def __init__(self, context: BrowserContext, site: Site) -> None:
         self.context, self.site = context, site
@@ -257,9 +263,9 @@ Visits = Callable[..., Visit]
 @pytest.fixture
 def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Visits]:
     """
-    Makes signed-in visits: `visits("narrow", "dark", javascript=False)`.
+    Yield a function that opens a signed-in window: `visits("narrow", "dark", javascript=False)`.
 
-    A test that is marked as doing something fails if no visit asked for that.
+    A test with the mark `does` fails if its visits did not request each route that the mark names.
     """
     contexts: list[BrowserContext] = []
     asked: list[set[str]] = []
@@ -294,7 +300,10 @@ def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Ite
 
 @pytest.fixture
 def several(site: Site) -> Iterator[None]:
-    """Three accounts for one test: one that learns, one that is closed, one of a tenant; then the only one again."""
+    """
+    Add three accounts for one test: one learns its limit, one is closed, and one belongs to a tenant. Remove them
+    afterwards.
+    """
     own = ("learns", "refused", "mine")
     open_accounts(site.client, account("learns", limit="auto"), account("refused"), account("mine", tenants=("acme",)))
     close(site.client, "refused")
@@ -307,7 +316,7 @@ def several(site: Site) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 15.0) -> bool:
-    """Whether a condition comes true in time; Playwright's own events are served meanwhile."""
+    """Return whether a condition becomes true within `within_s` seconds; it is checked often."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         if condition():

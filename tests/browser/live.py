@@ -17,7 +17,7 @@ def is_shown(page: Page, text: str) -> bool:
 
 
 def test_a_page_stays_current(visits: Visits, site: Site) -> None:
-    """The page of a waiting job shows the job's end without a reload; open forms and the pause stop its updates."""
+    """The page of a waiting job shows the job's end without a reload, once the open form on the page is closed."""
     job = site.edit("it stays current")
     visit = visits()
     page = visit.open(f"/console/jobs/{job}")
@@ -33,7 +33,7 @@ def test_a_page_stays_current(visits: Visits, site: Site) -> None:
 
 
 def test_the_pause(visits: Visits, site: Site) -> None:
-    """A paused page sends no requests; the next pages are paused as well, until it is live again."""
+    """A paused page sends no requests. When it is live again, it shows the job that came meanwhile."""
     visit = visits()
     page = visit.open("jobs")
     page.get_by_role("button", name="Live").click()
@@ -50,7 +50,7 @@ def test_the_pause(visits: Visits, site: Site) -> None:
 
 
 def test_twenty_tabs_are_one_reader(visits: Visits, site: Site) -> None:
-    """All tabs are current; together they hold one stream, and the gateway has one reader of the feed."""
+    """Twenty tabs of one browser all show a new job, and the gateway has at most one reader of the feed."""
     visit = visits()
     pages = [visit.page, *(visit.context.new_page() for _ in range(TABS - 1))]
     for page in pages:
@@ -65,7 +65,7 @@ def test_twenty_tabs_are_one_reader(visits: Visits, site: Site) -> None:
 
 
 def test_a_stream_that_is_cut_comes_back(visits: Visits, site: Site) -> None:
-    """Without a connection the page says that it is not live; with one it catches up by itself."""
+    """Offline, a page says that it is not live. Online again, it shows the missed job by itself and is live."""
     visit = visits()
     page = visit.open("jobs")
     visit.context.set_offline(True)
@@ -105,7 +105,7 @@ def test_before_and_after_by_keyboard_and_pointer(visits: Visits) -> None:
 
 
 def test_without_javascript_both_pictures_are_there(visits: Visits) -> None:
-    """Before and after stand side by side, and no control is shown that would do nothing."""
+    """The pictures before and after are side by side, and controls that need JavaScript are hidden."""
     page = visits(javascript=False).open("job")
     before, after = (page.locator(f".{name} img").bounding_box() for name in ("before", "after"))
     assert before is not None
@@ -115,7 +115,7 @@ def test_without_javascript_both_pictures_are_there(visits: Visits) -> None:
 
 
 def test_keys_in_lists(visits: Visits, site: Site) -> None:
-    """Arrow keys move through the frames of the sheet and the rows of the table; Enter opens one."""
+    """Arrow keys move through the frames of the sheet and the rows of the table, and Enter opens the job of a row."""
     visit = visits()
     page = visit.open("sheet")
     page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
@@ -137,7 +137,10 @@ def test_keys_in_lists(visits: Visits, site: Site) -> None:
 
 
 def test_plots_stay_current(visits: Visits, site: Site) -> None:
-    """What happens is drawn into the same plots without a reload; the pointer shows the numbers of one minute."""
+    """
+    The end of a job is drawn into the same plots without a reload. At the pointer, a plot shows the numbers of one
+    minute.
+    """
     visit = visits()
     page = visit.open("overview")
     page.evaluate("document.querySelector('#canvas-ended canvas').dataset.stays = '1'")
@@ -160,7 +163,7 @@ def test_plots_stay_current(visits: Visits, site: Site) -> None:
 
 
 def test_a_session_that_ends_leads_to_the_sign_in(visits: Visits, site: Site) -> None:
-    """A page whose session ended asks for a key by itself, and comes back to where it was."""
+    """A page whose session has ended leads to the sign-in by itself. The sign-in knows the page to come back to."""
     visit = visits()
     page = visit.open("jobs")
     for name in site.client.scan_iter("rt:console_session:*"):

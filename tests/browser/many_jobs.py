@@ -1,9 +1,9 @@
 """
 Measure the console on a store with many jobs: `python -m tests.browser.many_jobs --jobs 100000`.
 
-It prints for each page when Chromium painted it first (the median of some visits with an empty cache), how long the
-gateway took to answer, and what was sent, compressed. Wall clocks of a busy machine prove little, so no test asserts
-them; what pages weigh is asserted by `tests/integration/console/test_weight.py`.
+It prints three figures for each page: the time of the first paint in Chromium (the median of some visits with an empty
+cache), the time of the gateway's answer, and the compressed size. Times on a busy machine prove little, so no test
+asserts them. `tests/integration/console/test_weight.py` asserts the sizes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ ANSWERED = "performance.getEntriesByType('navigation')[0].responseEnd"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One page: the median of its first paints and of the ends of its answers, in ms, and its bytes, compressed."""
+    """
+    The figures of one page: the medians of its first paint and of the end of its answer, in ms, and its compressed size
+    in bytes.
+    """
 
     painted_ms: float
     answered_ms: float
@@ -47,7 +50,7 @@ class Measured:
 
 
 def measure(browser: Browser, url: str, secret: str, address: str, visits: int) -> Measured:
-    """Visit a page some times, each time with a browser that has nothing in its cache."""
+    """Visit a page `visits` times, each time with an empty cache, and return its figures."""
     painted, answered, size = [], [], 0
     for _ in range(visits):
         person = signed_in(browser, url, secret)
@@ -70,7 +73,7 @@ def first_paint(page: Page) -> float:
 
 
 def table(jobs: int, visits: int) -> str:
-    """Fill a store, visit all pages, and write what was measured as Markdown."""
+    """Fill a store, visit all pages, and return their figures as a Markdown table."""
     from playwright.sync_api import sync_playwright
 
     lines = ["| page | first paint | answered | sent, gzip |", "|---|---|---|---|"]

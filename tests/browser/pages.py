@@ -1,4 +1,4 @@
-"""Every page in Chromium: quiet, complete without JavaScript, legible on a telephone, accessible in both themes."""
+"""Every page in Chromium: no error, complete without JavaScript, legible on a telephone, accessible in both themes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CONTROLS = (
     ".filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.disabled)"
 )
 SCROLLED_MOST = 10
-"""Parts of a page that take the focus because they scroll, and are no controls."""
+"""The largest number of parts of a page that take the focus only because they scroll."""
 KEY_NAME = 1
-"""Each page for those who are signed in shows the name of their key."""
+"""How often the name of the visitor's API key, which has the markup, is shown on each page after a sign-in."""
 PLANTED = {
     **{name: KEY_NAME for name in PAGES if name not in (*OUTSIDE, "problem")},
     "markup": KEY_NAME + 2,  # prompt and tag
@@ -28,7 +28,7 @@ PLANTED = {
     "tenant": KEY_NAME + 1,  # the tag
     "delivery": KEY_NAME + 1,  # the receiver's answer
 }
-"""How often the text of a page has the markup, at least."""
+"""How often the markup occurs in the text of a page, at least."""
 REFLECTED = {
     f"{name}?": f"{address}{quote(MARKUP)}"
     for name, address in {
@@ -46,7 +46,7 @@ REFLECTED = {
         "deliveries": "/console/deliveries?receiver=",
     }.items()
 }
-"""Addresses that hold the markup themselves."""
+"""Addresses that contain the markup."""
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -78,7 +78,9 @@ def test_no_page_scrolls_sideways(visits: Visits, name: str, javascript: bool) -
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
-    """The same headings, links and buttons are there; what only JavaScript does is not offered."""
+    """
+    With and without JavaScript a page has the same headings and buttons. Only with JavaScript it offers live updates.
+    """
     seen = []
     for javascript in (True, False):
         page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
@@ -92,7 +94,7 @@ def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("javascript", [True, False])
 def test_every_control_is_reached_by_keyboard(visits: Visits, name: str, javascript: bool) -> None:
-    """Tab leads to each visible link, button and field, and the page marks which one has the focus."""
+    """Tab leads to each visible link, button and field, and the control that has the focus is marked."""
     page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
     page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
     page.reload()

@@ -1,7 +1,8 @@
 """
-Which page of the browser's tests shows which route of the console.
+The routes of the console, and the pages of the browser's tests that show them.
 
-`tests/unit/console/test_browser_rows.py` fails if a route is neither here nor done by a test of `actions.py`.
+`tests/unit/console/test_browser_rows.py` fails if a route is neither in this module nor requested by a test of
+`actions.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ PAGE_ROUTES = {
     "link": "/console/enter/{link}",
     "problem": "/console/jobs/{job_id}",
 }
-"""Pages by the names of `Site.pages`; every test of `pages.py` opens all of them."""
+"""The route of each page, by the page's name in `Site.pages`. The tests of `pages.py` open every page."""
 
 PARTS = {
     "/console/live": "tests/browser/streams.py",
@@ -49,7 +50,7 @@ PARTS = {
     "/console/jobs/{job_id}/input": "test_all_pictures_load",
     "/console/jobs/{job_id}/input/thumbnail": "test_all_pictures_load",
 }
-"""Routes that pages load and nobody opens, and what tests them."""
+"""Routes that pages load by themselves, with the test of each route."""
 
 
 def routes() -> list[APIRoute]:

@@ -1,7 +1,8 @@
 """
 A stack with sample data that is the same each time: photographs, edits by the simulator, failures, money of a month.
 
-Everything is done one after another and drawn from a fixed seed, so that pictures of its pages can be made anew.
+All steps run one after another and use a fixed random seed, so that new screenshots of the pages look like the old
+ones.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ LOOKS = (
 # The edits that go wrong, by their place, and how: some end well all the same.
 FAULTS = {5: "failed", 16: "html_502", 22: "image_unfetchable", 27: "processing", 33: "validation", 40: "no_credits"}
 SHOWN = 16
-"""The place of the edit whose page is shown: its first call lost its answer."""
+"""The index of the edit whose page is shown. The answer to its first call was lost."""
 EDITS, IN_FLIGHT, WAITING = 48, 7, 9
 LATENCIES_S, LAST_LATENCY_S = (0.05, 0.4), 120.0
 PRICE, BUDGET, DAYS = 0.0125, 400, 30
@@ -58,7 +59,7 @@ WITHIN_S = 60.0
 
 @dataclass
 class Studio:
-    """A running stack with sample data; `jobs` are the edits in their order."""
+    """A running stack with sample data. `jobs` has the ids of the edits, in the order in which they were enqueued."""
 
     url: str
     secret: str
@@ -131,7 +132,7 @@ def photographs() -> list[bytes]:
 
 
 def _spend_a_month(client: Any, tenant: str, rng: random.Random) -> None:
-    """Book calls on earlier days, as the ledger would hold them."""
+    """Add calls on each earlier day of the month to the tenant's ledger."""
     today = day_of(time.time())
     for day in range(today - DAYS + 1, today):
         useful = rng.randint(60, 220)
@@ -146,7 +147,7 @@ def _spend_a_month(client: Any, tenant: str, rng: random.Random) -> None:
 
 @contextmanager
 def studio(folder: Path) -> Iterator[Studio]:
-    """Start everything and fill it."""
+    """Context manager that starts the stack, fills it with the sample data, and yields it."""
     port = free_port()
     with ExitStack() as stack:
         stage = stack.enter_context(

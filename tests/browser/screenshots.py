@@ -34,7 +34,7 @@ SHOTS = {
     "job": "/console/jobs/{job}",
     "money": f"/console/tenants/{TENANTS[0]}",
 }
-"""The pages that are shown, by the names in their files."""
+"""The pages that are drawn, by the names that their files contain."""
 
 
 def file_of(name: str, theme: str) -> str:
@@ -46,7 +46,11 @@ PICTURES = tuple(file_of(name, theme) for name in SHOTS for theme in THEMES)
 
 
 def shoot(page: Page) -> bytes:
-    """Draw what is seen of a page, when all of its pictures are there."""
+    """
+    Return a screenshot of the visible part of a page as WebP, after its pictures have loaded.
+
+    Raises `ValueError` if the screenshot is not below `LARGEST` bytes in any quality.
+    """
     page.wait_for_load_state("load")
     page.wait_for_timeout(SETTLED_MS)  # for pictures that load when they are seen
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

@@ -1,4 +1,4 @@
-"""The stream that keeps pages live: one for a browser, freed by closed tabs, resumed when it is cut."""
+"""The stream that keeps pages live: a browser has one for all its tabs, and opens it again after a cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def streams(site: Site, count: int) -> bool:
-    """Whether the gateway comes to have that many open streams."""
+    """Return whether the gateway reaches this number of open streams within 15 s."""
     return wait_until(lambda: holdings(site.gateway).streams == count)
 
 
@@ -30,7 +30,10 @@ def proxy(site: Site) -> Iterator[Proxy]:
 
 
 def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
-    """Two browsers with two tabs each hold two streams, which end with the last tab; the feed has one reader."""
+    """
+    Two browsers with two tabs each hold one stream per browser. A stream ends with the last tab of its browser, and the
+    feed has one reader.
+    """
     assert streams(site, 0)
     people = [visits(), visits()]
     for person in people:
@@ -58,7 +61,10 @@ def test_a_pause_and_a_hidden_page_free_the_stream(visits: Visits, site: Site) -
 
 
 def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) -> None:
-    """A connection that is reset comes back by itself, three times; what happened meanwhile is shown, once."""
+    """
+    A page whose stream is cut three times gets a new stream each time, and shows each job that came meanwhile exactly
+    once.
+    """
     visit = visits(url=f"http://127.0.0.1:{proxy.port}")
     page = visit.open("jobs")
     assert streams(site, 1)
@@ -77,7 +83,7 @@ def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) 
 
 
 def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
-    """A proxy's 502, at which browsers give a stream up, ends it for some seconds only."""
+    """After two answers 502, at which browsers give up a stream, the page opens its stream again by itself."""
     visit = visits()
     answers: Iterator[Any] = itertools.chain([502, 502])
 
@@ -96,7 +102,11 @@ def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site:
 
 
 def asks_at_once(visit: Visit, site: Site) -> bool:
-    """Whether the page asks for itself at once when something happens, and not with the tick of five seconds."""
+    """
+    Return True if the page requests itself within 4 s of an event; its regular updates are 5 s apart.
+
+    Otherwise Playwright raises `TimeoutError`.
+    """
     with visit.page.expect_request("**/console/jobs", timeout=15_000):
         pass  # a tick: the next one is five seconds away
     with visit.page.expect_request("**/console/jobs", timeout=4_000):

@@ -1,10 +1,10 @@
 """
 Many tabs for a long time: `python -m tests.browser.tabs --tabs 20 --minutes 30`.
 
-Real Chromium on the live pages of a gateway, while a worker edits for three tenants. Tabs are closed and opened all the
-time, but for one. It prints what the gateway's process holds in the first, second and last third of the time, and the
-JavaScript heap of the tab that stays open; it exits with 1 if something grew, was left behind, or if the process had
-more than one reader of the feed.
+Chromium shows live pages of a gateway while a worker edits for three tenants. All tabs but one are closed and replaced
+again and again. The program prints the memory, streams, tasks and threads of the gateway in the first, second and last
+third of the time, and the JavaScript heap of the tab that stays open. It exits with 1 if memory grew, if closed tabs
+left streams behind, or if the gateway did not have exactly one reader of the feed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ TENANTS = ("acme", "globex", "initech")
 FAULTS = {"failed": 0.03, "html_502": 0.02, "validation": 0.02}
 RETENTION_S = 120.0
 TURN_S, RENEW_TURNS, SAMPLE_TURNS = 1.0, 5, 10
-"""Each turn puts jobs in; every so many turns a tab is closed and another one opened, or a sample is taken."""
+"""
+Each turn enqueues a job. Every `RENEW_TURNS` turns a tab is replaced; every `SAMPLE_TURNS` turns a sample is taken.
+"""
 SAMPLES_LEAST = 6
 
 
@@ -49,7 +51,7 @@ def feed_readers(client: Any) -> int:
 
 @dataclass
 class Samples:
-    """What was measured, one entry for each sample."""
+    """The measurements of a run; each list has one entry for each sample."""
 
     resident: list[float] = field(default_factory=list)
     blocks: list[float] = field(default_factory=list)
@@ -60,7 +62,7 @@ class Samples:
     readers: list[float] = field(default_factory=list)
 
     def take(self, gateway: Spoken, client: Any, heap: CDPSession) -> None:
-        """Measure once; the heap of the tab is collected before."""
+        """Add a sample. The garbage of the tab is collected before its heap is measured."""
         held = holdings(gateway)
         self.resident.append(resident_bytes(gateway.process.pid))
         self.blocks.append(held.blocks)
@@ -83,7 +85,7 @@ class Tabs:
     _turn: Iterator[int] = field(default_factory=itertools.count)
 
     def open(self, count: int) -> None:
-        """Open more tabs."""
+        """Open `count` more tabs."""
         for _ in range(count):
             turn = next(self._turn)
             page = self.people[turn % len(self.people)].new_page()
@@ -92,7 +94,7 @@ class Tabs:
             self.opened.append(page)
 
     def renew(self) -> None:
-        """Close the tab that is open longest, but for the very first, and open another one."""
+        """Close the oldest tab except for the very first, and open a new tab."""
         self.opened.pop(1).close()
         self.open(1)
 
@@ -105,7 +107,7 @@ class Tabs:
 
 @dataclass
 class Run:
-    """A worker at work, a gateway, and tabs at it."""
+    """A running worker, a gateway, and tabs that show the gateway's pages."""
 
     stage: Stage
     gateway: Spoken
@@ -115,7 +117,7 @@ class Run:
     jobs: int = 0
 
     def go(self, minutes: float, count: int) -> None:
-        """Keep the tabs open and jobs coming."""
+        """Enqueue jobs and replace tabs for `minutes` minutes. Take samples as soon as `count` tabs are open."""
         until = time.monotonic() + minutes * 60
         for turn in itertools.count():
             if time.monotonic() > until:
@@ -140,7 +142,7 @@ class Run:
         self.jobs += 1
 
     def table(self) -> str:
-        """Return what was measured, as Markdown."""
+        """Return the samples as a Markdown table, with the mean of each third of the time."""
         rows: list[tuple[str, list[float], float]] = [
             ("gateway, resident, MB", self.samples.resident, MEGABYTE),
             ("its blocks of memory in Python, thousands", self.samples.blocks, 1e3),
@@ -157,7 +159,9 @@ class Run:
         return "\n".join(lines)
 
     def broken(self) -> list[str]:
-        """Close all tabs; return what grew, was left behind or was too much."""
+        """
+        Close all tabs. Return a line for memory that grew, a wrong number of readers, and streams that are still open.
+        """
         found = []
         for name in ("resident", "blocks", "heap"):
             _, second, last = thirds(getattr(self.samples, name))
@@ -175,7 +179,10 @@ class Run:
 
 @contextmanager
 def running(folder: Path, people: int) -> Iterator[Run]:
-    """Start everything, with one tab on the overview that stays."""
+    """
+    Context manager that starts the stack, a gateway and Chromium, and yields a run with one tab, which shows the
+    overview.
+    """
     from playwright.sync_api import sync_playwright
 
     with ExitStack() as stack:
@@ -194,7 +201,7 @@ def running(folder: Path, people: int) -> Iterator[Run]:
 
 
 def signed_in(browser: Browser, url: str, secret: str, theme: Literal["light", "dark"] = "light") -> BrowserContext:
-    """Open a window and sign in; no tab stays open."""
+    """Return a browser window that is signed in to the console. It has no open tab."""
     person = browser.new_context(color_scheme=theme)
     page = person.new_page()
     page.goto(f"{url}/console/sign-in")

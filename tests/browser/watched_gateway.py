@@ -28,7 +28,7 @@ _OPENING = "holds "
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What the process of a gateway holds."""
+    """The numbers that the process of a gateway reports; the module's docstring explains them."""
 
     streams: int
     watchers: int
@@ -38,7 +38,7 @@ class Holdings:
 
 
 def holdings(running: Spoken) -> Holdings:
-    """Ask a running gateway what it holds."""
+    """Send SIGUSR1 to a running gateway, and return the numbers that it prints."""
     before = len(_lines(running))
     running.process.send_signal(signal.SIGUSR1)
     assert eventually(lambda: len(_lines(running)) > before, 30.0), "the gateway does not answer to SIGUSR1"

@@ -1,4 +1,6 @@
-"""The ways in which an account can fail in a test: what its simulator does then, and what must hold afterwards."""
+"""
+The ways in which an account can fail in a test: the fault of its simulator, and the state of the account afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ class Death:
     One way in which an account fails.
 
     `closes` is the code with which the account is closed, or empty if its breaker opens instead. `is_free` is true if
-    the endpoint charges nothing for what it refuses, so that each job costs one charge in the end.
+    the endpoint charges nothing for the calls that fail, so that each job costs exactly one charge.
     """
 
     name: str

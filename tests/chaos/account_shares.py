@@ -1,4 +1,7 @@
-"""Measures how well several accounts are used: first their limits are learnt, then the shares of a run are counted."""
+"""
+Measures how well several accounts are used. First their limits are learnt; then jobs run, and the use of each cap is
+counted.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Shares:
 
 
 def learn(stage: AccountStage, caps: dict[str, int], within_s: float = 240.0) -> int:
-    """Run jobs until each account has learnt its cap from refusals; return how many queue-full answers that took."""
+    """
+    Run jobs until the limit of each account, learnt from refusals, equals its cap. Return the number of queue-full
+    answers.
+    """
     until = time.monotonic() + within_s
 
     def has_learnt() -> bool:
@@ -62,12 +68,12 @@ def learn(stage: AccountStage, caps: dict[str, int], within_s: float = 240.0) ->
 
 
 def refusals(stage: AccountStage) -> dict[str, int]:
-    """Return how many queue-full answers each simulator gave."""
+    """Return the number of queue-full answers of each simulator."""
     return {account: int(book["refused"].get("queue_full", 0)) for account, book in stage.books().items()}
 
 
 def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float) -> Shares:
-    """Run that many jobs of `latency_s` seconds each, and return how the accounts were used."""
+    """Run `jobs` jobs of `latency_s` seconds each, and return the figures of the accounts."""
     for simulator in stage.simulators.values():
         simulator.settings(latency_s=latency_s)
     before, started = stage.books(), time.monotonic()

@@ -63,17 +63,18 @@ class AccountStage:
 
     @property
     def log(self) -> str:
-        """Return what all workers have logged so far."""
+        """The log of all workers so far."""
         return (self.folder / "workers.log").read_text(errors="replace")
 
     @property
     def accounts(self) -> AccountStore:
-        """The accounts as the store knows them."""
+        """The accounts in the store."""
         return AccountStore(store_access(self.queue).client)
 
     def write_file(self) -> None:
         """
-        Write the accounts file and the key files; each file is replaced as a whole, so that no worker reads half of it.
+        Write the key files and the accounts file. The accounts file is replaced as a whole, so that no worker reads
+        half of it.
         """
         for account in self.simulators:
             (self.folder / account).write_text(key_of(account))
@@ -96,7 +97,7 @@ class AccountStage:
         assert eventually(lambda: {one.id for one in self.accounts.all() if one.served} == set(self.tables)), self.log
 
     def enqueue(self, count: int, **options: Any) -> list[str]:
-        """Enqueue that many jobs."""
+        """Enqueue `count` jobs, and return their ids."""
         start, picture = len(self.jobs), list(self.simulators.values())[-1].portrait_url
         edits = [Edit(prompt=f"winter [[{start + number}]]", init_image=picture) for number in range(count)]
         made = [job.id for job in self.queue.enqueue_many(edits, **options)]
@@ -104,7 +105,7 @@ class AccountStage:
         return made
 
     def number_of(self, job: str) -> int:
-        """Return the number of a job."""
+        """Return the number of a job, which is its tag in the simulators' books."""
         return self.jobs.index(job)
 
     def records(self, jobs: Sequence[str]) -> list[JobRecord]:
@@ -116,7 +117,7 @@ class AccountStage:
         return sum(record.state in FINAL for record in self.records(jobs))
 
     def wait_until_over(self, jobs: Sequence[str], within_s: float = 90.0) -> list[JobRecord]:
-        """Wait until every job is over, and return their records."""
+        """Wait until every job has ended, and return the records of the jobs."""
         assert eventually(lambda: self.ended(jobs) == len(jobs), within_s), self.why_not_over(jobs)
         return self.records(jobs)
 
@@ -131,7 +132,9 @@ class AccountStage:
         return jobs
 
     def why_not_over(self, jobs: Sequence[str]) -> str:
-        """Return a description of what the jobs that have not ended are waiting for."""
+        """
+        Return a text for a failed assertion: the states of the jobs, the accounts, and the end of the workers' log.
+        """
         states = Counter((record.state, record.error and record.error.code) for record in self.records(jobs))
         return f"{states}\n{self.accounts.all()}\n{self.log[-3000:]}"
 
@@ -156,7 +159,8 @@ class AccountStage:
 
     def revive(self) -> None:
         """
-        Undo what a test did to the accounts: reset the simulators, resume and open each account, close each breaker.
+        Bring all accounts back to their initial state: end the faults, resume and open each account, and close each
+        breaker.
         """
         client = store_access(self.queue).client
         for account, simulator in self.simulators.items():

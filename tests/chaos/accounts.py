@@ -1,9 +1,9 @@
 """
 Measures several accounts at the vendor's own speed: `python -m tests.chaos.accounts`.
 
-Three simulators allow 5, 10 and 15 requests in flight, and the limits are learnt. First the limits are learnt; then
-2,000 jobs of 4.6 s run, and the use of each cap is measured. After that the middle account fails in the middle of a
-run, in each way of `account_deaths.py`, and the books of all simulators are compared with the ledger.
+Three simulators allow 5, 10 and 15 requests in flight. First these limits are learnt; then 2,000 jobs of 4.6 s run, and
+the use of each cap is measured. After that the account `medium` fails during a run, in each way of `account_deaths.py`,
+and the books of all simulators are compared with the ledger.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def say(line: str) -> None:
 
 
 def faults_of(shares: Shares) -> list[str]:
-    """Return a line for each promise about full use that these figures break."""
+    """Return a line for each account that refused calls or was not fully used, and a line if the run took too long."""
     broken = [f"{account}: {count} refusals once learnt" for account, count in shares.refused.items() if count]
     broken += [f"{account}: {used:.1%} of its cap used" for account, used in shares.used.items() if used < USED_LEAST]
     if shares.seconds > TIME_MOST * shares.full_s:
@@ -56,7 +56,7 @@ def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
 
 def die(stage: AccountStage, death: Death) -> list[str]:
     """
-    Let the middle account fail in the middle of a run, and print the result; return a line for each broken promise.
+    Make the account `medium` fail during a run, and print a row of the table. Return a line for each broken promise.
     """
     stage.revive()
     started = stage.books()

@@ -1,8 +1,8 @@
 """
 A real worker with a fault: `python -m tests.chaos.faulty_worker NAME LANES CONCURRENCY OPTIONS…`.
 
-The fault is a clock that is wrong, a limit of the machine, or a shorter limit of single calls, so that a test need not
-wait as long.
+The fault is a wrong clock, a lack of memory, or a disk that refuses writes. Other options shorten the time limits of
+calls, so that a test waits less.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from retouch_worker.edits import endpoint, images
 from tests.chaos.stack import Stage, environment_of
 
 PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
-"""Blocks of half a decoded picture or more are allocated from the kernel, which may refuse, not from freed memory."""
+"""Blocks of half a decoded picture or more come from the kernel, which may refuse them, and not from freed memory."""
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
@@ -40,7 +40,7 @@ def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subproces
 
 
 def starved(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the check of an image, changed to fail as it does when the process gets no more memory."""
+    """Return `check`, changed to run as if the process could get no more memory."""
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
@@ -60,8 +60,9 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
 
 def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
     """
-    Return a function that writes a file, changed to fail with an errno, for machines where a test may not mount a small
-    disk.
+    Return `write`, changed to fail while the file `fault` exists; the file contains the errno.
+
+    This replaces a small disk on machines where a test may not mount a disk.
     """
 
     def write_or_fail(*arguments: Any) -> None:

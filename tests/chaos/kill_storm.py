@@ -59,7 +59,7 @@ class Report:
     seconds: float = 0.0
 
     def table(self) -> str:
-        """Write the report as Markdown."""
+        """Return the report as Markdown."""
         rows = [f"| {point} | {self.kills[point]} |" for point in POINTS]
         facts = [
             f"{sum(self.kills.values())} kills, {self.jobs} jobs, {self.seconds:.0f} s",
@@ -71,7 +71,12 @@ class Report:
 
 @dataclass
 class Storm:
-    """The parameters of one run: the number of kills, the seed, and the limit of charges."""
+    """
+    The parameters of one run.
+
+    The kills, and then the remaining jobs, may take `within_s` seconds each. If `apart_s` is above 0, only one process
+    at a time is about to die, and its successor starts `apart_s` seconds after its death.
+    """
 
     kills: int
     seed: int
@@ -141,7 +146,7 @@ class Storm:
         )
 
     def _enqueue(self, queue: EditQueue, producers: Producers, log: Path, file: AccountsFile | None) -> list[str]:
-        """Enqueue jobs as long as workers and producers die, now and then with a duplicate message; return the jobs."""
+        """Enqueue jobs and publish duplicate messages until all kills are done; return the ids of the jobs."""
         rng = random.Random(self.seed)
         deaths = itertools.cycle(("",) if self.apart_s else ("", *PRODUCER_POINTS))
         jobs: list[str] = []
@@ -173,19 +178,20 @@ class Storm:
 
 
 def rows_of(log: Path) -> list[list[str]]:
-    """Return the rows of a log of processes that die: (point, process), or (job, lease, process)."""
+    """Return the rows of a log: [point, process id] for each kill, or [job, fence, process id] for each intent."""
     return [line.split("\t") for line in log.read_text().splitlines()]
 
 
 def killed_calls(log: Path) -> set[tuple[str, int]]:
-    """Return the calls whose process was killed, as (job, lease)."""
+    """Return the calls whose process was killed, as (job, fence)."""
     killed = {pid for _, pid in rows_of(log)}
     return {(job, int(fence)) for job, fence, pid in rows_of(log.with_name("intents")) if pid in killed}
 
 
 def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
     """
-    Return a line for each call without an answer on record that may have been billed, if nobody killed its process.
+    Return a line for each call that may have been billed and has no answer on record, although its process was not
+    killed.
     """
     return [
         f"{record.id}: no kill took the answer to {charge}"
@@ -200,8 +206,8 @@ class Auditor:
     """
     Compares the records of the simulator, the store, the blob store and the receiver.
 
-    `killed_calls` has the calls (job and lease) whose process was killed. Only these calls may have lost their answers.
-    A job may fail only if all of its allowed calls are among them; with `all_succeed`, no job may fail.
+    `killed_calls` has the calls (job and fence) whose process was killed. Only these calls may have lost their answers.
+    A job may fail only if all of its allowed calls are among them. If `all_succeed` is set, no job may fail.
     """
 
     queue: EditQueue
@@ -213,7 +219,7 @@ class Auditor:
     all_succeed: bool
 
     def audit(self, jobs: list[str]) -> None:
-        """Check every promise for every job; the report names each one that is broken."""
+        """Check every promise for every job, and add a line to the report for each broken promise."""
         books: dict[str, Any] = {account: sim.books()["by_tag"] for account, sim in self.sims.items()}
         records = store_access(self.queue).jobs.records(jobs)
         known = sum(store_access(self.queue).client.zcard(f"rt:jobs:{tenant}") for tenant in TENANTS)

@@ -1,10 +1,11 @@
 """
 Kill worker, gateway and Redis, then compare all screens: `python -m tests.chaos.kills_and_screens --rounds 10`.
 
-A customer puts jobs in over HTTP, repeating each request until it is accepted; the endpoint loses answers. In each
-round the worker, the gateway and Redis are killed (SIGKILL) at random moments, in random order, and started again.
-Behind it every job has ended, each screen has the same numbers, and these are what the simulator's books say. Redis
-syncs each write: with `everysec` it may lose the last writes that it answered, and their jobs with them.
+A customer enqueues jobs over HTTP, and repeats each request until it is accepted. The endpoint loses some answers. In
+each round the worker, the gateway and Redis are killed (SIGKILL) at random moments, in random order, and started again.
+After the last round every job must end, and all screens must show the same numbers as the simulator's books. Redis
+syncs each write to its disk. With `everysec`, Redis may lose the last writes that it answered, and their jobs with
+them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ CALLS_MOST, WITHIN_S = 2, 180.0
 
 
 class Customer(threading.Thread):
-    """Puts jobs in over HTTP until it is stopped; each request is repeated, with its key, until it is accepted."""
+    """
+    A thread that enqueues jobs over HTTP until it is stopped.
+
+    Each request is repeated, with the same idempotency key, until the gateway accepts it.
+    """
 
     def __init__(self, url: str, secrets: dict[str, str], stage: Stage) -> None:
         super().__init__(daemon=True)
@@ -50,14 +55,14 @@ class Customer(threading.Thread):
         self.jobs: list[str] = []
 
     def run(self) -> None:
-        """Send one request after another."""
+        """Send one request after another, until `stop` is called."""
         with httpx.Client(base_url=self._url, timeout=5, trust_env=False) as api:
             while not self._enough.is_set():
                 self.jobs.append(self._enqueue(api, len(self.jobs)))
                 self._enough.wait(ORDER_EVERY_S)
 
     def stop(self) -> list[str]:
-        """End behind the request that is being sent; return all jobs."""
+        """Stop after the request that is being sent, and return the ids of all jobs."""
         self._enough.set()
         self.join(WITHIN_S)
         assert not self.is_alive(), "a request was never accepted"
@@ -102,14 +107,14 @@ class Run:
         return f"http://127.0.0.1:{self.port}"
 
     def start_gateway(self) -> None:
-        """Start a gateway on the port that all of them have, and wait until it listens."""
+        """Start a gateway on the port that every gateway of this run has, and wait until it listens."""
         environment = {**environment_of(self.stage.settings), "RETOUCH_GATEWAY_PORT": str(self.port)}
         command = [sys.executable, "-m", "retouch_producer.gateway"]
         self.gateway = self._stack.enter_context(Spoken(command, environment=environment))
         self.gateway.wait_for("Uvicorn running on", WITHIN_S)
 
     def kill(self, victim: str) -> None:
-        """Kill one process with SIGKILL, and start another one in its place."""
+        """Kill the worker, the gateway or Redis with SIGKILL, and start it again."""
         if victim == "redis":
             self.stage.restart_valkey(AWAY_S)
         elif victim == "worker":
@@ -122,7 +127,10 @@ class Run:
             self.start_gateway()
 
     def go(self, rounds: int) -> list[str]:
-        """Kill each in each round while jobs come; return the jobs, which have all ended."""
+        """
+        Kill each process once in each round while jobs are enqueued. Wait until all jobs have ended, and return their
+        ids.
+        """
         client = store_access(self.stage.queue).client
         secrets = {tenant: TenantStore(client).create_key(tenant)[1] for tenant in TENANTS}
         customer = Customer(self.url, secrets, self.stage)
@@ -137,13 +145,13 @@ class Run:
         return jobs
 
     def screens(self) -> dict[str, Facts]:
-        """Return what each screen says now."""
+        """Return the facts that each screen shows, by the screen's name."""
         secret = TenantStore(store_access(self.stage.queue).client).create_key("staff", "ops")[1]
         return Screens(self.url, secret, environment_of(self.stage.settings), TENANTS).all()
 
 
 def differences(run: Run, jobs: list[str]) -> list[str]:
-    """Return what does not agree: the books with the records, and each screen with both."""
+    """Return a line for each number that differs between the records, the simulator's books and the screens."""
     records, books = run.stage.records(jobs), run.stage.simulator.books()
     expected = facts_on_record(records)
     found = [] if len(set(jobs)) == len(jobs) == len(records) else [f"{len(records)} records of {len(jobs)} jobs"]
@@ -161,7 +169,7 @@ def differences(run: Run, jobs: list[str]) -> list[str]:
 
 
 def facts_on_record(records: list[JobRecord]) -> Counter[str]:
-    """Count jobs and calls as the records of the jobs have them."""
+    """Return the counts of jobs and calls that follow from the records of the jobs."""
     facts = Counter[str](enqueued=len(records))
     for record in records:
         facts[record.state] += 1
@@ -175,7 +183,7 @@ def facts_on_record(records: list[JobRecord]) -> Counter[str]:
 
 
 def _differs(record: JobRecord, entry: dict[str, Any] | None) -> str:
-    """Compare one job with its entry in the books; return what is wrong, or an empty string."""
+    """Compare one job with its entry in the books. Return a line if the two disagree, else an empty string."""
     posts, charged = (entry["posts"], entry["charged"]) if entry else (0, 0)
     possible = sum(charge.possible for charge in record.charges)
     certain = sum(charge.certain for charge in record.charges)
@@ -185,7 +193,7 @@ def _differs(record: JobRecord, entry: dict[str, Any] | None) -> str:
 
 
 def run_rounds(folder: Path, rounds: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """Run all of it; return the counts of the records, and what does not agree."""
+    """Run the rounds. Return the counts of the records, and a line for each difference."""
     with (
         a_stage(folder, latency_s=0.3, fsync="always", in_flight_limit=12, max_charges=CALLS_MOST) as stage,
         Run(stage, random.Random(seed)) as run,
@@ -197,7 +205,7 @@ def run_rounds(folder: Path, rounds: int, seed: int) -> tuple[Counter[str], list
 
 
 def main() -> None:
-    """Run, and print the counts; exit 1 when something does not agree."""
+    """Run the rounds and print the counts; exit with 1 if numbers differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)

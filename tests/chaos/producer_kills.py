@@ -1,9 +1,10 @@
 """
 Real producer processes that die by SIGKILL at a named point of enqueueing, and are started again with the same rows.
 
-A parent (`python -m tests.chaos.producer_kills`) imports the client once and reads orders, each a line of JSON. For
-each order it forks a child, which enqueues the rows in two halves, each row with an idempotency key of its own. If the
-child dies, the parent forks another one, which begins with the first row again. `Producers` sends the orders.
+A *row* is an edit with an idempotency key of its own. A parent (`python -m tests.chaos.producer_kills`) imports the
+client once and reads orders, each a line of JSON. For each order it forks a child, which enqueues the rows in two
+halves. If the child dies, the parent forks another child, which begins with the first row again. `Producers` sends the
+orders.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Producers:
 
     def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
         """
-        Order that rows be enqueued by a child that dies at a point, and by the children after it; return the jobs in
-        order.
+        Make a child enqueue `count` rows and die at `point`, and other children enqueue them again until a child
+        survives.
+
+        Return the ids of the jobs, in the order of the rows.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -60,7 +63,7 @@ class Producers:
 
 
 def arm(point: str, log: Path) -> None:
-    """Replace a step of enqueueing by one that kills this process there."""
+    """Wrap a step of enqueueing, so that it kills this process at the point."""
     when, _, step = point.partition(" ")
 
     def die() -> None:
@@ -100,7 +103,7 @@ def extra_of(number: int) -> dict[str, int]:
 
 
 def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> list[str]:
-    """Enqueue rows in two halves, each with an idempotency key of its own and the tenant's webhook; return the jobs."""
+    """Enqueue rows in two halves, with the tenant's webhook, and return the ids of the jobs."""
     rows = [
         (
             Edit(prompt=f"winter [[{number}]]", init_image=image, extra=extra_of(number)),
@@ -118,7 +121,7 @@ def produce(first: int, count: int, tenant: str, image: str, webhooks: str) -> l
 
 
 def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
-    """Fork, and return what `work` returned in the child, or None if the child died."""
+    """Run `work` in a forked child. Return the result of `work`, or None if the child was killed."""
     reading, writing = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(reading)

@@ -16,8 +16,8 @@ class Proxy:
     """
     Context manager that forwards a port of its own to `target`, both on 127.0.0.1.
 
-    `stall`: connections stay open and nothing gets through, as with packet loss. `cut`: connections are reset, new ones
-    refused. `heal`: everything passes again, including what was stalled.
+    `stall` keeps connections open and lets nothing through, as with packet loss. `cut` resets connections and refuses
+    new ones. `heal` ends both; the data that `stall` held back is sent then.
     """
 
     def __init__(self, target: int) -> None:
@@ -43,7 +43,7 @@ class Proxy:
         self._loop.close()
 
     def heal(self) -> None:
-        """Let everything pass again."""
+        """Accept connections and forward data again."""
         self._run(self._open())
 
     def stall(self) -> None:

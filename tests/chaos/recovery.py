@@ -1,9 +1,9 @@
 """
 Measure recovery: `python -m tests.chaos.recovery` prints the seconds from the end of each fault to the full rate.
 
-Two workers under load, one fault after another. The rate is the number of jobs that end in each second; the full rate
-is nine tenths of the rate before the fault, as the mean of three seconds. Nobody repairs anything, except that a
-supervisor restarts a worker that has died.
+Two workers run under load, and one fault follows another. The rate is the number of jobs that end in each second; the
+full rate is nine tenths of the rate before the fault, as the mean of three seconds. Nobody repairs anything, except
+that a supervisor restarts a worker that has died.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
 
 class Load:
-    """A thread that keeps the backlog filled, whatever happens to the store."""
+    """
+    Context manager with a thread that keeps the backlog filled, and tries again whenever the store is unavailable.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage, self._numbers, self._over = stage, count(), threading.Event()
@@ -58,13 +60,13 @@ class Load:
 
 
 class Place:
-    """Two workers behind proxies, and the faults that can be caused; each method returns when its fault is over."""
+    """Two workers behind proxies. Each method causes one fault, and returns when the fault is over."""
 
     def __init__(self, stage: Stage, to_redis: Proxy, to_endpoint: Proxy) -> None:
         self.stage, self.to_redis, self.to_endpoint = stage, to_redis, to_endpoint
 
     def kill_a_worker(self) -> None:
-        """Kill a worker with SIGKILL; a supervisor starts another."""
+        """Kill a worker with SIGKILL, and start another worker, as a supervisor would."""
         worker = self.stage.workers.pop(0)
         worker.kill()
         worker.wait()
@@ -77,7 +79,7 @@ class Place:
         self.stage.workers[0].send_signal(signal.SIGCONT)
 
     def restart_all_workers(self) -> None:
-        """Send SIGTERM to one worker after the other, and start a new one after each."""
+        """Replace one worker after the other: start a new worker, then end the old worker with SIGTERM."""
         for worker in list(self.stage.workers):
             self.stage.worker(24)
             worker.terminate()
@@ -85,11 +87,11 @@ class Place:
             self.stage.workers.remove(worker)
 
     def flush_the_broker(self) -> None:
-        """Delete all messages."""
+        """Delete all messages of the broker."""
         store_access(self.stage.queue).client.delete("rt:broker:edits", "rt:broker:deliveries")
 
     def refuse_writes(self, for_s: float) -> None:
-        """Make Redis answer that it is out of memory."""
+        """Make Redis refuse writes for some seconds, as it does when it is out of memory."""
         client = store_access(self.stage.queue).client
         client.config_set("maxmemory", 1)
         time.sleep(for_s)
@@ -131,7 +133,7 @@ def ended(stage: Stage) -> int:
 
 
 def rates(stage: Stage) -> Iterator[float]:
-    """Yield, second by second, how many jobs ended."""
+    """Yield, once a second, the number of jobs that ended per second."""
     before, at = ended(stage), time.monotonic()
     while True:
         time.sleep(max(0.0, at + 1 - time.monotonic()))

@@ -1,8 +1,9 @@
 """
-What each screen says about jobs and calls: the console, the CLI, the HTTP API, and the metrics of the store.
+Reads the counts of jobs and calls from each screen: the console, the CLI, the HTTP API, and the metrics of the store.
 
-Each function returns facts by name: `enqueued`, `succeeded`, `failed` and `posts` (the POSTs that were intended) count
-from the beginning; `useful`, `repeated`, `wasted` and `unknown` are the calls that may have been billed, by their use.
+A count is called a *fact*, and each function returns facts by name: `enqueued`, `succeeded`, `failed` and `posts` (the
+POSTs that were intended) count from the beginning. `useful`, `repeated`, `wasted` and `unknown` are the calls that may
+have been billed, by their use.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ BEGINNING = "2020-01-01"
 
 
 class Terms(HTMLParser):
-    """The lists of terms of a page: each `<dt>` with its first `<dd>`; of terms that come again, the first one."""
+    """
+    A parser that collects the terms of a page: the text of each `<dt>`, with the text of its first `<dd>`.
+
+    If a term occurs several times, its first value is stored.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +55,7 @@ class Terms(HTMLParser):
 
 @dataclass
 class Screens:
-    """The screens of one gateway, seen with a key that sees all, and the CLI on the same Redis."""
+    """The screens of one gateway, read with an API key that may see all tenants, and the CLI on the same Redis."""
 
     url: str
     secret: str
@@ -58,7 +63,7 @@ class Screens:
     tenants: tuple[str, ...]
 
     def all(self) -> dict[str, Facts]:
-        """Return what each screen says."""
+        """Return the facts that each screen shows, by the screen's name."""
         screens: dict[str, Callable[[], Facts]] = {
             "console: overview": lambda: self._page("/console", CLASSES),
             "console: tenants": lambda: self._page("/console/tenants", CLASSES),
@@ -85,7 +90,11 @@ class Screens:
         return httpx.get(self.url + path, params=params, headers=headers, trust_env=False).raise_for_status()
 
     def _page(self, path: str, names: tuple[str, ...], **renamed: str) -> Facts:
-        """Read a page of the console, in a session of its own."""
+        """
+        Return the facts `names` from a page of the console, read in a session of its own.
+
+        `renamed` has the term that the page uses for a fact, if it is not the fact's name.
+        """
         headers = {"Sec-Fetch-Site": "same-origin"}
         with httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True) as browser:
             browser.post("/console/sign-in", data={"key": self.secret}).raise_for_status()
@@ -109,7 +118,7 @@ class Screens:
 
 
 def fact_of(name: str, labels: Mapping[str, str]) -> str:
-    """Return the fact that a sample of the metrics is a part of, or an empty string."""
+    """Return the fact to which a sample of the metrics belongs, or an empty string."""
     if name in ("retouch_calls_total", "retouch_calls_moved_total"):
         return labels["use"]
     if name == "retouch_jobs_ended_total":

@@ -1,11 +1,10 @@
 """
-A soak test, `python -m tests.chaos.soak --minutes 10`: full rate under 5 % random endpoint faults, then a count of what
-is left.
+A soak test at full rate, in which 5 % of the endpoint's answers are random faults.
 
-Two workers, the simulator, a Valkey with its append-only file. All slots of the endpoint are always full, so the rate
-is the same from the first minute to the last. During the run, the memory of the workers and of the store is sampled;
-after it, everything that should be gone is counted. Records are kept for half a minute, so that the store soon stops
-growing.
+`python -m tests.chaos.soak --minutes 10` runs two workers, the simulator, and a Valkey with an append-only file. All
+slots of the endpoint are always full, so the rate is the same from the first minute to the last. During the run, the
+memory of the workers and of the store is sampled. After the run, the slots, messages, keys and files that should be
+gone are counted. Records are stored for half a minute only, so that the store soon stops growing.
 """
 
 from __future__ import annotations
@@ -60,8 +59,10 @@ class Samples:
 
     def take(self, stage: Stage) -> None:
         """
-        Add a sample: the memory of the workers and of the store, what the store keeps by design, and the jobs that have
-        ended.
+        Add a sample of the stage.
+
+        A sample has the memory of the workers, of the store, and of the feed and the list of images (`kept`), the
+        number of keys, and the number of jobs that have ended.
         """
         client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
@@ -79,7 +80,7 @@ class Samples:
 
 
 def resident_bytes(pid: int) -> float:
-    """Return the resident memory of a process, as the system counts it."""
+    """Return the resident memory of a process in bytes, as the system counts it."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024.0
 
@@ -93,8 +94,8 @@ def thirds(samples: list[float]) -> tuple[float, float, float]:
 @dataclass
 class Left:
     """
-    The number of things that may be left: slots, leases, waits, keys without expiry, messages, files that nobody
-    deletes.
+    The counts of things that a run may leave behind: slots, leases, waits, keys without expiry, messages, and files
+    that nobody deletes.
     """
 
     slots: int
@@ -108,7 +109,7 @@ class Left:
 
     @classmethod
     def count(cls, stage: Stage) -> Left:
-        """Return the present numbers."""
+        """Return the counts of a stage at this moment."""
         client = store_access(stage.queue).client
         blobs = stage.folder / "blobs"
         files = {f"{path.parent.name}/{path.name}" for path in blobs.glob("??/*")}
@@ -138,7 +139,7 @@ def soaking(folder: Path, seed: int) -> Iterator[Stage]:
 
 
 def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
-    """Fill the backlog; return how many jobs were enqueued."""
+    """Enqueue 100 jobs if at most 100 jobs wait. Return the number of jobs that were enqueued."""
     if stage.queue.status().waiting > 100:
         return 0
     link = stage.simulator.portrait_url
@@ -147,7 +148,7 @@ def pour(stage: Stage, numbers: Iterator[int], rng: random.Random) -> int:
 
 
 def soak(stage: Stage, minutes: float, seed: int) -> tuple[int, Samples]:
-    """Keep the backlog full for that many minutes; return the number of jobs and the samples."""
+    """Keep the backlog full for `minutes` minutes. Return the number of jobs and the samples."""
     samples, rng, numbers = Samples(), random.Random(seed), count()
     jobs, started = 0, time.monotonic()
     sampled_at = started
@@ -199,7 +200,7 @@ def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left)
 
 
 def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
-    """Return a function that returns whether every job has ended and every record that may be deleted is gone."""
+    """Return a function that returns whether every job has ended and no record of a job is left."""
     return lambda: ended(stage) >= jobs and Left.count(stage).records == 0
 
 

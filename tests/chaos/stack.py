@@ -37,9 +37,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def start_valkey(folder: Path, port: int | None = None, fsync: str = "everysec") -> ValkeyServer:
     """
-    Start an append-only server whose data, in this folder, survives its death.
+    Start a Valkey with an append-only file in this folder, so that its data survives a kill.
 
-    With `everysec` it may lose what it answered last: while its disk is busy, it writes up to two seconds later.
+    With `everysec`, a kill may lose the last writes: while its disk is busy, Valkey writes them up to two seconds after
+    its answer.
     """
     config = {"appendonly": "yes", "save": "", "appendfsync": fsync}
     server = ValkeyServer(port=port or free_port(), data_dir=folder, persist=True, config=config)
@@ -61,7 +62,7 @@ class Stage:
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def worker(self, concurrency: int = 40) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
+        """Start one more worker, and return its process."""
         command = [sys.executable, "-m", "retouch_ops.worker_process", f"chaos{len(self.workers)}", "edits,deliveries"]
         with (self.folder / "workers.log").open("ab") as log:
             process = subprocess.Popen(
@@ -71,7 +72,7 @@ class Stage:
         return process
 
     def enqueue(self, count: int) -> list[str]:
-        """Enqueue that many jobs, numbered for the simulator's records, each with a webhook."""
+        """Enqueue `count` jobs with a webhook, and return their ids. The tags of the jobs are numbers from 0."""
         picture = f"{self.simulator.url}/samples/portrait.jpg"
         edits = [Edit(prompt=f"winter [[{number}]]", init_image=picture) for number in range(count)]
         return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
@@ -85,7 +86,7 @@ class Stage:
         return all(record.state in FINAL for record in self.records(jobs))
 
     def charged(self) -> list[int]:
-        """Return how often the simulator would have billed each job, by its number."""
+        """Return the number of charges of each job in the simulator's books, in the order of the jobs' numbers."""
         books: dict[str, Any] = self.simulator.books()["by_tag"]
         return [books[tag]["charged"] for tag in sorted(books, key=int)]
 
@@ -97,7 +98,7 @@ class Stage:
         self.valkey.stop()
 
     def restart_valkey(self, away_s: float) -> None:
-        """Kill the server, wait, and start it again on the same port with its data."""
+        """Kill the server, wait `away_s` seconds, and start it again on the same port with its data."""
         port = self.valkey.port
         process = self.valkey._process
         assert process is not None
@@ -139,7 +140,9 @@ def a_stage(folder: Path, *, latency_s: float, fsync: str = "everysec", **settin
 @contextmanager
 def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
     """
-    Context manager that puts proxies before Redis and the endpoint, for workers that are started later; yields both.
+    Context manager that puts a proxy before Redis and another before the endpoint, for workers that are started later.
+
+    It yields the two proxies, in this order.
     """
     with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
         ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}

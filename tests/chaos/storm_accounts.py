@@ -24,7 +24,11 @@ ENDPOINT: dict[str, Any] = {
 
 @contextmanager
 def simulators_of(accounts: int) -> Iterator[dict[str, Simulator]]:
-    """Context manager that starts a simulator for each of several accounts, or one for the account of the settings."""
+    """
+    Context manager that starts a simulator for each account, and yields the simulators by account.
+
+    If `accounts` is 0, there is one simulator, for the account `default` of the settings.
+    """
     names = [f"account{number}" for number in range(1, accounts + 1)] or ["default"]
     with ExitStack() as stack:
         yield {name: stack.enter_context(Simulator(**ENDPOINT)) for name in names}

@@ -1,5 +1,6 @@
 """
-Several accounts with real workers and simulators: failures, drains, polls and keys. Tests count and measure no time.
+Several accounts with real workers and simulators: failures, drains, polls and keys. The tests count calls and jobs, and
+measure no time.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def stage(shared: AccountStage) -> AccountStage:
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
 def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
-    """Nothing is lost, no job is charged beyond its limit, books and ledger are equal, and the other accounts go on."""
+    """
+    One account fails during a run: no job is lost, no job is charged beyond its limit, books and ledger agree, and the
+    other accounts go on.
+    """
     jobs = stage.enqueue(120)
     assert eventually(lambda: stage.ended(jobs) >= 30)
     death.begin(stage.simulators["b"])
@@ -56,7 +60,10 @@ def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
 
 
 def test_a_closed_account_is_opened_by_a_test(stage: AccountStage) -> None:
-    """A closed account gets no call until somebody tests it; then one job opens it for all."""
+    """
+    A closed account gets no calls until somebody tests it. Then one job is let through, and its success opens the
+    account.
+    """
     cursor = stage.cursor
     stage.simulators["b"].settings(keys=["sk-another-key"])
     jobs = stage.wait_until_closed("b")
@@ -96,7 +103,9 @@ def test_every_poll_reaches_its_creator(stage: AccountStage) -> None:
 
 
 def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
-    """A draining account gets no new calls, its work in progress is polled to the end, and it holds no slot then."""
+    """
+    A draining account gets no new calls. Its work in progress is polled to the end, and then the account holds no slot.
+    """
     for simulator in stage.simulators.values():
         simulator.settings(processing_share=0.5, processing_s=1.0, eta_s=1.0)
     jobs = stage.enqueue(90)
@@ -115,7 +124,8 @@ def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
 
 def test_an_account_is_taken_away_and_given_back(stage: AccountStage) -> None:
     """
-    An account that is removed from the file gets nothing, and its jobs continue elsewhere; added again, it is used.
+    An account that is removed from the file gets no calls, and its jobs continue elsewhere. Once it is added again, it
+    gets calls.
     """
     jobs = stage.enqueue(90)
     assert eventually(lambda: stage.posts("b", jobs) >= 8)
@@ -151,7 +161,8 @@ def owned(stage: AccountStage) -> Iterator[AccountStage]:
 
 def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> None:
     """
-    While the only account of a tenant with `never` is down, its jobs wait, and no shared account is called for them.
+    While the only account of a tenant with `never` is closed, the tenant's jobs wait, and no shared account is called
+    for them.
     """
     stage = owned
     stage.simulators["b"].settings(keys=["sk-another-key"])

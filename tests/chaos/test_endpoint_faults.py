@@ -73,7 +73,10 @@ def charged(stage: Stage) -> int:
     ],
 )
 def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str, wait_s: float) -> None:
-    """A wait that a header, a body or the spam filter names is kept, and costs neither an attempt nor a charge."""
+    """
+    A job waits as long as a header, a body or the spam filter demands, and the wait costs neither an attempt nor a
+    charge.
+    """
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
@@ -87,7 +90,10 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
 
 
 def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
-    """A job that the endpoint never finishes is polled until its deadline, POSTed once, and counted as wasted."""
+    """
+    If the endpoint never finishes a job, the job is polled until its deadline and fails. It was POSTed once, and its
+    charge is wasted.
+    """
     stage.simulator.settings(processing_s=60.0, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing_forever"}])
     job = enqueue(stage, tenant="patient", deadline_s=3.0)
@@ -102,7 +108,8 @@ def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
 
 def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage: Stage) -> None:
     """
-    A paid image is given up, and the job POSTed again, only after twenty downloads failed over an hour and a half.
+    With `max_charges` 2, a job whose output cannot be read is POSTed again, but only after twenty waits, which take an
+    hour and a half.
     """
     stage.simulator.faults(next=[{"output_kind": "truncated"}])
     job = enqueue(stage, tenant="lost", max_charges=2)
@@ -117,7 +124,10 @@ def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage
 
 
 def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> None:
-    """With max_charges 1, the job finally fails as lost, and its error says that a replay must pay again."""
+    """
+    With `max_charges` 1, a job whose output can never be read fails with `result_lost`, and a replay of it must pay
+    again.
+    """
     stage.simulator.faults(next=[{"output_kind": "html"}])
     job = enqueue(stage, max_charges=1)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -130,7 +140,7 @@ def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> Non
 
 @pytest.fixture
 def picture_url(stage: Stage) -> Iterator[str]:
-    """Yield the address of a picture that contains its hash, as our own links do."""
+    """Yield the URL of a picture. The URL contains the hash of the picture, as our own links do."""
     picture = requests.get(stage.simulator.portrait_url, timeout=10).content
 
     class Handler(BaseHTTPRequestHandler):
@@ -159,7 +169,8 @@ def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
 
 def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None:
     """
-    A POST whose answer comes byte by byte ends as unknown at the limit of the call, and is not charged three times.
+    If the answer to a POST comes byte by byte, the call is cut at its limit, with an unknown outcome. After two of
+    these calls the job fails and is not POSTed again.
     """
     stage.simulator.settings(drip_bytes_per_s=5.0)
     stage.simulator.faults(next=[{"kind": "drip", "times": 2}])

@@ -1,4 +1,6 @@
-"""One round of kills, then all screens; more rounds are `python -m tests.chaos.kills_and_screens`."""
+"""
+One round of kills, after which all screens are compared. `python -m tests.chaos.kills_and_screens` runs more rounds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from tests.chaos.kills_and_screens import run_rounds
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_every_screen_has_the_numbers_of_the_books(tmp_path: Path) -> None:
-    """After kill -9 of worker, gateway and Redis, console, CLI, API and metrics say what the simulator counted."""
+    """
+    After worker, gateway and Redis were killed with SIGKILL, console, CLI, API and metrics show the numbers of the
+    simulator.
+    """
     facts, found = run_rounds(tmp_path, rounds=1, seed=5)
     assert found == []
     assert facts["succeeded"] > 0

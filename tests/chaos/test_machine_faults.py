@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @dataclass
 class Disk:
-    """The place of the blobs: a file system of 2 MB or, if none may be mounted, a folder with simulated faults."""
+    """
+    The folder of the blobs: a file system of 2 MB or, if no file system may be mounted, a folder with simulated faults.
+    """
 
     folder: Path
     pretended_fault: Path
@@ -61,7 +63,7 @@ def a_disk(folder: Path) -> Iterator[Disk]:
 
 
 def make_due(stage: Stage) -> None:
-    """End every wait now."""
+    """Make every waiting job due now."""
     client = store_access(stage.queue).client
     for job in client.zrange("rt:edits:timetable", 0, -1):
         client.zadd("rt:edits:timetable", {job: 1}, xx=True)
@@ -69,8 +71,9 @@ def make_due(stage: Stage) -> None:
 
 def test_full_and_read_only_store(tmp_path: Path) -> None:
     """
-    On a full disk, and then on a read-only one, paid images wait; later they are fetched again and stored, with one
-    POST each.
+    While the disk is full, and then while it is read-only, jobs with paid images wait.
+
+    When the disk works again, the images are downloaded again and stored, with one POST for each job.
     """
     with (
         a_disk(tmp_path / "disk") as disk,
@@ -124,7 +127,8 @@ def test_clocks_ninety_seconds_apart(two_clocks: Stage) -> None:
 
 def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
     """
-    Every message comes six times, in any order, and some name jobs that do not exist: there is one POST for each job.
+    Every message is published six more times, in any order, and some messages name jobs that do not exist: each job is
+    POSTed once.
     """
     two_clocks.simulator.reset()
     before = len(two_clocks.sink.events)
@@ -143,7 +147,8 @@ def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
 
 def test_worker_without_memory(tmp_path: Path) -> None:
     """
-    A worker without memory for the pictures it paid for leaves them to another worker, and nothing is POSTed twice.
+    If a worker has no memory to check paid pictures, its jobs wait. Another worker finishes them, and no job is POSTed
+    twice.
     """
     with a_stage(tmp_path, latency_s=0.3, max_charges=1) as stage:
         poor = start_odd_worker(stage, 1, "--no-more-memory")

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @dataclass
 class Place:
-    """One worker behind two proxies. The test itself connects without them."""
+    """One worker behind two proxies. The test itself connects without the proxies."""
 
     stage: Stage
     to_redis: Proxy
@@ -72,7 +72,8 @@ def place(shared: Place) -> Place:
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> None:
     """
-    The network to Redis fails for longer than a lease: all paid answers that the worker holds are stored in the end.
+    The network to Redis fails for longer than a lease while calls are in flight: the worker stores all paid answers in
+    the end.
     """
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
@@ -122,7 +123,10 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
-    """Calls in flight when the network broke may have been billed: with one charge allowed, none is repeated."""
+    """
+    The network breaks while calls are in flight, so they may have been billed: with `max_charges` 1, their jobs fail
+    and no call is repeated.
+    """
     jobs = place.enqueue(4)
     assert eventually(lambda: place.stage.simulator.books(totals=True)["charged"] == 4)
     place.to_endpoint.cut()
@@ -132,7 +136,10 @@ def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
-    """A network that drops packets for a while costs only time: the answers arrive when it works again."""
+    """
+    If the network drops packets during calls, the jobs go on running, and the answers arrive when the network works
+    again.
+    """
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_endpoint.stall()
@@ -145,7 +152,8 @@ def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
 
 def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
     """
-    A worker that loses Redis loses its jobs to the others; its late answers are still used, and no job is POSTed twice.
+    If a worker loses Redis, another worker ends its jobs with `outcome_unknown`. The late answers of the first worker
+    are still used, and no job is POSTed twice.
     """
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)

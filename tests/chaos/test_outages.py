@@ -25,7 +25,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
     """
     Enqueue jobs, and kill the worker when all of them are in flight and charged; return their ids.
 
-    No call is answered before that: a busy machine may need long until the last of them has begun.
+    No call is answered before that: a busy machine may need long until the last call has begun.
     """
     stage.simulator.settings(latency_s=120.0)
     jobs = stage.enqueue(count)
@@ -39,7 +39,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
 @pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
 def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
-    """kill -9 with 60 calls in flight and max_charges 1: every job ends, and none was POSTed twice."""
+    """A worker is killed with 60 calls in flight and `max_charges` 1: every job ends, and no job was POSTed twice."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=1) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         if flush:
@@ -53,7 +53,10 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
 
 
 def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
-    """kill -9 with 60 calls in flight and max_charges 2: every job succeeds, and none was POSTed three times."""
+    """
+    A worker is killed with 60 calls in flight and `max_charges` 2: every job succeeds, and no job was POSTed three
+    times.
+    """
     with a_stage(tmp_path, latency_s=0.2, max_charges=2) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         stage.worker(70)
@@ -63,7 +66,9 @@ def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
 
 
 def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
-    """Messages that vanish from the broker are sent again, since the jobs are in the store."""
+    """
+    If all messages vanish from the broker before a worker starts, they are sent again, since the jobs are in the store.
+    """
     with a_stage(tmp_path, latency_s=0.05) as stage:
         jobs = stage.enqueue(30)
         assert store_access(stage.queue).client.delete("rt:broker:edits") == 1
@@ -91,7 +96,7 @@ def test_valkey_killed_under_load(tmp_path: Path) -> None:
 
 
 def test_producer_while_valkey_is_away(tmp_path: Path) -> None:
-    """Without Redis a producer gets a clear error, and afterwards the same queue object works."""
+    """While Redis is away, `enqueue` raises `StoreUnavailable`. Afterwards the same queue object works."""
     with a_stage(tmp_path, latency_s=0.05) as stage:
         process = stage.valkey._process
         assert process is not None
@@ -104,7 +109,10 @@ def test_producer_while_valkey_is_away(tmp_path: Path) -> None:
 
 
 def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
-    """A frozen worker loses its lease; its late answer is still used: one POST, one image, one success."""
+    """
+    While a worker is frozen, its leases expire and its jobs fail. Its late answers are still used: each job succeeds
+    with one POST.
+    """
     with a_stage(tmp_path, latency_s=1.0, max_charges=1) as stage:
         jobs = stage.enqueue(5)
         frozen = stage.worker(8)
@@ -119,7 +127,8 @@ def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
 
 def test_rolling_restart_under_load(tmp_path: Path) -> None:
     """
-    On SIGTERM under load the worker ends its calls and exits; another one takes the rest, and no job is charged twice.
+    On SIGTERM under load the worker ends its calls and exits. Another worker takes the other jobs, and no job is
+    charged twice.
     """
     with a_stage(tmp_path, latency_s=1.0, in_flight_limit=20, max_charges=1) as stage:
         jobs = stage.enqueue(60)

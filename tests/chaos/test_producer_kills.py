@@ -1,4 +1,4 @@
-"""Producers die while they enqueue: before or after the job is on record, before or after its message."""
+"""Producers die while they enqueue: before or after the job is on record, before or after its message is sent."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
 
 
 def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
-    """Return the log lines of all workers with this event."""
+    """Return the lines with this event in the log of all workers."""
     lines = (stage.folder / "workers.log").read_text(errors="replace").splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
     return [one for one in entries if one["event"] == event]
@@ -56,8 +56,9 @@ def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
 @contextmanager
 def a_paid_round(folder: Path, **settings: Any) -> Iterator[tuple[Stage, Disk, list[str]]]:
     """
-    Context manager that starts a worker with four calls in flight and a Redis on a disk of its own; each job may be
-    POSTed once.
+    Context manager that starts a worker and a Redis on a disk of its own, and yields (stage, disk, jobs).
+
+    The calls of four jobs are in flight; each job may be POSTed once.
     """
     common = {"latency_s": 3.0, "max_charges": 1, "in_flight_limit": 20, "log_format": "json"}
     with a_disk(folder / "valkey") as disk, a_stage(folder, **{**common, **settings}) as stage:
@@ -104,8 +105,8 @@ def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault:
 
 def test_failover_under_load(tmp_path: Path) -> None:
     """
-    A replica becomes the primary while calls are in flight, and the old primary lives on: the worker connects to the
-    new one.
+    While calls are in flight, a replica becomes the primary, and the old primary becomes its replica: the worker
+    connects to the new primary.
     """
     with (
         a_stage(tmp_path, latency_s=1.5, max_charges=1, in_flight_limit=20) as stage,

@@ -1,4 +1,4 @@
-"""A worker dies between two images of one answer: the stored ones stay, and nothing is paid for twice."""
+"""A worker dies between two images of one answer: the images that it stored are used, and nothing is paid for twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 
 def start_mortal(stage: Stage, point: str, passes: int) -> Path:
-    """Start a worker that dies once at a point, and another one after it; return the log of kills."""
+    """
+    Start a worker that dies when it has passed `point` the given number of times, and another worker after its death.
+
+    Return the path of the log of kills.
+    """
     log = stage.folder / "kills"
     options = ["--kills", "1", "--seed", "1", "--apart-s", "0.1", "--children", "1", "--log", str(log)]
     command = [sys.executable, "-m", "tests.chaos.worker_kills", *options, "--point", point, "--passes", str(passes)]
@@ -30,7 +34,8 @@ def start_mortal(stage: Stage, point: str, passes: int) -> Path:
 )
 def test_a_worker_dies_between_two_images(tmp_path: Path, point: str, read_again: int) -> None:
     """
-    A worker is killed at the second of three images: one POST, three images in order, and the first is downloaded once.
+    A worker is killed between two of three images, or before it settles the job: there is one POST, all three images
+    are stored, and only an image that is not on record yet is downloaded again.
     """
     passes = 1 if point == "before settle" else 2
     with a_stage(tmp_path, latency_s=0.05, max_charges=1) as stage:

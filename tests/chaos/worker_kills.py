@@ -2,11 +2,11 @@
 Real worker processes that die by SIGKILL at a named point: `python -m tests.chaos.worker_kills …`.
 
 A parent imports the worker once and forks: each child is a Celery worker that dies at one point, which the seed
-chooses, after it has passed that point a few times. Then the parent forks the next one. After the last kill, the
+chooses, after it has passed that point a few times. Then the parent forks the next child. After the last kill, the
 children live on. The worker's code does not change: a point is a method that is wrapped here.
 
-It leaves two records for the auditor: the log of kills (a point and a process in each line), and beside it `intents`:
-which process was about to POST, for which job and under which lease.
+A run leaves two files for the auditor. Each line of the log of kills has a point and a process id. Each line of the
+file `intents` beside it has the job, the fence and the process id of a POST that was about to be sent.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _DURING_MOST_S = 0.15
 
 
 def arm(point: str, passes: int, log: Path) -> None:
-    """Wrap one method so that this process kills itself after it has passed the point that many times."""
+    """Wrap the method of a point, so that its call number `passes` kills this process at that point."""
     when, _, step = point.partition(" ")
     owner, name = STEPS[step]
     original = getattr(owner, name)
@@ -83,7 +83,7 @@ def arm(point: str, passes: int, log: Path) -> None:
 
 
 def bear_witness(intents: Path) -> None:
-    """Wrap `JobStore.intend`, so that the id of this process is in a file before its call can be billed."""
+    """Wrap `JobStore.intend`, so that job, fence and process id are in a file before the call can be billed."""
     original = JobStore.intend
 
     def intend(self: JobStore, claim: Claim) -> Any:
@@ -95,7 +95,7 @@ def bear_witness(intents: Path) -> None:
 
 
 def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurrency: int) -> None:
-    """Run as a worker until this process ends."""
+    """Run a worker in this process until the process ends. If `point` is set, the worker dies at that point."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     bear_witness(log.with_name("intents"))
     if point:
@@ -105,7 +105,9 @@ def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurre
 
 def main() -> None:
     """
-    Keep that many children alive, and arm them while kills are left; if kills must be apart, arm one child at a time.
+    Keep the given number of children alive. While kills are left, each new child gets a point at which it dies.
+
+    If kills must be apart, only one child at a time has such a point.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, required=True)

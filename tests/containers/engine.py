@@ -66,13 +66,16 @@ class Engine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def docker(self, *words: str, environment: Mapping[str, str] | None = None, text: str | None = None) -> str:
-        """Run one docker command and return its output. Raises `AssertionError`, with the errors that it printed."""
+        """
+        Run one docker command and return its output. If the command fails, raises `AssertionError` with the output.
+        """
         return self._call("docker", *words, environment=environment, text=text)
 
     def reach(self, *words: str) -> str:
         """
-        Run a command among the engine's own processes and on its network, where published ports are open; return its
-        output.
+        Run a command in the process and network namespaces of the engine, and return its output.
+
+        Published ports can be reached there only.
         """
         return self._call("nsenter", "-t", str(self._daemon()[0]), "-n", "-p", *words)
 

@@ -108,7 +108,10 @@ def test_the_image_holds_no_tools_and_no_sources(engine: Engine) -> None:
 
 
 def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> None:
-    """A read-only worker without a volume exits at once and names the setting, before anything could be paid."""
+    """
+    In a read-only container without a volume, the blob store cannot be opened, and the error names the setting. With a
+    volume, it can be opened.
+    """
     store = "from retouch.blobs import open_blobs; import os; open_blobs(os.environ['RETOUCH_STORE_URL'], 'http://x')"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "python", "retouch", "-c", store]
     with pytest.raises(AssertionError, match="RETOUCH_STORE_URL"):
@@ -148,7 +151,10 @@ def test_twenty_jobs_cost_twenty_calls_and_bring_twenty_webhooks(stack: Stack) -
 
 
 def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> None:
-    """`docker compose stop` waits for the calls; after `start` the other jobs run, and each job is paid for once."""
+    """
+    `docker compose stop` waits for the calls in flight. After `start` the other jobs run, and each job is paid for
+    once.
+    """
     paid = stack.books()["charged"]
     stack.enqueue(12)
     assert eventually(stack.in_flight(5), 30)
@@ -161,7 +167,10 @@ def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> 
 
 
 def test_kill_9_of_the_container_recovers_every_job(stack: Stack) -> None:
-    """The container is killed with calls in flight; every job succeeds, and none is billed for more than two calls."""
+    """
+    The worker's container is killed with calls in flight: every job succeeds, and all jobs together cost at most two
+    calls each.
+    """
     paid = stack.books()["charged"]
     stack.enqueue(8)
     assert eventually(stack.in_flight(5), 30)

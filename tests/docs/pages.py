@@ -16,7 +16,7 @@ _HEADING = re.compile(r"^#{2,4} (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: the line on which it begins (from 1), and its content."""
+    """One fenced block: its content, and the line of the page (from 1) on which the content begins."""
 
     page: Path
     line: int

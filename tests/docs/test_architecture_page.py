@@ -23,7 +23,7 @@ def test_every_state_has_its_row() -> None:
 
 
 def test_every_package_has_its_row() -> None:
-    """The table has the four folders of which distributions are built."""
+    """The table has the four folders from which distributions are built."""
     members = {path.parent.name for path in ROOT.glob("*/pyproject.toml")}
     assert {row["folder"].strip("/") for row in table(PAGE, "folder")} == {"retouch"} | members
 
@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
 
 
 def callers() -> dict[str, str]:
-    """Return the name of each function of the store, with its class, and the text of its file."""
+    """Return the text of the file that has each function of the store, by `function` or `Class.method`."""
     found: dict[str, str] = {}
     for path in (ROOT / "retouch" / "store").glob("*.py"):
         text = path.read_text()

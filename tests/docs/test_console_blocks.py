@@ -21,7 +21,9 @@ OTHERS = {"curl", "docker", "pip", "kill", "celery", "python", "source"}
 
 
 def commands(block: Block) -> list[list[str]]:
-    """Return the words of each command line (`$ …`, with its continuation lines); variables come first."""
+    """
+    Return the words of each command line (`$ …`, with its continuation lines). Assignments of variables come first.
+    """
     text = block.code.replace("\\\n", " ")
     return [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ")]
 
@@ -30,7 +32,7 @@ CONSOLE = [(block, words) for page in PAGES for block in blocks(page, "console")
 
 
 def fault(words: list[str]) -> str | None:
-    """Return what is wrong with a command line, or None if nothing is."""
+    """Return a description of the fault in a command line, or None if it has no fault."""
     while words and (found := ENVIRONMENT.match(words[0])):
         if wrong := fault_of_variable(found[1]):
             return wrong

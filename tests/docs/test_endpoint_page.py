@@ -26,7 +26,10 @@ def answer_of(row: dict[str, str]) -> Answer:
 
 
 def follows(outcome: Any, charges: int) -> tuple[str, str]:
-    """Return what follows the outcome of a first attempt, as the page writes it, and the code of a failure."""
+    """
+    Return the next step after the outcome of a first attempt, in the words of the page, and the error code of a
+    failure.
+    """
     if isinstance(outcome, Ready):
         return "download", ""
     decision = decide(outcome, Attempt(1, charges, 0, 0, 1e6), RetryPolicy(), 0.0, 0.5)
@@ -39,12 +42,12 @@ def follows(outcome: Any, charges: int) -> tuple[str, str]:
 
 
 def documented(row: dict[str, str]) -> tuple[str, str, str, str]:
-    """Return what a row documents: outcome, class, code and what follows."""
+    """Return the outcome, class, error code and next step that a row documents."""
     return row["outcome"], row["class"], row["code"], row["what follows"].split("**")[1]
 
 
 def made_of(outcome: Any) -> tuple[str, str, str, str]:
-    """Return the outcome, class, code and what follows, as the code decides them for an outcome."""
+    """Return the name, class, error code and next step of an outcome, as the worker's functions decide them."""
     kind = charge_kind(outcome)
     words, code = follows(outcome, int(kind not in ("refused", "failed")))
     return type(outcome).__name__, kind, code, words
@@ -52,20 +55,25 @@ def made_of(outcome: Any) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
 def test_each_answer_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """The code classifies each documented answer as its row says: outcome, class of charge, code and what follows."""
+    """
+    The worker classifies each documented answer as its row says: outcome, class of charge, error code and next step.
+    """
     assert documented(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
 def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """Without an answer, the charge depends on whether anything was sent, as the page says."""
+    """The worker classifies each call without an answer as its row says, which depends on whether anything was sent."""
     kind: Any = row["trouble"]
     assert documented(row) == made_of(classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
 def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """The code reads each documented poll as its row says, at the age in the row."""
+    """
+    The worker classifies each documented answer to a poll as its row says, with the seconds since the POST (`age`) in
+    the row.
+    """
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))
     assert (row["outcome"], row["what follows"].split("**")[1]) == (type(outcome).__name__, words)

@@ -59,7 +59,7 @@ def test_django_enqueues_on_commit(start: Start, simulator: Simulator, queue: Ed
 
 
 def test_enqueue_one_that_fails(start: Start, simulator: Simulator, module_worker: Any) -> None:
-    """The example prints the code of a refusal by the endpoint, which costs nothing."""
+    """If the endpoint refuses the edit, the example prints the code of the refusal and that nothing was charged."""
     simulator.faults(next=[{"kind": "no_credits"}])
     with start(str(EXAMPLES / "enqueue_one.py"), simulator.portrait_url, "make it winter") as running:
         line = running.wait_for("failed: ")
@@ -82,7 +82,7 @@ def test_enqueue_many_twice(start: Start, simulator: Simulator, module_worker: A
 
 
 def test_webhook_receiver(start: Start, queue: EditQueue, simulator: Simulator, module_worker: Any) -> None:
-    """A webhook arrives and is verified; the same one with a changed body is refused."""
+    """The example verifies a real webhook and prints its event. A POST without a signature is answered 400."""
     # The secret is made with the receiver, so the address has to be known before: any port that is free now.
     port = free_port()
     url = f"http://127.0.0.1:{port}/retouch"

@@ -33,7 +33,7 @@ def gateway_url(worker_environment: dict[str, str], module_worker: Any) -> Itera
 
 
 def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator, sink: Sink, tmp_path: Path) -> None:
-    """All examples succeed, run in order, with the ids from earlier answers."""
+    """All examples of the page succeed if they run in order, with the ids from earlier answers."""
     callers = Callers(gateway_url, client)
     api = callers()
     (tmp_path / "photo.jpg").write_bytes((ROOT / "ops/retouch_ops/samples/portrait.jpg").read_bytes())
@@ -62,14 +62,14 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
 
 
 def waiting_job(api: Any, simulator: Simulator) -> str:
-    """Return a job that was cancelled while it waited, so that the examples can cancel and replay it."""
+    """Return the id of a job that was cancelled while it waited, so that the examples can cancel and replay it."""
     job: str = api.post("/v1/edits", {"prompt": "wait", "init_image": simulator.portrait_url}).json()["id"]
     api.post(f"/v1/edits/{job}/cancel")
     return job
 
 
 def run(command: str, known: dict[str, str], folder: Path) -> str:
-    """Run one example unchanged and return its output; the test fails for any answer but a success."""
+    """Run one example unchanged and return its output. Raises `AssertionError` unless the answer is a success."""
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     words = command.replace("curl ", "curl --silent --show-error --fail-with-body --max-time 40 ", 1)
     done = subprocess.run(
@@ -81,7 +81,11 @@ def run(command: str, known: dict[str, str], folder: Path) -> str:
 
 
 def ids_in(answer: str) -> dict[str, str]:
-    """Return the ids in an answer that later examples use: its own id, or the first id of a list."""
+    """
+    Return the id in an answer by its name in later examples, or an empty dict.
+
+    Of a list, the id of the first item is returned.
+    """
     try:
         value = json.loads(answer)
     except ValueError:
@@ -92,7 +96,7 @@ def ids_in(answer: str) -> dict[str, str]:
 
 
 def test_every_route_has_an_example(gateway_url: str) -> None:
-    """Every operation of the description has a curl command on the page."""
+    """Every operation of the OpenAPI description has a curl command on the page."""
     callers = subprocess.run(
         ["curl", "--silent", "--noproxy", "*", f"{gateway_url}/openapi.json"],
         capture_output=True,

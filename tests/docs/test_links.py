@@ -22,7 +22,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that GitHub makes from a page's headings; it numbers repeated ones."""
+    """Return the anchors that GitHub makes from a page's headings. Anchors of repeated headings get a number."""
     found: set[str] = set()
     for heading in HEADING.findall(prose(page)):
         text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -35,7 +35,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def fault(page: Path, link: str) -> str | None:
-    """Return what is wrong with a link, or None if nothing is; links to the web are not followed."""
+    """Return a description of the fault of a link, or None if it has no fault. Links to the web are not followed."""
     if re.match(r"[a-z][a-z0-9+.-]*:", link):
         return None
     address, _, anchor = unquote(link).partition("#")

@@ -14,7 +14,7 @@ PICTURE = re.compile(r"(?:docs/)?(console-[\w-]+\.(?:webp|png))")
 
 
 def test_each_picture_is_made_by_the_program() -> None:
-    """The pages name exactly the pictures that the program makes, and nothing else lies in the folder."""
+    """The pages name exactly the pictures that the program makes, and `docs` has no other pictures."""
     named = {
         name for page in (ROOT / "README.md", ROOT / "docs/console.md") for name in PICTURE.findall(page.read_text())
     }

@@ -85,7 +85,7 @@ def test_every_private_part_is_listed() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["private part"])
 def test_it_was_read_in_the_locked_version(row: dict[str, str]) -> None:
-    """The version in each row is the locked one; for Python it is the oldest that we support."""
+    """The version in each row is the version in the lock. For Python, it is the oldest version that we support."""
     library, version = row["read in"].split()
     if library == "Python":
         assert f'requires-python = ">={version}"' in (ROOT / "pyproject.toml").read_text().splitlines()
@@ -95,7 +95,7 @@ def test_it_was_read_in_the_locked_version(row: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["private part"])
 def test_somebody_notices_when_it_goes(row: dict[str, str]) -> None:
-    """The test that each row names exists."""
+    """Each row names a test that exists."""
     path, _, name = row["noticed by"].partition("::")
     tree = ast.parse(Path(ROOT / path).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -29,7 +29,9 @@ SAYS = re.compile(r"#\s*(→|raises)\s*(.+?)\s*$")
 
 def statements(block: Block) -> Iterator[tuple[ast.stmt, str, str]]:
     """
-    Yield the statements of a block, each with the sign (`→` or `raises`) and the text of its promise, if it has one.
+    Yield (statement, sign, promise) for each statement of a block.
+
+    The sign is `→` or `raises`, and the promise is the text after it. Both are empty if the statement promises nothing.
     """
     lines = block.code.splitlines()
     for statement in ast.parse(block.code).body:

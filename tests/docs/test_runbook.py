@@ -128,7 +128,7 @@ def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
 
 
 def good_findings() -> set[str]:
-    """Return the texts of findings that can only be good."""
+    """Return the texts that `findings` returns although the doctor only reports them as good."""
     return {"redis: … MB used, no limit set"}
 
 
@@ -166,7 +166,9 @@ def test_reasons_and_events_of_receivers_have_their_headings() -> None:
 
 @pytest.mark.parametrize("finding", sorted(findings() - good_findings()))
 def test_each_finding_of_the_doctor_has_its_heading(finding: str) -> None:
-    """The runbook has a heading for each bad finding of `retouch doctor`; it begins with the finding's words."""
+    """
+    The runbook has a heading for each bad finding of `retouch doctor`. The heading begins with the finding's words.
+    """
     assert any(heading.startswith(finding) for heading in HEADINGS), finding
 
 
@@ -186,6 +188,6 @@ def test_no_heading_explains_what_is_gone() -> None:
 
 
 def test_each_outcome_of_an_attempt_is_named() -> None:
-    """The table under `attempt_ended` has every outcome of an attempt."""
+    """The table under `attempt_ended` has every outcome of an attempt, except for `NotStarted` and `Ready`."""
     names = {kind.__name__ for kind in get_args(outcomes.Outcome)}
     assert {row["outcome"] for row in table(PAGE, "outcome")} == names - {"NotStarted", "Ready"}

@@ -23,7 +23,7 @@ RECEIVER = "rc_0123456789abcdef0123"
 @pytest.fixture
 def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """
-    Fill a store with a waiting job, a failed one that was charged twice, and a receiver that fails; return the ids by
+    Fill a store with a waiting job, a failed job that was charged twice, and a receiver that fails; return their ids by
     name.
     """
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
@@ -45,8 +45,9 @@ def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
     """
-    Each command runs with real ids in place of the page's; a search finds the failed job, or the waiting one for
-    `queued`.
+    Each command runs with real ids in place of those on the page.
+
+    A search for `queued` finds the waiting job, and every other search finds the failed job.
     """
     words = [word.replace(RECEIVER, ids[RECEIVER]) for word in shlex.split(command)[1:]]
     ended = typed(*(ids.get(word, word) for word in words))
@@ -58,7 +59,7 @@ def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
 
 
 def test_each_route_has_an_example_that_runs() -> None:
-    """Routes that the answers name are among the examples of `docs/http.md`, which its own test runs."""
+    """Routes that the answers name are among the examples of `docs/http.md`, which `test_http_page.py` runs."""
     examples = "".join(block.code for block in blocks(DOCS / "http.md", "console"))
     routes = {path for answer in ANSWERS for path in re.findall(r"`(?:GET|POST) ([^`]+)`", answer)}
     assert [path for path in sorted(routes) if path not in examples] == []

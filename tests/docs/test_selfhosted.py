@@ -1,4 +1,6 @@
-"""`examples/selfhosted` unchanged: a real worker edits a photograph with it, and understands each of its answers."""
+"""
+Tests `examples/selfhosted` unchanged: a real worker edits a photograph with it, and understands each of its answers.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,8 @@ def test_a_photograph_is_edited(
     """
     With the README's account, a worker sends an edit to the server and stores the picture.
 
-    No private network is allowed for users: the operator chose the address of the account, so it is not vetted.
+    Private networks are forbidden for addresses from users. The worker still reaches the account's address, since the
+    operator chose it.
     """
     running = worker(
         accounts=accounts(serve("--edit", "edits:pillow_edit")),
@@ -117,7 +120,10 @@ def test_a_photograph_is_edited(
 
 
 def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """A POST is answered `processing` in time; polls return the same until the picture is ready, then its address."""
+    """
+    The POST of a long edit is answered `processing`. Polls return the same until the picture is ready, and then its
+    URL.
+    """
     endpoints = endpoints_of(accounts(serve("--edit", "own_function:edit", "--answer-within", "0.05")))
     outcome, health = held(endpoints).post_edit(asked(simulator))
     assert isinstance(outcome, Processing)
@@ -135,7 +141,9 @@ def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulato
 
 
 def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """Beyond `--cap` the answer is that of a full queue, which costs nothing; later the server accepts edits again."""
+    """
+    Beyond `--cap` edits, the server answers that its queue is full. Once edits have ended, it accepts edits again.
+    """
     options = ("--edit", "own_function:edit", "--cap", "2", "--answer-within", "0.05")
     endpoint = held(endpoints_of(accounts(serve(*options))))
     for _ in range(2):
@@ -148,7 +156,9 @@ def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Si
 
 
 def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """A wrong key, wrong fields, an unreadable picture and an edit that fails do not count as charges."""
+    """
+    Wrong fields, an unfetchable picture, an edit that fails and a wrong key get the same answers as from the endpoint.
+    """
     path = accounts(serve("--edit", "own_function:edit"))
     endpoint = held(endpoints_of(path))
     (tmp_path / "go").touch()
@@ -166,7 +176,7 @@ def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulat
 
 
 def test_the_server_needs_its_key(serve: Serve) -> None:
-    """Without the key the server returns nothing, and it serves no other file or path."""
+    """A request with a wrong key is answered 401, and the server serves no file except for its outputs."""
     url = serve()
     with requests.Session() as session:
         answers = {
@@ -182,7 +192,7 @@ def test_the_server_needs_its_key(serve: Serve) -> None:
 
 
 def test_without_a_key_it_does_not_start(tmp_path: Path) -> None:
-    """Without a key, which would let anybody use it, the server does not start."""
+    """The server does not start without a key, since anybody could use it then."""
     with Spoken([sys.executable, str(FOLDER / "server.py")], folder=tmp_path) as running:
         assert running.wait_for("SELFHOSTED_KEY: expected a key of 8 characters or more")
         assert running.process.wait(10) == 1

@@ -25,7 +25,7 @@ def test_the_schedule_is_the_workers() -> None:
 
 
 def test_every_event_is_listed() -> None:
-    """The page has the events of the state table, and the final ones are those sent by default."""
+    """The page lists every event of a job, and says that the final events are sent by default."""
     rows = table(PAGE, "event")
     assert {row["event"] for row in rows} == EVENTS
     assert {row["event"] for row in rows if row["sent by default"] == "yes"} == FINAL_EVENTS

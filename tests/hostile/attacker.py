@@ -24,7 +24,7 @@ NICENESS = 10
 
 
 async def run_attack(attack: Attack, tenant: HostileTenant, client: HttpClient, scale: float, end_at: float) -> int:
-    """Run the steps of an attack until their count or the end is reached; return how many steps were started."""
+    """Start the steps of an attack until all are started or `end_at` is reached. Return the number of started steps."""
     count, concurrency = max(1, round(attack.count * scale)), max(1, round(attack.concurrency * min(scale, 1.0)))
     slots, began_at = asyncio.Semaphore(concurrency), time.monotonic()
     begun = set[asyncio.Task[object]]()

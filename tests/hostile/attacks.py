@@ -1,4 +1,4 @@
-"""What a hostile tenant does to the gateway: each attack has a name, a count at scale 1, a rate and a concurrency."""
+"""The attacks of a hostile tenant on the gateway: each has a name, a count at scale 1, a rate and a concurrency."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Attack:
     """
     One kind of attack: `step` is run up to `count` times, at most `per_s` times a second and `concurrency` at once.
 
-    `prepares` names what is written into the store before: jobs, tags, receivers or every_job (see `preparation.py`).
+    `prepares` names the records that are written into the store before the attack: jobs, tags, receivers or every_job
+    (see `preparation.py`).
     """
 
     name: str
@@ -66,7 +67,7 @@ def get_in_turn(*templates: str) -> Step:
 
 
 async def enqueue_batches(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000."""
+    """Enqueue a batch of 1,000 edits."""
     edits = [tenant.edit(1_000 * number + place) for place in range(1_000)]
     answer = await client.post("/v1/edits/batch", {"edits": edits})
     if answer and answer.status == 200:
@@ -74,14 +75,14 @@ async def enqueue_batches(tenant: HostileTenant, client: HttpClient, number: int
 
 
 async def enqueue_large_batches(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000 in a body of nearly 4 MB: long prompts, twenty tags each."""
+    """Enqueue a batch of 1,000 edits in a body of nearly 4 MB: long prompts, and twenty tags each."""
     tags = {f"t{one}": "v" * 20 for one in range(20)}
     edits = [tenant.edit(place, prompt=f"{number} {place} " + "x" * 3_200, tags=tags) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits})
 
 
 async def enqueue_with_idempotency_keys(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000 items with an idempotency key each; every second batch repeats the one before."""
+    """Enqueue a batch of 1,000 edits with an idempotency key. Every second batch has the key of the batch before."""
     edits = [tenant.edit(place) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits}, Idempotency_Key=f"order-{number // 2}")
 
@@ -109,7 +110,9 @@ async def add_receivers(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def enqueue_for_harmful_receivers(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue twenty jobs and cancel them; each has its own webhook URL at one host that hangs, fails or drips."""
+    """
+    Enqueue twenty jobs and cancel them. Each has its own webhook URL, whose receiver hangs, fails, drips or floods.
+    """
     kind = ("hang", "fail", "drip", "slow", "large")[number % 5]
     edits = [tenant.edit(number, webhook=f"{tenant.server_url}/{kind}/{number}-{place}") for place in range(20)]
     answer = await client.post("/v1/edits/batch", {"edits": edits})
@@ -127,7 +130,7 @@ async def enqueue_for_many_receivers(tenant: HostileTenant, client: HttpClient, 
 
 
 async def send_test_events(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a test event to a receiver that hangs or drips."""
+    """Send a test event to a receiver that hangs, drips or answers without end."""
     url = f"{tenant.server_url}/{('hang', 'drip', 'large')[number % 3]}/test-{number % 40}"
     answer = await client.post("/v1/receivers", {"url": url, "every_job": False})
     if answer and answer.status == 201:
@@ -207,7 +210,7 @@ async def send_dry_runs(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a body byte by byte, alternately that of an edit and that of an upload."""
+    """Send a body byte by byte, in turn the body of an edit and the body of an upload."""
     path, most = (("/v1/edits", 60_000), ("/v1/uploads", 40_000_000))[number % 2]
     kind = ("application/json", "image/png")[number % 2]
     with suppress(*NO_ANSWER):

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client on asyncio that costs little CPU, so that its own load does not change what it measures."""
+"""An HTTP/1.1 client on asyncio that costs little CPU, so that its own load does not change the measured times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Answer:
     elapsed_s: float
 
     def json(self) -> Any:
-        """Parse the body."""
+        """Return the value of the body, which is JSON."""
         return json.loads(self.body)
 
 
@@ -55,7 +55,7 @@ class HttpClient:
     async def request(
         self, method: str, path: str, body: bytes = b"", kind: str = _JSON, **headers: str
     ) -> Answer | None:
-        """Send a request and return its answer, or None if none came in time."""
+        """Send a request and return its answer, or None if no answer came in time."""
         began_at = time.perf_counter()
         message = self.head(method, path, len(body), kind, **headers) + body
         try:
@@ -111,7 +111,7 @@ class HttpClient:
 
 
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:
-    """Parse the head of an answer into its status and its headers."""
+    """Return the status and the headers in the head of an answer. Names of headers are in lower case."""
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     pairs = (line.partition(":") for line in lines)
     return int(first.split(" ", 2)[1]), {name.lower(): value.strip() for name, _, value in pairs}

@@ -63,7 +63,11 @@ def _receivers(connections: Connections, count: int, server_url: str) -> list[st
 
 
 def _every_job(connections: Connections, count: int, server_url: str) -> list[str]:
-    """Add receivers of every job until the limit of the tenant refuses the next one; return their ids."""
+    """
+    Add up to `count` receivers that get the events of every job, and return their ids.
+
+    The limit of the tenant may refuse a receiver before that; then no more are added.
+    """
     ids = []
     with suppress(InvalidEdit):
         for number in range(count):

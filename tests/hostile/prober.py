@@ -1,8 +1,8 @@
 """
 Pings Redis every 5 ms and reports how long it did not answer: `python -m tests.hostile.prober PORT`.
 
-A line on standard input ends a phase: the figures since the last such line are printed as JSON. `own_late_s` is the
-longest delay of the prober itself: on a busy machine, Redis is not to blame for that part of a silence.
+A line on standard input ends a phase, and the figures of the phase are printed as JSON. `own_late_s` is the longest
+delay of the prober itself: on a busy machine, Redis is not to blame for that part of a silence.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _LISTS = (
     "/v1/events?limit=20",
 )
 RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
-"""Requests a second."""
+"""Requests a second, by kind."""
 
 
 @dataclass
@@ -41,7 +41,10 @@ class QuietTenant:
     _serial: int = 0
 
     async def work(self, seconds: float) -> None:
-        """Send requests for that long: each begins when it is due, even if earlier ones have no answer yet."""
+        """
+        Send requests for `seconds` seconds. Each request begins when it is due, even if earlier requests have no answer
+        yet.
+        """
         kinds: dict[str, Callable[[], Awaitable[Answer | None]]] = {
             "enqueue": self._enqueue,
             "read": self._read,
@@ -91,7 +94,9 @@ class QuietTenant:
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
         """
-        Wait for the final webhook of every job and record its time since the request; return jobs without a webhook.
+        Wait for the final webhook of every job, and return the ids of the jobs whose webhook did not come in time.
+
+        If all webhooks came, record the seconds from the request of each job to its webhook.
         """
         log = HttpClient(self.server_url, "")
         missing = set(self.enqueued)

@@ -1,5 +1,5 @@
 """
-The report of a hostile run: the quiet tenant's figures alone and beside the hostile one, and the aims that were missed.
+The report of a hostile run: the figures of the quiet tenant, alone and beside the hostile tenant, and the missed aims.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Phase:
     """
     The figures of one phase.
 
-    `times` are seconds by kind of request, `missing` counts jobs without a final webhook, `redis` has the figures of
-    the prober, `slow` has the longest seconds of each slow command, `megabytes` the resident memory at most.
+    `times` are seconds by kind of request, and `missing` counts jobs without a final webhook. `redis` has the figures
+    of the prober. `slow` has the longest duration of each slow command in seconds, and `megabytes` the highest resident
+    memory of each process.
     """
 
     times: dict[str, list[float]]

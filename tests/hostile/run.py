@@ -34,7 +34,7 @@ WARM_UP_S, WEBHOOKS_WITHIN_S, SAMPLE_S = 3.0, 60.0, 0.25
 
 
 async def work(stage: Stage, seconds: float, seed: int) -> Phase:
-    """Let the quiet tenant work for that long; return the figures of this phase."""
+    """Let the quiet tenant work for `seconds` seconds, and return the figures of this phase."""
     client: Any = stage.connections.client
     http = HttpClient(stage.urls["gateway"], stage.secrets["quiet"])
     quiet = QuietTenant(http, stage.urls["quiet"], random.Random(seed))
@@ -60,7 +60,7 @@ async def work(stage: Stage, seconds: float, seed: int) -> Phase:
 
 
 def slowest(client: Any) -> dict[str, float]:
-    """Return the longest seconds of each slow command or script, the slowest first."""
+    """Return the longest duration in seconds of each slow command or script, the slowest first."""
     folder = resources.files("retouch.store") / "lua" / "scripts"
     scripts = [path.name.removesuffix(".lua") for path in folder.iterdir()]
     names = {client.register_script(source(name)).sha: name for name in scripts}
@@ -73,7 +73,11 @@ def slowest(client: Any) -> dict[str, float]:
 
 
 def start_attacker(stage: Stage, attacks: Sequence[str], seconds: float, scale: float, seed: int) -> Any:
-    """Write the records that the attacks need, and start the attacker's process, which waits for a line."""
+    """
+    Write the records that the attacks need, start the attacker, and return its process.
+
+    The attacks begin when the process reads a line.
+    """
     ids: dict[str, list[str]] = {"jobs": [], "receivers": []}
     wanted = {"jobs": min(0.002, scale), **{what: scale for name in attacks for what in ATTACKS[name].prepares}}
     for what in sorted(wanted, key=("tags", "receivers", "every_job", "jobs").index):

@@ -58,7 +58,7 @@ class Stage:
             part.stop()
 
     def rss_megabytes(self) -> dict[str, float]:
-        """Return the resident memory of gateway, workers and Redis."""
+        """Return the resident memory of gateway, workers and Redis in megabytes, by name."""
         names = ("gateway", "edits", "deliveries", "redis")
         return {name: self.parts[name].rss_bytes() / 1e6 for name in names}
 

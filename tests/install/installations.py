@@ -1,5 +1,5 @@
 """
-The wheels as users install them: `make install-test` makes a clean environment for each use, on every Python here.
+Tests the wheels as users install them: `make install-test` makes a clean environment for each use and each Python here.
 
 Each environment is made by uv, and sees nothing of the developers' environment. Commands run in folders without our
 sources, which contain files with the same names as our modules.
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(600)
 VERSIONS = ("3.11", "3.12", "3.13")
 OURS = {"retouch", "retouch_producer", "retouch_worker", "retouch_ops"}
 TAKEN = ("worker.py", "producer.py", "ops.py", "tests.py", "jobs.py")
-"""What a backend's own folder may hold: none of it may come in the way of ours."""
+"""Files that the folder of a backend may have. None of them may be imported in place of our modules."""
 
 
 TEST_OF_A_USER = """
@@ -57,7 +57,7 @@ HERE = [version for version in VERSIONS if python_of(version)]
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheels of all distributions, built as `make dist` builds them."""
+    """The folder with the wheels and source distributions, built as `make dist` builds them."""
     out = tmp_path_factory.mktemp("dist")
     for folder in (".", "producer", "worker", "ops"):
         run(
@@ -125,7 +125,10 @@ def test_the_environments_are_of_more_than_one_python() -> None:
 def test_the_client_alone_enqueues(
     version: str, resolution: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
 ) -> None:
-    """With the lowest and with the highest versions that it allows, `retouch` alone enqueues a job in a real Redis."""
+    """
+    `retouch` alone, with the lowest and with the highest allowed versions of its dependencies, enqueues a job in a real
+    Redis.
+    """
     environment = Environment(tmp_path, version, wheels)
     environment.install("--resolution", resolution, "retouch==0.1.0")
     run(UV, "pip", "check", "--quiet", "--python", environment.python, cwd=tmp_path)
@@ -153,7 +156,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Environmen
 
 
 def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, wheels: Path) -> None:
-    """The top-level packages that we install are named `retouch` or `retouch_…`, and they are typed."""
+    """The top-level packages of our wheels are named `retouch` or `retouch_…`, and each wheel contains the licence."""
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             names = archive.namelist()
@@ -165,7 +168,7 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """A folder with modules that have the names of ours; importing one of them ends the process."""
+    """A folder with modules and folders that have the names of ours. To import one of the modules ends the process."""
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
     for name in ("ops", "producer", "worker", "tests", "retouch"):
@@ -174,7 +177,7 @@ def taken(tmp_path: Path) -> Path:
 
 
 def test_the_stack_runs_in_a_folder_with_names_like_ours(server: Environment, taken: Path) -> None:
-    """In such a folder `retouch up` starts, an edit succeeds over its gateway, and the stack stops."""
+    """In a folder with names like ours, `retouch up` starts, an edit succeeds over its gateway, and the stack stops."""
     retouch = str(Path(server.python).with_name("retouch"))
     port = str(free_port())
     environment = {**ENVIRONMENT, "PYTHONPATH": str(taken), "NO_COLOR": "1", "RETOUCH_FLOWER_PORT": "0"}
@@ -210,7 +213,9 @@ def test_versions_are_said(server: Environment, taken: Path) -> None:
 
 
 def test_the_pytest_plugin_needs_no_import_of_ours(server: Environment, tmp_path: Path) -> None:
-    """A user's test gets the fixture `retouch_simulator` by its name, makes it fail once, and reads its books."""
+    """
+    A user's test gets the fixture `retouch_simulator` by its name, sends it an edit, and finds one charge in its books.
+    """
     server.install("pytest")
     (tmp_path / "test_backend.py").write_text(TEST_OF_A_USER)
     assert "1 passed" in run(server.python, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
@@ -238,14 +243,17 @@ def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Environment]:
-    """An environment of its own, since the test removes packages from it."""
+    """A separate environment for the test that removes packages."""
     folder = tmp_path_factory.mktemp("gone")
     yield Environment(folder, "3.11", wheels)
     shutil.rmtree(folder)
 
 
 def test_uninstalling_leaves_nothing(gone: Environment) -> None:
-    """Uninstalling the four distributions removes all of their files, and no others."""
+    """
+    After the four distributions are uninstalled, none of our packages is left, and packages that were there before
+    still are.
+    """
     gone.install("celery==5.7.0")
     before = gone.tops()
     gone.install("--constraint", str(ROOT / "requirements.lock"), "retouch-ops==0.1.0")

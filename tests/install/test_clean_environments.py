@@ -1,4 +1,4 @@
-"""What users and the image install, without the developers' environment: no dependency may be missing."""
+"""Installs the wheels as users and the image do, without the developers' environment: no dependency may be missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ with EditQueue(sys.argv[1]) as queue:
 
 
 def run(*command: str, cwd: Path) -> str:
-    """Run a command in a folder without our sources and return its output; if it fails, show the output."""
+    """
+    Run a command in a folder without our sources and return its output. Raises `AssertionError` if the command fails.
+    """
     done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -31,7 +33,9 @@ def run(*command: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The wheels of all distributions, that of `retouch` first, built as the image builds them."""
+    """
+    The paths of the wheels of all distributions, built as the image builds them. The wheel of `retouch` is the first.
+    """
     out = tmp_path_factory.mktemp("dist")
     built = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
     for folder in (".", "producer", "worker", "ops"):

@@ -1,4 +1,4 @@
-"""Measures whether enqueueing a job, or starting the next one, takes longer as the backlog grows. Neither should."""
+"""Measures whether the enqueue of a job, or the start of the next job, takes longer as the backlog grows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,11 @@ def _fill(harness: Harness, queue: EditQueue, chunk: list[Edit], depth: int) -> 
 
 
 def _wait_for_rewrite(harness: Harness) -> None:
-    """Wait until Valkey has rewritten its append-only file, which uses a core and would disturb the measurement."""
+    """
+    Wait, for at most 30 s, until Valkey has rewritten its append-only file.
+
+    The rewrite uses a core and would disturb the measurement.
+    """
     deadline_at = time.monotonic() + REWRITE_MOST_S
     while harness.client.info("persistence")["aof_rewrite_in_progress"] and time.monotonic() < deadline_at:
         time.sleep(0.1)

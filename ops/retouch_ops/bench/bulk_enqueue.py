@@ -1,4 +1,4 @@
-"""Measures how fast many jobs are enqueued at once, and how much Redis memory each one needs while it waits."""
+"""Measures how fast many jobs are enqueued at once, and how much Redis memory each job needs while it waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ URL = "https://example.com/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.pn
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the rate of `enqueue_many`, compared with a loop of `send_task` of the tutorial's Celery."""
+    """
+    Return the rate of `enqueue_many` and the memory of a waiting job, compared with `send_task` of the tutorial's
+    Celery.
+    """
     count, celery_count = (60_000, 3_000) if scale == "full" else (6_000, 300)
     started_at = time.perf_counter()
     requests = edits(count)

@@ -1,9 +1,9 @@
 """
-Measures how long another tenant's enqueues take beside bulk runs, compared with moments in which the runs stand still.
+Measures how long another tenant's enqueues take while bulk runs go on, compared with times when the runs are stopped.
 
 The gateway, the workers and the neighbour's client are processes of their own. The client enqueues at a steady rate all
-the time. The workers are stopped for two seconds of every four, less than a lease lasts, so both figures come from the
-same minutes, whatever else the machine does.
+the time. Of every four seconds, the workers are stopped for two, which is less than a lease lasts. Both figures
+therefore come from the same minutes, and other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ def _runs(
     harness: Harness, queue: EditQueue, jobs: int, workers: list[MeasuredChild]
 ) -> Iterator[tuple[str, float, float]]:
     """
-    Carry out a bulk run of each action, in slices; yield which action ran from when to when.
+    Carry out a bulk run of each action, in slices. Yield the name, begin and end (Unix seconds) of each slice.
 
-    The time between two slices is named `alone ACTION`. The first moments of a slice belong to neither.
+    While the run goes on, the name is that of the action; while the workers are stopped, it is `alone ACTION`. The
+    first 0.2 s of each slice are left out.
     """
     for action in ACTIONS:
         began_at = time.time()
@@ -95,7 +96,9 @@ def _rows(times: list[tuple[float, float]], spans: list[tuple[str, float, float]
 
 
 def main() -> None:
-    """Enqueue steadily as the neighbour until a line comes on standard input; print [[began at, seconds] …] as JSON."""
+    """
+    Enqueue steadily as the neighbour until a line comes on standard input; then print [[due at, seconds] …] as JSON.
+    """
     url, secret, rate = sys.argv[1], sys.argv[2], float(sys.argv[3])
     body = json.dumps({"prompt": PROMPT, "init_image": PICTURE, "steps": 50}).encode()
     print(json.dumps(asyncio.run(post_steadily(f"{url}/v1/edits", body, secret, rate))), flush=True)

@@ -16,7 +16,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class NotMeasured(RetouchError):
-    """A measurement failed. `retouch bench` runs the others all the same."""
+    """A measurement failed. `retouch bench` still runs the other measurements."""
 
 
 class MeasuredChild:
@@ -70,7 +70,7 @@ class MeasuredChild:
         self.process.stdin.flush()
 
     def stop(self) -> None:
-        """Kill the child and its session at once: nothing that they have is needed after a measurement."""
+        """Kill the child and its session at once, since no measurement needs their data afterwards."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -47,7 +47,9 @@ class UnknownMeasurement(RetouchError):
 
 
 def run(names: Sequence[str], scale: Scale, *, as_json: bool) -> bool:
-    """Run the named measurements, or all, and print them. Return True if none failed, whatever the figures are."""
+    """
+    Run the named measurements, or all of them, and print the figures. Return True if every measurement could be made.
+    """
     if unknown := [name for name in names if name not in MEASUREMENTS]:
         raise UnknownMeasurement(f"expected some of {', '.join(MEASUREMENTS)}, got {unknown[0]!r}")
     before, rows, not_measured = machine.describe(), [], {}

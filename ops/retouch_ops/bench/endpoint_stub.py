@@ -40,7 +40,8 @@ class StubState:
     """
     The counts of requests so far, and the clients that wait for more webhooks.
 
-    `waiting` holds the number that each client waits for; `last_at` is of the monotonic clock.
+    Each entry of `waiting` is the number of webhooks that a client waits for, and the client's connection. `last_at` is
+    when the latest webhook came, on the monotonic clock.
     """
 
     latency_s: float

@@ -14,7 +14,7 @@ _HEADINGS = ("measured", "Retouch", "aim", "no queue", "plain Celery", "x no que
 @dataclass(frozen=True)
 class Row:
     """
-    One figure: Retouch's, and those of the two baselines, where None means that there is no such figure.
+    One figure of Retouch (`ours`), and the figures of the two baselines. A baseline without such a figure has None.
 
     `aim` is the figure that Retouch should reach: at most this, or at least this if `more_is_better`.
     """
@@ -36,7 +36,7 @@ class Row:
         return self.ours >= self.aim if self.more_is_better else self.ours <= self.aim
 
     def ratio(self, baseline: float | None) -> float | None:
-        """Return Retouch's figure divided by a baseline's; None if the baseline has none."""
+        """Return Retouch's figure divided by a baseline's figure, or None if the baseline has no figure."""
         return self.ours / baseline if baseline else None
 
     def as_json(self) -> dict[str, object]:

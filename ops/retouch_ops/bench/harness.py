@@ -83,7 +83,10 @@ class Harness:
         return f"http://127.0.0.1:{child.log.read_text().strip()}"
 
     def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
-        """Return settings for these processes. The environment counts only for settings that are not set here."""
+        """
+        Return settings for the processes of this harness. The environment counts only for settings that are not set
+        here.
+        """
         return Settings.load(**self._overrides(stub_url), **more)
 
     def queue(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> EditQueue:
@@ -156,7 +159,9 @@ class Harness:
 
     def neighbour(self, url: str, secret: str, rate_per_s: float) -> MeasuredChild:
         """
-        Start a client that enqueues at a steady rate until its `ask` is called; it then prints its latencies and ends.
+        Start a client that enqueues at a steady rate, and return its process.
+
+        After a call of `ask` on the process, the client prints its latencies and ends.
         """
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.bulk_neighbour", url, secret, str(rate_per_s)]
         return self._run("neighbour", command)
@@ -171,14 +176,14 @@ class Harness:
         """
         Wait until at least this many webhooks have arrived.
 
-        Return the time of the last one, in seconds of the monotonic clock.
+        Return the time of the latest webhook, in seconds of the monotonic clock.
         """
         with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
             return float(json.load(reply)["last_at"])
 
     def snapshots(self, children: Sequence[MeasuredChild]) -> list[dict[str, float]]:
         """
-        Return what CPU time was spent on, for each worker process: seconds so far by section of `worker_profile`.
+        Return one dict for each worker process: the CPU seconds so far of each section of `worker_profile`.
 
         The processes must run the module `worker_profile`.
         """

@@ -50,9 +50,9 @@ async def _post_many(url: str, message: bytes, requests: int, connections: int) 
 
 async def post_steadily(url: str, body: bytes, secret: str, rate_per_s: float) -> list[tuple[float, float]]:
     """
-    POST a JSON body at a steady rate until a line comes on standard input; return [(when it was due, its seconds) …].
+    POST a JSON body at a steady rate until a line comes on standard input. Return (due at, seconds) for each request.
 
-    A request that is due while the one before is under way waits for it, and this wait counts.
+    A request that is due before the previous answer has come waits for that answer. The seconds include this wait.
     """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -84,7 +84,7 @@ def _message(method: str, url: str, secret: str, body: bytes = b"") -> bytes:
 
 async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -> bool:
     """
-    Read a stream of server-sent events until `until` occurs in it; return False if it ends before.
+    Read a stream of server-sent events until `until` occurs in it. Return False if the stream ends first.
 
     `begun` is released once, at the first event.
     """

@@ -1,4 +1,4 @@
-"""Measures hundreds of slow calls at once on two worker processes: the wall time beside the ideal, and the memory."""
+"""Measures hundreds of slow calls at once on two worker processes: the wall time against the ideal, and the memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes what the figures were measured on: the machine, its load, and the versions of packages."""
+"""Describes the machine on which figures are measured: its system, its load, and the versions of packages."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ QUERIES = (
     *("state:cancelled tag:order=rare", "tenant:tenant3 account:rare", "code:rare account:rare"),
     "state:succeeded tag:campaign=3 cost:>1",
 )
-"""Queries over all jobs; three jobs match each one with `rare` that no other field narrows."""
+"""Queries over all jobs. A query whose only field has the value `rare` matches three jobs."""
 ROUTES = (
     *("/v1/edits/{job}", "/v1/edits/{job}/timeline", "/v1/stats?since={days90}", "/v1/stats?since={days3}&by=tenant"),
     *(
@@ -51,12 +51,12 @@ PAGES = (
     *("/receivers/{receiver}", "/tenants", "/tenants/tenant0", "/workers"),
 )
 READS = ("--version", "jobs code:rare", "jobs tag:order=rare", "status", "stats --since 3d", "usage", "deliveries")
-"""Commands; the first shows what the start of the program takes."""
+"""Commands of `retouch`. The first shows how long the start of the program takes."""
 
 
 @dataclass
 class Reader:
-    """One caller of the gateway with a connection of its own, and the processes whose CPU time counts."""
+    """One caller of the gateway with a connection of its own, and the processes whose CPU time is measured."""
 
     url: str
     client: Redis
@@ -68,7 +68,10 @@ class Reader:
         self._connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
 
     def ask(self, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> str:
-        """Return the `Set-Cookie` header of the answer, if any; raise `NotMeasured` for an error."""
+        """
+        Send a request. Return the `Set-Cookie` header of its answer, or an empty string. Raises `NotMeasured` for an
+        error.
+        """
         self._connection.request(method, path, body or None, {**self.headers, **(headers or {})})
         answer = self._connection.getresponse()
         text = answer.read()
@@ -83,7 +86,7 @@ class Reader:
         self.headers = {"Cookie": cookie.partition(";")[0]}
 
     def row(self, name: str, path: str) -> Row:
-        """Measure one address: the wall time of 20 requests, CPU time and commands of each."""
+        """Return the row for one path: the wall time of 20 requests, and the CPU time and Redis commands of each."""
         self.ask("GET", path)
         return _row(name, lambda: self.ask("GET", path), REQUESTS, self.client, self.processes)
 
@@ -103,7 +106,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def reads(harness: Harness, client: Client) -> list[Row]:
-    """Return the rows of all reads of what is on record now."""
+    """Measure all queries, routes, pages and commands on the jobs that are on record, and return a row for each."""
     _, secret = TenantStore(client).create_key("staff", "ops")
     url, child = harness.web("retouch_producer.gateway")
     reader = Reader(url, harness.client, [child, harness.valkey], {"Authorization": f"Bearer {secret}"})
@@ -116,7 +119,7 @@ def reads(harness: Harness, client: Client) -> list[Row]:
 
 
 def _names(client: Client) -> dict[str, str]:
-    """Return the ids that addresses are filled with: those of a job and a delivery in the middle of the range."""
+    """Return the values of the placeholders in paths. The job and the delivery are from the middle of their lists."""
     jobs, deliveries = keys.jobs("tenant5"), keys.lane("deliveries", "recent")
     (job,) = client.zrange(jobs, client.zcard(jobs) // 2, client.zcard(jobs) // 2)
     (delivery,) = client.zrange(deliveries, client.zcard(deliveries) // 2, client.zcard(deliveries) // 2)
@@ -125,7 +128,7 @@ def _names(client: Client) -> dict[str, str]:
 
 
 def _commands(harness: Harness) -> Iterator[Row]:
-    """Measure commands of `retouch` over Redis; most of each is the start of the program."""
+    """Yield a row for each command in `READS`. Most of its time is the start of the program."""
     environment = {**os.environ, "RETOUCH_REDIS_URL": harness.redis_url}
     for read in READS:
         command = [sys.executable, "-P", "-m", "retouch_ops.cli", *read.split()]

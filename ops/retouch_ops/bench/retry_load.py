@@ -1,4 +1,4 @@
-"""Measures how much worker memory thousands of waiting retries need. Retouch has them in the store."""
+"""Measures how much worker memory thousands of waiting retries need. Retouch holds them in the store instead."""
 
 from __future__ import annotations
 

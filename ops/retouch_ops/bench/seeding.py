@@ -1,8 +1,8 @@
 """
 Puts many jobs on record in a minute or two. A script in Redis copies templates.
 
-The templates are jobs and deliveries that the real scripts made and moved to their ends, so the copies have the shapes
-of real records. Ids, tenants, tags, receivers, accounts and instants differ from copy to copy.
+The templates are jobs and deliveries that the real scripts made and moved to their final states, so the copies have the
+shapes of real records. Ids, tenants, tags, receivers, accounts and instants differ from copy to copy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from retouch_worker.deliveries.schedule import DeliveryOutcome, settlement_of
 
 TENANTS, SPAN_S = 10, 3 * 86_400
 CROWDED, CROWD = "tenant0", 20_000
-"""The tenant that has so many receivers; each of the others has one."""
+"""The tenant that has `CROWD` receivers. Each other tenant has one receiver."""
 AUDIT_LINES = 100_000
 RARE = "rare"
 """A tag `order=rare`, an error code, an account and a receiver that three jobs have, whatever the number of jobs."""
@@ -44,7 +44,10 @@ _EDIT = {"prompt": "make it winter, with snow on the roofs", "init_image": "http
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of job: its share of a thousand, and the attempts that its template makes; none for one that waits."""
+    """
+    One kind of job. Of 1,000 jobs, `share` are of this kind. `attempts` are those of its template; a job that waits has
+    none.
+    """
 
     share: int
     attempts: tuple[tuple[str, Decision], ...] = ()
@@ -69,10 +72,11 @@ _KINDS = {
 
 def seed(client: Client, plain: Redis, count: int) -> Iterator[int]:
     """
-    Put `count` jobs of three days on record, with deliveries, receivers, history, ledger and audit.
+    Delete all data, then put `count` jobs of three days on record, with deliveries, receivers, history, ledger and
+    audit.
 
     Yield the number of jobs so far, from time to time. The lanes are paused, so nothing is dispatched. `plain` is a
-    client of redis-py on the same Redis, for what no other code needs.
+    client of redis-py on the same Redis, for commands that no other code needs.
     """
     templates = json.dumps([_template(client, plain, name, kind) for name, kind in _KINDS.items()])
     plain.flushdb()
@@ -97,7 +101,7 @@ def receiver(number: int) -> str:
 
 
 def _template(client: Client, plain: Redis, name: str, kind: _Kind) -> dict[str, object]:
-    """Let one job come to its end, with one delivery, and return what is on record of both."""
+    """Bring one job and one delivery to their final states, and return the records of both."""
     plain.flushdb()
     jobs, deliveries = JobStore(client, retention_s=_LIFE_S), DeliveryStore(client)
     Lanes(client).open([Account("default", "", "", limit=5)])
@@ -130,7 +134,7 @@ def _template(client: Client, plain: Redis, name: str, kind: _Kind) -> dict[str,
 
 
 def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str, object] | None:
-    """Let the template's delivery succeed, and return what is on record of it; None if the job has not ended."""
+    """Make the template's delivery succeed, and return its records, or None if the job has not ended."""
     for item in client.zrange(keys.lane("deliveries", "slots"), 0, -1):
         claim = deliveries.claim(item, _LEASE_S)
         assert claim is not None
@@ -145,7 +149,7 @@ def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str,
 
 
 def _add_receivers(client: Client) -> None:
-    """Add the receivers of the crowded tenant, a tenth of them disabled, and one of each other tenant."""
+    """Add the receivers of the crowded tenant, a tenth of them disabled, and one receiver for each other tenant."""
     store = ReceiverStore(client)
     for number in range(1, TENANTS):
         store.ensure(f"tenant{number}", "https://r.example/hook")
@@ -163,7 +167,7 @@ def _add_receivers(client: Client) -> None:
 
 
 def _add_audit(client: Client) -> None:
-    """Write one line as the log does, and copy it."""
+    """Write one line to the audit log, then add 100,000 copies of it."""
     AuditLog(client).record(Actor("http", "0123456789abcdef", "staff", "ops"), "edit.cancel", CROWDED, ids=["ed_1"])
     ((_, fields),) = client.xrevrange(keys.AUDIT, "+", "-", count=1)
     flat = [text for pair in fields.items() for text in pair]

@@ -1,4 +1,4 @@
-"""The script in Redis with which `seeding.py` copies its templates, a thousand jobs in each call."""
+"""The Lua script with which `seeding.py` copies its templates, a thousand jobs in each call."""
 
 SCRIPT = """
 local first, count, total, since, span = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]

@@ -1,4 +1,4 @@
-"""Measures the CPU time that workers use per job, and what it is used for."""
+"""Measures the CPU time that workers use per job, in total and by kind of work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROCESSES, THREADS, LATENCY_S, SIDE = 2, 40, 0.3, 183
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the CPU seconds for 1,000 jobs; those of checking the picture are in a row of their own."""
+    """Return the CPU seconds for 1,000 jobs. The check of the pictures has a row of its own."""
     jobs = 1_000 if scale == "full" else 150
     ours, sections = _retouch(harness, jobs)
     harness.say("no queue")
@@ -38,7 +38,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def check_cpu_s() -> float:
-    """Return the CPU seconds of checking the picture once, the median of 30 checks."""
+    """Return the CPU seconds of one check of the picture: the median of 30 checks."""
     data, times = picture(SIDE), []
     for _ in range(30):
         started_at = time.thread_time()

@@ -2,9 +2,9 @@
 A worker process that measures where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
 CONCURRENCY`.
 
-A *section* is a kind of work, such as "Redis scripts", with the functions that do it. Their calls are timed by the CPU
-clock of their thread. For each path that is read from standard input, a file is written there as JSON: the CPU seconds
-of each section so far, and those of everything else.
+A *section* is a kind of work, such as "Redis scripts", with the functions that do it. The calls of these functions are
+timed by the CPU clock of their thread. The process reads paths from standard input, and writes a JSON file to each: the
+CPU seconds of each section so far, and the CPU seconds of everything else.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class UnknownCheck(RetouchError):
 
 
 def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[str]) -> bool:
-    """Run all checks, or those in `only`, and print their findings. Return True if no finding is bad."""
+    """Run all checks, or those named in `only`, and print their findings. Return True if no finding is bad."""
     findings = run_checks(only, expected_workers)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -36,7 +36,7 @@ def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[st
 
 def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -> list[Finding]:
     """
-    Return the findings of all checks, or of those in `only`. Raises `UnknownCheck`.
+    Return the findings of all checks, or of those named in `only`. Raises `UnknownCheck` for any other name.
 
     If settings are wrong, return only the findings about them, since the other checks need settings.
     """

@@ -44,7 +44,10 @@ class AdmittedPost:
 
 
 async def body_of(request: Request) -> dict[str, object]:
-    """Return the JSON object in a request's body; an empty one if the body is no object or not sent as JSON."""
+    """
+    Return the JSON object in a request's body, or an empty dict if the body is no JSON object or its content type is
+    not JSON.
+    """
     if "json" not in request.headers.get("content-type", ""):
         return {}
     try:

@@ -73,7 +73,7 @@ def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None
 
 
 def broken(kind: str) -> Response:
-    """Return the answer that a fault of this kind sends instead of the ordinary one."""
+    """Return the answer that a fault of this kind sends instead of the ordinary answer."""
     if kind in _FIXED:
         status, body = _FIXED[kind]
         return JSONResponse(body, status)
@@ -116,7 +116,7 @@ def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, 
 
 def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
     """
-    Return the body of a processing answer. Only in the shape of v6 does it hold `links`, those of the future outputs.
+    Return the body of a processing answer. In the shape of v6 it also holds `links`, the URLs of the future outputs.
     """
     reply = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:

@@ -68,7 +68,9 @@ class Line:
 
 
 class Audit:
-    """The books of one period. A reset begins new ones; a POST that still runs then is counted in the old ones."""
+    """
+    The books of one period. A reset begins new books; a POST that still runs at that time is counted in the old books.
+    """
 
     def __init__(self, cap: int) -> None:
         self.posts = self.charged = self.fetches = 0
@@ -83,7 +85,7 @@ class Audit:
         self._in_flight_s = self._busy_s = self._cap_s = self._busy_cap_s = 0.0
 
     def record_post(self, identity: Identity, prompt: str) -> Line:
-        """Count one POST, and return its line in the list of recent ones."""
+        """Count one POST, and return its line in the list of recent POSTs."""
         self.posts += 1
         for entry in self._entries(identity):
             entry.posts += 1
@@ -128,12 +130,12 @@ class Audit:
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Use another cap from now on. The shares of the cap that were used so far refer to the old one."""
+        """Change the cap. The time until now is counted with the old cap."""
         self._tick()
         self._cap = cap
 
     def as_json(self, *, totals: bool = False) -> dict[str, object]:
-        """Return the books as a JSON object; with `totals`, without the entries by tag, prompt and body."""
+        """Return the books as a JSON object. `totals` leaves out the entries by tag, prompt and body."""
         self._tick()
         sums: dict[str, object] = {
             "posts": self.posts,

@@ -1,7 +1,7 @@
 """
 The settings of the simulator. Each can be changed while the simulator runs, by `POST /control/settings`.
 
-Durations are float seconds. `docs/simulator.md` lists every setting; a test compares the two.
+Durations are float seconds. `docs/simulator.md` lists every setting; a test checks that the list is up to date.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ OutputKind = Literal["png", "html", "truncated", "bomb", "flat", "same_as_input"
 
 
 class ControlError(ValueError):
-    """A control call was wrong, and changed nothing. `faults` has one line per fault, with the names that are known."""
+    """
+    A control call was wrong, and changed nothing. `faults` has one line per fault, with the names that would be right.
+    """
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -64,7 +66,7 @@ class SimulatorConfig(BaseModel):
         """
         Return these settings with `changes` applied.
 
-        Raises `ControlError` with one line per fault; the line for an unknown name lists the known ones.
+        Raises `ControlError` with one line per fault. The line for an unknown name lists the known names.
         """
         unknown = sorted(set(changes) - set(SimulatorConfig.model_fields))
         if unknown:
@@ -81,7 +83,7 @@ class SimulatorConfig(BaseModel):
         return self.processing_s if self.eta_s is None else self.eta_s
 
     def as_json(self) -> dict[str, object]:
-        """Return the settings as a JSON object; for `keys` it only says how many are accepted."""
+        """Return the settings as a JSON object. In place of the API keys, it has a text with their number."""
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 
 

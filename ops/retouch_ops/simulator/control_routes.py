@@ -12,14 +12,14 @@ from retouch_ops.simulator.state import SimulatorState
 
 
 async def settings(state: SimulatorState, request: Request) -> Response:
-    """Return the settings; a POST first changes those in its body."""
+    """Return the settings. A POST first changes the settings in its body."""
     if request.method == "POST":
         state.configure(await _object(request))
     return JSONResponse(state.config.as_json())
 
 
 async def faults(state: SimulatorState, request: Request) -> Response:
-    """Return the faults that are still to come; a POST first adds those in its body."""
+    """Return the faults that are still to come. A POST first adds the faults in its body."""
     if request.method == "POST":
         state.faults.apply(await _object(request))
     return JSONResponse(state.faults.as_json())

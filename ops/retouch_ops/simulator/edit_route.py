@@ -48,7 +48,7 @@ async def post(state: SimulatorState, request: Request) -> Response:
 
 
 def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Response:
-    """Return the ordinary answer, or the one that a fault of this kind sends instead."""
+    """Return the answer that a fault of this kind sends, or `ordinary` if the fault does not replace it."""
     if kind == "drip":
         return Drip(ordinary, config.drip_bytes_per_s)
     if kind == "reset_after_work":
@@ -64,7 +64,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
     """
     Do the work of a POST and return its generation. Raises `PostRefused` if the picture cannot be read.
 
-    The POST counts as in flight until its work is done, which for a processing answer is later than the answer.
+    The POST counts as in flight until its work is done. After a processing answer, the work goes on for some time.
     """
     in_flight, after_s = books.enter(admitted.owner), 0.0
     state.spam_filter.accept(admitted.spam_key)

@@ -1,5 +1,6 @@
 """
-The effects of a prompt on a picture: those that it names, or a mild tint whose colour depends on the prompt.
+The effects of a prompt on a picture: the effects that the prompt names, or a mild tint whose colour depends on the
+prompt.
 
 The same picture, prompt and numbers always lead to the same result. Only Pillow is used; its slow calls release the
 GIL.

@@ -25,7 +25,7 @@ class SocketProtocol(HttpToolsProtocol):
     """The HTTP protocol of uvicorn, which also passes the connection to the application."""
 
     def on_message_begin(self) -> None:
-        """Begin a request, with its connection in the scope."""
+        """Begin a request, and put its connection into the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {_CONNECTION: {"transport": self.transport}}
 

@@ -3,10 +3,10 @@ The faults of the simulator, and the script that decides which answer gets which
 
 Each fault belongs to one stage. The stage decides whether the books count a charge:
 
-- `refusal`: the answer comes at once, no work is done, not charged;
-- `failing`: the answer comes after the latency, until then the POST is in flight; not charged;
-- `lost`: the work is done and charged, and the answer is lost or unreadable;
-- `variant`: the work is done and charged, and the answer is a valid one of another shape.
+- `refusal`: the answer comes at once, and no work is done. The POST is not charged.
+- `failing`: the answer comes after the latency, and the POST is in flight until then. It is not charged.
+- `lost`: the work is done and charged, but the answer is lost or unreadable.
+- `variant`: the work is done and charged, and the answer is valid, in another shape.
 """
 
 from __future__ import annotations
@@ -72,9 +72,11 @@ def is_charged(kind: str) -> bool:
 
 class Fault(BaseModel):
     """
-    One line of a script: a fault for the next `times` answers; with `tag`, only for POSTs with that tag.
+    One line of a script: a fault for the next `times` answers. If `tag` is set, only requests with that tag get the
+    fault.
 
-    `output_kind` replaces the bytes of the output; with `output_index` only those of one of several outputs.
+    `output_kind` replaces the bytes of the outputs. If `output_index` is set, only the output at that index is
+    replaced.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,7 +101,10 @@ class FaultCall(BaseModel):
     seed: int | None = None
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the call, a line for each unknown fault and for wrong rates."""
+        """
+        Return a line for each unknown fault in the call, and a line if the rates are wrong; an empty list if nothing is
+        wrong.
+        """
         return [
             *_unknown([fault.kind for fault in self.next or []], tuple(FAULTS)),
             *_unknown([fault.kind for fault in self.next_fetch or []], FETCH_FAULTS),
@@ -116,7 +121,8 @@ class _ScriptLine:
 
 class FaultScript:
     """
-    The faults of the next answers: first the scripted ones, in order, then faults drawn at random by the rates.
+    The faults of the next answers: first the scripted faults, in order, then faults that are drawn at random by the
+    rates.
 
     The random numbers depend only on the seed.
     """
@@ -157,7 +163,7 @@ class FaultScript:
         return _take(self._next_fetch, tag) or Fault()
 
     def spread(self, latency_s: float, spread: float) -> float:
-        """Return a random latency around `latency_s`; `spread` is its standard deviation as a share."""
+        """Return a random latency around `latency_s`. `spread` is its standard deviation, as a share of `latency_s`."""
         return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
 
     def as_json(self) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """
 The requests that the simulator has accepted, called generations.
 
-Each holds what its fetches return, and what its output links serve from which time on.
+A generation determines the answers to its fetches, the content of its output links, and when the links begin to serve
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Generation:
     One accepted request. Instants are of the monotonic clock.
 
     `kind` is its fault. `mark` is written into its outputs, so that equal edits of two requests have different bytes.
-    `output_kind` is for the output at `odd_index`, or for all outputs if that is None.
+    `output_kind` applies to the output at `odd_index`, or to all outputs if `odd_index` is None.
     """
 
     id: int
@@ -45,12 +46,12 @@ class Generation:
 
     @property
     def names(self) -> list[str]:
-        """The file names of its outputs, one for each sample."""
+        """The file names of the generation's outputs, one for each sample."""
         return [f"{self.stem}-{index}.png" for index in range(self.samples)]
 
     @property
     def paths(self) -> list[str]:
-        """The URL paths of its outputs, in the order of `names`."""
+        """The URL paths of the generation's outputs, in the order of `names`."""
         return [f"/generations/{name}" for name in self.names]
 
     def kind_of(self, index: int) -> OutputKind:
@@ -76,7 +77,7 @@ class Generations:
         self._by_name: dict[str, Generation] = {}
 
     def next_id(self) -> int:
-        """Return a new id."""
+        """Return the id for a new generation, one higher than the last."""
         return next(self._ids)
 
     def keep(self, generation: Generation) -> None:

@@ -1,8 +1,8 @@
 """
 Fetches and edits pictures in two small thread pools, with a cache for each.
 
-An init_image is fetched once for all requests that need it at the same time. An edit is made once for a picture and
-plan, and made again if it is downloaded after the cache has dropped it.
+An init_image is fetched once for all requests that need it at the same time. An edit is made once for a picture and a
+plan. If an edit is downloaded after the cache has dropped it, it is made again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Source:
 
 
 class Cache(Generic[V]):
-    """A cache of values that take time to make; a value is made once for all callers. The oldest is dropped first."""
+    """
+    A cache of values that take time to make. A value is made once for all callers. The oldest value is dropped first.
+    """
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
@@ -55,7 +57,8 @@ class Cache(Generic[V]):
 
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
         """
-        Return the value of a key; call `make` if there is none or it is older than `lifetime_s`.
+        Return the value of a key. If there is no value, or if it is older than `lifetime_s`, call `make` for a new
+        value.
 
         A failure of `make` is raised in every waiting caller, and not cached.
         """
@@ -93,7 +96,8 @@ class ImagePool:
         """
         Return the picture at a URL.
 
-        Raises `UnfetchableImage` if it is no http(s) URL, is not answered 200, or exceeds the limits of size and time.
+        Raises `UnfetchableImage` if the URL is not http(s), if its answer is an error, or if the picture exceeds the
+        limits of size and time.
         """
 
         async def fetch() -> Source:

@@ -1,7 +1,7 @@
 """
 The bytes that an output link serves, for each output kind.
 
-Outputs that are no edits are cached, because tests download the same few many times.
+The bytes of the kinds `flat` and `bomb` are cached, because tests download them many times.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
     """
     Return an edited picture as a PNG of at most `LONGEST_SIDE` pixels a side.
 
-    Raises `UnreadableImage` if the bytes are no picture, or one with too many pixels.
+    Raises `UnreadableImage` if the bytes are no picture, or if the picture has too many pixels.
     """
     picture = _open(source)
     stream = io.BytesIO()

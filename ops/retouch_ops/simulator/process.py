@@ -29,8 +29,8 @@ class Simulator:
     """
     Context manager that runs a simulator in a process of its own, on a free port of 127.0.0.1.
 
-    The process never outlives this one. Keyword arguments are settings of `SimulatorConfig`. A wrong control call
-    raises `ValueError` with the simulator's message.
+    The simulator ends at the latest when the process that started it ends. Keyword arguments are settings of
+    `SimulatorConfig`. A wrong control call raises `ValueError` with the simulator's message.
     """
 
     def __init__(self, *, port: int = 0, **settings: object) -> None:
@@ -41,7 +41,9 @@ class Simulator:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start the process and return this object once it listens. Raises `RuntimeError` if it does not start."""
+        """
+        Start the process, wait until it listens, and return this object. Raises `RuntimeError` if it does not start.
+        """
         pairs = [f"--set={name}={json.dumps(value)}" for name, value in self._settings.items()]
         command = [
             sys.executable,
@@ -93,11 +95,11 @@ class Simulator:
         return f"{self.url}/samples/portrait.jpg"
 
     def books(self, *, totals: bool = False) -> Json:
-        """Return the counts since the last reset; with `totals`, without the entries by tag, prompt and body."""
+        """Return the counts since the last reset. `totals` leaves out the entries by tag, prompt and body."""
         return self._call("GET", f"/control/books{'?totals=1' if totals else ''}")
 
     def faults(self, **call: object) -> Json:
-        """Add faults (`next`, `next_fetch`, `rates`, `seed`), and return those that are still to come."""
+        """Add faults (`next`, `next_fetch`, `rates`, `seed`), and return the faults that are still to come."""
         return self._call("POST", "/control/faults", call)
 
     def settings(self, **changes: object) -> Json:

@@ -21,7 +21,7 @@ _KEEP_ALIVE_S = 600
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that prints its address. With `with_parent` it ends when standard input does."""
+    """A uvicorn server that prints its address. If `with_parent` is set, it stops when standard input ends."""
 
     def __init__(self, config: uvicorn.Config, url: str, with_parent: bool) -> None:
         super().__init__(config)

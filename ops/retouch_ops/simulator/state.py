@@ -37,7 +37,9 @@ class SpamFilter:
 
 
 class SimulatorState:
-    """The state of one simulator. A reset replaces its parts; requests that still run use the old ones to their end."""
+    """
+    The state of one simulator. A reset replaces its parts; requests that are running use the old parts to their end.
+    """
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
@@ -55,10 +57,13 @@ class SimulatorState:
         self.generations, self.spam_filter = Generations(), SpamFilter()
 
     def configure(self, changes: dict[str, object]) -> None:
-        """Change settings from now on. Raises `ControlError` if one is wrong, and then changes nothing."""
+        """Change settings from now on. If a setting is wrong, raises `ControlError` and changes nothing."""
         self.config = self.config.changed(changes)
         self.books.set_cap(self.config.cap)
 
     def accepts(self, key: object) -> bool:
-        """Return whether requests with this API key are accepted: any text, or only those in the setting `keys`."""
+        """
+        Return whether an API key is accepted: it must be in the setting `keys`, or be any text if that setting is
+        empty.
+        """
         return isinstance(key, str) and bool(key) and (not self.config.keys or key in self.config.keys)

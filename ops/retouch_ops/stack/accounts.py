@@ -11,12 +11,17 @@ from retouch_ops.stack.folder import HOST
 
 FILE, KEYS = "accounts.toml", "keys"
 CAP_STEP = 5
-"""Each account allows five requests in flight more than the one before. The endpoint's plans allow 5, 10 or 15."""
+"""
+Each account allows five more requests in flight than the account before it. The endpoint's plans allow 5, 10 or 15.
+"""
 
 
 @dataclass(frozen=True)
 class SimulatedAccount:
-    """One account of a local stack. Its simulator allows `cap` requests in flight; the file has the same limit."""
+    """
+    One account of a local stack. Its simulator allows `cap` requests in flight, which is also its limit in the accounts
+    file.
+    """
 
     id: str
     cap: int
@@ -29,7 +34,10 @@ class SimulatedAccount:
 
 
 def name_of(number: int) -> str:
-    """Return the id of the account with a number, from 1. The stack stores the account's port under the same name."""
+    """
+    Return the id of the account with this number; the first number is 1. The stack stores the account's port under the
+    same name.
+    """
     return f"sim-{CAP_STEP * number}"
 
 

@@ -45,9 +45,9 @@ class Stack:
     """
     Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    With `accounts`, there are that many accounts, each with a simulator of its own, and an accounts file. Use the stack
-    as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. It raises `RealAccounts`,
-    `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`, and leaves nothing running then.
+    If `accounts` is above 0, the stack has that number of accounts, each with a simulator of its own, and an accounts
+    file. Use the stack as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. Raises
+    `RealAccounts`, `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`; no part runs after that.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class Stack:
         """
         Add the API key in the state folder to the new Redis, so that the gateway accepts it.
 
-        Its role is ops, since whoever runs the stack may see the data of all tenants.
+        The role of the key is ops, since a person who runs the stack may see the data of all tenants.
         """
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
 
     def console_link(self) -> str:
-        """Return an address that signs in to the console once, with the API key of the state folder."""
+        """Return a URL that signs a browser in to the console once, with the API key of the state folder."""
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         link = ConsoleSessions(client).make_link(self.folder.api_key())
         client.close()
@@ -154,12 +154,15 @@ class Stack:
         }
 
     def shared_environment(self) -> dict[str, str]:
-        """Return the settings with which other commands find this stack, as environment variables; none is a secret."""
+        """
+        Return the settings with which other commands find this stack, as environment variables. They contain no secret.
+        """
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
         """
-        Return the URLs of the parts by name. `simulator_url` is that of the first simulator, or None if there is none.
+        Return the URLs of the parts by name. `simulator_url` is the URL of the first simulator, or None if no simulator
+        runs.
         """
         simulator = self.accounts[0].url if self.accounts else f"http://{HOST}:{self.ports.simulator}"
         return {

@@ -102,8 +102,8 @@ class StateFolder:
         """
         Return a free port for one service, and store it for the next start.
 
-        With `requested`, return that port, or raise `PortTaken`. Otherwise return the first free one of: the preferred
-        ports, the port of the last start, any port.
+        If `requested` is set, return that port, or raise `PortTaken` if it is in use. Otherwise return the first free
+        port of: the preferred ports, the port of the last start, any port.
         """
         if requested and not _is_free(requested):
             raise PortTaken(f"--port: {requested} is in use on {HOST}; name another, or none to get a free one")

@@ -25,7 +25,7 @@ EDIT_THREADS, DELIVERY_THREADS = 32, 16
 
 @dataclass(frozen=True)
 class Ports:
-    """Where each service of the stack listens, on 127.0.0.1; `accounts` are the simulators of several accounts."""
+    """The port of each service of the stack on 127.0.0.1. `accounts` has one port for the simulator of each account."""
 
     redis: int
     simulator: int
@@ -36,10 +36,10 @@ class Ports:
 
 def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
     """
-    Return the environment of every part, without the endpoint key.
+    Return the environment of every part, without the key of the endpoint.
 
-    Redis and the addresses are always the stack's own. Without a key and an accounts file, the endpoint is the
-    simulator; with ports of simulated accounts, the accounts file is that of the state folder.
+    Redis and the addresses are always the stack's own. If neither a key nor an accounts file is set, the simulator is
+    the endpoint. If `ports.accounts` has ports, the accounts file is the one in the state folder.
     """
     fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
@@ -75,7 +75,8 @@ def is_simulated(settings: Settings) -> bool:
 
 def valkey_program(port: int, data: Path) -> Program:
     """
-    Return the program of the embedded server, which is append-only, so that no job is lost, and never evicts keys.
+    Return the program of the embedded Redis server. Its append-only file keeps jobs over a restart; it never evicts
+    keys.
 
     If this process dies, the server gets SIGTERM and writes its data to disk before it ends.
     """
@@ -129,7 +130,7 @@ def all_worker_programs(environment: Mapping[str, str], settings: Settings, key:
     """
     Return two programs, one for edits and one for deliveries, so that neither lane waits for the other.
 
-    Only the one for edits gets the endpoint's key.
+    Only the program for edits gets the endpoint's key.
     """
     environments = {"edits": {**environment, "RETOUCH_PIX2PIX_KEY": key}, "deliveries": environment}
     return [
@@ -152,7 +153,7 @@ def workers_answer(settings: Settings, names: Sequence[str]) -> bool:
 
 
 def answers_ping(port: int) -> bool:
-    """Return whether Redis answers PING on this port, which it does once it has loaded its data."""
+    """Return whether Redis answers PING on this port. Redis does not answer while it loads its data."""
     try:
         with socket.create_connection((HOST, port), PROBE_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
@@ -171,7 +172,7 @@ def accepts(port: int) -> bool:
 
 
 def http_ok(url: str) -> Callable[[], bool]:
-    """Return a function that returns whether a URL answers 200. It uses no proxy of the environment."""
+    """Return a function that returns whether a URL answers 200. The function ignores the proxies of the environment."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:

@@ -1,4 +1,4 @@
-"""The smallest FastAPI app with a route for the same body: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
+"""The smallest FastAPI app with a route for edits: `python -m retouch_ops.bench.baselines.bare_route PORT`."""
 
 from __future__ import annotations
 

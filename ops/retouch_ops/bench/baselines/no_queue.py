@@ -1,6 +1,6 @@
 """
-The same HTTP and disk work with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
-THREADS`.
+The HTTP and disk work of Retouch with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER
+JOBS THREADS`.
 
 Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, and webhooks are
 signed. Nothing is recorded, limited, retried or checked. The module prints a `Cost` as JSON.
@@ -57,7 +57,7 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
 
 
 def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
-    """Do all jobs and return their cost, without that of the start of this process."""
+    """Do all jobs and return their cost. The start of this process is not part of it."""
     numbers = itertools.count()
     latencies: list[float] = []
 

@@ -44,9 +44,9 @@ def _key(account: str, reason: str) -> Finding:
 
 def _accounts(settings: Settings) -> list[AccountNumbers]:
     """
-    Return the accounts of the store; none if the only account is that of the settings.
+    Return the accounts of the store. The list is empty if the settings name the only account.
 
-    Return none if Redis does not answer, too: another check reports that.
+    It is also empty if Redis does not answer: the check of Redis reports that.
     """
     client = connect(settings)
     try:

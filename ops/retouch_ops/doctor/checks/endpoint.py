@@ -17,7 +17,10 @@ CHECK = "endpoint"
 
 
 def check_endpoint(settings: Settings) -> list[Finding]:
-    """Return findings about the address of each account, and about the key if there is no accounts file."""
+    """
+    Return findings about the address of each account and about the public URL; without an accounts file, about the key
+    too.
+    """
     urls = _urls(settings)
     keys = [] if settings.accounts else _key(settings)
     return [*map(_address, urls), *keys, *_public_url(settings, urls)]
@@ -25,7 +28,7 @@ def check_endpoint(settings: Settings) -> list[Finding]:
 
 def _urls(settings: Settings) -> list[str]:
     """
-    Return the address of each account, without repetitions; none if the accounts file is wrong (another check reports
+    Return the URL of each account once, or an empty list if the accounts file is wrong (the check of accounts reports
     that).
     """
     try:
@@ -62,9 +65,9 @@ def _address(url: str) -> Finding:
 
 def _head(scheme: str, netloc: str, path: str) -> int:
     """
-    Return the status of a HEAD request, which cannot start a generation.
+    Return the HTTP status of a HEAD request, which cannot start a generation.
 
-    Any status will do, also 405 (method not allowed).
+    Any status, even 405 (method not allowed), shows that the endpoint answers.
     """
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(netloc.rpartition("@")[2], timeout=TIMEOUT_S)

@@ -11,7 +11,7 @@ from retouch_producer.findings.lanes import CHECK, lane_findings
 
 
 def check_lanes(settings: Settings) -> list[Finding]:
-    """Return findings on both lanes; none if Redis does not answer, which the check of Redis reports."""
+    """Return findings on both lanes, or an empty list if Redis does not answer: the check of Redis reports that."""
     client = connect(settings)
     try:
         findings = lane_findings(client)

@@ -1,4 +1,4 @@
-"""Checks that Redis is reachable, new enough, persistent, fast, never evicts, and that its clock agrees with ours."""
+"""Checks that Redis is reachable, new enough, persistent and fast, never evicts keys, and has a correct clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FULL = 0.8
 
 
 def check_redis(settings: Settings) -> list[Finding]:
-    """Return findings on the store's Redis, and on the broker's if that is another one."""
+    """Return findings on the Redis of the store, and on that of the broker if the broker has another URL."""
     findings = _check_one("redis", settings.redis_url, settings.redis_timeout_s)
     if settings.broker != settings.redis_url:
         findings += _check_one("broker", settings.broker, settings.redis_timeout_s)

@@ -23,13 +23,16 @@ def load_settings() -> tuple[Settings | None, list[Finding]]:
 
 
 def check_settings(settings: Settings) -> list[Finding]:
-    """Return findings on names that are no settings, and on unsafe values."""
+    """Return findings on RETOUCH_ variables that are no settings, and on unsafe values."""
     findings = [*check_names(), *_networks(settings), *_flower(settings)]
     return findings or [good(CHECK, "every RETOUCH_ variable is a setting, and nothing is open that should not be")]
 
 
 def check_names() -> list[Finding]:
-    """Return a finding for each RETOUCH_ variable that is no setting; it names the setting with the nearest name."""
+    """
+    Return a finding for each RETOUCH_ variable that is no setting. The finding suggests the setting with the nearest
+    name.
+    """
     known = list(Settings.model_fields)
     names = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]
     return [
