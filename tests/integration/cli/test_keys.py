@@ -13,7 +13,7 @@ from tests.command_line import typed
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty store in the command's environment, and a wide terminal."""
+    """Set an empty store and a terminal of 200 columns in the environment of the commands."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -48,7 +48,10 @@ def test_limits_are_shown_and_set(client: Any) -> None:
 
 
 def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
-    """With a budget, the calls spent and reserved today are printed; without one, neither is."""
+    """
+    If the tenant has a budget, `keys limits` prints the calls spent and reserved today. Without a budget, `spent_today`
+    is null.
+    """
     assert typed("keys", "limits", "acme", "--json").json["spent_today"] is None
     book = f"rt:budget:acme:{int(time.time() // 86_400)}"
     client.hset(book, mapping={"spent": 3, "reserved": 2})
@@ -71,7 +74,7 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
     ],
 )
 def test_usage_errors(arguments: list[str], words: str) -> None:
-    """A wrong name, role or id ends with exit code 2 and one line that names it."""
+    """A wrong tenant, role, key id or weight makes the command exit with 2 and name the fault."""
     ended = typed("keys", *arguments)
     assert ended.code == 2
     assert words in ended.err

@@ -1,4 +1,4 @@
-"""Reads the feed from a real server."""
+"""Tests of the feed of events, read from a real server."""
 
 from __future__ import annotations
 
