@@ -31,7 +31,8 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """
-    Yield the URL of a real process that speaks S3 and has a bucket `retouch`; the environment variables for S3 name it.
+    Yield the URL of a real process that speaks S3 and has a bucket `retouch`. The environment variables for S3 lead to
+    this process.
     """
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
@@ -108,7 +109,7 @@ def test_what_is_missing_says_so(blobs: BlobStore) -> None:
 
 
 def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
-    """A deleted blob is gone; it may be deleted again, and stored again."""
+    """A blob can be deleted twice and is gone after the first time. The same bytes can then be stored again."""
     name = blobs.put(DATA, "png")
     blobs.delete(name)
     blobs.delete(name)

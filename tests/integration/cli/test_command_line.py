@@ -1,4 +1,4 @@
-"""The `retouch` command as a process: each error is one line, and exit codes are those of the documentation."""
+"""Tests of the `retouch` command as a process: each error is one line, and the exit codes are documented."""
 
 from __future__ import annotations
 

@@ -63,9 +63,7 @@ def test_json_of_a_bill_from_standard_input() -> None:
 
 
 def test_through_a_gateway(gateway_url: str, callers: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Over a gateway, the command compares a bill with a key of role ops, and its JSON has the same members as over Redis.
-    """
+    """Over a gateway, a caller with a key of role ops gets the same comparison as over Redis."""
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
     monkeypatch.setenv("RETOUCH_API_KEY", callers("staff", "ops").secret)
     [day] = typed("usage", "--compare-bill", "-", "--account", "main", "--json", given=f"{TODAY} 9").json["days"]

@@ -263,7 +263,7 @@ def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
 def test_a_terminal_shows_what_the_job_does(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """If standard error is a terminal, one line shows id, state, seconds and attempt."""
+    """If standard error is a terminal, the command shows the id, state, seconds and attempt of the job on one line."""
     simulator.settings(latency_s=2.0)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]

@@ -55,7 +55,7 @@ def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRe
 
 def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None:
     """
-    `jobs` lists the newest job first, of one state or tenant or of all, as a table or as JSON. The table has neither
+    `jobs` lists the jobs of all tenants, newest first, or those of a state or a tenant. A table of jobs has neither
     prompt nor URL.
     """
     jobs = [queue.enqueue(EDIT, tenant=tenant) for tenant in ("acme", "zoo", "acme")]
@@ -73,8 +73,8 @@ def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None
 @pytest.mark.parametrize("spell", ["1h", "15m", "{unix:.0f}", "{iso}"])
 def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
     """
-    `--since` takes an age, an ISO 8601 time or Unix seconds. It finds a job that is newer than this time, and none if
-    the time is in the future.
+    `--since` takes an age, an ISO 8601 time or Unix seconds. A time in the past finds a new job, and a time in the
+    future finds no job.
     """
     job = queue.enqueue(EDIT)
     for minutes, found in ((-5, [job.id]), (5, [])):
@@ -150,7 +150,7 @@ def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> 
 
 
 def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
-    """A paused lane dispatches nothing, and `status` shows it; the other lane goes on."""
+    """A paused lane dispatches nothing, and `status` shows the pause. The other lane is not paused."""
     assert typed("pause").code == 0
     queue.enqueue(EDIT)
     status = typed("status", "--json").json

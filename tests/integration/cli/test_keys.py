@@ -19,7 +19,9 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_from_first_to_last(client: Any) -> None:
-    """A key's secret is printed once and works; the list shows no secret; after `revoke` the key is refused."""
+    """
+    `keys create` prints a secret that works. The list does not show the secret. After `revoke`, the key is refused.
+    """
     made = typed("keys", "create", "--tenant", "acme", "--role", "ops", "--json").json
     key = TenantStore(client).find(made["secret"])
     assert key is not None
@@ -34,7 +36,7 @@ def test_a_key_from_first_to_last(client: Any) -> None:
 
 
 def test_limits_are_shown_and_set(client: Any) -> None:
-    """Only the given limits change; without options no limit changes."""
+    """`keys limits` changes only the limits that are given as options. Without options it changes nothing."""
     options = ["--weight", "2", "--budget", "100", "--share-duplicates"]
     limits = typed("keys", "limits", "acme", *options, "--json").json
     assert (limits["weight"], limits["budget"], limits["share_duplicates"], limits["backlog_limit"]) == (

@@ -33,8 +33,8 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 @pytest.fixture
 def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
-    Return the secret of an API key of tenant acme. The environment has only this key and the gateway's address; no
-    Redis is at its address.
+    Return the secret of an API key of tenant acme. The environment has only this key and the gateway's address, and no
+    working address of Redis.
     """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
@@ -46,7 +46,9 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """The image of an edit is saved; the job belongs to the key's tenant, and can be listed and shown."""
+    """
+    Over a gateway, the image of an edit is saved. The job belongs to the key's tenant, and can be listed and shown.
+    """
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
     assert ended.code == 0, ended.err
     job = ended.json["id"]
@@ -164,7 +166,7 @@ def test_errors_are_the_same_as_over_redis(key: str, client: Any) -> None:
 
 
 def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong key, or a gateway that does not answer, ends a command with one clear line."""
+    """With a wrong key, or while the gateway does not answer, a command ends with an error that names the cause."""
     monkeypatch.setenv("RETOUCH_API_KEY", "rtk_planted")
     refused = typed("jobs")
     assert refused.code != 0

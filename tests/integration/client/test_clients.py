@@ -117,7 +117,7 @@ def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, An
 
 
 def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
-    """One wrong item among many is named as `edits[1].priority`, and no item is enqueued."""
+    """A wrong option of the second of three edits is named as `edits[1].priority`, and no edit is enqueued."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue_many([edit, (edit, {"priority": "urgent"}), edit])
     assert [name for name, _ in raised.value.faults] == ["edits[1].priority"]
@@ -125,7 +125,7 @@ def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
 
 
 def test_what_the_settings_forbid_is_refused(queue: Any, edit: Edit) -> None:
-    """A callback that is not on the allow-list is refused, in a single edit and among many."""
+    """A callback that is not on the allow-list raises `InvalidEdit`, in `enqueue` and in `enqueue_many`."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, callback="os.system")
     assert [name for name, _ in raised.value.faults] == ["callback"]
@@ -153,7 +153,7 @@ def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
 
 
 def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any) -> None:
-    """A full backlog raises `QueueFull` with the reason and when to retry; the jobs that had room are enqueued."""
+    """A full backlog raises `QueueFull` with a reason and the seconds to wait; jobs that had room are enqueued."""
     queue.pause()
     TenantStore(client).set_tenant("default", backlog_limit=2)
     with pytest.raises(QueueFull) as raised:
@@ -173,7 +173,7 @@ def test_an_id_that_never_was(queue: Any) -> None:
 
 
 def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """A result has bytes, hash, size, format, a link that works and `save`; the events of the job can be read."""
+    """A result has the bytes, hash, size, format and link of the image; `save` writes the bytes to a file."""
     job = queue.enqueue(edit, tags={"order": "17"})
     result = job.result(timeout_s=30)
     assert sha256(result.image).hexdigest() == result.sha256
@@ -217,7 +217,7 @@ def _instants(record: JobRecord) -> list[float | None]:
 def test_an_edit_that_fails_says_why(
     queue: Any, edit: Edit, module_worker: RunningWorker, simulator: Simulator
 ) -> None:
-    """`EditFailed` has a stable code, the endpoint's message, whether a replay helps, and the possible charges."""
+    """The `EditFailed` of a failed job has the job's id, code and message, and the number of possible charges."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit.model_copy(update={"prompt": "make it winter [[broken]]"}), max_attempts=1)
     with pytest.raises(EditFailed) as raised:
@@ -306,7 +306,7 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The secret of a URL's receiver verifies webhooks; reading it does not make the URL a receiver of other jobs."""
+    """`queue.receiver` returns the secret that verifies webhooks, and does not register the URL for other jobs."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False
@@ -318,7 +318,9 @@ def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_wo
 
 
 def test_a_lane_is_paused_and_its_status_read(queue: Any, edit: Edit) -> None:
-    """A paused lane dispatches nothing, and its status shows it; once resumed, the lane is open again."""
+    """
+    The status of a paused lane shows the pause and the waiting jobs. After `resume`, the lane is no longer paused.
+    """
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     numbers = queue.status()

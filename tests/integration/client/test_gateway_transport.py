@@ -105,7 +105,7 @@ def test_a_lost_answer_is_an_error(double: Double) -> None:
 
 
 def test_threads_share_a_client(double: Double) -> None:
-    """Many threads enqueue through one client; each gets its own answer."""
+    """Eight threads enqueue through one client over at most eight connections, and each thread gets its own answers."""
     answers: list[tuple[str, str]] = []
 
     def enqueue(number: int) -> None:

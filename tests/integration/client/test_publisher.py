@@ -44,7 +44,8 @@ def items(client: Any) -> list[str]:
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
     """
-    The oldest messages of a lane without a worker are dropped; its newest messages, and those of the other lane, stay.
+    The oldest messages of a lane without a worker are dropped. The newest messages of this lane, and those of the other
+    lane, stay.
     """
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
@@ -121,7 +122,7 @@ class HeldUp:
         self.holds, self.released = threading.Event(), threading.Event()
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Block until released; send nothing."""
+        """Block until `released` is set, at most 60 s, and send nothing."""
         if messages:
             self.holds.set()
             self.released.wait(60)

@@ -28,7 +28,7 @@ def fields_of(page: str, address: str) -> dict[str, str]:
 
 
 def confirmed(person: Person, preview: str) -> str:
-    """Send the form of a preview as a person; return the path of the run that it started."""
+    """Send the form of a preview page as `person`; return the path of the run that was started."""
     answer = person.post("/console/bulk", **fields_of(preview, "/console/bulk"))
     assert answer.status_code == 200, answer.text
     return answer.url.path
@@ -120,7 +120,8 @@ def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> Non
 @pytest.mark.usefixtures("paused")
 def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, client: Any) -> None:
     """
-    If more jobs match than the preview counted, a new preview is shown, and no run begins until that one is confirmed.
+    If more jobs match now than in the confirmed preview, no run begins. A new preview is shown, and its confirmation
+    starts the run.
     """
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"})
     jobs[0].cancel()
@@ -181,7 +182,7 @@ def test_a_viewer_sees_and_does_nothing(people: People, queue: EditQueue, client
 
 
 def test_wrong_requests_are_pages(people: People, client: Any) -> None:
-    """The refusal of a wrong query, action or priority names what was expected; an unknown run is answered 404."""
+    """A wrong query, action or priority is answered 422 with the expected values, and an unknown run 404."""
     ops = people("staff", "ops")
     for query, words in (
         ({"action": "cancel"}, "expected at least one term"),
